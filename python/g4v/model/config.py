@@ -1,0 +1,258 @@
+"""Sizes of every part, and the two presets that the project names.
+
+The parts that come from transformers and diffusers are described by their own configuration objects; a preset holds the
+keyword arguments. Code that reads a checkpoint follows the configuration files in the checkpoint, never a preset.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+FLAVOURS = ("clip", "mplug-owl-video")
+
+
+def _from_dict(cls: type, values: dict[str, Any], where: str) -> Any:
+    """Builds the dataclass `cls`; ValueError names unknown and missing keys and `where` they were read."""
+    known = {item.name for item in fields(cls)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ValueError(f"{where}: unknown key {unknown[0]!r}")
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+@dataclass(frozen=True)
+class AbstractorConfig:
+    """Sizes of `VideoAbstractor`."""
+
+    hidden_size: int = 1024  # width of the queries
+    num_layers: int = 6
+    num_heads: int = 16
+    intermediate_size: int = 2816  # width of the gated MLP
+    num_queries: int = 64  # spatial queries, and rows of the output (vit_eos comes on top)
+    num_temporal_queries: int = 64  # equal to num_queries: the two halves are added
+    memory_size: int = 1024  # width of the encoder's tokens, equal to hidden_size: queries and memory share keys
+    output_size: int = 4096  # width of the language model's embeddings
+    layer_norm_eps: float = 1e-5
+    ffn_layer_norm_eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if self.memory_size != self.hidden_size:
+            raise ValueError(f"memory_size {self.memory_size} must equal hidden_size {self.hidden_size}")
+        if self.num_temporal_queries != self.num_queries:
+            raise ValueError("num_temporal_queries must equal num_queries")
+        if self.hidden_size % self.num_heads:
+            raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}")
+
+    @property
+    def output_tokens(self) -> int:
+        """Rows that one video takes in the prompt: the queries and vit_eos."""
+        return self.num_queries + 1
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> AbstractorConfig:
+        return _from_dict(cls, json.loads(Path(path).read_text("utf-8")), str(path))
+
+
+@dataclass(frozen=True)
+class VideoTowerConfig:
+    """Sizes of `MplugOwlVideoTower`."""
+
+    hidden_size: int = 1024
+    num_layers: int = 24
+    num_heads: int = 16
+    intermediate_size: int = 4096
+    image_size: int = 224  # pixels, square
+    patch_size: int = 14
+    layer_norm_eps: float = 1e-6
+    temporal_layer_norm_eps: float = 1e-5
+    flavour: str = "mplug-owl-video"
+
+    def __post_init__(self) -> None:
+        if self.flavour != "mplug-owl-video":
+            raise ValueError(f"flavour must be 'mplug-owl-video', not {self.flavour!r}")
+        if self.hidden_size % self.num_heads:
+            raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}")
+        if self.image_size % self.patch_size:
+            raise ValueError(f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}")
+
+    @property
+    def tokens_per_frame(self) -> int:
+        return (self.image_size // self.patch_size) ** 2 + 1
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> VideoTowerConfig:
+        return _from_dict(cls, json.loads(Path(path).read_text("utf-8")), str(path))
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A complete system. The dictionaries are keyword arguments of the class named beside them."""
+
+    name: str
+    frames: int  # frames sampled from a clip
+    flavour: str  # of the encoder
+    encoder: dict[str, Any]  # VideoTowerConfig, or transformers.CLIPVisionConfig where flavour is "clip"
+    abstractor: AbstractorConfig
+    llama: dict[str, Any]  # transformers.LlamaConfig, without vocab_size and token ids
+    lora: dict[str, Any]  # peft.LoraConfig
+    text_encoder: dict[str, Any]  # transformers.CLIPTextConfig, without vocab_size and token ids
+    vae: dict[str, Any]  # diffusers.AutoencoderKL
+    unet: dict[str, Any]  # diffusers.UNet3DConditionModel
+    scheduler: dict[str, Any] = field(default_factory=dict)  # a diffusers scheduler_config.json
+
+    def llama_config(self, vocab_size: int, **token_ids: int) -> Any:
+        """The `transformers.LlamaConfig`; token_ids are bos_token_id, eos_token_id, pad_token_id."""
+        from transformers import LlamaConfig
+
+        return LlamaConfig(vocab_size=vocab_size, **self.llama, **token_ids)
+
+    def text_config(self, vocab_size: int, **token_ids: int) -> Any:
+        """The `transformers.CLIPTextConfig`; token_ids as in `llama_config`."""
+        from transformers import CLIPTextConfig
+
+        return CLIPTextConfig(vocab_size=vocab_size, **self.text_encoder, **token_ids)
+
+    def encoder_config(self) -> Any:
+        """`VideoTowerConfig` or `transformers.CLIPVisionConfig`, by flavour."""
+        if self.flavour == "mplug-owl-video":
+            return VideoTowerConfig(**self.encoder)
+        from transformers import CLIPVisionConfig
+
+        return CLIPVisionConfig(**self.encoder)
+
+
+_LORA = {"r": 16, "lora_alpha": 16, "lora_dropout": 0.1, "target_modules": ["q_proj", "v_proj"], "bias": "none"}
+
+# With the plain CLIP flavour the abstractor reads a set of tokens without frame order, so directions could not be told
+# apart: `tiny` therefore uses the flavour whose temporal convolutions carry the order.
+TINY = Preset(
+    name="tiny",
+    frames=8,
+    flavour="mplug-owl-video",
+    encoder={
+        "hidden_size": 128,
+        "num_layers": 4,
+        "num_heads": 4,
+        "intermediate_size": 512,
+        "image_size": 64,
+        "patch_size": 8,
+    },
+    abstractor=AbstractorConfig(
+        hidden_size=128,
+        num_layers=3,
+        num_heads=4,
+        intermediate_size=352,
+        num_queries=16,
+        num_temporal_queries=16,
+        memory_size=128,
+        output_size=192,
+    ),
+    llama={
+        "hidden_size": 192,
+        "num_hidden_layers": 6,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 2,
+        "head_dim": 32,
+        "intermediate_size": 512,
+        "max_position_embeddings": 1024,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+        "tie_word_embeddings": True,
+    },
+    lora=_LORA,
+    text_encoder={
+        "hidden_size": 128,
+        "intermediate_size": 512,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 32,
+        "hidden_act": "quick_gelu",
+    },
+    vae={
+        "in_channels": 3,
+        "out_channels": 3,
+        "down_block_types": ["DownEncoderBlock2D"] * 4,
+        "up_block_types": ["UpDecoderBlock2D"] * 4,
+        "block_out_channels": [16, 32, 64, 64],
+        "layers_per_block": 1,
+        "latent_channels": 8,
+        "norm_num_groups": 8,
+        "sample_size": 64,
+        "mid_block_add_attention": False,
+    },
+    unet={
+        "sample_size": 8,
+        "in_channels": 8,
+        "out_channels": 8,
+        "down_block_types": ["CrossAttnDownBlock3D", "DownBlock3D"],
+        "up_block_types": ["UpBlock3D", "CrossAttnUpBlock3D"],
+        "block_out_channels": [64, 128],
+        "layers_per_block": 1,
+        "cross_attention_dim": 128,
+        "attention_head_dim": 32,
+        "norm_num_groups": 16,
+    },
+    scheduler={
+        "_class_name": "DDIMScheduler",
+        "num_train_timesteps": 1000,
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
+        "prediction_type": "epsilon",
+        "rescale_betas_zero_snr": False,
+        "timestep_spacing": "leading",
+        "steps_offset": 1,
+        "set_alpha_to_one": False,
+        "clip_sample": False,
+    },
+)
+
+GPT4VIDEO_7B = Preset(
+    name="gpt4video-7b",
+    frames=8,
+    flavour="mplug-owl-video",
+    encoder=asdict(VideoTowerConfig()),
+    abstractor=AbstractorConfig(),
+    llama={
+        "hidden_size": 4096,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 32,
+        "intermediate_size": 11008,
+        "max_position_embeddings": 2048,
+        "tie_word_embeddings": False,
+    },
+    lora=_LORA,
+    text_encoder={
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 23,
+        "num_attention_heads": 16,
+        "max_position_embeddings": 77,
+        "hidden_act": "gelu",
+    },
+    vae={
+        "down_block_types": ["DownEncoderBlock2D"] * 4,
+        "up_block_types": ["UpDecoderBlock2D"] * 4,
+        "block_out_channels": [128, 256, 512, 512],
+        "layers_per_block": 2,
+        "latent_channels": 4,
+        "scaling_factor": 0.18215,
+    },
+    unet={
+        "in_channels": 4,
+        "out_channels": 4,
+        "block_out_channels": [320, 640, 1280, 1280],
+        "layers_per_block": 2,
+        "cross_attention_dim": 1024,
+        "attention_head_dim": 64,
+    },
+    scheduler=dict(TINY.scheduler),
+)
+
+PRESETS = {preset.name: preset for preset in (TINY, GPT4VIDEO_7B)}
