@@ -1,0 +1,31 @@
+// The errors of the core. A function throws g4v::Error; the C API turns it into a status code, the Python module into
+// the exception of the same name in python/g4v/errors.py. The message is one sentence for the person who reads it.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+
+namespace g4v {
+
+enum class Code {
+  Ok = 0,
+  InvalidArgument = 1,
+  Bundle = 2,
+  Video = 3,
+  Runtime = 4,  // ONNX Runtime is missing, too old, or failed
+  Cancelled = 5,
+  ContextFull = 6,
+  Io = 7,
+  Internal = 8,
+};
+
+class Error : public std::runtime_error {
+ public:
+  Error(Code code, const std::string& message) : std::runtime_error(message), code_(code) {}
+  Code code() const noexcept { return code_; }
+
+ private:
+  Code code_;
+};
+
+}  // namespace g4v

@@ -1,0 +1,41 @@
+// A bundle directory: the manifest and the files that it lists, checked before anything uses them.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "base/mapped_file.h"
+#include "bundle/manifest.h"
+
+namespace g4v {
+
+// What Open checks beside the manifest. Sizes are checked always.
+enum class Verify {
+  Auto,  // SHA-256 too where all files together have at most 256 MB
+  Full,  // SHA-256 of every file
+  Size,  // sizes only
+};
+
+class Bundle {
+ public:
+  // Throws Error(Bundle): the message is one line that says what is wrong and what to do.
+  static Bundle Open(const std::filesystem::path& directory, Verify verify = Verify::Auto);
+
+  const Manifest& manifest() const { return manifest_; }
+  const std::filesystem::path& directory() const { return directory_; }
+  bool verified() const { return verified_; }  // SHA-256 of every file was checked
+
+  // Absolute path of a file that the manifest lists. Throws Error(Bundle) for any other name.
+  std::filesystem::path PathOf(const std::string& relative) const;
+  std::string ReadText(const std::string& relative) const;
+  MappedFile Map(const std::string& relative) const;
+
+ private:
+  Bundle() = default;
+
+  std::filesystem::path directory_;
+  Manifest manifest_;
+  bool verified_ = false;
+};
+
+}  // namespace g4v

@@ -1,0 +1,185 @@
+// g4v.json as typed structs. One to one with the file; the writer is export/bundle.py. Reading refuses unknown keys,
+// wrong types and newer format versions, and names the JSON path of what it refuses.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+#include "base/json.h"
+
+namespace g4v {
+
+constexpr int kBundleFormatVersion = 1;
+
+struct FileEntry {
+  uint64_t bytes = 0;
+  std::string sha256;  // 64 lower-case hex digits
+};
+
+// One way to run a component: a graph for a provider and a precision, and every file that it needs.
+struct Variant {
+  std::string target;     // "cpu", "cuda", ...
+  std::string precision;  // "fp32", ...
+  std::string graph;      // relative path of the ONNX file
+  std::vector<std::string> files;
+};
+
+struct EncoderSpec {
+  int image_size = 0;
+  std::array<float, 3> mean{};
+  std::array<float, 3> std{};
+  int hidden_size = 0;
+  int tokens_per_frame = 0;
+  std::string flavour;  // "clip" or "mplug-owl-video"
+  std::vector<Variant> variants;
+};
+
+struct AbstractorSpec {
+  int hidden_size = 0;    // width of the encoder's features
+  int output_tokens = 0;  // queries and the end token
+  int output_size = 0;    // width of the decoder's embeddings
+  std::vector<Variant> variants;
+};
+
+struct EmbeddingSpec {
+  std::string file;   // row-major [vocab_size, hidden_size], little-endian
+  std::string dtype;  // "float32" or "float16"
+};
+
+struct DecoderSpec {
+  int vocab_size = 0;
+  int hidden_size = 0;
+  int layers = 0;
+  int heads = 0;
+  int kv_heads = 0;
+  int head_dim = 0;
+  int context_length = 0;
+  EmbeddingSpec embedding;
+  std::vector<Variant> variants;
+};
+
+struct TextEncoderSpec {
+  int max_length = 0;
+  int hidden_size = 0;
+  std::vector<Variant> variants;
+};
+
+struct UnetSpec {
+  int latent_channels = 0;
+  int cross_attention_dim = 0;
+  std::vector<Variant> variants;
+};
+
+struct VaeDecoderSpec {
+  int latent_channels = 0;
+  int scale_factor = 0;  // pixels for one latent, in height and width
+  double scaling_factor = 1.0;
+  std::vector<Variant> variants;
+};
+
+struct ComponentsSpec {
+  std::optional<EncoderSpec> encoder;
+  std::optional<AbstractorSpec> abstractor;
+  std::optional<DecoderSpec> decoder;
+  std::optional<TextEncoderSpec> text_encoder;
+  std::optional<UnetSpec> unet;
+  std::optional<VaeDecoderSpec> vae_decoder;
+};
+
+struct TokenizerSpec {
+  std::string file;
+  std::optional<int32_t> bos;
+  std::optional<int32_t> eos;
+  std::optional<int32_t> pad;
+};
+
+struct TokenizersSpec {
+  std::optional<TokenizerSpec> decoder;
+  std::optional<TokenizerSpec> text_encoder;  // has a pad
+};
+
+struct PromptSpec {
+  std::string system;
+  std::string video_prefix;
+  std::string user_prefix;
+  std::string assistant_prefix;
+  std::optional<int32_t> bos_id;
+  int32_t turn_end_id = 0;
+  std::vector<std::string> stop;
+  std::string video_open;
+  std::string video_close;
+  std::vector<std::string> refusal_openings;
+};
+
+struct TextGenerationSpec {
+  int max_new_tokens = 256;
+  double temperature = 0.0;
+  int top_k = 0;
+  double top_p = 1.0;
+  double repetition_penalty = 1.0;
+};
+
+struct SchedulerSpec {
+  std::string type;  // "dpmsolver++" or "ddim"
+  int num_train_timesteps = 1000;
+  double beta_start = 0.0;
+  double beta_end = 0.0;
+  std::string beta_schedule;    // "scaled_linear" or "linear"
+  std::string prediction_type;  // "epsilon" or "v_prediction"
+  bool rescale_betas_zero_snr = false;
+  std::string timestep_spacing;  // "leading", "trailing" or "linspace"
+  int steps_offset = 0;
+  bool set_alpha_to_one = false;
+  bool clip_sample = false;
+};
+
+struct VideoGenerationSpec {
+  int frames = 0;
+  int width = 0;
+  int height = 0;
+  double fps = 0.0;
+  int steps = 0;
+  double guidance_scale = 1.0;
+  std::string negative_prompt;
+  SchedulerSpec scheduler;
+};
+
+struct Manifest {
+  std::string name;
+  std::string assistant;
+  std::string description;
+  std::string created_by;
+  std::map<std::string, FileEntry> files;  // every file of the bundle but g4v.json
+  ComponentsSpec components;
+  TokenizersSpec tokenizers;
+  std::optional<PromptSpec> prompt;
+  int frame_samples = 0;  // frame_sampling.frames; 0 where the bundle reads no video
+  std::optional<TextGenerationSpec> text_generation;
+  std::optional<VideoGenerationSpec> video_generation;
+  Json licences;    // an array, as written
+  Json provenance;  // an object, as written
+
+  // Reads and checks the text of g4v.json. Throws Error(Bundle).
+  static Manifest Parse(std::string_view json_text);
+};
+
+// The component, or Error(Bundle) "this bundle has no <name>: ...".
+template <class T>
+const T& Require(const std::optional<T>& component, const std::string& name) {
+  if (!component) {
+    throw Error(Code::Bundle, "this bundle has no " + name + "; use a bundle that was exported with one");
+  }
+  return *component;
+}
+
+// The variant for `target` ("cuda"), else the one for "cpu". Throws Error(Bundle) where there is neither.
+const Variant& SelectVariant(const std::vector<Variant>& variants, std::string_view target,
+                             const std::string& component);
+
+}  // namespace g4v
