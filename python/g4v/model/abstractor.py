@@ -108,9 +108,9 @@ class VideoAbstractor(nn.Module):
         """Condenses clips.
 
         features: float [B, T, N, memory_size], N tokens of each of T frames.
-        frame_mask: bool [B, T], False for padding frames; None means that all are real. Each clip has at least one.
-        Returns float [B, num_queries + 1, output_size]; the last row is vit_eos. A clip with one real frame is read by
-        the spatial queries alone, whether or not it is padded.
+        frame_mask: bool [B, T], False for padding frames; None means that all are real. Each clip has at
+        least one. Returns float [B, num_queries + 1, output_size]; the last row is vit_eos. A clip with one
+        real frame is read by the spatial queries alone, whether or not it is padded.
         """
         batch, frames, tokens, _ = features.shape
         spatial = self.config.num_queries
@@ -120,7 +120,9 @@ class VideoAbstractor(nn.Module):
         mask = several = None
         if frame_mask is not None and frames > 1:
             several = frame_mask.sum(dim=1, keepdim=True) > 1  # [B, 1]
-            own = torch.cat([torch.ones_like(several).expand(-1, spatial), several.expand(-1, x.shape[1] - spatial)], 1)
+            own = torch.cat(
+                [torch.ones_like(several).expand(-1, spatial), several.expand(-1, x.shape[1] - spatial)], 1
+            )
             mask = torch.cat([own, frame_mask.repeat_interleave(tokens, dim=1)], dim=1)[:, None, None]
         memory = features.flatten(1, 2)
         for layer in self.encoder.layers:
@@ -137,7 +139,9 @@ class VideoAbstractor(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> VideoAbstractor:
-        """Reads what `save_pretrained` wrote; weights become float32. RuntimeError names missing or extra tensors."""
+        """Reads what `save_pretrained` wrote; weights become float32. RuntimeError names missing or extra
+        tensors.
+        """
         model = cls(AbstractorConfig.from_file(Path(folder) / "config.json"))
         model.load_state_dict(load_tensors(folder))
         return model.eval()

@@ -1,7 +1,8 @@
 """Sizes of every part, and the two presets that the project names.
 
-The parts that come from transformers and diffusers are described by their own configuration objects; a preset holds the
-keyword arguments. Code that reads a checkpoint follows the configuration files in the checkpoint, never a preset.
+The parts that come from transformers and diffusers are described by their own configuration objects; a preset
+holds the keyword arguments. Code that reads a checkpoint follows the configuration files in the checkpoint,
+never a preset.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ class AbstractorConfig:
     intermediate_size: int = 2816  # width of the gated MLP
     num_queries: int = 64  # spatial queries, and rows of the output (vit_eos comes on top)
     num_temporal_queries: int = 64  # equal to num_queries: the two halves are added
-    memory_size: int = 1024  # width of the encoder's tokens, equal to hidden_size: queries and memory share keys
+    memory_size: int = (
+        1024  # width of the encoder's tokens, equal to hidden_size: queries and memory share keys
+    )
     output_size: int = 4096  # width of the language model's embeddings
     layer_norm_eps: float = 1e-5
     ffn_layer_norm_eps: float = 1e-6
@@ -47,7 +50,9 @@ class AbstractorConfig:
         if self.num_temporal_queries != self.num_queries:
             raise ValueError("num_temporal_queries must equal num_queries")
         if self.hidden_size % self.num_heads:
-            raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}")
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}"
+            )
 
     @property
     def output_tokens(self) -> int:
@@ -77,9 +82,13 @@ class VideoTowerConfig:
         if self.flavour != "mplug-owl-video":
             raise ValueError(f"flavour must be 'mplug-owl-video', not {self.flavour!r}")
         if self.hidden_size % self.num_heads:
-            raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}")
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}"
+            )
         if self.image_size % self.patch_size:
-            raise ValueError(f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}")
+            raise ValueError(
+                f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}"
+            )
 
     @property
     def tokens_per_frame(self) -> int:
@@ -127,10 +136,16 @@ class Preset:
         return CLIPVisionConfig(**self.encoder)
 
 
-_LORA = {"r": 16, "lora_alpha": 16, "lora_dropout": 0.1, "target_modules": ["q_proj", "v_proj"], "bias": "none"}
+_LORA = {
+    "r": 16,
+    "lora_alpha": 16,
+    "lora_dropout": 0.1,
+    "target_modules": ["q_proj", "v_proj"],
+    "bias": "none",
+}
 
-# With the plain CLIP flavour the abstractor reads a set of tokens without frame order, so directions could not be told
-# apart: `tiny` therefore uses the flavour whose temporal convolutions carry the order.
+# With the plain CLIP flavour the abstractor reads a set of tokens without frame order, so directions could
+# not be told apart: `tiny` therefore uses the flavour whose temporal convolutions carry the order.
 TINY = Preset(
     name="tiny",
     frames=8,

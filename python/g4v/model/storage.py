@@ -11,8 +11,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 
-def save_module(module: nn.Module, config: dict, folder: str | Path, dtype: torch.dtype | None = None) -> None:
-    """Writes `folder`/config.json and `folder`/model.safetensors, each to a temporary name that is then renamed.
+def save_module(
+    module: nn.Module, config: dict, folder: str | Path, dtype: torch.dtype | None = None
+) -> None:
+    """Writes `folder`/config.json and `folder`/model.safetensors, each to a temporary name that is then
+    renamed.
 
     dtype: storage type of floating tensors (torch.float16 halves the file); None keeps each tensor's own.
     """

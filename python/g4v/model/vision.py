@@ -1,8 +1,9 @@
 """The two encoder flavours. Both map frames to all tokens of the last layer, after post_layernorm.
 
-`clip`             transformers' CLIPVisionModel: every frame on its own.
-`mplug-owl-video`  the tower of the public mPLUG-Owl video checkpoint: a fused query_key_value product, LayerNorm eps 1e-6, and
-                   before each layer a temporal block (x = x + temporal(x)) when a clip has more than one frame.
+clip              transformers' CLIPVisionModel: every frame on its own.
+mplug-owl-video   the tower of the public mPLUG-Owl video checkpoint: a fused query_key_value product,
+                  LayerNorm eps 1e-6, and before each layer a temporal block (x = x + temporal(x)) when a clip
+                  has more than one frame.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ class ClipEncoder(nn.Module):
 
 
 class _Temporal(nn.Module):
-    """LayerNorm, 1x1x1 convolution to half width, depthwise convolution over time, QuickGELU, 1x1x1 convolution back."""
+    """LayerNorm, 1x1x1 convolution to half width, depthwise convolution over time, QuickGELU, 1x1x1
+    convolution back.
+    """
 
     def __init__(self, config: VideoTowerConfig) -> None:
         super().__init__()
@@ -72,8 +75,8 @@ class _Temporal(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [B, T, N, d] -> the same shape; the class token passes through as it is.
 
-        The 1x1x1 convolutions are matrix products over the last axis and the depthwise one is three shifted products:
-        the same numbers as Conv3d, several times faster on a CPU.
+        The 1x1x1 convolutions are matrix products over the last axis and the depthwise one is three shifted
+        products: the same numbers as Conv3d, several times faster on a CPU.
         """
         patches = self.ln(x[:, :, 1:])
         patches = F.linear(patches, self.down_proj.weight.flatten(1), self.down_proj.bias)
@@ -134,8 +137,12 @@ class _PatchEmbeddings(nn.Module):
     def __init__(self, config: VideoTowerConfig) -> None:
         super().__init__()
         self.cls_token = nn.Parameter(torch.randn(1, 1, config.hidden_size) * 0.02)
-        self.patch_embed = nn.Conv2d(3, config.hidden_size, config.patch_size, stride=config.patch_size, bias=False)
-        self.position_embedding = nn.Parameter(torch.randn(1, config.tokens_per_frame, config.hidden_size) * 0.02)
+        self.patch_embed = nn.Conv2d(
+            3, config.hidden_size, config.patch_size, stride=config.patch_size, bias=False
+        )
+        self.position_embedding = nn.Parameter(
+            torch.randn(1, config.tokens_per_frame, config.hidden_size) * 0.02
+        )
         self.pre_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -186,8 +193,9 @@ class MplugOwlVideoTower(nn.Module):
     def load_public(self, tensors: dict[str, Tensor], prefix: str = "vision_model.") -> None:
         """Loads the tensors below `prefix`, ignoring others (a whole assistant's checkpoint may be given).
 
-        Where the temporal weights are missing (the image checkpoint), the temporal path is left out by zeroing its last
-        convolution, with a warning. ValueError names other missing, extra or misshapen tensors.
+        Where the temporal weights are missing (the image checkpoint), the temporal path is left out by
+        zeroing its last convolution, with a warning. ValueError names other missing, extra or misshapen
+        tensors.
         """
         own = {n[len(prefix) :]: t.float() for n, t in tensors.items() if n.startswith(prefix)}
         for name in ("cls_token", "position_embedding"):
@@ -198,7 +206,9 @@ class MplugOwlVideoTower(nn.Module):
         missing = wanted - set(own)
         temporal = {name for name in wanted if ".temporal." in name}
         if temporal and temporal <= missing:
-            warnings.warn("the checkpoint has no temporal weights: frames are encoded independently", stacklevel=2)
+            warnings.warn(
+                "the checkpoint has no temporal weights: frames are encoded independently", stacklevel=2
+            )
             own.update({name: torch.zeros_like(self.get_parameter(name)) for name in temporal})
             missing -= temporal
         extra = set(own) - wanted
