@@ -1,5 +1,6 @@
-// The errors of the core. A function throws g4v::Error; the C API turns it into a status code, the Python module into
-// the exception of the same name in python/g4v/errors.py. The message is one sentence for the person who reads it.
+// The errors of the core. A function throws g4v::Error; the C API turns it into a status code, the
+// Python module into the exception of the same name in python/g4v/errors.py. The message is one
+// sentence for the person who reads it.
 #pragma once
 
 #include <stdexcept>

@@ -1,7 +1,8 @@
 // JSON values, a strict parser (RFC 8259) and a cursor whose errors name the path of what is wrong.
 //
-// The parser refuses what a hostile or damaged file may hold: nesting deeper than the limit, duplicate keys, invalid
-// UTF-8, lone surrogates, numbers that do not fit, comments, trailing text. Every failure is Error(Code::Bundle).
+// The parser refuses what a hostile or damaged file may hold: nesting deeper than the limit,
+// duplicate keys, invalid UTF-8, lone surrogates, numbers that do not fit, comments, trailing text.
+// Every failure is Error(Code::Bundle).
 #pragma once
 
 #include <cstdint>
@@ -38,7 +39,8 @@ class Json {
   bool is_array() const { return type() == Type::Array; }
   bool is_object() const { return type() == Type::Object; }
 
-  // Typed access; a wrong type throws Error(Bundle) without a path (use JsonCursor where the path matters).
+  // Typed access; a wrong type throws Error(Bundle) without a path (use JsonCursor where the path
+  // matters).
   bool AsBool() const;
   int64_t AsInt() const;
   double AsDouble() const;  // integers too
@@ -60,7 +62,8 @@ Json ParseJson(std::string_view text, std::string_view what = "JSON", int max_de
 // True where the bytes are well-formed UTF-8 (no overlong forms, no surrogates, at most U+10FFFF).
 bool IsValidUtf8(std::string_view text);
 
-// A place in a JSON value together with its path ("components.encoder.mean[2]"). The value must outlive the cursor.
+// A place in a JSON value together with its path ("components.encoder.mean[2]"). The value must
+// outlive the cursor.
 class JsonCursor {
  public:
   explicit JsonCursor(const Json& value, std::string what = "JSON")
@@ -71,9 +74,10 @@ class JsonCursor {
 
   JsonCursor Get(std::string_view key) const;                  // throws where the key is missing
   std::optional<JsonCursor> Find(std::string_view key) const;  // nothing where it is missing
-  std::optional<JsonCursor> FindNotNull(std::string_view key) const;  // nothing where missing or null
-  std::vector<JsonCursor> Elements() const;                           // of an array
-  std::vector<std::pair<std::string, JsonCursor>> Members() const;    // of an object
+  std::optional<JsonCursor> FindNotNull(
+      std::string_view key) const;                                  // nothing where missing or null
+  std::vector<JsonCursor> Elements() const;                         // of an array
+  std::vector<std::pair<std::string, JsonCursor>> Members() const;  // of an object
 
   bool AsBool() const;
   int64_t AsInt(int64_t lowest = INT64_MIN, int64_t highest = INT64_MAX) const;

@@ -25,7 +25,8 @@ class Sha256 {
   uint64_t total_ = 0;
 };
 
-std::string Sha256Hex(std::span<const uint8_t> bytes, Sha256::Backend backend = Sha256::Backend::Auto);
+std::string Sha256Hex(std::span<const uint8_t> bytes,
+                      Sha256::Backend backend = Sha256::Backend::Auto);
 bool HasShaInstructions();
 
 }  // namespace g4v

@@ -1,5 +1,6 @@
-// g4v.json as typed structs. One to one with the file; the writer is export/bundle.py. Reading refuses unknown keys,
-// wrong types and newer format versions, and names the JSON path of what it refuses.
+// g4v.json as typed structs. One to one with the file; the writer is export/bundle.py. Reading
+// refuses unknown keys, wrong types and newer format versions, and names the JSON path of what it
+// refuses.
 #pragma once
 
 #include <array>
@@ -173,12 +174,14 @@ struct Manifest {
 template <class T>
 const T& Require(const std::optional<T>& component, const std::string& name) {
   if (!component) {
-    throw Error(Code::Bundle, "this bundle has no " + name + "; use a bundle that was exported with one");
+    throw Error(Code::Bundle,
+                "this bundle has no " + name + "; use a bundle that was exported with one");
   }
   return *component;
 }
 
-// The variant for `target` ("cuda"), else the one for "cpu". Throws Error(Bundle) where there is neither.
+// The variant for `target` ("cuda"), else the one for "cpu". Throws Error(Bundle) where there is
+// neither.
 const Variant& SelectVariant(const std::vector<Variant>& variants, std::string_view target,
                              const std::string& component);
 

@@ -1,4 +1,5 @@
-// One ONNX graph, ready to run. Thin RAII over the C ABI: host memory in, host memory out, errors as g4v::Error.
+// One ONNX graph, ready to run. Thin RAII over the C ABI: host memory in, host memory out, errors
+// as g4v::Error.
 #pragma once
 
 #include <atomic>
@@ -14,10 +15,11 @@ namespace g4v::ort {
 
 enum class DType { F32, I64, I32, F16, U8 };
 
-size_t SizeOf(DType dtype);           // bytes of one element
-const char* NameOf(DType dtype);      // "float32", ...
+size_t SizeOf(DType dtype);       // bytes of one element
+const char* NameOf(DType dtype);  // "float32", ...
 
-// Caller-owned host memory, row-major and contiguous. A rank-0 tensor has an empty shape. Inputs are only read.
+// Caller-owned host memory, row-major and contiguous. A rank-0 tensor has an empty shape. Inputs
+// are only read.
 struct TensorView {
   DType dtype = DType::F32;
   void* data = nullptr;
@@ -44,13 +46,15 @@ TensorView View(const int64_t* data, std::vector<int64_t> shape);
 TensorView View(const int32_t* data, std::vector<int64_t> shape);
 
 struct SessionOptions {
-  int threads = 0;              // threads of one operator; 0 = one for each core
-  std::string device = "cpu";   // "cpu", or "cuda" (an error where it cannot be used)
-  int device_id = 0;            // which GPU
-  bool allow_spinning = false;  // idle threads spin while a run is under way: lower latency, more CPU time
+  int threads = 0;             // threads of one operator; 0 = one for each core
+  std::string device = "cpu";  // "cpu", or "cuda" (an error where it cannot be used)
+  int device_id = 0;           // which GPU
+  bool allow_spinning =
+      false;  // idle threads spin while a run is under way: lower latency, more CPU time
 };
 
-// Stops running graphs: share one between a thread that calls Session::Run and a thread that cancels.
+// Stops running graphs: share one between a thread that calls Session::Run and a thread that
+// cancels.
 class RunControl {
  public:
   explicit RunControl(std::shared_ptr<Environment> environment);
@@ -71,9 +75,10 @@ class RunControl {
 
 class Session {
  public:
-  // Loads the graph at `path` with its external data. Throws Error(Bundle) where the graph is unusable and
-  // Error(Runtime) where the device is.
-  Session(std::shared_ptr<Environment> environment, const std::string& path, const SessionOptions& options);
+  // Loads the graph at `path` with its external data. Throws Error(Bundle) where the graph is
+  // unusable and Error(Runtime) where the device is.
+  Session(std::shared_ptr<Environment> environment, const std::string& path,
+          const SessionOptions& options);
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -82,18 +87,21 @@ class Session {
   const std::vector<std::string>& output_names() const { return output_names_; }
   bool has_input(const std::string& name) const;
   bool has_output(const std::string& name) const;
-  // Declared shape, -1 for a dynamic dimension. Throws Error(Bundle) where the graph has no such input or output.
+  // Declared shape, -1 for a dynamic dimension. Throws Error(Bundle) where the graph has no such
+  // input or output.
   const std::vector<int64_t>& input_shape(const std::string& name) const;
   const std::vector<int64_t>& output_shape(const std::string& name) const;
   const std::string& device() const { return device_; }
 
-  // Runs with caller-owned inputs and preallocated outputs of exactly the right shape; nothing is copied on the CPU. An
-  // output may share its memory with an input where the graph is made for it (the KV cache). Any number of threads may
-  // run one session at once. Throws Error(Cancelled) after control->Terminate().
+  // Runs with caller-owned inputs and preallocated outputs of exactly the right shape; nothing is
+  // copied on the CPU. An output may share its memory with an input where the graph is made for it
+  // (the KV cache). Any number of threads may run one session at once. Throws Error(Cancelled)
+  // after control->Terminate().
   void Run(std::span<const NamedTensor> inputs, std::span<const NamedTensor> outputs,
            RunControl* control = nullptr);
 
-  // Runs and returns copies of the named float outputs, allocated by ONNX Runtime, in the order of `outputs`.
+  // Runs and returns copies of the named float outputs, allocated by ONNX Runtime, in the order of
+  // `outputs`.
   std::vector<HostTensor> Run(std::span<const NamedTensor> inputs,
                               std::span<const std::string> outputs, RunControl* control = nullptr);
 
@@ -111,9 +119,14 @@ class Session {
   std::vector<std::vector<int64_t>> output_shapes_;
 };
 
-// "cpu" and "cuda" stay; "auto" becomes "cuda" where the library has the CUDA provider and a CUDA session can be made,
-// else "cpu". `why`, where given, receives the reason of the choice. Throws Error(InvalidArgument) for other names.
-std::string ResolveDevice(const std::shared_ptr<Environment>& environment, const std::string& device,
-                          std::string* why = nullptr);
+// Makes and drops a one-node session on "cpu" or "cuda". Throws Error(Runtime) where the device
+// cannot be used.
+void ProbeDevice(const std::shared_ptr<Environment>& environment, const std::string& device);
+
+// "cpu" and "cuda" stay; "auto" becomes "cuda" where the library has the CUDA provider and a CUDA
+// session can be made, else "cpu". `why`, where given, receives the reason of the choice. Throws
+// Error(InvalidArgument) for other names.
+std::string ResolveDevice(const std::shared_ptr<Environment>& environment,
+                          const std::string& device, std::string* why = nullptr);
 
 }  // namespace g4v::ort

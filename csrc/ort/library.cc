@@ -1,0 +1,203 @@
+#include "ort/library.h"
+
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <mutex>
+
+#include "base/error.h"
+
+namespace g4v::ort {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kAdvice =
+    "install it with `pip install \"onnxruntime>=1.20\"`, or set G4V_ONNXRUNTIME to its library "
+    "file";
+
+std::string LastLoaderError() {
+  const char* message = dlerror();
+  return message ? message : "unknown loader error";
+}
+
+std::string OneLine(const std::string& text) {
+  constexpr size_t kLongest = 600;
+  std::string line;
+  for (const char c : text) {
+    const bool space = c == '\n' || c == '\r' || c == '\t' || c == ' ';
+    if (space && (line.empty() || line.back() == ' ')) continue;
+    line += space ? ' ' : c;
+  }
+  while (!line.empty() && line.back() == ' ') line.pop_back();
+  if (line.size() > kLongest) line = line.substr(0, kLongest) + "...";
+  return line;
+}
+
+// libonnxruntime itself, not its providers: libonnxruntime.so, libonnxruntime.so.1.31.1,
+// libonnxruntime.1.dylib.
+bool IsLibraryName(const std::string& name) {
+  return name.starts_with("libonnxruntime.") &&
+         (name.find(".so") != std::string::npos || name.find(".dylib") != std::string::npos);
+}
+
+std::vector<std::string> LibrariesIn(const fs::path& directory) {
+  std::vector<std::string> found;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(directory, error)) {
+    if (IsLibraryName(entry.path().filename().string())) found.push_back(entry.path().string());
+  }
+  std::sort(found.rbegin(), found.rend());
+  return found;
+}
+
+// A file stays itself; a folder stands for the libraries in it.
+std::vector<std::string> Expand(const std::string& path) {
+  std::error_code error;
+  if (fs::is_directory(path, error)) return LibrariesIn(path);
+  return {path};
+}
+
+struct Opened {
+  void* handle = nullptr;
+  std::string path;
+};
+
+Opened OpenFirst(const std::vector<std::string>& candidates, std::string* failure) {
+  for (const std::string& candidate : candidates) {
+    if (void* handle = dlopen(candidate.c_str(), RTLD_NOW | RTLD_LOCAL)) return {handle, candidate};
+    *failure = LastLoaderError();
+  }
+  return {};
+}
+
+Opened OpenNamed(const std::string& path, const std::string& source) {
+  std::string failure = "no libonnxruntime in that folder";
+  const Opened opened = OpenFirst(Expand(path), &failure);
+  if (!opened.handle) {
+    throw Error(Code::Runtime, "ONNX Runtime cannot be loaded from " + source + " " + path + ": " +
+                                   OneLine(failure) + "; " + kAdvice);
+  }
+  return opened;
+}
+
+Opened OpenAny(const LibraryOptions& options) {
+  if (!options.path.empty()) return OpenNamed(options.path, "the given path");
+  if (const char* variable = std::getenv("G4V_ONNXRUNTIME"); variable && *variable) {
+    return OpenNamed(variable, "$G4V_ONNXRUNTIME");
+  }
+  std::string failure;
+  for (const std::string& directory : options.directories) {
+    const auto candidates = LibrariesIn(directory);
+    if (candidates.empty()) continue;
+    const Opened opened = OpenFirst(candidates, &failure);
+    if (opened.handle) return opened;
+    throw Error(Code::Runtime,
+                "ONNX Runtime in " + directory + " does not load: " + OneLine(failure) +
+                    "; reinstall it with `pip install --force-reinstall onnxruntime`");
+  }
+  const Opened opened =
+      OpenFirst({"libonnxruntime.so", "libonnxruntime.so.1", "libonnxruntime.dylib"}, &failure);
+  if (!opened.handle)
+    throw Error(Code::Runtime, std::string("ONNX Runtime was not found; ") + kAdvice);
+  return opened;
+}
+
+// The file behind a loaded library, so that a system name ("libonnxruntime.so") is reported as a
+// path.
+std::string FileOf(const void* symbol, const std::string& fallback) {
+  Dl_info info;
+  const bool known = dladdr(symbol, &info) != 0 && info.dli_fname;
+  const std::string path = known ? info.dli_fname : fallback;
+  std::error_code error;
+  const fs::path canonical = fs::canonical(path, error);
+  return error ? path : canonical.string();
+}
+
+bool IsTooOld(const std::string& version) {
+  const size_t dot = version.find('.');
+  if (dot == std::string::npos) return false;  // GetApi decides
+  const int major = std::atoi(version.c_str());
+  const int minor = std::atoi(version.c_str() + dot + 1);
+  return major < 1 || (major == 1 && minor < kMinimumMinorVersion);
+}
+
+}  // namespace
+
+std::shared_ptr<Environment> Environment::Get(const LibraryOptions& options) {
+  static std::mutex mutex;
+  // Never destroyed: sessions in other static objects may outlive this one at exit.
+  static auto* const current = new std::shared_ptr<Environment>();
+  const std::lock_guard<std::mutex> lock(mutex);
+  if (!*current) {
+    const Opened opened = OpenAny(options);
+    try {
+      *current = std::shared_ptr<Environment>(new Environment(opened.handle, opened.path));
+    } catch (...) {
+      dlclose(opened.handle);
+      throw;
+    }
+    return *current;
+  }
+  if (!options.path.empty()) {
+    const auto candidates = Expand(options.path);
+    const bool same = std::any_of(candidates.begin(), candidates.end(), [](const auto& candidate) {
+      std::error_code error;
+      return fs::equivalent(candidate, (*current)->path(), error) && !error;
+    });
+    if (!same) {
+      throw Error(Code::Runtime, "this process already uses ONNX Runtime from " +
+                                     (*current)->path() + "; a second library (" + options.path +
+                                     ") needs a process of its own");
+    }
+  }
+  return *current;
+}
+
+Environment::Environment(void* handle, std::string path) {
+  auto* const get_base = reinterpret_cast<abi::GetApiBaseFunction>(dlsym(handle, "OrtGetApiBase"));
+  if (!get_base) {
+    throw Error(Code::Runtime, path + " is not ONNX Runtime (it has no OrtGetApiBase); " + kAdvice);
+  }
+  path_ = FileOf(reinterpret_cast<const void*>(get_base), path);
+  const abi::ApiBase* base = get_base();
+  version_ = base->GetVersionString();
+  // GetApi prints to stderr where the version is unknown to it, so the version string is looked at
+  // first.
+  const void* table = IsTooOld(version_) ? nullptr : base->GetApi(abi::kApiVersion);
+  if (!table) {
+    throw Error(Code::Runtime, "ONNX Runtime " + version_ + " at " + path_ +
+                                   " is too old: at least 1." +
+                                   std::to_string(kMinimumMinorVersion) +
+                                   " is needed; `pip install --upgrade onnxruntime` brings it");
+  }
+  api_ = abi::Api(table);
+  // Only fatal messages are logged: every failure reaches the caller as an error, once.
+  Check(api_.CreateEnv(abi::kLogFatal, "g4v", &env_), "ONNX Runtime cannot start");
+  Check(api_.DisableTelemetryEvents(env_), "ONNX Runtime cannot start");
+}
+
+std::vector<std::string> Environment::Providers() const {
+  char** names = nullptr;
+  int count = 0;
+  Check(api_.GetAvailableProviders(&names, &count), "ONNX Runtime cannot list its providers");
+  std::vector<std::string> providers(names, names + count);
+  Check(api_.ReleaseAvailableProviders(names, count), "ONNX Runtime cannot list its providers");
+  return providers;
+}
+
+bool Environment::HasProvider(const std::string& name) const {
+  const auto providers = Providers();
+  return std::find(providers.begin(), providers.end(), name) != providers.end();
+}
+
+void Environment::Check(OrtStatus* status, const std::string& doing) const {
+  if (!status) return;
+  const std::string message = OneLine(api_.GetErrorMessage(status));
+  api_.ReleaseStatus(status);
+  throw Error(Code::Runtime, doing + ": " + message);
+}
+
+}  // namespace g4v::ort

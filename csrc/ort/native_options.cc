@@ -1,0 +1,65 @@
+#include "ort/native_options.h"
+
+#include <iterator>
+
+#include "base/cpu.h"
+#include "base/error.h"
+
+namespace g4v::ort {
+
+NativeOptions::NativeOptions(const Environment& environment, const SessionOptions& options)
+    : environment_(environment), api_(environment.api()) {
+  Check(api_.CreateSessionOptions(&options_));
+  try {
+    Fill(options);
+  } catch (...) {
+    api_.ReleaseSessionOptions(options_);
+    throw;
+  }
+}
+
+NativeOptions::~NativeOptions() { api_.ReleaseSessionOptions(options_); }
+
+void NativeOptions::Check(OrtStatus* status) const {
+  environment_.Check(status, "ONNX Runtime refuses a session option");
+}
+
+void NativeOptions::Fill(const SessionOptions& options) {
+  const int threads = options.threads > 0 ? options.threads : UsableCores();
+  Check(api_.SetIntraOpNumThreads(options_, threads));
+  Check(api_.SetInterOpNumThreads(options_, 1));
+  Check(api_.SetSessionExecutionMode(options_, abi::kExecuteSequential));
+  Check(api_.SetSessionGraphOptimizationLevel(options_, abi::kOptimizeAll));
+  Check(api_.AddSessionConfigEntry(options_, "session.intra_op.allow_spinning",
+                                   options.allow_spinning ? "1" : "0"));
+  // Spinning threads stop when a run ends: between tokens and turns an assistant uses no CPU.
+  Check(api_.AddSessionConfigEntry(options_, "session.force_spinning_stop", "1"));
+  if (options.device == "cuda") {
+    AppendCuda(options.device_id);
+  } else if (options.device != "cpu") {
+    throw Error(Code::InvalidArgument,
+                "unknown device \"" + options.device + "\"; a session runs on \"cpu\" or \"cuda\"");
+  }
+}
+
+void NativeOptions::AppendCuda(int device_id) {
+  const std::string doing = "the CUDA provider of ONNX Runtime " + environment_.version() +
+                            " cannot be used (`g4v doctor` shows what is missing)";
+  if (!environment_.HasProvider("CUDAExecutionProvider")) {
+    throw Error(Code::Runtime,
+                "this ONNX Runtime has no CUDA provider: install onnxruntime-gpu in place of "
+                "onnxruntime, or use device \"cpu\"");
+  }
+  OrtCUDAProviderOptionsV2* cuda = nullptr;
+  environment_.Check(api_.CreateCUDAProviderOptions(&cuda), doing);
+  const std::string id = std::to_string(device_id);
+  const char* keys[] = {"device_id", "cudnn_conv_algo_search", "use_tf32"};
+  // TF32 would cost three digits of the fp32 graphs' agreement with PyTorch.
+  const char* values[] = {id.c_str(), "HEURISTIC", "0"};
+  OrtStatus* status = api_.UpdateCUDAProviderOptions(cuda, keys, values, std::size(keys));
+  if (!status) status = api_.SessionOptionsAppendExecutionProvider_CUDA_V2(options_, cuda);
+  api_.ReleaseCUDAProviderOptions(cuda);
+  environment_.Check(status, doing);
+}
+
+}  // namespace g4v::ort

@@ -1,0 +1,29 @@
+// OrtSessionOptions made from SessionOptions.
+#pragma once
+
+#include "ort/session.h"
+
+namespace g4v::ort {
+
+class NativeOptions {
+ public:
+  // Throws Error(InvalidArgument) for an unknown device and Error(Runtime) for one that cannot be
+  // used.
+  NativeOptions(const Environment& environment, const SessionOptions& options);
+  ~NativeOptions();
+  NativeOptions(const NativeOptions&) = delete;
+  NativeOptions& operator=(const NativeOptions&) = delete;
+
+  const OrtSessionOptions* get() const { return options_; }
+
+ private:
+  void Check(OrtStatus* status) const;
+  void Fill(const SessionOptions& options);
+  void AppendCuda(int device_id);
+
+  const Environment& environment_;
+  const abi::Api& api_;
+  OrtSessionOptions* options_ = nullptr;
+};
+
+}  // namespace g4v::ort

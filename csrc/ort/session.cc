@@ -1,0 +1,317 @@
+#include "ort/session.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "ort/native_options.h"
+
+namespace g4v::ort {
+namespace {
+
+int ElementType(DType dtype) {
+  switch (dtype) {
+    case DType::F32:
+      return abi::kElementFloat;
+    case DType::I64:
+      return abi::kElementInt64;
+    case DType::I32:
+      return abi::kElementInt32;
+    case DType::F16:
+      return abi::kElementFloat16;
+    case DType::U8:
+      return abi::kElementUint8;
+  }
+  throw Error(Code::Internal, "unknown dtype " + std::to_string(static_cast<int>(dtype)));
+}
+
+size_t ElementCount(const std::vector<int64_t>& shape) {
+  size_t count = 1;
+  for (const int64_t dimension : shape) {
+    if (dimension < 0) throw Error(Code::Internal, "a tensor to run has a negative dimension");
+    count *= static_cast<size_t>(dimension);
+  }
+  return count;
+}
+
+template <class T>
+TensorView MakeView(DType dtype, const T* data, std::vector<int64_t> shape) {
+  // The C ABI has no const tensor; inputs are only read.
+  return {dtype, const_cast<T*>(data), std::move(shape)};
+}
+
+using NameFunction = OrtStatus* (*)(const OrtSession*, size_t, OrtAllocator*, char**);
+using TypeFunction = OrtStatus* (*)(const OrtSession*, size_t, OrtTypeInfo**);
+
+std::string ReadName(const Environment& environment, const OrtSession* session,
+                     NameFunction function, size_t index) {
+  const abi::Api& api = environment.api();
+  OrtAllocator* allocator = nullptr;
+  environment.Check(api.GetAllocatorWithDefaultOptions(&allocator), "no allocator");
+  char* name = nullptr;
+  environment.Check(function(session, index, allocator, &name), "a graph's names cannot be read");
+  const std::string copy = name;
+  environment.Check(api.AllocatorFree(allocator, name), "a name cannot be freed");
+  return copy;
+}
+
+std::vector<int64_t> ReadShape(const Environment& environment,
+                               const OrtTensorTypeAndShapeInfo* info) {
+  const abi::Api& api = environment.api();
+  size_t rank = 0;
+  environment.Check(api.GetDimensionsCount(info, &rank), "a shape cannot be read");
+  std::vector<int64_t> shape(rank);
+  environment.Check(api.GetDimensions(info, shape.data(), rank), "a shape cannot be read");
+  return shape;
+}
+
+std::vector<int64_t> ReadDeclaredShape(const Environment& environment, const OrtSession* session,
+                                       TypeFunction function, size_t index) {
+  const abi::Api& api = environment.api();
+  OrtTypeInfo* type = nullptr;
+  environment.Check(function(session, index, &type), "a graph's types cannot be read");
+  const std::unique_ptr<OrtTypeInfo, decltype(api.ReleaseTypeInfo)> owner(type,
+                                                                          api.ReleaseTypeInfo);
+  const OrtTensorTypeAndShapeInfo* info = nullptr;
+  environment.Check(api.CastTypeInfoToTensorInfo(type, &info), "a graph's types cannot be read");
+  return info ? ReadShape(environment, info) : std::vector<int64_t>{};
+}
+
+}  // namespace
+
+size_t SizeOf(DType dtype) {
+  switch (dtype) {
+    case DType::F32:
+      return 4;
+    case DType::I64:
+      return 8;
+    case DType::I32:
+      return 4;
+    case DType::F16:
+      return 2;
+    case DType::U8:
+      return 1;
+  }
+  return 0;
+}
+
+const char* NameOf(DType dtype) {
+  switch (dtype) {
+    case DType::F32:
+      return "float32";
+    case DType::I64:
+      return "int64";
+    case DType::I32:
+      return "int32";
+    case DType::F16:
+      return "float16";
+    case DType::U8:
+      return "uint8";
+  }
+  return "unknown";
+}
+
+TensorView View(std::vector<float>& data, std::vector<int64_t> shape) {
+  return MakeView(DType::F32, data.data(), std::move(shape));
+}
+TensorView View(const std::vector<float>& data, std::vector<int64_t> shape) {
+  return MakeView(DType::F32, data.data(), std::move(shape));
+}
+TensorView View(const float* data, std::vector<int64_t> shape) {
+  return MakeView(DType::F32, data, std::move(shape));
+}
+TensorView View(const std::vector<int64_t>& data, std::vector<int64_t> shape) {
+  return MakeView(DType::I64, data.data(), std::move(shape));
+}
+TensorView View(const std::vector<int32_t>& data, std::vector<int64_t> shape) {
+  return MakeView(DType::I32, data.data(), std::move(shape));
+}
+TensorView View(const int64_t* data, std::vector<int64_t> shape) {
+  return MakeView(DType::I64, data, std::move(shape));
+}
+TensorView View(const int32_t* data, std::vector<int64_t> shape) {
+  return MakeView(DType::I32, data, std::move(shape));
+}
+
+RunControl::RunControl(std::shared_ptr<Environment> environment)
+    : environment_(std::move(environment)) {
+  environment_->Check(environment_->api().CreateRunOptions(&options_),
+                      "ONNX Runtime has no run options");
+}
+
+RunControl::~RunControl() { environment_->api().ReleaseRunOptions(options_); }
+
+void RunControl::Terminate() {
+  terminated_.store(true, std::memory_order_release);
+  environment_->Check(environment_->api().RunOptionsSetTerminate(options_),
+                      "a run cannot be cancelled");
+}
+
+void RunControl::Reset() {
+  environment_->Check(environment_->api().RunOptionsUnsetTerminate(options_),
+                      "a run cannot be reset");
+  terminated_.store(false, std::memory_order_release);
+}
+
+Session::Session(std::shared_ptr<Environment> environment, const std::string& path,
+                 const SessionOptions& options)
+    : environment_(std::move(environment)), path_(path), device_(options.device) {
+  const abi::Api& api = environment_->api();
+  const NativeOptions native(*environment_, options);
+  try {
+    environment_->Check(
+        api.CreateSession(environment_->get(), path.c_str(), native.get(), &session_),
+        "the graph " + path + " cannot be loaded");
+  } catch (const Error& error) {
+    // On the CPU only the graph can be at fault; with a GPU the device may be.
+    throw Error(device_ == "cpu" ? Code::Bundle : Code::Runtime, error.what());
+  }
+  try {
+    environment_->Check(
+        api.CreateCpuMemoryInfo(abi::kDeviceAllocator, abi::kMemoryDefault, &host_memory_),
+        "no memory info");
+    size_t inputs = 0;
+    size_t outputs = 0;
+    environment_->Check(api.SessionGetInputCount(session_, &inputs),
+                        "a graph's inputs cannot be read");
+    environment_->Check(api.SessionGetOutputCount(session_, &outputs),
+                        "a graph's outputs cannot be read");
+    for (size_t i = 0; i < inputs; ++i) {
+      input_names_.push_back(ReadName(*environment_, session_, api.SessionGetInputName, i));
+      input_shapes_.push_back(
+          ReadDeclaredShape(*environment_, session_, api.SessionGetInputTypeInfo, i));
+    }
+    for (size_t i = 0; i < outputs; ++i) {
+      output_names_.push_back(ReadName(*environment_, session_, api.SessionGetOutputName, i));
+      output_shapes_.push_back(
+          ReadDeclaredShape(*environment_, session_, api.SessionGetOutputTypeInfo, i));
+    }
+  } catch (...) {
+    if (host_memory_) api.ReleaseMemoryInfo(host_memory_);
+    api.ReleaseSession(session_);
+    throw;
+  }
+}
+
+Session::~Session() {
+  environment_->api().ReleaseMemoryInfo(host_memory_);
+  environment_->api().ReleaseSession(session_);
+}
+
+bool Session::has_input(const std::string& name) const {
+  return std::find(input_names_.begin(), input_names_.end(), name) != input_names_.end();
+}
+
+bool Session::has_output(const std::string& name) const {
+  return std::find(output_names_.begin(), output_names_.end(), name) != output_names_.end();
+}
+
+const std::vector<int64_t>& Session::input_shape(const std::string& name) const {
+  const auto found = std::find(input_names_.begin(), input_names_.end(), name);
+  if (found == input_names_.end())
+    throw Error(Code::Bundle, path_ + " has no input \"" + name + "\"");
+  return input_shapes_[static_cast<size_t>(found - input_names_.begin())];
+}
+
+const std::vector<int64_t>& Session::output_shape(const std::string& name) const {
+  const auto found = std::find(output_names_.begin(), output_names_.end(), name);
+  if (found == output_names_.end())
+    throw Error(Code::Bundle, path_ + " has no output \"" + name + "\"");
+  return output_shapes_[static_cast<size_t>(found - output_names_.begin())];
+}
+
+// The values of one Run call; releases all of them, whoever allocated them.
+struct Session::Call {
+  explicit Call(Session& session) : session(session), api(session.environment_->api()) {}
+  ~Call() {
+    for (OrtValue* value : inputs) api.ReleaseValue(value);
+    for (OrtValue* value : outputs) {
+      if (value) api.ReleaseValue(value);
+    }
+  }
+
+  OrtValue* Wrap(const NamedTensor& named) {
+    const TensorView& tensor = named.tensor;
+    OrtValue* value = nullptr;
+    const size_t bytes = ElementCount(tensor.shape) * SizeOf(tensor.dtype);
+    session.environment_->Check(api.CreateTensorWithDataAsOrtValue(
+                                    session.host_memory_, tensor.data, bytes, tensor.shape.data(),
+                                    tensor.shape.size(), ElementType(tensor.dtype), &value),
+                                "the tensor " + named.name + " cannot be used");
+    return value;
+  }
+
+  void AddInputs(std::span<const NamedTensor> tensors) {
+    inputs.reserve(tensors.size());
+    for (const NamedTensor& tensor : tensors) {
+      input_names.push_back(tensor.name.c_str());
+      inputs.push_back(Wrap(tensor));
+    }
+  }
+
+  void Execute(RunControl* control) {
+    if (control && control->terminated()) throw Error(Code::Cancelled, "cancelled");
+    OrtStatus* status =
+        api.Run(session.session_, control ? control->options_ : nullptr, input_names.data(),
+                inputs.data(), inputs.size(), output_names.data(), outputs.size(), outputs.data());
+    if (status && control && control->terminated()) {
+      api.ReleaseStatus(status);
+      throw Error(Code::Cancelled, "cancelled");
+    }
+    session.environment_->Check(status, "running " + session.path_ + " failed");
+  }
+
+  HostTensor CopyFloats(size_t index) {
+    const Environment& environment = *session.environment_;
+    OrtTensorTypeAndShapeInfo* info = nullptr;
+    environment.Check(api.GetTensorTypeAndShape(outputs[index], &info),
+                      "an output's shape cannot be read");
+    const std::unique_ptr<OrtTensorTypeAndShapeInfo, decltype(api.ReleaseTensorTypeAndShapeInfo)>
+        owner(info, api.ReleaseTensorTypeAndShapeInfo);
+    int element = 0;
+    environment.Check(api.GetTensorElementType(info, &element), "an output's type cannot be read");
+    if (element != abi::kElementFloat) {
+      throw Error(Code::Bundle,
+                  session.path_ + ": the output \"" + output_names[index] + "\" is not float32");
+    }
+    HostTensor tensor;
+    tensor.shape = ReadShape(environment, info);
+    void* data = nullptr;
+    environment.Check(api.GetTensorMutableData(outputs[index], &data), "an output cannot be read");
+    const float* floats = static_cast<const float*>(data);
+    tensor.data.assign(floats, floats + ElementCount(tensor.shape));
+    return tensor;
+  }
+
+  Session& session;
+  const abi::Api& api;
+  std::vector<const char*> input_names;
+  std::vector<const char*> output_names;
+  std::vector<OrtValue*> inputs;
+  std::vector<OrtValue*> outputs;
+};
+
+void Session::Run(std::span<const NamedTensor> inputs, std::span<const NamedTensor> outputs,
+                  RunControl* control) {
+  Call call(*this);
+  call.AddInputs(inputs);
+  call.outputs.reserve(outputs.size());
+  for (const NamedTensor& tensor : outputs) {
+    call.output_names.push_back(tensor.name.c_str());
+    call.outputs.push_back(call.Wrap(tensor));
+  }
+  call.Execute(control);
+}
+
+std::vector<HostTensor> Session::Run(std::span<const NamedTensor> inputs,
+                                     std::span<const std::string> outputs, RunControl* control) {
+  Call call(*this);
+  call.AddInputs(inputs);
+  for (const std::string& name : outputs) call.output_names.push_back(name.c_str());
+  call.outputs.assign(outputs.size(), nullptr);
+  call.Execute(control);
+  std::vector<HostTensor> tensors;
+  for (size_t i = 0; i < outputs.size(); ++i) tensors.push_back(call.CopyFloats(i));
+  return tensors;
+}
+
+}  // namespace g4v::ort
