@@ -1,0 +1,274 @@
+"""Decoding the sampled frames of one video file; python/g4v/video.py opens it and documents the result."""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import VideoError
+from .video import VideoInfo, sample_frames
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+Frames = npt.NDArray[np.uint8]
+
+SCAN_LIMIT = 256 << 20
+"""Files up to this many bytes are scanned for the exact time of every frame (no decoding)."""
+KEPT_FRAME_PIXELS = 4096 * 2304
+"""Larger frames are reduced to this area."""
+
+
+class Reader:
+    """One reading of one file of `size` bytes; `open_file` opens it anew from its first byte."""
+
+    def __init__(
+        self,
+        open_file: Callable[[], tuple[InputContainer, VideoStream]],
+        name: str,
+        size: int,
+        samples: int,
+    ) -> None:
+        self._open_file = open_file
+        self._container, self._stream = open_file()
+        self._untouched = True
+        self._name, self._size, self._samples = name, size, samples
+        self._damaged = 0
+        self._frames: Frames | None = None
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._container.close()
+
+    def read(self) -> tuple[Frames, VideoInfo]:
+        """The sampled frames, uint8 [samples, H, W, 3]. Raises `VideoError` where not one frame decodes."""
+        if self._size > SCAN_LIMIT and (found := self._read_evenly_in_time()):
+            return found
+        times, keys, packets = self._scan()
+        cut = self._damaged > 0 or self._stream.frames > packets
+        if len(times):
+            indices = sample_frames(len(times), self._samples)
+            # Both ways give the same frames of a sound file; reading through also survives wrong times.
+            if 2 * _decoded_by_seeking(times, keys, indices) < len(times):
+                if self._take_at([times[i] for i in indices], keys):
+                    return self._result(len(times), indices, cut)
+        return self._read_through(max(len(times) or packets, 1), cut)
+
+    def _result(self, count: int, indices: Sequence[int], cut: bool) -> tuple[Frames, VideoInfo]:
+        if self._frames is None:
+            raise VideoError(f"{self._name} has no frame that decodes; it is damaged or empty")
+        warnings = []
+        if cut or self._damaged:
+            declared = self._stream.frames
+            of = f"{count} of {declared}" if declared > count else f"{count}"
+            warnings.append(
+                f"{self._name} is damaged or cut off: {of} frames decode, and the answer is about those"
+            )
+        rate = self._stream.average_rate
+        fps = float(rate) if rate else None
+        return self._frames, VideoInfo(self._name, count, tuple(indices), fps, tuple(warnings))
+
+    # Reading every frame.
+
+    def _read_through(self, expected: int, cut: bool) -> tuple[Frames, VideoInfo]:
+        """Decodes the whole file and keeps the sampled frames; again where the count was not as expected."""
+        for _ in range(3):
+            indices = sample_frames(expected, self._samples)
+            self._frames, self._damaged, decoded = None, 0, 0
+            for frame in self._decode(None):
+                self._keep(frame, [k for k, index in enumerate(indices) if index == decoded])
+                decoded += 1
+            if decoded == 0:
+                raise VideoError(f"{self._name} has no frame that decodes; it is damaged or empty")
+            if decoded == expected:
+                return self._result(decoded, indices, cut)
+            expected = decoded
+        raise VideoError(f"{self._name} decodes to another number of frames each time; convert it to mp4")
+
+    # Reading by seeking.
+
+    def _scan(self) -> tuple[array[int], array[int], int]:
+        """Sorted presentation times of all frames and of the key frames, and the number of packets.
+
+        No times where the file does not carry one for every frame.
+        """
+        times, keys, packets, timed = array("q"), array("q"), 0, True
+        for packet in self._packets(None):
+            packets += 1
+            # An edit list tells the player to decode these frames and not to show them.
+            if packet.is_discard:
+                continue
+            time = packet.pts if packet.pts is not None else packet.dts
+            if time is None:
+                timed = False
+                continue
+            times.append(time)
+            if packet.is_keyframe:
+                keys.append(time)
+        if not timed:
+            return array("q"), array("q"), packets
+        return array("q", sorted(times)), array("q", sorted(keys)), packets
+
+    def _read_evenly_in_time(self) -> tuple[Frames, VideoInfo] | None:
+        """For files too large to scan; None where the file does not hold what its header says."""
+        stream, base = self._stream, self._stream.time_base
+        if not base or not stream.average_rate:
+            return None
+        if stream.duration:
+            seconds = float(stream.duration * base)
+        else:
+            seconds = (self._container.duration or 0) / 1e6
+        count = stream.frames or round(seconds * float(stream.average_rate))
+        if count < 1 or seconds <= 0:
+            return None
+        indices = sample_frames(count, self._samples)
+        # Half a frame early: the computed time may fall a rounding error after the frame that it means.
+        start, per_frame = stream.start_time or 0, seconds / float(base) / count
+        targets = [start + int(per_frame * (index - 0.5)) for index in indices]
+        return self._result(count, indices, cut=False) if self._take_at(targets, None) else None
+
+    def _take_at(self, targets: Sequence[int], keys: array[int] | None) -> bool:
+        """Keeps the first frame not before each of the ascending times; False where one is missing."""
+        self._frames, self._damaged = None, 0
+        frame: VideoFrame | None = None
+        decoder: Iterator[VideoFrame] = iter(())
+        for place, target in enumerate(targets):
+            key = keys[max(bisect_right(keys, target) - 1, 0)] if keys else target
+            if frame is None or (frame.pts is not None and frame.pts < key):
+                decoder, frame = self._decode_before(target, key)
+            while frame is not None and frame.pts is not None and frame.pts < target:
+                frame = next(decoder, None)
+            if frame is None or frame.pts is None:
+                return False
+            self._keep(frame, [place])
+        return True
+
+    def _decode_before(self, target: int, key: int) -> tuple[Iterator[VideoFrame], VideoFrame | None]:
+        """A decoder and its first frame, which is not after the target where the file has such a frame.
+
+        Some containers index key frames by decoding time, which is before the presentation time; a seek may
+        then land one key frame too late and is repeated from earlier places.
+        """
+        base = float(self._stream.time_base or 1)
+        for seconds in (0.0, 2.0, 10.0, 60.0, None):
+            decoder = self._decode(None if seconds is None else key - int(seconds / base))
+            frame = next(decoder, None)
+            if frame is not None and frame.pts is not None and frame.pts <= target:
+                break
+        return decoder, frame
+
+    # Packets and frames.
+
+    def _packets(self, start: int | None) -> Iterator[Packet[VideoStream]]:
+        """The stream's packets from the key frame before a time, or from the beginning of the file."""
+        import av
+
+        try:
+            if start is not None:
+                self._container.seek(start, stream=self._stream, backward=True)
+            elif not self._untouched:
+                # A seek to the start is not exact in every container, a new opening is.
+                self._container.close()
+                self._container, self._stream = self._open_file()
+            self._untouched = False
+            for packet in self._container.demux(self._stream):
+                # A packet that the end of the file cuts is not worth decoding: it would show half a picture.
+                if packet.is_corrupt:
+                    self._damaged += 1
+                elif packet.size:
+                    yield packet
+        except (av.FFmpegError, OSError):
+            self._damaged += 1
+
+    def _decode(self, start: int | None) -> Iterator[VideoFrame]:
+        """Frames in the order of presentation; what does not decode is counted and left out."""
+        for packet in self._packets(start):
+            yield from self._decode_packet(packet)
+        yield from self._decode_packet(None)
+
+    def _decode_packet(self, packet: Packet[VideoStream] | None) -> Iterator[VideoFrame]:
+        import av
+
+        try:
+            frames = self._stream.decode(packet)
+        except (av.FFmpegError, EOFError):
+            self._damaged += packet is not None
+            return
+        for frame in frames:
+            if frame.is_corrupt:
+                self._damaged += 1
+            else:
+                yield frame
+
+    def _keep(self, frame: VideoFrame, places: Sequence[int]) -> None:
+        if not places:
+            return
+        size = None if self._frames is None else self._frames.shape[1:3]
+        image = to_rgb(frame, size)
+        if self._frames is None:
+            self._frames = np.empty((self._samples, *image.shape), np.uint8)
+        for place in places:
+            self._frames[place] = image
+
+
+def _decoded_by_seeking(times: array[int], keys: array[int], indices: Sequence[int]) -> int:
+    """How many frames are decoded to reach all of the indices from the key frames before them."""
+    decoded, position = 0, -1
+    for index in indices:
+        key = bisect_left(times, keys[max(bisect_right(keys, times[index]) - 1, 0)]) if keys else 0
+        decoded += max(index - max(position, key - 1), 0)
+        position = max(position, index)
+    return decoded
+
+
+def to_rgb(frame: VideoFrame, size: tuple[int, ...] | None) -> Frames:
+    """One frame as uint8 [H, W, 3]: upright, over black, in the (H, W) that an earlier frame has set."""
+    matrix = _display_matrix(frame)
+    turned = matrix is not None and abs(matrix[1]) > abs(matrix[0])
+    width, height = frame.width, frame.height
+    if size is not None:
+        height, width = reversed(size) if turned else size
+    elif width * height > KEPT_FRAME_PIXELS:
+        scale = (KEPT_FRAME_PIXELS / (width * height)) ** 0.5
+        width, height = max(1, int(width * scale)), max(1, int(height * scale))
+    resize: dict[str, Any] = {}
+    if (width, height) != (frame.width, frame.height):
+        resize = {"width": width, "height": height, "interpolation": "AREA"}
+    has_alpha = any(component.is_alpha for component in frame.format.components)
+    image = frame.to_ndarray(format="rgba" if has_alpha else "rgb24", **resize)
+    if has_alpha:
+        alpha = image[..., 3:].astype(np.uint16)
+        image = ((image[..., :3] * alpha + 127) // 255).astype(np.uint8)
+    return image if matrix is None else _upright(image, matrix)
+
+
+def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int] | None:
+    """(a, b, c, d) of the frame's display matrix, x' = a x + c y and y' = b x + d y; None without one."""
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return None
+    values = np.frombuffer(bytes(data), "<i4" if sys.byteorder == "little" else ">i4")
+    return None if len(values) < 5 else (int(values[0]), int(values[1]), int(values[3]), int(values[4]))
+
+
+def _upright(image: Frames, matrix: tuple[int, int, int, int]) -> Frames:
+    """Applies the turn by a multiple of 90 degrees, with mirrors, that is nearest to the matrix."""
+    a, b, c, d = matrix
+    if abs(b) > abs(a):
+        image, a, d = image.transpose(1, 0, 2), c, b
+    if a < 0:
+        image = image[:, ::-1]
+    if d < 0:
+        image = image[::-1]
+    return np.ascontiguousarray(image)
