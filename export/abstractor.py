@@ -1,0 +1,107 @@
+"""The abstractor's graph: features [T, N, d] -> video_tokens [Q+1, D].
+
+The exact rewrites, done here once:
+* The memory is normalised once, without scale and shift; those of each layer's normk are folded into its key and
+  value products, which makes keys and values of all layers ONE product [T*N, d] x [d, layers*2*d].
+* The first layer's queries do not depend on the input: their normalised values and all their projections are
+  constants.
+* A single frame is read by the spatial queries alone: the constants are cut to them inside the graph.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from g4v.export.graph import MICROSOFT, Graph
+from g4v.model.abstractor import VideoAbstractor
+
+
+def folded_memory_product(abstractor: VideoAbstractor) -> tuple[Tensor, Tensor]:
+    """Weight [d, layers*2*d] and bias [layers*2*d]: (K, V) of every layer from the memory normalised without affine."""
+    weights, biases = [], []
+    for layer in abstractor.encoder.layers:
+        norm = layer.crossattention.normk
+        for product in (layer.crossattention.attention.key, layer.crossattention.attention.value):
+            weight = product.weight.double()
+            weights.append((weight * norm.weight.double()).t())
+            biases.append(product.bias.double() + weight @ norm.bias.double())
+    return torch.cat(weights, dim=1), torch.cat(biases)
+
+
+def export_abstractor(abstractor: VideoAbstractor, folder: str | Path, stem: str = "abstractor") -> list[str]:
+    """Writes the graph and its data into `folder`; returns their names."""
+    config = abstractor.config
+    width, spatial = config.hidden_size, config.num_queries
+    layers = [layer.crossattention for layer in abstractor.encoder.layers]
+    with Graph(folder, stem) as g, torch.no_grad():
+        features = g.input("features", "float32", ["frames", "tokens", width])
+        queries = _QueryCount(g, features, spatial, spatial + config.num_temporal_queries)
+
+        memory = g.reshape(features, 1, -1, width)
+        plain = nn.LayerNorm(width, eps=layers[0].normk.eps)  # scale one, shift zero
+        memory = g.layer_norm(memory, plain)
+        weight, bias = folded_memory_product(abstractor)
+        keys_values = g.matmul(memory, weight, bias)  # [1, T*N, layers*2*d]
+        parts = g.op("Split", keys_values, outputs=2 * len(layers), axis=-1, num_outputs=2 * len(layers))
+
+        start = torch.cat([abstractor.query_tokens, abstractor.temporal_query_tokens], dim=1).double()
+        q = nn.functional.layer_norm(
+            start, (width,), layers[0].norm1.weight.double(), layers[0].norm1.bias.double(), layers[0].norm1.eps
+        )
+        own = [q @ p.weight.double().t() + p.bias.double() for p in _projections(layers[0])]
+        x = queries.cut(g.weight(q))
+        own = [queries.cut(g.weight(value)) for value in own]
+
+        for i, layer in enumerate(layers):
+            if i:
+                fused = torch.cat([p.weight for p in _projections(layer)]).t()
+                bias = torch.cat([p.bias for p in _projections(layer)])
+                own = g.op("Split", g.matmul(x, fused, bias), outputs=3, axis=-1, num_outputs=3)
+            keys = g.concat(own[1], parts[2 * i], axis=1)
+            values = g.concat(own[2], parts[2 * i + 1], axis=1)
+            a = g.op("MultiHeadAttention", own[0], keys, values, domain=MICROSOFT, num_heads=config.num_heads)
+            out = layer.output
+            a = g.linear(a, out.out_proj, bias=False)
+            n, y = g.skip_layer_norm(a, x, out.norm2, out.out_proj.bias)  # the residual is the normalised query
+            gate = g.silu(g.linear(n, out.mlp.w1))
+            h = g.op("Mul", gate, g.linear(n, out.mlp.w3))
+            h = g.linear(g.layer_norm(h, out.mlp.ffn_ln), out.mlp.w2, bias=False)
+            if i + 1 < len(layers):
+                x, _ = g.skip_layer_norm(h, y, layers[i + 1].norm1, out.mlp.w2.bias)
+            else:
+                x = g.op("Add", g.op("Add", h, g.weight(out.mlp.w2.bias)), y)
+
+        tokens = g.linear(g.slice(x, 1, 0, spatial), abstractor.visual_fc)
+        temporal = g.linear(g.slice(x, 1, spatial), abstractor.temporal_visual_fc)
+        # For a single frame `temporal` has no rows: zeros stand in for it.
+        zeros = g.weight(torch.zeros(1, spatial, config.output_size))
+        temporal = g.slice(g.concat(temporal, zeros, axis=1), 1, 0, spatial)
+        tokens = g.op("Add", tokens, temporal)
+        tokens = g.concat(tokens, g.weight(abstractor.vit_eos), axis=1)
+        tokens = g.op("Squeeze", tokens, g.ints(0))
+        g.output("video_tokens", tokens, "float32", [config.output_tokens, config.output_size])
+        g.save()
+        return g.files
+
+
+def _projections(layer: nn.Module) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
+    return layer.attention.query, layer.attention.key, layer.attention.value
+
+
+class _QueryCount:
+    """The number of queries that take part, computed from the number of frames."""
+
+    def __init__(self, g: Graph, features: str, spatial: int, total: int) -> None:
+        self._graph = g
+        single = g.op("Equal", g.dimension(features, 0), g.ints(1))
+        self._count = g.op("Where", single, g.ints(spatial), g.ints(total))
+
+    def cut(self, constant: str) -> str:
+        """The first rows of a constant [1, Q, d]."""
+        g = self._graph
+        return g.op("Slice", constant, g.ints(0), self._count, g.ints(1))
+
+

@@ -1,0 +1,196 @@
+"""Builds ONNX graphs node by node, with their weights as external data.
+
+The graphs are written directly instead of being traced: they then hold the fused operators that ONNX Runtime has for
+these models, load without optimisation work, and come out the same on every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper
+
+ONNX_OPSET = 20
+IR_VERSION = 10
+MICROSOFT = "com.microsoft"  # ONNX Runtime's contributed operators
+INT_MAX = 2**63 - 1
+_INLINE_BYTES = 256  # smaller constants stay in the graph file: shapes and scalars are folded only from there
+_ALIGNMENT = 64  # bytes, of every tensor in the data file
+
+_TYPES = {"float32": TensorProto.FLOAT, "int32": TensorProto.INT32, "int64": TensorProto.INT64}
+
+Array = np.ndarray | torch.Tensor
+
+
+def numpy32(tensor: Array) -> np.ndarray:
+    """A contiguous array; floating types become float32."""
+    array = tensor.detach().cpu().float().numpy() if isinstance(tensor, torch.Tensor) else np.asarray(tensor)
+    if array.dtype == np.float64 or array.dtype == np.float16:
+        array = array.astype(np.float32)
+    return np.ascontiguousarray(array)
+
+
+class Graph:
+    """One ONNX graph in the making. Values are strings, the names of tensors in the graph.
+
+    Weights go to `stem`.data as they are added, so that a graph never holds more than one of them in memory;
+    `save` writes `stem`.onnx beside it.
+    """
+
+    def __init__(self, folder: str | Path, stem: str) -> None:
+        self.folder = Path(folder)
+        self.stem = stem
+        self.nodes: list[onnx.NodeProto] = []
+        self.inputs: list[onnx.ValueInfoProto] = []
+        self.outputs: list[onnx.ValueInfoProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+        self._constants: dict[tuple, str] = {}
+        self._data = open(self.folder / f"{stem}.data", "wb")
+        self._count = 0
+
+    def __enter__(self) -> Graph:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._data.close()
+
+    @property
+    def files(self) -> list[str]:
+        return [f"{self.stem}.onnx", f"{self.stem}.data"]
+
+    def _new_name(self, kind: str) -> str:
+        self._count += 1
+        return f"{kind}_{self._count}"
+
+    def input(self, name: str, dtype: str, shape: Sequence[int | str]) -> str:
+        """Declares an input; strings in `shape` are dynamic dimensions."""
+        self.inputs.append(helper.make_tensor_value_info(name, _TYPES[dtype], list(shape)))
+        return name
+
+    def output(self, name: str, value: str, dtype: str, shape: Sequence[int | str]) -> None:
+        """Declares the output `name`, computed as `value` (a value may already bear the name)."""
+        if value != name:
+            self.nodes.append(helper.make_node("Identity", [value], [name], name=self._new_name("Identity")))
+        self.outputs.append(helper.make_tensor_value_info(name, _TYPES[dtype], list(shape)))
+
+    def op(
+        self,
+        kind: str,
+        *inputs: str,
+        outputs: int | Sequence[str] = 1,
+        domain: str = "",
+        **attributes: Any,
+    ) -> Any:
+        """Adds a node; returns its output, or a list where `outputs` is more than one (or a list of names)."""
+        name = self._new_name(kind)
+        if isinstance(outputs, int):
+            names = [name] if outputs == 1 else [f"{name}.{i}" for i in range(outputs)]
+        else:
+            names = list(outputs)
+        node = helper.make_node(kind, list(inputs), names, name=name, domain=domain)
+        node.attribute.extend(helper.make_attribute(key, value) for key, value in sorted(attributes.items()))
+        self.nodes.append(node)
+        return names[0] if outputs == 1 else names
+
+    def weight(self, tensor: Array, name: str | None = None) -> str:
+        """Adds a constant tensor: float32 (from any floating type), int32 or int64. Small ones are shared."""
+        array = numpy32(tensor)
+        if array.nbytes <= _INLINE_BYTES and name is None:
+            key = (str(array.dtype), array.shape, array.tobytes())
+            if key not in self._constants:
+                self._constants[key] = self._add(array, self._new_name("const"))
+            return self._constants[key]
+        return self._add(array, name or self._new_name("weight"))
+
+    def _add(self, array: np.ndarray, name: str) -> str:
+        tensor = TensorProto(name=name, data_type=_TYPES[str(array.dtype)], dims=array.shape)
+        if array.nbytes <= _INLINE_BYTES:
+            tensor.raw_data = array.tobytes()
+        else:
+            self._data.write(b"\0" * (-self._data.tell() % _ALIGNMENT))
+            place = {"location": f"{self.stem}.data", "offset": self._data.tell(), "length": array.nbytes}
+            tensor.data_location = TensorProto.EXTERNAL
+            for key, value in place.items():
+                tensor.external_data.add(key=key, value=str(value))
+            self._data.write(array.data)
+        self.initializers.append(tensor)
+        return name
+
+    def ints(self, *values: int) -> str:
+        """A constant int64 vector."""
+        return self.weight(np.array(values, np.int64))
+
+    def save(self) -> None:
+        """Writes the graph file and closes the data file."""
+        self._data.close()
+        graph = helper.make_graph(self.nodes, self.stem, self.inputs, self.outputs, self.initializers)
+        model = helper.make_model(
+            graph,
+            producer_name="g4v",
+            ir_version=IR_VERSION,
+            opset_imports=[helper.make_opsetid("", ONNX_OPSET), helper.make_opsetid(MICROSOFT, 1)],
+        )
+        (self.folder / f"{self.stem}.onnx").write_bytes(model.SerializeToString(deterministic=True))
+
+    # Shorthands for what most graphs are made of.
+
+    def matmul(self, x: str, weight: Array, bias: Array | None = None) -> str:
+        """x @ weight + bias, where `weight` is [in, out] (the transpose of a torch Linear's)."""
+        x = self.op("MatMul", x, self.weight(weight))
+        return x if bias is None else self.op("Add", x, self.weight(bias))
+
+    def linear(self, x: str, module: torch.nn.Linear, bias: bool = True) -> str:
+        """A torch Linear; bias=False leaves its bias to a fused operator that follows."""
+        return self.matmul(x, module.weight.t(), module.bias if bias else None)
+
+    def layer_norm(self, x: str, module: torch.nn.LayerNorm) -> str:
+        return self.op(
+            "LayerNormalization",
+            x,
+            self.weight(module.weight),
+            self.weight(module.bias),
+            axis=-1,
+            epsilon=module.eps,
+        )
+
+    def skip_layer_norm(
+        self, x: str, skip: str, norm: torch.nn.LayerNorm, bias: Array | None = None
+    ) -> tuple[str, str]:
+        """s = x + bias + skip for 3-D x; returns (norm(s), s)."""
+        inputs = [x, skip, self.weight(norm.weight), self.weight(norm.bias)]
+        if bias is not None:
+            inputs.append(self.weight(bias))
+        name = self._new_name("SkipLayerNorm")
+        self.op(
+            "SkipLayerNormalization",
+            *inputs,
+            outputs=[f"{name}.norm", "", "", f"{name}.sum"],
+            domain=MICROSOFT,
+            epsilon=norm.eps,
+        )
+        return f"{name}.norm", f"{name}.sum"
+
+    def silu(self, x: str) -> str:
+        return self.op("QuickGelu", x, domain=MICROSOFT, alpha=1.0)
+
+    def reshape(self, x: str, *shape: int) -> str:
+        """Reshape to constant dimensions; 0 keeps the input's, one -1 is inferred."""
+        return self.op("Reshape", x, self.ints(*shape))
+
+    def transpose(self, x: str, *order: int) -> str:
+        return self.op("Transpose", x, perm=list(order))
+
+    def slice(self, x: str, axis: int, start: int, end: int = INT_MAX) -> str:
+        return self.op("Slice", x, self.ints(start), self.ints(end), self.ints(axis))
+
+    def dimension(self, x: str, axis: int) -> str:
+        """One dimension of x as an int64 vector of length 1."""
+        return self.op("Shape", x, start=axis, end=axis + 1)
+
+    def concat(self, *values: str, axis: int) -> str:
+        return self.op("Concat", *values, axis=axis)

@@ -1,0 +1,64 @@
+"""CLIP-style transformer layers, shared by both encoders and the text encoder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from g4v.export.errors import ExportError
+from g4v.export.graph import MICROSOFT, Graph
+
+ACTIVATIONS = ("quick_gelu", "gelu")
+
+
+def activation(g: Graph, x: str, name: str, bias: Tensor) -> str:
+    """act(x + bias) for the activations of CLIP models."""
+    if name == "gelu":
+        return g.op("BiasGelu", x, g.weight(bias), domain=MICROSOFT)
+    if name == "quick_gelu":
+        x = g.op("Add", x, g.weight(bias))
+        return g.op("QuickGelu", x, domain=MICROSOFT, alpha=1.702)
+    raise ExportError(f"activation {name!r} is not supported (one of {', '.join(ACTIVATIONS)})")
+
+
+def self_attention(g: Graph, x: str, weight: Tensor, bias: Tensor, heads: int, causal: bool = False) -> str:
+    """Multi-head self-attention without its output product.
+
+    x: [B, S, d]; weight: [d, 3*d], the columns of all queries, then keys, then values; bias: [3*d].
+    """
+    return g.op(
+        "Attention",
+        x,
+        g.weight(weight),
+        g.weight(bias),
+        domain=MICROSOFT,
+        num_heads=heads,
+        unidirectional=int(causal),
+    )
+
+
+def fused_qkv(q: nn.Linear, k: nn.Linear, v: nn.Linear) -> tuple[Tensor, Tensor]:
+    """Weight [d, 3*d] and bias [3*d] of the three projections in one product; a missing bias counts as zero."""
+    weight = torch.cat([m.weight for m in (q, k, v)]).t()
+    biases = [torch.zeros_like(m.weight[:, 0]) if m.bias is None else m.bias for m in (q, k, v)]
+    return weight, torch.cat(biases)
+
+
+def clip_layers(g: Graph, x: str, model: Any, last_norm: nn.LayerNorm, causal: bool) -> str:
+    """The layers of a CLIP encoder and the LayerNorm that follows them. x: [B, S, d] -> [B, S, d]."""
+    config = model.config
+    layers = list(model.encoder.layers)
+    norms = [layer.layer_norm1 for layer in layers[1:]] + [last_norm]
+    n = g.layer_norm(x, layers[0].layer_norm1)
+    for layer, next_norm in zip(layers, norms, strict=True):
+        attention = layer.self_attn
+        weight, bias = fused_qkv(attention.q_proj, attention.k_proj, attention.v_proj)
+        a = self_attention(g, n, weight, bias, config.num_attention_heads, causal)
+        a = g.linear(a, attention.out_proj, bias=False)
+        n, x = g.skip_layer_norm(a, x, layer.layer_norm2, attention.out_proj.bias)
+        h = activation(g, g.linear(n, layer.mlp.fc1, bias=False), config.hidden_act, layer.mlp.fc1.bias)
+        h = g.linear(h, layer.mlp.fc2, bias=False)
+        n, x = g.skip_layer_norm(h, x, next_norm, layer.mlp.fc2.bias)
+    return n
