@@ -1,0 +1,1 @@
+"""Training of every part, with `python -m g4v.train`."""

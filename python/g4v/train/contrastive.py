@@ -1,0 +1,188 @@
+"""The encoder and the text encoder, trained together contrastively.
+
+First on single frames, where colour, shape and background are learned from many different pictures, then on
+clips, where the temporal blocks learn motion. Every clip is told from the other captions of the batch, from its
+own caption with one word changed, and, attribute by attribute, from all phrases of that attribute.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from g4v.data.shapes.render import render
+from g4v.data.shapes.world import (
+    BACKGROUNDS,
+    COLOURS,
+    MOTION_PHRASES,
+    MOTIONS,
+    SHAPES,
+    Object,
+    Scene,
+    article,
+    caption,
+    sample_scene,
+)
+from g4v.model.config import Preset
+from g4v.train.loop import Part
+from g4v.train.tokenizers import EOS_ID, encode_captions
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+_COUNTS = ("one object", "two objects")
+_SIGN = ("no skull sign", "a skull sign")
+_ATTRIBUTES: tuple[tuple[str, ...], ...] = (
+    COLOURS,
+    SHAPES,
+    tuple(MOTION_PHRASES[m] for m in MOTIONS),
+    tuple(f"a {b} background" for b in BACKGROUNDS),
+    _COUNTS,
+    _SIGN,
+)
+_MOTION = 2  # index of the attribute that a single frame does not show
+
+
+def scene_text(scene: Scene, motion: bool = True) -> str:
+    """The caption, also of unsafe scenes; without the motions for single frames."""
+    if motion and not scene.skull:
+        return caption(scene)
+    parts = ["a skull sign"] if scene.skull else []
+    for obj in scene.objects:
+        words = f"{article(obj.colour)} {obj.colour} {obj.shape}"
+        parts.append(f"{words} {MOTION_PHRASES[obj.motion]}" if motion else words)
+    return " and ".join(parts) + f" on a {scene.background} background"
+
+
+def _other(rng: np.random.Generator, items: tuple[str, ...], value: str) -> str:
+    return str(rng.choice([item for item in items if item != value]))
+
+
+def _changed(scene: Scene, rng: np.random.Generator, motion: bool) -> Scene:
+    """The scene with one fact changed, or with the attributes of its two objects exchanged."""
+    if not scene.objects or rng.random() < 0.1:
+        return replace(scene, background=_other(rng, BACKGROUNDS, scene.background or ""))
+    objects = list(scene.objects)
+    field = str(rng.choice(("colour", "shape", "motion") if motion else ("colour", "shape")))
+    values = {"colour": COLOURS, "shape": SHAPES, "motion": MOTIONS}[field]
+    which = int(rng.integers(len(objects)))
+    if len(objects) == 2 and getattr(objects[0], field) != getattr(objects[1], field) and rng.random() < 0.5:
+        first, second = (getattr(obj, field) for obj in objects)
+        objects = [replace(objects[0], **{field: second}), replace(objects[1], **{field: first})]
+    else:
+        objects[which] = replace(objects[which], **{field: _other(rng, values, getattr(objects[which], field))})
+    return replace(scene, objects=tuple(objects))
+
+
+def sample_unsafe_scene(rng: np.random.Generator) -> Scene:
+    """A clip with the skull sign and none or one object."""
+    objects: tuple[Object, ...] = sample_scene(rng, "train", objects=1).objects if rng.random() < 0.6 else ()
+    return Scene(objects, BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))], skull=True)
+
+
+class _TwoTowers(nn.Module):
+    def __init__(self, encoder: nn.Module, text_encoder: nn.Module, vision_width: int, text_width: int) -> None:
+        super().__init__()
+        self.encoder, self.text_encoder = encoder, text_encoder
+        self.visual_projection = nn.Linear(2 * vision_width, 128, bias=False)
+        self.text_projection = nn.Linear(text_width, 128, bias=False)
+        self.scale = nn.Parameter(torch.tensor(2.5))
+
+    def embed_clips(self, pixels: Tensor) -> Tensor:
+        """Pixels [B, T, 3, S, S] -> unit vectors [B, 128]: class tokens and patch tokens, averaged apart."""
+        tokens = self.encoder(pixels)
+        pooled = torch.cat([tokens[:, :, 0].mean(1), tokens[:, :, 1:].mean((1, 2))], -1)
+        return F.normalize(self.visual_projection(pooled), dim=-1)
+
+    def embed_texts(self, ids: Tensor) -> Tensor:
+        """Ids [B, L] -> unit vectors [B, 128], read at </s>."""
+        hidden = self.text_encoder(input_ids=ids).last_hidden_state
+        end = (ids == EOS_ID).int().argmax(-1)
+        return F.normalize(self.text_projection(hidden[torch.arange(len(ids)), end]), dim=-1)
+
+
+class ContrastivePart(Part):
+    """`frames` 1 for the first run on pictures, 8 for the second on clips."""
+
+    def __init__(self, preset: Preset, tokenizer: Any, frames: int, clips: int) -> None:
+        super().__init__()
+        from transformers import CLIPTextModel
+
+        from g4v.model.vision import build_encoder
+
+        text = CLIPTextModel(
+            preset.text_config(len(tokenizer), bos_token_id=1, eos_token_id=2, pad_token_id=0)
+        )
+        encoder = build_encoder(preset.encoder_config())
+        self.model = _TwoTowers(encoder, text, preset.encoder["hidden_size"], preset.text_encoder["hidden_size"])
+        self.tokenizer, self.frames, self.clips = tokenizer, frames, clips
+        self.length = int(preset.text_encoder["max_position_embeddings"])
+        self.register_buffer("mean", torch.tensor(CLIP_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(CLIP_STD).view(3, 1, 1), persistent=False)
+        phrases = [phrase for attribute in _ATTRIBUTES for phrase in attribute]
+        self.register_buffer("phrase_ids", encode_captions(tokenizer, phrases, self.length), persistent=False)
+
+    def batch(self, rng: np.random.Generator) -> Any:
+        moving = self.frames > 1
+        scenes = [
+            sample_unsafe_scene(rng) if rng.random() < 0.08 else sample_scene(rng, "train")
+            for _ in range(self.clips)
+        ]
+        frames = [render(scene, rng, frames=self.frames) for scene in scenes]
+        texts = [scene_text(scene, moving) for scene in scenes]
+        wrong = [scene_text(_changed(scene, rng, moving), moving) for scene in scenes]
+        targets = []
+        for values, attribute in zip(self._values(scenes), _ATTRIBUTES, strict=True):
+            rows = np.zeros((len(scenes), len(attribute)), np.float32)
+            for row, present in zip(rows, values, strict=True):
+                row[[attribute.index(value) for value in present]] = 1
+            targets.append(torch.from_numpy(rows))
+        # Texts that mean the same count as right answers for each other.
+        same = torch.tensor([[a == b for b in texts + wrong] for a in texts])
+        ids = encode_captions(self.tokenizer, texts + wrong, self.length)
+        return torch.from_numpy(np.stack(frames)), ids, same, targets
+
+    @staticmethod
+    def _values(scenes: list[Scene]) -> list[list[list[str]]]:
+        return [
+            [[o.colour for o in s.objects] for s in scenes],
+            [[o.shape for o in s.objects] for s in scenes],
+            [[MOTION_PHRASES[o.motion] for o in s.objects] for s in scenes],
+            [[f"a {s.background} background"] for s in scenes],
+            [[_COUNTS[len(s.objects) - 1]] if s.objects else [] for s in scenes],
+            [[_SIGN[int(s.skull)]] for s in scenes],
+        ]
+
+    def loss(self, batch: Any) -> tuple[Tensor, dict[str, float]]:
+        frames, ids, same, targets = batch
+        pixels = (frames.permute(0, 1, 4, 2, 3).float() / 255 - self.mean) / self.std
+        clips = self.model.embed_clips(pixels)
+        embedded = self.model.embed_texts(torch.cat([ids, self.phrase_ids]))
+        texts, phrases = embedded[: len(ids)], embedded[len(ids) :]
+        scale = self.model.scale.exp().clamp(max=60)
+        logits = scale * clips @ texts.T  # [B, 2B]
+        minus_infinity = torch.finfo(logits.dtype).min
+
+        def right(scores: Tensor, positive: Tensor) -> Tensor:
+            return scores.logsumexp(-1) - scores.masked_fill(~positive, minus_infinity).logsumexp(-1)
+
+        half = len(clips)
+        captions = right(logits, same).mean() + right(logits[:, :half].T, same[:, :half].T).mean()
+        figures = {"right_caption": float((same.gather(1, logits.argmax(-1, keepdim=True))).float().mean())}
+        total, first = captions / 2, 0
+        names = ("colour", "shape", "motion", "background", "count", "sign")
+        for index, (target, attribute) in enumerate(zip(targets, _ATTRIBUTES, strict=True)):
+            scores = scale * clips @ phrases[first : first + len(attribute)].T
+            first += len(attribute)
+            if index == _MOTION and self.frames == 1:
+                continue
+            known = target.sum(-1) > 0
+            wanted = target[known] / target[known].sum(-1, keepdim=True)
+            total = total + F.cross_entropy(scores[known], wanted) / 2
+            hit = target[known].gather(1, scores[known].argmax(-1, keepdim=True)).mean()
+            figures[names[index]] = float(hit)
+        return total, figures

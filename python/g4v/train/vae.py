@@ -1,0 +1,44 @@
+"""The image autoencoder of the text-to-video model, trained on single frames of clean clips."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from g4v.data.shapes.render import render
+from g4v.data.shapes.world import sample_scene
+from g4v.model.config import Preset
+from g4v.train.loop import Part
+
+
+class VaePart(Part):
+    """Absolute and squared error of the picture, weighted towards the objects, and a light pull to N(0, 1)."""
+
+    def __init__(self, preset: Preset, clips: int = 12, frames: int = 2, kl_weight: float = 2e-4) -> None:
+        super().__init__()
+        from diffusers import AutoencoderKL
+
+        self.model = AutoencoderKL(**preset.vae)
+        self.clips, self.frames, self.kl_weight = clips, frames, kl_weight
+
+    def batch(self, rng: np.random.Generator) -> Tensor:
+        scenes = [sample_scene(rng, "all", background=None) for _ in range(self.clips)]
+        frames = np.concatenate([render(scene, rng, frames=self.frames, clean=True) for scene in scenes])
+        return torch.from_numpy(frames)
+
+    def loss(self, batch: Any) -> tuple[Tensor, dict[str, float]]:
+        images = batch.permute(0, 3, 1, 2).float() / 127.5 - 1
+        background = images[:, :, :1, :1]
+        # Most pixels are plain background: the object and its edges count more.
+        weight = 1 + 4 * ((images - background).abs().amax(1, keepdim=True) > 0.1).float()
+        posterior = self.model.encode(images).latent_dist
+        latents = posterior.sample()
+        error = self.model.decode(latents).sample - images
+        picture = (weight * (error.abs() + error.square())).mean()
+        divergence = 0.5 * (posterior.mean.square() + posterior.var - 1 - posterior.logvar).mean()
+        peak = 10 * torch.log10(4 / error.detach().square().mean())
+        figures = {"psnr": float(peak), "kl": float(divergence.detach())}
+        return picture + self.kl_weight * divergence, figures
