@@ -1,0 +1,211 @@
+"""Writing a video file: encoded in memory, written beside its place under another name, then renamed.
+
+A file that exists is replaced in one step; after any failure neither a part of a file nor the temporary one
+is left behind.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import secrets
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import ArgumentError, OutputError
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
+
+Frames = npt.NDArray[np.uint8]
+
+# Per suffix: the container, and the encoders in the order of preference with their pixel format and options.
+# The quality is high because the clips are short and small; mpeg4 is in every FFmpeg, H.264 is not.
+_FORMATS: dict[str, tuple[str, tuple[tuple[str, str, dict[str, str]], ...]]] = {
+    ".mp4": (
+        "mp4",
+        (
+            ("libx264", "yuv420p", {"crf": "12", "preset": "medium", "x264-params": "log-level=none"}),
+            ("libopenh264", "yuv420p", {"b": "4M"}),
+            ("mpeg4", "yuv420p", {"b": "4M"}),
+        ),
+    ),
+    ".webm": (
+        "webm",
+        (
+            ("libvpx-vp9", "yuv420p", {"crf": "12", "b": "0", "deadline": "good", "cpu-used": "4"}),
+            ("libvpx", "yuv420p", {"crf": "8", "b": "4M", "deadline": "good", "cpu-used": "4"}),
+        ),
+    ),
+    ".gif": ("gif", (("gif", "pal8", {}),)),
+}
+
+SUFFIXES = tuple(_FORMATS)
+
+
+def available_encoders() -> dict[str, str | None]:
+    """For each suffix that can be written, the encoder that this PyAV has for it, or None."""
+    import av
+
+    found: dict[str, str | None] = {}
+    for suffix, (_, encoders) in _FORMATS.items():
+        found[suffix] = next((name for name, *_ in encoders if name in av.codecs_available), None)
+    return found
+
+
+def save_video(path: str | os.PathLike[str], frames: Frames, fps: float, title: str = "") -> Path:
+    """Writes uint8 frames [T, H, W, 3] as .mp4 (H.264, yuv420p), .webm (VP9) or .gif; returns the path.
+
+    An odd width or height gains one repeated column or row, which yuv420p needs. Raises `ArgumentError` for
+    another suffix or array, and `OutputError` where the file cannot be written.
+    """
+    target = Path(path)
+    if target.suffix.lower() not in _FORMATS:
+        raise ArgumentError(
+            f"{target}: the name of a video ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
+        )
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
+        raise ArgumentError(f"frames are a uint8 array [T, H, W, 3], not {frames.dtype} {list(frames.shape)}")
+    if not 0 < fps < 1000:
+        raise ArgumentError(f"fps is {fps}; it must be above 0 and below 1000")
+    write_file(target, encode_video(frames, fps, target.suffix.lower(), title))
+    return target
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Writes a whole file or none. Raises `OutputError`."""
+    part = path.with_name(_part_name())
+    try:
+        try:
+            with open(part, "xb") as file:
+                file.write(data)
+            os.replace(part, path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {_advice(error, path.parent)}") from None
+
+
+def check_folder(folder: str | os.PathLike[str]) -> Path:
+    """Makes the folder where it is missing and proves that a file can be written there; else `OutputError`."""
+    place = Path(folder)
+    missing = [p for p in (place, *place.parents) if not p.exists()]
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        probe = place / _part_name()
+        try:
+            with open(probe, "xb") as file:
+                file.write(b"g4v")
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        for made in missing:
+            if made.is_dir():
+                made.rmdir()
+        raise OutputError(f"the folder {place} cannot be written: {_advice(error, place)}") from None
+    return place
+
+
+def _part_name() -> str:
+    return f".g4v-{secrets.token_hex(4)}.part"
+
+
+def _advice(error: OSError, folder: Path) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full; free some space or name another folder"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "no permission; name a folder that you may write to"
+    if not folder.exists():
+        return f"there is no folder {folder}; make it first"
+    reason = error.strerror or str(error)
+    return f"{reason}; name another folder"
+
+
+def encode_video(frames: Frames, fps: float, suffix: str, title: str = "") -> bytes:
+    """The bytes of a file. Raises `OutputError` where this PyAV has no encoder that works."""
+    try:
+        import av
+    except ImportError as error:
+        raise OutputError(f"PyAV cannot be loaded ({error}); install it with: pip install av") from None
+
+    container, encoders = _FORMATS[suffix]
+    if suffix != ".gif":
+        height, width = frames.shape[1:3]
+        frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    reason = "PyAV was built without them"
+    for name, pixels, options in encoders:
+        if name not in av.codecs_available:
+            continue
+        try:
+            return _encode(
+                frames, Fraction(fps).limit_denominator(1001), container, name, pixels, options, title
+            )
+        except (av.FFmpegError, ValueError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+    names = ", ".join(name for name, *_ in encoders)
+    raise OutputError(f"no encoder for {suffix} works ({names}): {reason}; save as another of {SUFFIXES}")
+
+
+def _encode(
+    frames: Frames,
+    rate: Fraction,
+    container: str,
+    codec: str,
+    pixels: str,
+    options: dict[str, str],
+    title: str,
+) -> bytes:
+    import av
+
+    file = io.BytesIO()
+    with av.open(file, mode="w", format=container) as output:
+        if title:
+            output.metadata["title"] = title
+        output.metadata["comment"] = "generated by g4v"
+        stream: Any = output.add_stream(codec, rate=rate)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = pixels
+        stream.options = dict(options)
+        pictures = _with_palette(frames, rate) if pixels == "pal8" else _pictures(frames)
+        for k, picture in enumerate(pictures):
+            picture.pts, picture.time_base = k, 1 / rate
+            output.mux(stream.encode(picture))
+        output.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def _pictures(frames: Frames) -> Iterator[VideoFrame]:
+    import av
+
+    for frame in frames:
+        yield av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+
+
+def _with_palette(frames: Frames, rate: Fraction) -> Iterator[VideoFrame]:
+    """The frames in 256 colours chosen for the whole clip."""
+    from av.filter import Graph
+
+    graph: Any = Graph()
+    height, width = frames.shape[1:3]
+    source = graph.add_buffer(width=width, height=height, format="rgb24", time_base=1 / rate)
+    split, choose, use = graph.add("split"), graph.add("palettegen"), graph.add("paletteuse")
+    sink = graph.add("buffersink")
+    source.link_to(split)
+    split.link_to(choose, 0, 0)
+    split.link_to(use, 1, 0)
+    choose.link_to(use, 0, 1)
+    use.link_to(sink)
+    graph.configure()
+    for k, picture in enumerate(_pictures(frames)):
+        picture.pts, picture.time_base = k, 1 / rate
+        graph.push(picture)
+    graph.push(None)
+    for _ in frames:
+        yield graph.pull()
