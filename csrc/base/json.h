@@ -14,6 +14,8 @@
 #include <variant>
 #include <vector>
 
+#include "base/utf8.h"
+
 namespace g4v {
 
 class Json {
@@ -58,9 +60,6 @@ class Json {
 
 // Parses one JSON text. `what` names the text in messages ("g4v.json").
 Json ParseJson(std::string_view text, std::string_view what = "JSON", int max_depth = 64);
-
-// True where the bytes are well-formed UTF-8 (no overlong forms, no surrogates, at most U+10FFFF).
-bool IsValidUtf8(std::string_view text);
 
 // A place in a JSON value together with its path ("components.encoder.mean[2]"). The value must
 // outlive the cursor.

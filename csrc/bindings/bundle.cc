@@ -1,0 +1,33 @@
+#include "bundle/bundle.h"
+
+#include <pybind11/stl.h>
+
+#include "bindings/register.h"
+
+namespace g4v::bindings {
+namespace {
+
+namespace py = pybind11;
+
+Verify ParseVerify(const std::string& name) {
+  if (name == "auto") return Verify::Auto;
+  if (name == "full") return Verify::Full;
+  if (name == "size") return Verify::Size;
+  throw Error(Code::InvalidArgument, "verify is \"" + name + "\" but must be \"auto\", \"full\" or \"size\"");
+}
+
+bool CheckBundle(const std::string& directory, const std::string& verify) {
+  return Bundle::Open(directory, ParseVerify(verify)).verified();
+}
+
+}  // namespace
+
+void RegisterBundle(py::module_& module) {
+  module.attr("BUNDLE_FORMAT_VERSION") = kBundleFormatVersion;
+  module.def("check_bundle", &CheckBundle, py::arg("directory"), py::arg("verify") = "auto",
+             py::call_guard<py::gil_scoped_release>(),
+             "Checks the manifest and the files of a bundle directory; raises g4v.BundleError.\n\n"
+             "Returns whether the SHA-256 of every file was compared.");
+}
+
+}  // namespace g4v::bindings

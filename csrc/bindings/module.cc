@@ -1,0 +1,12 @@
+// g4v._core: the Python module. The bound functions and classes are private to the package; its public face is the
+// Python code around them.
+#include "bindings/register.h"
+
+PYBIND11_MODULE(_core, module) {
+  module.doc() = "The C++ core of g4v.";
+  module.attr("__version__") = G4V_VERSION;
+  g4v::bindings::RegisterErrors(module);
+  g4v::bindings::RegisterLibrary(module);
+  g4v::bindings::RegisterBundle(module);
+  g4v::bindings::RegisterVideo(module);
+}

@@ -1,0 +1,66 @@
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include "base/error.h"
+#include "bindings/register.h"
+#include "video/preprocess.h"
+
+namespace g4v::bindings {
+namespace {
+
+namespace py = pybind11;
+
+// C-contiguous uint8; another dtype is refused rather than converted.
+using Pixels = py::array_t<uint8_t, py::array::c_style>;
+
+void CheckPixels(const py::array& array, py::ssize_t rank, const char* shape) {
+  const bool right = py::isinstance<py::array_t<uint8_t>>(array) && array.ndim() == rank &&
+                     array.shape(rank - 1) == 3 && array.size() > 0;
+  if (!right) throw Error(Code::InvalidArgument, std::string("expected a uint8 array ") + shape);
+}
+
+template <class T>
+py::array_t<T> ToArray(std::vector<T> values, std::vector<py::ssize_t> shape) {
+  auto* const owned = new std::vector<T>(std::move(values));
+  const py::capsule owner(owned, [](void* data) { delete static_cast<std::vector<T>*>(data); });
+  return py::array_t<T>(std::move(shape), owned->data(), owner);
+}
+
+py::array_t<uint8_t> Resize(const py::array& image, int height, int width) {
+  CheckPixels(image, 3, "[H, W, 3]");
+  const Pixels pixels = Pixels::ensure(image);
+  std::vector<uint8_t> resized;
+  {
+    const py::gil_scoped_release release;
+    resized = ResizeBicubic(pixels.data(), static_cast<int>(pixels.shape(0)),
+                            static_cast<int>(pixels.shape(1)), height, width);
+  }
+  return ToArray(std::move(resized), {height, width, 3});
+}
+
+py::array_t<float> PreprocessFrames(const py::array& frames, int size, const std::array<float, 3>& mean,
+                                    const std::array<float, 3>& std) {
+  CheckPixels(frames, 4, "[T, H, W, 3]");
+  const Pixels pixels = Pixels::ensure(frames);
+  const py::ssize_t count = pixels.shape(0);
+  std::vector<float> values;
+  {
+    const py::gil_scoped_release release;
+    values = Preprocess(pixels.data(), count, static_cast<int>(pixels.shape(1)),
+                        static_cast<int>(pixels.shape(2)), size, mean, std);
+  }
+  return ToArray(std::move(values), {count, 3, size, size});
+}
+
+}  // namespace
+
+void RegisterVideo(py::module_& module) {
+  module.def("resize_bicubic", &Resize, py::arg("image"), py::arg("height"), py::arg("width"),
+             "uint8 [H, W, 3] -> uint8 [height, width, 3], bit for bit as Pillow's BICUBIC resize.");
+  module.def("preprocess", &PreprocessFrames, py::arg("frames"), py::arg("size"), py::arg("mean"),
+             py::arg("std"), "uint8 [T, H, W, 3] -> float32 [T, 3, size, size], resized and normalised.");
+  module.def("sample_frames", &SampleFrames, py::arg("count"), py::arg("samples"),
+             "Indices of the frames, out of `count`, that the encoder sees.");
+}
+
+}  // namespace g4v::bindings

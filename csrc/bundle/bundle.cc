@@ -1,0 +1,117 @@
+#include "bundle/bundle.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "base/sha256.h"
+
+namespace g4v {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kManifestName = "g4v.json";
+constexpr uint64_t kAutoVerifyBytes = 256'000'000;
+constexpr uint64_t kLargestManifest = 64'000'000;
+
+[[noreturn]] void Refuse(const std::string& message) { throw Error(Code::Bundle, message); }
+
+std::string Quoted(const fs::path& path) { return "\"" + path.string() + "\""; }
+
+// "a", "b" and 3 more
+std::string List(const std::vector<std::string>& names) {
+  constexpr size_t kShown = 8;
+  std::string text;
+  for (size_t i = 0; i < std::min(names.size(), kShown); ++i) {
+    text += (i == 0 ? "" : ", ") + Quoted(names[i]);
+  }
+  if (names.size() > kShown) text += " and " + std::to_string(names.size() - kShown) + " more";
+  return text;
+}
+
+std::string ReadManifest(const fs::path& directory) {
+  std::error_code error;
+  if (!fs::exists(directory, error)) Refuse("there is no bundle at " + Quoted(directory));
+  if (!fs::is_directory(directory, error)) {
+    Refuse(Quoted(directory) + " is not a bundle; give the directory that holds g4v.json");
+  }
+  const fs::path path = directory / kManifestName;
+  if (!fs::is_regular_file(path, error)) {
+    Refuse(Quoted(directory) + " is not a bundle: it has no g4v.json; give the directory that "
+                               "`python -m g4v.export` wrote");
+  }
+  const MappedFile file(path);
+  if (file.size() > kLargestManifest) Refuse(Quoted(path) + " is too large for a manifest");
+  return std::string(reinterpret_cast<const char*>(file.data()), file.size());
+}
+
+bool IsInside(const fs::path& directory, const fs::path& path) {
+  const auto [end, rest] = std::mismatch(directory.begin(), directory.end(), path.begin(), path.end());
+  return end == directory.end();
+}
+
+void CheckFiles(const fs::path& directory, const Manifest& manifest) {
+  std::vector<std::string> missing;
+  std::vector<std::string> outside;
+  std::vector<std::string> resized;
+  for (const auto& [name, entry] : manifest.files) {
+    std::error_code error;
+    const fs::path path = fs::canonical(directory / name, error);
+    if (error || !fs::is_regular_file(path, error)) {
+      missing.push_back(name);
+    } else if (!IsInside(directory, path)) {
+      outside.push_back(name);
+    } else if (const auto size = fs::file_size(path, error); error || size != entry.bytes) {
+      resized.push_back(name + " (" + std::to_string(size) + " bytes, not " + std::to_string(entry.bytes) +
+                        ")");
+    }
+  }
+  const std::string where = "the bundle " + Quoted(directory) + " ";
+  if (!outside.empty()) Refuse(where + "links to files outside itself, do not use it: " + List(outside));
+  if (!missing.empty()) Refuse(where + "is incomplete, copy it again; missing: " + List(missing));
+  if (!resized.empty()) Refuse(where + "is damaged, copy it again; wrong size: " + List(resized));
+}
+
+void CheckDigests(const fs::path& directory, const Manifest& manifest) {
+  std::vector<std::string> damaged;
+  for (const auto& [name, entry] : manifest.files) {
+    const MappedFile file(directory / name);
+    if (Sha256Hex(file.bytes()) != entry.sha256) damaged.push_back(name);
+  }
+  if (!damaged.empty()) {
+    Refuse("the bundle " + Quoted(directory) + " is damaged, copy it again; wrong SHA-256: " + List(damaged));
+  }
+}
+
+}  // namespace
+
+Bundle Bundle::Open(const fs::path& directory, Verify verify) {
+  const std::string text = ReadManifest(directory);
+  Bundle bundle;
+  bundle.directory_ = fs::canonical(directory);
+  bundle.manifest_ = Manifest::Parse(text);
+  CheckFiles(bundle.directory_, bundle.manifest_);
+  uint64_t total = 0;
+  for (const auto& [name, entry] : bundle.manifest_.files) total += entry.bytes;
+  if (verify == Verify::Full || (verify == Verify::Auto && total <= kAutoVerifyBytes)) {
+    CheckDigests(bundle.directory_, bundle.manifest_);
+    bundle.verified_ = true;
+  }
+  return bundle;
+}
+
+fs::path Bundle::PathOf(const std::string& relative) const {
+  if (!manifest_.files.contains(relative)) {
+    Refuse("the bundle " + Quoted(directory_) + " has no file " + Quoted(relative));
+  }
+  return directory_ / relative;
+}
+
+std::string Bundle::ReadText(const std::string& relative) const {
+  const MappedFile file(PathOf(relative));
+  return std::string(reinterpret_cast<const char*>(file.data()), file.size());
+}
+
+MappedFile Bundle::Map(const std::string& relative) const { return MappedFile(PathOf(relative)); }
+
+}  // namespace g4v
