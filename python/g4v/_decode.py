@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .errors import VideoError
+from .errors import Cancelled, VideoError
 from .video import VideoInfo, sample_frames
 
 if TYPE_CHECKING:
@@ -37,11 +37,13 @@ class Reader:
         name: str,
         size: int,
         samples: int,
+        cancelled: Callable[[], bool] | None = None,
     ) -> None:
         self._open_file = open_file
         self._container, self._stream = open_file()
         self._untouched = True
         self._name, self._size, self._samples = name, size, samples
+        self._cancelled = cancelled or (lambda: False)
         self._damaged = 0
         self._frames: Frames | None = None
 
@@ -183,6 +185,8 @@ class Reader:
                 self._container, self._stream = self._open_file()
             self._untouched = False
             for packet in self._container.demux(self._stream):
+                if self._cancelled():
+                    raise Cancelled("cancelled while the video was read")
                 # A packet that the end of the file cuts is not worth decoding: it would show half a picture.
                 if packet.is_corrupt:
                     self._damaged += 1

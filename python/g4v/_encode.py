@@ -94,7 +94,7 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def check_folder(folder: str | os.PathLike[str]) -> Path:
-    """Makes the folder where it is missing and proves that a file can be written there; else `OutputError`."""
+    """Makes the folder where it is missing and proves that files can be written there, or `OutputError`."""
     place = Path(folder)
     missing = [p for p in (place, *place.parents) if not p.exists()]
     try:
@@ -109,7 +109,7 @@ def check_folder(folder: str | os.PathLike[str]) -> Path:
         for made in missing:
             if made.is_dir():
                 made.rmdir()
-        raise OutputError(f"the folder {place} cannot be written: {_advice(error, place)}") from None
+        raise OutputError(f"the folder {place} cannot be written: {_advice(error)}") from None
     return place
 
 
@@ -117,12 +117,12 @@ def _part_name() -> str:
     return f".g4v-{secrets.token_hex(4)}.part"
 
 
-def _advice(error: OSError, folder: Path) -> str:
+def _advice(error: OSError, folder: Path | None = None) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "the disk is full; free some space or name another folder"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "no permission; name a folder that you may write to"
-    if not folder.exists():
+    if folder is not None and not folder.exists():
         return f"there is no folder {folder}; make it first"
     reason = error.strerror or str(error)
     return f"{reason}; name another folder"

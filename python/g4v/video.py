@@ -17,7 +17,7 @@ import io
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Union
@@ -77,10 +77,13 @@ def sample_frames(count: int, samples: int) -> list[int]:
     return [min(int(step / 2) + round(step * i), count - 1) for i in range(samples)]
 
 
-def read_video(source: Source, frames: int = 8) -> tuple[Frames, VideoInfo]:
+def read_video(
+    source: Source, frames: int = 8, cancelled: Callable[[], bool] | None = None
+) -> tuple[Frames, VideoInfo]:
     """Sampled frames of a video, uint8 [frames, H, W, 3] in RGB, and what was read.
 
     source: a path, the bytes of a file, a binary file object, or frames as a uint8 array [T, H, W, 3].
+    cancelled: asked between packets; once it says yes, `Cancelled` is raised.
     Raises `VideoError` with one sentence that names the file, what is wrong with it and what to do.
     """
     if isinstance(source, np.ndarray) or (hasattr(source, "__array__") and hasattr(source, "shape")):
@@ -91,7 +94,7 @@ def read_video(source: Source, frames: int = 8) -> tuple[Frames, VideoInfo]:
         size = file.seek(0, io.SEEK_END)
         if size == 0:
             raise VideoError(f"{name} is empty (0 bytes); pass a video file")
-        with Reader(lambda: _open(file, name), name, size, frames) as reader:
+        with Reader(lambda: _open(file, name), name, size, frames, cancelled) as reader:
             return reader.read()
 
 
@@ -171,6 +174,8 @@ def _open(file: IO[bytes], name: str) -> tuple[InputContainer, VideoStream]:
     options = {"format_whitelist": _FORMATS}
     try:
         container = av.open(file, mode="r", options=options, metadata_errors="ignore", buffer_size=1 << 16)
+    except av.error.EOFError:
+        raise VideoError(f"{name} has no frames: it ends before the first one; pass another file") from None
     except (av.FFmpegError, OSError, ValueError) as error:
         raise VideoError(
             f"{name} cannot be opened as a video: it is no video file, or it was cut off before its index "
