@@ -54,6 +54,11 @@ class Part(L.LightningModule):
         """The host-side data of one step, drawn from rng alone."""
         raise NotImplementedError
 
+    def stream(self, seed: int, first_step: int) -> Iterator[Any]:
+        """The batches from `first_step` on."""
+        for step in itertools.count(first_step):
+            yield self.batch(np.random.default_rng([seed, step]))
+
     def loss(self, batch: Any) -> tuple[Tensor, dict[str, float]]:
         """The scalar loss of a batch and further figures for the curves."""
         raise NotImplementedError
@@ -115,8 +120,7 @@ class _Batches(IterableDataset):  # type: ignore[type-arg]
         self.part, self.seed, self.first_step = part, seed, first_step
 
     def __iter__(self) -> Iterator[Any]:
-        for step in itertools.count(self.first_step):
-            yield self.part.batch(np.random.default_rng([self.seed, step]))
+        return self.part.stream(self.seed, self.first_step)
 
 
 class _StopAfter(Callback):

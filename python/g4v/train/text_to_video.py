@@ -1,0 +1,130 @@
+"""The text-to-video model: a UNet that denoises latents of clean clips, and the text encoder that guides it.
+
+Velocity prediction (Salimans and Ho, 2022) on a schedule that ends in pure noise (Lin et al., 2023), losses
+weighted by the clipped signal-to-noise ratio (Hang et al., 2023). The text encoder starts from the contrastive
+run and goes on learning here, since single pictures teach it no motion.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from g4v.data.shapes.render import render
+from g4v.data.shapes.world import caption, sample_scene
+from g4v.model.config import Preset
+from g4v.train.loop import Part
+from g4v.train.tokenizers import encode_captions
+
+_SHARD = 512  # clips in one file of the latent cache
+
+
+def encode_latents(vae: Any, folder: Path, clips: int, seed: int) -> None:
+    """Renders clean clips and keeps their latents: `folder`/NNNN.safetensors with `latents` float16
+    [512, C, 8, h, w] and a .json with the captions. Shards that exist are kept, so a stopped run goes on.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for shard in range(-(-clips // _SHARD)):
+        target = folder / f"{shard:04d}.safetensors"
+        if target.exists():
+            continue
+        rng = np.random.default_rng([seed, shard])
+        latents, texts = [], []
+        for _ in range(_SHARD):
+            scene = sample_scene(rng, "train", background=None)
+            frames = torch.from_numpy(render(scene, rng, clean=True)).permute(0, 3, 1, 2).float() / 127.5 - 1
+            with torch.no_grad():
+                latents.append(vae.encode(frames).latent_dist.mean.transpose(0, 1))
+            texts.append(caption(scene))
+        (folder / f"{shard:04d}.json").write_text(json.dumps(texts), "utf-8")
+        temporary = target.with_suffix(".tmp")
+        save_file({"latents": torch.stack(latents).half().contiguous()}, temporary)
+        temporary.replace(target)
+
+
+class _Latents:
+    """The cached latents; new shards are picked up while a run goes on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.shards: list[Tensor] = []
+        self.texts: list[list[str]] = []
+
+    def refresh(self) -> None:
+        for path in sorted(self.folder.glob("*.safetensors"))[len(self.shards) :]:
+            self.shards.append(load_file(path)["latents"])
+            self.texts.append(json.loads(path.with_suffix(".json").read_text("utf-8")))
+
+    def draw(self, rng: np.random.Generator, count: int) -> tuple[Tensor, list[str]]:
+        places = [(int(rng.integers(len(self.shards))), int(rng.integers(_SHARD))) for _ in range(count)]
+        clips = torch.stack([self.shards[shard][row] for shard, row in places])
+        return clips.float(), [self.texts[shard][row] for shard, row in places]
+
+
+class TextToVideoPart(Part):
+    """`frames` 1 trains on single frames (many different pictures), 8 on clips."""
+
+    def __init__(
+        self,
+        preset: Preset,
+        tokenizer: Any,
+        latents: Path,
+        scaling_factor: float,
+        frames: int,
+        clips: int,
+        drop_text: float = 0.1,
+    ) -> None:
+        super().__init__()
+        from diffusers import DDIMScheduler, UNet3DConditionModel
+        from transformers import CLIPTextModel
+
+        text = CLIPTextModel(
+            preset.text_config(len(tokenizer), bos_token_id=1, eos_token_id=2, pad_token_id=0)
+        )
+        self.model = nn.ModuleDict({"unet": UNet3DConditionModel(**preset.unet), "text_encoder": text})
+        schedule = DDIMScheduler.from_config(preset.scheduler)
+        self.register_buffer("alphas", schedule.alphas_cumprod.clone(), persistent=False)
+        self.tokenizer, self.frames, self.clips, self.drop_text = tokenizer, frames, clips, drop_text
+        self.scaling_factor = scaling_factor
+        self.length = int(preset.text_encoder["max_position_embeddings"])
+        self.data = _Latents(latents)
+        self.draws = 0
+
+    def batch(self, rng: np.random.Generator) -> Any:
+        if self.draws % 100 == 0:
+            self.data.refresh()
+        self.draws += 1
+        latents, texts = self.data.draw(rng, self.clips)
+        if self.frames == 1:
+            chosen = torch.from_numpy(rng.integers(latents.shape[2], size=len(latents)))
+            latents = latents[torch.arange(len(latents)), :, chosen][:, :, None]
+        texts = ["" if rng.random() < self.drop_text else text for text in texts]
+        # Each part of the schedule once in every batch: a steadier gradient than independent draws.
+        steps = (np.arange(self.clips) + rng.random(self.clips)) / self.clips * len(self.alphas)
+        noise = torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32))
+        return (
+            latents * self.scaling_factor,
+            encode_captions(self.tokenizer, texts, self.length),
+            torch.from_numpy(rng.permutation(steps.astype(np.int64))),
+            noise,
+        )
+
+    def loss(self, batch: Any) -> tuple[Tensor, dict[str, float]]:
+        latents, ids, steps, noise = batch
+        alpha = self.alphas[steps].view(-1, 1, 1, 1, 1)
+        noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
+        velocity = alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
+        context = self.model["text_encoder"](input_ids=ids).last_hidden_state
+        predicted = self.model["unet"](noisy, steps, encoder_hidden_states=context).sample
+        error = (predicted - velocity).square().mean((1, 2, 3, 4))
+        ratio = alpha.flatten() / (1 - alpha.flatten()).clamp(min=1e-8)
+        weight = ratio.clamp(max=5) / (ratio + 1) + 0.3  # the floor keeps the noisiest steps learning
+        high = steps > 700
+        figures = {"error": float(error.detach().mean()), "error_high": float(error.detach()[high].mean())}
+        return (weight * error).mean(), figures

@@ -1,0 +1,289 @@
+"""The embedded default's training, part by part, in the order in which `python -m g4v.train tiny` runs them.
+
+OUT/work/PART holds a part's checkpoints and logs; the finished parts stand in OUT in the layout that
+`python -m g4v.export --checkpoint OUT` reads. Weights are kept as float16: half the size, and exact from then on.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from g4v.model.config import TINY
+from g4v.model.prompt import PromptTemplate, default_system
+from g4v.train.loop import LoopSettings, Part, run
+from g4v.train.tokenizers import BOS_ID, EOS_ID, caption_tokenizer, load_tokenizer, train_byte_level_bpe
+
+VOCABULARY = 1536
+LATENT_CLIPS = 12 * 1024
+FRAMES_PER_SECOND = 8
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a part is trained: `build` makes it from OUT, `finish` writes what others read into OUT."""
+
+    build: Callable[[Path], Part]
+    finish: Callable[[Path, Part], None]
+    settings: LoopSettings
+
+
+def _half(module: nn.Module) -> nn.Module:
+    """Rounds the weights to float16 values in place."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(parameter.half().float())
+    return module
+
+
+def _save_half(model: Any, folder: Path) -> None:
+    """`save_pretrained` of a transformers or diffusers model with float16 storage, whole or not at all."""
+    import copy
+
+    temporary = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    copy.deepcopy(model).half().save_pretrained(temporary, safe_serialization=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+
+
+def _resume(part: Part, checkpoint: Path, prefixes: Iterable[str] = ("model.",)) -> Part:
+    """Starts a part from the averaged weights of another run."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    averaged = {k.removeprefix("average.module."): v for k, v in state.items() if k.startswith("average.module.")}
+    weights = averaged or {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}
+    part.model.load_state_dict(weights)
+    return part
+
+
+# ---- encoder and text encoder ------------------------------------------------------------------------------
+
+
+def _contrastive(frames: int, clips: int, after: str | None) -> Callable[[Path], Part]:
+    def build(out: Path) -> Part:
+        from g4v.train.contrastive import ContrastivePart
+
+        part: Part = ContrastivePart(TINY, caption_tokenizer(), frames, clips)
+        return _resume(part, out / "work" / after / "last.ckpt") if after else part
+
+    return build
+
+
+def _finish_contrastive(out: Path, part: Part) -> None:
+    towers: Any = part.best_model()
+    encoder = _half(towers.encoder)
+    encoder.save_pretrained(out / "encoder", torch.float16)
+
+
+# ---- text to video -----------------------------------------------------------------------------------------
+
+
+def _build_vae(out: Path) -> Part:
+    from g4v.train.vae import VaePart
+
+    return VaePart(TINY)
+
+
+def _finish_vae(out: Path, part: Part) -> None:
+    """Saves the autoencoder with the scale that gives its latents unit variance."""
+    vae: Any = part.best_model()
+    squares = []
+    with torch.no_grad():
+        for step in range(20):
+            images = part.batch(np.random.default_rng([1, step])).permute(0, 3, 1, 2).float() / 127.5 - 1
+            squares.append(vae.encode(images).latent_dist.mean.square().mean())
+    vae.register_to_config(scaling_factor=round(float(1 / torch.stack(squares).mean().sqrt()), 5))
+    _save_half(vae, out / "t2v" / "vae")
+
+
+def encode_clips(out: Path) -> None:
+    """Caches the latents of the clean clips that the UNet learns from."""
+    from g4v.train.text_to_video import encode_latents
+
+    encode_latents(_vae(out), out / "work" / "latents", LATENT_CLIPS, seed=11)
+
+
+def _vae(out: Path) -> Any:
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL.from_pretrained(
+        out / "t2v" / "vae", torch_dtype=torch.float32, local_files_only=True
+    ).eval()
+
+
+def _text_to_video(frames: int, clips: int, after: str) -> Callable[[Path], Part]:
+    def build(out: Path) -> Part:
+        from g4v.train.text_to_video import TextToVideoPart
+
+        part = TextToVideoPart(
+            TINY, caption_tokenizer(), out / "work" / "latents", _vae(out).config.scaling_factor, frames, clips
+        )
+        before = out / "work" / after / "last.ckpt"
+        if not after.startswith("contrastive"):
+            return _resume(part, before)
+        state = torch.load(before, map_location="cpu", weights_only=True)["state_dict"]
+        prefix = "average.module.text_encoder."
+        text = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        part.model["text_encoder"].load_state_dict(text)
+        return part
+
+    return build
+
+
+def _finish_text_to_video(out: Path, part: Part) -> None:
+    from diffusers import DDIMScheduler
+
+    best: Any = part.best_model()
+    _save_half(best["unet"], out / "t2v" / "unet")
+    _save_half(best["text_encoder"], out / "t2v" / "text_encoder")
+    caption_tokenizer().save_pretrained(out / "t2v" / "tokenizer")
+    DDIMScheduler.from_config(TINY.scheduler).save_pretrained(out / "t2v" / "scheduler")
+    index = {
+        "_class_name": "TextToVideoSDPipeline",
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "PreTrainedTokenizerFast"],
+        "unet": ["diffusers", "UNet3DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+    (out / "t2v" / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", "utf-8")
+
+
+# ---- language ----------------------------------------------------------------------------------------------
+
+
+def _tokenizer(out: Path) -> Any:
+    """The language model's tokenizer, trained once."""
+    folder = out / "work" / "tokenizer"
+    if not (folder / "tokenizer.json").exists():
+        from g4v.data.shapes.dialogues import iter_corpus_for_tokenizer
+
+        system = default_system("g4v")
+        texts = [system] * 50 + list(iter_corpus_for_tokenizer(20_000, seed=5))
+        train_byte_level_bpe(texts, VOCABULARY).save_pretrained(folder)
+    return load_tokenizer(folder)
+
+
+def template() -> PromptTemplate:
+    from g4v.data.shapes.dialogues import REFUSAL_OPENINGS
+
+    return PromptTemplate(
+        turn_end_id=EOS_ID, bos_id=BOS_ID, system=default_system("g4v"), refusal_openings=tuple(REFUSAL_OPENINGS)
+    )
+
+
+def _build_base(out: Path) -> Part:
+    from transformers import LlamaForCausalLM
+
+    from g4v.train.language import BaseLanguagePart
+
+    tokenizer = _tokenizer(out)
+    config = TINY.llama_config(len(tokenizer), bos_token_id=BOS_ID, eos_token_id=EOS_ID, pad_token_id=0)
+    return BaseLanguagePart(LlamaForCausalLM(config), tokenizer, template())
+
+
+def _finish_base(out: Path, part: Part) -> None:
+    best: Any = part.best_model()
+    _save_half(best, out / "llm")
+    _tokenizer(out).save_pretrained(out / "llm")
+
+
+def _finish_stage1(out: Path, part: Part) -> None:
+    abstractor = part.best_model().abstractor  # type: ignore[union-attr]
+    _half(abstractor).save_pretrained(out / "abstractor", torch.float16)  # type: ignore[operator]
+
+
+_UNDERSTANDING = {"describe": 0.3, "attributes": 0.6, "unsafe_clip": 0.1}
+
+
+def _build_stage1(out: Path) -> Part:
+    from g4v.model.abstractor import VideoAbstractor
+    from g4v.model.assistant import Gpt4Video
+    from g4v.train.language import AbstractorPart
+
+    assistant = Gpt4Video.from_checkpoint(out, adapter=False)
+    assistant.abstractor = VideoAbstractor(TINY.abstractor)
+    return AbstractorPart(assistant, _tokenizer(out), template(), kinds=_UNDERSTANDING, rows=16)
+
+
+def _build_stage2(out: Path) -> Part:
+    from peft import LoraConfig, get_peft_model
+
+    from g4v.model.assistant import Gpt4Video
+    from g4v.train.language import AdapterPart
+
+    assistant = Gpt4Video.from_checkpoint(out, adapter=False)
+    assistant.llm = get_peft_model(assistant.llm, LoraConfig(task_type="CAUSAL_LM", **TINY.lora))  # type: ignore[arg-type]
+    return AdapterPart(assistant, _tokenizer(out), template(), kinds=None, rows=16)
+
+
+def _finish_stage2(out: Path, part: Part) -> None:
+    best: Any = part.best_model()
+    best.llm.save_pretrained(out / "adapter")
+
+
+RECIPES: dict[str, Recipe] = {
+    "vae": Recipe(
+        _build_vae,
+        _finish_vae,
+        LoopSettings(steps=1200, learning_rate=1.5e-3, ema=0.995, weight_decay=0.0, warmup=100),
+    ),
+    "contrastive-images": Recipe(
+        _contrastive(1, 160, None),
+        lambda out, part: None,
+        LoopSettings(steps=500, learning_rate=1e-3, ema=0.99, weight_decay=0.02),
+    ),
+    "contrastive-clips": Recipe(
+        _contrastive(8, 24, "contrastive-images"),
+        _finish_contrastive,
+        LoopSettings(steps=1200, learning_rate=1e-3, ema=0.99, weight_decay=0.02, seed=1),
+    ),
+    "t2v-images": Recipe(
+        _text_to_video(1, 64, "contrastive-images"),
+        _finish_text_to_video,
+        LoopSettings(steps=1200, learning_rate=1e-3, ema=0.995, seed=2),
+    ),
+    "t2v": Recipe(
+        _text_to_video(8, 16, "t2v-images"),
+        _finish_text_to_video,
+        LoopSettings(steps=6000, learning_rate=8e-4, ema=0.998, seed=3),
+    ),
+    "base": Recipe(
+        _build_base,
+        _finish_base,
+        LoopSettings(steps=5000, learning_rate=2e-3, ema=None, seed=4, warmup=200),
+    ),
+    "stage1": Recipe(
+        _build_stage1,
+        _finish_stage1,
+        LoopSettings(steps=3000, learning_rate=1e-3, ema=0.995, seed=5),
+    ),
+    "stage2": Recipe(
+        _build_stage2,
+        _finish_stage2,
+        LoopSettings(steps=1000, learning_rate=2e-3, ema=None, seed=6),
+    ),
+}
+
+
+def train_part(out: Path, name: str, progress: bool = True, **changes: Any) -> bool:
+    """Trains one part and writes its result into OUT; True when all its steps are done.
+
+    changes: fields of LoopSettings to use in place of the recipe's (steps, minutes, threads, seed, ...).
+    """
+    recipe = RECIPES[name]
+    settings = replace(recipe.settings, **{k: v for k, v in changes.items() if v is not None})
+    torch.manual_seed(settings.seed)
+    out.mkdir(parents=True, exist_ok=True)
+    part = recipe.build(out)
+    done = run(part, name, out / "work" / name, settings, progress)
+    recipe.finish(out, part)
+    return done
