@@ -1,0 +1,46 @@
+// A loaded bundle. One assistant serves any number of conversations from any number of threads.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "base/json.h"
+#include "chat/conversation.h"
+#include "chat/options.h"
+#include "chat/stream.h"
+
+namespace g4v {
+
+class Engine;
+
+class Assistant {
+ public:
+  // Throws Error(Bundle), Error(Runtime) or Error(InvalidArgument). The video generator's sessions
+  // are made in the background; what is wrong with them is thrown by the first video.
+  static std::shared_ptr<Assistant> Load(const std::filesystem::path& directory,
+                                         const LoadOptions& options = {});
+  explicit Assistant(std::shared_ptr<Engine> engine);
+  ~Assistant();
+  Assistant(const Assistant&) = delete;
+  Assistant& operator=(const Assistant&) = delete;
+
+  // A new conversation. It keeps what it needs of the assistant alive.
+  std::shared_ptr<Conversation> Chat(const ChatOptions& options = {});
+
+  // Makes a video of a caption: Progress events, one Video event with index 0, Done.
+  std::shared_ptr<Stream> Generate(const std::string& prompt, const VideoOptions& options = {});
+
+  // What was loaded: {"name", "assistant", "description", "device", "onnxruntime", "components":
+  // {name: {"target", "precision"}}, "context_length", "frame_samples", "text", "video" (the
+  // generation defaults), "licences"}.
+  Json Info() const;
+
+  // Waits until everything that loads in the background is loaded; throws what went wrong.
+  void WaitUntilReady();
+
+ private:
+  std::shared_ptr<Engine> engine_;
+};
+
+}  // namespace g4v

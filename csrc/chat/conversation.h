@@ -1,0 +1,43 @@
+// A talk with the assistant: its history is the KV cache, a new turn prefills only what is new.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "chat/options.h"
+#include "chat/stream.h"
+
+namespace g4v {
+
+class ConversationState;
+
+// Every method may be called from any thread. One turn is under way at a time.
+class Conversation {
+ public:
+  explicit Conversation(std::shared_ptr<ConversationState> state);
+  ~Conversation();
+  Conversation(const Conversation&) = delete;
+  Conversation& operator=(const Conversation&) = delete;
+
+  // Starts a turn; the work happens on a thread of its own. `text` is untrusted UTF-8. `frames` is
+  // a video to talk about; more frames than the encoder samples are thinned out, fewer are used as
+  // they are.
+  // Throws Error(InvalidArgument) for unusable text, frames or options and while another turn is
+  // under way, Error(ContextFull) where the turn cannot fit, Error(Bundle) where the bundle lacks a
+  // component. After an error or a cancel the conversation is as it was before the turn.
+  std::shared_ptr<Stream> Send(const std::string& text, const std::optional<Frames>& frames = {},
+                               const TurnOptions& options = {});
+
+  // Cancels the turn under way, if there is one.
+  void Cancel();
+
+  int context_used() const;    // tokens that the finished turns take up
+  int context_length() const;  // tokens that fit
+  uint64_t seed() const;
+
+ private:
+  std::shared_ptr<ConversationState> state_;
+};
+
+}  // namespace g4v

@@ -1,0 +1,80 @@
+// What a stream delivers. Plain structs; the C API and the Python module mirror them.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace g4v {
+
+// RGB frames, uint8 [count, height, width, 3], row-major.
+struct Frames {
+  std::shared_ptr<const std::vector<uint8_t>> pixels;
+  int64_t count = 0;
+  int height = 0;
+  int width = 0;
+};
+
+// A piece of the answer, valid UTF-8, never empty; the pieces in order are the whole text. Tags and
+// captions are not part of it.
+struct TextEvent {
+  std::string text;
+};
+
+// The assistant decided to show a video. `index` counts the videos of this stream from 0.
+struct VideoPromptEvent {
+  int index = 0;
+  std::string caption;
+};
+
+// `step` of `steps` denoising steps of a video is done.
+struct ProgressEvent {
+  int index = 0;
+  int step = 0;
+  int steps = 0;
+};
+
+struct VideoEvent {
+  int index = 0;
+  std::string caption;
+  Frames frames;
+  double fps = 0.0;
+  uint64_t seed = 0;  // Assistant::Generate with this seed makes the same video
+};
+
+// The answer was a refusal; its text was delivered as TextEvents too. A refused turn has no videos.
+struct RefusalEvent {
+  std::string text;
+};
+
+// Something the caller should know although the turn goes on, such as a caption without its end.
+struct WarningEvent {
+  std::string text;
+};
+
+// Milliseconds, wall clock. Phases that did not take place are 0.
+struct Timings {
+  double encode_ms = 0;       // video encoder and abstractor
+  double prefill_ms = 0;      // prompt through the decoder
+  double first_token_ms = 0;  // from Send to the first sampled token
+  double decode_ms = 0;       // from the first token to the last
+  double video_ms = 0;        // making videos, summed
+  double total_ms = 0;        // from Send to Done
+};
+
+// Always the last event of a stream that neither failed nor was cancelled.
+struct DoneEvent {
+  int prompt_tokens = 0;  // prefilled in this turn, video tokens included
+  int new_tokens = 0;     // sampled, the end of the turn included
+  // "stop": the assistant ended its turn; "length": max_new_tokens was reached; "context": the
+  // model's context is full. "stop" for Assistant::Generate.
+  std::string finish_reason;
+  Timings timings;
+};
+
+using Event = std::variant<TextEvent, VideoPromptEvent, ProgressEvent, VideoEvent, RefusalEvent,
+                           WarningEvent, DoneEvent>;
+
+}  // namespace g4v

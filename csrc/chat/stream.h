@@ -1,0 +1,34 @@
+// The events of one turn or one generated video, in order.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "chat/event.h"
+
+namespace g4v {
+
+class StreamState;
+
+// Next may be called from one thread at a time, Cancel from any thread at any time. The destructor
+// cancels and waits until the turn has stopped (within one denoising step).
+class Stream {
+ public:
+  explicit Stream(std::shared_ptr<StreamState> state);
+  ~Stream();
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+
+  // Waits for the next event; nothing after the last one. Throws the Error that ended the turn,
+  // Error(Cancelled) after Cancel, once; afterwards it returns nothing.
+  std::optional<Event> Next();
+
+  // Stops the turn: it ends with Error(Cancelled) and the conversation is as before it. Harmless
+  // when repeated and when the turn is over already (its events are still delivered then).
+  void Cancel();
+
+ private:
+  std::shared_ptr<StreamState> state_;
+};
+
+}  // namespace g4v

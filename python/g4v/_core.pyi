@@ -1,0 +1,165 @@
+"""The C++ core as Python sees it. Private to the package: g4v/__init__.py is the public face.
+
+Methods that wait release the GIL. Errors are the classes of g4v/errors.py.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+__version__: str
+BUNDLE_FORMAT_VERSION: int
+
+# ONNX Runtime and the machine
+
+def library_info(path: str = "", directories: Sequence[str] = ()) -> dict[str, object]: ...
+def resolve_device(device: str, path: str = "", directories: Sequence[str] = ()) -> tuple[str, str]: ...
+def probe_device(device: str, path: str = "", directories: Sequence[str] = ()) -> None: ...
+def preload_cuda_libraries(roots: Sequence[str]) -> list[str]: ...
+def usable_cores() -> int: ...
+
+# Bundles and frames
+
+def check_bundle(directory: str, verify: str = "auto") -> bool: ...
+def resize_bicubic(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]: ...
+def preprocess(
+    frames: NDArray[np.uint8], size: int, mean: Sequence[float], std: Sequence[float]
+) -> NDArray[np.float32]: ...
+def sample_frames(count: int, samples: int) -> list[int]: ...
+
+# Options: None means the bundle's default. ArgumentError names an option that is out of range.
+
+class TextOptions:
+    max_new_tokens: int | None
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    repetition_penalty: float | None
+    def __init__(
+        self,
+        *,
+        max_new_tokens: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        repetition_penalty: float | None = None,
+    ) -> None: ...
+
+class VideoOptions:
+    seed: int | None  # Assistant.generate only; None is drawn at random
+    frames: int | None
+    width: int | None
+    height: int | None
+    fps: float | None
+    steps: int | None
+    guidance_scale: float | None
+    negative_prompt: str | None
+    scheduler: str | None  # "ddim" or "dpmsolver++"
+    def __init__(
+        self,
+        *,
+        seed: int | None = None,
+        frames: int | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        fps: float | None = None,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        negative_prompt: str | None = None,
+        scheduler: str | None = None,
+    ) -> None: ...
+
+# Events of a stream, in csrc/chat/event.h
+
+class TextEvent:
+    text: str
+
+class VideoPromptEvent:
+    index: int
+    caption: str
+
+class ProgressEvent:
+    index: int
+    step: int
+    steps: int
+
+class VideoEvent:
+    index: int
+    caption: str
+    frames: NDArray[np.uint8]  # [T, H, W, 3], read-only, owns its memory
+    fps: float
+    seed: int
+
+class RefusalEvent:
+    text: str
+
+class WarningEvent:
+    text: str
+
+class Timings:
+    encode_ms: float
+    prefill_ms: float
+    first_token_ms: float
+    decode_ms: float
+    video_ms: float
+    total_ms: float
+
+class DoneEvent:
+    prompt_tokens: int
+    new_tokens: int
+    finish_reason: str  # "stop", "length" or "context"
+    timings: Timings
+
+Event = TextEvent | VideoPromptEvent | ProgressEvent | VideoEvent | RefusalEvent | WarningEvent | DoneEvent
+
+class Stream:
+    """Iterates over the events. Raises the turn's error once, Cancelled after cancel()."""
+
+    def next(self, timeout: float | None = None) -> Event | None:
+        """The next event; None after the last one. TimeoutError where none came in `timeout` seconds: waiting in
+        short slices lets Python handle signals."""
+    def cancel(self) -> None: ...
+    def close(self) -> None:
+        """Cancels and waits until the turn has stopped. Later calls of next() return None."""
+    def __iter__(self) -> Stream: ...
+    def __next__(self) -> Event: ...
+
+class Conversation:
+    def send(
+        self,
+        text: str | bytes,
+        frames: NDArray[np.uint8] | None = None,  # C-contiguous [T, H, W, 3]
+        text_options: TextOptions | None = None,
+        video_options: VideoOptions | None = None,
+    ) -> Stream: ...
+    def cancel(self) -> None: ...
+    @property
+    def context_used(self) -> int: ...
+    @property
+    def context_length(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+
+class Assistant:
+    @staticmethod
+    def load(
+        directory: str,
+        *,
+        device: str = "auto",
+        threads: int = 0,
+        onnxruntime: str = "",
+        library_dirs: Sequence[str] = (),
+        verify: str = "auto",
+    ) -> Assistant: ...
+    def chat(
+        self,
+        *,
+        seed: int | None = None,
+        text_options: TextOptions | None = None,
+        video_options: VideoOptions | None = None,
+    ) -> Conversation: ...
+    def generate(self, prompt: str | bytes, options: VideoOptions | None = None) -> Stream: ...
+    def info(self) -> str:
+        """JSON; the keys are in csrc/chat/assistant.h."""
+    def wait_until_ready(self) -> None: ...
