@@ -6,6 +6,7 @@ these models, load without optimisation work, and come out the same on every run
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,15 @@ def numpy32(tensor: Array) -> np.ndarray:
     if array.dtype == np.float64 or array.dtype == np.float16:
         array = array.astype(np.float32)
     return np.ascontiguousarray(array)
+
+
+def _model(nodes: list, name: str, inputs: list, outputs: list, initializers: list) -> onnx.ModelProto:
+    return helper.make_model(
+        helper.make_graph(nodes, name, inputs, outputs, initializers),
+        producer_name="g4v",
+        ir_version=IR_VERSION,
+        opset_imports=[helper.make_opsetid("", ONNX_OPSET), helper.make_opsetid(MICROSOFT, 1)],
+    )
 
 
 class Graph:
@@ -125,17 +135,42 @@ class Graph:
         """A constant int64 vector."""
         return self.weight(np.array(values, np.int64))
 
-    def save(self) -> None:
-        """Writes the graph file and closes the data file."""
+    def save(self, shapes: bool = False) -> None:
+        """Writes the graph file and closes the data file; `shapes` adds the symbolic shapes of the inner values."""
         self._data.close()
-        graph = helper.make_graph(self.nodes, self.stem, self.inputs, self.outputs, self.initializers)
-        model = helper.make_model(
-            graph,
-            producer_name="g4v",
-            ir_version=IR_VERSION,
-            opset_imports=[helper.make_opsetid("", ONNX_OPSET), helper.make_opsetid(MICROSOFT, 1)],
-        )
+        model = _model(self.nodes, self.stem, self.inputs, self.outputs, self.initializers)
+        if shapes:
+            model.graph.value_info.extend(self._intermediate_shapes())
         (self.folder / f"{self.stem}.onnx").write_bytes(model.SerializeToString(deterministic=True))
+
+    def _intermediate_shapes(self) -> list[onnx.ValueInfoProto]:
+        """Symbolic shapes of the values inside the graph, such as ["batch*frames", 96, "height", "width"].
+
+        With them ONNX Runtime sees which buffers are of one size: a large graph loads several times faster (its
+        planner compares every value with every free buffer otherwise) and reuses memory.
+        """
+        from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
+
+        # External weights become inputs of a copy: their shapes are enough.
+        inline = [t for t in self.initializers if t.data_location != TensorProto.EXTERNAL]
+        external = [
+            helper.make_tensor_value_info(t.name, t.data_type, list(t.dims))
+            for t in self.initializers
+            if t.data_location == TensorProto.EXTERNAL
+        ]
+        model = _model(self.nodes, self.stem, [*self.inputs, *external], self.outputs, inline)
+        logging.getLogger("onnxruntime.tools.symbolic_shape_infer").setLevel(logging.ERROR)
+        inferred = SymbolicShapeInference.infer_shapes(model)
+        shapes = {info.name: info for info in inferred.graph.value_info}
+        for node in self.nodes:  # the inference leaves out the fused sums, which are shaped like what they sum
+            if node.op_type.startswith("Skip") and node.output[0] in shapes:
+                info = onnx.ValueInfoProto()
+                info.CopyFrom(shapes[node.output[0]])
+                info.name = node.output[3]
+                shapes[info.name] = info
+        made = {name for node in self.nodes for name in node.output}
+        declared = {info.name for info in self.outputs}
+        return [shapes[name] for name in sorted(made - declared) if name in shapes]
 
     # Shorthands for what most graphs are made of.
 
