@@ -22,11 +22,21 @@ void DumpString(const std::string& text, std::string& out) {
   out += '"';
   for (const char c : text) {
     switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\n': out += "\\n"; break;
-      case '\r': out += "\\r"; break;
-      case '\t': out += "\\t"; break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
       default:
         if (static_cast<unsigned char>(c) < 0x20) {
           char escaped[8];
@@ -55,11 +65,21 @@ void DumpDouble(double value, std::string& out) {
 
 void DumpTo(const Json& json, std::string& out) {
   switch (json.type()) {
-    case Json::Type::Null: out += "null"; break;
-    case Json::Type::Bool: out += json.AsBool() ? "true" : "false"; break;
-    case Json::Type::Int: out += std::to_string(json.AsInt()); break;
-    case Json::Type::Double: DumpDouble(json.AsDouble(), out); break;
-    case Json::Type::String: DumpString(json.AsString(), out); break;
+    case Json::Type::Null:
+      out += "null";
+      break;
+    case Json::Type::Bool:
+      out += json.AsBool() ? "true" : "false";
+      break;
+    case Json::Type::Int:
+      out += std::to_string(json.AsInt());
+      break;
+    case Json::Type::Double:
+      DumpDouble(json.AsDouble(), out);
+      break;
+    case Json::Type::String:
+      DumpString(json.AsString(), out);
+      break;
     case Json::Type::Array: {
       out += '[';
       bool first = true;

@@ -60,13 +60,23 @@ class Parser {
   Json ParseValue() {
     if (AtEnd()) Fail("the text ends too early");
     switch (Peek()) {
-      case '{': return Nested([this] { return ParseObject(); });
-      case '[': return Nested([this] { return ParseArray(); });
-      case '"': return ParseString();
-      case 't': ExpectWord("true"); return true;
-      case 'f': ExpectWord("false"); return false;
-      case 'n': ExpectWord("null"); return {};
-      default: return ParseNumber();
+      case '{':
+        return Nested([this] { return ParseObject(); });
+      case '[':
+        return Nested([this] { return ParseArray(); });
+      case '"':
+        return ParseString();
+      case 't':
+        ExpectWord("true");
+        return true;
+      case 'f':
+        ExpectWord("false");
+        return false;
+      case 'n':
+        ExpectWord("null");
+        return {};
+      default:
+        return ParseNumber();
     }
   }
 
@@ -143,16 +153,35 @@ class Parser {
 
   void ParseEscape(std::string& out) {
     switch (Next()) {
-      case '"': out += '"'; break;
-      case '\\': out += '\\'; break;
-      case '/': out += '/'; break;
-      case 'b': out += '\b'; break;
-      case 'f': out += '\f'; break;
-      case 'n': out += '\n'; break;
-      case 'r': out += '\r'; break;
-      case 't': out += '\t'; break;
-      case 'u': AppendUtf8(ParseCodePoint(), out); break;
-      default: Fail("unknown escape");
+      case '"':
+        out += '"';
+        break;
+      case '\\':
+        out += '\\';
+        break;
+      case '/':
+        out += '/';
+        break;
+      case 'b':
+        out += '\b';
+        break;
+      case 'f':
+        out += '\f';
+        break;
+      case 'n':
+        out += '\n';
+        break;
+      case 'r':
+        out += '\r';
+        break;
+      case 't':
+        out += '\t';
+        break;
+      case 'u':
+        AppendUtf8(ParseCodePoint(), out);
+        break;
+      default:
+        Fail("unknown escape");
     }
   }
 

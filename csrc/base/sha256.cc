@@ -15,7 +15,8 @@ namespace {
 
 constexpr size_t kBlock = 64;
 
-// The first 32 bits of the fractional parts of the cube roots of the first 64 primes (FIPS 180-4, section 4.2.2).
+// The first 32 bits of the fractional parts of the cube roots of the first 64 primes (FIPS 180-4,
+// section 4.2.2).
 alignas(16) constexpr uint32_t kRound[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
     0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
@@ -56,8 +57,8 @@ void CompressPortable(uint32_t* state, const uint8_t* blocks, size_t count) {
 }
 
 #ifdef G4V_HAS_SHA_NI
-// The instructions keep the state as two vectors, (a, b, e, f) and (c, d, g, h), highest lane first, and do two rounds
-// at a time; a message vector holds four words of the schedule.
+// The instructions keep the state as two vectors, (a, b, e, f) and (c, d, g, h), highest lane
+// first, and do two rounds at a time; a message vector holds four words of the schedule.
 __attribute__((target("sha,sse4.1"))) void CompressShaNi(uint32_t* state, const uint8_t* blocks,
                                                          size_t count) {
   const __m128i swap = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);
@@ -113,9 +114,8 @@ bool HasShaInstructions() {
 }
 
 Sha256::Sha256(Backend backend)
-    : compress_(CompressPortable),
-      state_{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
-             0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19} {
+    : compress_(CompressPortable), state_{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                                          0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19} {
 #ifdef G4V_HAS_SHA_NI
   if (backend == Backend::Auto && HasShaInstructions()) compress_ = CompressShaNi;
 #else

@@ -13,7 +13,8 @@ Verify ParseVerify(const std::string& name) {
   if (name == "auto") return Verify::Auto;
   if (name == "full") return Verify::Full;
   if (name == "size") return Verify::Size;
-  throw Error(Code::InvalidArgument, "verify is \"" + name + "\" but must be \"auto\", \"full\" or \"size\"");
+  throw Error(Code::InvalidArgument,
+              "verify is \"" + name + "\" but must be \"auto\", \"full\" or \"size\"");
 }
 
 bool CheckBundle(const std::string& directory, const std::string& verify) {

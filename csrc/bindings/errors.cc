@@ -1,5 +1,4 @@
 #include "base/error.h"
-
 #include "bindings/register.h"
 
 namespace g4v::bindings {

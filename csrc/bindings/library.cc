@@ -11,7 +11,8 @@ namespace {
 
 namespace py = pybind11;
 
-std::shared_ptr<ort::Environment> Load(const std::string& path, const std::vector<std::string>& directories) {
+std::shared_ptr<ort::Environment> Load(const std::string& path,
+                                       const std::vector<std::string>& directories) {
   const py::gil_scoped_release release;
   return ort::Environment::Get({path, directories});
 }
@@ -50,16 +51,20 @@ void RegisterLibrary(py::module_& module) {
   const std::vector<std::string> none;
   module.def("library_info", &LibraryInfo, py::arg("path") = "", py::arg("directories") = none,
              "Loads ONNX Runtime (once for the process) and returns {version, path, providers}.\n\n"
-             "`path` names the library file; otherwise $G4V_ONNXRUNTIME, the `directories` and the system are\n"
+             "`path` names the library file; otherwise $G4V_ONNXRUNTIME, the `directories` and the "
+             "system are\n"
              "searched. Raises g4v.RuntimeUnavailable.");
   module.def("resolve_device", &ResolveDevice, py::arg("device"), py::arg("path") = "",
-             py::arg("directories") = none, "Returns (\"cpu\" or \"cuda\", the reason) for a device name.");
+             py::arg("directories") = none,
+             "Returns (\"cpu\" or \"cuda\", the reason) for a device name.");
   module.def("probe_device", &ProbeDevice, py::arg("device"), py::arg("path") = "",
              py::arg("directories") = none,
-             "Makes a tiny session on \"cpu\" or \"cuda\"; raises g4v.RuntimeUnavailable with the reason.");
+             "Makes a tiny session on \"cpu\" or \"cuda\"; raises g4v.RuntimeUnavailable with the "
+             "reason.");
   module.def("preload_cuda_libraries", &ort::PreloadCudaLibraries, py::arg("roots"),
              py::call_guard<py::gil_scoped_release>(),
-             "Loads the CUDA libraries of the nvidia-* wheels below site-packages folders; returns what is missing.");
+             "Loads the CUDA libraries of the nvidia-* wheels below site-packages folders; returns "
+             "what is missing.");
   module.def("usable_cores", &UsableCores, "Physical cores that this process may use.");
 }
 

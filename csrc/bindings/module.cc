@@ -1,5 +1,5 @@
-// g4v._core: the Python module. The bound functions and classes are private to the package; its public face is the
-// Python code around them.
+// g4v._core: the Python module. The bound functions and classes are private to the package; its
+// public face is the Python code around them.
 #include "bindings/register.h"
 
 PYBIND11_MODULE(_core, module) {

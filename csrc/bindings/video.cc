@@ -38,7 +38,8 @@ py::array_t<uint8_t> Resize(const py::array& image, int height, int width) {
   return ToArray(std::move(resized), {height, width, 3});
 }
 
-py::array_t<float> PreprocessFrames(const py::array& frames, int size, const std::array<float, 3>& mean,
+py::array_t<float> PreprocessFrames(const py::array& frames, int size,
+                                    const std::array<float, 3>& mean,
                                     const std::array<float, 3>& std) {
   CheckPixels(frames, 4, "[T, H, W, 3]");
   const Pixels pixels = Pixels::ensure(frames);
@@ -55,10 +56,12 @@ py::array_t<float> PreprocessFrames(const py::array& frames, int size, const std
 }  // namespace
 
 void RegisterVideo(py::module_& module) {
-  module.def("resize_bicubic", &Resize, py::arg("image"), py::arg("height"), py::arg("width"),
-             "uint8 [H, W, 3] -> uint8 [height, width, 3], bit for bit as Pillow's BICUBIC resize.");
+  module.def(
+      "resize_bicubic", &Resize, py::arg("image"), py::arg("height"), py::arg("width"),
+      "uint8 [H, W, 3] -> uint8 [height, width, 3], bit for bit as Pillow's BICUBIC resize.");
   module.def("preprocess", &PreprocessFrames, py::arg("frames"), py::arg("size"), py::arg("mean"),
-             py::arg("std"), "uint8 [T, H, W, 3] -> float32 [T, 3, size, size], resized and normalised.");
+             py::arg("std"),
+             "uint8 [T, H, W, 3] -> float32 [T, 3, size, size], resized and normalised.");
   module.def("sample_frames", &SampleFrames, py::arg("count"), py::arg("samples"),
              "Indices of the frames, out of `count`, that the encoder sees.");
 }

@@ -37,8 +37,9 @@ std::string ReadManifest(const fs::path& directory) {
   }
   const fs::path path = directory / kManifestName;
   if (!fs::is_regular_file(path, error)) {
-    Refuse(Quoted(directory) + " is not a bundle: it has no g4v.json; give the directory that "
-                               "`python -m g4v.export` wrote");
+    Refuse(Quoted(directory) +
+           " is not a bundle: it has no g4v.json; give the directory that "
+           "`python -m g4v.export` wrote");
   }
   const MappedFile file(path);
   if (file.size() > kLargestManifest) Refuse(Quoted(path) + " is too large for a manifest");
@@ -46,7 +47,8 @@ std::string ReadManifest(const fs::path& directory) {
 }
 
 bool IsInside(const fs::path& directory, const fs::path& path) {
-  const auto [end, rest] = std::mismatch(directory.begin(), directory.end(), path.begin(), path.end());
+  const auto [end, rest] =
+      std::mismatch(directory.begin(), directory.end(), path.begin(), path.end());
   return end == directory.end();
 }
 
@@ -62,12 +64,13 @@ void CheckFiles(const fs::path& directory, const Manifest& manifest) {
     } else if (!IsInside(directory, path)) {
       outside.push_back(name);
     } else if (const auto size = fs::file_size(path, error); error || size != entry.bytes) {
-      resized.push_back(name + " (" + std::to_string(size) + " bytes, not " + std::to_string(entry.bytes) +
-                        ")");
+      resized.push_back(name + " (" + std::to_string(size) + " bytes, not " +
+                        std::to_string(entry.bytes) + ")");
     }
   }
   const std::string where = "the bundle " + Quoted(directory) + " ";
-  if (!outside.empty()) Refuse(where + "links to files outside itself, do not use it: " + List(outside));
+  if (!outside.empty())
+    Refuse(where + "links to files outside itself, do not use it: " + List(outside));
   if (!missing.empty()) Refuse(where + "is incomplete, copy it again; missing: " + List(missing));
   if (!resized.empty()) Refuse(where + "is damaged, copy it again; wrong size: " + List(resized));
 }
@@ -79,7 +82,8 @@ void CheckDigests(const fs::path& directory, const Manifest& manifest) {
     if (Sha256Hex(file.bytes()) != entry.sha256) damaged.push_back(name);
   }
   if (!damaged.empty()) {
-    Refuse("the bundle " + Quoted(directory) + " is damaged, copy it again; wrong SHA-256: " + List(damaged));
+    Refuse("the bundle " + Quoted(directory) +
+           " is damaged, copy it again; wrong SHA-256: " + List(damaged));
   }
 }
 

@@ -66,7 +66,8 @@ void CheckRelativePath(const JsonCursor& cursor, const std::string& path) {
 // A file that another part of the manifest names must be in "files".
 std::string ReadListedFile(const JsonCursor& cursor, const Manifest& manifest) {
   const std::string& path = cursor.AsString();
-  if (!manifest.files.contains(path)) cursor.Fail("names \"" + path + "\", which \"files\" does not list");
+  if (!manifest.files.contains(path))
+    cursor.Fail("names \"" + path + "\", which \"files\" does not list");
   return path;
 }
 
@@ -142,14 +143,15 @@ DecoderSpec ReadDecoder(const JsonCursor& cursor, const Manifest& manifest) {
   spec.kv_heads = ReadSize(cursor, "kv_heads");
   spec.head_dim = ReadSize(cursor, "head_dim");
   spec.context_length = ReadSize(cursor, "context_length");
-  if (spec.heads % spec.kv_heads != 0) cursor.Get("kv_heads").Fail("must divide the number of heads");
+  if (spec.heads % spec.kv_heads != 0)
+    cursor.Get("kv_heads").Fail("must divide the number of heads");
   const JsonCursor embedding = cursor.Get("embedding");
   embedding.ExpectKeys({"file", "dtype"});
   spec.embedding.file = ReadListedFile(embedding.Get("file"), manifest);
   spec.embedding.dtype = ReadWord(embedding.Get("dtype"), {"float32", "float16"});
   const uint64_t element = spec.embedding.dtype == "float32" ? 4 : 2;
-  const uint64_t expected = static_cast<uint64_t>(spec.vocab_size) *
-                            static_cast<uint64_t>(spec.hidden_size) * element;
+  const uint64_t expected =
+      static_cast<uint64_t>(spec.vocab_size) * static_cast<uint64_t>(spec.hidden_size) * element;
   if (manifest.files.at(spec.embedding.file).bytes != expected) {
     embedding.Fail("must have " + std::to_string(expected) + " bytes (vocab_size x hidden_size)");
   }
@@ -215,11 +217,14 @@ ComponentsSpec ReadComponents(const JsonCursor& cursor, const Manifest& manifest
   cursor.ExpectKeys({"encoder", "abstractor", "decoder", "text_encoder", "unet", "vae_decoder"});
   ComponentsSpec spec;
   if (const auto found = cursor.Find("encoder")) spec.encoder = ReadEncoder(*found, manifest);
-  if (const auto found = cursor.Find("abstractor")) spec.abstractor = ReadAbstractor(*found, manifest);
+  if (const auto found = cursor.Find("abstractor"))
+    spec.abstractor = ReadAbstractor(*found, manifest);
   if (const auto found = cursor.Find("decoder")) spec.decoder = ReadDecoder(*found, manifest);
-  if (const auto found = cursor.Find("text_encoder")) spec.text_encoder = ReadTextEncoder(*found, manifest);
+  if (const auto found = cursor.Find("text_encoder"))
+    spec.text_encoder = ReadTextEncoder(*found, manifest);
   if (const auto found = cursor.Find("unet")) spec.unet = ReadUnet(*found, manifest);
-  if (const auto found = cursor.Find("vae_decoder")) spec.vae_decoder = ReadVaeDecoder(*found, manifest);
+  if (const auto found = cursor.Find("vae_decoder"))
+    spec.vae_decoder = ReadVaeDecoder(*found, manifest);
   CheckFit(cursor, spec);
   return spec;
 }
@@ -249,8 +254,8 @@ TokenizersSpec ReadTokenizers(const JsonCursor& cursor, const Manifest& manifest
 }
 
 PromptSpec ReadPrompt(const JsonCursor& cursor) {
-  cursor.ExpectKeys({"system", "video_prefix", "user_prefix", "assistant_prefix", "bos_id", "turn_end_id",
-                     "stop", "video_open", "video_close", "refusal_openings"});
+  cursor.ExpectKeys({"system", "video_prefix", "user_prefix", "assistant_prefix", "bos_id",
+                     "turn_end_id", "stop", "video_open", "video_close", "refusal_openings"});
   PromptSpec spec;
   spec.system = cursor.Get("system").AsString();
   spec.video_prefix = cursor.Get("video_prefix").AsString();
@@ -279,8 +284,8 @@ TextGenerationSpec ReadTextGeneration(const JsonCursor& cursor) {
 
 SchedulerSpec ReadScheduler(const JsonCursor& cursor) {
   cursor.ExpectKeys({"type", "num_train_timesteps", "beta_start", "beta_end", "beta_schedule",
-                     "prediction_type", "rescale_betas_zero_snr", "timestep_spacing", "steps_offset",
-                     "set_alpha_to_one", "clip_sample"});
+                     "prediction_type", "rescale_betas_zero_snr", "timestep_spacing",
+                     "steps_offset", "set_alpha_to_one", "clip_sample"});
   SchedulerSpec spec;
   spec.type = ReadWord(cursor.Get("type"), {"dpmsolver++", "ddim"});
   spec.num_train_timesteps = ReadSize(cursor, "num_train_timesteps");
@@ -289,7 +294,8 @@ SchedulerSpec ReadScheduler(const JsonCursor& cursor) {
   spec.beta_schedule = ReadWord(cursor.Get("beta_schedule"), {"scaled_linear", "linear"});
   spec.prediction_type = ReadWord(cursor.Get("prediction_type"), {"epsilon", "v_prediction"});
   spec.rescale_betas_zero_snr = cursor.Get("rescale_betas_zero_snr").AsBool();
-  spec.timestep_spacing = ReadWord(cursor.Get("timestep_spacing"), {"leading", "trailing", "linspace"});
+  spec.timestep_spacing =
+      ReadWord(cursor.Get("timestep_spacing"), {"leading", "trailing", "linspace"});
   spec.steps_offset = static_cast<int>(cursor.Get("steps_offset").AsInt(0, kMaxSize));
   spec.set_alpha_to_one = cursor.Get("set_alpha_to_one").AsBool();
   spec.clip_sample = cursor.Get("clip_sample").AsBool();
@@ -297,8 +303,8 @@ SchedulerSpec ReadScheduler(const JsonCursor& cursor) {
 }
 
 VideoGenerationSpec ReadVideoGeneration(const JsonCursor& cursor) {
-  cursor.ExpectKeys({"frames", "width", "height", "fps", "steps", "guidance_scale", "negative_prompt",
-                     "scheduler"});
+  cursor.ExpectKeys({"frames", "width", "height", "fps", "steps", "guidance_scale",
+                     "negative_prompt", "scheduler"});
   VideoGenerationSpec spec;
   spec.frames = ReadSize(cursor, "frames");
   spec.width = ReadSize(cursor, "width");
@@ -314,12 +320,15 @@ VideoGenerationSpec ReadVideoGeneration(const JsonCursor& cursor) {
 void CheckFormat(const JsonCursor& root) {
   const auto format = root.Find("format");
   if (!format || !format->value().is_string() || format->AsString() != "g4v-bundle") {
-    root.Fail("is not the manifest of a g4v bundle; give the directory that `python -m g4v.export` wrote");
+    root.Fail(
+        "is not the manifest of a g4v bundle; give the directory that `python -m g4v.export` "
+        "wrote");
   }
   const int64_t version = root.Get("format_version").AsInt(1);
   if (version > kBundleFormatVersion) {
-    root.Fail("has bundle format version " + std::to_string(version) + " but this g4v reads up to " +
-              std::to_string(kBundleFormatVersion) + "; upgrade g4v or export the bundle again");
+    root.Fail("has bundle format version " + std::to_string(version) +
+              " but this g4v reads up to " + std::to_string(kBundleFormatVersion) +
+              "; upgrade g4v or export the bundle again");
   }
 }
 
@@ -330,9 +339,9 @@ Manifest Manifest::Parse(std::string_view json_text) {
   const JsonCursor root(json, "g4v.json");
   // Before the keys: a newer or foreign file is told apart from one with a mistake.
   CheckFormat(root);
-  root.ExpectKeys({"format", "format_version", "name", "assistant", "description", "created_by", "files",
-                   "components", "tokenizers", "prompt", "frame_sampling", "generation", "licences",
-                   "provenance"});
+  root.ExpectKeys({"format", "format_version", "name", "assistant", "description", "created_by",
+                   "files", "components", "tokenizers", "prompt", "frame_sampling", "generation",
+                   "licences", "provenance"});
   Manifest manifest;
   manifest.name = root.Get("name").AsString();
   manifest.assistant = root.Get("assistant").AsString();
@@ -353,8 +362,10 @@ Manifest Manifest::Parse(std::string_view json_text) {
   }
   const JsonCursor generation = root.Get("generation");
   generation.ExpectKeys({"text", "video"});
-  if (const auto found = generation.Find("text")) manifest.text_generation = ReadTextGeneration(*found);
-  if (const auto found = generation.Find("video")) manifest.video_generation = ReadVideoGeneration(*found);
+  if (const auto found = generation.Find("text"))
+    manifest.text_generation = ReadTextGeneration(*found);
+  if (const auto found = generation.Find("video"))
+    manifest.video_generation = ReadVideoGeneration(*found);
   if (components.decoder && !manifest.text_generation) generation.Fail("has no key \"text\"");
   if (components.unet && !manifest.video_generation) generation.Fail("has no key \"video\"");
   const JsonCursor licences = root.Get("licences");
@@ -373,8 +384,8 @@ const Variant& SelectVariant(const std::vector<Variant>& variants, std::string_v
       if (variant.target == wanted) return variant;
     }
   }
-  throw Error(Code::Bundle, "the bundle's " + component + " has no variant for \"" + std::string(target) +
-                                "\" nor for \"cpu\"; export one");
+  throw Error(Code::Bundle, "the bundle's " + component + " has no variant for \"" +
+                                std::string(target) + "\" nor for \"cpu\"; export one");
 }
 
 }  // namespace g4v

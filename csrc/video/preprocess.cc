@@ -37,7 +37,8 @@ std::vector<float> Preprocess(const uint8_t* frames, int64_t count, int height, 
 std::vector<int64_t> SampleFrames(int64_t count, int samples) {
   if (count < 1) throw Error(Code::Video, "the video has no frames");
   if (samples < 1) {
-    throw Error(Code::InvalidArgument, "at least 1 frame must be sampled, not " + std::to_string(samples));
+    throw Error(Code::InvalidArgument,
+                "at least 1 frame must be sampled, not " + std::to_string(samples));
   }
   const double step = static_cast<double>(count - 1) / samples;
   const auto first = static_cast<int64_t>(step / 2);

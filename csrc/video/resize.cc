@@ -1,5 +1,6 @@
-// Pillow's resampling in fixed point. Two passes, horizontal then vertical; between them the image is rounded to uint8.
-// Weights are computed in double, normalised, and rounded to 22 fractional bits; each sum starts at one half.
+// Pillow's resampling in fixed point. Two passes, horizontal then vertical; between them the image
+// is rounded to uint8. Weights are computed in double, normalised, and rounded to 22 fractional
+// bits; each sum starts at one half.
 
 #include <algorithm>
 #include <cmath>
@@ -13,7 +14,7 @@ namespace {
 constexpr int kChannels = 3;
 constexpr int kFractionBits = 32 - 8 - 2;  // room for the filter's overshoot beside 8 bits of value
 constexpr int32_t kHalf = 1 << (kFractionBits - 1);
-constexpr double kSupport = 2.0;           // of the cubic, in source pixels at scale 1
+constexpr double kSupport = 2.0;  // of the cubic, in source pixels at scale 1
 
 // Keys' cubic with a = -0.5.
 double Cubic(double x) {
@@ -24,7 +25,8 @@ double Cubic(double x) {
   return 0.0;
 }
 
-// For each output position the source range [first, first + count) and its weights, `stride` entries apart.
+// For each output position the source range [first, first + count) and its weights, `stride`
+// entries apart.
 struct Filter {
   int stride = 0;
   std::vector<int> first;
@@ -34,7 +36,8 @@ struct Filter {
 
 Filter MakeFilter(int in_size, int out_size) {
   const double scale = static_cast<double>(in_size) / out_size;
-  const double filter_scale = std::max(scale, 1.0);  // antialiasing: a smaller image widens the filter
+  const double filter_scale =
+      std::max(scale, 1.0);  // antialiasing: a smaller image widens the filter
   const double support = kSupport * filter_scale;
   Filter filter;
   filter.stride = static_cast<int>(std::ceil(support)) * 2 + 1;
@@ -55,7 +58,8 @@ Filter MakeFilter(int in_size, int out_size) {
     filter.count.push_back(last - first);
     int32_t* weights = filter.weights.data() + static_cast<ptrdiff_t>(out) * filter.stride;
     for (int i = 0; i < last - first; ++i) {
-      const double weight = sum != 0.0 ? exact[static_cast<size_t>(i)] / sum : exact[static_cast<size_t>(i)];
+      const double weight =
+          sum != 0.0 ? exact[static_cast<size_t>(i)] / sum : exact[static_cast<size_t>(i)];
       const double scaled = weight * (1 << kFractionBits);
       weights[i] = static_cast<int32_t>(scaled < 0 ? scaled - 0.5 : scaled + 0.5);
     }
@@ -63,16 +67,20 @@ Filter MakeFilter(int in_size, int out_size) {
   return filter;
 }
 
-uint8_t ToByte(int32_t sum) { return static_cast<uint8_t>(std::clamp(sum >> kFractionBits, 0, 255)); }
+uint8_t ToByte(int32_t sum) {
+  return static_cast<uint8_t>(std::clamp(sum >> kFractionBits, 0, 255));
+}
 
 std::vector<uint8_t> ResizeRows(const uint8_t* image, int height, int width, int out_width) {
   const Filter filter = MakeFilter(width, out_width);
-  std::vector<uint8_t> result(static_cast<size_t>(height) * static_cast<size_t>(out_width) * kChannels);
+  std::vector<uint8_t> result(static_cast<size_t>(height) * static_cast<size_t>(out_width) *
+                              kChannels);
   uint8_t* target = result.data();
   for (int row = 0; row < height; ++row, image += static_cast<ptrdiff_t>(width) * kChannels) {
     const int32_t* weights = filter.weights.data();
     for (int out = 0; out < out_width; ++out, weights += filter.stride, target += kChannels) {
-      const uint8_t* pixel = image + static_cast<ptrdiff_t>(filter.first[static_cast<size_t>(out)]) * kChannels;
+      const uint8_t* pixel =
+          image + static_cast<ptrdiff_t>(filter.first[static_cast<size_t>(out)]) * kChannels;
       int32_t red = kHalf, green = kHalf, blue = kHalf;
       const int count = filter.count[static_cast<size_t>(out)];
       for (int k = 0; k < count; ++k, pixel += kChannels) {
@@ -88,7 +96,8 @@ std::vector<uint8_t> ResizeRows(const uint8_t* image, int height, int width, int
   return result;
 }
 
-std::vector<uint8_t> ResizeColumns(const uint8_t* image, int height, int row_bytes, int out_height) {
+std::vector<uint8_t> ResizeColumns(const uint8_t* image, int height, int row_bytes,
+                                   int out_height) {
   const Filter filter = MakeFilter(height, out_height);
   std::vector<uint8_t> result(static_cast<size_t>(out_height) * static_cast<size_t>(row_bytes));
   std::vector<int32_t> sums(static_cast<size_t>(row_bytes));
@@ -96,7 +105,8 @@ std::vector<uint8_t> ResizeColumns(const uint8_t* image, int height, int row_byt
   const int32_t* weights = filter.weights.data();
   for (int out = 0; out < out_height; ++out, weights += filter.stride, target += row_bytes) {
     std::fill(sums.begin(), sums.end(), kHalf);
-    const uint8_t* row = image + static_cast<ptrdiff_t>(filter.first[static_cast<size_t>(out)]) * row_bytes;
+    const uint8_t* row =
+        image + static_cast<ptrdiff_t>(filter.first[static_cast<size_t>(out)]) * row_bytes;
     for (int k = 0; k < filter.count[static_cast<size_t>(out)]; ++k, row += row_bytes) {
       const int32_t weight = weights[k];
       for (int i = 0; i < row_bytes; ++i) sums[static_cast<size_t>(i)] += row[i] * weight;
@@ -115,7 +125,8 @@ std::vector<uint8_t> ResizeBicubic(const uint8_t* image, int height, int width, 
   }
   std::vector<uint8_t> result;
   if (width == out_width) {
-    result.assign(image, image + static_cast<size_t>(height) * static_cast<size_t>(width) * kChannels);
+    result.assign(image,
+                  image + static_cast<size_t>(height) * static_cast<size_t>(width) * kChannels);
   }
   if (width != out_width) result = ResizeRows(image, height, width, out_width);
   if (height != out_height) {

@@ -1,0 +1,22 @@
+/* Answers as an ONNX Runtime 1.19 does: it knows no API version of 20. */
+#include <stddef.h>
+#include <stdint.h>
+
+struct ApiBase {
+  const void* (*get_api)(uint32_t version);
+  const char* (*get_version)(void);
+};
+
+static const void* GetApi(uint32_t version) {
+  (void)version;
+  return NULL;
+}
+
+static const char* GetVersion(void) { return "1.19.2"; }
+
+const struct ApiBase* OrtGetApiBase(void);
+
+const struct ApiBase* OrtGetApiBase(void) {
+  static const struct ApiBase base = {GetApi, GetVersion};
+  return &base;
+}

@@ -1,0 +1,121 @@
+"""Builds the C++ tests out of the source tree and runs them, so that one pytest command covers both languages."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = pytest.mark.skipif(
+    not (os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")),
+    reason="no C++ compiler",
+)
+
+
+def onnxruntime_library() -> Path:
+    """The libonnxruntime of the installed wheel."""
+    spec = importlib.util.find_spec("onnxruntime")
+    assert spec and spec.origin
+    libraries = sorted(Path(spec.origin).parent.glob("capi/libonnxruntime.*"))
+    assert libraries, "the onnxruntime wheel holds no libonnxruntime"
+    return libraries[-1]
+
+
+def write_affine(folder: Path) -> None:
+    """y = 2 x + (10, 20, 30), the addend in an external file."""
+    bias = numpy_helper.from_array(np.array([10, 20, 30], np.float32), "b")
+    two = numpy_helper.from_array(np.array(2, np.float32), "two")
+    graph = helper.make_graph(
+        [helper.make_node("Mul", ["x", "two"], ["m"]), helper.make_node("Add", ["m", "b"], ["y"])],
+        "affine",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 3])],
+        [bias, two],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, folder / "affine.onnx", save_as_external_data=True, location="affine.data", size_threshold=8)
+    assert (folder / "affine.data").stat().st_size >= 12
+
+
+def write_endless(folder: Path) -> None:
+    """A loop that counts to n in float32."""
+    one = numpy_helper.from_array(np.array([1], np.float32), "one")
+    body = helper.make_graph(
+        [
+            helper.make_node("Add", ["count", "one"], ["count_out"]),
+            helper.make_node("Identity", ["go"], ["go_out"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("count", TensorProto.FLOAT, [1]),
+        ],
+        [
+            helper.make_tensor_value_info("go_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("count_out", TensorProto.FLOAT, [1]),
+        ],
+        [one],
+    )
+    graph = helper.make_graph(
+        [helper.make_node("Loop", ["n", "true", "zero"], ["result"], body=body)],
+        "endless",
+        [helper.make_tensor_value_info("n", TensorProto.INT64, [])],
+        [helper.make_tensor_value_info("result", TensorProto.FLOAT, [1])],
+        [
+            numpy_helper.from_array(np.array(True), "true"),
+            numpy_helper.from_array(np.array([0], np.float32), "zero"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, folder / "endless.onnx")
+
+
+def tool(name: str) -> str:
+    """A build tool of this environment (the cmake and ninja wheels) or of the system."""
+    local = shutil.which(name, path=sysconfig.get_path("scripts"))
+    found = local or shutil.which(name)
+    assert found, f"{name} was not found; `pip install {name}` brings it"
+    return found
+
+
+def run(command: list[str], **more: object) -> str:
+    result = subprocess.run(command, capture_output=True, text=True, **more)  # type: ignore[call-overload]
+    assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout}\n{result.stderr}"
+    return str(result.stdout)
+
+
+def test_cpp(tmp_path: Path) -> None:
+    """Every C++ test passes, with warnings as errors; only the comparison with the official header may be skipped."""
+    build, models = tmp_path / "build", tmp_path / "models"
+    models.mkdir()
+    write_affine(models)
+    write_endless(models)
+    configure = [tool("cmake"), "-S", str(ROOT), "-B", str(build), "-G", "Ninja"]
+    configure += [f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}", "-DG4V_BUILD_TESTS=ON", "-DG4V_WERROR=ON"]
+    if extra := os.environ.get("G4V_TEST_CMAKE_ARGS"):
+        configure += extra.split()
+    run(configure)
+    run([tool("cmake"), "--build", str(build), "--parallel", "2"])
+    environment = {
+        **os.environ,
+        "G4V_ONNXRUNTIME": str(onnxruntime_library()),
+        "G4V_TEST_MODELS": str(models),
+        "G4V_TEST_PYTHON": sys.executable,
+    }
+    report = run([tool("ctest"), "--test-dir", str(build), "--output-on-failure"], env=environment)
+    skipped = set(re.findall(r"(test_\w+) \(Skipped\)", report))
+    assert skipped <= {"test_ort_abi"}, report
+    assert "test_ort_session" in report and "100% tests passed" in report
