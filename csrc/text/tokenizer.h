@@ -4,8 +4,7 @@
 // families are known: byte-level BPE (GPT-2, Llama 3, Qwen2, SmolLM2), SentencePiece BPE with byte
 // fallback (Llama 2) and CLIP's BPE. A tokenizer is immutable after Load; every method may be
 // called from any number of threads at once.
-#ifndef G4V_TEXT_TOKENIZER_H_
-#define G4V_TEXT_TOKENIZER_H_
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -14,9 +13,13 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace g4v {
+
+class Detokenizer;
+struct Vocabulary;
 
 class Tokenizer {
  public:
@@ -24,36 +27,43 @@ class Tokenizer {
   // when the text is damaged, of a newer version or inconsistent.
   static std::unique_ptr<Tokenizer> Load(const std::string& json_text);
 
-  virtual ~Tokenizer() = default;
+  virtual ~Tokenizer();
 
   // Token ids of UTF-8 text. Special tokens are never recognised in the text, and no bos or eos is
   // added. A tokenizer that puts a dummy space before the text does so only when first_segment is
   // true. Throws Error(Code::InvalidArgument) on invalid UTF-8.
   virtual std::vector<int32_t> Encode(std::string_view utf8, bool first_segment = true) const = 0;
 
-  // Text of token ids; always valid UTF-8 (broken byte sequences become U+FFFD). Ids outside the
-  // vocabulary are skipped, as are special tokens unless skip_special is false.
-  virtual std::string Decode(std::span<const int32_t> ids, bool skip_special = true) const = 0;
+  // Text of token ids; always valid UTF-8 (broken byte sequences become U+FFFD). The dummy space of
+  // Encode is taken off again. Ids outside the vocabulary are skipped, as are special tokens unless
+  // skip_special is false.
+  std::string Decode(std::span<const int32_t> ids, bool skip_special = true) const;
 
   // One more than the largest id.
-  virtual size_t vocab_size() const = 0;
+  size_t vocab_size() const;
 
   // Id of a special token such as "</s>", or nothing.
-  virtual std::optional<int32_t> TokenId(std::string_view special) const = 0;
+  std::optional<int32_t> TokenId(std::string_view special) const;
+
+ protected:
+  Tokenizer(const Vocabulary& vocabulary, std::unique_ptr<const Detokenizer> detokenizer);
 
  private:
   friend class StreamDecoder;
-
-  // Raw bytes that one token adds to a decoded text (special tokens: none). `first` says that
-  // nothing was decoded before it, and is cleared by any token that is not skipped.
-  virtual void AppendBytes(int32_t id, bool* first, std::string* out) const = 0;
+  std::unique_ptr<const Detokenizer> detokenizer_;
+  std::vector<std::pair<std::string, int32_t>> special_;
 };
 
-// Decodes a stream of tokens: what Push returned so far, followed by Finish, is Decode of all
-// tokens. Never returns half a UTF-8 character. The tokenizer must outlive it; one thread.
+// Decodes a stream of tokens, special tokens skipped. Never returns half a UTF-8 character. What
+// Push returned so far, followed by Finish, is Decode of all tokens, but for one case: where a run
+// of SentencePiece byte tokens is broken, Decode replaces all of the run and the stream only what
+// is no character, as it cannot take back text. The tokenizer must outlive it; one thread.
 class StreamDecoder {
  public:
   explicit StreamDecoder(const Tokenizer& tokenizer);
+  ~StreamDecoder();
+  StreamDecoder(StreamDecoder&&) noexcept;
+  StreamDecoder& operator=(StreamDecoder&&) noexcept;
 
   // Text that is complete with this token; often empty.
   std::string Push(int32_t id);
@@ -62,11 +72,9 @@ class StreamDecoder {
   std::string Finish();
 
  private:
-  const Tokenizer* tokenizer_;
-  bool first_ = true;
-  std::string pending_;
+  struct State;
+  const Detokenizer* detokenizer_;
+  std::unique_ptr<State> state_;
 };
 
 }  // namespace g4v
-
-#endif  // G4V_TEXT_TOKENIZER_H_
