@@ -9,4 +9,5 @@ PYBIND11_MODULE(_core, module) {
   g4v::bindings::RegisterLibrary(module);
   g4v::bindings::RegisterBundle(module);
   g4v::bindings::RegisterVideo(module);
+  g4v::bindings::RegisterTokenizer(module);
 }

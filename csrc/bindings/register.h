@@ -9,5 +9,6 @@ void RegisterErrors(pybind11::module_& module);
 void RegisterLibrary(pybind11::module_& module);
 void RegisterBundle(pybind11::module_& module);
 void RegisterVideo(pybind11::module_& module);
+void RegisterTokenizer(pybind11::module_& module);
 
 }  // namespace g4v::bindings
