@@ -1,8 +1,8 @@
 """The abstractor's graph: features [T, N, d] -> video_tokens [Q+1, D].
 
 The exact rewrites, done here once:
-* The memory is normalised once, without scale and shift; those of each layer's normk are folded into its key and
-  value products, which makes keys and values of all layers ONE product [T*N, d] x [d, layers*2*d].
+* The memory is normalised once, without scale and shift; those of each layer's normk are folded into its
+  key and value products, which makes keys and values of all layers ONE product [T*N, d] x [d, layers*2*d].
 * The first layer's queries do not depend on the input: their normalised values and all their projections are
   constants.
 * A single frame is read by the spatial queries alone: the constants are cut to them inside the graph.
@@ -13,14 +13,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from g4v.export.graph import MICROSOFT, Graph
 from torch import Tensor, nn
 
-from g4v.export.graph import MICROSOFT, Graph
 from g4v.model.abstractor import VideoAbstractor
 
 
 def folded_memory_product(abstractor: VideoAbstractor) -> tuple[Tensor, Tensor]:
-    """Weight [d, layers*2*d] and bias [layers*2*d]: (K, V) of every layer from the memory normalised without affine."""
+    """Weight [d, layers*2*d] and bias [layers*2*d]: (K, V) of every layer from the memory normalised without
+    affine.
+    """
     weights, biases = [], []
     for layer in abstractor.encoder.layers:
         norm = layer.crossattention.normk
@@ -49,7 +51,11 @@ def export_abstractor(abstractor: VideoAbstractor, folder: str | Path, stem: str
 
         start = torch.cat([abstractor.query_tokens, abstractor.temporal_query_tokens], dim=1).double()
         q = nn.functional.layer_norm(
-            start, (width,), layers[0].norm1.weight.double(), layers[0].norm1.bias.double(), layers[0].norm1.eps
+            start,
+            (width,),
+            layers[0].norm1.weight.double(),
+            layers[0].norm1.bias.double(),
+            layers[0].norm1.eps,
         )
         own = [q @ p.weight.double().t() + p.bias.double() for p in _projections(layers[0])]
         x = queries.cut(g.weight(q))
@@ -65,7 +71,8 @@ def export_abstractor(abstractor: VideoAbstractor, folder: str | Path, stem: str
             a = g.op("MultiHeadAttention", own[0], keys, values, domain=MICROSOFT, num_heads=config.num_heads)
             out = layer.output
             a = g.linear(a, out.out_proj, bias=False)
-            n, y = g.skip_layer_norm(a, x, out.norm2, out.out_proj.bias)  # the residual is the normalised query
+            # The residual is the normalised query.
+            n, y = g.skip_layer_norm(a, x, out.norm2, out.out_proj.bias)
             gate = g.silu(g.linear(n, out.mlp.w1))
             h = g.op("Mul", gate, g.linear(n, out.mlp.w3))
             h = g.linear(g.layer_norm(h, out.mlp.ffn_ln), out.mlp.w2, bias=False)
@@ -103,5 +110,3 @@ class _QueryCount:
         """The first rows of a constant [1, Q, d]."""
         g = self._graph
         return g.op("Slice", constant, g.ints(0), self._count, g.ints(1))
-
-

@@ -1,11 +1,14 @@
-"""The language model's graph: embeddings in, logits of the last position out, over KV buffers of fixed length.
+"""The language model's graph: embeddings in, logits of the last position out, over KV buffers of fixed
+length.
 
     inputs_embeds [1, S, d], seqlens_k int32 [1] (total length - 1), total_sequence_length int32 scalar,
-    past_key_values.{i}.key/.value [1, Hkv, L, head_dim]  ->  logits [1, 1, V], present.{i}.key/.value (same shape)
+    past_key_values.{i}.key/.value [1, Hkv, L, head_dim]  ->  logits [1, 1, V], present.{i}.key/.value (same
+    shape)
 
-The caller binds past and present of a layer to the same memory; GroupQueryAttention then appends in place, and a prefill
-may start on a cache that already holds tokens. Per layer one product makes queries, keys and values, and one makes gate and
-up. The last layer goes on with the last position alone as soon as its attention is done.
+The caller binds past and present of a layer to the same memory; GroupQueryAttention then appends in place,
+and a prefill may start on a cache that already holds tokens. Per layer one product makes queries, keys and
+values, and one makes gate and up. The last layer goes on with the last position alone as soon as its
+attention is done.
 """
 
 from __future__ import annotations
@@ -15,10 +18,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
-
 from g4v.export.errors import ExportError
 from g4v.export.graph import MICROSOFT, Graph, numpy32
+from torch import nn
 
 
 def check_llama(config: Any) -> None:
@@ -40,7 +42,9 @@ def rotary_tables(model: Any, length: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def export_decoder(model: Any, folder: str | Path, stem: str = "decoder") -> list[str]:
-    """Writes the graph of a `transformers.LlamaForCausalLM` (adapters merged) and its data; returns their names."""
+    """Writes the graph of a `transformers.LlamaForCausalLM` (adapters merged) and its data; returns their
+    names.
+    """
     config = model.config
     check_llama(config)
     layers = list(model.model.layers)
@@ -98,8 +102,11 @@ def write_embedding(model: Any, path: str | Path) -> None:
     Path(path).write_bytes(array.astype("<f4", copy=False).tobytes())
 
 
-def run_decoder(session: Any, embeds: np.ndarray, chunks: list[int], shape: tuple[int, ...]) -> list[np.ndarray]:
-    """Feeds embeds [S, d] in `chunks` (their lengths) through an onnxruntime session; logits [V] after each chunk.
+def run_decoder(
+    session: Any, embeds: np.ndarray, chunks: list[int], shape: tuple[int, ...]
+) -> list[np.ndarray]:
+    """Feeds embeds [S, d] in `chunks` (their lengths) through an onnxruntime session; logits [V] after each
+    chunk.
 
     shape: of one cache buffer, [1, Hkv, L, head_dim].
     """
@@ -131,7 +138,9 @@ def _fused(g: Graph, x: str, *modules: nn.Linear) -> str:
 
 
 def _first_norm(g: Graph, x: str, norm: nn.Module) -> str:
-    return g.op("SimplifiedLayerNormalization", x, g.weight(norm.weight), axis=-1, epsilon=norm.variance_epsilon)
+    return g.op(
+        "SimplifiedLayerNormalization", x, g.weight(norm.weight), axis=-1, epsilon=norm.variance_epsilon
+    )
 
 
 def _skip_norm(g: Graph, x: str, skip: str, norm: nn.Module) -> tuple[str, str]:

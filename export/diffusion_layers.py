@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-
 from g4v.export.errors import ExportError
 from g4v.export.graph import Graph
+from torch import Tensor, nn
 
 
 def conv(g: Graph, x: str, module: nn.Conv2d, bias: bool = True) -> str:
@@ -17,11 +16,14 @@ def conv(g: Graph, x: str, module: nn.Conv2d, bias: bool = True) -> str:
     if bias and module.bias is not None:
         inputs.append(g.weight(module.bias))
     pads = list(module.padding) * 2
-    return g.op("Conv", *inputs, kernel_shape=list(module.kernel_size), strides=list(module.stride), pads=pads)
+    return g.op(
+        "Conv", *inputs, kernel_shape=list(module.kernel_size), strides=list(module.stride), pads=pads
+    )
 
 
 def group_norm(g: Graph, x: str, module: nn.GroupNorm, affine: bool = True) -> str:
-    """GroupNorm over all axes after the channels of x [B, C, ...]; affine=False leaves scale and shift to the caller.
+    """GroupNorm over all axes after the channels of x [B, C, ...]; affine=False leaves scale and shift to the
+    caller.
 
     A group is one long channel of an InstanceNormalization.
     """
@@ -50,7 +52,9 @@ def fold_group_norm(norm: nn.GroupNorm, linear: nn.Linear | nn.Conv2d) -> tuple[
 
 
 def resnet(g: Graph, x: str, block: Any, time: str | None = None) -> str:
-    """A ResnetBlock2D. time: [1, C, 1, 1], the projected time embedding WITH the bias of the block's conv1."""
+    """A ResnetBlock2D. time: [1, C, 1, 1], the projected time embedding WITH the bias of the block's
+    conv1.
+    """
     resamples = block.upsample is not None or block.downsample is not None
     if resamples or block.time_embedding_norm not in ("default", "group"):
         raise ExportError("a resnet block that resamples or scales by time is not supported")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
-
 from g4v.export.graph import MICROSOFT, Graph
 from g4v.export.transformer import clip_layers, self_attention
+from torch import Tensor
+
 from g4v.model.vision import ClipEncoder, MplugOwlVideoTower, VideoEncoder
 
 
@@ -18,7 +18,9 @@ def export_encoder(encoder: VideoEncoder, folder: str | Path, stem: str = "encod
     with Graph(folder, stem) as g:
         size, tokens, width = encoder.image_size, encoder.tokens_per_frame, encoder.hidden_size
         pixels = g.input("pixel_values", "float32", ["frames", 3, size, size])
-        features = _clip(g, pixels, encoder) if isinstance(encoder, ClipEncoder) else _tower(g, pixels, encoder)
+        features = (
+            _clip(g, pixels, encoder) if isinstance(encoder, ClipEncoder) else _tower(g, pixels, encoder)
+        )
         g.output("features", features, "float32", ["frames", tokens, width])
         g.save()
         return g.files

@@ -1,7 +1,7 @@
 """Builds ONNX graphs node by node, with their weights as external data.
 
-The graphs are written directly instead of being traced: they then hold the fused operators that ONNX Runtime has for
-these models, load without optimisation work, and come out the same on every run.
+The graphs are written directly instead of being traced: they then hold the fused operators that ONNX Runtime
+has for these models, load without optimisation work, and come out the same on every run.
 """
 
 from __future__ import annotations
@@ -96,7 +96,9 @@ class Graph:
         domain: str = "",
         **attributes: Any,
     ) -> Any:
-        """Adds a node; returns its output, or a list where `outputs` is more than one (or a list of names)."""
+        """Adds a node; returns its output, or a list where `outputs` is more than one (or a list of
+        names).
+        """
         name = self._new_name(kind)
         if isinstance(outputs, int):
             names = [name] if outputs == 1 else [f"{name}.{i}" for i in range(outputs)]
@@ -136,7 +138,9 @@ class Graph:
         return self.weight(np.array(values, np.int64))
 
     def save(self, shapes: bool = False) -> None:
-        """Writes the graph file and closes the data file; `shapes` adds the symbolic shapes of the inner values."""
+        """Writes the graph file and closes the data file; `shapes` adds the symbolic shapes of the inner
+        values.
+        """
         self._data.close()
         model = _model(self.nodes, self.stem, self.inputs, self.outputs, self.initializers)
         if shapes:
@@ -146,8 +150,8 @@ class Graph:
     def _intermediate_shapes(self) -> list[onnx.ValueInfoProto]:
         """Symbolic shapes of the values inside the graph, such as ["batch*frames", 96, "height", "width"].
 
-        With them ONNX Runtime sees which buffers are of one size: a large graph loads several times faster (its
-        planner compares every value with every free buffer otherwise) and reuses memory.
+        With them ONNX Runtime sees which buffers are of one size: a large graph loads several times faster
+        (its planner compares every value with every free buffer otherwise) and reuses memory.
         """
         from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
 
@@ -162,7 +166,8 @@ class Graph:
         logging.getLogger("onnxruntime.tools.symbolic_shape_infer").setLevel(logging.ERROR)
         inferred = SymbolicShapeInference.infer_shapes(model)
         shapes = {info.name: info for info in inferred.graph.value_info}
-        for node in self.nodes:  # the inference leaves out the fused sums, which are shaped like what they sum
+        # The inference leaves out the fused sums, which are shaped like what they sum.
+        for node in self.nodes:
             if node.op_type.startswith("Skip") and node.output[0] in shapes:
                 info = onnx.ValueInfoProto()
                 info.CopyFrom(shapes[node.output[0]])

@@ -2,9 +2,9 @@
 
     sample [B, C, F, h, w], timestep int64 [1], encoder_hidden_states [B, L, D] -> prediction [B, C, F, h, w]
 
-Against a trace of the module: the time embedding is projected once for all blocks, text keys and values are computed once
-per batch entry and not once per frame, scale and shift of the norms before projections are folded into them, and batch,
-frames, height, width and text length are all dynamic.
+Against a trace of the module: the time embedding is projected once for all blocks, text keys and values are
+computed once per batch entry and not once per frame, scale and shift of the norms before projections are
+folded into them, and batch, frames, height, width and text length are all dynamic.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-
 from g4v.export.diffusion_layers import conv, downsample, fold_group_norm, group_norm, resnet, upsample
 from g4v.export.errors import ExportError
 from g4v.export.graph import MICROSOFT, Graph
 from g4v.export.transformer import fused_qkv, self_attention
+from torch import nn
 
 _BLOCKS = ("CrossAttnDownBlock3D", "DownBlock3D", "CrossAttnUpBlock3D", "UpBlock3D")
 
@@ -38,7 +37,9 @@ def check_unet(config: Any) -> None:
 
 
 def export_unet(unet: Any, folder: str | Path, stem: str = "unet") -> list[str]:
-    """Writes the graph of a `diffusers.UNet3DConditionModel` into `folder`; returns the names of its files."""
+    """Writes the graph of a `diffusers.UNet3DConditionModel` into `folder`; returns the names of its
+    files.
+    """
     check_unet(unet.config)
     with Graph(folder, stem) as g, torch.no_grad():
         _Builder(g, unet).build()
@@ -178,7 +179,9 @@ class _Builder:
         return self.g.matmul(h, module.weight.flatten(1).t(), module.bias)
 
     def transformer_block(self, x: str, block: Any, cross: bool) -> str:
-        """A BasicTransformerBlock on x [N, S, d]; `cross` tells whether its second attention reads the text."""
+        """A BasicTransformerBlock on x [N, S, d]; `cross` tells whether its second attention reads the
+        text.
+        """
         g = self.g
         if block.norm_type != "layer_norm" or block.only_cross_attention or block.pos_embed is not None:
             raise ExportError("t2v/unet: a transformer block of an unsupported kind")

@@ -1,4 +1,6 @@
-"""The VAE decoder's graph: latents [F, C, h, w], divided by the scaling factor -> images [F, 3, H, W] in [-1, 1]."""
+"""The VAE decoder's graph: latents [F, C, h, w], divided by the scaling factor -> images [F, 3, H, W] in [-1,
+1].
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
 from g4v.export.diffusion_layers import conv, fold_group_norm, group_norm, resnet, upsample
 from g4v.export.errors import ExportError
 from g4v.export.graph import MICROSOFT, Graph
@@ -23,7 +24,9 @@ def check_vae(config: Any) -> None:
 
 
 def export_vae_decoder(vae: Any, folder: str | Path, stem: str = "vae_decoder") -> list[str]:
-    """Writes the decoder half of a `diffusers.AutoencoderKL` into `folder`; returns the names of its files."""
+    """Writes the decoder half of a `diffusers.AutoencoderKL` into `folder`; returns the names of its
+    files.
+    """
     check_vae(vae.config)
     decoder = vae.decoder
     with Graph(folder, stem) as g:

@@ -96,8 +96,8 @@ class PromptTemplate:
 
         1. ArgumentError if the text has no UTF-8 encoding (lone surrogates).
         2. "\\r\\n" becomes "\\n".
-        3. Tags of videos lose their angle brackets: a run of "<" and "/" that contains "<" and stands
-           directly before "vid" (any case) is removed, and so are the ">" that directly follow the next characters
+        3. Tags of videos lose their angle brackets: a run of "<" and "/" that contains "<" and stands just
+           before "vid" (any case) is removed, and so are the ">" that directly follow the next characters
            other than "<" and ">". "</video>" becomes "video"; no nesting can put a tag together again.
         4. A newline directly before a role label becomes a space.
         5. White space (ASCII) around the text is removed; ArgumentError if nothing is left.

@@ -1,0 +1,111 @@
+"""python -m g4v.export: turns a training run into a bundle."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+_DESCRIPTION = """\
+Writes a bundle (a directory with g4v.json, ONNX graphs and their weights) from a training run: merges the
+LoRA adapter, rewrites the abstractor, builds the graphs, and compares each one with PyTorch in float64 while
+it is written (a relative error above 1e-4 stops the export). Nothing appears at --out unless all of it is
+right, and the same run always gives the same files."""
+
+_EPILOG = """\
+a run has these parts (abstractor, encoder and adapter may be missing, and so may t2v):
+  g4v_train.json   name, assistant, description, prompt, frames, generation, licences, provenance
+  encoder/         CLIPVisionModel or the mPLUG-Owl video tower
+  abstractor/      config.json, model.safetensors
+  llm/             LlamaForCausalLM with its tokenizer
+  adapter/         a PEFT LoRA folder, merged into llm
+  t2v/             a diffusers text-to-video folder (UNet3DConditionModel, AutoencoderKL, CLIPTextModel)
+
+example:
+  python -m g4v.export --preset tiny --checkpoint runs/tiny --out bundles/tiny
+
+exit codes: 0 done, 1 failed (one line on stderr says why), 2 wrong usage"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m g4v.export",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    from g4v.model.config import PRESETS
+
+    parser.add_argument(
+        "--preset",
+        choices=sorted(PRESETS),
+        help="the name that the bundle bears (default: the run's own); all sizes are those of the run",
+    )
+    parser.add_argument("--checkpoint", required=True, metavar="RUN", help="the training run's directory")
+    parser.add_argument("--out", required=True, metavar="DIR", help="the bundle's directory")
+    parser.add_argument("--precision", choices=["fp32"], default="fp32", help="of weights and arithmetic")
+    parser.add_argument("--force", action="store_true", help="replace a bundle that exists at --out")
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="write nothing: check the bundle at --out (files against their hashes, graphs against RUN)",
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    options = _parser().parse_args(arguments)
+
+    from g4v.errors import Error
+
+    def report(line: str) -> None:
+        if not options.quiet:
+            print(line, file=sys.stderr, flush=True)
+
+    try:
+        _quieten()
+        from g4v.export.bundle import export_bundle, verify_bundle
+
+        if options.verify:
+            verify_bundle(options.checkpoint, options.out, report)
+            report(f"{options.out}: right")
+            return 0
+        manifest = export_bundle(
+            options.checkpoint,
+            options.out,
+            name=options.preset,
+            precision=options.precision,
+            force=options.force,
+            report=report,
+        )
+        size = sum(entry["bytes"] for entry in manifest["files"].values()) / 1e6
+        report(f"{options.out}: {len(manifest['files']) + 1} files, {size:.1f} MB")
+        return 0
+    except Error as error:
+        print(f"g4v.export: {error}", file=sys.stderr)
+    except ImportError as error:
+        print(f'g4v.export: {error}; install the extra: pip install "g4v[export]"', file=sys.stderr)
+    except OSError as error:
+        print(f"g4v.export: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("g4v.export: cancelled", file=sys.stderr)
+    return 1
+
+
+def _quieten() -> None:
+    """Keeps the libraries' notes and progress bars off stderr: it carries our own lines."""
+    import warnings
+
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    warnings.simplefilter("ignore", FutureWarning)
+    for logging in (diffusers_logging, transformers_logging):
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,256 @@
+"""Writes a bundle: every component's graph, embeddings, tokenizers and g4v.json, whole or not at all.
+
+csrc/bundle/manifest.cc reads g4v.json and refuses what it does not know: a new key here needs one there, and
+a change of meaning needs a new FORMAT_VERSION in both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from g4v.export.checkpoint import Checkpoint
+from g4v.export.components import Component, components_of
+from g4v.export.errors import ExportError
+
+FORMAT = "g4v-bundle"
+FORMAT_VERSION = 1
+MANIFEST = "g4v.json"
+PRECISIONS = ("fp32",)
+
+# Defaults of generation.text, and what generation.video must say.
+_TEXT = {"max_new_tokens": 256, "temperature": 0.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0}
+_VIDEO = ("frames", "width", "height", "fps", "steps", "guidance_scale")
+
+Report = Callable[[str], None]
+
+
+def export_bundle(
+    run: str | Path,
+    out: str | Path,
+    *,
+    name: str | None = None,
+    precision: str = "fp32",
+    force: bool = False,
+    report: Report = lambda line: None,
+) -> dict[str, Any]:
+    """Exports the training run `run` as the bundle `out`; returns its manifest.
+
+    name: the manifest's name, by default the run's own. force: replace a bundle that exists. report: called
+    with one line per part. ExportError, before anything appears at `out`, if the run is incomplete or
+    inconsistent, if a graph differs from PyTorch by more than `verify.TOLERANCE`, or if `out` exists. The
+    same run gives the same bytes.
+    """
+    if precision not in PRECISIONS:
+        raise ExportError(f"precision {precision!r} is not supported (one of {', '.join(PRECISIONS)})")
+    out = Path(out).absolute()
+    _check_target(out, force)
+    checkpoint = Checkpoint.open(run)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    temporary.mkdir()
+    try:
+        writer = _Writer(checkpoint, temporary, precision, report)
+        manifest = writer.write(name or checkpoint.about["name"])
+        _replace(temporary, out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return manifest
+
+
+def verify_bundle(run: str | Path, out: str | Path, report: Report = lambda line: None) -> dict[str, float]:
+    """Checks the files of a bundle against its manifest, and its graphs against the run that it was exported
+    from.
+
+    Returns the relative error of every component; ExportError names the first file or component that is
+    wrong.
+    """
+    out = Path(out)
+    try:
+        manifest = json.loads((out / MANIFEST).read_text("utf-8"))
+        listed = manifest["files"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ExportError(f"{out}: is not a bundle ({error})") from None
+    for path, entry in listed.items():
+        if not (out / path).is_file() or _file_entry(out / path) != entry:
+            raise ExportError(f"{out / path}: is missing or damaged: size or SHA-256 differ from {MANIFEST}")
+    errors = {}
+    for part in components_of(Checkpoint.open(run)):
+        if part.name in manifest["components"]:
+            errors[part.name] = part.verify(part.load(), out)
+            report(f"{part.name}: relative error {errors[part.name]:.1e}")
+    return errors
+
+
+class _Writer:
+    """Writes everything into a folder that nobody else sees yet."""
+
+    def __init__(self, checkpoint: Checkpoint, folder: Path, precision: str, report: Report) -> None:
+        self.checkpoint = checkpoint
+        self.folder = folder
+        self.precision = precision
+        self.report = report
+        self.errors: dict[str, float] = {}
+
+    def write(self, name: str) -> dict[str, Any]:
+        about = self.checkpoint.about
+        parts = components_of(self.checkpoint)
+        components: dict[str, Any] = {}
+        for index, part in enumerate(parts, 1):
+            components[part.name] = self._write_part(part, f"[{index}/{len(parts)}]")
+        _check_fit(components, self.checkpoint)
+        tokenizers = self._write_tokenizers(components)
+        manifest: dict[str, Any] = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "name": name,
+            "assistant": about["assistant"],
+            "description": about["description"],
+            "created_by": f"g4v {_version()}",
+            "files": {p.name: _file_entry(p) for p in sorted(self.folder.iterdir())},
+            "components": components,
+            "tokenizers": tokenizers,
+            "generation": self._generation(components),
+            "licences": about["licences"],
+            "provenance": {
+                **about["provenance"],
+                "relative_errors": {key: f"{value:.0e}" for key, value in self.errors.items()},
+            },
+        }
+        if "decoder" in components:
+            manifest["prompt"] = self.checkpoint.prompt.to_manifest()
+        if "encoder" in components:
+            manifest["frame_sampling"] = {"frames": int(about["frames"])}
+        text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        (self.folder / MANIFEST).write_text(text, encoding="utf-8")
+        return manifest
+
+    def _write_part(self, part: Component, position: str) -> dict[str, Any]:
+        start = time.monotonic()
+        module = part.load()
+        described = part.describe(module)
+        files = part.export(module, self.folder)
+        error = self.errors[part.name] = part.verify(module, self.folder)
+        size = sum((self.folder / file).stat().st_size for file in files) / 1e6
+        seconds = time.monotonic() - start
+        self.report(f"{position} {part.name}: {size:.1f} MB, relative error {error:.1e}, {seconds:.1f} s")
+        variant = {"target": "cpu", "precision": self.precision, "graph": files[0], "files": files}
+        return {**described, "variants": [variant]}
+
+    def _write_tokenizers(self, components: dict[str, Any]) -> dict[str, Any]:
+        from g4v.export.tokenizer import write_tokenizer
+
+        specs: dict[str, Any] = {}
+        if "decoder" in components:
+            write_tokenizer(self.checkpoint.tokenizer_folder("decoder"), self.folder / "tokenizer.json")
+            specs["decoder"] = {"file": "tokenizer.json"}
+        if "text_encoder" in components:
+            path = self.folder / "text_tokenizer.json"
+            write_tokenizer(self.checkpoint.tokenizer_folder("text_encoder"), path)
+            other = self.folder / "tokenizer.json"
+            if other.exists() and other.read_bytes() == path.read_bytes():
+                path.unlink()
+                path = other
+            tokenizer = self.checkpoint.tokenizer("text_encoder")
+            if tokenizer.pad_token_id is None:
+                raise ExportError(f"{self.checkpoint.tokenizer_folder('text_encoder')}: has no pad token")
+            specs["text_encoder"] = {
+                "file": path.name,
+                "bos": tokenizer.bos_token_id,
+                "eos": tokenizer.eos_token_id,
+                "pad": tokenizer.pad_token_id,
+            }
+        return specs
+
+    def _generation(self, components: dict[str, Any]) -> dict[str, Any]:
+        given = self.checkpoint.about["generation"]
+        result: dict[str, Any] = {}
+        if "decoder" in components:
+            result["text"] = {**_TEXT, **given.get("text", {})}
+        if "unet" in components:
+            video = {"negative_prompt": "", **given.get("video", {})}
+            video["scheduler"] = self.checkpoint.scheduler()
+            missing = [key for key in _VIDEO if key not in video]
+            if missing:
+                raise ExportError(f"g4v_train.json: generation.video: {missing[0]!r} is missing")
+            scale = components["vae_decoder"]["scale_factor"]
+            if video["width"] % scale or video["height"] % scale:
+                raise ExportError(
+                    f"g4v_train.json: generation.video: width and height must be multiples of {scale}"
+                )
+            result["video"] = video
+        return result
+
+
+def _check_fit(components: dict[str, Any], checkpoint: Checkpoint) -> None:
+    """ExportError where two components do not belong together."""
+    pairs = (
+        ("encoder", "hidden_size", "abstractor", "hidden_size"),
+        ("abstractor", "output_size", "decoder", "hidden_size"),
+        ("text_encoder", "hidden_size", "unet", "cross_attention_dim"),
+        ("unet", "latent_channels", "vae_decoder", "latent_channels"),
+    )
+    for left, left_key, right, right_key in pairs:
+        if left not in components or right not in components:
+            continue
+        a, b = components[left][left_key], components[right][right_key]
+        if a != b:
+            raise ExportError(
+                f"{left}.{left_key} is {a}, but {right}.{right_key} is {b}: they do not fit together"
+            )
+    if "decoder" in components:
+        size, tokens = components["decoder"]["vocab_size"], len(checkpoint.tokenizer("decoder"))
+        ids = [checkpoint.prompt.turn_end_id, checkpoint.prompt.bos_id or 0]
+        if tokens > size or max(ids) >= size:
+            folder = checkpoint.run / "llm"
+            raise ExportError(f"{folder}: the model has {size} embeddings, fewer than its tokens")
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("g4v")
+    except PackageNotFoundError:  # run from a source tree
+        return "0.1.0"
+
+
+def _file_entry(path: Path) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+
+
+def _check_target(out: Path, force: bool) -> None:
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise ExportError(f"{out}: exists and is no directory")
+    if not any(out.iterdir()):
+        return
+    if not force:
+        raise ExportError(f"{out}: exists already (--force replaces it)")
+    if not (out / MANIFEST).is_file():
+        raise ExportError(f"{out}: is no bundle, so --force does not replace it")
+
+
+def _replace(temporary: Path, out: Path) -> None:
+    """Puts the finished folder in place of `out`."""
+    old = out.with_name(f".{out.name}.{os.getpid()}.old")
+    if out.exists():
+        out.rename(old)
+    try:
+        temporary.rename(out)
+    except OSError:
+        if old.exists():
+            old.rename(out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,156 @@
+"""The components of a bundle: how each is loaded, written, compared and described."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from g4v.export import verify
+from g4v.export.abstractor import export_abstractor
+from g4v.export.checkpoint import Checkpoint
+from g4v.export.decoder import export_decoder, write_embedding
+from g4v.export.encoder import export_encoder
+from g4v.export.text_encoder import export_text_encoder
+from g4v.export.unet import export_unet
+from g4v.export.vae import export_vae_decoder
+
+
+def components_of(checkpoint: Checkpoint) -> list[Component]:
+    """What the checkpoint has, in the order in which it must be loaded."""
+    return _Components(checkpoint).all()
+
+
+@dataclass(frozen=True)
+class Component:
+    """One component: how it is loaded, written, compared and described."""
+
+    name: str  # as in the manifest
+    load: Callable[[], Any]  # reads the module from the checkpoint
+    export: Callable[[Any, Path], list[str]]  # writes the module into a folder, returns graph and data file
+    verify: Callable[[Any, Path], float]  # compares the graph in a folder, returns the relative error
+    describe: Callable[[Any], dict[str, Any]]  # the manifest's keys but "variants"
+
+
+class _Components:
+    """The components that a checkpoint has, and what they must know of each other."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+        self.frames = int(checkpoint.about["frames"])
+        self.tokens = 0  # tokens of the encoder for one frame
+        self.text_length = 77
+
+    def all(self) -> list[Component]:
+        c = self.checkpoint
+        parts = []
+        if c.has("encoder"):
+            parts += [
+                Component(
+                    "encoder", self._encoder, export_encoder, self._verify_encoder, self._describe_encoder
+                ),
+                Component(
+                    "abstractor",
+                    c.abstractor,
+                    export_abstractor,
+                    self._verify_abstractor,
+                    _describe_abstractor,
+                ),
+            ]
+        if c.has("llm"):
+            parts.append(
+                Component("decoder", c.llm, self._export_decoder, verify.verify_decoder, _describe_decoder)
+            )
+        if c.has("t2v"):
+            parts += [
+                Component(
+                    "text_encoder",
+                    self._text_encoder,
+                    export_text_encoder,
+                    verify.verify_text_encoder,
+                    _describe_text,
+                ),
+                Component("unet", c.unet, export_unet, self._verify_unet, _describe_unet),
+                Component("vae_decoder", c.vae, export_vae_decoder, self._verify_vae, _describe_vae),
+            ]
+        return parts
+
+    def _encoder(self) -> Any:
+        encoder = self.checkpoint.encoder()
+        self.tokens = encoder.tokens_per_frame
+        return encoder
+
+    def _text_encoder(self) -> Any:
+        model = self.checkpoint.text_encoder()
+        self.text_length = model.config.max_position_embeddings
+        return model
+
+    def _export_decoder(self, model: Any, folder: Path) -> list[str]:
+        files = export_decoder(model, folder)
+        write_embedding(model, folder / "embedding.bin")
+        return files
+
+    def _verify_encoder(self, encoder: Any, folder: Path) -> float:
+        return verify.verify_encoder(encoder, folder, self.frames)
+
+    def _verify_abstractor(self, abstractor: Any, folder: Path) -> float:
+        return verify.verify_abstractor(abstractor, folder, self.frames, self.tokens)
+
+    def _verify_unet(self, unet: Any, folder: Path) -> float:
+        return verify.verify_unet(unet, folder, self.text_length, 8)
+
+    def _verify_vae(self, vae: Any, folder: Path) -> float:
+        return verify.verify_vae_decoder(vae, folder, 8)
+
+    def _describe_encoder(self, encoder: Any) -> dict[str, Any]:
+        mean, std = self.checkpoint.image_statistics()
+        return {
+            "image_size": encoder.image_size,
+            "mean": mean,
+            "std": std,
+            "hidden_size": encoder.hidden_size,
+            "tokens_per_frame": encoder.tokens_per_frame,
+            "flavour": encoder.flavour,
+        }
+
+
+def _describe_abstractor(abstractor: Any) -> dict[str, Any]:
+    config = abstractor.config
+    return {
+        "hidden_size": config.hidden_size,
+        "output_tokens": config.output_tokens,
+        "output_size": config.output_size,
+    }
+
+
+def _describe_decoder(model: Any) -> dict[str, Any]:
+    config = model.config
+    return {
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "layers": config.num_hidden_layers,
+        "heads": config.num_attention_heads,
+        "kv_heads": config.num_key_value_heads,
+        "head_dim": config.head_dim,
+        "context_length": config.max_position_embeddings,
+        "embedding": {"file": "embedding.bin", "dtype": "float32"},
+    }
+
+
+def _describe_text(model: Any) -> dict[str, Any]:
+    return {"max_length": model.config.max_position_embeddings, "hidden_size": model.config.hidden_size}
+
+
+def _describe_unet(model: Any) -> dict[str, Any]:
+    config = model.config
+    return {"latent_channels": config.in_channels, "cross_attention_dim": config.cross_attention_dim}
+
+
+def _describe_vae(model: Any) -> dict[str, Any]:
+    config = model.config
+    return {
+        "latent_channels": config.latent_channels,
+        "scale_factor": 2 ** (len(config.block_out_channels) - 1),
+        "scaling_factor": config.scaling_factor,
+    }
