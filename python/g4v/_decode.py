@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import Cancelled, VideoError
-from .video import VideoInfo, sample_frames
+from .video import VideoInfo, chosen_frames
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -60,7 +60,7 @@ class Reader:
         times, keys, packets = self._scan()
         cut = self._damaged > 0 or self._stream.frames > packets
         if len(times):
-            indices = sample_frames(len(times), self._samples)
+            indices = chosen_frames(len(times), self._samples)
             # Both ways give the same frames of a sound file; reading through also survives wrong times.
             if 2 * _decoded_by_seeking(times, keys, indices) < len(times):
                 if self._take_at([times[i] for i in indices], keys):
@@ -86,7 +86,7 @@ class Reader:
     def _read_through(self, expected: int, cut: bool) -> tuple[Frames, VideoInfo]:
         """Decodes the whole file and keeps the sampled frames; again where the count was not as expected."""
         for _ in range(3):
-            indices = sample_frames(expected, self._samples)
+            indices = chosen_frames(expected, self._samples)
             self._frames, self._damaged, decoded = None, 0, 0
             for frame in self._decode(None):
                 self._keep(frame, [k for k, index in enumerate(indices) if index == decoded])
@@ -134,7 +134,7 @@ class Reader:
         count = stream.frames or round(seconds * float(stream.average_rate))
         if count < 1 or seconds <= 0:
             return None
-        indices = sample_frames(count, self._samples)
+        indices = chosen_frames(count, self._samples)
         # Half a frame early: the computed time may fall a rounding error after the frame that it means.
         start, per_frame = stream.start_time or 0, seconds / float(base) / count
         targets = [start + int(per_frame * (index - 0.5)) for index in indices]
@@ -250,16 +250,17 @@ def to_rgb(frame: VideoFrame, size: tuple[int, ...] | None) -> Frames:
     if (width, height) != (frame.width, frame.height):
         resize = {"width": width, "height": height, "interpolation": "AREA"}
     has_alpha = any(component.is_alpha for component in frame.format.components)
-    image = frame.to_ndarray(format="rgba" if has_alpha else "rgb24", **resize)
+    image: Any = frame.to_ndarray(format="rgba" if has_alpha else "rgb24", **resize)
     if has_alpha:
         alpha = image[..., 3:].astype(np.uint16)
         image = ((image[..., :3] * alpha + 127) // 255).astype(np.uint8)
-    return image if matrix is None else _upright(image, matrix)
+    rgb: Frames = image if matrix is None else _upright(image, matrix)
+    return rgb
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int] | None:
     """(a, b, c, d) of the frame's display matrix, x' = a x + c y and y' = b x + d y; None without one."""
-    data = frame.side_data.get("DISPLAYMATRIX")
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return None
     values = np.frombuffer(bytes(data), "<i4" if sys.byteorder == "little" else ">i4")

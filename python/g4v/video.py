@@ -1,9 +1,9 @@
 """Reading video: a few frames out of a file, bytes or an array, with bounded memory.
 
 Which frames: of N frames the model sees S, chosen by the rule of `sample_frames` over the frame *index* (a
-variable frame rate therefore changes nothing). Only those S frames are held; a long file is read by seeking
-to the key frames before them. Files above 256 MiB are not read through first: there the place of a frame is
-computed from the duration, that is, frames are chosen evenly in time.
+variable frame rate therefore changes nothing); a video of exactly S frames is taken whole. Only those S
+frames are held; a long file is read by seeking to the key frames before them. Files above 256 MiB are not
+read through first: there the place of a frame is computed from the duration, that is, evenly in time.
 
 What a frame becomes: RGB in 8 bits by the file's colour matrix (wider samples are rounded, HDR is not
 tone-mapped); turned upright where the file carries a rotation or a mirror; composited over black where it
@@ -77,6 +77,11 @@ def sample_frames(count: int, samples: int) -> list[int]:
     return [min(int(step / 2) + round(step * i), count - 1) for i in range(samples)]
 
 
+def chosen_frames(count: int, samples: int) -> list[int]:
+    """As `sample_frames`, but a video that has exactly as many frames as are sampled is taken whole."""
+    return list(range(count)) if count == samples else sample_frames(count, samples)
+
+
 def read_video(
     source: Source, frames: int = 8, cancelled: Callable[[], bool] | None = None
 ) -> tuple[Frames, VideoInfo]:
@@ -106,7 +111,7 @@ def _sample_array(video: npt.NDArray[Any], samples: int) -> tuple[Frames, VideoI
         raise VideoError(f"the video array has shape {list(video.shape)}; it must be [T, H, W, 3]{hint}")
     if 0 in video.shape:
         raise VideoError(f"the video array is empty (shape {list(video.shape)}); pass at least one frame")
-    indices = sample_frames(len(video), samples)
+    indices = chosen_frames(len(video), samples)
     return np.ascontiguousarray(video[indices]), VideoInfo("the video", len(video), tuple(indices), None)
 
 
@@ -121,9 +126,9 @@ def _byte_stream(source: Source) -> Iterator[tuple[IO[bytes], str]]:
         with _open_file(path, name) as file:
             yield file, name
     elif hasattr(source, "read"):
-        name = getattr(source, "name", None)
+        label = getattr(source, "name", None)
         with _seekable(source) as file:
-            yield file, name if isinstance(name, str) else "the video"
+            yield file, label if isinstance(label, str) else "the video"
     else:
         raise ArgumentError(
             f"a video is a path, bytes, a binary file or a uint8 array [T, H, W, 3], "

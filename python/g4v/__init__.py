@@ -1,0 +1,55 @@
+"""g4v: talk about a video, get a new video back.
+
+    import g4v
+
+    assistant = g4v.load("tiny")
+    chat = assistant.chat(seed=0)
+    for event in chat.send("What moves here?", video="clip.mp4"):
+        if isinstance(event, g4v.Text):
+            print(event.text, end="")
+
+    reply = chat.ask("Show me a red circle moving left")
+    reply.videos[0].save("out.mp4")
+
+Importing g4v loads neither NumPy nor ONNX Runtime nor PyAV; each is loaded when it is first needed.
+"""
+
+from .assistant import Assistant, Chat, load
+from .errors import (
+    ArgumentError,
+    BundleError,
+    Cancelled,
+    ContextFull,
+    Error,
+    InternalError,
+    OutputError,
+    RuntimeUnavailable,
+    VideoError,
+)
+from .events import Done, Event, Progress, Refusal, Reply, Text, Timings, Video, VideoPrompt
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ArgumentError",
+    "Assistant",
+    "BundleError",
+    "Cancelled",
+    "Chat",
+    "ContextFull",
+    "Done",
+    "Error",
+    "Event",
+    "InternalError",
+    "OutputError",
+    "Progress",
+    "Refusal",
+    "Reply",
+    "RuntimeUnavailable",
+    "Text",
+    "Timings",
+    "Video",
+    "VideoError",
+    "VideoPrompt",
+    "load",
+]

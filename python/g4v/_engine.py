@@ -1,0 +1,88 @@
+"""Finding what the assistant runs on: the core, ONNX Runtime's library, CUDA's, and the bundles."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from .errors import ArgumentError, BundleError, InternalError
+
+if TYPE_CHECKING:
+    from . import _core
+
+_BUNDLES = Path(__file__).parent / "bundles"
+
+
+def import_core() -> Any:
+    """The compiled module g4v._core. Raises `InternalError` where it was not built or does not load."""
+    try:
+        from . import _core
+    except ImportError as error:
+        raise InternalError(f"g4v's compiled core does not load ({error}); reinstall g4v") from None
+    module: ModuleType = _core
+    return module
+
+
+def embedded_bundles() -> list[str]:
+    """Names of the bundles that came with the package."""
+    return sorted(path.parent.name for path in _BUNDLES.glob("*/g4v.json"))
+
+
+def find_bundle(name_or_dir: str | os.PathLike[str]) -> Path:
+    """The directory of an embedded bundle or of one elsewhere. Raises `BundleError` where there is none."""
+    if not isinstance(name_or_dir, (str, os.PathLike)):
+        raise ArgumentError(f"a bundle is a name or a directory, not {type(name_or_dir).__name__}")
+    text = os.fspath(name_or_dir)
+    names = embedded_bundles()
+    if text in names:
+        return _BUNDLES / text
+    try:
+        found = bool(text) and os.path.exists(text)
+    except ValueError:
+        found = False
+    if not found:
+        embedded = ", ".join(names) or "none"
+        raise BundleError(
+            f"{text!r} is neither an embedded bundle ({embedded}) nor a directory; "
+            "pass a folder that holds a g4v.json"
+        )
+    return Path(text)
+
+
+def onnxruntime_directories() -> list[str]:
+    """Folders where the installed onnxruntime wheel keeps its library; the wheel is not imported."""
+    spec = importlib.util.find_spec("onnxruntime")
+    places = spec.submodule_search_locations if spec else None
+    return [str(Path(place) / "capi") for place in places or ()]
+
+
+def preload_cuda() -> list[str]:
+    """Loads the CUDA libraries of the nvidia-* wheels where ONNX Runtime has a CUDA provider.
+
+    Returns one line for each library that is missing; empty where there is no CUDA provider to load them for.
+    """
+    providers = "libonnxruntime_providers_cuda.so"
+    if not any((Path(place) / providers).exists() for place in onnxruntime_directories()):
+        return []
+    spec = importlib.util.find_spec("nvidia")
+    places = spec.submodule_search_locations if spec else None
+    missing: list[str] = import_core().preload_cuda_libraries([str(Path(p).parent) for p in places or ()])
+    return missing
+
+
+def load_core_assistant(directory: Path, device: str, threads: int | None, verify: str) -> _core.Assistant:
+    """The core's assistant. Raises `BundleError`, `RuntimeUnavailable` or `ArgumentError`."""
+    core = import_core()
+    if device in ("auto", "cuda"):
+        preload_cuda()
+    assistant: _core.Assistant = core.Assistant.load(
+        str(directory),
+        device=device,
+        threads=threads or 0,
+        library_dirs=onnxruntime_directories(),
+        verify=verify,
+    )
+    return assistant

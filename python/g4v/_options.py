@@ -1,0 +1,65 @@
+"""Turns keyword arguments of the public API into the core's options, with one-line errors for wrong types.
+
+Ranges are the core's business: it has the bundle's limits and names them.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any
+
+from ._engine import import_core
+from .errors import ArgumentError
+
+if TYPE_CHECKING:
+    from . import _core
+
+_INTEGERS = ("max_new_tokens", "top_k", "frames", "width", "height", "steps", "seed", "threads")
+_TEXTS = ("negative_prompt", "scheduler", "device", "verify")
+_LARGEST = {"seed": 2**64 - 1}
+
+
+def checked(name: str, value: Any) -> Any:
+    """The value as a plain int, float or str; None stays. Raises `ArgumentError`."""
+    if value is None:
+        return None
+    if name in _TEXTS:
+        if not isinstance(value, str):
+            raise ArgumentError(f"{name} is a {type(value).__name__}; it must be a string")
+        return text_bytes(name, value).decode()
+    if name in _INTEGERS:
+        largest = _LARGEST.get(name, 2**31 - 1)
+        try:
+            number = operator.index(value)
+        except TypeError:
+            raise ArgumentError(f"{name} is {value!r}; it must be an integer") from None
+        if not -(2**31) <= number <= largest or (name == "seed" and number < 0):
+            smallest = 0 if name == "seed" else -(2**31)
+            raise ArgumentError(f"{name} is {number}; it must be from {smallest} to {largest}")
+        return number
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ArgumentError(f"{name} is {value!r}; it must be a number") from None
+
+
+def text_bytes(name: str, text: Any) -> bytes:
+    """The text as UTF-8. Raises `ArgumentError` for another type and for lone surrogates."""
+    if not isinstance(text, str):
+        raise ArgumentError(f"{name} is a {type(text).__name__}; it must be a string")
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ArgumentError(
+            f"{name} is not valid Unicode text (not UTF-8); remove the broken characters"
+        ) from None
+
+
+def text_options(**values: Any) -> _core.TextOptions:
+    options: _core.TextOptions = import_core().TextOptions(**{k: checked(k, v) for k, v in values.items()})
+    return options
+
+
+def video_options(**values: Any) -> _core.VideoOptions:
+    options: _core.VideoOptions = import_core().VideoOptions(**{k: checked(k, v) for k, v in values.items()})
+    return options

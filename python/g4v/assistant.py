@@ -1,0 +1,304 @@
+"""Loading an assistant, talking with it, and making videos with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Any
+
+from ._engine import find_bundle, load_core_assistant
+from ._options import checked, text_bytes, text_options, video_options
+from .errors import InternalError
+from .events import Done, Event, Progress, Refusal, Reply, Text, Timings, Video, VideoPrompt
+
+if TYPE_CHECKING:
+    from . import _core
+    from .video import Source
+
+# How long one wait for an event lasts, in seconds. Python runs signal handlers (Ctrl-C) between the waits; an
+# event ends a wait at once.
+_WAIT = 0.05
+
+
+def load(
+    name_or_dir: str | os.PathLike[str] = "tiny",
+    device: str = "auto",
+    threads: int | None = None,
+    verify: str = "auto",
+) -> Assistant:
+    """Loads an assistant from an embedded bundle ("tiny") or a bundle directory.
+
+    device: "auto" takes CUDA where it works, else the CPU; "cpu" or "cuda". threads: CPU threads of one
+    operator, None for one per core. verify: "auto" checks the SHA-256 of the files of small bundles (up to
+    256 MB), "full" of all, "size" of none; sizes are checked always.
+
+    Raises `BundleError` (missing, damaged, foreign, newer), `RuntimeUnavailable` (no ONNX Runtime, no such
+    device) or `ArgumentError`.
+    """
+    directory = find_bundle(name_or_dir)
+    values = checked("device", device), checked("threads", threads), checked("verify", verify)
+    return Assistant(load_core_assistant(directory, *values))
+
+
+class Assistant:
+    """A loaded assistant; `load` makes it. It serves any number of chats from any number of threads."""
+
+    def __init__(self, core: _core.Assistant) -> None:
+        self._core = core
+        self._info: dict[str, Any] = json.loads(core.info())
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What was loaded: name, device, ONNX Runtime, components, limits, generation defaults, licences."""
+        return json.loads(json.dumps(self._info))  # type: ignore[no-any-return]
+
+    @property
+    def name(self) -> str:
+        """The bundle's name."""
+        return str(self._info["name"])
+
+    @property
+    def device(self) -> str:
+        """Where it runs: "cpu" or "cuda"."""
+        return str(self._info["device"])
+
+    def __repr__(self) -> str:
+        return f"<g4v.Assistant {self.name!r} on {self.device}>"
+
+    def wait_until_ready(self) -> None:
+        """Waits for the parts that load in the background (the video generator); raises what went wrong."""
+        self._core.wait_until_ready()
+
+    def chat(
+        self,
+        seed: int | None = 0,
+        *,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        repetition_penalty: float | None = None,
+        max_new_tokens: int | None = None,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        negative_prompt: str | None = None,
+        scheduler: str | None = None,
+        frames: int | None = None,
+        width: int | None = None,
+        height: int | None = None,
+    ) -> Chat:
+        """Starts a conversation. Every option but the seed defaults to the bundle's.
+
+        seed: two chats with one seed and the same turns give the same answers and videos; None draws one. The
+        k-th video of the chat, from 0, has the seed `seed * 1000003 + k` (modulo 2**64).
+        temperature: 0 takes the likeliest token. top_k: out of the k likeliest; 0 of all. top_p: out of the
+        likeliest that sum to p. repetition_penalty: above 1 makes repeats rarer. max_new_tokens: limit of one
+        answer. steps, guidance_scale, negative_prompt, scheduler ("ddim", "dpmsolver++"), frames, width,
+        height: of the generated videos. Raises `ArgumentError` that names the option and its range.
+        """
+        text = text_options(
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            repetition_penalty=repetition_penalty,
+            max_new_tokens=max_new_tokens,
+        )
+        video = video_options(
+            steps=steps,
+            guidance_scale=guidance_scale,
+            negative_prompt=negative_prompt,
+            scheduler=scheduler,
+            frames=frames,
+            width=width,
+            height=height,
+        )
+        conversation = self._core.chat(seed=checked("seed", seed), text_options=text, video_options=video)
+        return Chat(conversation, int(self._info.get("frame_samples") or 8))
+
+    def generate(
+        self,
+        prompt: str,
+        seed: int | None = 0,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        on_progress: Callable[[int, int], object] | None = None,
+        *,
+        negative_prompt: str | None = None,
+        scheduler: str | None = None,
+        frames: int | None = None,
+        width: int | None = None,
+        height: int | None = None,
+    ) -> Video:
+        """Makes a video of a caption; the same seed and options make the same video.
+
+        on_progress(step, steps) is called after each denoising step; an exception of it stops the work, as
+        Ctrl-C does. Raises `ArgumentError`, `BundleError` where the bundle makes no videos and
+        `RuntimeUnavailable`.
+        """
+        options = video_options(
+            seed=seed,
+            steps=steps,
+            guidance_scale=guidance_scale,
+            negative_prompt=negative_prompt,
+            scheduler=scheduler,
+            frames=frames,
+            width=width,
+            height=height,
+        )
+        stream = self._core.generate(text_bytes("the prompt", prompt), options)
+        made: Video | None = None
+        for event in _events(stream):
+            if isinstance(event, Progress) and on_progress is not None:
+                on_progress(event.step, event.steps)
+            elif isinstance(event, Video):
+                made = event
+        if made is None:
+            raise InternalError("the generator ended without a video")
+        return made
+
+
+class Chat:
+    """A conversation; `Assistant.chat` makes it. One turn is under way at a time.
+
+    A turn that fails, is cancelled or whose iterator is closed before its end leaves the conversation as it
+    was before, and the conversation goes on.
+    """
+
+    def __init__(self, conversation: _core.Conversation, frame_samples: int) -> None:
+        self._conversation = conversation
+        self._frame_samples = frame_samples
+        self._cancelled = threading.Event()
+
+    @property
+    def seed(self) -> int:
+        """The seed of this chat, drawn or given."""
+        return self._conversation.seed
+
+    @property
+    def context_used(self) -> int:
+        """Tokens of the context that the finished turns take up."""
+        return self._conversation.context_used
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that the context holds."""
+        return self._conversation.context_length
+
+    def send(self, text: str, video: Source | None = None) -> Generator[Event, None, None]:
+        """Starts a turn and returns an iterator over its events; the last one is `Done`.
+
+        text: what the user says; tags and special tokens in it are plain text. video: what it is about, a
+        path, the bytes of a file, a binary file or uint8 frames [T, H, W, 3].
+        The turn runs on threads of the core, whether or not the iterator is asked for the next event. Closing
+        the iterator early, or Ctrl-C while it waits, cancels the turn.
+
+        Raises at once `ArgumentError`, `VideoError`, `ContextFull` where the turn does not fit, `BundleError`
+        where the bundle lacks a component; while it is iterated `Cancelled` and `RuntimeUnavailable`.
+        """
+        prompt = text_bytes("the prompt", text)
+        cancelled = self._cancelled = threading.Event()
+        frames = None
+        warnings: tuple[str, ...] = ()
+        read_ms = 0.0
+        if video is not None:
+            from .video import read_video
+
+            started = time.perf_counter()
+            frames, read = read_video(video, self._frame_samples, cancelled.is_set)
+            read_ms, warnings = 1e3 * (time.perf_counter() - started), read.warnings
+        stream = self._conversation.send(prompt, frames)
+        # `cancel` sets the flag first: a cancel between the reading and `send` is seen here.
+        if cancelled.is_set():
+            stream.cancel()
+        return _events(stream, warnings, read_ms)
+
+    def ask(self, text: str, video: Source | None = None) -> Reply:
+        """A whole turn: as `send`, but returns when it is over."""
+        pieces: list[str] = []
+        videos: list[Video] = []
+        refused = False
+        done: Done | None = None
+        for event in self.send(text, video):
+            if isinstance(event, Text):
+                pieces.append(event.text)
+            elif isinstance(event, Video):
+                videos.append(event)
+            elif isinstance(event, Refusal):
+                refused = True
+            elif isinstance(event, Done):
+                done = event
+        if done is None:
+            raise InternalError("the turn ended without its last event")
+        return Reply(
+            text="".join(pieces),
+            videos=tuple(videos),
+            refused=refused,
+            timings=done.timings,
+            prompt_tokens=done.prompt_tokens,
+            new_tokens=done.new_tokens,
+            finish_reason=done.finish_reason,
+            warnings=done.warnings,
+        )
+
+    def cancel(self) -> None:
+        """Stops the turn that is under way, from any thread; harmless without one.
+
+        Whoever iterates over the turn gets `Cancelled`.
+        """
+        self._cancelled.set()
+        self._conversation.cancel()
+
+
+def _events(
+    stream: _core.Stream, warnings: tuple[str, ...] = (), read_ms: float = 0.0
+) -> Generator[Event, None, None]:
+    """The core's events as the public ones. Leaving it in any way stops the turn."""
+    noted = list(warnings)
+    try:
+        for event in _core_events(stream):
+            kind = type(event).__name__
+            if kind == "WarningEvent":
+                noted.append(event.text)
+            elif kind == "DoneEvent":
+                yield _done(event, tuple(noted), read_ms)
+            else:
+                yield _PUBLIC[kind](event)
+    finally:
+        # Also waits until the turn has stopped, so that the next one may start.
+        stream.close()
+
+
+def _core_events(stream: _core.Stream) -> Iterator[Any]:
+    while True:
+        try:
+            event = stream.next(_WAIT)
+        except TimeoutError:
+            continue
+        if event is None:
+            return
+        yield event
+
+
+def _done(event: _core.DoneEvent, warnings: tuple[str, ...], read_ms: float) -> Done:
+    core = event.timings
+    timings = Timings(
+        read_ms=read_ms,
+        encode_ms=core.encode_ms,
+        prefill_ms=core.prefill_ms,
+        first_token_ms=read_ms + core.first_token_ms,
+        decode_ms=core.decode_ms,
+        video_ms=core.video_ms,
+        total_ms=read_ms + core.total_ms,
+    )
+    return Done(event.prompt_tokens, event.new_tokens, event.finish_reason, timings, warnings)
+
+
+_PUBLIC: dict[str, Callable[[Any], Event]] = {
+    "TextEvent": lambda e: Text(e.text),
+    "VideoPromptEvent": lambda e: VideoPrompt(e.index, e.caption),
+    "ProgressEvent": lambda e: Progress(e.index, e.step, e.steps),
+    "VideoEvent": lambda e: Video(e.frames, e.fps, e.caption, e.index, e.seed),
+    "RefusalEvent": lambda e: Refusal(e.text),
+}

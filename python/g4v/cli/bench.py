@@ -1,0 +1,90 @@
+"""`g4v bench`: how fast this assistant is on this machine.
+
+Timed: loading (the first load of the process apart, since it also loads ONNX Runtime), the first token after
+a question about an 8-frame video that is in memory already, the tokens after it, and one generated video.
+Not timed: reading video files and writing them. Each number is the median of the runs, with the smallest and
+largest; one unmeasured run goes first. The last line of the output is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from typing import Any
+
+from ..errors import ArgumentError
+from .common import ProgressBar, add_assistant_arguments, load, print_json
+
+_QUESTION = "Describe what happens in this video."
+_CAPTION = "a red circle moving left on a black background"
+
+
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "bench",
+        help="measure loading, first token, tokens per second and one video",
+        description=__doc__,
+        epilog="examples:\n  g4v bench\n  g4v bench --runs 20 --threads 2 --json",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--runs", type=int, default=5, metavar="N", help="measured runs of each (default: 5)")
+    parser.add_argument("--steps", type=int, metavar="N", help="denoising steps (default: the bundle's)")
+    parser.add_argument("--json", action="store_true", help="print the JSON line only")
+    add_assistant_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import numpy as np
+
+    if arguments.runs < 1:
+        raise ArgumentError(f"--runs is {arguments.runs}; it must be at least 1")
+    measured: dict[str, list[float]] = {}
+
+    def note(name: str, value: float) -> None:
+        measured.setdefault(name, []).append(value)
+
+    started = time.perf_counter()
+    assistant = load(arguments)
+    note("first_load_ms", 1e3 * (time.perf_counter() - started))
+
+    bar = ProgressBar("measuring")
+    rng = np.random.default_rng(0)
+    try:
+        for k in range(arguments.runs + 1):
+            bar.show(k, arguments.runs + 1)
+            measure = note if k else lambda name, value: None
+            started = time.perf_counter()
+            assistant = load(arguments)
+            measure("load_ms", 1e3 * (time.perf_counter() - started))
+            # Other pixels each time, so that no cache of encoded videos answers.
+            video = rng.integers(0, 256, (8, 64, 64, 3), dtype=np.uint8)
+            reply = assistant.chat().ask(_QUESTION, video=video)
+            measure("first_token_ms", reply.timings.first_token_ms)
+            if reply.new_tokens > 1 and reply.timings.decode_ms > 0:
+                measure("tokens_per_second", 1e3 * (reply.new_tokens - 1) / reply.timings.decode_ms)
+            started = time.perf_counter()
+            made = assistant.generate(_CAPTION, seed=k, steps=arguments.steps)
+            measure("video_ms", 1e3 * (time.perf_counter() - started))
+    finally:
+        bar.clear()
+
+    summary: dict[str, Any] = {
+        name: {"median": statistics.median(values), "min": min(values), "max": max(values)}
+        for name, values in measured.items()
+    }
+    if not arguments.json:
+        for name, row in summary.items():
+            print(f"{name:18} {row['median']:9.1f}   ({row['min']:.1f} to {row['max']:.1f})")
+    print_json(
+        {
+            "bundle": assistant.name,
+            "device": assistant.device,
+            "threads": arguments.threads,
+            "runs": arguments.runs,
+            "video_shape": list(made.frames.shape),
+            **summary,
+        }
+    )
+    return 0

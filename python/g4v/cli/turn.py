@@ -1,0 +1,75 @@
+"""Shows the events of one turn as they happen."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+
+from ..events import Done, Event, Progress, Refusal, Text, Video, VideoPrompt, to_json
+from .common import OutputFolder, ProgressBar, print_json, report_warning
+
+
+class TurnPrinter:
+    """Prints text as it is decoded, a denoising bar, and where each video was written; or JSON lines."""
+
+    def __init__(self, folder: OutputFolder, as_json: bool) -> None:
+        self._folder = folder
+        self._as_json = as_json
+        self._in_line = False
+
+    def show(self, events: Iterable[Event]) -> None:
+        bar = ProgressBar("denoising")
+        try:
+            for event in events:
+                if self._as_json:
+                    self._print_json(event)
+                else:
+                    self._print(event, bar)
+        finally:
+            bar.clear()
+            self._end_line()
+
+    def _print_json(self, event: Event) -> None:
+        values = to_json(event)
+        if isinstance(event, Video):
+            values["path"] = str(self._folder.save(event))
+        print_json(values)
+        if isinstance(event, Done):
+            self._warn(event)
+
+    def _print(self, event: Event, bar: ProgressBar) -> None:
+        if isinstance(event, Text):
+            bar.clear()
+            print(event.text, end="", flush=True)
+            self._in_line = not event.text.endswith("\n")
+        elif isinstance(event, VideoPrompt):
+            bar.clear()
+            self._line(f"[video: {event.caption}]")
+        elif isinstance(event, Progress):
+            if bar.active:
+                self._end_line()
+            bar.show(event.step, event.steps)
+        elif isinstance(event, Video):
+            bar.clear()
+            self._line(f"[wrote {self._folder.save(event)}]")
+        elif isinstance(event, Done):
+            bar.clear()
+            self._end_line()
+            self._warn(event)
+        else:
+            # The text of a refusal has been printed already.
+            assert isinstance(event, Refusal)
+
+    def _warn(self, done: Done) -> None:
+        for warning in done.warnings:
+            report_warning(warning)
+
+    def _line(self, text: str) -> None:
+        self._end_line()
+        print(text, flush=True)
+
+    def _end_line(self) -> None:
+        if self._in_line:
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+            self._in_line = False
