@@ -1,0 +1,237 @@
+"""Hugging Face tokenizers to the tokenizer file of a bundle, which csrc/text reads.
+
+The file is JSON, and self-contained: nothing of it names a class that would have to be looked up elsewhere.
+
+    format, format_version   "g4v-tokenizer", 1
+    type                     "byte_level_bpe", "sentencepiece_bpe" or "clip_bpe"
+    vocab                    token strings in the order of their ids; null where an id has no token
+    merges                   ids of the joined pairs in the order of rank: [left, right, left, right, ...]
+    added_tokens             {token: id} that text never gives, but that decode to text
+    special_tokens           {token: id} that text never gives, and that decode to nothing
+    unk_token                a token of the vocabulary, or null
+    fuse_unk, ignore_merges  as in the BPE model of `tokenizers`
+    prefix_space             a space before the text: "never", "always" or "unless_present"
+    normalizer               byte-level only: "none", "nfc" or "clip"
+    pre_tokenizer            byte-level only: a name of csrc/text/pre_tokenizer.h
+    byte_fallback            SentencePiece only: characters outside the vocabulary become byte tokens
+    strip_leading_space      SentencePiece only: decoding takes one leading space off
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from g4v.export.errors import ExportError
+
+FORMAT = "g4v-tokenizer"
+FORMAT_VERSION = 1  # kFormatVersion in csrc/text/tokenizer.cc
+
+_SPACE = "\u2581"  # SentencePiece's sign for a space
+_CLIP_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+_GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+_LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+# Regular expression and behaviour of a Split pre-tokenizer -> its name in the file.
+_SPLITS = {
+    (_GPT2, "Isolated", False): "gpt2",
+    (_LLAMA3 % "{1,3}", "Isolated", False): "llama3",
+    (_LLAMA3 % "", "Isolated", False): "qwen2",
+    (_CLIP_WORDS, "Removed", True): "clip",
+    (r"<\|startoftext\|>|<\|endoftext\|>|" + _CLIP_WORDS, "Removed", True): "clip_special",
+}
+
+
+def write_tokenizer(source: Any, path: str | Path) -> None:
+    """Writes the tokenizer file of a bundle.
+
+    `source` is a folder of a Hugging Face model, a tokenizer.json, a `tokenizers.Tokenizer` or a fast
+    tokenizer of transformers. Raises `ExportError` where the tokenizer has a part that the runtime does not
+    know.
+    """
+    path = Path(path)
+    text = json.dumps(convert_tokenizer(source), ensure_ascii=False, separators=(",", ":"))
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        temporary.write_text(text + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ExportError(f"cannot write the tokenizer {path}: {error.strerror or error}") from error
+
+
+def convert_tokenizer(source: Any) -> dict[str, Any]:
+    """The contents of the tokenizer file; `source` and errors as in `write_tokenizer`."""
+    config = json.loads(load_backend(source).to_str())
+    model = config["model"]
+    if model.get("type") != "BPE":
+        raise ExportError(f"the tokenizer's model is {model.get('type')}, the runtime knows BPE only")
+    if model.get("dropout"):
+        raise ExportError("the tokenizer drops merges at random (BPE dropout), which the runtime does not")
+    if model.get("continuing_subword_prefix"):
+        raise ExportError("the tokenizer marks the inside of words, which the runtime does not know")
+    ids = model["vocab"]
+    vocab: list[str | None] = [None] * (max(ids.values(), default=-1) + 1)
+    for token, number in ids.items():
+        vocab[number] = token
+    try:
+        pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
+        merges = [ids[token] for left, right in pairs for token in (left, right)]
+    except (KeyError, ValueError) as error:
+        raise ExportError(f"a merge of the tokenizer is not made of two known tokens: {error}") from error
+    added = config.get("added_tokens") or []
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        **_recognise(config),
+        "unk_token": model.get("unk_token"),
+        "fuse_unk": bool(model.get("fuse_unk")),
+        "ignore_merges": bool(model.get("ignore_merges")),
+        "special_tokens": {token["content"]: token["id"] for token in added if token["special"]},
+        "added_tokens": {token["content"]: token["id"] for token in added if not token["special"]},
+        "vocab": vocab,
+        "merges": merges,
+    }
+
+
+def load_backend(source: Any) -> Any:
+    """The `tokenizers.Tokenizer` of any of the sources of `write_tokenizer`."""
+    from tokenizers import Tokenizer
+
+    if isinstance(source, Tokenizer):
+        return source
+    if hasattr(source, "backend_tokenizer"):
+        return source.backend_tokenizer
+    if not isinstance(source, (str, os.PathLike)):
+        raise ExportError(f"{type(source).__name__} is no fast tokenizer, and only those can be exported")
+    path = Path(source)
+    file = path / "tokenizer.json" if path.is_dir() else path
+    if not path.exists():
+        raise ExportError(f"there is no tokenizer at {path}")
+    if file.exists():
+        try:
+            return Tokenizer.from_str(file.read_text(encoding="utf-8"))
+        except Exception as error:  # `tokenizers` raises bare Exception
+            raise ExportError(f"{file} is no tokenizer of Hugging Face tokenizers: {error}") from error
+    # Only vocabulary files: transformers builds the fast tokenizer from them.
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    except Exception as error:  # whatever the model's own files provoke
+        line = str(error).strip().split("\n")[0]
+        raise ExportError(f"{path} holds no tokenizer that transformers can load: {line}") from error
+    return load_backend(tokenizer)
+
+
+def _recognise(config: dict[str, Any]) -> dict[str, Any]:
+    """Type, normalizer, pre-tokenizer and decoder as keys of the file."""
+    suffix = config["model"].get("end_of_word_suffix") or ""
+    if suffix not in ("", "</w>"):
+        raise ExportError(f"the tokenizer ends words with {suffix!r}; the runtime knows '</w>' only")
+    decoders = _steps(config, "decoder")
+    if [step["type"] for step in decoders] == ["ByteLevel"]:
+        if config["model"].get("byte_fallback"):
+            raise ExportError("the tokenizer is byte-level and has byte fallback too, which is not known")
+        return {
+            "type": "clip_bpe" if suffix else "byte_level_bpe",
+            "normalizer": _normalizer(_steps(config, "normalizer")),
+            **_pre_tokenizer(_steps(config, "pre_tokenizer")),
+        }
+    if suffix:
+        raise ExportError("the tokenizer ends words with '</w>' but is not byte-level, which is not known")
+    return {
+        "type": "sentencepiece_bpe",
+        "prefix_space": _prefix_space(_steps(config, "normalizer"), _steps(config, "pre_tokenizer")),
+        "byte_fallback": bool(config["model"].get("byte_fallback")),
+        "strip_leading_space": _strips_leading_space(decoders),
+    }
+
+
+def _steps(config: dict[str, Any], part: str) -> list[dict[str, Any]]:
+    """The steps of a normalizer, pre-tokenizer or decoder, sequences flattened."""
+
+    def flatten(step: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
+        if step is None:
+            return
+        if step["type"] != "Sequence":
+            yield step
+            return
+        for inner in step.get("normalizers") or step.get("pretokenizers") or step.get("decoders") or []:
+            yield from flatten(inner)
+
+    return list(flatten(config.get(part)))
+
+
+def _unknown(part: str, steps: list[dict[str, Any]]) -> ExportError:
+    shown = json.dumps(steps, ensure_ascii=False)
+    return ExportError(f"the runtime does not know the tokenizer's {part}: {shown[:300]}")
+
+
+def _is(step: dict[str, Any], **expected: Any) -> bool:
+    return all(step.get(key) == value for key, value in expected.items())
+
+
+def _normalizer(steps: list[dict[str, Any]]) -> str:
+    if not steps:
+        return "none"
+    if [step["type"] for step in steps] == ["NFC"]:
+        return "nfc"
+    clip = [step["type"] for step in steps] == ["NFC", "Replace", "Lowercase"]
+    if clip and _is(steps[1], pattern={"Regex": r"\s+"}, content=" "):
+        return "clip"
+    raise _unknown("normalizer", steps)
+
+
+def _pre_tokenizer(steps: list[dict[str, Any]]) -> dict[str, Any]:
+    if not steps or steps[-1]["type"] != "ByteLevel" or len(steps) > 2:
+        raise _unknown("pre-tokenizer", steps)
+    prefix, use_regex = steps[-1]["add_prefix_space"], steps[-1].get("use_regex", True)
+    if len(steps) == 1:
+        return {
+            "pre_tokenizer": "gpt2" if use_regex else "none",
+            "prefix_space": "unless_present" if prefix else "never",
+        }
+    first, name = steps[0], None
+    if _is(first, type="Digits", individual_digits=True) and use_regex:
+        name = "smollm2"
+    elif first["type"] == "Split":
+        key = (first["pattern"].get("Regex"), first["behavior"], first["invert"])
+        name = _SPLITS.get(key)
+        # GPT-2's splitting comes on top only where nothing is left for it to split.
+        if name is not None and use_regex != name.startswith("clip"):
+            name = None
+    # A space before every piece, not only before the text, is in no model that we know.
+    if name is None or prefix:
+        raise _unknown("pre-tokenizer", steps)
+    return {"pre_tokenizer": name, "prefix_space": "never"}
+
+
+def _prefix_space(normalizer: list[dict[str, Any]], pre_tokenizer: list[dict[str, Any]]) -> str:
+    replace = {"type": "Replace", "pattern": {"String": " "}, "content": _SPACE}
+    if not pre_tokenizer and normalizer == [{"type": "Prepend", "prepend": _SPACE}, replace]:
+        return "always"
+    if not pre_tokenizer and normalizer == [replace]:
+        return "never"
+    if not normalizer and len(pre_tokenizer) == 1:
+        step = pre_tokenizer[0]
+        if _is(step, type="Metaspace", replacement=_SPACE, split=False):
+            return "never" if step["prepend_scheme"] == "never" else "unless_present"
+    raise _unknown("normalizer and pre-tokenizer", normalizer + pre_tokenizer)
+
+
+def _strips_leading_space(decoders: list[dict[str, Any]]) -> bool:
+    known = [
+        {"type": "Replace", "pattern": {"String": _SPACE}, "content": " "},
+        {"type": "ByteFallback"},
+        {"type": "Fuse"},
+        {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+    ]
+    if decoders not in (known, known[:3]):
+        raise _unknown("decoder", decoders)
+    return len(decoders) == 4
