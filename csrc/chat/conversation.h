@@ -21,12 +21,12 @@ class Conversation {
   Conversation& operator=(const Conversation&) = delete;
 
   // Starts a turn; the work happens on a thread of its own. `text` is untrusted UTF-8. `frames` is
-  // a video to talk about; more frames than the encoder samples are thinned out, fewer are used as
-  // they are.
+  // a video to talk about, copied before Send returns; more frames than the encoder samples are
+  // thinned out, fewer are used as they are.
   // Throws Error(InvalidArgument) for unusable text, frames or options and while another turn is
   // under way, Error(ContextFull) where the turn cannot fit, Error(Bundle) where the bundle lacks a
   // component. After an error or a cancel the conversation is as it was before the turn.
-  std::shared_ptr<Stream> Send(const std::string& text, const std::optional<Frames>& frames = {},
+  std::shared_ptr<Stream> Send(const std::string& text, const std::optional<FramesView>& frames = {},
                                const TurnOptions& options = {});
 
   // Cancels the turn under way, if there is one.

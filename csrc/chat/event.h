@@ -2,20 +2,12 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <variant>
-#include <vector>
+
+#include "video/frames.h"
 
 namespace g4v {
-
-// RGB frames, uint8 [count, height, width, 3], row-major.
-struct Frames {
-  std::shared_ptr<const std::vector<uint8_t>> pixels;
-  int64_t count = 0;
-  int height = 0;
-  int width = 0;
-};
 
 // A piece of the answer, valid UTF-8, never empty; the pieces in order are the whole text. Tags and
 // captions are not part of it.

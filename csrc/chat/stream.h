@@ -1,6 +1,7 @@
 // The events of one turn or one generated video, in order.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <optional>
 
@@ -23,9 +24,15 @@ class Stream {
   // Error(Cancelled) after Cancel, once; afterwards it returns nothing.
   std::optional<Event> Next();
 
+  // Waits until Next would return at once, at most `timeout`; false where it still would wait.
+  bool Wait(std::chrono::milliseconds timeout);
+
   // Stops the turn: it ends with Error(Cancelled) and the conversation is as before it. Harmless
   // when repeated and when the turn is over already (its events are still delivered then).
   void Cancel();
+
+  // Cancels and waits until the turn has stopped; Next returns nothing from then on.
+  void Close();
 
  private:
   std::shared_ptr<StreamState> state_;

@@ -1,0 +1,44 @@
+// Keys and values of one conversation.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "bundle/manifest.h"
+#include "ort/session.h"
+
+namespace g4v {
+
+// Per layer one buffer for keys and one for values, float32 [1, kv_heads, capacity, head_dim],
+// bound to the decoder's past and present alike: the graph appends in place. The buffers grow in
+// powers of two up to the context length, so that a short talk with a long-context model is cheap.
+class KvCache {
+ public:
+  explicit KvCache(const DecoderSpec& spec);
+  KvCache(const KvCache&) = delete;
+  KvCache& operator=(const KvCache&) = delete;
+
+  int length() const { return length_; }  // tokens that it holds
+  int capacity() const { return capacity_; }
+
+  // Makes room for `tokens` in all, at most the context length.
+  void Reserve(int tokens);
+  // Counts `tokens` that were appended in place.
+  void Advance(int tokens) { length_ += tokens; }
+  // Forgets every token from `length` on.
+  void Truncate(int length) { length_ = length; }
+
+  std::span<const ort::NamedTensor> past() const { return past_; }
+  std::span<const ort::NamedTensor> present() const { return present_; }
+
+ private:
+  DecoderSpec spec_;
+  int length_ = 0;
+  int capacity_ = 0;
+  std::vector<std::vector<float>> buffers_;  // key and value of each layer in turn
+  std::vector<ort::NamedTensor> past_;
+  std::vector<ort::NamedTensor> present_;
+};
+
+}  // namespace g4v

@@ -1,0 +1,20 @@
+// The noise that a video starts from.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+namespace g4v {
+
+// Fills `values` with standard normal numbers that depend on `seed` alone, bit for bit the same on
+// every machine: Philox4x32-10 under the key `seed`, one block with the counter i for values 2i and
+// 2i + 1, Box-Muller in float64 with functions made of IEEE operations only, rounded to float32.
+void FillNoise(uint64_t seed, std::span<float> values);
+
+namespace internal {
+
+double Log(double x);                         // x > 0, normal
+void SinCosTurns(double turns, double& sin_out, double& cos_out);  // of 2 pi turns, 0 <= turns <= 1
+
+}  // namespace internal
+}  // namespace g4v

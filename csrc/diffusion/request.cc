@@ -1,0 +1,45 @@
+#include "diffusion/request.h"
+
+#include "base/option.h"
+#include "base/utf8.h"
+#include "diffusion/scheduler.h"
+
+namespace g4v {
+namespace {
+
+void CheckSide(const char* name, int value, int unit) {
+  CheckRange(name, value, {unit, 4096});
+  if (value % unit != 0) {
+    throw Error(Code::InvalidArgument, std::string(name) + " is " + std::to_string(value) +
+                                           " but must be a multiple of " + std::to_string(unit));
+  }
+}
+
+}  // namespace
+
+VideoGenerationSpec ResolveVideoOptions(const VideoGenerationSpec& defaults, int scale_factor,
+                                        const VideoOptions& first, const VideoOptions& second) {
+  VideoGenerationSpec spec = defaults;
+  for (const VideoOptions* options : {&first, &second}) {
+    Overlay(options->frames, spec.frames);
+    Overlay(options->width, spec.width);
+    Overlay(options->height, spec.height);
+    Overlay(options->fps, spec.fps);
+    Overlay(options->steps, spec.steps);
+    Overlay(options->guidance_scale, spec.guidance_scale);
+    Overlay(options->negative_prompt, spec.negative_prompt);
+    Overlay(options->scheduler, spec.scheduler.type);
+  }
+  CheckRange("frames", spec.frames, {1, 1024});
+  CheckSide("width", spec.width, scale_factor);
+  CheckSide("height", spec.height, scale_factor);
+  CheckRange("fps", spec.fps, {0.0, 1000.0, true});
+  CheckRange("guidance_scale", spec.guidance_scale, {0.0, 100.0});
+  if (!IsValidUtf8(spec.negative_prompt)) {
+    throw Error(Code::InvalidArgument, "negative_prompt is not valid UTF-8 text");
+  }
+  Scheduler::Make(spec.scheduler, spec.steps);  // checks both
+  return spec;
+}
+
+}  // namespace g4v

@@ -1,0 +1,37 @@
+// What a video is made from.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "bundle/manifest.h"
+
+namespace g4v {
+
+// An empty field means the bundle's default; a value out of its range is Error(InvalidArgument)
+// that names the option and the range.
+struct VideoOptions {
+  std::optional<uint64_t> seed;                // Assistant::Generate only; none = drawn at random
+  std::optional<int> frames;                   // 1 .. 1024
+  std::optional<int> width;                    // pixels, a multiple of the VAE's scale factor, .. 4096
+  std::optional<int> height;                   // likewise
+  std::optional<double> fps;                   // 0 < .. 1000; a label of the result
+  std::optional<int> steps;                    // 1 .. the training time steps
+  std::optional<double> guidance_scale;        // 0 .. 100; 1 = no guidance, half the work
+  std::optional<std::string> negative_prompt;  // steers away from this text
+  std::optional<std::string> scheduler;        // "ddim" or "dpmsolver++"
+};
+
+struct VideoRequest {
+  std::string caption;
+  uint64_t seed = 0;
+  VideoGenerationSpec spec;
+};
+
+// The bundle's defaults with the set fields of `first`, then of `second` over them. `scale_factor`
+// is the VAE's.
+VideoGenerationSpec ResolveVideoOptions(const VideoGenerationSpec& defaults, int scale_factor,
+                                        const VideoOptions& first, const VideoOptions& second);
+
+}  // namespace g4v

@@ -1,0 +1,26 @@
+// Decoded frames as they travel through the core.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace g4v {
+
+// RGB frames, uint8 [count, height, width, 3], row-major.
+struct Frames {
+  std::shared_ptr<const std::vector<uint8_t>> pixels;
+  int64_t count = 0;
+  int height = 0;
+  int width = 0;
+};
+
+// The same in memory of somebody else.
+struct FramesView {
+  const uint8_t* pixels = nullptr;
+  int64_t count = 0;
+  int64_t height = 0;
+  int64_t width = 0;
+};
+
+}  // namespace g4v
