@@ -16,7 +16,7 @@ import pytest
 
 from g4v import _decode, _encode
 from g4v.errors import ArgumentError, Cancelled, OutputError, VideoError
-from g4v.video import read_video, sample_frames
+from g4v.video import chosen_frames, read_video, sample_frames
 
 from .video_samples import (
     gray_frames,
@@ -34,7 +34,7 @@ def levels(frames: np.ndarray) -> list[int]:
 
 def assert_sampled(frames: np.ndarray, count: int, tolerance: int = 2) -> None:
     """The frames are those that the rule picks of `count` gray frames."""
-    wanted = [level(k) for k in sample_frames(count, len(frames))]
+    wanted = [level(k) for k in chosen_frames(count, len(frames))]
     assert np.abs(np.subtract(levels(frames), wanted)).max() <= tolerance
 
 
@@ -89,6 +89,14 @@ def test_path_bytes_file_and_pipe_give_the_same(tmp_path):
     with os.fdopen(reader, "rb") as pipe:
         assert (read_video(pipe)[0] == frames).all()
     assert child.wait() == 0
+
+
+def test_a_video_of_as_many_frames_as_are_sampled_is_taken_whole(tmp_path):
+    assert chosen_frames(8, 8) == list(range(8))
+    video = np.stack(gray_frames(8))
+    assert (read_video(video)[0] == video).all()
+    path = write_video(tmp_path / "clip.mkv", list(video), "ffv1", "bgr0")
+    assert (read_video(path)[0] == video).all()
 
 
 def test_arrays():
