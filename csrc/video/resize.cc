@@ -1,4 +1,4 @@
-// Pillow's resampling in fixed point. Two passes, horizontal then vertical; between them the image
+// Pillow's resampling in fixed point. Two passes, one for each axis; between them the image
 // is rounded to uint8. Weights are computed in double, normalised, and rounded to 22 fractional
 // bits; each sum starts at one half.
 
@@ -123,16 +123,23 @@ std::vector<uint8_t> ResizeBicubic(const uint8_t* image, int height, int width, 
   if (height < 1 || width < 1 || out_height < 1 || out_width < 1) {
     throw Error(Code::InvalidArgument, "an image to resize has no pixels");
   }
-  std::vector<uint8_t> result;
-  if (width == out_width) {
-    result.assign(image,
-                  image + static_cast<size_t>(height) * static_cast<size_t>(width) * kChannels);
+  const auto pixels = [](int rows, int columns) {
+    return static_cast<size_t>(rows) * static_cast<size_t>(columns) * kChannels;
+  };
+  if (width == out_width && height == out_height) {
+    return std::vector<uint8_t>(image, image + pixels(height, width));
   }
-  if (width != out_width) result = ResizeRows(image, height, width, out_width);
-  if (height != out_height) {
-    result = ResizeColumns(result.data(), height, out_width * kChannels, out_height);
+  if (width == out_width) return ResizeColumns(image, height, width * kChannels, out_height);
+  if (height == out_height) return ResizeRows(image, height, width, out_width);
+  // The rounding between the passes makes their order visible; this is the choice of Pillow 13.
+  const bool columns_first =
+      out_height < height && 2 * (static_cast<int64_t>(width) - out_width) < height - out_height;
+  if (columns_first) {
+    const auto shorter = ResizeColumns(image, height, width * kChannels, out_height);
+    return ResizeRows(shorter.data(), out_height, width, out_width);
   }
-  return result;
+  const auto narrower = ResizeRows(image, height, width, out_width);
+  return ResizeColumns(narrower.data(), height, out_width * kChannels, out_height);
 }
 
 }  // namespace g4v

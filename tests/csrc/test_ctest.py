@@ -1,4 +1,4 @@
-"""Builds the C++ tests out of the source tree and runs them, so that one pytest command covers both languages."""
+"""Builds and runs the C++ tests, so that one pytest command covers both languages."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ def write_affine(folder: Path) -> None:
         [bias, two],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.save(model, folder / "affine.onnx", save_as_external_data=True, location="affine.data", size_threshold=8)
+    onnx.save(
+        model, folder / "affine.onnx", save_as_external_data=True, location="affine.data", size_threshold=8
+    )
     assert (folder / "affine.data").stat().st_size >= 12
 
 
@@ -98,7 +100,7 @@ def run(command: list[str], **more: object) -> str:
 
 
 def test_cpp(tmp_path: Path) -> None:
-    """Every C++ test passes, with warnings as errors; only the comparison with the official header may be skipped."""
+    """All C++ tests pass, with warnings as errors; only the one that needs the official header may skip."""
     build, models = tmp_path / "build", tmp_path / "models"
     models.mkdir()
     write_affine(models)
