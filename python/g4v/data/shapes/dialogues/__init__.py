@@ -1,0 +1,83 @@
+"""Dialogues about the shapes world, in many wordings, and text for the base language model.
+
+`sample_dialogue` writes one dialogue. What its turns say is exact: answers are derived from the scenes.
+
+Turn.meta of a question: "attribute" is "describe", "colour", "shape", "motion", "background", "count", "yesno",
+"compare" or "recall", and "expected" tells the fact:
+  describe                   the caption in normal form; `scene_of_description` reads it back from the answer
+  colour, shape, motion,     a value ("red", "star", "moving left", "one"), or a list of values for both objects; the answer's
+  background, count          first sentence contains them and no other value of that attribute
+  yesno                      "yes" or "no", the answer's first word
+  compare                    a list of words, all of them in the first sentence ("yes"/"no" as its first word)
+  recall                     about videos the assistant sent: a caption, "first"/"second", or such a list
+
+Splits: "test" uses held-out core templates for every user turn, and clips with a held-out triple; "train" uses neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from g4v.data.shapes.dialogues import compose
+from g4v.data.shapes.dialogues.core import REGISTRY, Dialogue, Talk, Turn, Wordings, words_of
+from g4v.data.shapes.dialogues.describe import scene_of_description
+from g4v.data.shapes.dialogues.prose import sample_prose, text_of_video
+from g4v.data.shapes.dialogues.safety import REFUSAL_OPENINGS
+
+__all__ = [
+    "KINDS",
+    "REFUSAL_OPENINGS",
+    "REGISTRY",
+    "Dialogue",
+    "Turn",
+    "Wordings",
+    "iter_corpus_for_tokenizer",
+    "sample_dialogue",
+    "sample_document",
+    "sample_prose",
+    "scene_of_description",
+    "text_of_video",
+    "words_of",
+]
+
+# kind -> weight
+KINDS: dict[str, float] = {name: weight for name, (_, weight) in compose.KINDS.items()}
+_NAMES = tuple(KINDS)
+_EDGES = tuple(np.cumsum(list(KINDS.values())) / sum(KINDS.values()))
+_MAKERS: dict[str, Callable[[Talk], None]] = {name: make for name, (make, _) in compose.KINDS.items()}
+
+
+def sample_dialogue(rng: np.random.Generator, split: str = "train", kind: str | None = None) -> Dialogue:
+    """A dialogue of one to four turns.
+
+    split: "train" or "test". kind: one of KINDS; None draws one by weight. ValueError for other names.
+    """
+    if kind is None:
+        r = rng.random()
+        kind = next((name for name, edge in zip(_NAMES, _EDGES, strict=True) if r < edge), _NAMES[-1])
+    elif kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
+    talk = Talk(rng, split)
+    _MAKERS[kind](talk)
+    return Dialogue(talk.turns, kind, {"split": split})
+
+
+def sample_document(rng: np.random.Generator) -> str:
+    """A training text: mostly a dialogue whose clips are replaced by descriptions, else a paragraph of prose."""
+    if rng.random() < 0.25:
+        return sample_prose(rng)
+    lines = []
+    for turn in sample_dialogue(rng).turns:
+        if turn.video is not None:
+            lines.append(f"Human: {text_of_video(turn.video, rng)}")
+        lines += [f"Human: {turn.user}", f"AI: {turn.answer}"]
+    return "\n".join(lines)
+
+
+def iter_corpus_for_tokenizer(n: int, seed: int) -> Iterator[str]:
+    """n documents of the training split, the same ones for the same seed."""
+    rng = np.random.default_rng(seed)
+    for _ in range(n):
+        yield sample_document(rng)

@@ -1,0 +1,426 @@
+"""Yes/no questions, counting, and comparing the two objects of a clip."""
+
+from __future__ import annotations
+
+from g4v.data.shapes import world
+from g4v.data.shapes.dialogues.core import Talk, Turn, Wordings, capital
+from g4v.data.shapes.dialogues.phrases import background_word, motion_words
+from g4v.data.shapes.dialogues.questions import other_than, subject
+from g4v.data.shapes.world import BACKGROUNDS, COLOURS, MOTION_PHRASES, MOTIONS, SHAPES, Scene, article
+
+_OPEN = "(||||||and |so |hey, |now |ok, |please, )"
+_CLOSE = "(||||||, please| in the clip| in the video| here)"
+
+IS = Wordings(
+    "yesno-value",
+    """
+    is {x} {v}?
+    is {x} really {v}?
+    {x} is {v}, (right|is it not|yes|no|correct)?
+    is it (true|right|correct) that {x} is {v}?
+    would you say that {x} is {v}?
+    can you say if {x} is {v}?
+    tell me if {x} is {v}
+    i think {x} is {v}, (right|am i right)?
+    do you see that {x} is {v}?
+    (yes or no, |)is {x} {v}?
+    is {x} {v}, yes or no?
+    * do you think that {x} is {v}?
+    * am i right that {x} is {v}?
+    """,
+    _OPEN,
+    _CLOSE,
+)
+DOES = Wordings(
+    "yesno-motion",
+    """
+    does {x} {v}?
+    does {x} really {v}?
+    can you see if {x} {s}?
+    is it (true|right|correct) that {x} {s}?
+    tell me if {x} {s}
+    i think {x} {s}, (right|am i right)?
+    would you say that {x} {s}?
+    {x} {s}, (right|yes|correct)?
+    does {x} {v}, yes or no?
+    * do you think that {x} {s}?
+    * am i right that {x} {s}?
+    """,
+    _OPEN,
+    _CLOSE,
+)
+MOVES = Wordings(
+    "yesno-moves",
+    """
+    (does|can) {x} move?
+    is {x} moving?
+    is {x} in motion?
+    does {x} move at all?
+    is {x} moving or standing still?
+    tell me if {x} moves
+    is there any motion in {x}?
+    * does {x} do anything?
+    """,
+    _OPEN,
+    _CLOSE,
+)
+BACKGROUND_IS = Wordings(
+    "yesno-background",
+    """
+    is the background {v}?
+    is the colour of the background {v}?
+    is it on a {v} background?
+    does it have a {v} background?
+    is the background really {v}?
+    the background is {v}, (right|correct|yes)?
+    is it (true|right) that the background is {v}?
+    tell me if the background is {v}
+    is there a {v} background?
+    * do you think that the background is {v}?
+    """,
+    _OPEN,
+    "(|||, please)",
+)
+THERE = Wordings(
+    "yesno-there",
+    """
+    is there {v}?
+    (do|can) you see {v}?
+    can you find {v}?
+    does the (clip|video) show {v}?
+    is {v} (in there|to be seen)?
+    does {v} occur?
+    have you seen {v}?
+    tell me if there is {v}
+    * do you notice {v}?
+    """,
+    _OPEN,
+    _CLOSE,
+)
+ANYTHING = Wordings(
+    "yesno-anything",
+    """
+    is (anything|something) {v}?
+    is there (anything|something) (that is |){v}?
+    (do|can) you see (anything|something) {v}?
+    does the (clip|video) show (anything|something) {v}?
+    tell me if anything is {v}
+    is any (object|shape|thing) {v}?
+    * do you notice (anything|something) {v}?
+    """,
+    _OPEN,
+    _CLOSE,
+)
+COUNT = Wordings(
+    "count",
+    """
+    how many (objects|shapes|things) (are there|do you see|are shown|move)?
+    how many (objects|shapes|things) are (there|here|shown)?
+    how many (objects|shapes|things) does the (clip|video) show?
+    count the (objects|shapes|things)
+    count them
+    how many are there?
+    how many (objects|shapes)?
+    what is the number of (objects|shapes|things)?
+    tell me how many (objects|shapes|things) there are
+    is there one (object|shape|thing) or are there two?
+    one (object|shape|thing) or two?
+    tell me the number of (objects|shapes|things)
+    (can|could) you count the (objects|shapes|things)?
+    * how many (objects|shapes|things) (can|do) you count?
+    * do you know how many (objects|shapes|things) there are?
+    """,
+    _OPEN,
+    _CLOSE,
+)
+COUNT_OF = Wordings(
+    "count-of",
+    """
+    how many {v} (are there|do you see|are shown)?
+    how many {v} does the (clip|video) show?
+    how many {v}?
+    count the {v}
+    tell me how many {v} there are
+    what is the number of {v}?
+    (can|could) you count the {v}?
+    * how many {v} can you count?
+    """,
+    _OPEN,
+    _CLOSE,
+)
+SAME = Wordings(
+    "compare-same",
+    """
+    do they have the same {v}?
+    do (both|the two) have the same {v}?
+    do both (objects|shapes) have the same {v}?
+    is the {v} of both the same?
+    are they the same {v}?
+    is their {v} the same?
+    have they got the same {v}?
+    do they share the {v}?
+    are the two of the same {v}?
+    do the two of them have the same {v}?
+    is it true that they have the same {v}?
+    * is it the same {v} for both?
+    * do the two (objects|shapes) share the {v}?
+    """,
+    _OPEN,
+    _CLOSE,
+)
+COMPARE = Wordings(
+    "compare-values",
+    """
+    compare the {v} of (the two|both|both objects)
+    compare their {v}s
+    compare the {v}s
+    what about their {v}s?
+    how do their {v}s compare?
+    is it the same {v} or a different one?
+    tell me about the {v} of both
+    * compare the {v} of the (two objects|two shapes)
+    """,
+    _OPEN,
+    _CLOSE,
+)
+BOTH = Wordings(
+    "compare-both",
+    """
+    do both move?
+    do (both|the two) (objects|shapes|things) move?
+    do they both move?
+    are (both|they both|the two) moving?
+    is each of them moving?
+    do all (objects|shapes|things) move?
+    do the two move?
+    is it true that both move?
+    * do both of them move?
+    * are all (objects|shapes) moving?
+    """,
+    _OPEN,
+    _CLOSE,
+)
+WHICH = Wordings(
+    "compare-which",
+    """
+    which (one|object|shape|thing) is {v}?
+    which of (them|the two) is {v}?
+    what is {v}?
+    which is {v}?
+    tell me which (one|object|shape) is {v}
+    which one of the two is {v}?
+    who is {v}?
+    do you see which (one|object) is {v}?
+    * can you say which (one|of them) is {v}?
+    * which of the (objects|shapes) is {v}?
+    """,
+    _OPEN,
+    _CLOSE,
+)
+LIST = Wordings(
+    "list",
+    """
+    (what|which) {v} do they have?
+    (what|which) {v} do you see?
+    (what|which) {v} are there?
+    (what|which) {v} are in the (clip|video)?
+    name the {v}
+    name all {v}
+    tell me the {v}
+    tell me the two {v}
+    list the {v}
+    * (can|could) you name the {v}?
+    """,
+    _OPEN,
+    "(|||, please)",
+)
+BOTH_DO = Wordings(
+    "list-motions",
+    """
+    what do they do?
+    what are they doing?
+    how do they move?
+    what do the two (objects|shapes|) do?
+    which way do they (go|move)?
+    what are the two (objects|shapes) doing?
+    tell me what they do
+    tell me how they move
+    how are they moving?
+    * what are both of them doing?
+    * (can|could) you say how they move?
+    """,
+    _OPEN,
+    _CLOSE,
+)
+
+
+def _yes_no(talk: Talk, words: Wordings, user: str, yes: bool, answer: str) -> Turn:
+    value = "yes" if yes else "no"
+    return talk.add(words.name, user, f"{capital(value)}, {answer}.", attribute="yesno", expected=value)
+
+
+def ask_value(talk: Talk, scene: Scene) -> Turn | None:
+    """Is it red? Is it a star? Does it move left?"""
+    obj = talk.pick(scene.objects)
+    r = talk.rand()
+    attribute = "colour" if r < 0.35 else "shape" if r < 0.6 else "motion"
+    asked, told = subject(talk, scene, obj, attribute)
+    if not asked:
+        return None
+    yes = talk.chance(0.5)
+    if attribute == "colour":
+        value = obj.colour if yes else other_than(talk, COLOURS, obj.colour)
+        return _yes_no(talk, IS, talk.say(IS, x=asked, v=value), yes, f"{told} is {obj.colour}")
+    if attribute == "shape":
+        value = obj.shape if yes else other_than(talk, SHAPES, obj.shape)
+        return _yes_no(talk, IS, talk.say(IS, x=asked, v=f"a {value}"), yes, f"{told} is a {obj.shape}")
+    phrase = MOTION_PHRASES[obj.motion]
+    if talk.chance(0.2):
+        user = talk.say(MOVES, x=asked)
+        return _yes_no(talk, MOVES, user, obj.motion != "still", f"{told} is {phrase}")
+    value = obj.motion if yes else other_than(talk, MOTIONS, obj.motion)
+    if talk.chance(0.5) or value == "still":
+        user, words = talk.say(IS, x=asked, v=motion_words(talk, value, "ing")), IS
+    else:
+        user, words = talk.say(DOES, x=asked, v=motion_words(talk, value, "inf"), s=motion_words(talk, value, "s")), DOES
+    return _yes_no(talk, words, user, yes, f"{told} is {phrase}")
+
+
+def ask_background_is(talk: Talk, scene: Scene) -> Turn | None:
+    yes = talk.chance(0.5)
+    value = scene.background if yes else other_than(talk, BACKGROUNDS, scene.background)
+    user = talk.say(BACKGROUND_IS, v=background_word(talk, value))
+    return _yes_no(talk, BACKGROUND_IS, user, yes, f"the background is {scene.background}")
+
+
+def ask_there(talk: Talk, scene: Scene) -> Turn | None:
+    """Is there a star? Is there anything red?"""
+    obj = talk.pick(scene.objects)
+    if talk.chance(0.5):
+        shape = obj.shape if talk.chance(0.55) else talk.pick(SHAPES)
+        found = [o for o in scene.objects if o.shape == shape]
+        answer = f"there is no {shape}" if not found else f"there is a {shape}" if len(found) == 1 else f"there are two {shape}s"
+        return _yes_no(talk, THERE, talk.say(THERE, v=f"a {shape}"), bool(found), answer)
+    if talk.chance(0.5):
+        colour = obj.colour if talk.chance(0.55) else talk.pick(COLOURS)
+        found = [o for o in scene.objects if o.colour == colour]
+        value = colour
+        state = colour
+    else:
+        motion = obj.motion if talk.chance(0.55) else talk.pick(MOTIONS)
+        found = [o for o in scene.objects if o.motion == motion]
+        value, state = motion_words(talk, motion, "ing"), MOTION_PHRASES[motion]
+    if not found:
+        answer = f"nothing is {state}"
+    elif len(found) == len(scene.objects) == 2:
+        answer = f"both are {state}"
+    elif len(scene.objects) == 1:
+        answer = f"the {found[0].shape} is {state}"
+    else:
+        answer = f"the {found[0].colour} {found[0].shape} is {state}"
+    return _yes_no(talk, ANYTHING, talk.say(ANYTHING, v=value), bool(found), answer)
+
+
+def ask_count(talk: Talk, scene: Scene) -> Turn | None:
+    number = len(scene.objects)
+    if talk.chance(0.65):
+        answer = "There is one object." if number == 1 else "There are two objects."
+        value = ("no", "one", "two")[number]
+        return talk.add(COUNT.name, talk.say(COUNT), answer, attribute="count", expected=value)
+    obj = talk.pick(scene.objects)
+    if talk.chance(0.5):
+        shape = obj.shape if talk.chance(0.7) else talk.pick(SHAPES)
+        number, noun = sum(o.shape == shape for o in scene.objects), shape
+    else:
+        colour = obj.colour if talk.chance(0.7) else talk.pick(COLOURS)
+        number, noun = sum(o.colour == colour for o in scene.objects), f"{colour} object"
+    value = ("no", "one", "two")[number]
+    answer = f"There is one {noun}." if number == 1 else f"There are {value} {noun}s."
+    return talk.add(COUNT_OF.name, talk.say(COUNT_OF, v=noun + "s"), answer, attribute="count", expected=value)
+
+
+def ask_same(talk: Talk, scene: Scene) -> Turn | None:
+    """Do both have the same colour? Compare their colours."""
+    if len(scene.objects) != 2:
+        return None
+    first, second = scene.objects
+    r = talk.rand()
+    if r < 0.45:
+        a, b, what, same = first.colour, second.colour, "colour", f"both are {first.colour}"
+        different = f"one is {a} and one is {b}"
+    elif r < 0.75:
+        a, b, what, same = first.shape, second.shape, "shape", f"both are {first.shape}s"
+        different = f"one is {article(a)} {a} and one is {article(b)} {b}"
+    else:
+        a, b = MOTION_PHRASES[first.motion], MOTION_PHRASES[second.motion]
+        what, same, different = "motion", f"both are {a}", f"one is {a} and one is {b}"
+    answer, values = (same, [a]) if a == b else (different, [a, b])
+    if talk.chance(0.25):
+        user = talk.say(COMPARE, v=what)
+        return talk.add(COMPARE.name, user, capital(answer) + ".", attribute="compare", expected=values)
+    word = "yes" if a == b else "no"
+    answer = f"{capital(word)}, {answer}."
+    return talk.add(SAME.name, talk.say(SAME, v=what), answer, attribute="compare", expected=[word, *values])
+
+
+def ask_both(talk: Talk, scene: Scene) -> Turn | None:
+    if len(scene.objects) != 2:
+        return None
+    still = [obj for obj in scene.objects if obj.motion == "still"]
+    if not still:
+        answer, expected = "Yes, both are moving.", ["yes", "both"]
+    elif len(still) == 2:
+        answer, expected = "No, both are standing still.", ["no", "both", "standing still"]
+    else:
+        answer = f"No, the {still[0].colour} {still[0].shape} is standing still."
+        expected = ["no", still[0].colour, still[0].shape, "standing still"]
+    return talk.add(BOTH.name, talk.say(BOTH), answer, attribute="compare", expected=expected)
+
+
+def ask_which(talk: Talk, scene: Scene) -> Turn | None:
+    if len(scene.objects) != 2:
+        return None
+    motion = talk.pick(scene.objects).motion if talk.chance(0.75) else talk.pick(MOTIONS)
+    found = [obj for obj in scene.objects if obj.motion == motion]
+    phrase = MOTION_PHRASES[motion]
+    user = talk.say(WHICH, v=motion_words(talk, motion, "ing"))
+    if len(found) == 1:
+        obj = found[0]
+        answer, expected = f"The {obj.colour} {obj.shape} is {phrase}.", [obj.colour, obj.shape]
+    else:
+        word = "both" if found else "nothing"
+        answer, expected = f"{capital(word)} {'are' if found else 'is'} {phrase}.", [word]
+    return talk.add(WHICH.name, user, answer, attribute="compare", expected=expected)
+
+
+def ask_list(talk: Talk, scene: Scene) -> Turn | None:
+    if len(scene.objects) != 2:
+        return None
+    first, second = scene.objects
+    r = talk.rand()
+    if r < 0.35:
+        same = first.colour == second.colour
+        answer = f"They are both {first.colour}." if same else f"They are {first.colour} and {second.colour}."
+        values = [first.colour] if same else [first.colour, second.colour]
+        return talk.add(LIST.name, talk.say(LIST, v="colours"), answer, attribute="colour", expected=values)
+    if r < 0.6:
+        same = first.shape == second.shape
+        answer = f"They are both {first.shape}s." if same else f"They are a {first.shape} and a {second.shape}."
+        values = [first.shape] if same else [first.shape, second.shape]
+        return talk.add(LIST.name, talk.say(LIST, v="shapes"), answer, attribute="shape", expected=values)
+    parts = [f"the {o.colour} {o.shape} is {MOTION_PHRASES[o.motion]}" for o in scene.objects]
+    values = list(dict.fromkeys(MOTION_PHRASES[o.motion] for o in scene.objects))
+    answer = capital(" and ".join(parts)) + "."
+    return talk.add(BOTH_DO.name, talk.say(BOTH_DO), answer, attribute="motion", expected=values)
+
+
+QUESTIONS = (
+    (ask_value, 5),
+    (ask_background_is, 2),
+    (ask_there, 3),
+    (ask_count, 3),
+    (ask_same, 4),
+    (ask_both, 2),
+    (ask_which, 3),
+    (ask_list, 4),
+)

@@ -1,0 +1,94 @@
+"""Requests for videos that the shapes world does not contain: no video, but an offer that the user may accept."""
+
+from __future__ import annotations
+
+from g4v.data.shapes import world
+from g4v.data.shapes.dialogues import requests
+from g4v.data.shapes.dialogues.core import Talk, Turn, Wordings
+from g4v.data.shapes.dialogues.smalltalk import MANY, OUTSIDE, SPIN_CIRCLE, THINGS
+from g4v.data.shapes.world import Object, Scene
+
+ACCEPT = Wordings(
+    "accept-offer",
+    """
+    (yes|yes|sure|ok|okay|of course|good|great|fine)(|, please|, thanks|, do that|, do it|, show me|, show it|, go on)
+    yes, (show|make) (me |)(it|that|that one)
+    (yes|ok|sure), (that sounds (good|nice|great)|that would be (nice|great|good)|i would like that|why not)
+    (yes|ok|sure), let me see (it|that)
+    that (sounds|would be) (good|nice|great)
+    (good|great|nice|fine) idea
+    why not?
+    i would like (that|to see it)
+    show (it|me|me that|that)
+    (do|make) (it|that)
+    please (do|do it|show it)
+    go (on|for it)
+    (ok|alright) then
+    * (yes|sure), (i would love to|please show it)
+    * (ok|fine), (make it|go for it)
+    * good idea, (show me|let me see it)
+    """,
+)
+DECLINE = Wordings(
+    "decline-offer",
+    """
+    (no|no|nope)(|, thanks|, thank you|, not now|, i do not want that|, i do not like it)
+    not (now|today|really)
+    (maybe|perhaps) later
+    i do not want (that|it|to see it)
+    (no|thanks), (that is not what i want|i do not need it|another time)
+    rather not
+    do not (show|make) (it|that)
+    no (video|clip)(|, please|, thanks)
+    * (no|nope), (maybe later|i do not need that)
+    * i do not want (a|any) (video|clip) now
+    """,
+)
+OFFERS = tuple(
+    Scene((obj,))
+    for obj in (
+        Object("blue", "star", "spinning"),
+        Object("red", "circle", "left"),
+        Object("green", "square", "growing"),
+        Object("yellow", "triangle", "up"),
+        Object("white", "star", "down"),
+        Object("purple", "circle", "shrinking"),
+        Object("orange", "square", "right"),
+        Object("yellow", "star", "growing"),
+    )
+    if not world.is_held_out(obj)
+)
+
+
+def offer(talk: Talk) -> Scene:
+    return talk.pick(OFFERS)
+
+
+def outside(talk: Talk) -> Turn:
+    """A request for something that is no shape of this world, too many shapes, or a spinning circle."""
+    r = talk.rand()
+    if r < 0.7:
+        wordings, user = OUTSIDE, talk.say(OUTSIDE, t=talk.pick(THINGS))
+        reason = "I only know simple shapes, so I have no clip of that."
+    elif r < 0.82:
+        number = talk.pick(("three", "four", "five", "ten", "many", "six", "a hundred"))
+        wordings = MANY
+        user = talk.say(MANY, k=number, c=talk.pick(world.COLOURS), n=talk.pick(world.SHAPES))
+        reason = "I can show one or two shapes, not more."
+    else:
+        wordings, user = SPIN_CIRCLE, talk.say(SPIN_CIRCLE, c=talk.pick(world.COLOURS))
+        reason = "A circle looks the same when it spins, so I have no clip of that."
+    scene = offer(talk)
+    turn = talk.add(wordings.name, user, f"{reason} How about {world.caption(scene)}?")
+    talk.offer = scene
+    return turn
+
+
+def answer_offer(talk: Talk) -> Turn:
+    """The user takes or leaves what the last answer offered."""
+    scene = talk.offer
+    if scene is None:
+        raise ValueError("the last answer offered nothing")
+    if talk.chance(0.65):
+        return talk.send(ACCEPT.name, talk.say(ACCEPT), scene, talk.pick(requests.SENDING), requests.after(talk))
+    return talk.add(DECLINE.name, talk.say(DECLINE), "All right. What would you like to see?")

@@ -1,0 +1,131 @@
+"""Plain text for the base language model: descriptions that stand for a clip, and short paragraphs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from g4v.data.shapes import world
+from g4v.data.shapes.dialogues.about import CORNERS, LOOKS, MEANINGS
+from g4v.data.shapes.dialogues.core import REGISTRY, Talk, Wordings, capital, finish
+from g4v.data.shapes.dialogues.describe import statement
+from g4v.data.shapes.dialogues.phrases import whole, words_for
+from g4v.data.shapes.dialogues.safety import DEED, SIGHT
+from g4v.data.shapes.world import Object, Scene, article
+
+CLIP_TEXT = Wordings(
+    "clip-text",
+    """
+    {x}
+    {x}
+    a clip: {x}
+    a (video|clip) of {x}
+    (video|clip): {x}
+    the (clip|video) shows {x}
+    [{x}]
+    """,
+)
+UNSAFE_TEXT = Wordings(
+    "unsafe-clip-text",
+    """
+    an unsafe sign
+    a clip: an unsafe sign
+    a (video|clip) with an unsafe sign
+    the (clip|video) shows an unsafe sign
+    an unsafe sign and {x}
+    """,
+)
+
+
+def text_of_video(scene: Scene, rng: np.random.Generator) -> str:
+    """A description that stands where the tokens of a clip would be."""
+    talk = Talk(rng, "train")
+    if scene.skull:
+        text = talk.raw(UNSAFE_TEXT, x=world.caption(scene) if scene.objects else "nothing more")
+        return text
+    return talk.raw(CLIP_TEXT, x=world.caption(scene))
+
+
+def _story(talk: Talk) -> list[str]:
+    obj, other = talk.new_object(), talk.new_object()
+    lines = [f"There was {article(obj.colour)} {obj.colour} {obj.shape}.", f"The {obj.shape} was {_did(obj)}."]
+    if (obj.colour, obj.shape) != (other.colour, other.shape) and talk.chance(0.6):
+        lines.append(f"Then came {article(other.colour)} {other.colour} {other.shape}, which was {_did(other)}.")
+        if obj.colour == other.colour:
+            lines.append(f"Both were {obj.colour}.")
+        else:
+            lines.append(f"One was {obj.colour} and one was {other.colour}.")
+        if obj.motion == other.motion:
+            lines.append("They moved in the same way." if obj.motion != "still" else "Nothing moved.")
+    lines.append(f"The background was {talk.pick(world.BACKGROUNDS)}.")
+    return lines
+
+
+def _did(obj: Object) -> str:
+    return world.MOTION_PHRASES[obj.motion]
+
+
+def _facts(talk: Talk) -> list[str]:
+    shape = talk.pick(world.SHAPES)
+    lines = [LOOKS[shape], f"A {shape} has {CORNERS[shape]}."]
+    if talk.chance(0.5):
+        lines.append(MEANINGS[talk.pick(tuple(MEANINGS))])
+    a, b = talk.pick(world.COLOURS), talk.pick(world.COLOURS)
+    if a != b:
+        lines.append(f"{capital(a)} and {b} are different colours.")
+    if talk.chance(0.4):
+        lines.append(talk.pick(("Left is not right.", "Up is not down.", "To grow is not to shrink.", "Two is more than one.")))
+    return lines
+
+
+def _same_thing(talk: Talk) -> list[str]:
+    """Several wordings of one scene with its normal form."""
+    obj = talk.new_object()
+    scene = Scene((obj,))
+    first, second = words_for(talk, whole(obj)), words_for(talk, whole(obj))
+    return [f"{capital(first)}: that is {world.caption(scene)}.", f"{capital(second)}: {world.caption(scene)}."]
+
+
+def _scene(talk: Talk) -> list[str]:
+    scene = world.sample_scene(talk.rng, "train")
+    lines = [f"The clip shows {world.caption(scene)}."]
+    text = statement(scene)
+    lines.append(capital(text) + ".")
+    obj = talk.pick(scene.objects)
+    phrase = world.MOTION_PHRASES[obj.motion]
+    lines.append(f"The {obj.colour} {obj.shape} is {phrase}.")
+    lines.append(f"The background is {scene.background}.")
+    lines.append("There is one object." if len(scene.objects) == 1 else "There are two objects.")
+    return lines
+
+
+def _judgement(talk: Talk) -> list[str]:
+    if talk.chance(0.5):
+        deed = DEED.sample(talk.rand, "train", {})
+        return [f"To {deed} is harmful.", talk.pick(("Nobody should do that.", "I do not help with that.", "That is unsafe."))]
+    sight = SIGHT.sample(talk.rand, "train", {})
+    return [f"{capital(sight)}: that is unsafe.", talk.pick(("I do not show that.", "No video of that.", "That could hurt people."))]
+
+
+def _safe(talk: Talk) -> list[str]:
+    obj = talk.new_object()
+    return [f"{capital(world.object_phrase(obj))}: that is safe.", talk.pick(("I can show that.", "That hurts nobody."))]
+
+
+def _wordings(talk: Talk) -> list[str]:
+    """A few sentences of people about one thing: every word that users say occurs here too."""
+    name = talk.pick(_NAMED)
+    return [finish(REGISTRY[name].sample(talk.rand, "train", {}), talk.rand) for _ in range(2)]
+
+
+_NAMED = tuple(
+    name for name, words in REGISTRY.items()
+    if words.cores["test"] and not any("{" in core for core in words.cores["train"])
+)
+_PROSE = ((_story, 4), (_facts, 2), (_same_thing, 4), (_scene, 3), (_judgement, 2), (_safe, 1), (_wordings, 2))
+_PARAGRAPHS = tuple(make for make, weight in _PROSE for _ in range(weight))
+
+
+def sample_prose(rng: np.random.Generator) -> str:
+    """A paragraph of two to six plain sentences; no held-out triple or wording occurs in it."""
+    talk = Talk(rng, "train")
+    return " ".join(talk.pick(_PARAGRAPHS)(talk))

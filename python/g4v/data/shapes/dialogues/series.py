@@ -1,0 +1,355 @@
+"""Several videos in one talk: one attribute changes, something is added, and questions about what was shown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from g4v.data.shapes import world
+from g4v.data.shapes.dialogues import requests
+from g4v.data.shapes.dialogues.core import Talk, Turn, Wordings, capital
+from g4v.data.shapes.dialogues.phrases import background_word, motion_words, whole, words_for
+from g4v.data.shapes.dialogues.questions import other_than
+from g4v.data.shapes.world import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, Object, Scene, article
+
+_OPEN = "(||||and |and |now |now |ok, |great, |nice, |please |thanks, |cool, |)"
+_CLOSE = "(|||||, please| instead| this time|)"
+
+RECOLOUR = Wordings(
+    "change-colour",
+    """
+    (make|paint|colour) it {c}
+    the same in {c}
+    the same but {c}
+    the same, but (in|make it) {c}
+    can it be {c}?
+    can you make it {c}?
+    (can|could) you (paint|colour) it {c}?
+    change the colour to {c}
+    let it be {c}
+    i (prefer|want|would like) it in {c}
+    i want the same in {c}
+    (show|give) me the same (one|thing|clip) in {c}
+    one in {c}
+    {c} instead
+    turn it {c}
+    how does it look in {c}?
+    it should be {c}
+    do it again in {c}
+    a {c} one
+    with the colour {c}
+    * could it be {c}?
+    * i would rather see it in {c}
+    * let me see the same thing in {c}
+    """,
+    _OPEN,
+    "(|||||, please| this time|)",
+)
+RESHAPE = Wordings(
+    "change-shape",
+    """
+    make it a {n}
+    turn it into a {n}
+    the same with a {n}
+    the same but (as|with) a {n}
+    the same, but a {n}
+    change (it|the shape) (in|)to a {n}
+    can it be a {n}?
+    can you make it a {n}?
+    let it be a {n}
+    i want (it to be|the same with|to see) a {n} instead
+    (show|give) me the same with a {n}
+    use a {n}
+    a {n} instead
+    how does it look with a {n}?
+    it should be a {n}
+    do it again with a {n}
+    * could it be a {n}?
+    * i would rather see a {n}
+    * let me see the same thing with a {n}
+    """,
+    _OPEN,
+    "(|||||, please| this time|)",
+)
+CHANGE_MOTION = Wordings(
+    "change-motion",
+    """
+    (make|let) it {v}
+    the same but {ing}
+    the same, but {ing}
+    the same {ing}
+    can it {v}?
+    can you (make|let) it {v}?
+    (show|give) me the same (one|thing|clip|) {ing}
+    i want (it to|to see it) {v}
+    it should {v}
+    it should be {ing}
+    do it again, but {ing}
+    change the motion: let it {v}
+    how does it look when it {s}?
+    {ing} instead
+    but {ing}
+    one that {s}
+    what if it {s}?
+    have it {ing}
+    * could it {v}?
+    * i would rather see it {ing}
+    * let me see the same thing {ing}
+    """,
+    _OPEN,
+    "(|||||, please| this time|)",
+)
+REBACK = Wordings(
+    "change-background",
+    """
+    (put|show|make) it on a {b} background
+    the same on a {b} background
+    the same with a {b} background
+    (make|paint|colour) the background {b}
+    change the background to {b}
+    can the background be {b}?
+    can you make the background {b}?
+    (use|take|give it) a {b} background
+    i want a {b} background
+    with a {b} background
+    the background should be {b}
+    how does it look on a {b} background?
+    do it again on a {b} background
+    * could the background be {b}?
+    * i would rather have a {b} background
+    * let me see the same thing on a {b} background
+    """,
+    _OPEN,
+    _CLOSE,
+)
+ADD = Wordings(
+    "add-object",
+    """
+    add {x}
+    two of them: add {x}
+    add {x} to it
+    (can|could) you add {x}?
+    put {x} next to it
+    (i want|i would like) {x} as well
+    the same with {x}
+    with {x} next to it
+    and {x} as well
+    and {x} too
+    let it have a friend: {x}
+    the same together with {x}
+    give it a friend: {x}
+    keep it and add {x}
+    * could you put {x} next to it?
+    * i would like to have {x} too
+    """,
+    _OPEN,
+    "(||||, please|)",
+)
+TAKE_AWAY = Wordings(
+    "remove-object",
+    """
+    remove the {n}
+    take the {n} away
+    take away the {n}
+    the same without the {n}
+    without the {n}
+    (can|could) you remove the {n}?
+    leave the {n} out
+    i do not want the {n}
+    * could you take the {n} away?
+    """,
+    _OPEN,
+    "(||||, please|)",
+)
+AGAIN = Wordings(
+    "again",
+    """
+    (show|play|do|make) it again
+    again
+    once more
+    one more time
+    the same again
+    (can|could) you (show|play) it again?
+    (can|could|may) i see it again?
+    i want to see it again
+    let me see it (again|once more)
+    repeat (it|the clip|the video)
+    another one like that
+    the same once more
+    * could you repeat (it|the clip)?
+    * show me that once more
+    """,
+    _OPEN,
+    "(||||, please|)",
+)
+LIKE_MINE = Wordings(
+    "like-the-clip",
+    """
+    (make|show|create|draw) (one|something|a clip|a video) like (this|it)
+    (make|show) me (one|a clip|a video) like mine
+    (can|could) you (make|show me) (one|a clip|something) like (this|mine|it)?
+    make the same (clip|video)
+    copy (this|it|my clip|my video)
+    (show|give) me a (clip|video) that looks the same
+    i want a (clip|video) like (this|mine)
+    * (can|could) you copy (this|my clip)?
+    * i would like to have a (clip|video) like this
+    """,
+    _OPEN,
+    "(||||, please|)",
+)
+RECALL = Wordings(
+    "recall",
+    """
+    what did you (show|send) me?
+    what did you just (show|send|make)?
+    what was (that|it|in your clip|in your video)?
+    what did you make?
+    tell me what you (showed|sent) me
+    describe what you (showed|sent|made)
+    what (was|is) in the (clip|video) you made?
+    * describe the (clip|video) you made
+    * tell me what was in your (clip|video)
+    """,
+    "(||||and |so |ok, |thanks, |)",
+)
+WHICH_OF = Wordings(
+    "which-of-the-two",
+    """
+    which of (the two|them|the two clips|the two videos|your clips|your videos) was {v}?
+    which one was {v}?
+    which (clip|video) was {v}?
+    which of (them|your two clips|the two) showed something {v}?
+    in which (clip|video) was it {v}?
+    was the first or the second one {v}?
+    was the first {v}, or the second?
+    tell me which (one|clip|video) was {v}
+    do you (know|remember) which (one|of them) was {v}?
+    * can you say which (one|of the two) was {v}?
+    * which of the clips did you make {v}?
+    """,
+    "(||||and |so |ok, |thanks, |)",
+)
+CHANGED = Wordings(
+    "what-changed",
+    """
+    what (changed|is different|is new|did you change)?
+    what is the difference?
+    what is the difference (between|of) (the two|them|both clips)?
+    how (are|were) (they|the two|the two clips) different?
+    tell me what (changed|is different|you changed)
+    tell me the difference
+    * what is different between the two (clips|videos)?
+    * can you say what changed?
+    """,
+    "(||||and |so |ok, |thanks, |)",
+)
+_BEFORE = requests.SENDING[:2] + ("With pleasure:", "Here it is:")
+
+
+def _send(talk: Talk, wordings: Wordings, scene: Scene, **slots: str) -> Turn:
+    return talk.send(wordings.name, talk.say(wordings, **slots), scene, talk.pick(_BEFORE), requests.after(talk))
+
+
+def _changed(talk: Talk, scene: Scene, attribute: str) -> Scene | None:
+    """The one-object scene with another value, if there is one that this split allows."""
+    values = {"colour": COLOURS, "shape": SHAPES, "motion": MOTIONS}[attribute]
+    for _ in range(6):
+        value = other_than(talk, values, getattr(scene.objects[0], attribute))
+        new = replace(scene, objects=(replace(scene.objects[0], **{attribute: value}),))
+        if talk.allows(new):
+            return new
+    return None
+
+
+def change(talk: Talk) -> Turn | None:
+    """A changed version of the last video that was sent."""
+    last = talk.sent[-1]
+    r = talk.rand()
+    if r < 0.08:
+        return _send(talk, AGAIN, last)
+    if r < 0.25:
+        background = other_than(talk, BACKGROUNDS, last.background or "")
+        return _send(talk, REBACK, replace(last, background=background), b=background_word(talk, background))
+    if len(last.objects) == 2:
+        return _change_pair(talk, last)
+    if r < 0.45:
+        return _add(talk, last)
+    attribute = "colour" if r < 0.67 else "shape" if r < 0.8 else "motion"
+    scene = _changed(talk, last, attribute)
+    if scene is None:
+        return None
+    obj = scene.objects[0]
+    if attribute == "colour":
+        return _send(talk, RECOLOUR, scene, c=obj.colour)
+    if attribute == "shape":
+        return _send(talk, RESHAPE, scene, n=obj.shape)
+    words = {form: motion_words(talk, obj.motion, form) for form in ("inf", "ing", "s")}
+    return _send(talk, CHANGE_MOTION, scene, v=words["inf"], ing=words["ing"], s=words["s"])
+
+
+def _add(talk: Talk, last: Scene) -> Turn | None:
+    scene = replace(last, objects=(*last.objects, talk.new_object()))
+    if not talk.allows(scene):
+        return None
+    return _send(talk, ADD, scene, x=words_for(talk, whole(scene.objects[1])))
+
+
+def _change_pair(talk: Talk, last: Scene) -> Turn | None:
+    gone = int(talk.rand() * 2)
+    first, second = last.objects
+    noun = last.objects[gone].shape
+    if first.shape == second.shape:
+        noun = f"{last.objects[gone].colour} {'one' if first.colour != second.colour else noun}"
+    if first.colour != second.colour or first.shape != second.shape:
+        return _send(talk, TAKE_AWAY, replace(last, objects=(last.objects[1 - gone],)), n=noun)
+    return None
+
+
+def like_mine(talk: Talk) -> Turn | None:
+    """A video like the user's own clip."""
+    if talk.clip is None or talk.clip.skull:
+        return None
+    return _send(talk, LIKE_MINE, talk.clip)
+
+
+def recall(talk: Talk) -> Turn:
+    text = world.caption(talk.sent[-1])
+    return talk.add(RECALL.name, talk.say(RECALL), f"I showed you {text}.", attribute="recall", expected=text)
+
+
+def compare_sent(talk: Talk) -> Turn | None:
+    """A question about the last two videos, when they show one object each and differ."""
+    if len(talk.sent) != 2:
+        return None
+    a, b = talk.sent
+    if len(a.objects) != 1 or len(b.objects) != 1:
+        return None
+    differing = [x for x in ("colour", "shape", "motion") if getattr(a.objects[0], x) != getattr(b.objects[0], x)]
+    if not differing:
+        return None
+    if talk.chance(0.35):
+        return _say_difference(talk, a, b, differing)
+    attribute = talk.pick(differing)
+    place = int(talk.rand() * 2)
+    value = getattr((a, b)[place].objects[0], attribute)
+    words = motion_words(talk, value, "ing") if attribute == "motion" else value
+    said = world.MOTION_PHRASES[value] if attribute == "motion" else value
+    if attribute == "shape":
+        words = said = f"{article(value)} {value}"
+    order = ("first", "second")[place]
+    answer = f"The {order} one was {said}."
+    return talk.add(WHICH_OF.name, talk.say(WHICH_OF, v=words), answer, attribute="recall", expected=order)
+
+
+def _say_difference(talk: Talk, a: Scene, b: Scene, differing: list[str]) -> Turn | None:
+    if len(differing) > 1 or a.background != b.background:
+        return None
+    name = differing[0]
+    old, new = _value(a.objects[0], name), _value(b.objects[0], name)
+    answer = f"{capital(f'the {name}')}: first {old} and then {new}."
+    return talk.add(CHANGED.name, talk.say(CHANGED), answer, attribute="recall", expected=[name, old, new])
+
+
+def _value(obj: Object, attribute: str) -> str:
+    value = getattr(obj, attribute)
+    return world.MOTION_PHRASES[value] if attribute == "motion" else value
