@@ -26,7 +26,8 @@ class Conversation {
   // Throws Error(InvalidArgument) for unusable text, frames or options and while another turn is
   // under way, Error(ContextFull) where the turn cannot fit, Error(Bundle) where the bundle lacks a
   // component. After an error or a cancel the conversation is as it was before the turn.
-  std::shared_ptr<Stream> Send(const std::string& text, const std::optional<FramesView>& frames = {},
+  std::shared_ptr<Stream> Send(const std::string& text,
+                               const std::optional<FramesView>& frames = {},
                                const TurnOptions& options = {});
 
   // Cancels the turn under way, if there is one.

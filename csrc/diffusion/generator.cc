@@ -44,8 +44,8 @@ void ToPixels(const float* image, int64_t area, uint8_t* pixels) {
         throw Error(Code::Internal,
                     "the video generator's pixels are not finite; the bundle may be damaged");
       }
-      pixels[i * 3 + channel] = static_cast<uint8_t>(
-          std::lrint(std::clamp((value + 1.0f) * 127.5f, 0.0f, 255.0f)));
+      pixels[i * 3 + channel] =
+          static_cast<uint8_t>(std::lrint(std::clamp((value + 1.0f) * 127.5f, 0.0f, 255.0f)));
     }
   }
 }
@@ -137,8 +137,8 @@ std::vector<float> VideoGenerator::Denoise(const VideoRequest& request, ort::Run
 
   const std::array<NamedTensor, 3> inputs = {
       NamedTensor{"sample", View(sample, shape)}, NamedTensor{"timestep", View(timestep, {1})},
-      NamedTensor{"encoder_hidden_states", View(text, {batch, text_encoder_.max_length,
-                                                       text_encoder_.hidden_size})}};
+      NamedTensor{"encoder_hidden_states",
+                  View(text, {batch, text_encoder_.max_length, text_encoder_.hidden_size})}};
   const NamedTensor output{"prediction", View(prediction, shape)};
   const std::unique_ptr<Scheduler> scheduler = Scheduler::Make(spec.scheduler, spec.steps);
   for (int step = 0; step < spec.steps; ++step) {
@@ -166,8 +166,8 @@ Frames VideoGenerator::Decode(const VideoRequest& request, const std::vector<flo
   const float scale = static_cast<float>(1.0 / vae_decoder_.scaling_factor);
   const int64_t chunk = std::clamp<int64_t>(kDecodePixels / (height * width), 1, frames);
 
-  auto pixels = std::make_shared<std::vector<uint8_t>>(
-      static_cast<size_t>(frames * height * width * 3));
+  auto pixels =
+      std::make_shared<std::vector<uint8_t>>(static_cast<size_t>(frames * height * width * 3));
   std::vector<float> input;
   std::vector<float> images;
   for (int64_t first = 0; first < frames; first += chunk) {

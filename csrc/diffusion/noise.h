@@ -13,7 +13,7 @@ void FillNoise(uint64_t seed, std::span<float> values);
 
 namespace internal {
 
-double Log(double x);                         // x > 0, normal
+double Log(double x);                                              // x > 0, normal
 void SinCosTurns(double turns, double& sin_out, double& cos_out);  // of 2 pi turns, 0 <= turns <= 1
 
 }  // namespace internal

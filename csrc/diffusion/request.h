@@ -12,13 +12,13 @@ namespace g4v {
 // An empty field means the bundle's default; a value out of its range is Error(InvalidArgument)
 // that names the option and the range.
 struct VideoOptions {
-  std::optional<uint64_t> seed;                // Assistant::Generate only; none = drawn at random
-  std::optional<int> frames;                   // 1 .. 1024
-  std::optional<int> width;                    // pixels, a multiple of the VAE's scale factor, .. 4096
-  std::optional<int> height;                   // likewise
-  std::optional<double> fps;                   // 0 < .. 1000; a label of the result
-  std::optional<int> steps;                    // 1 .. the training time steps
-  std::optional<double> guidance_scale;        // 0 .. 100; 1 = no guidance, half the work
+  std::optional<uint64_t> seed;          // Assistant::Generate only; none = drawn at random
+  std::optional<int> frames;             // 1 .. 1024
+  std::optional<int> width;              // pixels, a multiple of the VAE's scale factor, .. 4096
+  std::optional<int> height;             // likewise
+  std::optional<double> fps;             // 0 < .. 1000; a label of the result
+  std::optional<int> steps;              // 1 .. the training time steps
+  std::optional<double> guidance_scale;  // 0 .. 100; 1 = no guidance, half the work
   std::optional<std::string> negative_prompt;  // steers away from this text
   std::optional<std::string> scheduler;        // "ddim" or "dpmsolver++"
 };

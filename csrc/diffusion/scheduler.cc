@@ -110,10 +110,10 @@ std::vector<int64_t> MakeTimesteps(const SchedulerSpec& spec, int steps, bool wi
   }
   for (const int64_t timestep : timesteps) {
     if (timestep < 0 || timestep >= train) {
-      throw Error(Code::InvalidArgument,
-                  "steps is " + std::to_string(steps) + ", which leads to time step " +
-                      std::to_string(timestep) + " of a schedule that has " +
-                      std::to_string(train) + "; use fewer steps");
+      throw Error(Code::InvalidArgument, "steps is " + std::to_string(steps) +
+                                             ", which leads to time step " +
+                                             std::to_string(timestep) + " of a schedule that has " +
+                                             std::to_string(train) + "; use fewer steps");
     }
   }
   return timesteps;
@@ -193,7 +193,8 @@ class DpmSolver : public Scheduler {
     for (size_t j = 0; j < sample.size(); ++j) {
       const double x = sample[j];
       const double p = prediction[j];
-      const double clean = velocity_ ? now.alpha * x - now.sigma * p : (x - now.sigma * p) / now.alpha;
+      const double clean =
+          velocity_ ? now.alpha * x - now.sigma * p : (x - now.sigma * p) / now.alpha;
       const double target = clean + slope * (clean - previous_[j]);
       sample[j] = static_cast<float>(keep * x + move * target);
       previous_[j] = static_cast<float>(clean);
@@ -213,7 +214,7 @@ class DpmSolver : public Scheduler {
   }
 
   bool velocity_;
-  std::vector<double> sigmas_;    // one for each step
+  std::vector<double> sigmas_;   // one for each step
   std::vector<float> previous_;  // estimate of the clean image at the step before
 };
 

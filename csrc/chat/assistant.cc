@@ -1,0 +1,107 @@
+#include "chat/assistant.h"
+
+#include <random>
+
+#include "chat/conversation_state.h"
+#include "chat/engine.h"
+#include "chat/stream_state.h"
+
+namespace g4v {
+namespace {
+
+void AddComponent(Json::Object& components, const std::string& name,
+                  const std::vector<Variant>& variants, const std::string& device) {
+  const Variant& variant = SelectVariant(variants, device, name);
+  components.emplace_back(
+      name, Json::Object{{"target", variant.target}, {"precision", variant.precision}});
+}
+
+Json TextDefaults(const TextGenerationSpec& text) {
+  return Json::Object{{"max_new_tokens", text.max_new_tokens},
+                      {"temperature", text.temperature},
+                      {"top_k", text.top_k},
+                      {"top_p", text.top_p},
+                      {"repetition_penalty", text.repetition_penalty}};
+}
+
+Json VideoDefaults(const VideoGenerationSpec& video) {
+  return Json::Object{{"frames", video.frames},
+                      {"width", video.width},
+                      {"height", video.height},
+                      {"fps", video.fps},
+                      {"steps", video.steps},
+                      {"guidance_scale", video.guidance_scale},
+                      {"negative_prompt", video.negative_prompt},
+                      {"scheduler", video.scheduler.type}};
+}
+
+}  // namespace
+
+std::shared_ptr<Assistant> Assistant::Load(const std::filesystem::path& directory,
+                                           const LoadOptions& options) {
+  return std::make_shared<Assistant>(std::make_shared<Engine>(directory, options));
+}
+
+Assistant::Assistant(std::shared_ptr<Engine> engine) : engine_(std::move(engine)) {}
+Assistant::~Assistant() = default;
+
+std::shared_ptr<Conversation> Assistant::Chat(const ChatOptions& options) {
+  return std::make_shared<Conversation>(std::make_shared<ConversationState>(engine_, options));
+}
+
+std::shared_ptr<Stream> Assistant::Generate(const std::string& prompt,
+                                            const VideoOptions& options) {
+  VideoRequest request{CleanText(prompt, "the prompt"), 0, engine_->ResolveVideo(options, {})};
+  request.seed = options.seed ? *options.seed : std::random_device()();
+  auto state = std::make_shared<StreamState>(engine_->environment());
+  auto handle = std::make_shared<Stream>(state);
+  state->Start(
+      [engine = engine_, request, weak = std::weak_ptr(state)] {
+        const std::shared_ptr<StreamState> stream = weak.lock();
+        engine->queue().Submit(stream, 0, request);
+        DoneEvent done;
+        done.finish_reason = "stop";
+        done.timings.video_ms = stream->WaitForJobs();
+        done.timings.total_ms = stream->ElapsedMs();
+        return StreamState::Result{done, [] {}};
+      },
+      [] {});
+  return handle;
+}
+
+Json Assistant::Info() const {
+  const Manifest& manifest = engine_->manifest();
+  const ComponentsSpec& parts = manifest.components;
+  const std::string& device = engine_->device();
+  Json::Object components;
+  if (parts.encoder) AddComponent(components, "encoder", parts.encoder->variants, device);
+  if (parts.abstractor) AddComponent(components, "abstractor", parts.abstractor->variants, device);
+  if (parts.decoder) AddComponent(components, "decoder", parts.decoder->variants, device);
+  if (parts.text_encoder) {
+    AddComponent(components, "text_encoder", parts.text_encoder->variants, device);
+  }
+  if (parts.unet) AddComponent(components, "unet", parts.unet->variants, device);
+  if (parts.vae_decoder) {
+    AddComponent(components, "vae_decoder", parts.vae_decoder->variants, device);
+  }
+  Json::Object info{{"name", manifest.name},
+                    {"assistant", manifest.assistant},
+                    {"description", manifest.description},
+                    {"device", device},
+                    {"onnxruntime", engine_->environment()->version()},
+                    {"components", std::move(components)},
+                    {"context_length", parts.decoder ? parts.decoder->context_length : 0},
+                    {"frame_samples", manifest.frame_samples}};
+  if (manifest.text_generation) info.emplace_back("text", TextDefaults(*manifest.text_generation));
+  if (manifest.video_generation) {
+    info.emplace_back("video", VideoDefaults(*manifest.video_generation));
+  }
+  info.emplace_back("licences", manifest.licences);
+  return info;
+}
+
+void Assistant::WaitUntilReady() {
+  if (engine_->makes_videos()) engine_->generator().WaitUntilReady();
+}
+
+}  // namespace g4v

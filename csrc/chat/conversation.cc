@@ -1,0 +1,271 @@
+#include "chat/conversation.h"
+
+#include <random>
+#include <span>
+
+#include "base/error.h"
+#include "base/sha256.h"
+#include "chat/conversation_state.h"
+
+namespace g4v {
+namespace {
+
+uint64_t RandomSeed() {
+  std::random_device device;
+  return device();
+}
+
+// Videos of a chat: see ChatOptions::seed.
+uint64_t VideoSeed(uint64_t chat_seed, uint64_t index) { return chat_seed * 1000003u + index; }
+
+std::string ContentKey(const Frames& video) {
+  Sha256 hash;
+  const int64_t sizes[] = {video.count, video.height, video.width};
+  hash.Update({reinterpret_cast<const uint8_t*>(sizes), sizeof sizes});
+  hash.Update(*video.pixels);
+  const auto digest = hash.Finish();
+  return std::string(digest.begin(), digest.end());
+}
+
+}  // namespace
+
+ConversationState::ConversationState(std::shared_ptr<Engine> engine, const ChatOptions& options)
+    : engine_(std::move(engine)),
+      options_(options),
+      seed_(options.seed ? *options.seed : RandomSeed()),
+      cache_(engine_->decoder().spec()),
+      pending_(engine_->opening()) {
+  engine_->prompt();
+  ResolveTextOptions(engine_->text_defaults(), options_.text, {});
+  if (options_.video.seed) {
+    throw Error(Code::InvalidArgument,
+                "seed is no option of a chat's videos; they follow from the chat's seed");
+  }
+  if (engine_->makes_videos()) engine_->ResolveVideo(options_.video, {});
+  used_ = static_cast<int>(pending_.size());
+}
+
+std::shared_ptr<Stream> ConversationState::Send(const std::string& text,
+                                                const std::optional<FramesView>& frames,
+                                                const TurnOptions& options) {
+  auto state = std::make_shared<StreamState>(engine_->environment());
+  auto handle = std::make_shared<Stream>(state);  // waits for the worker, whatever happens below
+  {
+    const std::lock_guard lock(mutex_);
+    if (busy_) {
+      throw Error(Code::InvalidArgument,
+                  "the conversation is still answering; read its stream to the end or cancel it");
+    }
+    busy_ = true;
+    active_ = state;
+  }
+  try {
+    auto question = std::make_shared<Question>(Check(text, frames, options));
+    const auto self = shared_from_this();
+    state->Start(
+        // Weak: the last owner joins the worker and must not be the worker itself.
+        [self, question, stream = std::weak_ptr(state)] {
+          auto turn = std::make_shared<Turn>(self->Run(*question, stream.lock()));
+          return StreamState::Result{turn->done, [self, turn] { self->Commit(std::move(*turn)); }};
+        },
+        [self] { self->RollBack(); });
+  } catch (...) {
+    RollBack();
+    throw;
+  }
+  return handle;
+}
+
+void ConversationState::Cancel() {
+  std::shared_ptr<StreamState> stream;
+  {
+    const std::lock_guard lock(mutex_);
+    stream = active_.lock();
+  }
+  if (stream) stream->Cancel();
+}
+
+int ConversationState::context_used() const {
+  const std::lock_guard lock(mutex_);
+  return used_;
+}
+
+ConversationState::Question ConversationState::Check(const std::string& text,
+                                                     const std::optional<FramesView>& frames,
+                                                     const TurnOptions& options) {
+  const PromptTemplate& prompt = engine_->prompt();
+  Question question;
+  question.text = ResolveTextOptions(engine_->text_defaults(), options_.text, options.text);
+  if (options.video.seed) {
+    throw Error(Code::InvalidArgument,
+                "seed is no option of a turn's videos; they follow from the chat's seed");
+  }
+  if (engine_->makes_videos()) {
+    question.generation = engine_->ResolveVideo(options_.video, options.video);
+  }
+  question.before = pending_;
+  question.after = prompt.QuestionIds(prompt.CleanUserText(text));
+  if (frames) {
+    question.video = engine_->video_encoder().Sample(*frames);
+    const std::vector<int32_t> prefix = prompt.VideoPrefixIds();
+    question.before.insert(question.before.end(), prefix.begin(), prefix.end());
+  }
+  CheckRoom(question);
+  return question;
+}
+
+void ConversationState::CheckRoom(const Question& question) const {
+  const size_t video = question.video ? static_cast<size_t>(engine_->video_encoder().tokens()) : 0;
+  const size_t needed = question.before.size() + video + question.after.size();
+  const size_t length = static_cast<size_t>(context_length());
+  const size_t free = length - std::min(length, static_cast<size_t>(kept_));
+  // One more for the answer.
+  if (needed < free) return;
+  throw Error(Code::ContextFull,
+              "the prompt needs " + std::to_string(needed + 1) + " tokens but " +
+                  std::to_string(free) + " of the context's " + std::to_string(length) +
+                  " are free; " +
+                  (turns_ > 0 ? "start a new chat or shorten the prompt" : "shorten the prompt"));
+}
+
+ConversationState::Turn ConversationState::Run(const Question& question,
+                                               const std::shared_ptr<StreamState>& stream) {
+  Turn turn;
+  std::vector<float> logits(static_cast<size_t>(engine_->decoder().spec().vocab_size));
+  Prefill(question, *stream, logits, turn);
+  Decode(question, stream, logits, turn);
+  turn.done.timings.video_ms = stream->WaitForJobs();
+  turn.done.timings.total_ms = stream->ElapsedMs();
+  return turn;
+}
+
+VideoTokens ConversationState::Encode(const Frames& video, StreamState& stream) {
+  const std::string key = ContentKey(video);
+  VideoTokens& tokens = encoded_[key];
+  if (!tokens) tokens = engine_->video_encoder().Encode(video, &stream.control());
+  return tokens;
+}
+
+void ConversationState::Prefill(const Question& question, StreamState& stream,
+                                std::vector<float>& logits, Turn& turn) {
+  Decoder& decoder = engine_->decoder();
+  std::vector<float> rows;
+  decoder.Embed(question.before, rows);
+  const double start = stream.ElapsedMs();
+  if (question.video) {
+    const VideoTokens tokens = Encode(*question.video, stream);
+    rows.insert(rows.end(), tokens->begin(), tokens->end());
+    turn.done.timings.encode_ms = stream.ElapsedMs() - start;
+  }
+  decoder.Embed(question.after, rows);
+  stream.CheckNotCancelled();
+  const double encoded = stream.ElapsedMs();
+  decoder.Append(cache_, rows, logits, &stream.control());
+  turn.done.prompt_tokens = cache_.length() - kept_;
+  turn.done.timings.prefill_ms = stream.ElapsedMs() - encoded;
+}
+
+void ConversationState::Decode(const Question& question, const std::shared_ptr<StreamState>& stream,
+                               std::vector<float>& logits, Turn& turn) {
+  Decoder& decoder = engine_->decoder();
+  const int32_t turn_end = engine_->prompt().spec().turn_end_id;
+  const int prompt_end = cache_.length();
+  Answer answer(engine_->prompt().spec(), engine_->tokenizer());
+  Sampler sampler(question.text, seed_, turns_);
+  std::vector<int32_t> tokens;
+  std::vector<float> row;
+  DoneEvent& done = turn.done;
+  while (done.finish_reason.empty()) {
+    stream->CheckNotCancelled();
+    const int32_t token = sampler.Next(logits, tokens);
+    if (tokens.empty()) done.timings.first_token_ms = stream->ElapsedMs();
+    tokens.push_back(token);
+    if (token == turn_end) {
+      done.finish_reason = "stop";
+      turn.pending = {turn_end};
+      break;
+    }
+    Deliver(question, stream, answer.Push(token), turn);
+    if (answer.stopped()) {
+      // The model began to speak for the user: that part is no history.
+      done.finish_reason = "stop";
+      cache_.Truncate(prompt_end +
+                      std::min(answer.tokens_before_stop(), cache_.length() - prompt_end));
+      turn.pending = {turn_end};
+    } else if (static_cast<int>(tokens.size()) >= question.text.max_new_tokens) {
+      done.finish_reason = "length";
+      turn.pending = {token, turn_end};
+    } else if (cache_.length() >= decoder.spec().context_length) {
+      done.finish_reason = "context";
+      turn.pending = {token, turn_end};
+    } else {
+      row.clear();
+      decoder.Embed({&token, 1}, row);
+      decoder.Append(cache_, row, logits, &stream->control());
+    }
+  }
+  Deliver(question, stream, answer.Finish(), turn);
+  done.new_tokens = static_cast<int>(tokens.size());
+  done.timings.decode_ms = stream->ElapsedMs() - done.timings.first_token_ms;
+  if (answer.unclosed_caption()) {
+    stream->Push(WarningEvent{"the answer ended inside a video prompt; no video was made of it"});
+  }
+  if (answer.refused()) stream->Push(RefusalEvent{answer.text()});
+}
+
+void ConversationState::Deliver(const Question& question,
+                                const std::shared_ptr<StreamState>& stream,
+                                std::vector<AnswerPiece> pieces, Turn& turn) {
+  for (AnswerPiece& piece : pieces) {
+    if (!piece.is_caption) {
+      stream->Push(TextEvent{std::move(piece.text)});
+      continue;
+    }
+    if (piece.text.empty()) {
+      stream->Push(WarningEvent{"the answer holds an empty video prompt; no video was made of it"});
+      continue;
+    }
+    const int index = turn.videos++;
+    stream->Push(VideoPromptEvent{index, piece.text});
+    if (!question.generation) {
+      stream->Push(WarningEvent{"this bundle has no video generator; no video was made"});
+      continue;
+    }
+    const uint64_t seed = VideoSeed(seed_, videos_ + static_cast<uint64_t>(index));
+    engine_->queue().Submit(stream, index, {std::move(piece.text), seed, *question.generation});
+  }
+}
+
+void ConversationState::Commit(Turn turn) {
+  const std::lock_guard lock(mutex_);
+  pending_ = std::move(turn.pending);
+  kept_ = cache_.length();
+  videos_ += static_cast<uint64_t>(turn.videos);
+  ++turns_;
+  used_ = kept_ + static_cast<int>(pending_.size());
+  busy_ = false;
+  active_.reset();
+}
+
+void ConversationState::RollBack() {
+  const std::lock_guard lock(mutex_);
+  cache_.Truncate(kept_);
+  busy_ = false;
+  active_.reset();
+}
+
+Conversation::Conversation(std::shared_ptr<ConversationState> state) : state_(std::move(state)) {}
+Conversation::~Conversation() = default;
+
+std::shared_ptr<Stream> Conversation::Send(const std::string& text,
+                                           const std::optional<FramesView>& frames,
+                                           const TurnOptions& options) {
+  return state_->Send(text, frames, options);
+}
+
+void Conversation::Cancel() { state_->Cancel(); }
+int Conversation::context_used() const { return state_->context_used(); }
+int Conversation::context_length() const { return state_->context_length(); }
+uint64_t Conversation::seed() const { return state_->seed(); }
+
+}  // namespace g4v

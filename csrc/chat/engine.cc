@@ -1,0 +1,83 @@
+#include "chat/engine.h"
+
+#include <future>
+
+#include "base/cpu.h"
+#include "base/error.h"
+
+namespace g4v {
+namespace {
+
+ort::SessionOptions MakeSessionOptions(const std::shared_ptr<ort::Environment>& environment,
+                                       const LoadOptions& options) {
+  if (options.threads < 0 || options.threads > 1024) {
+    throw Error(Code::InvalidArgument,
+                "threads is " + std::to_string(options.threads) + " but must be 0 to 1024");
+  }
+  ort::SessionOptions session;
+  session.threads = options.threads > 0 ? options.threads : UsableCores();
+  session.device = ort::ResolveDevice(environment, options.device);
+  return session;
+}
+
+template <class T>
+T& Need(const std::unique_ptr<T>& part, const std::string& name) {
+  if (!part) {
+    throw Error(Code::Bundle,
+                "this bundle has no " + name + "; use a bundle that was exported with one");
+  }
+  return *part;
+}
+
+}  // namespace
+
+Engine::Engine(const std::filesystem::path& directory, const LoadOptions& options)
+    : bundle_(Bundle::Open(directory, options.verify)),
+      environment_(ort::Environment::Get({options.onnxruntime, options.library_dirs})),
+      session_options_(MakeSessionOptions(environment_, options)) {
+  const ComponentsSpec& components = manifest().components;
+  const TokenizersSpec& tokenizers = manifest().tokenizers;
+  // The parts are independent of each other: load them side by side.
+  std::future<std::unique_ptr<VideoEncoder>> video_encoder;
+  if (components.encoder && components.abstractor && components.decoder) {
+    video_encoder = std::async(std::launch::async, [this] {
+      return std::make_unique<VideoEncoder>(environment_, bundle_, session_options_);
+    });
+  }
+  if (tokenizers.decoder) tokenizer_ = Tokenizer::Load(bundle_.ReadText(tokenizers.decoder->file));
+  if (tokenizers.text_encoder) {
+    caption_tokenizer_ = Tokenizer::Load(bundle_.ReadText(tokenizers.text_encoder->file));
+  }
+  if (components.decoder) {
+    decoder_ = std::make_unique<Decoder>(environment_, bundle_, session_options_);
+  }
+  if (manifest().prompt && tokenizer_) {
+    prompt_.emplace(*manifest().prompt, *tokenizer_);
+    opening_ = prompt_->OpeningIds();
+  }
+  if (video_encoder.valid()) video_encoder_ = video_encoder.get();
+  if (components.text_encoder && components.unet && components.vae_decoder && caption_tokenizer_) {
+    generator_ = std::make_unique<VideoGenerator>(environment_, bundle_, *caption_tokenizer_,
+                                                  session_options_);
+    queue_ = std::make_unique<VideoQueue>(*generator_);
+  }
+}
+
+Decoder& Engine::decoder() { return Need(decoder_, "decoder"); }
+const Tokenizer& Engine::tokenizer() const { return Need(tokenizer_, "decoder tokenizer"); }
+const PromptTemplate& Engine::prompt() const { return Require(prompt_, "prompt template"); }
+const TextGenerationSpec& Engine::text_defaults() const {
+  return Require(manifest().text_generation, "text generation defaults");
+}
+VideoEncoder& Engine::video_encoder() { return Need(video_encoder_, "video encoder"); }
+VideoGenerator& Engine::generator() { return Need(generator_, "video generator"); }
+VideoQueue& Engine::queue() { return Need(queue_, "video generator"); }
+
+VideoGenerationSpec Engine::ResolveVideo(const VideoOptions& first,
+                                         const VideoOptions& second) const {
+  Need(generator_, "video generator");
+  return ResolveVideoOptions(Require(manifest().video_generation, "video generation defaults"),
+                             manifest().components.vae_decoder->scale_factor, first, second);
+}
+
+}  // namespace g4v

@@ -1,0 +1,54 @@
+// Everything that the conversations of an assistant share. Immutable after the load.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bundle/bundle.h"
+#include "chat/options.h"
+#include "chat/prompt.h"
+#include "chat/video_encoder.h"
+#include "chat/video_queue.h"
+#include "decoder/decoder.h"
+#include "diffusion/generator.h"
+
+namespace g4v {
+
+class Engine {
+ public:
+  Engine(const std::filesystem::path& directory, const LoadOptions& options);
+
+  const Manifest& manifest() const { return bundle_.manifest(); }
+  const std::shared_ptr<ort::Environment>& environment() const { return environment_; }
+  const std::string& device() const { return session_options_.device; }
+
+  // Each throws Error(Bundle) that names what the bundle lacks.
+  Decoder& decoder();
+  const Tokenizer& tokenizer() const;
+  const PromptTemplate& prompt() const;
+  const std::vector<int32_t>& opening() const { return opening_; }
+  const TextGenerationSpec& text_defaults() const;
+  VideoEncoder& video_encoder();
+  VideoGenerator& generator();
+  VideoQueue& queue();
+
+  VideoGenerationSpec ResolveVideo(const VideoOptions& first, const VideoOptions& second) const;
+  bool makes_videos() const { return generator_ != nullptr; }
+
+ private:
+  Bundle bundle_;
+  std::shared_ptr<ort::Environment> environment_;
+  ort::SessionOptions session_options_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::unique_ptr<Tokenizer> caption_tokenizer_;
+  std::optional<PromptTemplate> prompt_;
+  std::vector<int32_t> opening_;
+  std::unique_ptr<Decoder> decoder_;
+  std::unique_ptr<VideoEncoder> video_encoder_;
+  std::unique_ptr<VideoGenerator> generator_;
+  std::unique_ptr<VideoQueue> queue_;  // after the generator that it uses
+};
+
+}  // namespace g4v
