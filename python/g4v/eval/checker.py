@@ -1,8 +1,9 @@
 """Reads clips of the shapes world from their pixels and checks them against a scene.
 
-Nothing here comes from the renderer: the clip's background is estimated, colours that stand out are separated into objects,
-outlines are fitted to the soft masks by least squares, and words are read off the fits over all frames. What does not look
-clearly like one word of the world gets None, so that a doubtful clip fails.
+Nothing here comes from the renderer: the clip's background is estimated, colours that stand out are
+separated into objects, outlines are fitted to the soft masks by least squares, and words are read off the
+fits over all frames. What does not look clearly like one word of the world gets None, so that a doubtful
+clip fails.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ class ObjectReading:
 
 @dataclass
 class Analysis:
-    """background: family or None; objects: the readings, largest first; unexplained: things seen beyond the objects."""
+    """background: family or None; objects: the readings, largest first; unexplained: things seen beyond
+    the objects.
+    """
 
     background: str | None
     objects: list[ObjectReading] = field(default_factory=list)
@@ -57,7 +60,9 @@ class Analysis:
 
 @dataclass
 class CheckResult:
-    """Whether a clip shows a scene. ok: every part is right; background_ok is True where the scene names none."""
+    """Whether a clip shows a scene. ok: every part is right; background_ok is True where the scene names
+    none.
+    """
 
     ok: bool
     colour_ok: bool
@@ -91,19 +96,20 @@ def _read_shape(fits: Fits, used: np.ndarray) -> tuple[str | None, int, float, s
 def _expected(parameters: np.ndarray, path: np.ndarray, hypothesis: int, size: tuple[int, int]) -> np.ndarray:
     """Coverage [T, H, W] of the outline along its smoothed path."""
     height, width = size
-    rows, columns = np.mgrid[:height, :width]
     values = parameters.copy()
     values[:, :3] = path
     values[:, 2] = np.maximum(values[:, 2], 1.0)
     values[:, 5] = 1.0
     frames = len(values)
-    x = np.broadcast_to(columns.ravel(), (frames, height * width)).astype(float)
-    y = np.broadcast_to(rows.ravel(), (frames, height * width)).astype(float)
+    x = np.broadcast_to(np.arange(width, dtype=float), (frames, width))
+    y = np.broadcast_to(np.arange(height, dtype=float), (frames, height))
     cover, _ = coverage(values, np.full(frames, hypothesis), x, y)
-    return cover.reshape(frames, height, width)
+    return cover
 
 
-def _read_colour(frames: np.ndarray, layer: Layer, cover: np.ndarray) -> tuple[str | None, float, np.ndarray, str]:
+def _read_colour(
+    frames: np.ndarray, layer: Layer, cover: np.ndarray
+) -> tuple[str | None, float, np.ndarray, str]:
     """(family, confidence, RGB, why) from pixels well inside the outline."""
     inner = (cover > 0.9) & layer.own
     if inner.sum() < 3 * len(frames):
@@ -137,15 +143,16 @@ def _read_object(frames: np.ndarray, layer: Layer) -> tuple[ObjectReading, np.nd
     size = frames.shape[1:3]
     if used.sum() < 2:
         return ObjectReading(None, None, None, 0.0, "hardly visible"), np.zeros(frames.shape[:3])
-    # A frame where much of the outline is hidden says little about the shape.
     shape, best, shape_sure, why_shape = _read_shape(fits, used)
     parameters = fits.parameters[best]
+    # A frame where much of the outline is hidden says little about the motion.
     hidden = 1.0 - fits.mass[best] / np.maximum(_expected_mass(parameters, best), 1.0)
     weight = np.where(used, np.clip(1.0 - hidden, 0.05, 1.0) ** 2, 0.0)
     values = parameters[:, :4]
     unit = min(size) / 64.0
     motion: Motion = read_motion(values, used, weight, SYMMETRY[HYPOTHESES[best][0]], unit)
-    cover = _expected(np.where(used[:, None], parameters, np.median(parameters[used], axis=0)), motion.path, best, size)
+    filled = np.where(used[:, None], parameters, np.median(parameters[used], axis=0))
+    cover = _expected(filled, motion.path, best, size)
     colour, colour_sure, rgb, why_colour = _read_colour(frames, layer, cover)
     word, sure, why_motion = motion.word, motion.confidence, motion.why
     gone = _flicker(layer, cover)
@@ -242,8 +249,10 @@ def compare(analysis: Analysis, scene: Scene) -> CheckResult:
 
 
 def check(frames: np.ndarray, scene: Scene) -> CheckResult:
-    """Whether a clip uint8 [T, H, W, 3] shows the scene: its objects' colour, shape and motion, their number, and the
-    background where the scene names one. A scene with skull=True is never ok: the checker knows no signs."""
+    """Whether a clip uint8 [T, H, W, 3] shows the scene: its objects' colour, shape and motion, their
+    number, and the background where the scene names one. A scene with skull=True is never ok: the checker
+    knows no signs.
+    """
     result = compare(analyse(frames), scene)
     if scene.skull:
         result.ok, result.why = False, "the scene asks for an unsafe sign"

@@ -1,7 +1,8 @@
 """Colour families of the shapes world, read from measured RGB values.
 
-The families are bands of hue, saturation and value instead of reference colours, because every word stands for a range of
-shades. The limits lie half way between neighbouring families as people use the words.
+The families are bands of hue, saturation and value instead of reference colours, because every word
+stands for a range of shades. The limits lie half way between neighbouring families as people use the
+words.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ _BROWN = 140.0  # orange below this value is brown
 
 
 def object_colour(rgb: np.ndarray) -> tuple[str | None, float]:
-    """Family of an object's colour [3] (0..255) and a confidence 0..1; None when no word of the world fits."""
+    """Family of an object's colour [3] (0..255) and a confidence 0..1; None when no word of the world
+    fits.
+    """
     red, green, blue = (float(np.clip(v, 0, 255)) for v in rgb)
     hue, saturation, value = colorsys.rgb_to_hsv(red, green, blue)
     if value < _DARKEST:

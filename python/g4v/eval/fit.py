@@ -1,10 +1,11 @@
 """Least-squares fit of the world's four outlines to soft masks.
 
-Every outline is described by one straight edge in a folded wedge: seen from the centre, a regular n-gon or an n-pointed star
-repeats every 360/n degrees and is mirror-symmetric, so folding the angle leaves one edge from the vertex (radius R) to the
-middle of the side or the notch (radius k R). Pixels are covered by a logistic function of the signed distance to that edge;
-its width takes up anti-aliasing, compression and decoder blur. Six parameters per frame: centre x, y, radius R, angle,
-log of the edge width, amplitude.
+Every outline is described by one straight edge in a folded wedge: seen from the centre, a regular n-gon
+or an n-pointed star repeats every 360/n degrees and is mirror-symmetric, so folding the angle leaves one
+edge from the vertex (radius R) to the middle of the side or the notch (radius k R). Pixels are covered by
+a steep logistic function of the signed distance to that edge (anti-aliasing), then blurred by a Gaussian
+(compression, coarse chroma, decoders). Six parameters per frame: centre x, y, radius R, angle, log of the
+blur, amplitude.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ HYPOTHESES = (
 SYMMETRY = {"circle": 0, "square": 4, "triangle": 3, "star": 5}
 _STARTS = 6  # angles tried per symmetry period before the descent
 _STEPS = 14
-_EDGE = np.log(0.55)  # usual edge width (pixels): anti-aliasing with slight blur
+_BLUR = np.log(0.5)  # usual blur (pixels) beyond anti-aliasing
 
 
 @dataclass
 class Fits:
-    """parameters: float [H, T, 6] (x, y, R, angle, log width, amplitude); cost: squared error [H, T]; mass: [H, T], the
-    covered weight that the cost compares with."""
+    """parameters: float [H, T, 6] (x, y, R, angle, log blur, amplitude); cost: squared error [H, T];
+    mass: [H, T], the covered weight that the cost compares with.
+    """
 
     parameters: np.ndarray
     cost: np.ndarray
@@ -51,45 +53,68 @@ def _tables() -> tuple[np.ndarray, ...]:
 _N, _NX, _NY, _UNIT_AREA = _tables()
 
 
+_ANTIALIAS = 0.28  # logistic width (pixels) whose slope equals that of an edge averaged over one pixel
+
+
 def coverage(
     parameters: np.ndarray, hypothesis: np.ndarray, x: np.ndarray, y: np.ndarray, jacobian: bool = False
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Modelled alpha [B, P] at pixel centres x, y [B, P] for parameters [B, 6] and hypothesis indices [B].
+    """Modelled alpha [B, P, P] for parameters [B, 6] and hypothesis indices [B].
 
-    With jacobian=True also its derivatives [B, P, 6].
+    x, y: pixel centres [B, P], of the columns and of the rows. With jacobian=True also the derivatives
+    [B, 6, P, P] by the parameters.
     """
-    cx, cy, radius, angle, log_width, amplitude = (parameters[:, i : i + 1] for i in range(6))
-    dx, dy = x - cx, y - cy
+    cx, cy, radius, angle, log_blur, amplitude = (parameters[:, i, None, None] for i in range(6))
+    dx, dy = x[:, None, :] - cx, y[:, :, None] - cy
     rho = np.sqrt(dx * dx + dy * dy) + 1e-6
-    nx, ny = _NX[hypothesis][:, None], _NY[hypothesis][:, None]
-    circle = (hypothesis == 0)[:, None]
-    period = (2 * np.pi / _N[hypothesis])[:, None]
+    nx, ny = _NX[hypothesis, None, None], _NY[hypothesis, None, None]
+    circle = (hypothesis == 0)[:, None, None]
+    period = (2 * np.pi / _N[hypothesis])[:, None, None].astype(rho.dtype)
     folded = np.arctan2(dy, dx) - angle
     folded = folded - period * np.round(folded / period)
     cos, sin = np.cos(folded), np.abs(np.sin(folded))
     slope = np.where(circle, 1.0, nx * cos + ny * sin)  # d distance / d rho
     normal = np.where(circle, 1.0, nx)
     distance = rho * slope - radius * normal
-    width = np.exp(log_width)
-    inside = 1.0 / (1.0 + np.exp(np.clip(distance / width, -30, 30)))
-    model = amplitude * inside
+    sharp = 1.0 / (1.0 + np.exp(np.clip(distance / _ANTIALIAS, -30, 30)))
+    spread = _spread(np.exp(parameters[:, 4]), x.shape[1]).astype(rho.dtype)
+    across = spread.transpose(0, 2, 1)
+    model = spread @ sharp @ across
     if not jacobian:
-        return model, None
+        return amplitude * model, None
     turn = np.where(circle, 0.0, rho * (ny * cos - nx * sin) * np.sign(folded))  # d distance / d polar angle
-    steep = -model * (1.0 - inside) / width  # d model / d distance
-    out = np.empty(model.shape + (6,), model.dtype)
-    out[..., 0] = steep * (-slope * dx / rho + turn * dy / rho**2)
-    out[..., 1] = steep * (-slope * dy / rho - turn * dx / rho**2)
-    out[..., 2] = -steep * normal
-    out[..., 3] = -steep * turn
-    out[..., 4] = -steep * distance
-    out[..., 5] = inside
-    return model, out
+    steep = -amplitude * sharp * (1.0 - sharp) / _ANTIALIAS  # d sharp / d distance
+    out = np.empty((len(model), 6) + model.shape[1:], model.dtype)
+    out[:, 0] = steep * (-slope * dx / rho + turn * dy / rho**2)
+    out[:, 1] = steep * (-slope * dy / rho - turn * dx / rho**2)
+    out[:, 2] = -steep * normal
+    out[:, 3] = -steep * turn
+    out[:, :4] = spread[:, None] @ out[:, :4] @ across[:, None]
+    # Blur is diffusion: its derivative is the Laplacian.
+    curve = -4.0 * model
+    curve[:, 1:] += model[:, :-1]
+    curve[:, :-1] += model[:, 1:]
+    curve[:, :, 1:] += model[:, :, :-1]
+    curve[:, :, :-1] += model[:, :, 1:]
+    out[:, 4] = amplitude * np.exp(2 * log_blur) * curve
+    out[:, 5] = model
+    return amplitude * model, out
+
+
+def _spread(blur: np.ndarray, size: int) -> np.ndarray:
+    """Gaussian blur of standard deviations blur [B] (pixels) as matrices [B, size, size], rows summing to
+    one.
+    """
+    gap = np.arange(size)[:, None] - np.arange(size)[None, :]
+    kernel = np.exp(-0.5 * (gap[None] / np.maximum(blur, 0.2)[:, None, None]) ** 2)
+    return kernel / kernel.sum(-1, keepdims=True)
 
 
 def _prior(parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Residuals and weights of what is known before: edges are about half a pixel wide, amplitudes near one."""
-    return parameters[:, 4:] - np.array([_EDGE, 1.0]), np.array([1.0, 12.0])
+    """Residuals and weights of what is known before: blur is about half a pixel, amplitudes near
+    one.
+    """
+    return parameters[:, 4:] - np.array([_BLUR, 1.0]), np.array([1.0, 12.0])
 
 
 def _descend(
@@ -101,12 +126,14 @@ def _descend(
     importance: np.ndarray,
     reach: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Levenberg-Marquardt from the best of a few angles: parameters [B, 6] and cost [B] of hypotheses batch [B]."""
+    """Levenberg-Marquardt from the best of a few angles: parameters [B, 6] and cost [B] of hypotheses
+    batch [B].
+    """
 
     def error(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
         model, _ = coverage(values, batch[rows], x[rows], y[rows])
         off, strength = _prior(values)
-        return (importance[rows] * (goal[rows] - model) ** 2).sum(1) + (strength * off**2).sum(1)
+        return (importance[rows] * (goal[rows] - model) ** 2).sum((1, 2)) + (strength * off**2).sum(1)
 
     everyone = np.arange(len(batch))
     best = np.full(len(batch), np.inf)
@@ -127,9 +154,10 @@ def _descend(
         model, slopes = coverage(state[active], batch[active], x[active], y[active], jacobian=True)
         assert slopes is not None
         off, strength = _prior(state[active])
-        weighted = (slopes * importance[active][..., None]).transpose(0, 2, 1)
-        hessian = np.matmul(weighted, slopes).astype(float)
-        gradient = np.matmul(weighted, (goal[active] - model)[..., None])[..., 0].astype(float)
+        weighted = (slopes * importance[active, None]).reshape(len(active), 6, -1)
+        rest = (goal[active] - model).reshape(len(active), -1, 1)
+        hessian = (weighted @ slopes.reshape(len(active), 6, -1).transpose(0, 2, 1)).astype(float)
+        gradient = (weighted @ rest)[..., 0].astype(float)
         hessian[:, [4, 5], [4, 5]] += strength
         gradient[:, 4:] -= strength * off
         hessian[:, diagonal, diagonal] = hessian[:, diagonal, diagonal] * (1 + damping[active, None]) + 1e-3
@@ -148,15 +176,17 @@ def _descend(
 
 
 def fit(alpha: np.ndarray, known: np.ndarray, own: np.ndarray) -> tuple[Fits, np.ndarray]:
-    """Fits every hypothesis to every frame of alpha float [T, H, W] where known [T, H, W]; own marks the object's pixels.
+    """Fits every hypothesis to every frame of alpha float [T, H, W] where known [T, H, W]; own marks the
+    object's pixels.
 
-    Returns the fits and bool [T], the frames that had enough visible object. Frames without are left at cost 0.
+    Returns the fits and bool [T], the frames that had enough visible object. Frames without are left at
+    cost 0.
     """
     frames, height, width = alpha.shape
     usable = own.sum(axis=(1, 2)) >= 14
     count = len(HYPOTHESES)
     parameters = np.zeros((count, frames, 6))
-    parameters[..., 4], parameters[..., 5] = _EDGE, 1.0
+    parameters[..., 4], parameters[..., 5] = _BLUR, 1.0
     cost, mass = np.zeros((count, frames)), np.zeros((count, frames))
     times = np.flatnonzero(usable)
     if not len(times):
@@ -169,14 +199,15 @@ def fit(alpha: np.ndarray, known: np.ndarray, own: np.ndarray) -> tuple[Fits, np
         centre[t] = (weight * columns).sum() / area[t], (weight * rows).sum() / area[t]
     reach = int(np.ceil(1.02 * np.sqrt(area[times].max()))) + 4  # the pointed outlines reach furthest
     offset = np.arange(-reach, reach + 1)
-    px = np.round(centre[times, 0])[:, None, None] + offset[None, None, :] + 0 * offset[None, :, None]
-    py = np.round(centre[times, 1])[:, None, None] + offset[None, :, None] + 0 * offset[None, None, :]
-    inside = (px >= 0) & (px < width) & (py >= 0) & (py < height)
-    ix, iy = np.clip(px, 0, width - 1).astype(int), np.clip(py, 0, height - 1).astype(int)
+    px = np.round(centre[times, :1]) + offset
+    py = np.round(centre[times, 1:]) + offset
+    inside = ((px >= 0) & (px < width))[:, None, :] & ((py >= 0) & (py < height))[:, :, None]
+    ix = np.clip(px, 0, width - 1).astype(int)[:, None, :]
+    iy = np.clip(py, 0, height - 1).astype(int)[:, :, None]
     clock = times[:, None, None]
-    target = alpha[clock, iy, ix].reshape(len(times), -1).astype(np.float32)
-    weight = (inside & known[clock, iy, ix]).reshape(len(times), -1).astype(np.float32)
-    px, py = (axis.reshape(len(times), -1).astype(np.float32) for axis in (px, py))
+    target = alpha[clock, iy, ix].astype(np.float32)
+    weight = (inside & known[clock, iy, ix]).astype(np.float32)
+    px, py = px.astype(np.float32), py.astype(np.float32)
 
     batch = np.repeat(np.arange(count), len(times))
     repeat = np.tile(np.arange(len(times)), count)
@@ -184,12 +215,12 @@ def fit(alpha: np.ndarray, known: np.ndarray, own: np.ndarray) -> tuple[Fits, np
     state = np.zeros((len(batch), 6), np.float32)
     state[:, :2] = centre[times][repeat]
     state[:, 2] = np.sqrt(area[times][repeat] / _UNIT_AREA[batch])
-    state[:, 4], state[:, 5] = _EDGE, 1.0
+    state[:, 4], state[:, 5] = _BLUR, 1.0
 
     state, _ = _descend(state, batch, x, y, goal, importance, reach)
     model, _ = coverage(state, batch, x, y)
     shape = (count, len(times))
     parameters[:, times] = state.reshape(shape + (6,))
-    cost[:, times] = (importance * (goal - model) ** 2).sum(1).reshape(shape)
-    mass[:, times] = (importance * np.clip(model, 0, 1)).sum(1).reshape(shape)
+    cost[:, times] = (importance * (goal - model) ** 2).sum((1, 2)).reshape(shape)
+    mass[:, times] = (importance * np.clip(model, 0, 1)).sum((1, 2)).reshape(shape)
     return Fits(parameters, cost, mass), usable

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# The world moves objects 14 to 40 pixels (of 64), grows or shrinks them by 1.5 to 2.5 and spins them 90 to 300 degrees. A clear
-# motion must reach about three quarters of the least amount; "no motion" ends well below that; what lies between is unclear and
-# gets no word. Upper limits leave a quarter for measuring from first to last frame and for odd drawing.
+# The world moves objects 14 to 40 pixels (of 64), grows or shrinks them by 1.5 to 2.5 and spins them 90 to
+# 300 degrees. A clear motion must reach about three quarters of the least amount; "no motion" ends well below
+# that; what lies between is unclear and gets no word. Upper limits leave a quarter for measuring from first
+# to last frame and for odd drawing.
 _MOVES, _MOVES_MOST, _RESTS = 10.0, 50.0, 5.5
 _ASIDE = 0.36  # sideways part of a straight motion: tan 20 degrees
 _GROWS, _GROWS_MOST, _KEEPS = 1.33, 3.4, 1.24
@@ -20,8 +21,10 @@ _ROUGH_SIZE = 0.14  # rms relative deviation of the radius
 
 @dataclass
 class Motion:
-    """word: None when unclear, then `why` says what is; confidence 0..1. Measures: shift (x, y) in pixels of a 64-pixel frame,
-    factor of the radius, spin in degrees, all from first to last frame; path: smoothed x, y, radius [T, 3]."""
+    """word: None when unclear, then `why` says what is; confidence 0..1. Measures: shift (x, y) in pixels
+    of a 64-pixel frame, factor of the radius, spin in degrees, all from first to last frame; path:
+    smoothed x, y, radius [T, 3].
+    """
 
     word: str | None
     confidence: float
@@ -33,7 +36,9 @@ class Motion:
 
 
 def smooth(values: np.ndarray, used: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Parabolas through values [T, K] at the frames marked in used [T]; a straight line for fewer than five frames."""
+    """Parabolas through values [T, K] at the frames marked in used [T]; a straight line for fewer than
+    five frames.
+    """
     time = np.arange(len(values), dtype=float)
     degree = min(2 if used.sum() >= 5 else 1, max(0, int(used.sum()) - 1))
     out = np.empty_like(values)
@@ -43,10 +48,12 @@ def smooth(values: np.ndarray, used: np.ndarray, weight: np.ndarray) -> np.ndarr
 
 
 def spin_between(angles: np.ndarray, used: np.ndarray, symmetry: int) -> tuple[float, float]:
-    """Turn (radians, first to last frame) and coherence 0..1 of angles [T] known modulo 360/symmetry degrees.
+    """Turn (radians, first to last frame) and coherence 0..1 of angles [T] known modulo 360/symmetry
+    degrees.
 
-    Frames are too far apart to follow a vertex (a star repeats every 72 degrees and turns up to 43 per frame), so the steady
-    rate under which all angles agree best is sought; slight acceleration is allowed.
+    Frames are too far apart to follow a vertex (a star repeats every 72 degrees and turns up to 43 per
+    frame), so the steady rate under which all angles agree best is sought; slight acceleration is
+    allowed.
     """
     frames = len(angles)
     time = np.arange(frames, dtype=float)[used]
@@ -68,9 +75,13 @@ def _closeness(value: float, unclear: float, clear: float) -> float:
     return float(np.clip((value - unclear) / (clear - unclear), 0.0, 1.0))
 
 
-def read_motion(values: np.ndarray, used: np.ndarray, weight: np.ndarray, symmetry: int, unit: float) -> Motion:
-    """The motion of one object. values: x, y, radius, angle per frame [T, 4] in pixels and radians, used: bool [T];
-    weight: trust per frame [T]; symmetry: 0 for a circle; unit: pixels of this clip per pixel of a 64-pixel frame."""
+def read_motion(
+    values: np.ndarray, used: np.ndarray, weight: np.ndarray, symmetry: int, unit: float
+) -> Motion:
+    """The motion of one object. values: x, y, radius, angle per frame [T, 4] in pixels and radians, used:
+    bool [T]; weight: trust per frame [T]; symmetry: 0 for a circle; unit: pixels of this clip per pixel
+    of a 64-pixel frame.
+    """
     frames = len(values)
     path = smooth(values[:, :3], used, weight)
     shift = (path[-1, :2] - path[0, :2]) / unit
@@ -118,12 +129,14 @@ def read_motion(values: np.ndarray, used: np.ndarray, weight: np.ndarray, symmet
         sure = min(_closeness(max(factor, 1 / factor), _KEEPS, 1.45), max(quiet, 0.2), max(upright, 0.2))
         return answer("growing" if factor > 1 else "shrinking", sure)
     if spins and rests and keeps:
-        return answer("spinning", min(_closeness(np.degrees(abs(spin)), 50.0, 80.0), max(quiet, 0.2), max(calm, 0.2)))
+        turned = _closeness(np.degrees(abs(spin)), 50.0, 80.0)
+        return answer("spinning", min(turned, max(quiet, 0.2), max(calm, 0.2)))
     if rests and keeps and stands:
         return answer("still", min(quiet, calm, upright))
     return answer(
         None,
         0.0,
-        f"unclear: shift ({shift[0]:.0f}, {shift[1]:.0f}) pixels, size factor {factor:.2f} (swing {swing:.2f}), "
+        f"unclear: shift ({shift[0]:.0f}, {shift[1]:.0f}) pixels, "
+        f"size factor {factor:.2f} (swing {swing:.2f}), "
         f"turn {np.degrees(spin):.0f} degrees (coherence {coherence:.2f})",
     )

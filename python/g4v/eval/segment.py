@@ -1,4 +1,6 @@
-"""From pixels to soft masks: background, the colours that stand out of it, and which pixel belongs to which object."""
+"""From pixels to soft masks: background, the colours that stand out of it, and which pixel belongs to
+which object.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_FOREGROUND = 26.0  # smallest RGB distance from the background that counts; sensor noise and coding stay below
-_CORE = 52.0  # distance of pixels that may vote for a colour: more than half of the weakest contrast of the world
+_FOREGROUND = 26.0  # smallest RGB distance from the background that counts; noise and coding stay below
+_CORE = 52.0  # distance of pixels that may vote for a colour: about half of the weakest contrast
 _SAME_DEGREES = 11.0  # pixels of one object point the same way from the background within this angle
 _OTHER_DEGREES = 13.0  # pixels of another colour are at least this far away
 _SPECK = 10  # pixels; smaller islands are noise (the smallest star has about 40)
@@ -17,8 +19,9 @@ _SPECK = 10  # pixels; smaller islands are noise (the smallest star has about 40
 class Layer:
     """One object's evidence in the clip.
 
-    alpha: float32 [T, H, W], 0 background .. 1 object; known: bool [T, H, W], False where another object or an
-    unexplained colour hides what is there; area: float [T], summed alpha of the object's own pixels.
+    alpha: float32 [T, H, W], 0 background .. 1 object. known: bool [T, H, W], False where another object or
+    another colour hides what is there. own: bool [T, H, W], the object's pixels, soft rim included. area:
+    float [T], their summed alpha. colour: float [3], RGB.
     """
 
     alpha: np.ndarray
@@ -30,7 +33,9 @@ class Layer:
 
 @dataclass
 class Segmentation:
-    """background: float [T, 3] RGB per frame; foreground: float32 [T, H, W], RGB distance from it; layers: the objects."""
+    """background: float [T, 3] RGB per frame; foreground: float32 [T, H, W], RGB distance from it;
+    layers: the objects.
+    """
 
     background: np.ndarray
     foreground: np.ndarray
@@ -142,7 +147,8 @@ def _directions(difference: np.ndarray, distance: np.ndarray) -> list[np.ndarray
 def _layer(alpha: np.ndarray, own: np.ndarray, foreground: np.ndarray, colour: np.ndarray) -> Layer:
     known = own | ~foreground
     area = np.where(own, np.clip(alpha, 0, 1), 0).sum(axis=(1, 2))
-    return Layer(np.where(own | known, np.clip(alpha, -0.3, 1.3), 0).astype(np.float32), known, own, area, colour)
+    soft = np.where(known, np.clip(alpha, -0.3, 1.3), 0).astype(np.float32)
+    return Layer(soft, known, own, area, colour)
 
 
 def _split(own: np.ndarray) -> list[np.ndarray] | None:
@@ -167,6 +173,41 @@ def _split(own: np.ndarray) -> list[np.ndarray] | None:
     return tracks
 
 
+def _alpha(strength: np.ndarray, mine: np.ndarray) -> np.ndarray:
+    """Projection [T, H, W] scaled so that the inside of the object is one."""
+    if not mine.any():
+        return np.zeros_like(strength)
+    full = float(np.percentile(strength[mine], 80))
+    return strength / float(np.median(strength[mine & (strength > 0.85 * full)]))
+
+
+def _solid(alpha: np.ndarray, mine: np.ndarray) -> np.ndarray:
+    """Pixels more than half covered, without specks."""
+    kept = np.zeros_like(mine)
+    for t, found in enumerate(components(mine & (alpha > 0.5))):
+        for island in found:
+            if island.sum() >= _SPECK or island is found[0]:
+                kept[t] |= island
+    return kept
+
+
+def _halo(solids: list[np.ndarray]) -> int | None:
+    """Index of a colour that is no object but the rim of another, or seen in less than half of the frames.
+
+    Coarse chroma gives the rims of objects colours of their own; a rim lies along another object and is
+    smaller than it.
+    """
+    sizes = [solid.sum() for solid in solids]
+    for k in np.argsort(sizes, kind="stable"):
+        if 2 * (solids[k].sum(axis=(1, 2)) >= _SPECK).sum() < len(solids[k]):
+            return int(k)
+        for other, size in zip(solids, sizes, strict=True):
+            along = (solids[k] & dilate(other, 2)).sum()
+            if sizes[k] < 0.6 * size and along > 0.6 * sizes[k]:
+                return int(k)
+    return None
+
+
 def segment(frames: np.ndarray) -> Segmentation:
     """Soft object layers of a clip uint8 [T, H, W, 3]; at most three, none when nothing stands out."""
     pixels = frames.astype(np.float32)
@@ -174,31 +215,28 @@ def segment(frames: np.ndarray) -> Segmentation:
     difference = pixels - background[:, None, None, :].astype(np.float32)
     distance = np.sqrt((difference**2).sum(-1))
     quiet = distance[distance < 60.0]
-    noise = float(np.median(quiet)) / 1.54 if quiet.size else 0.0  # median of a 3-D Gaussian's length is 1.54 sigma
+    # The median length of a three-dimensional Gaussian is 1.54 sigma.
+    noise = float(np.median(quiet)) / 1.54 if quiet.size else 0.0
     threshold = float(np.clip(4.5 * noise, _FOREGROUND, 60.0))
     foreground = distance > threshold
     directions = _directions(difference, distance)
-    layers: list[Layer] = []
-    if directions:
+    while directions:
         likeness = np.stack([difference @ d for d in directions])  # [K, T, H, W], projections in RGB units
         label = np.argmax(likeness, axis=0)
-        for k, direction in enumerate(directions):
-            mine = foreground & (label == k)
-            strength = likeness[k]
-            full = float(np.percentile(strength[mine], 80)) if mine.any() else 1.0
-            core = mine & (strength > 0.85 * full)
-            full = float(np.median(strength[core]))
-            colour = np.median(pixels[core], axis=0)
-            alpha = strength / full
-            solid = mine & (alpha > 0.5)
-            kept = np.zeros_like(solid)
-            for t, found in enumerate(components(solid)):
-                for island in found:
-                    if island.sum() >= _SPECK or island is found[0]:
-                        kept[t] |= island
-            tracks = _split(kept) if len(directions) == 1 else None
-            for track in tracks or [kept]:
-                # The soft rim belongs to the island that it surrounds.
-                own = mine & dilate(track, 2)
-                layers.append(_layer(alpha, own, foreground, colour))
+        masks = [foreground & (label == k) for k in range(len(directions))]
+        alphas = [_alpha(strength, mine) for strength, mine in zip(likeness, masks, strict=True)]
+        solids = [_solid(alpha, mine) for alpha, mine in zip(alphas, masks, strict=True)]
+        false = _halo(solids)
+        if false is None:
+            break
+        del directions[false]
+    layers: list[Layer] = []
+    for k in range(len(directions)):
+        # Two objects of one colour are told apart by their place.
+        tracks = _split(solids[k]) if len(directions) == 1 else None
+        colour = np.median(pixels[masks[k] & (alphas[k] > 0.85)], axis=0)
+        for track in tracks or [solids[k]]:
+            # The soft rim belongs to the island that it surrounds.
+            own = masks[k] & dilate(track, 2)
+            layers.append(_layer(alphas[k], own, foreground, colour))
     return Segmentation(background, distance, threshold, layers)
