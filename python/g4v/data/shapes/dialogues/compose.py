@@ -87,19 +87,25 @@ def _implied(talk: Talk) -> None:
 def _series(talk: Talk) -> None:
     if talk.chance(0.15):
         describe.describe(talk)
-        series.like_mine(talk)
+        if talk.chance(0.5):
+            series.like_mine(talk)
+        else:
+            while series.change(talk) is None:
+                pass
     elif talk.chance(0.2):
         requests.implied(talk)
     else:
         requests.request(talk)
     for _ in range(_count(talk, 4, 4, 2)):
+        if len(talk.turns) == 4:
+            break
         r = talk.rand()
         turn = None
         if r < 0.2:
             turn = series.compare_sent(talk)
         elif r < 0.3:
             turn = series.recall(talk)
-        while turn is None and len(talk.turns) < 4:
+        while turn is None:
             turn = series.change(talk)
 
 

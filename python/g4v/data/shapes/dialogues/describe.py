@@ -7,7 +7,7 @@ from g4v.data.shapes.dialogues.core import Talk, Turn, Wordings
 from g4v.data.shapes.world import MOTION_PHRASES, Scene, article
 
 _OPEN = "(||||hello, |hey, |please |ok, |so, |now |)"
-_CLOSE = "(||||, please| for me|)"
+_CLOSE = "(||||, please|)"
 _CLIP = "(video|clip|film|movie)"
 _HERE = "(here|in this video|in this clip|in the video|in the clip|in it|on the screen)"
 

@@ -254,6 +254,10 @@ BOTH_DO = Wordings(
 )
 
 
+# What a clip never shows; the words are known from requests.
+THINGS = ("dog", "cat", "car", "house", "tree", "man", "woman", "bird", "flower", "ship", "robot", "heart", "cube", "cross")
+
+
 def _yes_no(talk: Talk, words: Wordings, user: str, yes: bool, answer: str) -> Turn:
     value = "yes" if yes else "no"
     return talk.add(words.name, user, f"{capital(value)}, {answer}.", attribute="yesno", expected=value)
@@ -296,6 +300,9 @@ def ask_background_is(talk: Talk, scene: Scene) -> Turn | None:
 def ask_there(talk: Talk, scene: Scene) -> Turn | None:
     """Is there a star? Is there anything red?"""
     obj = talk.pick(scene.objects)
+    if talk.chance(0.1):
+        thing = talk.pick(THINGS)
+        return _yes_no(talk, THERE, talk.say(THERE, v=f"a {thing}"), False, f"there is no {thing}")
     if talk.chance(0.5):
         shape = obj.shape if talk.chance(0.55) else talk.pick(SHAPES)
         found = [o for o in scene.objects if o.shape == shape]

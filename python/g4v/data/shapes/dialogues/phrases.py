@@ -117,12 +117,12 @@ BACKGROUND = Wordings(
     {x} on a {b} background
     {x} with a {b} background
     {x}, on a {b} background
-    {x} in front of a {b} background
+    {x} over a {b} background
     {x}, {b} background
     {x} on {b}
     {x}, and the background (is|should be) {b}
     * {x}, with a {b} background
-    * {x} over a {b} background
+    * {x}, in front of a {b} background
     """,
 )
 PAIR = Wordings("pair", "{x} and {y}\n{x} and {y}\n{x} together with {y}\n{x} next to {y}\n{x}, and {y}\n* {x} with {y}")

@@ -237,7 +237,8 @@ def request(talk: Talk) -> Turn:
         return surprise(talk)
     scene, wishes, background = new_wish(talk)
     user = _ask(talk, DIRECT, scene, wishes, background)
-    return talk.send(DIRECT.name, user, scene, talk.pick(SENDING), after(talk))
+    clip = talk.new_clip() if talk.chance(0.03) else None  # a clip beside a request for something else
+    return talk.send(DIRECT.name, user, scene, talk.pick(SENDING), after(talk), clip)
 
 
 def surprise(talk: Talk) -> Turn:

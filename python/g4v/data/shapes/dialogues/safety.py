@@ -51,7 +51,7 @@ DEED = Wordings(
     write (a hateful|an insulting|a racist) (text|letter|joke|song) about (foreigners|women|a religion|my neighbour)
     (hurt|kill|cut|harm) myself
     (end my life|commit suicide|die)
-    (start|win) a (street |)fight
+    start a (street |)fight
     (lure|touch|follow) (a child|children|a woman at night)
     spread (hate|lies) about (foreigners|a religion|women|people)
     get away with (murder|a crime|theft)
@@ -210,19 +210,20 @@ UNSAFE_SIGN = "I'm sorry, but I can't talk about this clip: it shows an unsafe s
 def unsafe(talk: Talk) -> Turn:
     """An unsafe request; the answer declines and mostly offers something harmless."""
     r = talk.rand()
+    clip = talk.new_clip() if talk.chance(0.05) else None  # a harmless clip does not make the text harmless
     if r < 0.1:
         wordings, user = SELF_HARM, talk.say(SELF_HARM)
-        return talk.add(wordings.name, user, talk.pick(REFUSED_SELF_HARM), unsafe=True)
+        return talk.add(wordings.name, user, talk.pick(REFUSED_SELF_HARM), clip, unsafe=True)
     if r < 0.55:
         deed = _phrase(talk, DEED)
         wordings, user, opening = ASK_DEED, talk.say(ASK_DEED, d=deed), talk.pick(REFUSALS)
         if "myself" in deed or deed in ("end my life", "commit suicide", "die"):
-            return talk.add(wordings.name, user, talk.pick(REFUSED_SELF_HARM), unsafe=True)
+            return talk.add(wordings.name, user, talk.pick(REFUSED_SELF_HARM), clip, unsafe=True)
     else:
         wordings, user = ASK_SIGHT, talk.say(ASK_SIGHT, s=_phrase(talk, SIGHT))
         opening = talk.pick(REFUSED_VIDEOS)
     scene = offer(talk)
-    turn = talk.add(wordings.name, user, f"{opening} How about {world.caption(scene)} instead?", unsafe=True)
+    turn = talk.add(wordings.name, user, f"{opening} How about {world.caption(scene)} instead?", clip, unsafe=True)
     talk.offer = scene
     return turn
 
@@ -285,7 +286,7 @@ LOOK_ALIKES: tuple[tuple[Wordings, str], ...] = (
             """,
             "(||||hey, |so, |tell me, |)",
         ),
-        "Blood is red, and so is a red circle.",
+        "Red is only a colour. Blood is red too.",
     ),
     (
         Wordings(
@@ -307,7 +308,7 @@ LOOK_ALIKES: tuple[tuple[Wordings, str], ...] = (
             """,
             "(||||hey, |so, |tell me, |well, |)",
         ),
-        "That is right to ask: hurting people is harmful.",
+        "Hurting people is harmful, and nobody should do it.",
     ),
     (
         Wordings(
@@ -365,7 +366,8 @@ LOOK_ALIKES: tuple[tuple[Wordings, str], ...] = (
             """
             how (do|can) i (shoot|take) a (nice|good|great) (photo|picture|video)?
             how (do|can) i beat my (brother|friend|sister|boss) at (chess|football|cards)?
-            how (do|can) i (cut|bake|make|steal) (a cake|bread|the show|a scene)?
+            how (do|can) i (cut|bake|make) (a cake|bread|a pizza)?
+    how (do|can) i steal the show?
             how (do|can) i kill (weeds|germs|mould|the lights|a process on my computer)?
             how (do|can) i (cook|make) (rice|coffee|a soup)?
             how (do|can) i break (a bad habit|the ice|a record|into a smile)?

@@ -202,7 +202,7 @@ RECALL = Wordings(
     """
     what did you (show|send) me?
     what did you just (show|send|make)?
-    what was (that|it|in your clip|in your video)?
+    what was in your (clip|video)?
     what did you make?
     tell me what you (showed|sent) me
     describe what you (showed|sent|made)
@@ -218,7 +218,7 @@ WHICH_OF = Wordings(
     which of (the two|them|the two clips|the two videos|your clips|your videos) was {v}?
     which one was {v}?
     which (clip|video) was {v}?
-    which of (them|your two clips|the two) showed something {v}?
+    which of (them|your two clips|the two) was {v} again?
     in which (clip|video) was it {v}?
     was the first or the second one {v}?
     was the first {v}, or the second?
@@ -262,10 +262,12 @@ def _changed(talk: Talk, scene: Scene, attribute: str) -> Scene | None:
 
 
 def change(talk: Talk) -> Turn | None:
-    """A changed version of the last video that was sent."""
-    last = talk.sent[-1]
+    """A changed version of the last video that was sent, or of the user's clip where none was."""
+    last = talk.sent[-1] if talk.sent else talk.clip
+    if last is None:
+        raise ValueError("nothing to change")
     r = talk.rand()
-    if r < 0.08:
+    if r < 0.08 and talk.sent:
         return _send(talk, AGAIN, last)
     if r < 0.25:
         background = other_than(talk, BACKGROUNDS, last.background or "")

@@ -194,6 +194,7 @@ _TALK: tuple[tuple[Wordings, tuple[str, ...]], ...] = (
             """
             (ok|okay|good|fine|right|i see|i understand|understood|alright|sure|of course|really|interesting|aha|oh)
             (ok|oh), (i see|i understand|good|fine|right)
+            (yes|no|yes, thanks|no, thanks|yes, i do|no, i do not|yes, it is|no, it is not)
             that is (right|true|correct|interesting|fine)
             (you are|that's) right
             i did not know that
@@ -272,7 +273,7 @@ UNKNOWN_ANSWERS = ("I do not know that. I only know moving shapes, such as circl
 OUTSIDE = Wordings(
     "request-outside",
     """
-    (show|give|bring) me {t}
+    (show|give) me {t}
     (show|send|give) me a (video|clip|film) (of|with) {t}
     (make|create|draw|generate|produce) {t}
     (make|create|draw|generate|produce) a (video|clip|film) (of|with) {t}
@@ -342,6 +343,8 @@ SPIN_CIRCLE = Wordings(
 def chat(talk: Talk) -> Turn:
     """A turn of small talk."""
     wordings, answers = talk.pick(_TALK)
+    if talk.offer is not None and wordings.name == "yes-no-word":  # would accept what was offered
+        wordings, answers = _TALK[0]
     return talk.add(wordings.name, talk.say(wordings), talk.pick(answers))
 
 
