@@ -171,7 +171,7 @@ class Checkpoint:
     def _load(self, part: str, load: Any) -> Any:
         try:
             return load()
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except Exception as error:  # each library has its own classes for damaged files
             reason = " ".join(str(error).split())[:300]
             raise ExportError(f"{self.run / part}: cannot be read: {reason}") from None
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-
 from g4v.export.bundle import export_bundle
 from g4v.export.random_checkpoint import write_random_checkpoint
+
 from g4v.model.config import TINY, AbstractorConfig
 
 SMALL = replace(
@@ -36,7 +36,7 @@ SMALL = replace(
         "num_hidden_layers": 3,
         "num_attention_heads": 6,
         "num_key_value_heads": 2,
-        "head_dim": 8,
+        "head_dim": 16,
         "intermediate_size": 64,
         "max_position_embeddings": 192,
     },
@@ -54,6 +54,7 @@ SMALL = replace(
         "block_out_channels": [8, 8, 16],
         "down_block_types": ["DownEncoderBlock2D"] * 3,
         "up_block_types": ["UpDecoderBlock2D"] * 3,
+        "layers_per_block": 1,
         "latent_channels": 4,
         "norm_num_groups": 4,
         "sample_size": 32,
@@ -63,6 +64,9 @@ SMALL = replace(
         "in_channels": 4,
         "out_channels": 4,
         "block_out_channels": [16, 32],
+        "down_block_types": ["CrossAttnDownBlock3D", "DownBlock3D"],
+        "up_block_types": ["UpBlock3D", "CrossAttnUpBlock3D"],
+        "layers_per_block": 1,
         "attention_head_dim": 8,
         "cross_attention_dim": 32,
         "norm_num_groups": 8,

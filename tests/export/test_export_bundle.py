@@ -10,12 +10,12 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-
 from g4v.export.__main__ import main
 from g4v.export.bundle import export_bundle, verify_bundle
 from g4v.export.checkpoint import Checkpoint
 from g4v.export.errors import ExportError
 from g4v.export.random_checkpoint import write_random_checkpoint
+
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.assistant import Gpt4Video
 
@@ -84,7 +84,11 @@ def test_bundle_computes_what_the_assistant_computes(run, bundle):
         "inputs_embeds": embeds[None],
         "seqlens_k": np.array([10], np.int32),
         "total_sequence_length": np.array(11, np.int32),
-        **{f"past_key_values.{i}.{p}": np.zeros((1, 2, 16, 8), "f4") for i in range(3) for p in ("key", "value")},
+        **{
+            f"past_key_values.{i}.{p}": np.zeros((1, 2, 12, 16), "f4")
+            for i in range(3)
+            for p in ("key", "value")
+        },
     }
     logits = graph("decoder").run(["logits"], feeds)[0][0, 0]
     assert np.abs(logits - expected).max() / np.abs(expected).max() < 1e-5

@@ -9,8 +9,6 @@ import onnxruntime
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet3DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, LlamaConfig, LlamaForCausalLM
-
 from g4v.export.abstractor import export_abstractor, folded_memory_product
 from g4v.export.decoder import export_decoder, run_decoder
 from g4v.export.encoder import export_encoder
@@ -19,6 +17,8 @@ from g4v.export.text_encoder import export_text_encoder
 from g4v.export.unet import export_unet
 from g4v.export.vae import export_vae_decoder
 from g4v.export.verify import relative_error
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, LlamaConfig, LlamaForCausalLM
+
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.config import AbstractorConfig, VideoTowerConfig
 from g4v.model.vision import build_encoder
@@ -95,14 +95,14 @@ def test_abstractor_has_one_memory_product(tmp_path):
     shapes = {t.name: tuple(t.dims) for t in model.graph.initializer}
     products = [shapes[n.input[1]] for n in model.graph.node if n.op_type == "MatMul"]
     assert products.count((24, 144)) == 1
-    # Layers after the first project their own queries (three in one); nothing else is as wide as a key product.
+    # Layers after the first project their own queries, keys and values in one product each.
     assert products.count((24, 72)) == 2
 
 
 LLAMAS = {
     "grouped": {"num_key_value_heads": 2},
     "multi-head-with-biases": {"num_key_value_heads": 4, "attention_bias": True, "mlp_bias": True},
-    "one-layer-wide-heads": {"num_key_value_heads": 1, "num_hidden_layers": 1, "head_dim": 16},
+    "one-layer-wide-heads": {"num_key_value_heads": 1, "num_hidden_layers": 1, "head_dim": 32},
     "llama3-rope": {
         "num_key_value_heads": 2,
         "rope_parameters": {
@@ -123,6 +123,7 @@ def llama(**options):
         "hidden_size": 32,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
+        "head_dim": 16,
         "intermediate_size": 48,
         "max_position_embeddings": 64,
     }
@@ -154,7 +155,7 @@ def test_decoder_appends_to_shared_buffers(tmp_path):
     expected = double(model)(inputs_embeds=embeds[None].double()).logits[0]
     pasts = [i.name for i in graph.get_inputs() if i.name.startswith("past")]
     buffers = {
-        name: onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros((1, 2, 32, 8), np.float32)) for name in pasts
+        name: onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros((1, 2, 32, 16), np.float32)) for name in pasts
     }
     done = 0
     for length in (9, 1, 6, 4):
@@ -174,7 +175,11 @@ def test_decoder_appends_to_shared_buffers(tmp_path):
 
 @pytest.mark.parametrize(
     "options",
-    [{"hidden_act": "gelu"}, {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}}],
+    [
+        {"hidden_act": "gelu"},
+        {"head_dim": 8},
+        {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}},
+    ],
 )
 def test_decoder_refuses_what_it_cannot_express(options, tmp_path):
     with pytest.raises(ExportError, match="llm/config.json"):
@@ -184,7 +189,16 @@ def test_decoder_refuses_what_it_cannot_express(options, tmp_path):
 @pytest.mark.parametrize("act", ["quick_gelu", "gelu"])
 @torch.no_grad()
 def test_text_encoder(act, tmp_path):
-    config = CLIPTextConfig(60, 32, 48, 32, 2, 4, 12, act)
+    config = CLIPTextConfig(
+        vocab_size=60,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=12,
+        hidden_act=act,
+        eos_token_id=2,
+    )
     model = shaken(CLIPTextModel(config))
     export_text_encoder(model, tmp_path)
     for batch, length in ((2, 12), (1, 5)):

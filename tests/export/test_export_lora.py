@@ -4,12 +4,11 @@ import json
 
 import pytest
 import torch
+from g4v.export.errors import ExportError
+from g4v.export.lora import merge_lora
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
-
-from g4v.export.errors import ExportError
-from g4v.export.lora import merge_lora
 
 CONFIG = LlamaConfig(
     vocab_size=30,
@@ -100,6 +99,11 @@ def rename(tensors, new):
     tensors[new] = tensors.pop(KEY)
 
 
+def move_layer(tensors):
+    for key in (KEY, KEY.replace("lora_A", "lora_B")):
+        tensors[key.replace("layers.0", "layers.7")] = tensors.pop(key)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -107,7 +111,7 @@ def rename(tensors, new):
         (lambda f: edit_config(f, use_dora=True), "use_dora"),
         (lambda f: edit_config(f, r=8), "do not fit rank 8"),
         (lambda f: edit_tensors(f, lambda t: t.pop(KEY)), "only one of its two"),
-        (lambda f: edit_tensors(f, lambda t: rename(t, KEY.replace("layers.0", "layers.7"))), "layers.7"),
+        (lambda f: edit_tensors(f, move_layer), "layers.7.self_attn.q_proj, which .* does not have"),
         (lambda f: edit_tensors(f, lambda t: rename(t, "stranger")), "unexpected tensor 'stranger'"),
         (lambda f: edit_tensors(f, lambda t: t.update({KEY: torch.ones(4, 15)})), "another model"),
         (lambda f: (f / "adapter_model.safetensors").write_bytes(b"junk"), "cannot be read"),
