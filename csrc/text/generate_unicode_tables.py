@@ -108,7 +108,7 @@ def combining_classes() -> list[int]:
 
 
 def lowercase_runs() -> list[int]:
-    """`start << 43 | count << 30 | step << 28 | distance + 2^20`: runs with one distance to the lower case."""
+    """`start << 43 | count << 30 | step << 28 | distance + 2^20` of runs of lower cases."""
     lower = normalizers.Lowercase().normalize_str
     runs: list[list[int]] = []  # start, count, step, distance
     for c in CODE_POINTS:
