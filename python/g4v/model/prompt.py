@@ -33,7 +33,7 @@ _SYSTEM = (
     "questions."
 )
 # The look-behind lets a match start only where a run of brackets starts, which keeps hostile input linear.
-_TAG = re.compile(r"(?<![</])([</]+)(vid[^<>]*)(>*)", re.IGNORECASE | re.ASCII)
+_TAG = re.compile(r"(?<![</])([</]+)(vid[^<>/]*)(>*)", re.IGNORECASE | re.ASCII)
 _WHITE = " \t\n\r\f\v"
 
 
@@ -98,7 +98,7 @@ class PromptTemplate:
         2. "\\r\\n" becomes "\\n".
         3. Tags of videos lose their angle brackets: a run of "<" and "/" that contains "<" and stands just
            before "vid" (any case) is removed, and so are the ">" that directly follow the next characters
-           other than "<" and ">". "</video>" becomes "video"; no nesting can put a tag together again.
+           other than "<", ">" and "/". "</video>" becomes "video"; no nesting can put a tag together again.
         4. A newline directly before a role label becomes a space.
         5. White space (ASCII) around the text is removed; ArgumentError if nothing is left.
         """
