@@ -152,6 +152,14 @@ _FACTS: tuple[tuple[Wordings, str], ...] = (
         Wordings(
             "about-making",
             """
+            what is (a caption|your caption)?
+            how does a video get (made|drawn)?
+            can you make a video without a caption?
+            why do you make videos?
+            who drew (this|that|the) (video|clip)?
+            where do (the|your) (videos|clips) come from?
+            which (model|program) makes (the|your) videos?
+            * where does (the|this|that) (video|clip) come from?
             how do you (make|create|generate|draw) (a video|videos|clips|your videos|these clips)?
             how (are|were) (your|the|these) (videos|clips) made?
             how does (the|your) video (model|generator) work?
@@ -228,6 +236,12 @@ _FACTS: tuple[tuple[Wordings, str], ...] = (
         Wordings(
             "about-video-word",
             """
+            what do you call a video?
+            is a video the same as a (film|movie|picture)?
+            is a (clip|film|movie) a video?
+            what is the difference between a video and a (picture|film|clip)?
+            how is a video different from a picture?
+            * do you know what a (video|clip) is?
             what is a (video|clip|movie|film|frame)?
             what does the word (video|clip|movie|frame) mean?
             explain the word (video|clip|movie)
@@ -245,6 +259,17 @@ _FACTS: tuple[tuple[Wordings, str], ...] = (
         Wordings(
             "no-video",
             """
+            not a video, (please|just words)
+            answer in (words|text) only
+            (just|only) answer in words(|, please|, no video)
+            i (only|just) want to talk
+            (can|could) we just talk(| without videos)?
+            let us just talk
+            no need for a (video|clip)
+            without a (video|clip), please
+            i hate (videos|clips|movies)
+            * (can|could) you answer without a video?
+            * only words now, no (clip|video)
             (please do not|do not|don't) (show|send|make|draw|create) (me |)(a|any|another) (video|clip)(s|)
             (please |)no (more |)(videos|clips)(|, please|, just text| now)
             stop (making|showing|sending) (me |)(videos|clips)
@@ -267,6 +292,26 @@ _FACTS: tuple[tuple[Wordings, str], ...] = (
 MENTION = Wordings(
     "mention",
     """
+    i (saw|watched) {x} (with my friend|at school|in a film|on the screen)
+    we (saw|watched|made|drew) {x} (yesterday|at school|last year|today)
+    my (class|teacher|school) has {x} on the (screen|door)
+    my (son|daughter|sister) drew {x} (today|yesterday|at school)
+    the (book|film|movie) (was|is) about {x}
+    i was at a party, and there was {x}
+    i (had|have) {x} (at home|at school|in my book)
+    i (often|always) (draw|watch|see) {x} at home
+    once there was {x}
+    did you know that my friend has {x}?
+    i showed {x} to my (friend|class|son) yesterday
+    i sent {x} to my (friend|sister|boss)
+    {x} was in my (dream|book|film)
+    {x} (was|is) what i saw (yesterday|today)
+    i think {x} is (boring|nothing new|too common)
+    i am tired of {x}
+    i am happy that i have seen {x}
+    * we (saw|had) {x} at the party yesterday
+    * the (teacher|film) showed {x} to us
+    * i have always had {x} at home
     (yesterday|today|once) i (saw|watched|made|drew|painted) {x}
     i (saw|watched|made|drew) (a video of |a clip of |){x} (yesterday|today|once|last year)
     my (friend|son|daughter|brother|sister|teacher) (showed|sent) me {x}
@@ -288,6 +333,26 @@ MENTION = Wordings(
 DO_NOT = Wordings(
     "do-not-show",
     """
+    (please |)no (more |){x}
+    i am not asking for {x}
+    i never asked for {x}
+    i did not ask for {x}
+    i would rather not see {x}
+    i do not like to see {x}
+    i can do without {x}
+    spare me {x}
+    leave out {x}
+    not {x}, please
+    it is not time for {x}
+    you must not (show|make|draw) {x}
+    it would be bad to (show|see) {x}
+    (do not|don't) even think of showing {x}
+    (do not|don't) surprise me with {x}
+    (do not|don't) animate {x}
+    (show|make) me anything, but not now, and not {x}
+    * i would rather do without {x}
+    * you must not surprise me with {x}
+    * i never want to see {x}
     (do not|don't|please do not|please don't|never) (show|make|draw|create|send|generate) (me |){x}
     (do not|don't|please do not) (show|make|create) (me |)(a video|a clip) of {x}
     i (do not|don't) want (to see |to watch |){x}

@@ -14,6 +14,16 @@ _CLOSE = "(||||||, please| in the clip| in the video| here)"
 IS = Wordings(
     "yesno-value",
     """
+    {x} is {v}?
+    can it be that {x} is {v}?
+    could it be that {x} is {v}?
+    do you agree that {x} is {v}?
+    is {x} {v} or not?
+    my friend says that {x} is {v}, is that (right|true)?
+    i say that {x} is {v}, is that (right|correct)?
+    say yes or no: {x} is {v}
+    * do you also see that {x} is {v}?
+    * my brother says that {x} is {v}, is he right?
     is {x} {v}?
     is {x} really {v}?
     {x} is {v}, (right|is it not|yes|no|correct)?
@@ -34,6 +44,16 @@ IS = Wordings(
 DOES = Wordings(
     "yesno-motion",
     """
+    {x} {s}?
+    can it be that {x} {s}?
+    do you agree that {x} {s}?
+    does {x} {v} or not?
+    my friend says that {x} {s}, is that (right|true)?
+    i say that {x} {s}, is that (right|correct)?
+    say yes or no: {x} {s}
+    do you see that {x} {s}?
+    * could it be that {x} {s}?
+    * my brother says that {x} {s}, is he right?
     does {x} {v}?
     does {x} really {v}?
     can you see if {x} {s}?
@@ -84,6 +104,14 @@ BACKGROUND_IS = Wordings(
 THERE = Wordings(
     "yesno-there",
     """
+    does it show {v}?
+    is {v} part of the (clip|video)?
+    is one of them {v}?
+    say yes or no: there is {v}
+    is it true that there is {v}?
+    can you see if there is {v}?
+    * is it right that there is {v}?
+    * does the film have {v} in it?
     is there {v}?
     (do|can) you see {v}?
     can you find {v}?
@@ -100,6 +128,15 @@ THERE = Wordings(
 ANYTHING = Wordings(
     "yesno-anything",
     """
+    (anything|something) {v}?
+    is at least one (object|shape|thing) {v}?
+    is one of (them|the objects|the shapes) {v}?
+    can you see if anything is {v}?
+    do you see if anything is {v}?
+    is it true that something is {v}?
+    say yes or no: something is {v}
+    * can you find anything {v}?
+    * is it right that something is {v}?
     is (anything|something) {v}?
     is there (anything|something) (that is |){v}?
     (do|can) you see (anything|something) {v}?
@@ -114,6 +151,15 @@ ANYTHING = Wordings(
 COUNT = Wordings(
     "count",
     """
+    is it one or two?
+    are there (one or two|two|more) (objects|shapes|things)?
+    is there (only one|more than one|just one) (object|shape|thing)?
+    say how many (objects|shapes|things) you see
+    i want to know how many (objects|shapes|things) there are
+    what is the count( of objects| of shapes|)?
+    give me the number of (objects|shapes|things)
+    * say how many (objects|shapes) are shown
+    * how large is the number of (objects|shapes)?
     how many (objects|shapes|things) (are there|do you see|are shown|move)?
     how many (objects|shapes|things) are (there|here|shown)?
     how many (objects|shapes|things) does the (clip|video) show?
@@ -151,6 +197,15 @@ COUNT_OF = Wordings(
 SAME = Wordings(
     "compare-same",
     """
+    are both of the same {v}?
+    is it the same {v}?
+    is it true that both have the same {v}?
+    is the {v} of the two objects the same?
+    would you say that they have the same {v}?
+    same {v}?
+    have both the same {v}?
+    * would you say that both have the same {v}?
+    * is the {v} of the two (shapes|things) the same?
     do they have the same {v}?
     do (both|the two) have the same {v}?
     do both (objects|shapes) have the same {v}?
@@ -186,6 +241,13 @@ COMPARE = Wordings(
 BOTH = Wordings(
     "compare-both",
     """
+    would you say that both move?
+    can you see if both move?
+    tell me if both move
+    are the two objects in motion?
+    do you see both of them moving?
+    both moving?
+    * can you see if the two are moving?
     do both move?
     do (both|the two) (objects|shapes|things) move?
     do they both move?
@@ -203,6 +265,14 @@ BOTH = Wordings(
 WHICH = Wordings(
     "compare-which",
     """
+    who of the two is {v}?
+    what of the two is {v}?
+    name the one that is {v}
+    name the (object|shape) that is {v}
+    say which one is {v}
+    do you know which one is {v}?
+    * name the thing that is {v}
+    * i want to know which one is {v}
     which (one|object|shape|thing) is {v}?
     which of (them|the two) is {v}?
     what is {v}?
@@ -220,6 +290,14 @@ WHICH = Wordings(
 LIST = Wordings(
     "list",
     """
+    say which {v} you see
+    which two {v} are (shown|there)?
+    what are the {v}?
+    what are their {v}?
+    i want to know the {v}
+    give me the {v}
+    * say which {v} there are
+    * what are the {v} of the two?
     (what|which) {v} do they have?
     (what|which) {v} do you see?
     (what|which) {v} are there?
@@ -237,6 +315,14 @@ LIST = Wordings(
 BOTH_DO = Wordings(
     "list-motions",
     """
+    what happens to them?
+    what is each of them doing?
+    what does each of them do?
+    describe (their motion|how they move)
+    say what both do
+    in which direction do they (go|move)?
+    * what happens to the two?
+    * describe what each of them does
     what do they do?
     what are they doing?
     how do they move?

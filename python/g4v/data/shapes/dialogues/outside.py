@@ -11,6 +11,19 @@ from g4v.data.shapes.world import Object, Scene
 ACCEPT = Wordings(
     "accept-offer",
     """
+    (yes|ok|sure), (i want|i would like) (that|to see that)
+    (yes|ok), (make|show) me that (clip|video|one)
+    (sounds|looks) (good|great|nice)
+    (that is|what) a (good|nice|great) idea
+    (i|yes, i) (agree|do|would)
+    if you like
+    with pleasure
+    let us do that
+    let me see (it|that)
+    (yes|yeah|yep), (please|let us see it|give it to me)
+    (yeah|yep|yup)
+    * (yeah|yes), that is a good idea
+    * (sounds good|with pleasure), show it
     (yes|yes|sure|ok|okay|of course|good|great|fine)(|, please|, thanks|, do that|, do it|, show me|, show it|, go on)
     yes, (show|make) (me |)(it|that|that one)
     (yes|ok|sure), (that sounds (good|nice|great)|that would be (nice|great|good)|i would like that|why not)
@@ -32,6 +45,16 @@ ACCEPT = Wordings(
 DECLINE = Wordings(
     "decline-offer",
     """
+    (no|no thanks), (something else|never mind)
+    never mind
+    (that|it) is not what i want
+    i am not in the mood(| for that)
+    (no|nope), leave it
+    forget it
+    (no|no, thanks), i (have|had) enough
+    i would rather not
+    * never mind, (maybe later|another time)
+    * (no|nope), forget it
     (no|no|nope)(|, thanks|, thank you|, not now|, i do not want that|, i do not like it)
     not (now|today|really)
     (maybe|perhaps) later

@@ -118,6 +118,7 @@ BACKGROUND = Wordings(
     {x} with a {b} background
     {x}, on a {b} background
     {x} over a {b} background
+    {x} in front of a {b} background
     {x}, {b} background
     {x} on {b}
     {x}, and the background (is|should be) {b}

@@ -15,6 +15,16 @@ _CLOSE = "(||||||, please| in the clip| in the video| here)"
 COLOUR = Wordings(
     "ask-colour",
     """
+    what can you say about the colour of {x}?
+    i would like to know the colour of {x}
+    what colour would you call {x}?
+    {x}: which colour?
+    in (what|which) colour is {x}?
+    do you see the colour of {x}?
+    give me the colour of {x}
+    how would you call the colour of {x}?
+    * in which colour do you see {x}?
+    * i need the colour of {x}
     (what|which) colour (is|has) {x}?
     what's the colour of {x}?
     what is the colour of {x}?
@@ -53,6 +63,15 @@ COLOUR_OR = Wordings(
 SHAPE = Wordings(
     "ask-shape",
     """
+    what can you say about the shape of {x}?
+    i would like to know the shape of {x}
+    what would you call the shape of {x}?
+    {x}: which shape?
+    do you see the shape of {x}?
+    give me the shape of {x}
+    (what|which) geometric (shape|form) is {x}?
+    * i need the shape of {x}
+    * {x} is which kind of shape?
     (what|which) shape (is|has) {x}?
     what is the shape of {x}?
     what's the shape of {x}?
@@ -100,6 +119,19 @@ MOTION_OR = Wordings(
 MOTION_OF = Wordings(
     "ask-motion",
     """
+    is {x} doing anything, and what?
+    what motion does {x} make?
+    what is going on with {x}?
+    what is {x} up to?
+    where to does {x} (go|move)?
+    to the left or to the right, where does {x} go?
+    what can you say about the motion of {x}?
+    i want to know (how|where) {x} moves
+    do you see how {x} moves?
+    what happens with {x}?
+    {x}: which way?
+    * what can you say about the direction of {x}?
+    * i would like to know how {x} moves
     what is {x} doing?
     what does {x} do?
     how does {x} move?
@@ -132,6 +164,16 @@ MOTION_OF = Wordings(
 BACKGROUND = Wordings(
     "ask-background",
     """
+    what can you say about the background?
+    i would like to know the background colour
+    i want to know the colour of the background
+    give me the colour of the background
+    in (what|which) colour is the background?
+    on which background is {y} (shown|)?
+    on (what|which) background is {y}?
+    background colour?
+    * i need the background colour
+    * in front of which background is {y}?
     (what|which) colour (is|has) the background?
     what is the background?
     what's the background (colour|)?

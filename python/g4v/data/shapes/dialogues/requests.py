@@ -18,6 +18,42 @@ _A_CLIP = "(a video|a clip|a video|a clip|a film|a movie|a short clip|a short vi
 DIRECT = Wordings(
     "request",
     f"""
+    (show|give) me {{x}} (again|next|first|then)
+    now (show|make|draw) {{x}}
+    then (show|make|draw) me {{x}}
+    i want you to (show|make|draw) {{x}}
+    i would like you to (make|show me|create) {{x}}
+    you should (show|make|draw) {{x}} for me
+    can we (see|have|watch) {{x}}?
+    could we (see|watch|get) {_A_CLIP} of {{x}}?
+    we (want|would like) to see {{x}}
+    is there {_A_CLIP} of {{x}}?
+    could you do {{x}}?
+    do {{x}}
+    {{x}} would be my wish
+    {{x}}, can you do that?
+    {{x}}, could you show that?
+    {{x}}, that is what i want to see
+    now i need {{x}}
+    what i want is {{x}}
+    i am looking for {_A_CLIP} of {{x}}
+    i feel like watching {{x}}
+    let us watch {{x}}
+    time to see {{x}}
+    produce a film that has {{x}} in it
+    make {{x}} for my (son|daughter|friend|class)
+    display {{x}}
+    i choose {{x}}
+    start with {{x}}
+    do you think you can (show|make|draw) {{x}}?
+    please be so kind and show me {{x}}
+    i'd be happy to see {{x}}
+    (video|clip|film), please: {{x}}
+    could i ask you for {{x}}?
+    * i want you to produce {{x}}
+    * please start with {_A_CLIP} of {{x}}
+    * now i choose {{x}}
+    * can we get {_A_CLIP} of {{x}}?
     (show|show|give|bring|send) me {{x}}
     (show|give|send) me {_A_CLIP} (of|with) {{x}}
     show me how {{y}}
@@ -110,6 +146,45 @@ SURPRISE = Wordings(
 IMPLIED = Wordings(
     "implied",
     """
+    i always wanted to see {x}
+    i have always wanted to know how {x} looks
+    how nice it would be to see {x}
+    i do not know how it looks when {y}
+    i do not know what it looks like when {y}
+    i don't know how {x} looks
+    nobody can tell me what {x} looks like
+    does anybody know what {x} looks like?
+    can you imagine {x}? i can't
+    i try to imagine {x}, but i can't
+    i try to picture how {y}, but it is hard
+    i am not sure how it looks when {y}
+    i am not sure what {x} looks like
+    my (class|son|daughter|child) is curious about {x}
+    my (class|son|daughter|child) is curious what {x} looks like
+    my (son|daughter|child) keeps asking for {x}
+    tomorrow is the party of my (son|daughter), and {x} would be great
+    my daughter dreams of {x}
+    for my lesson {x} would be (nice|great|perfect)
+    the next part of my talk is about {x}
+    today i learn about {x}
+    i would give a lot to see {x}
+    i would be so happy to see {x}
+    it must be (nice|great|fun) to watch {x}
+    it must look (nice|great|beautiful) when {y}
+    i read about {x}, but i never saw it
+    i heard of {x}, but i have never seen it
+    somebody told me about {x}, and now i am curious
+    i bet {x} looks (nice|great|beautiful)
+    i hope to see {x} one day
+    i wish that {y}
+    my wish would come true if i saw {x}
+    to relax, i need {x}
+    a day with {x} is a good day
+    when {y}, how does that look?
+    * i hope that one day i see {x}
+    * i always wanted to know what {x} looks like
+    * tomorrow i have to explain {x} to my friend
+    * how beautiful it must be when {y}
     i wonder what {x} looks like
     i wonder how it looks when {y}
     i wonder how {x} looks

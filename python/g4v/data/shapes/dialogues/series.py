@@ -17,6 +17,20 @@ _CLOSE = "(|||||, please| instead| this time|)"
 RECOLOUR = Wordings(
     "change-colour",
     """
+    use {c}
+    use the colour {c}
+    give it the colour {c}
+    could you show it in {c}?
+    i like {c} more
+    {c} would be better
+    now the same in {c}
+    make another one in {c}
+    again, but {c}
+    what about {c}?
+    how about {c}?
+    * {c} is better
+    * use {c} as the colour
+    * i like {c} more than that
     (make|paint|colour) it {c}
     the same in {c}
     the same but {c}
@@ -47,6 +61,16 @@ RECOLOUR = Wordings(
 RESHAPE = Wordings(
     "change-shape",
     """
+    {n}, not that
+    i like a {n} more
+    a {n} would be better
+    now the same with a {n}
+    make another one with a {n}
+    again, but with a {n}
+    replace it with a {n}
+    take a {n}
+    * a {n} is better
+    * i like the {n} more than that
     make it a {n}
     turn it into a {n}
     the same with a {n}
@@ -73,6 +97,20 @@ RESHAPE = Wordings(
 CHANGE_MOTION = Wordings(
     "change-motion",
     """
+    now it (should|must) {v}
+    i want it to {v} now
+    now the same, but it {s}
+    make another one that {s}
+    again, but {ing}
+    what about {ing}?
+    how about {ing}?
+    tell it to {v}
+    could you have it {ing}?
+    show how it {s}
+    it would be nicer if it {s}
+    * now have it {ing}
+    * make another one {ing}
+    * it would be better if it {s}
     (make|let) it {v}
     the same but {ing}
     the same, but {ing}
@@ -101,6 +139,17 @@ CHANGE_MOTION = Wordings(
 REBACK = Wordings(
     "change-background",
     """
+    use {b} for the background
+    {b} background
+    what about a {b} background?
+    how about a {b} background?
+    again, but on a {b} background
+    i like a {b} background more
+    replace the background with {b}
+    a {b} background would be better
+    give me a {b} background
+    * use {b} as the background
+    * make another one on a {b} background
     (put|show|make) it on a {b} background
     the same on a {b} background
     the same with a {b} background
@@ -124,6 +173,17 @@ REBACK = Wordings(
 ADD = Wordings(
     "add-object",
     """
+    now also {x}
+    let {x} join it
+    show it with {x}
+    show it together with {x}
+    make it two: it and {x}
+    and now with {x}
+    it needs a friend: {x}
+    i want to see it with {x}
+    there should be {x} too
+    * it should have a friend: {x}
+    * show it next to {x}
     add {x}
     two of them: add {x}
     add {x} to it

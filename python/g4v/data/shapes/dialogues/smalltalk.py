@@ -109,6 +109,21 @@ _TALK: tuple[tuple[Wordings, tuple[str, ...]], ...] = (
         Wordings(
             "what-can-you-do",
             """
+            can you (show|send) videos?
+            do you show videos?
+            (can|could) you (draw|show) shapes?
+            what videos can you make?
+            what kind of (videos|clips) (can|do) you make?
+            are you good at (videos|clips|drawing)?
+            i do not know what to (do|ask|say)
+            what should i (ask|do|try)?
+            give me some ideas
+            what is possible( here| with you|)?
+            show me how this works
+            i am new here
+            how do i start?
+            * what kind of things can you do?
+            * i am new here, what should i do?
             what can you do(| for me)?
             what are you able to do?
             how can you help( me|)?
