@@ -93,17 +93,18 @@ def test_hostile_text_is_cleaned_in_linear_time(text):
     assert "<vid" not in cleaned and "</vid" not in cleaned
 
 
+PIECES = ["<", "/", ">", "vid", "video", "VID0", " ", "a", "\nAI:"]
+
+
 def test_no_tag_survives_random_brackets():
     rng = random.Random(5)
     for _ in range(20_000):
-        text = "".join(
-            rng.choices(["<", "/", ">", "vid", "video", "VID0", " ", "a", "\nAI:"], k=rng.randint(1, 12))
-        )
+        text = "".join(rng.choices(PIECES, k=rng.randint(1, 12)))
         try:
             cleaned = TEMPLATE.clean_user_text(text)
         except ArgumentError:
             continue
-        assert not re.search(r"</?\s*vid", cleaned.replace(" ", "x"), re.IGNORECASE), (text, cleaned)
+        assert not re.search(r"</?vid", cleaned, re.IGNORECASE), (text, cleaned)
         assert "\nAI:" not in cleaned
         assert TEMPLATE.clean_user_text(cleaned) == cleaned
 
