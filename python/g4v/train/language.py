@@ -21,6 +21,7 @@ from g4v.model.assistant import Gpt4Video
 from g4v.model.prompt import IGNORED, VIDEO_ID, Encode, PromptTemplate, PromptTurn, plain_encoder
 from g4v.train.contrastive import CLIP_MEAN, CLIP_STD
 from g4v.train.loop import Part
+from g4v.video import sample_frames
 
 _LENGTH_GROUP = 4  # steps whose documents are drawn together and sorted by length, to save padding
 _LONGEST = 320  # tokens of a training sequence
@@ -90,6 +91,14 @@ class BaseLanguagePart(Part):
         return loss, {"tokens": float(ids.numel())}
 
 
+def _film(scene: Scene, rng: np.random.Generator) -> np.ndarray:
+    """A clip of the scene; some are sampled from longer ones, by the runtime's rule."""
+    if rng.random() < 0.6:
+        return render(scene, rng)
+    count = int(rng.integers(9, 40))
+    return render(scene, rng, moments=np.array(sample_frames(count, 8), np.float32) / np.float32(count - 1))
+
+
 def clip_pixels(frames: np.ndarray) -> Tensor:
     """Frames uint8 [B, T, S, S, 3] -> the encoder's input, float [B, T, 3, S, S]."""
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
@@ -130,7 +139,7 @@ class _DialoguePart(Part):
                 continue
             ids.append(encoded.ids)
             labels.append(encoded.labels)
-            clips += [render(turn.video, rng) for turn in dialogue.turns if turn.video is not None]
+            clips += [_film(turn.video, rng) for turn in dialogue.turns if turn.video is not None]
         frames = np.stack(clips) if clips else None
         return pad(ids, 0), pad(labels, IGNORED), frames if frames is None else clip_pixels(frames)
 

@@ -52,14 +52,12 @@ class _Track:
     turn: NDArray[np.float32]
 
 
-def _progress(frames: int, rng: np.random.Generator, clean: bool) -> NDArray[np.float32]:
-    time = np.linspace(0, 1, frames, dtype=np.float32) if frames > 1 else np.zeros(1, np.float32)
-    return time if clean else time ** np.float32(np.exp(rng.uniform(-0.25, 0.25)))
-
-
-def _track(obj: Object, rng: np.random.Generator, frames: int, size: int, small: bool, clean: bool) -> _Track:
-    unit = size / 64
-    time = _progress(frames, rng, clean)
+def _track(
+    obj: Object, rng: np.random.Generator, moments: NDArray[np.float32], size: int, small: bool, clean: bool
+) -> _Track:
+    unit, frames = size / 64, len(moments)
+    # Camera clips do not move at quite the same speed from end to end.
+    time = moments if clean else moments ** np.float32(np.exp(rng.uniform(-0.25, 0.25)))
     low, high = (8.0, 12.5) if clean else (6.0, 14.0)
     if small:
         high = 10.0
@@ -183,22 +181,30 @@ def _compress(frames: NDArray[np.float32], step: float) -> NDArray[np.float32]:
 
 
 def render(
-    scene: Scene, rng: np.random.Generator, frames: int = 8, size: int = 64, clean: bool = False
+    scene: Scene,
+    rng: np.random.Generator,
+    frames: int = 8,
+    size: int = 64,
+    clean: bool = False,
+    moments: NDArray[np.float32] | None = None,
 ) -> NDArray[np.uint8]:
     """Draws one clip of the scene, uint8 [frames, size, size, 3]; size is a multiple of 8.
 
-    A background that the scene leaves open is drawn at random (black when clean).
+    moments: when each frame is taken, 0 to 1, in place of evenly from 0 to 1. A background that the scene leaves open is drawn at random (black when clean).
     """
+    if moments is None:
+        moments = np.linspace(0, 1, frames, dtype=np.float32) if frames > 1 else np.zeros(1, np.float32)
+    frames = len(moments)
     spread = _CLEAN_SPREAD if clean else 1.0
     background = scene.background or ("black" if clean else BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))])
     image = np.empty((frames, size, size, 3), np.float32)
     image[:] = _shade(_BACKGROUND_RANGES[background], rng, spread)
 
     small = len(scene.objects) + scene.skull > 1
-    tracks = [_track(obj, rng, frames, size, small, clean) for obj in scene.objects]
+    tracks = [_track(obj, rng, moments, size, small, clean) for obj in scene.objects]
     if scene.skull:
         motion = "still" if rng.random() < 0.4 else str(rng.choice(("left", "right", "up", "down", "growing")))
-        sign = _track(Object("white", "circle", motion), rng, frames, size, small, clean)
+        sign = _track(Object("white", "circle", motion), rng, moments, size, small, clean)
         sign.radius = sign.radius * np.float32(rng.uniform(1.0, 1.4))
         sign.turn[:] = 0
         tracks.append(sign)
@@ -206,9 +212,9 @@ def render(
         if len(tracks) < 2 or _gap(tracks[0], tracks[1]) > (2 if clean else 0) * size / 64:
             break
         if scene.objects:
-            tracks[0] = _track(scene.objects[0], rng, frames, size, small, clean)
+            tracks[0] = _track(scene.objects[0], rng, moments, size, small, clean)
         if len(scene.objects) > 1:
-            tracks[1] = _track(scene.objects[1], rng, frames, size, small, clean)
+            tracks[1] = _track(scene.objects[1], rng, moments, size, small, clean)
     for obj, track in zip(scene.objects, tracks, strict=False):
         cover = _coverage(obj.shape, track, size)[..., None]
         image += cover * (_shade(_COLOUR_RANGES[obj.colour], rng, spread) - image)
