@@ -282,7 +282,7 @@ _FACTS: tuple[tuple[Wordings, str], ...] = (
             do not show (me |)(it|that|anything)
             * i do not need any (more |)(videos|clips)
             * please stop, no more (videos|clips)
-            * don't show me another (video|clip)
+            * please don't play another (video|clip)
             """,
             "(||||hey, |ok, |thanks, |)",
         ),

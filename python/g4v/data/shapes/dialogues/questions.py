@@ -130,6 +130,7 @@ MOTION_OF = Wordings(
     do you see how {x} moves?
     what happens with {x}?
     {x}: which way?
+    to (which|what) side is {x} (going|moving)?
     * what can you say about the direction of {x}?
     * i would like to know how {x} moves
     what is {x} doing?
