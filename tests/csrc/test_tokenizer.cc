@@ -155,8 +155,8 @@ void TestPreTokenizers() {
   CHECK(Words(PreTokenizer::kLlama3, U"1234 I'M (ok)\r\n  x") == "123|4| I|'M| (|ok|)\r\n| | x|");
   CHECK(Words(PreTokenizer::kQwen2, U"12\t\n y") == "1|2|\t\n| y|");
   CHECK(Words(PreTokenizer::kClip, U"a1  b's!?") == "a|1|b|'s|!?|");
-  CHECK(Words(PreTokenizer::kClip, U"<|endoftext|>!") == "<|||endoftext||>!|");
-  CHECK(Words(PreTokenizer::kClipSpecial, U"<|endoftext|>!") == "<|||endoftext||>|!|");
+  CHECK(Words(PreTokenizer::kClip, U"<|endoftext|>!") == "<||endoftext||>!|");
+  CHECK(Words(PreTokenizer::kClipSpecial, U"<|endoftext|>!") == "<||endoftext||>|!|");
   CHECK(!g4v::FindPreTokenizer("bert"));
 }
 
