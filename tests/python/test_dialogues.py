@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from g4v.data.shapes import dialogues, world
-from g4v.data.shapes.dialogues import KINDS, REFUSAL_OPENINGS, REGISTRY, Dialogue, Turn, sample_dialogue, words_of
+from g4v.data.shapes.dialogues import (
+    KINDS,
+    REFUSAL_OPENINGS,
+    REGISTRY,
+    Dialogue,
+    Turn,
+    sample_dialogue,
+    words_of,
+)
 
 COUNT = 4000
 TAG = re.compile(r"<video>([^<>]*)</video>")
@@ -225,7 +233,9 @@ def test_comparisons_are_true(split):
         body = text.removeprefix("yes, ").removeprefix("no, ")
         values = [(o.colour, o.shape, world.MOTION_PHRASES[o.motion]) for o in scene.objects]
         if match := re.fullmatch(r"one is (?:an? )?(.+) and one is (?:an? )?(.+)", body):
-            assert any(pair == (match[1], match[2]) and match[1] != match[2] for pair in zip(*values, strict=True))
+            assert any(
+                pair == (match[1], match[2]) and match[1] != match[2] for pair in zip(*values, strict=True)
+            )
             assert not text.startswith("yes")
         elif body == "both are moving":
             assert all("standing still" not in each for each in values) and text.startswith("yes")
@@ -252,7 +262,10 @@ def test_talk_about_sent_videos_is_true(split):
                 if match := re.fullmatch(r"i showed you (.+)", text):
                     assert match[1] == world.caption(sent[-1])
                     continue
-                a, b = ((o.colour, o.shape, world.MOTION_PHRASES[o.motion]) for o in (sent[0].objects[0], sent[1].objects[0]))
+                a, b = (
+                    (o.colour, o.shape, world.MOTION_PHRASES[o.motion])
+                    for o in (sent[0].objects[0], sent[1].objects[0])
+                )
                 if match := re.fullmatch(r"the (first|second) one was (?:an? )?(.+)", text):
                     assert (match[2] in a, match[2] in b) == (match[1] == "first", match[1] == "second")
                 else:
@@ -296,7 +309,9 @@ def test_held_out_cores_are_disjoint_and_use_known_words():
         if not test:
             continue
         assert len(test) <= 0.35 * (len(train) + len(test)), name
-        common += [(name, form) for form in set(wordings.expansions("train")) & set(wordings.expansions("test"))]
+        common += [
+            (name, form) for form in set(wordings.expansions("train")) & set(wordings.expansions("test"))
+        ]
         unknown += [(name, word) for word in wordings.words("test") - seen]
     assert not common
     assert not unknown
@@ -305,8 +320,12 @@ def test_held_out_cores_are_disjoint_and_use_known_words():
 
 def test_user_texts_of_the_test_split_use_held_out_cores_only():
     """A held-out core's words never come out of a training wording of the same intent."""
-    train = {(t.meta["intent"], t.user) for d in some("train") for t in d.turns if t.meta["intent"] != "gibberish"}
-    test = {(t.meta["intent"], t.user) for d in some("test") for t in d.turns if t.meta["intent"] != "gibberish"}
+    train = {
+        (t.meta["intent"], t.user) for d in some("train") for t in d.turns if t.meta["intent"] != "gibberish"
+    }
+    test = {
+        (t.meta["intent"], t.user) for d in some("test") for t in d.turns if t.meta["intent"] != "gibberish"
+    }
     assert len(test) > 2000
     assert len(train & test) <= 0.005 * len(test), sorted(train & test)[:10]
 
@@ -331,14 +350,18 @@ def test_same_seed_same_dialogues():
         return [f"{t.user}|{t.answer}" for _ in range(50) for t in sample_dialogue(rng).turns]
 
     assert texts(3) == texts(3) != texts(4)
-    assert list(dialogues.iter_corpus_for_tokenizer(20, 1)) == list(dialogues.iter_corpus_for_tokenizer(20, 1))
+    assert list(dialogues.iter_corpus_for_tokenizer(20, 1)) == list(
+        dialogues.iter_corpus_for_tokenizer(20, 1)
+    )
 
 
 def test_text_for_the_base_model_tells_the_scene():
     rng = np.random.default_rng(0)
     scene = world.parse_caption("a red circle moving left on a black background")
     assert all(world.caption(scene) in dialogues.text_of_video(scene, rng) for _ in range(30))
-    assert all("unsafe sign" in dialogues.text_of_video(world.Scene((), "black", True), rng) for _ in range(30))
+    assert all(
+        "unsafe sign" in dialogues.text_of_video(world.Scene((), "black", True), rng) for _ in range(30)
+    )
     assert all("{" not in dialogues.sample_prose(rng) for _ in range(300))
     assert all(dialogues.sample_document(rng) for _ in range(50))
 

@@ -10,7 +10,12 @@ from g4v.data.shapes.world import SHAPES, article
 _O = "(||||hey, |so, |tell me, |ok, |and |)"
 _C = "(||||, please|)"
 
-CORNERS = {"circle": "no corners", "square": "four corners", "triangle": "three corners", "star": "five points"}
+CORNERS = {
+    "circle": "no corners",
+    "square": "four corners",
+    "triangle": "three corners",
+    "star": "five points",
+}
 LOOKS = {
     "circle": "A circle is a round shape without corners.",
     "square": "A square is a shape with four equal sides.",

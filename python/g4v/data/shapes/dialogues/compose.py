@@ -4,10 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from g4v.data.shapes.dialogues import about, describe, judge, odd, outside, questions, requests, safety, series, smalltalk
+from g4v.data.shapes.dialogues import (
+    about,
+    compare,
+    describe,
+    harmless,
+    judge,
+    odd,
+    outside,
+    questions,
+    requests,
+    safety,
+    series,
+    smalltalk,
+)
 from g4v.data.shapes.dialogues.core import Talk
 
-_ASK = tuple(make for make, weight in (*questions.QUESTIONS, *judge.QUESTIONS) for _ in range(weight))
+_ASK = tuple(
+    make
+    for make, weight in (*questions.QUESTIONS, *judge.QUESTIONS, *compare.QUESTIONS)
+    for _ in range(weight)
+)
 
 
 def _ask(talk: Talk) -> None:
@@ -142,7 +159,7 @@ def _unsafe(talk: Talk) -> None:
 
 def _harmless(talk: Talk) -> None:
     for _ in range(_count(talk, 5, 3)):
-        safety.harmless(talk)
+        harmless.harmless(talk)
 
 
 def _unsafe_clip(talk: Talk) -> None:
@@ -188,8 +205,8 @@ _TURNS: tuple[Callable[[Talk], object], ...] = (
     outside.outside,
     safety.unsafe,
     safety.unsafe,
-    safety.harmless,
-    safety.harmless,
+    harmless.harmless,
+    harmless.harmless,
     safety.unsafe_clip,
     odd.odd,
 )

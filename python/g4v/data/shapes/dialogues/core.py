@@ -66,7 +66,9 @@ class Wordings:
             "train": [core for core in cores if not core.startswith("*")],
             "test": [core[1:].strip() for core in cores if core.startswith("*")],
         }
-        self._trees = {split: [_parse(self._full(c, opens, closes)) for c in cs] for split, cs in self.cores.items()}
+        self._trees = {
+            split: [_parse(self._full(c, opens, closes)) for c in cs] for split, cs in self.cores.items()
+        }
         # A phrase list that holds nothing out is shared by both splits.
         self._trees["test"] = self._trees["test"] or self._trees["train"]
 
@@ -230,10 +232,14 @@ class Talk:
         self.offer = None
         return turn
 
-    def send(self, intent: str, user: str, scene: Scene, before: str, after: str = "", video: Scene | None = None) -> Turn:
+    def send(
+        self, intent: str, user: str, scene: Scene, before: str, after: str = "", video: Scene | None = None
+    ) -> Turn:
         """A turn whose answer carries a video."""
         text = world.caption(scene)
-        turn = self.add(intent, user, f"{before} <video>{text}</video>{after}", video, sends_video=True, caption=text)
+        turn = self.add(
+            intent, user, f"{before} <video>{text}</video>{after}", video, sends_video=True, caption=text
+        )
         self.sent.append(scene)
         return turn
 

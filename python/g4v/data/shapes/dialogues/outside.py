@@ -5,9 +5,76 @@ from __future__ import annotations
 from g4v.data.shapes import world
 from g4v.data.shapes.dialogues import requests
 from g4v.data.shapes.dialogues.core import Talk, Turn, Wordings
-from g4v.data.shapes.dialogues.smalltalk import MANY, OUTSIDE, SPIN_CIRCLE, THINGS
 from g4v.data.shapes.world import Object, Scene
 
+OUTSIDE = Wordings(
+    "request-outside",
+    """
+    (show|give) me {t}
+    (show|send|give) me a (video|clip|film) (of|with) {t}
+    (make|create|draw|generate|produce) {t}
+    (make|create|draw|generate|produce) a (video|clip|film) (of|with) {t}
+    (can|could|would) you (show|make|draw) (me |){t}?
+    (can|could|would) you make a (video|clip|film) of {t}?
+    i (want|would like) to (see|watch) {t}
+    i'd like to see {t}
+    let me see {t}
+    how about {t}?
+    a (video|clip) of {t}
+    i (wonder|want to know) what {t} looks like
+    i have never seen {t}
+    do you have a (video|clip) of {t}?
+    * would you mind showing me {t}?
+    * i would love a (video|clip) of {t}
+    * please make me a little film of {t}
+    """,
+    "(||||hey, |please |ok, |so, |now |)",
+    "(||||, please| for me|)",
+)
+_THINGS = tuple(
+    """a dog|a cat|a horse|a bird|a fish|a lion|a car|a red car|a bus|a train|a house|a tree|a flower|a red flower|the sea|the moon|
+    the sun|a mountain|a river|a city|a man|a woman|a child|my friend|people|a dancing man|a woman who sings|a running dog|
+    a cat that sleeps|a football game|a robot|a computer|a phone|a cake|an apple|a green apple|a ship|a plane|rain|snow|fire|
+    a pink circle|a brown square|a pink star|a red heart|a blue heart|a hexagon|a green hexagon|a cube|a cross|a white cross|
+    an arrow|a line|a letter|the number five|a word|a blue horse|a white cat|a yellow bus|a black cat|a purple flower|
+    an orange fish|a king|a queen|a book|music|a song|a kitchen|a garden|a street|a park|the earth|a green tree moving left|
+    a red car moving right|a blue bird moving up|a dog standing still|a spinning car|a growing tree|a pink circle moving left|
+    a brown triangle growing""".replace("\n", " ").split("|")
+)
+THINGS = tuple(" ".join(thing.split()) for thing in _THINGS)
+MANY = Wordings(
+    "request-too-many",
+    """
+    (show|give) me {k} {c} {n}s
+    (make|draw|create) {k} {c} {n}s
+    (can|could) you (show me|make|draw) {k} {n}s?
+    a (clip|video) of {k} {c} {n}s
+    i want to see {k} {n}s
+    (show me|make) a (clip|video) with {k} {n}s
+    * let me see {k} {c} {n}s
+    * could you make a (clip|video) with {k} {n}s?
+    """,
+    "(||||hey, |please |ok, |)",
+    "(||||, please|)",
+)
+SPIN_CIRCLE = Wordings(
+    "request-spinning-circle",
+    """
+    (show|give) me a {c} circle (spinning|that spins|that rotates|turning around)
+    (show|give) me a (spinning|rotating) {c} circle
+    (make|draw|create) a (spinning|rotating|turning) {c} circle
+    (make|draw) a (clip|video) of a {c} circle (spinning|rotating|that turns)
+    (can|could) you (show me|make) a {c} circle that (spins|rotates|turns)?
+    i want to see a {c} circle (spinning|rotating)
+    a {c} circle (spinning|rotating)
+    i wonder (what a spinning {c} circle looks like|how a {c} circle spins)
+    can a circle (spin|rotate|turn)?
+    * let me see a {c} circle that (spins|rotates)
+    * could you make a (spinning|rotating) {c} circle?
+    """,
+    "(||||hey, |please |ok, |now |)",
+    "(||||, please|)",
+)
 ACCEPT = Wordings(
     "accept-offer",
     """
@@ -113,5 +180,7 @@ def answer_offer(talk: Talk) -> Turn:
     if scene is None:
         raise ValueError("the last answer offered nothing")
     if talk.chance(0.65):
-        return talk.send(ACCEPT.name, talk.say(ACCEPT), scene, talk.pick(requests.SENDING), requests.after(talk))
+        return talk.send(
+            ACCEPT.name, talk.say(ACCEPT), scene, talk.pick(requests.SENDING), requests.after(talk)
+        )
     return talk.add(DECLINE.name, talk.say(DECLINE), "All right. What would you like to see?")

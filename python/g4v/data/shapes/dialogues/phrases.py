@@ -9,7 +9,11 @@ from g4v.data.shapes.dialogues.core import Talk, Wordings
 from g4v.data.shapes.world import Object, Scene, article
 
 _DIRECTIONS = ("left", "right", "up", "down")
-_VERBS = {"ing": "moving|moving|moving|going|sliding", "s": "moves|moves|goes|slides", "inf": "move|move|go|slide"}
+_VERBS = {
+    "ing": "moving|moving|moving|going|sliding",
+    "s": "moves|moves|goes|slides",
+    "inf": "move|move|go|slide",
+}
 
 
 def _direction(motion: str, form: str) -> str:
@@ -47,7 +51,8 @@ _CHANGES = {
 }
 MOTION = {
     (motion, form): Wordings(
-        f"motion-{motion}-{form}", _direction(motion, form) if motion in _DIRECTIONS else _CHANGES[motion][form]
+        f"motion-{motion}-{form}",
+        _direction(motion, form) if motion in _DIRECTIONS else _CHANGES[motion][form],
     )
     for motion in world.MOTIONS
     for form in ("ing", "s", "inf")
@@ -67,7 +72,11 @@ _SHAPE_WORDS = {
     "star": ("star",),
 }
 _COLOUR_WORDS = {**{c: (c,) for c in world.COLOURS}, "purple": ("purple",) * 9 + ("violet",)}
-_BACKGROUND_WORDS = {"black": ("black",), "gray": ("gray", "gray", "grey"), "navy": ("navy", "navy", "navy", "dark blue")}
+_BACKGROUND_WORDS = {
+    "black": ("black",),
+    "gray": ("gray", "gray", "grey"),
+    "navy": ("navy", "navy", "navy", "dark blue"),
+}
 
 OBJECT = Wordings(
     "object",
@@ -86,9 +95,15 @@ OBJECT = Wordings(
     * {an} {n} in {c}, {ing}
     """,
 )
-ADJECTIVE = Wordings("object-adjective", "{am} {m} {c} {n}\n{am} {c} {m} {n}\n{am} {m} {n} in {c}\n* {am} {m} {n}, {c}")
-NO_MOTION = Wordings("object-no-motion", "{a} {c} {n}\n{an} {n} in {c}\n{an} {n} that is {c}\n* {an} {n}, {c}")
-NO_COLOUR = Wordings("object-no-colour", "{an} {n} {ing}\n{an} {n} that {s}\n{an} {n} that is {ing}\n* {an} {n} which {s}")
+ADJECTIVE = Wordings(
+    "object-adjective", "{am} {m} {c} {n}\n{am} {c} {m} {n}\n{am} {m} {n} in {c}\n* {am} {m} {n}, {c}"
+)
+NO_MOTION = Wordings(
+    "object-no-motion", "{a} {c} {n}\n{an} {n} in {c}\n{an} {n} that is {c}\n* {an} {n}, {c}"
+)
+NO_COLOUR = Wordings(
+    "object-no-colour", "{an} {n} {ing}\n{an} {n} that {s}\n{an} {n} that is {ing}\n* {an} {n} which {s}"
+)
 NO_SHAPE = Wordings(
     "object-no-shape",
     """
@@ -99,7 +114,9 @@ NO_SHAPE = Wordings(
     * something {c} which {s}
     """,
 )
-COLOUR_ONLY = Wordings("object-colour", "something {c}\nsomething in {c}\nany {c} (shape|thing|object)\n* something that is {c}")
+COLOUR_ONLY = Wordings(
+    "object-colour", "something {c}\nsomething in {c}\nany {c} (shape|thing|object)\n* something that is {c}"
+)
 SHAPE_ONLY = Wordings("object-shape", "{an} {n}\nany {n}\n* just {an} {n}")
 MOTION_ONLY = Wordings(
     "object-motion",
@@ -126,7 +143,9 @@ BACKGROUND = Wordings(
     * {x}, in front of a {b} background
     """,
 )
-PAIR = Wordings("pair", "{x} and {y}\n{x} and {y}\n{x} together with {y}\n{x} next to {y}\n{x}, and {y}\n* {x} with {y}")
+PAIR = Wordings(
+    "pair", "{x} and {y}\n{x} and {y}\n{x} together with {y}\n{x} next to {y}\n{x}, and {y}\n* {x} with {y}"
+)
 
 
 @dataclass(frozen=True)

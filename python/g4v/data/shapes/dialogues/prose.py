@@ -47,9 +47,14 @@ def text_of_video(scene: Scene, rng: np.random.Generator) -> str:
 
 def _story(talk: Talk) -> list[str]:
     obj, other = talk.new_object(), talk.new_object()
-    lines = [f"There was {article(obj.colour)} {obj.colour} {obj.shape}.", f"The {obj.shape} was {_did(obj)}."]
+    lines = [
+        f"There was {article(obj.colour)} {obj.colour} {obj.shape}.",
+        f"The {obj.shape} was {_did(obj)}.",
+    ]
     if (obj.colour, obj.shape) != (other.colour, other.shape) and talk.chance(0.6):
-        lines.append(f"Then came {article(other.colour)} {other.colour} {other.shape}, which was {_did(other)}.")
+        lines.append(
+            f"Then came {article(other.colour)} {other.colour} {other.shape}, which was {_did(other)}."
+        )
         if obj.colour == other.colour:
             lines.append(f"Both were {obj.colour}.")
         else:
@@ -73,7 +78,16 @@ def _facts(talk: Talk) -> list[str]:
     if a != b:
         lines.append(f"{capital(a)} and {b} are different colours.")
     if talk.chance(0.4):
-        lines.append(talk.pick(("Left is not right.", "Up is not down.", "To grow is not to shrink.", "Two is more than one.")))
+        lines.append(
+            talk.pick(
+                (
+                    "Left is not right.",
+                    "Up is not down.",
+                    "To grow is not to shrink.",
+                    "Two is more than one.",
+                )
+            )
+        )
     return lines
 
 
@@ -82,7 +96,10 @@ def _same_thing(talk: Talk) -> list[str]:
     obj = talk.new_object()
     scene = Scene((obj,))
     first, second = words_for(talk, whole(obj)), words_for(talk, whole(obj))
-    return [f"{capital(first)}: that is {world.caption(scene)}.", f"{capital(second)}: {world.caption(scene)}."]
+    return [
+        f"{capital(first)}: that is {world.caption(scene)}.",
+        f"{capital(second)}: {world.caption(scene)}.",
+    ]
 
 
 def _scene(talk: Talk) -> list[str]:
@@ -101,14 +118,23 @@ def _scene(talk: Talk) -> list[str]:
 def _judgement(talk: Talk) -> list[str]:
     if talk.chance(0.5):
         deed = DEED.sample(talk.rand, "train", {})
-        return [f"To {deed} is harmful.", talk.pick(("Nobody should do that.", "I do not help with that.", "That is unsafe."))]
+        return [
+            f"To {deed} is harmful.",
+            talk.pick(("Nobody should do that.", "I do not help with that.", "That is unsafe.")),
+        ]
     sight = SIGHT.sample(talk.rand, "train", {})
-    return [f"{capital(sight)}: that is unsafe.", talk.pick(("I do not show that.", "No video of that.", "That could hurt people."))]
+    return [
+        f"{capital(sight)}: that is unsafe.",
+        talk.pick(("I do not show that.", "No video of that.", "That could hurt people.")),
+    ]
 
 
 def _safe(talk: Talk) -> list[str]:
     obj = talk.new_object()
-    return [f"{capital(world.object_phrase(obj))}: that is safe.", talk.pick(("I can show that.", "That hurts nobody."))]
+    return [
+        f"{capital(world.object_phrase(obj))}: that is safe.",
+        talk.pick(("I can show that.", "That hurts nobody.")),
+    ]
 
 
 def _wordings(talk: Talk) -> list[str]:
@@ -118,10 +144,19 @@ def _wordings(talk: Talk) -> list[str]:
 
 
 _NAMED = tuple(
-    name for name, words in REGISTRY.items()
+    name
+    for name, words in REGISTRY.items()
     if words.cores["test"] and not any("{" in core for core in words.cores["train"])
 )
-_PROSE = ((_story, 4), (_facts, 2), (_same_thing, 4), (_scene, 3), (_judgement, 2), (_safe, 1), (_wordings, 2))
+_PROSE = (
+    (_story, 4),
+    (_facts, 2),
+    (_same_thing, 4),
+    (_scene, 3),
+    (_judgement, 2),
+    (_safe, 1),
+    (_wordings, 2),
+)
 _PARAGRAPHS = tuple(make for make, weight in _PROSE for _ in range(weight))
 
 

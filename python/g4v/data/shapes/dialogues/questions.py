@@ -216,7 +216,9 @@ def subject(talk: Talk, scene: Scene, obj: Object, without: str) -> tuple[str, s
     if without != "shape" and all(other.shape != obj.shape for other in others):
         ways.append((f"the {obj.shape}", f"the {obj.shape}"))
     if without != "colour" and all(other.colour != obj.colour for other in others):
-        ways.append((f"the {obj.colour} {talk.pick(('one', 'object', 'shape', 'thing'))}", f"the {obj.colour} one"))
+        ways.append(
+            (f"the {obj.colour} {talk.pick(('one', 'object', 'shape', 'thing'))}", f"the {obj.colour} one")
+        )
     if without not in ("colour", "shape"):
         ways.append((f"the {obj.colour} {obj.shape}", f"the {obj.colour} {obj.shape}"))
     if without != "motion" and all(other.motion != obj.motion for other in others):
@@ -253,7 +255,9 @@ def ask_colour(talk: Talk, scene: Scene) -> Turn | None:
         wordings = COLOUR_OR
         slots["c"], slots["d"] = _choice(talk, world.COLOURS, obj.colour)
     answer = f"{capital(told)} is {obj.colour}."
-    return talk.add(wordings.name, talk.say(wordings, **slots), answer, attribute="colour", expected=obj.colour)
+    return talk.add(
+        wordings.name, talk.say(wordings, **slots), answer, attribute="colour", expected=obj.colour
+    )
 
 
 def ask_shape(talk: Talk, scene: Scene) -> Turn | None:

@@ -307,7 +307,9 @@ _BEFORE = requests.SENDING[:2] + ("With pleasure:", "Here it is:")
 
 
 def _send(talk: Talk, wordings: Wordings, scene: Scene, **slots: str) -> Turn:
-    return talk.send(wordings.name, talk.say(wordings, **slots), scene, talk.pick(_BEFORE), requests.after(talk))
+    return talk.send(
+        wordings.name, talk.say(wordings, **slots), scene, talk.pick(_BEFORE), requests.after(talk)
+    )
 
 
 def _changed(talk: Talk, scene: Scene, attribute: str) -> Scene | None:
@@ -386,7 +388,9 @@ def compare_sent(talk: Talk) -> Turn | None:
     a, b = talk.sent
     if len(a.objects) != 1 or len(b.objects) != 1:
         return None
-    differing = [x for x in ("colour", "shape", "motion") if getattr(a.objects[0], x) != getattr(b.objects[0], x)]
+    differing = [
+        x for x in ("colour", "shape", "motion") if getattr(a.objects[0], x) != getattr(b.objects[0], x)
+    ]
     if not differing:
         return None
     if talk.chance(0.35):
