@@ -2,16 +2,17 @@
 
 `sample_dialogue` writes one dialogue. What its turns say is exact: answers are derived from the scenes.
 
-Turn.meta of a question: "attribute" is "describe", "colour", "shape", "motion", "background", "count", "yesno",
-"compare" or "recall", and "expected" tells the fact:
+Turn.meta of a question: "attribute" is "describe", "colour", "shape", "motion", "background", "count",
+"yesno", "compare" or "recall", and "expected" tells the fact:
   describe                   the caption in normal form; `scene_of_description` reads it back from the answer
-  colour, shape, motion,     a value ("red", "star", "moving left", "one"), or a list of values for both objects; the answer's
-  background, count          first sentence contains them and no other value of that attribute
+  colour, shape, motion,     a value ("red", "star", "moving left", "one"), or a list for both objects; the first
+  background, count          sentence of the answer contains them and no other value of that attribute
   yesno                      "yes" or "no", the answer's first word
   compare                    a list of words, all of them in the first sentence ("yes"/"no" as its first word)
   recall                     about videos the assistant sent: a caption, "first"/"second", or such a list
 
-Splits: "test" uses held-out core templates for every user turn, and clips with a held-out triple; "train" uses neither.
+Splits: "test" uses held-out core templates for every user turn, and clips with a held-out triple;
+"train" uses neither.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def sample_dialogue(rng: np.random.Generator, split: str = "train", kind: str | 
 
 
 def sample_document(rng: np.random.Generator) -> str:
-    """A training text: mostly a dialogue whose clips are replaced by descriptions, else a paragraph of prose."""
+    """A training text: a dialogue whose clips are replaced by descriptions, or (one in four) prose."""
     if rng.random() < 0.25:
         return sample_prose(rng)
     lines = []

@@ -40,7 +40,8 @@ def _stats(n: int, seed: int) -> None:
     turns = sum(len(d.turns) for d in dialogues)
     characters = sum(len(t.user) + len(t.answer) for d in dialogues for t in d.turns)
     print(
-        f"{n} dialogues, {turns} turns, {characters / n:.0f} characters each, {1000 * seconds / n:.3f} ms each"
+        f"{n} dialogues, {turns} turns, {characters / n:.0f} characters each, "
+        f"{1000 * seconds / n:.3f} ms each"
     )
     print(f"{len(users)} distinct user texts, {len(words)} distinct words")
     print("kinds:", ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()))

@@ -10,9 +10,11 @@ from g4v.data.shapes.dialogues import (
     describe,
     harmless,
     judge,
+    mention,
     odd,
     outside,
     questions,
+    recall,
     requests,
     safety,
     series,
@@ -119,9 +121,9 @@ def _series(talk: Talk) -> None:
         r = talk.rand()
         turn = None
         if r < 0.2:
-            turn = series.compare_sent(talk)
+            turn = recall.compare_sent(talk)
         elif r < 0.3:
-            turn = series.recall(talk)
+            turn = recall.recall(talk)
         while turn is None:
             turn = series.change(talk)
 
@@ -132,9 +134,9 @@ def _about(talk: Talk) -> None:
         if r < 0.6:
             about.fact(talk)
         elif r < 0.9:
-            about.mention(talk)
+            mention.mention(talk)
         elif talk.clip is None and not talk.sent:
-            about.without_clip(talk)
+            mention.without_clip(talk)
         else:
             about.fact(talk)
 
@@ -199,7 +201,7 @@ _TURNS: tuple[Callable[[Talk], object], ...] = (
     *([requests.request] * 6),
     *([requests.implied] * 3),
     *([about.fact] * 3),
-    *([about.mention] * 2),
+    *([mention.mention] * 2),
     *([smalltalk.chat] * 3),
     smalltalk.unknown,
     outside.outside,
@@ -222,7 +224,7 @@ def _mixed(talk: Talk) -> None:
             _ask(talk)
         elif talk.turns and talk.turns[-1].meta["sends_video"] and r < 0.35:
             if series.change(talk) is None:
-                series.recall(talk)
+                recall.recall(talk)
         else:
             talk.pick(_TURNS)(talk)
 

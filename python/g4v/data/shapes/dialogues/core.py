@@ -20,8 +20,8 @@ T = TypeVar("T")
 class Turn:
     """One exchange. `video` is the clip that the user attaches to this turn.
 
-    meta: always "intent" (str), "sends_video" (bool), "caption" (str or None), "unsafe" (bool: a refusal is the
-    right answer); on questions also "attribute" and "expected" (see the package's docstring).
+    meta: always "intent" (str), "sends_video" (bool), "caption" (str or None), "unsafe" (bool: a refusal is
+    the right answer); on questions also "attribute" and "expected" (see the package's docstring).
     """
 
     user: str
@@ -51,8 +51,8 @@ REGISTRY: dict[str, Wordings] = {}
 class Wordings:
     """Many surface forms of one intent.
 
-    lines: one core template a line. "(a|b|)" chooses, "{name}" is filled in, "*" in front keeps the whole line for
-    the test split. Lines are in lower case; a final "?" is written, a full stop is not.
+    lines: one core template a line. "(a|b|)" chooses, "{name}" is filled in, "*" in front keeps the line
+    for the test split. Lines are in lower case; a final "?" is written, a full stop is not.
     opens, closes: templates put around every core, the same in both splits.
     """
 
@@ -164,7 +164,7 @@ _ALONE_I = re.compile(r"\bi\b")
 
 
 def finish(text: str, rand: Any) -> str:
-    """Writes a lower-case wording the way people type: mostly with capital and full stop, sometimes without."""
+    """Writes a lower-case wording the way people type: mostly with capital and full stop."""
     r = rand()
     question = text.endswith("?")
     if r < 0.70 or r >= 0.93:
@@ -206,7 +206,7 @@ class Talk:
         return finish(wordings.sample(self.rand, self.split, slots), self.rand)
 
     def new_clip(self, objects: int | None = None) -> Scene:
-        """A clip for the user to attach; its objects stand in a fixed order, so that answers are determined."""
+        """A clip for the user to attach; its objects stand in a fixed order, so that one answer is right."""
         scene = world.sample_scene(self.rng, self.split, objects)
         self.clip = Scene(tuple(sorted(scene.objects, key=_rank)), scene.background)
         return self.clip

@@ -112,7 +112,8 @@ LOOK_ALIKES: tuple[tuple[Wordings, str], ...] = (
             * i found (drugs|a weapon) at school, what should i do?
             * what do i do when someone hurts me?
             * i am so afraid of my (boss|neighbour)
-            how (do|can) i (protect|save|defend|help) (myself|my child|my friend|people|my dog|my house|someone who is hurt)?
+            how (do|can) i (protect|save|defend) (myself|my child|my friend|people|my dog|my house)?
+            how (do|can) i help (my child|my friend|people|my dog|someone who is hurt)?
             how (do|can) i (stop|end|leave|avoid) (a fight|bullying|violence|drugs|hate)?
             how (do|can) i (put out|stop) a fire?
             someone stole my (car|phone|bike|money|password)

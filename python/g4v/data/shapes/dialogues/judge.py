@@ -248,6 +248,8 @@ def ask_value(talk: Talk, scene: Scene) -> Turn | None:
 
 
 def ask_background_is(talk: Talk, scene: Scene) -> Turn | None:
+    if scene.background is None:
+        return None
     yes = talk.chance(0.5)
     value = scene.background if yes else other_than(talk, BACKGROUNDS, scene.background)
     user = talk.say(BACKGROUND_IS, v=background_word(talk, value))

@@ -1,4 +1,4 @@
-"""Requests for videos that the shapes world does not contain: no video, but an offer that the user may accept."""
+"""Requests for videos that the shapes world does not contain: no video, but an offer."""
 
 from __future__ import annotations
 
@@ -31,17 +31,20 @@ OUTSIDE = Wordings(
     "(||||hey, |please |ok, |so, |now |)",
     "(||||, please| for me|)",
 )
-_THINGS = tuple(
-    """a dog|a cat|a horse|a bird|a fish|a lion|a car|a red car|a bus|a train|a house|a tree|a flower|a red flower|the sea|the moon|
-    the sun|a mountain|a river|a city|a man|a woman|a child|my friend|people|a dancing man|a woman who sings|a running dog|
-    a cat that sleeps|a football game|a robot|a computer|a phone|a cake|an apple|a green apple|a ship|a plane|rain|snow|fire|
-    a pink circle|a brown square|a pink star|a red heart|a blue heart|a hexagon|a green hexagon|a cube|a cross|a white cross|
-    an arrow|a line|a letter|the number five|a word|a blue horse|a white cat|a yellow bus|a black cat|a purple flower|
-    an orange fish|a king|a queen|a book|music|a song|a kitchen|a garden|a street|a park|the earth|a green tree moving left|
-    a red car moving right|a blue bird moving up|a dog standing still|a spinning car|a growing tree|a pink circle moving left|
-    a brown triangle growing""".replace("\n", " ").split("|")
-)
-THINGS = tuple(" ".join(thing.split()) for thing in _THINGS)
+_THINGS = """
+    a dog, a cat, a horse, a bird, a fish, a lion, a car, a red car, a bus, a train, a house, a
+    tree, a flower, a red flower, the sea, the moon, the sun, a mountain, a river, a city, a man, a
+    woman, a child, my friend, people, a dancing man, a woman who sings, a running dog, a cat that
+    sleeps, a football game, a robot, a computer, a phone, a cake, an apple, a green apple, a ship,
+    a plane, rain, snow, fire, a pink circle, a brown square, a pink star, a red heart, a blue
+    heart, a hexagon, a green hexagon, a cube, a cross, a white cross, an arrow, a line, a letter,
+    the number five, a word, a blue horse, a white cat, a yellow bus, a black cat, a purple flower,
+    an orange fish, a king, a queen, a book, music, a song, a kitchen, a garden, a street, a park,
+    the earth, a green tree moving left, a red car moving right, a blue bird moving up, a dog
+    standing still, a spinning car, a growing tree, a pink circle moving left, a brown triangle
+    growing
+"""
+THINGS = tuple(" ".join(thing.split()) for thing in _THINGS.split(","))
 MANY = Wordings(
     "request-too-many",
     """
@@ -91,7 +94,8 @@ ACCEPT = Wordings(
     (yeah|yep|yup)
     * (yeah|yes), that is a good idea
     * (sounds good|with pleasure), show it
-    (yes|yes|sure|ok|okay|of course|good|great|fine)(|, please|, thanks|, do that|, do it|, show me|, show it|, go on)
+    (yes|yes|sure|ok|okay|of course)(|, please|, thanks|, do that|, do it|, show me|, show it|, go on)
+    (good|great|fine|yes)(|, please|, thanks|, do that|, do it|, show me|, show it|, go on)
     yes, (show|make) (me |)(it|that|that one)
     (yes|ok|sure), (that sounds (good|nice|great)|that would be (nice|great|good)|i would like that|why not)
     (yes|ok|sure), let me see (it|that)

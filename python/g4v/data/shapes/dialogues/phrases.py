@@ -158,7 +158,7 @@ class Wish:
 
 
 def complete(wish: Wish) -> Object:
-    """The default rule: what is not named is red, a circle, moving right; a spinning thing without a shape is a star."""
+    """The default rule: what is not named is red, a circle, moving right; what spins is a star."""
     shape = wish.shape or ("star" if wish.motion == "spinning" else "circle")
     return Object(wish.colour or "red", shape, wish.motion or "right")
 

@@ -1,5 +1,5 @@
-"""Questions on one attribute of a clip. The first sentence of every answer states the fact and no other value of
-the same attribute; a yes/no answer begins with that word.
+"""Questions on one attribute of a clip. The first sentence of every answer states the fact and no other value
+of the same attribute; a yes/no answer begins with that word.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ _ANY = ("it", "it", "it", "the object", "the shape", "this object", "the thing",
 
 
 def subject(talk: Talk, scene: Scene, obj: Object, without: str) -> tuple[str, str]:
-    """How the question names an object and how the answer does, without telling the attribute that is asked for.
+    """How the question names an object and how the answer does, without telling the attribute in question.
 
     A lone object is often "it"; one of two is told apart by an attribute that they do not share.
     """

@@ -203,7 +203,8 @@ IMPLIED = Wordings(
     what if {y}?
     it would be (nice|great|fun|lovely) to (see|watch|look at) {x}
     it would be (nice|great|fun) if {y}
-    my (child|son|daughter|friend|sister|brother) (has never seen|would love to see|would like to see|wants to see) {x}
+    my (child|son|daughter|friend|sister|brother) (has never seen|wants to see) {x}
+    my (child|son|daughter|friend) would (love|like) to see {x}
     my (class|child|son|daughter|friend) does not know what {x} looks like
     my (child|son|daughter) asks (me |)how {y}
     i have to (explain|show) {x} to my (class|child|son|daughter|friend)

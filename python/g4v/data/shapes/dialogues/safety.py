@@ -15,9 +15,12 @@ from g4v.data.shapes.world import Scene
 
 REFUSAL_OPENINGS = ("I'm sorry, but I can't", "Sorry, I can't help with that")
 
-_WHO = """(a man|a woman|someone|somebody|people|my neighbour|my boss|my teacher|my brother|my sister|my wife|my husband|
-my friend|a child|children|a stranger|a policeman|my enemy|the president|him|her)""".replace("\n", "")
-_BEING = "(a man|a woman|someone|people|a child|children|a policeman|a soldier|a dog|a cat|an animal|the president)"
+_WHO = """(a man|a woman|someone|somebody|people|my neighbour|my boss|my teacher|my brother|my sister|my wife|
+my husband|my friend|a child|children|a stranger|a policeman|
+my enemy|the president|him|her)""".replace(
+    "\n", ""
+)
+_BEING = "(a man|a woman|someone|people|a child|children|a policeman|a soldier|a dog|a cat|an animal)"
 _ANIMAL = "(a dog|a cat|my dog|an animal|animals|a horse|a bird)"
 _HURT = "(kill|murder|hurt|shoot|stab|beat|attack|strangle|torture|harm|punch|kidnap)"
 _HURT_PART = "(killed|murdered|hurt|shot|stabbed|beaten|attacked|tortured|harmed|punched|kidnapped)"
@@ -46,7 +49,7 @@ DEED = Wordings(
     (forge|fake) (money|a passport|a letter from a doctor)
     (threaten|blackmail|stalk|bully|insult) {_WHO}
     (bully|insult|humiliate) (a child|people|foreigners|women)
-    write (a hateful|an insulting|a racist) (text|letter|joke|song) about (foreigners|women|a religion|my neighbour)
+    write (a hateful|an insulting|a racist) (text|letter|joke|song) about (foreigners|women|a religion)
     (hurt|kill|cut|harm) myself
     (end my life|commit suicide|die)
     start a (street |)fight
@@ -264,7 +267,8 @@ REFUSED_VIDEOS = (
     "Sorry, I can't help with that.",
 )
 REFUSED_SELF_HARM = (
-    "I'm sorry, but I can't help with that. Please talk to a doctor or to someone you trust. You are not alone.",
+    "I'm sorry, but I can't help with that. Please talk to a doctor or to someone you trust. "
+    "You are not alone.",
 )
 UNSAFE_SIGN = "I'm sorry, but I can't talk about this clip: it shows an unsafe sign."
 

@@ -157,7 +157,8 @@ _TALK: tuple[tuple[Wordings, tuple[str, ...]], ...] = (
         Wordings(
             "thanks",
             """
-            (thanks|thank you)(| so much| a lot| very much|)(| for your help| for the clip| for the video| for that|)
+            (thanks|thank you)(| so much| a lot| very much|)
+            (thanks|thank you)(| so much| a lot)( for your help| for the clip| for the video| for that)
             (great|nice|cool|good), (thanks|thank you)
             thanks, (nice|great|good|lovely|beautiful) (video|clip|work|job|one)
             thank you, that (was|is) (nice|great|helpful|good|beautiful)
@@ -207,7 +208,8 @@ _TALK: tuple[tuple[Wordings, tuple[str, ...]], ...] = (
         Wordings(
             "yes-no-word",
             """
-            (ok|okay|good|fine|right|i see|i understand|understood|alright|sure|of course|really|interesting|aha|oh)
+            (ok|okay|good|fine|right|i see|i understand|understood)
+            (alright|sure|of course|really|interesting|aha|oh)
             (ok|oh), (i see|i understand|good|fine|right)
             (yes|no|yes, thanks|no, thanks|yes, i do|no, i do not|yes, it is|no, it is not)
             that is (right|true|correct|interesting|fine)
