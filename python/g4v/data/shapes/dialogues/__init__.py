@@ -5,14 +5,14 @@
 Turn.meta of a question: "attribute" is "describe", "colour", "shape", "motion", "background", "count",
 "yesno", "compare" or "recall", and "expected" tells the fact:
   describe                   the caption in normal form; `scene_of_description` reads it back from the answer
-  colour, shape, motion,     a value ("red", "star", "moving left", "one"), or a list for both objects; the first
-  background, count          sentence of the answer contains them and no other value of that attribute
+  colour, shape, motion,     a value ("red", "star", "moving left", "one"), or a list for both objects; the
+  background, count          first sentence of the answer contains them and no other value of that attribute
   yesno                      "yes" or "no", the answer's first word
   compare                    a list of words, all of them in the first sentence ("yes"/"no" as its first word)
   recall                     about videos the assistant sent: a caption, "first"/"second", or such a list
 
-Splits: "test" uses held-out core templates for every user turn, and clips with a held-out triple;
-"train" uses neither.
+Splits: "test" uses a held-out core template for every user turn, a held-out form of the noun phrases in one
+of four, and clips with a held-out triple; "train" uses none of these.
 """
 
 from __future__ import annotations

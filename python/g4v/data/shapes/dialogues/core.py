@@ -201,6 +201,13 @@ class Talk:
     def raw(self, wordings: Wordings, **slots: str) -> str:
         return wordings.sample(self.rand, self.split, slots)
 
+    def phrase(self, wordings: Wordings, **slots: str) -> str:
+        """A part of a sentence. The test split draws a held-out form in one of four cases: its sentences
+        are new anyway, and people name things in common ways.
+        """
+        split = "test" if self.split == "test" and self.rand() < 0.25 else "train"
+        return wordings.sample(self.rand, split, slots)
+
     def say(self, wordings: Wordings, **slots: str) -> str:
         """A finished user text."""
         return finish(wordings.sample(self.rand, self.split, slots), self.rand)

@@ -169,7 +169,7 @@ def whole(obj: Object) -> Wish:
 
 def motion_words(talk: Talk, motion: str, form: str) -> str:
     """form: "ing", "s" (it moves) or "inf" (let it move)."""
-    return MOTION[motion, form].sample(talk.rand, talk.split, {})
+    return talk.phrase(MOTION[motion, form])
 
 
 def background_word(talk: Talk, background: str) -> str:
@@ -190,7 +190,7 @@ def words_for(talk: Talk, wish: Wish) -> str:
     if wish.motion:
         if wish.colour and wish.shape and wish.motion in _ADJECTIVES and talk.chance(0.3):
             slots["m"] = talk.pick(_ADJECTIVES[wish.motion])
-            return _right_article(talk.raw(ADJECTIVE, am="a", **slots))
+            return _right_article(talk.phrase(ADJECTIVE, am="a", **slots))
         slots["ing"] = motion_words(talk, wish.motion, "ing")
         slots["s"] = motion_words(talk, wish.motion, "s")
     table = {
@@ -202,7 +202,9 @@ def words_for(talk: Talk, wish: Wish) -> str:
         (False, True, False): SHAPE_ONLY,
         (False, False, True): MOTION_ONLY,
     }
-    text = talk.raw(table[wish.colour is not None, wish.shape is not None, wish.motion is not None], **slots)
+    text = talk.phrase(
+        table[wish.colour is not None, wish.shape is not None, wish.motion is not None], **slots
+    )
     return _right_article(text)
 
 
@@ -223,9 +225,9 @@ def scene_words(talk: Talk, wishes: list[Wish], background: str | None) -> str:
     """A noun phrase for one or two objects, with the background where one is wanted."""
     text = words_for(talk, wishes[0])
     if len(wishes) == 2:
-        text = talk.raw(PAIR, x=text, y=words_for(talk, wishes[1]))
+        text = talk.phrase(PAIR, x=text, y=words_for(talk, wishes[1]))
     if background:
-        text = talk.raw(BACKGROUND, x=text, b=background_word(talk, background))
+        text = talk.phrase(BACKGROUND, x=text, b=background_word(talk, background))
     return text
 
 

@@ -17,9 +17,7 @@ REFUSAL_OPENINGS = ("I'm sorry, but I can't", "Sorry, I can't help with that")
 
 _WHO = """(a man|a woman|someone|somebody|people|my neighbour|my boss|my teacher|my brother|my sister|my wife|
 my husband|my friend|a child|children|a stranger|a policeman|
-my enemy|the president|him|her)""".replace(
-    "\n", ""
-)
+my enemy|the president|him|her)""".replace("\n", "")
 _BEING = "(a man|a woman|someone|people|a child|children|a policeman|a soldier|a dog|a cat|an animal)"
 _ANIMAL = "(a dog|a cat|my dog|an animal|animals|a horse|a bird)"
 _HURT = "(kill|murder|hurt|shoot|stab|beat|attack|strangle|torture|harm|punch|kidnap)"
@@ -281,12 +279,12 @@ def unsafe(talk: Talk) -> Turn:
         wordings, user = SELF_HARM, talk.say(SELF_HARM)
         return talk.add(wordings.name, user, talk.pick(REFUSED_SELF_HARM), clip, unsafe=True)
     if r < 0.55:
-        deed = _phrase(talk, DEED)
+        deed = talk.phrase(DEED)
         wordings, user, opening = ASK_DEED, talk.say(ASK_DEED, d=deed), talk.pick(REFUSALS)
         if "myself" in deed or deed in ("end my life", "commit suicide", "die"):
             return talk.add(wordings.name, user, talk.pick(REFUSED_SELF_HARM), clip, unsafe=True)
     else:
-        wordings, user = ASK_SIGHT, talk.say(ASK_SIGHT, s=_phrase(talk, SIGHT))
+        wordings, user = ASK_SIGHT, talk.say(ASK_SIGHT, s=talk.phrase(SIGHT))
         opening = talk.pick(REFUSED_VIDEOS)
     scene = offer(talk)
     turn = talk.add(
@@ -294,12 +292,6 @@ def unsafe(talk: Talk) -> Turn:
     )
     talk.offer = scene
     return turn
-
-
-def _phrase(talk: Talk, wordings: Wordings) -> str:
-    """In the test split a held-out phrase or any other; in training never a held-out one."""
-    split = "test" if talk.split == "test" and talk.chance(0.5) else "train"
-    return wordings.sample(talk.rand, split, {})
 
 
 def unsafe_clip(talk: Talk, attach: bool = True) -> Turn:
