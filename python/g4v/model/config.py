@@ -115,13 +115,13 @@ class Preset:
     unet: dict[str, Any]  # diffusers.UNet3DConditionModel
     scheduler: dict[str, Any] = field(default_factory=dict)  # a diffusers scheduler_config.json
 
-    def llama_config(self, vocab_size: int, **token_ids: int) -> Any:
+    def llama_config(self, vocab_size: int, **token_ids: Any) -> Any:
         """The `transformers.LlamaConfig`; token_ids are bos_token_id, eos_token_id, pad_token_id."""
         from transformers import LlamaConfig
 
         return LlamaConfig(vocab_size=vocab_size, **self.llama, **token_ids)
 
-    def text_config(self, vocab_size: int, **token_ids: int) -> Any:
+    def text_config(self, vocab_size: int, **token_ids: Any) -> Any:
         """The `transformers.CLIPTextConfig`; token_ids as in `llama_config`."""
         from transformers import CLIPTextConfig
 
@@ -191,25 +191,25 @@ TINY = Preset(
     vae={
         "in_channels": 3,
         "out_channels": 3,
-        "down_block_types": ["DownEncoderBlock2D"] * 5,
-        "up_block_types": ["UpDecoderBlock2D"] * 5,
-        "block_out_channels": [16, 32, 48, 64, 96],
+        "down_block_types": ["DownEncoderBlock2D"] * 4,
+        "up_block_types": ["UpDecoderBlock2D"] * 4,
+        "block_out_channels": [16, 32, 48, 64],
         "layers_per_block": 1,
-        "latent_channels": 16,
+        "latent_channels": 8,
         "norm_num_groups": 8,
         "sample_size": 64,
         "mid_block_add_attention": False,
     },
     unet={
-        "sample_size": 4,
-        "in_channels": 16,
-        "out_channels": 16,
-        "down_block_types": ["CrossAttnDownBlock3D"],
-        "up_block_types": ["CrossAttnUpBlock3D"],
-        "block_out_channels": [96],
+        "sample_size": 8,
+        "in_channels": 8,
+        "out_channels": 8,
+        "down_block_types": ["DownBlock3D", "CrossAttnDownBlock3D"],
+        "up_block_types": ["CrossAttnUpBlock3D", "UpBlock3D"],
+        "block_out_channels": [48, 96],
         "layers_per_block": 1,
         "cross_attention_dim": 128,
-        "attention_head_dim": 12,
+        "attention_head_dim": 8,
         "norm_num_groups": 8,
     },
     # Ends in pure noise and predicts velocity: 8 small frames are dominated by their background, which the

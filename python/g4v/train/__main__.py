@@ -9,7 +9,7 @@ from pathlib import Path
 from g4v.errors import ArgumentError, Error
 
 _ORDER = (
-    "vae-crops", "vae", "contrastive-images", "contrastive-clips", "latents", "t2v-images",
+    "vae", "contrastive-images", "contrastive-clips", "latents", "t2v-images",
     "t2v", "base", "stage1", "stage2",
 )  # fmt: skip
 

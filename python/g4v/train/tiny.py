@@ -86,14 +86,10 @@ def _finish_contrastive(out: Path, part: Part) -> None:
 # ---- text to video -----------------------------------------------------------------------------------------
 
 
-def _build_vae(crops: bool, images: int, after: str | None) -> Callable[[Path], Part]:
-    def build(out: Path) -> Part:
-        from g4v.train.vae import VaePart
+def _build_vae(out: Path) -> Part:
+    from g4v.train.vae import VaePart
 
-        part: Part = VaePart(TINY, crops, images)
-        return _resume(part, out / "work" / after / "last.ckpt") if after else part
-
-    return build
+    return VaePart(TINY)
 
 
 def _finish_vae(out: Path, part: Part) -> None:
@@ -235,15 +231,10 @@ def _finish_stage2(out: Path, part: Part) -> None:
 
 
 RECIPES: dict[str, Recipe] = {
-    "vae-crops": Recipe(
-        _build_vae(True, 48, None),
-        lambda out, part: None,
-        LoopSettings(steps=4000, learning_rate=2e-3, ema=0.995, weight_decay=0.0),
-    ),
     "vae": Recipe(
-        _build_vae(False, 20, "vae-crops"),
+        _build_vae,
         _finish_vae,
-        LoopSettings(steps=700, learning_rate=1e-3, ema=0.99, weight_decay=0.0, decay=0.5, seed=7),
+        LoopSettings(steps=1500, learning_rate=2e-3, ema=0.995, weight_decay=0.0, decay=0.3),
     ),
     "contrastive-images": Recipe(
         _contrastive(1, 160, None),
