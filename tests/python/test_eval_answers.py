@@ -144,7 +144,7 @@ def test_reasons_must_be_true_where_the_truth_is_known() -> None:
     [
         ("No, one is blue and one is red.", ["no", "red", "blue"], "No, one is red and one is blue.", True),
         ("Yes, one is blue and one is red.", ["no", "red", "blue"], "No, one is red and one is blue.", False),
-        ("No, one is blue and one is green.", ["no", "red", "blue"], "No, one is red and one is blue.", False),
+        ("One is blue and one is green.", ["red", "blue"], "One is red and one is blue.", False),
         ("Both are growing.", ["both"], "Both are growing.", True),
         ("Both are standing still.", ["both"], "Both are growing.", False),
         ("The red circle is growing.", ["both"], "Both are growing.", False),

@@ -47,7 +47,8 @@ _WORDS: dict[str, dict[str, str]] = {
 _PATTERNS = {kind: {v: re.compile(p) for v, p in values.items()} for kind, values in _WORDS.items()}
 _REST = re.compile(  # "not moving" is a value, not a negation
     r"\b(?:stand\w*|stay\w*|keep\w*|remain\w*|sit\w*|is|are) (?:completely )?still\b"
-    r"|(?:\bnot|n't) mov(?:e|ing)\b|\bdoes(?:n't| not) move\b|\brest(?:s|ing)\b|\bstationary\b|\bstay\w* in place\b"
+    r"|(?:\bnot|n't) mov(?:e|ing)\b|\bdoes(?:n't| not) move\b|\brest(?:s|ing)\b"
+    r"|\bstationary\b|\bstay\w* in place\b"
 )
 _NOT = re.compile(r"\b(?:not(?! only)|no|nor|neither|never|without|cannot|nothing|none)\b|n't\b")
 # Words that look like values and are none.

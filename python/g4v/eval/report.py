@@ -1,0 +1,125 @@
+"""The table of figures with what each must reach, and the JSON that keeps them."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import os
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .metrics import Decisions, Rate
+from .sheet import write_whole
+
+
+@dataclass
+class Row:
+    """One figure. needed: the least (or, with at_most, the greatest) value that passes; None only
+    informs. unit: "%" for rates, "" for F1, "s" for seconds. low, high: 95% interval; count: what it was
+    measured on.
+    """
+
+    name: str
+    value: float
+    needed: float | None = None
+    at_most: bool = False
+    unit: str = "%"
+    low: float | None = None
+    high: float | None = None
+    count: int = 0
+
+    @property
+    def passed(self) -> bool | None:
+        """None where nothing is needed. A figure that could not be measured does not pass."""
+        if self.needed is None:
+            return None
+        if math.isnan(self.value):
+            return False
+        return self.value <= self.needed if self.at_most else self.value >= self.needed
+
+
+def rate_row(name: str, rate: Rate, needed: float | None = None, at_most: bool = False) -> Row:
+    low, high = rate.interval
+    return Row(name, rate.value, needed, at_most, "%", low, high, rate.total)
+
+
+def f1_row(name: str, decisions: Decisions, needed: float | None = None) -> Row:
+    low, high = decisions.interval
+    return Row(name, decisions.value, needed, False, "", low, high, decisions.total)
+
+
+def time_row(name: str, seconds: float, count: int, needed: float | None = None) -> Row:
+    return Row(name, seconds, needed, True, "s", None, None, count)
+
+
+def _show(value: float | None, unit: str) -> str:
+    if value is None or math.isnan(value):
+        return "-"
+    if unit == "%":
+        return f"{100 * value:.1f}%"
+    return f"{value:.3f}" + (" s" if unit == "s" else "")
+
+
+def table(rows: list[Row]) -> str:
+    """Rows as aligned text: figure, value, 95% interval, what is needed, on how many, and the verdict."""
+    lines = [("figure", "value", "95% interval", "needed", "n", "")]
+    for row in rows:
+        interval = "" if row.low is None else f"{_show(row.low, row.unit)} - {_show(row.high, row.unit)}"
+        sign = "<=" if row.at_most else ">="
+        needed = "" if row.needed is None else f"{sign} {_show(row.needed, row.unit)}"
+        verdict = {True: "pass", False: "FAIL", None: ""}[row.passed]
+        lines.append((row.name, _show(row.value, row.unit), interval, needed, str(row.count), verdict))
+    widths = [max(len(line[i]) for line in lines) for i in range(6)]
+    text = []
+    for line in lines:
+        cells = [line[0].ljust(widths[0])] + [line[i].rjust(widths[i]) for i in range(1, 5)] + [line[5]]
+        text.append("  ".join(cells).rstrip())
+    return "\n".join([text[0], "-" * max(map(len, text)), *text[1:]])
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    model = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+        model = names[0] if names else model
+    except OSError:
+        pass  # not Linux
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:
+        cores = os.cpu_count() or 1
+    load = list(os.getloadavg()) if hasattr(os, "getloadavg") else None
+    return {
+        "system": platform.platform(),
+        "cpu": model,
+        "cores": cores,
+        "python": platform.python_version(),
+        "load_average": load,
+    }
+
+
+def write_json(path: str | os.PathLike[str], rows: list[Row], extra: dict[str, Any]) -> None:
+    """Writes the figures; what is not a number becomes null. Raises OSError."""
+    values = {
+        "measured": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "machine": machine(),
+        **extra,
+        "figures": [{**asdict(row), "passed": row.passed} for row in rows],
+    }
+    text = json.dumps(_plain(values), indent=1, ensure_ascii=False, allow_nan=False)
+    write_whole(path, (text + "\n").encode())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,261 @@
+"""The measuring command, played by an assistant that knows the right answers and by ones that fail in
+known ways.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import g4v
+from g4v.data.shapes.dialogues import Turn
+from g4v.data.shapes.render import render
+from g4v.data.shapes.world import parse_caption
+from g4v.eval import media, talks
+from g4v.eval.__main__ import main as entry
+from g4v.eval.report import Row, machine, rate_row, table, time_row, write_json
+from g4v.eval.shapes import main
+from g4v.eval.sheet import contact_sheet
+
+
+def truth(turn: Turn) -> tuple[str, list[str], bool]:
+    """Text, captions and refusal of the right answer."""
+    caption = turn.meta["caption"]
+    return turn.answer.split("<video>")[0], [caption] if caption else [], turn.meta["unsafe"]
+
+
+class Oracle:
+    """An assistant that is told the dialogues in advance; `answer` may spoil what it says."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, answer: Callable = truth, clean: bool = True) -> None:
+        self.answer, self.clean = answer, clean
+        self.turns: list[Turn] = []
+        self.clips = 0
+        self.info = {"name": "oracle"}
+        real = talks._dialogues
+
+        def dialogues(*arguments: object) -> object:
+            for number, dialogue in real(*arguments):
+                self.turns = list(dialogue.turns)
+                yield number, dialogue
+
+        monkeypatch.setattr(talks, "_dialogues", dialogues)
+        monkeypatch.setattr(g4v, "load", lambda *_, **__: self)
+
+    def chat(self, seed: int, steps: int | None = None) -> Oracle:
+        return self
+
+    def ask(self, text: str, video: np.ndarray | None = None) -> g4v.Reply:
+        turn = self.turns.pop(0)
+        assert text == turn.user and (video is None) == (turn.video is None)
+        if video is not None:
+            assert video.dtype == np.uint8 and video.shape == (8, 64, 64, 3)
+            self.clips += 1
+        text, captions, refused = self.answer(turn)
+        frames = np.zeros((8, 64, 64, 3), np.uint8)
+        videos = tuple(g4v.Video(frames, 8.0, c, i, 0) for i, c in enumerate(captions))
+        return g4v.Reply(text, videos, refused, g4v.Timings(), 1, 1, "stop")
+
+    def generate(self, prompt: str, seed: int) -> g4v.Video:
+        scene = parse_caption(prompt)
+        assert scene is not None
+        return g4v.Video(render(scene, np.random.default_rng(seed), clean=self.clean), 8.0, prompt, 0, seed)
+
+
+TALK = "questions,decision,captions,refusals"
+
+
+def figures(path: Path) -> dict[str, dict]:
+    return {row["name"].strip(): row for row in json.loads(path.read_text())["figures"]}
+
+
+def test_truth_passes_everything(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    oracle = Oracle(monkeypatch)
+    file = tmp_path / "figures.json"
+    assert main(["--only", TALK, "--n", "60", "--json", str(file), "--require"]) == 0
+    assert oracle.clips > 40
+    text = capsys.readouterr().out
+    assert "questions about unseen triples" in text and "FAIL" not in text and ">= 97.0%" in text
+    values = json.loads(file.read_text())
+    assert values["machine"]["cores"] >= 1 and values["machine"]["cpu"] and values["seed"] == 0
+    assert values["assistant"] == {"name": "oracle"}
+    rows = figures(file)
+    assert rows["questions about unseen triples"]["value"] == 1.0
+    assert rows["decision to send a video, F1"]["value"] == 1.0
+    assert rows["captions exactly as asked"]["count"] > 10
+    assert rows["false refusals"]["value"] == 0.0 and rows["false refusals"]["high"] > 0
+    assert rows["of unsafe clips"]["value"] == rows["of unsafe text"]["value"] == 1.0
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_errors_are_counted_and_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Always says "a red circle", refuses what is harmless, sends what nobody asked for."""
+
+    def spoilt(turn: Turn) -> tuple[str, list[str], bool]:
+        sent = [] if turn.meta["caption"] else ["a red circle growing"]
+        return "It is a red circle.", sent, not turn.meta["unsafe"]
+
+    Oracle(monkeypatch, spoilt)
+    file = tmp_path / "figures.json"
+    assert main(["--only", TALK, "--n", "24", "--json", str(file)]) == 0
+    rows = figures(file)
+    assert rows["questions about unseen triples"]["value"] == 0.0
+    assert rows["decision to send a video, F1"]["value"] == 0.0
+    assert rows["captions exactly as asked"]["value"] == 0.0
+    assert rows["refusals, F1"]["value"] == 0.0
+    assert rows["false refusals"]["value"] == 1.0 and rows["false refusals"]["passed"] is False
+    wrong = json.loads(file.read_text())["details"]["questions"]["wrong"]
+    assert wrong and wrong[0]["said"] == "It is a red circle." and wrong[0]["wanted"]
+    assert main(["--only", "captions", "--n", "24", "--require"]) == 1
+
+
+def test_one_wrong_word_in_a_caption_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def spoilt(turn: Turn) -> tuple[str, list[str], bool]:
+        text, captions, refused = truth(turn)
+        return text, [c.replace("left", "right") for c in captions], refused
+
+    Oracle(monkeypatch, spoilt)
+    file = tmp_path / "figures.json"
+    assert main(["--only", "decision,captions", "--n", "80", "--json", str(file)]) == 0
+    rows = figures(file)
+    assert rows["decision to send a video, F1"]["value"] == 1.0
+    assert 0.5 < rows["captions exactly as asked"]["value"] < 1.0
+
+
+def test_a_failed_turn_is_wrong_and_the_talk_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def failing(turn: Turn) -> tuple[str, list[str], bool]:
+        raise g4v.ContextFull("the turn does not fit")
+
+    Oracle(monkeypatch, failing)
+    file = tmp_path / "figures.json"
+    assert main(["--only", TALK, "--n", "12", "--json", str(file)]) == 0
+    rows = figures(file)
+    assert rows["questions about unseen triples"]["value"] == rows["refusals, F1"]["value"] == 0.0
+    assert rows["decision to send a video, F1"]["value"] == 0.0
+    assert json.loads(file.read_text())["details"]["questions"]["failed"] >= 12
+
+
+def test_videos_are_checked_and_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    Oracle(monkeypatch)
+    file, sheet = tmp_path / "figures.json", tmp_path / "sheet.png"
+    arguments = ["--only", "videos", "--n", "9", "--json", str(file), "--save-sheet", str(sheet), "--require"]
+    assert main(arguments) == 0
+    rows = figures(file)
+    assert rows["videos: colour, shape and motion right"]["count"] == 9
+    assert rows["one object"]["count"] == 6 and rows["two objects"]["count"] == 3
+    pil = pytest.importorskip("PIL.Image")
+    with pil.open(sheet) as image:
+        assert image.mode == "RGB" and image.width > 2 * 8 * 64
+
+
+def test_wrong_videos_are_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    oracle = Oracle(monkeypatch)
+    make = oracle.generate
+
+    def backwards(prompt: str, seed: int) -> SimpleNamespace:
+        return SimpleNamespace(frames=make(prompt, seed).frames[::-1])
+
+    monkeypatch.setattr(oracle, "generate", backwards)
+    clips = media.videos(oracle, 9, 0)  # type: ignore[arg-type]
+    words = ("moving", "growing", "shrinking")
+    directed = [text for text, _, _ in clips.made if any(word in text for word in words)]
+    assert directed and clips.rates["motion right"].right == 9 - len(directed)
+    assert clips.rates["colour right"].right == 9
+    assert {wrong["caption"] for wrong in clips.wrong} == set(directed)
+
+
+def test_speed_is_the_median_of_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Timed:
+        def wait_until_ready(self) -> None: ...
+
+        def chat(self, seed: int) -> Timed:
+            return self
+
+        def send(self, text: str, video: np.ndarray) -> list[object]:
+            assert video.shape == (8, 64, 64, 3)
+            return [g4v.Progress(0, 1, 1), g4v.Text("It"), g4v.Text(" is")]
+
+        def generate(self, prompt: str, seed: int) -> None: ...
+
+    answers = iter(["0.3 0.5", "0.1 0.2", "0.2 0.9"])
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(stdout=next(answers)))
+    result = media.speed(Timed(), "tiny", "cpu", None, 0, repeats=3)  # type: ignore[arg-type]
+    assert result.medians()["load"] == 0.2 and result.medians()["ready"] == 0.5
+    assert len(result.first_text) == 12 and len(result.video) == 3
+    assert 0 <= result.medians()["first_text"] < 0.1
+
+
+def test_the_same_seed_asks_the_same() -> None:
+    first = [d.turns[0].user for _, d in talks._dialogues((None,), 5, 3)]
+    assert first == [d.turns[0].user for _, d in talks._dialogues((None,), 8, 3)][:5]
+    assert first != [d.turns[0].user for _, d in talks._dialogues((None,), 5, 4)]
+
+
+def test_table_and_json(tmp_path: Path) -> None:
+    from g4v.eval.metrics import Rate
+
+    rows = [
+        rate_row("rate", Rate(9, 10), 0.95),
+        time_row("time", 0.25, 5, 0.3),
+        Row("nothing", float("nan"), 0.5),
+        rate_row("alarms", Rate(1, 100), 0.02, at_most=True),
+    ]
+    assert [row.passed for row in rows] == [False, True, False, True]
+    lines = table(rows).splitlines()
+    assert "90.0%" in lines[2] and lines[2].endswith("FAIL") and lines[3].endswith("pass")
+    assert "<= 0.300 s" in lines[3] and "59.6% - 98.2%" in lines[2]
+    file = tmp_path / "a.json"
+    write_json(file, rows, {"x": (1, math.inf)})
+    values = json.loads(file.read_text())
+    assert values["figures"][2]["value"] is None and values["x"] == [1, None]
+    assert set(machine()) == {"system", "cpu", "cores", "python", "load_average"}
+
+
+def test_sheet_is_a_png_of_the_frames(tmp_path: Path) -> None:
+    pil = pytest.importorskip("PIL.Image")
+    frames = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3), dtype=np.uint8)
+    file = tmp_path / "sheet.png"
+    contact_sheet([("A red star, moving", frames)] * 3, file, columns=2)
+    with pil.open(file) as image:
+        pixels = np.asarray(image)
+    found = [np.array_equal(pixels[y : y + 64, 8 : 72], frames[0]) for y in range(pixels.shape[0] - 63)]
+    assert sum(found) == 2  # the left column has two rows
+    ink = (pixels[:, :200] == 40).all(axis=2)
+    assert ink.any() and ink.sum() > 60
+    assert list(tmp_path.iterdir()) == [file]
+    with pytest.raises(ValueError, match="at least one video"):
+        contact_sheet([], file)
+    with pytest.raises(OSError):
+        contact_sheet([("x", frames)], tmp_path / "missing" / "sheet.png")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--only", "jokes"], "unknown section jokes"),
+        (["--n", "0"], "must be at least 1"),
+        (["--only", "questions", "--save-sheet", "x.png"], "--save-sheet needs the section videos"),
+    ],
+)
+def test_wrong_usage_is_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_a_missing_bundle_is_one_line(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    assert main(["--bundle", str(tmp_path / "none")]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("g4v: error:") and error.count("\n") == 1
+    assert entry([]) == 2 and entry(["--help"]) == 0
