@@ -20,9 +20,7 @@ from g4v.model.abstractor import VideoAbstractor
 
 
 def folded_memory_product(abstractor: VideoAbstractor) -> tuple[Tensor, Tensor]:
-    """Weight [d, layers*2*d] and bias [layers*2*d]: (K, V) of every layer from the memory normalised without
-    affine.
-    """
+    """K and V of all layers, one product over the memory normalised without affine: weight, bias."""
     weights, biases = [], []
     for layer in abstractor.encoder.layers:
         norm = layer.crossattention.normk

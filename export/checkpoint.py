@@ -58,9 +58,7 @@ _SCHEDULER_DEFAULTS = {
 
 @dataclass
 class Checkpoint:
-    """A run whose description is read; the models are loaded one by one, to hold no more than one at a
-    time.
-    """
+    """A run whose description is read; models are loaded one by one, so that only one is held."""
 
     run: Path
     about: dict[str, Any]

@@ -1,5 +1,4 @@
-"""The language model's graph: embeddings in, logits of the last position out, over KV buffers of fixed
-length.
+"""The language model's graph: embeddings in, logits of the last position out, over fixed KV buffers.
 
     inputs_embeds [1, S, d], seqlens_k int32 [1] (total length - 1), total_sequence_length int32 scalar,
     past_key_values.{i}.key/.value [1, Hkv, L, head_dim]  ->  logits [1, 1, V], present.{i}.key/.value (same
@@ -46,9 +45,7 @@ def rotary_tables(model: Any, length: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def export_decoder(model: Any, folder: str | Path, stem: str = "decoder") -> list[str]:
-    """Writes the graph of a `transformers.LlamaForCausalLM` (adapters merged) and its data; returns their
-    names.
-    """
+    """Writes the graph of a LlamaForCausalLM (adapters merged) and its data; returns their names."""
     config = model.config
     check_llama(config)
     layers = list(model.model.layers)

@@ -52,9 +52,7 @@ def fold_group_norm(norm: nn.GroupNorm, linear: nn.Linear | nn.Conv2d) -> tuple[
 
 
 def resnet(g: Graph, x: str, block: Any, time: str | None = None) -> str:
-    """A ResnetBlock2D. time: [1, C, 1, 1], the projected time embedding WITH the bias of the block's
-    conv1.
-    """
+    """A ResnetBlock2D. time: [1, C, 1, 1], the projected time embedding with conv1's bias added."""
     resamples = block.upsample is not None or block.downsample is not None
     if resamples or block.time_embedding_norm not in ("default", "group"):
         raise ExportError("a resnet block that resamples or scales by time is not supported")

@@ -96,9 +96,7 @@ class Graph:
         domain: str = "",
         **attributes: Any,
     ) -> Any:
-        """Adds a node; returns its output, or a list where `outputs` is more than one (or a list of
-        names).
-        """
+        """Adds a node; returns its output, or a list where `outputs` is a list or more than one."""
         name = self._new_name(kind)
         if isinstance(outputs, int):
             names = [name] if outputs == 1 else [f"{name}.{i}" for i in range(outputs)]
@@ -138,9 +136,7 @@ class Graph:
         return self.weight(np.array(values, np.int64))
 
     def save(self, shapes: bool = False) -> None:
-        """Writes the graph file and closes the data file; `shapes` adds the symbolic shapes of the inner
-        values.
-        """
+        """Writes the graph and closes the data file; `shapes` adds symbolic shapes of inner values."""
         self._data.close()
         model = _model(self.nodes, self.stem, self.inputs, self.outputs, self.initializers)
         if shapes:

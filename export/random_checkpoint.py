@@ -113,9 +113,7 @@ def write_random_checkpoint(
 
 @torch.no_grad()
 def _shake(module: Any, only: str = "") -> Any:
-    """Adds noise to every parameter whose name contains `only`, so that none is zero or one; evaluation
-    mode.
-    """
+    """Adds noise to every parameter whose name contains `only`; sets evaluation mode."""
     for name, parameter in module.named_parameters():
         if only in name:
             parameter.add_(torch.randn_like(parameter) * 0.03)

@@ -1,6 +1,4 @@
-"""The text encoder's graph: input_ids int64 [B, L] -> hidden_states [B, L, D], causal and without a padding
-mask.
-"""
+"""The text encoder's graph: input_ids int64 [B, L] -> hidden_states [B, L, D]; causal, no padding mask."""
 
 from __future__ import annotations
 

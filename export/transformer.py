@@ -39,9 +39,7 @@ def self_attention(g: Graph, x: str, weight: Tensor, bias: Tensor, heads: int, c
 
 
 def fused_qkv(q: nn.Linear, k: nn.Linear, v: nn.Linear) -> tuple[Tensor, Tensor]:
-    """Weight [d, 3*d] and bias [3*d] of the three projections in one product; a missing bias counts as
-    zero.
-    """
+    """Weight [d, 3*d] and bias [3*d] of three projections in one product; a missing bias is zero."""
     weight = torch.cat([m.weight for m in (q, k, v)]).t()
     biases = [torch.zeros_like(m.weight[:, 0]) if m.bias is None else m.bias for m in (q, k, v)]
     return weight, torch.cat(biases)

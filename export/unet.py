@@ -37,9 +37,7 @@ def check_unet(config: Any) -> None:
 
 
 def export_unet(unet: Any, folder: str | Path, stem: str = "unet") -> list[str]:
-    """Writes the graph of a `diffusers.UNet3DConditionModel` into `folder`; returns the names of its
-    files.
-    """
+    """Writes the graph of a UNet3DConditionModel into `folder`; returns the names of its files."""
     check_unet(unet.config)
     with Graph(folder, stem) as g, torch.no_grad():
         _Builder(g, unet).build()
@@ -179,9 +177,7 @@ class _Builder:
         return self.g.matmul(h, module.weight.flatten(1).t(), module.bias)
 
     def transformer_block(self, x: str, block: Any, cross: bool) -> str:
-        """A BasicTransformerBlock on x [N, S, d]; `cross` tells whether its second attention reads the
-        text.
-        """
+        """A BasicTransformerBlock on x [N, S, d]; with `cross` its second attention reads the text."""
         g = self.g
         if block.norm_type != "layer_norm" or block.only_cross_attention or block.pos_embed is not None:
             raise ExportError("t2v/unet: a transformer block of an unsupported kind")

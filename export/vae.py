@@ -1,6 +1,4 @@
-"""The VAE decoder's graph: latents [F, C, h, w], divided by the scaling factor -> images [F, 3, H, W] in [-1,
-1].
-"""
+"""The VAE decoder's graph: latents [F, C, h, w] / scaling factor -> images [F, 3, H, W] in [-1, 1]."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ def check_vae(config: Any) -> None:
 
 
 def export_vae_decoder(vae: Any, folder: str | Path, stem: str = "vae_decoder") -> list[str]:
-    """Writes the decoder half of a `diffusers.AutoencoderKL` into `folder`; returns the names of its
-    files.
-    """
+    """Writes the decoder half of an AutoencoderKL into `folder`; returns the names of its files."""
     check_vae(vae.config)
     decoder = vae.decoder
     with Graph(folder, stem) as g:

@@ -15,9 +15,7 @@ _SEED = 20231125
 
 
 def relative_error(actual: np.ndarray, expected: torch.Tensor) -> float:
-    """The largest absolute difference over the largest absolute expected value; infinite for NaN or another
-    shape.
-    """
+    """The largest absolute difference over the largest expected value; infinite for NaN or a wrong shape."""
     wanted = expected.detach().double().numpy()
     if actual.shape != wanted.shape or not np.isfinite(actual).all():
         return float("inf")

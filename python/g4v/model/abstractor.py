@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -126,7 +127,8 @@ class VideoAbstractor(nn.Module):
             mask = torch.cat([own, frame_mask.repeat_interleave(tokens, dim=1)], dim=1)[:, None, None]
         memory = features.flatten(1, 2)
         for layer in self.encoder.layers:
-            x = layer.crossattention(x, memory, mask)
+            block: Any = layer
+            x = block.crossattention(x, memory, mask)
         out = self.visual_fc(x[:, :spatial])
         if frames > 1:
             temporal = self.temporal_visual_fc(x[:, spatial:])
@@ -139,9 +141,7 @@ class VideoAbstractor(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> VideoAbstractor:
-        """Reads what `save_pretrained` wrote; weights become float32. RuntimeError names missing or extra
-        tensors.
-        """
+        """Reads what `save_pretrained` wrote, as float32. RuntimeError names missing or extra tensors."""
         model = cls(AbstractorConfig.from_file(Path(folder) / "config.json"))
         model.load_state_dict(load_tensors(folder))
         return model.eval()

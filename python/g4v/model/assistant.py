@@ -1,6 +1,4 @@
-"""The whole assistant: encoder, abstractor and language model, for training and as the reference of the
-runtime.
-"""
+"""The whole assistant: encoder, abstractor, language model; for training, and the runtime's reference."""
 
 from __future__ import annotations
 
@@ -33,10 +31,9 @@ class Gpt4Video(nn.Module):
     text alone.
     """
 
-    def __init__(
-        self, encoder: VideoEncoder | None, abstractor: VideoAbstractor | None, llm: nn.Module
-    ) -> None:
+    def __init__(self, encoder: VideoEncoder | None, abstractor: VideoAbstractor | None, llm: Any) -> None:
         super().__init__()
+        self.llm: Any  # annotated first: modules are otherwise typed as Tensor | Module
         self.encoder = encoder
         self.abstractor = abstractor
         self.llm = llm
@@ -56,9 +53,7 @@ class Gpt4Video(nn.Module):
         features: Tensor | None = None,
         frame_mask: Tensor | None = None,
     ) -> Tensor:
-        """pixel_values [B, T, 3, S, S] or features [B, T, N, d], frame_mask bool [B, T] -> video tokens [B,
-        Q+1, D].
-        """
+        """pixel_values [B, T, 3, S, S] or features [B, T, N, d]; frame_mask bool [B, T] -> [B, Q+1, D]."""
         if features is None:
             if self.encoder is None or pixel_values is None:
                 raise ValueError("give features, or pixel_values to an assistant that has its encoder")
@@ -69,16 +64,14 @@ class Gpt4Video(nn.Module):
         return self.abstractor(features, frame_mask)
 
     def embed(self, input_ids: Tensor, video_tokens: Tensor | None) -> Tensor:
-        """Embeds ids [B, L] and puts video tokens [clips, Q+1, D] where they hold VIDEO_ID, in reading
-        order.
-        """
+        """Embeds ids [B, L]; video tokens [clips, Q+1, D] go where they hold VIDEO_ID, in reading order."""
         is_video = input_ids == VIDEO_ID
         embeds = self.llm.get_input_embeddings()(input_ids.masked_fill(is_video, 0))
         given = 0 if video_tokens is None else video_tokens.shape[0] * video_tokens.shape[1]
         wanted = int(is_video.sum())
         if given != wanted:
             raise ValueError(f"the ids have {wanted} video positions, but {given} video tokens were given")
-        if wanted:
+        if video_tokens is not None:
             embeds = embeds.masked_scatter(is_video[..., None], video_tokens.to(embeds.dtype))
         return embeds
 
@@ -109,9 +102,7 @@ class Gpt4Video(nn.Module):
 
     @classmethod
     def from_checkpoint(cls, run: str | Path, adapter: bool = True) -> Gpt4Video:
-        """Reads encoder/, abstractor/, llm/ and, if present and wanted, adapter/ of a training run, all as
-        float32.
-        """
+        """Reads encoder/, abstractor/, llm/ and, if present and wanted, adapter/ of a run, as float32."""
         from transformers import LlamaForCausalLM
 
         run = Path(run)

@@ -48,9 +48,7 @@ class PromptTurn:
 
 @dataclass(frozen=True)
 class EncodedPrompt:
-    """Token ids (VIDEO_ID at video positions) and the labels of the same length (IGNORED where
-    unsupervised).
-    """
+    """Token ids (VIDEO_ID at video positions) and as many labels (IGNORED where unsupervised)."""
 
     ids: list[int]
     labels: list[int]

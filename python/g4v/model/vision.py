@@ -58,9 +58,7 @@ class ClipEncoder(nn.Module):
 
 
 class _Temporal(nn.Module):
-    """LayerNorm, 1x1x1 convolution to half width, depthwise convolution over time, QuickGELU, 1x1x1
-    convolution back.
-    """
+    """LayerNorm, 1x1x1 convolution to half width, depthwise one over time, QuickGELU, and one back."""
 
     def __init__(self, config: VideoTowerConfig) -> None:
         super().__init__()
@@ -69,8 +67,8 @@ class _Temporal(nn.Module):
         self.down_proj = nn.Conv3d(config.hidden_size, half, kernel_size=1)
         self.conv = nn.Conv3d(half, half, kernel_size=(3, 1, 1), padding=(1, 0, 0), groups=half)
         self.up_proj = nn.Conv3d(half, config.hidden_size, kernel_size=1)
-        nn.init.zeros_(self.up_proj.weight)  # the block starts as the identity
-        nn.init.zeros_(self.up_proj.bias)
+        for parameter in self.up_proj.parameters():  # the block starts as the identity
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, T, N, d] -> the same shape; the class token passes through as it is.
@@ -80,10 +78,10 @@ class _Temporal(nn.Module):
         """
         patches = self.ln(x[:, :, 1:])
         patches = F.linear(patches, self.down_proj.weight.flatten(1), self.down_proj.bias)
-        taps = self.conv.weight[:, 0, :, 0, 0].t()  # [3, d/2]
+        before, now, after = self.conv.weight[:, 0, :, 0, 0].unbind(1)  # [d/2] each
         padded = F.pad(patches, (0, 0, 0, 0, 1, 1))
-        frames = x.shape[1]
-        patches = sum(padded[:, i : i + frames] * taps[i] for i in range(3)) + self.conv.bias
+        patches = padded[:, :-2] * before + patches * now + padded[:, 2:] * after
+        patches = patches + self.conv.get_parameter("bias")
         patches = F.linear(quick_gelu(patches), self.up_proj.weight.flatten(1), self.up_proj.bias)
         return torch.cat([x[:, :, :1], patches], dim=2)
 
