@@ -18,7 +18,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m g4v.train",
         description=(
-            "Trains the assistant of the shapes world. A run that was stopped goes on from its last checkpoint "
+            "Trains the assistant of the shapes world. A stopped run goes on from its last checkpoint "
             "when the same command is given again."
         ),
         epilog=(

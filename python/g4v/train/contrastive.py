@@ -1,8 +1,8 @@
 """The encoder and the text encoder, trained together contrastively.
 
 First on single frames, where colour, shape and background are learned from many different pictures, then on
-clips, where the temporal blocks learn motion. Every clip is told from the other captions of the batch, from its
-own caption with one word changed, and, attribute by attribute, from all phrases of that attribute.
+clips, where the temporal blocks learn motion. Every clip is told from the other captions of the batch, from
+its own caption with one word changed, and, attribute by attribute, from all phrases of that attribute.
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ def _changed(scene: Scene, rng: np.random.Generator, motion: bool) -> Scene:
         first, second = (getattr(obj, field) for obj in objects)
         objects = [replace(objects[0], **{field: second}), replace(objects[1], **{field: first})]
     else:
-        objects[which] = replace(objects[which], **{field: _other(rng, values, getattr(objects[which], field))})
+        objects[which] = replace(
+            objects[which], **{field: _other(rng, values, getattr(objects[which], field))}
+        )
     return replace(scene, objects=tuple(objects))
 
 
@@ -85,7 +87,9 @@ def sample_unsafe_scene(rng: np.random.Generator) -> Scene:
 
 
 class _TwoTowers(nn.Module):
-    def __init__(self, encoder: nn.Module, text_encoder: nn.Module, vision_width: int, text_width: int) -> None:
+    def __init__(
+        self, encoder: nn.Module, text_encoder: nn.Module, vision_width: int, text_width: int
+    ) -> None:
         super().__init__()
         self.encoder, self.text_encoder = encoder, text_encoder
         self.visual_projection = nn.Linear(2 * vision_width, 128, bias=False)
@@ -118,7 +122,9 @@ class ContrastivePart(Part):
             preset.text_config(len(tokenizer), bos_token_id=1, eos_token_id=2, pad_token_id=0)
         )
         encoder = build_encoder(preset.encoder_config())
-        self.model = _TwoTowers(encoder, text, preset.encoder["hidden_size"], preset.text_encoder["hidden_size"])
+        self.model = _TwoTowers(
+            encoder, text, preset.encoder["hidden_size"], preset.text_encoder["hidden_size"]
+        )
         self.tokenizer, self.frames, self.clips = tokenizer, frames, clips
         self.length = int(preset.text_encoder["max_position_embeddings"])
         self.register_buffer("mean", torch.tensor(CLIP_MEAN).view(3, 1, 1), persistent=False)

@@ -68,7 +68,11 @@ class BaseLanguagePart(Part):
 
     def document(self, rng: np.random.Generator) -> tuple[list[int], list[int]]:
         if rng.random() < 0.12:
-            ids = [self.template.bos_id or 0, *self.encode(sample_prose(rng), True), self.template.turn_end_id]
+            ids = [
+                self.template.bos_id or 0,
+                *self.encode(sample_prose(rng), True),
+                self.template.turn_end_id,
+            ]
             return ids[:_LONGEST], ids[:_LONGEST]
         return encode_as_text(sample_dialogue(rng, "train"), self.template, self.encode, rng)
 
@@ -153,7 +157,9 @@ class _DialoguePart(Part):
 class AbstractorPart(_DialoguePart):
     """Stage 1: the abstractor alone learns; encoder and language model are frozen."""
 
-    def __init__(self, assistant: Gpt4Video, tokenizer: Any, template: PromptTemplate, **options: Any) -> None:
+    def __init__(
+        self, assistant: Gpt4Video, tokenizer: Any, template: PromptTemplate, **options: Any
+    ) -> None:
         assistant.requires_grad_(False)
         assert assistant.abstractor is not None
         assistant.abstractor.requires_grad_(True)
@@ -163,7 +169,9 @@ class AbstractorPart(_DialoguePart):
 class AdapterPart(_DialoguePart):
     """Stage 2: the LoRA of the language model learns; all else is frozen."""
 
-    def __init__(self, assistant: Gpt4Video, tokenizer: Any, template: PromptTemplate, **options: Any) -> None:
+    def __init__(
+        self, assistant: Gpt4Video, tokenizer: Any, template: PromptTemplate, **options: Any
+    ) -> None:
         assistant.requires_grad_(False)
         for name, parameter in assistant.llm.named_parameters():
             parameter.requires_grad_("lora_" in name)

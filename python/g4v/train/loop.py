@@ -1,4 +1,4 @@
-"""One training run of one part, on Lightning: resumable, seeded by step, with an averaged copy of the weights.
+"""One training run of one part, on Lightning: resumable, seeded by step, with averaged weights.
 
 Every batch and every random number of a step follows from (seed, step) alone, so a run that was stopped and
 resumed draws what an unbroken run would have drawn.
@@ -133,7 +133,7 @@ class _StopAfter(Callback):
 
 
 def run(part: Part, name: str, folder: Path, settings: LoopSettings, progress: bool = True) -> bool:
-    """Trains `part` in `folder` (checkpoints, TensorBoard and CSV logs), from its last checkpoint if it has one.
+    """Trains `part` in `folder` (checkpoints and logs), from its last checkpoint if it has one.
 
     Returns True when all steps are done, False when the time ran out before. The part then holds the weights.
     """
@@ -150,8 +150,12 @@ def run(part: Part, name: str, folder: Path, settings: LoopSettings, progress: b
         first_step = int(torch.load(last, map_location="cpu", weights_only=True)["global_step"])
     callbacks: list[Callback] = [
         ModelCheckpoint(
-            dirpath=folder, filename="last", save_top_k=1, enable_version_counter=False,
-            every_n_train_steps=settings.checkpoint_every, save_on_train_epoch_end=False,
+            dirpath=folder,
+            filename="last",
+            save_top_k=1,
+            enable_version_counter=False,
+            every_n_train_steps=settings.checkpoint_every,
+            save_on_train_epoch_end=False,
         )
     ]
     if progress:
@@ -163,9 +167,17 @@ def run(part: Part, name: str, folder: Path, settings: LoopSettings, progress: b
         CSVLogger(folder, name="csv", version=f"from-{first_step}"),
     ]
     trainer = L.Trainer(
-        accelerator="auto", devices=1, max_steps=settings.steps, callbacks=callbacks, logger=loggers,
-        gradient_clip_val=settings.clip, log_every_n_steps=10, enable_model_summary=False,
-        enable_progress_bar=progress, use_distributed_sampler=False, val_check_interval=None,
+        accelerator="auto",
+        devices=1,
+        max_steps=settings.steps,
+        callbacks=callbacks,
+        logger=loggers,
+        gradient_clip_val=settings.clip,
+        log_every_n_steps=10,
+        enable_model_summary=False,
+        enable_progress_bar=progress,
+        use_distributed_sampler=False,
+        val_check_interval=None,
     )
     loader = DataLoader(_Batches(part, settings.seed, first_step), batch_size=None)
     if first_step < settings.steps:
@@ -188,7 +200,9 @@ def draw_curves(folder: Path, name: str) -> Path:
     from matplotlib import pyplot as plt
 
     series: dict[str, dict[int, float]] = {}
-    for path in sorted((folder / "csv").glob("*/metrics.csv"), key=lambda p: int(p.parent.name.split("-")[-1])):
+    for path in sorted(
+        (folder / "csv").glob("*/metrics.csv"), key=lambda p: int(p.parent.name.split("-")[-1])
+    ):
         with path.open() as rows:
             for row in csv.DictReader(rows):
                 for key, value in row.items():

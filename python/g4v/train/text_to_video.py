@@ -1,8 +1,8 @@
 """The text-to-video model: a UNet that denoises latents of clean clips, and the text encoder that guides it.
 
 Velocity prediction (Salimans and Ho, 2022) on a schedule that ends in pure noise (Lin et al., 2023), losses
-weighted by the clipped signal-to-noise ratio (Hang et al., 2023). The text encoder starts from the contrastive
-run and goes on learning here, since single pictures teach it no motion.
+weighted by the clipped signal-to-noise ratio (Hang et al., 2023). The text encoder starts from the run on
+single pictures, which teach it no motion, and goes on learning here.
 """
 
 from __future__ import annotations

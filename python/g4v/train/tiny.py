@@ -1,7 +1,8 @@
 """The embedded default's training, part by part, in the order in which `python -m g4v.train tiny` runs them.
 
 OUT/work/PART holds a part's checkpoints and logs; the finished parts stand in OUT in the layout that
-`python -m g4v.export --checkpoint OUT` reads. Weights are kept as float16: half the size, and exact from then on.
+`python -m g4v.export --checkpoint OUT` reads. Weights are kept as float16: half the size, and exact from then
+on.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ def _save_half(model: Any, folder: Path) -> None:
 def _resume(part: Part, checkpoint: Path, prefixes: Iterable[str] = ("model.",)) -> Part:
     """Starts a part from the averaged weights of another run."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    averaged = {k.removeprefix("average.module."): v for k, v in state.items() if k.startswith("average.module.")}
+    averaged = {
+        k.removeprefix("average.module."): v for k, v in state.items() if k.startswith("average.module.")
+    }
     weights = averaged or {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}
     part.model.load_state_dict(weights)
     return part
@@ -124,7 +127,12 @@ def _text_to_video(frames: int, clips: int, after: str) -> Callable[[Path], Part
         from g4v.train.text_to_video import TextToVideoPart
 
         part = TextToVideoPart(
-            TINY, caption_tokenizer(), out / "work" / "latents", _vae(out).config.scaling_factor, frames, clips
+            TINY,
+            caption_tokenizer(),
+            out / "work" / "latents",
+            _vae(out).config.scaling_factor,
+            frames,
+            clips,
         )
         before = out / "work" / after / "last.ckpt"
         if not after.startswith("contrastive"):
@@ -176,7 +184,10 @@ def template() -> PromptTemplate:
     from g4v.data.shapes.dialogues import REFUSAL_OPENINGS
 
     return PromptTemplate(
-        turn_end_id=EOS_ID, bos_id=BOS_ID, system=default_system("g4v"), refusal_openings=tuple(REFUSAL_OPENINGS)
+        turn_end_id=EOS_ID,
+        bos_id=BOS_ID,
+        system=default_system("g4v"),
+        refusal_openings=tuple(REFUSAL_OPENINGS),
     )
 
 
@@ -221,7 +232,8 @@ def _build_stage2(out: Path) -> Part:
     from g4v.train.language import AdapterPart
 
     assistant = Gpt4Video.from_checkpoint(out, adapter=False)
-    assistant.llm = get_peft_model(assistant.llm, LoraConfig(task_type="CAUSAL_LM", **TINY.lora))  # type: ignore[arg-type]
+    llm: Any = assistant.llm
+    assistant.llm = get_peft_model(llm, LoraConfig(task_type="CAUSAL_LM", **TINY.lora))
     return AdapterPart(assistant, _tokenizer(out), template(), kinds=None, rows=16)
 
 
@@ -292,7 +304,8 @@ def describe(out: Path) -> None:
         "frames": TINY.frames,
         "generation": {
             "text": {
-                "max_new_tokens": 128, "temperature": 0.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0,
+                "max_new_tokens": 128, "temperature": 0.0, "top_k": 0, "top_p": 1.0,
+                "repetition_penalty": 1.0,
             },
             "video": {
                 "frames": 8, "width": 64, "height": 64, "fps": FRAMES_PER_SECOND, "steps": 20,

@@ -13,6 +13,7 @@ from g4v.data.shapes.world import sample_scene
 from g4v.model.config import Preset
 from g4v.train.loop import Part
 
+
 class VaePart(Part):
     """Absolute and squared error of the picture, weighted towards the objects, and a pull to N(0, 1)."""
 

@@ -44,7 +44,7 @@ def _shade(ranges: tuple, rng: np.random.Generator, spread: float) -> NDArray[np
 
 @dataclass
 class _Track:
-    """Where an object is in each frame: centre (x, y) in pixels, radius in pixels, turn in radians; each [T]."""
+    """Where an object is in each frame: centre and radius in pixels, turn in radians; each [T]."""
 
     x: NDArray[np.float32]
     y: NDArray[np.float32]
@@ -155,12 +155,18 @@ def _skull_coverage(track: _Track, size: int) -> NDArray[np.float32]:
         bar = np.minimum(soft(0.10 - np.abs(across)), soft(1.0 - np.abs(along)))
         knobs = soft(0.17 - np.hypot(np.abs(along) - 1.0, np.abs(across) - 0.10))
         bones = np.maximum(bones, np.maximum(bar, knobs))
-    around = np.maximum(soft(0.80 - np.hypot(x, (y + 0.28) * 1.05)), np.minimum(soft(0.48 - np.abs(x)), soft(0.38 - np.abs(y - 0.42))))
+    around = np.maximum(
+        soft(0.80 - np.hypot(x, (y + 0.28) * 1.05)),
+        np.minimum(soft(0.48 - np.abs(x)), soft(0.38 - np.abs(y - 0.42))),
+    )
     return np.maximum(skull, bones * (1 - around))
 
 
 _DCT = np.array(
-    [[np.sqrt((1 if k == 0 else 2) / 8) * np.cos(np.pi * k * (2 * n + 1) / 16) for n in range(8)] for k in range(8)],
+    [
+        [np.sqrt((1 if k == 0 else 2) / 8) * np.cos(np.pi * k * (2 * n + 1) / 16) for n in range(8)]
+        for k in range(8)
+    ],
     np.float32,
 )
 _TO_YCC = np.array([[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]], np.float32)
@@ -168,7 +174,7 @@ _FROM_YCC = np.linalg.inv(_TO_YCC).astype(np.float32)
 
 
 def _compress(frames: NDArray[np.float32], step: float) -> NDArray[np.float32]:
-    """Light block compression as video codecs do it: chroma at half size, 8x8 cosine transform, coarse steps."""
+    """Light block compression as video codecs do it: chroma at half size, 8x8 transform, coarse steps."""
     count, height, width, _ = frames.shape
     ycc = frames @ _TO_YCC.T
     chroma = ycc[..., 1:].reshape(count, height // 2, 2, width // 2, 2, 2).mean((2, 4))
@@ -190,7 +196,8 @@ def render(
 ) -> NDArray[np.uint8]:
     """Draws one clip of the scene, uint8 [frames, size, size, 3]; size is a multiple of 8.
 
-    moments: when each frame is taken, 0 to 1, in place of evenly from 0 to 1. A background that the scene leaves open is drawn at random (black when clean).
+    moments: when each frame is taken, 0 to 1, in place of evenly from 0 to 1.
+    A background that the scene leaves open is drawn at random (black when clean).
     """
     if moments is None:
         moments = np.linspace(0, 1, frames, dtype=np.float32) if frames > 1 else np.zeros(1, np.float32)
@@ -203,7 +210,9 @@ def render(
     small = len(scene.objects) + scene.skull > 1
     tracks = [_track(obj, rng, moments, size, small, clean) for obj in scene.objects]
     if scene.skull:
-        motion = "still" if rng.random() < 0.4 else str(rng.choice(("left", "right", "up", "down", "growing")))
+        motion = (
+            "still" if rng.random() < 0.4 else str(rng.choice(("left", "right", "up", "down", "growing")))
+        )
         sign = _track(Object("white", "circle", motion), rng, moments, size, small, clean)
         sign.radius = sign.radius * np.float32(rng.uniform(1.0, 1.4))
         sign.turn[:] = 0

@@ -41,7 +41,10 @@ class Object:
 
 @dataclass(frozen=True)
 class Scene:
-    """One or two objects; `background` None leaves it open; `skull` marks an unsafe clip (then objects may be empty)."""
+    """One or two objects; `background` None leaves it open.
+
+    `skull` marks an unsafe clip, which may have no objects.
+    """
 
     objects: tuple[Object, ...]
     background: str | None = None
@@ -59,7 +62,7 @@ TRIPLES = tuple(
 
 
 def _choose_held_out() -> frozenset[Object]:
-    """A tenth of the triples, in an order fixed by a hash so that no library's random numbers can change it."""
+    """A tenth of the triples, chosen by a hash, so that no library's random numbers can change it."""
 
     def key(triple: Object) -> bytes:
         return hashlib.sha256(f"{triple.colour}/{triple.shape}/{triple.motion}".encode()).digest()
@@ -78,7 +81,7 @@ def is_held_out(obj: Object) -> bool:
 
 
 def article(word: str) -> str:
-    """"a" or "an" for the word that follows."""
+    """ "a" or "an" for the word that follows."""
     return "an" if word[0] in "aeiou" else "a"
 
 
@@ -93,9 +96,7 @@ def caption(scene: Scene) -> str:
     return f"{text} on a {scene.background} background" if scene.background else text
 
 
-_OBJECT_PATTERN = (
-    rf"an? ({'|'.join(COLOURS)}) ({'|'.join(SHAPES)}) ({'|'.join(MOTION_PHRASES.values())})"
-)
+_OBJECT_PATTERN = rf"an? ({'|'.join(COLOURS)}) ({'|'.join(SHAPES)}) ({'|'.join(MOTION_PHRASES.values())})"
 _CAPTION_PATTERN = re.compile(
     rf"{_OBJECT_PATTERN}(?: and {_OBJECT_PATTERN})?(?: on a ({'|'.join(BACKGROUNDS)}) background)?"
 )
