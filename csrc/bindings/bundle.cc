@@ -3,9 +3,9 @@
 #include <pybind11/stl.h>
 
 #include "bindings/register.h"
+#include "bindings/verify_name.h"
 
 namespace g4v::bindings {
-namespace {
 
 namespace py = pybind11;
 
@@ -16,6 +16,8 @@ Verify ParseVerify(const std::string& name) {
   throw Error(Code::InvalidArgument,
               "verify is \"" + name + "\" but must be \"auto\", \"full\" or \"size\"");
 }
+
+namespace {
 
 bool CheckBundle(const std::string& directory, const std::string& verify) {
   return Bundle::Open(directory, ParseVerify(verify)).verified();

@@ -10,4 +10,8 @@ PYBIND11_MODULE(_core, module) {
   g4v::bindings::RegisterBundle(module);
   g4v::bindings::RegisterVideo(module);
   g4v::bindings::RegisterTokenizer(module);
+  g4v::bindings::RegisterOptions(module);
+  g4v::bindings::RegisterStream(module);
+  g4v::bindings::RegisterAssistant(module);
+  g4v::bindings::RegisterParts(module);
 }

@@ -10,5 +10,9 @@ void RegisterLibrary(pybind11::module_& module);
 void RegisterBundle(pybind11::module_& module);
 void RegisterVideo(pybind11::module_& module);
 void RegisterTokenizer(pybind11::module_& module);
+void RegisterOptions(pybind11::module_& module);
+void RegisterStream(pybind11::module_& module);
+void RegisterAssistant(pybind11::module_& module);
+void RegisterParts(pybind11::module_& module);
 
 }  // namespace g4v::bindings

@@ -104,7 +104,7 @@ ConversationState::Question ConversationState::Check(const std::string& text,
     question.generation = engine_->ResolveVideo(options_.video, options.video);
   }
   question.before = pending_;
-  question.after = prompt.QuestionIds(prompt.CleanUserText(text));
+  question.after = prompt.QuestionIds(CleanUserText(prompt.spec(), text));
   if (frames) {
     question.video = engine_->video_encoder().Sample(*frames);
     const std::vector<int32_t> prefix = prompt.VideoPrefixIds();

@@ -69,10 +69,10 @@ std::vector<int32_t> PromptTemplate::QuestionIds(const std::string& clean_text) 
   return tokenizer_.Encode(spec_.user_prefix + clean_text + spec_.assistant_prefix, false);
 }
 
-std::string PromptTemplate::CleanUserText(std::string_view text) const {
+std::string CleanUserText(const PromptSpec& spec, std::string_view text) {
   CheckUtf8(text, "the prompt");
   std::string clean = RemoveTags(ReplaceAll(text, "\r\n", "\n"));
-  for (const std::string& prefix : {spec_.user_prefix, spec_.assistant_prefix}) {
+  for (const std::string& prefix : {spec.user_prefix, spec.assistant_prefix}) {
     const std::string label(StripWhite(prefix));
     clean = ReplaceAll(clean, "\n" + label, " " + label);
   }

@@ -25,17 +25,17 @@ class PromptTemplate {
 
   std::vector<int32_t> OpeningIds() const;      // [bos] + enc(system)
   std::vector<int32_t> VideoPrefixIds() const;  // before the video tokens
-  // From the user's words to the answer. `clean_text` comes from CleanUserText.
+  // From the user's words to the answer. `clean_text` comes from CleanUserText below.
   std::vector<int32_t> QuestionIds(const std::string& clean_text) const;
-
-  // Makes untrusted text safe to stand in the template: it can neither hold a video tag nor open a
-  // line of either speaker. Throws Error(InvalidArgument) where it is not UTF-8 or is empty.
-  std::string CleanUserText(std::string_view text) const;
 
  private:
   const PromptSpec& spec_;
   const Tokenizer& tokenizer_;
 };
+
+// Makes untrusted text safe to stand in the template: it can neither hold a video tag nor open a
+// line of either speaker. Throws Error(InvalidArgument) where it is not UTF-8 or is empty.
+std::string CleanUserText(const PromptSpec& spec, std::string_view text);
 
 // Checks and strips a text that is no part of the template, such as a caption. `what` names it in
 // the error.

@@ -1,0 +1,111 @@
+#include "chat/assistant.h"
+
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include "bindings/register.h"
+#include "bindings/verify_name.h"
+
+namespace g4v::bindings {
+namespace {
+
+namespace py = pybind11;
+
+// str or bytes; text without a UTF-8 form (lone surrogates) is refused like invalid bytes.
+std::string TextArgument(const py::object& text, const char* name) {
+  if (py::isinstance<py::bytes>(text)) return text.cast<std::string>();
+  if (!py::isinstance<py::str>(text)) {
+    throw Error(Code::InvalidArgument, std::string(name) + " must be a str or bytes");
+  }
+  try {
+    return text.attr("encode")("utf-8").cast<std::string>();
+  } catch (py::error_already_set&) {
+    throw Error(Code::InvalidArgument, std::string(name) + " is not valid UTF-8 text");
+  }
+}
+
+std::optional<FramesView> FramesArgument(const py::object& frames) {
+  if (frames.is_none()) return std::nullopt;
+  const auto refuse = [](const std::string& fix) {
+    throw Error(Code::InvalidArgument,
+                "frames must be a C-contiguous uint8 array [T, H, W, 3]: " + fix);
+  };
+  if (!py::isinstance<py::array>(frames)) refuse("pass a NumPy array");
+  const py::array array = py::reinterpret_borrow<py::array>(frames);
+  if (!py::isinstance<py::array_t<uint8_t>>(array)) {
+    refuse("its dtype is " + std::string(py::str(array.dtype())) +
+           "; convert it with .astype(numpy.uint8)");
+  }
+  if (array.ndim() != 4 || array.shape(3) != 3) {
+    refuse("its shape is " + std::string(py::str(array.attr("shape"))));
+  }
+  if ((array.flags() & py::array::c_style) == 0) refuse("copy it with numpy.ascontiguousarray");
+  return FramesView{static_cast<const uint8_t*>(array.data()), array.shape(0), array.shape(1),
+                    array.shape(2)};
+}
+
+std::shared_ptr<Assistant> Load(const std::string& directory, const std::string& device,
+                                int threads, const std::string& onnxruntime,
+                                const std::vector<std::string>& library_dirs,
+                                const std::string& verify) {
+  return Assistant::Load(directory,
+                         {device, threads, onnxruntime, library_dirs, ParseVerify(verify)});
+}
+
+std::shared_ptr<Conversation> Chat(Assistant& self, std::optional<uint64_t> seed,
+                                   const std::optional<TextOptions>& text,
+                                   const std::optional<VideoOptions>& video) {
+  const py::gil_scoped_release release;
+  return self.Chat({seed, text.value_or(TextOptions{}), video.value_or(VideoOptions{})});
+}
+
+std::shared_ptr<Stream> Generate(Assistant& self, const py::object& prompt,
+                                 const std::optional<VideoOptions>& options) {
+  const std::string text = TextArgument(prompt, "prompt");
+  const py::gil_scoped_release release;
+  return self.Generate(text, options.value_or(VideoOptions{}));
+}
+
+std::shared_ptr<Stream> Send(Conversation& self, const py::object& text, const py::object& frames,
+                             const std::optional<TextOptions>& text_options,
+                             const std::optional<VideoOptions>& video_options) {
+  const std::string words = TextArgument(text, "text");
+  const std::optional<FramesView> view = FramesArgument(frames);
+  const TurnOptions options{text_options.value_or(TextOptions{}),
+                            video_options.value_or(VideoOptions{})};
+  const py::gil_scoped_release release;
+  return self.Send(words, view, options);
+}
+
+}  // namespace
+
+void RegisterAssistant(py::module_& module) {
+  const py::call_guard<py::gil_scoped_release> release;
+  py::class_<Conversation, std::shared_ptr<Conversation>>(
+      module, "Conversation", "A talk with its history.", py::release_gil_before_calling_cpp_dtor())
+      .def("send", &Send, py::arg("text"), py::arg("frames") = py::none(),
+           py::arg("text_options") = py::none(), py::arg("video_options") = py::none(),
+           "Starts a turn. frames: C-contiguous uint8 [T, H, W, 3].")
+      .def("cancel", &Conversation::Cancel, release, "Cancels the turn under way, if any.")
+      .def_property_readonly("context_used", &Conversation::context_used)
+      .def_property_readonly("context_length", &Conversation::context_length)
+      .def_property_readonly("seed", &Conversation::seed);
+  py::class_<Assistant, std::shared_ptr<Assistant>>(module, "Assistant", "A loaded bundle.",
+                                                    py::release_gil_before_calling_cpp_dtor())
+      .def_static("load", &Load, py::arg("directory"), py::kw_only(), py::arg("device") = "auto",
+                  py::arg("threads") = 0, py::arg("onnxruntime") = "",
+                  py::arg("library_dirs") = std::vector<std::string>(), py::arg("verify") = "auto",
+                  release, "Loads a bundle directory.")
+      .def("chat", &Chat, py::kw_only(), py::arg("seed") = py::none(),
+           py::arg("text_options") = py::none(), py::arg("video_options") = py::none(),
+           "A new conversation.")
+      .def("generate", &Generate, py::arg("prompt"), py::arg("options") = py::none(),
+           "Makes a video of a caption.")
+      .def(
+          "info", [](const Assistant& self) { return self.Info().Dump(); }, release,
+          "JSON; the keys are in csrc/chat/assistant.h.")
+      .def("wait_until_ready", &Assistant::WaitUntilReady, release,
+           "Waits for what loads in the background.");
+}
+
+}  // namespace g4v::bindings

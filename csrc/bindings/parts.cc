@@ -1,0 +1,92 @@
+// Parts of the core that tests compare with reference implementations.
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include "base/error.h"
+#include "bindings/register.h"
+#include "chat/prompt.h"
+#include "decoder/sampler.h"
+#include "diffusion/noise.h"
+#include "diffusion/scheduler.h"
+
+namespace g4v::bindings {
+namespace {
+
+namespace py = pybind11;
+
+using Floats = py::array_t<float, py::array::c_style>;
+
+Floats Noise(uint64_t seed, py::ssize_t count) {
+  Floats values(count);
+  FillNoise(seed, {values.mutable_data(), static_cast<size_t>(count)});
+  return values;
+}
+
+std::unique_ptr<Scheduler> MakeScheduler(const std::string& type, int steps,
+                                         int num_train_timesteps, double beta_start,
+                                         double beta_end, const std::string& beta_schedule,
+                                         const std::string& prediction_type,
+                                         bool rescale_betas_zero_snr,
+                                         const std::string& timestep_spacing, int steps_offset,
+                                         bool set_alpha_to_one, bool clip_sample) {
+  const SchedulerSpec spec{type,
+                           num_train_timesteps,
+                           beta_start,
+                           beta_end,
+                           beta_schedule,
+                           prediction_type,
+                           rescale_betas_zero_snr,
+                           timestep_spacing,
+                           steps_offset,
+                           set_alpha_to_one,
+                           clip_sample};
+  return Scheduler::Make(spec, steps);
+}
+
+Floats Step(Scheduler& self, int index, const Floats& prediction, const Floats& sample) {
+  const bool known = index >= 0 && static_cast<size_t>(index) < self.timesteps().size();
+  if (!known || prediction.size() != sample.size()) {
+    throw Error(Code::InvalidArgument, "no such step, or prediction and sample differ in size");
+  }
+  Floats next(sample.size(), sample.data());
+  self.Step(index, {prediction.data(), static_cast<size_t>(prediction.size())},
+            {next.mutable_data(), static_cast<size_t>(next.size())});
+  return next;
+}
+
+int32_t Sample(const Floats& logits, const std::vector<int32_t>& answer, uint64_t seed,
+               uint64_t turn, const TextOptions& options) {
+  std::vector<float> values(logits.data(), logits.data() + logits.size());
+  Sampler sampler(ResolveTextOptions({}, options, {}), seed, turn);
+  return sampler.Next(values, answer);
+}
+
+std::string CleanWords(const py::bytes& text, const std::string& user_prefix,
+                          const std::string& assistant_prefix) {
+  PromptSpec spec;
+  spec.user_prefix = user_prefix;
+  spec.assistant_prefix = assistant_prefix;
+  return CleanUserText(spec, std::string(text));
+}
+
+}  // namespace
+
+void RegisterParts(py::module_& module) {
+  module.def("noise", &Noise, py::arg("seed"), py::arg("count"),
+             "float32 [count], the start of the latents of a video with this seed.");
+  module.def("clean_user_text", &CleanWords, py::arg("text"), py::arg("user_prefix"),
+             py::arg("assistant_prefix"), "What becomes of a user's words in the prompt.");
+  module.def("sample_token", &Sample, py::arg("logits"), py::arg("answer"), py::arg("seed"),
+             py::arg("turn"), py::arg("options"), "The next token of an answer.");
+  py::class_<Scheduler>(module, "Scheduler", "DDIM or DPM-Solver++ (2M).")
+      .def(py::init(&MakeScheduler), py::arg("type"), py::arg("steps"), py::kw_only(),
+           py::arg("num_train_timesteps"), py::arg("beta_start"), py::arg("beta_end"),
+           py::arg("beta_schedule"), py::arg("prediction_type"), py::arg("rescale_betas_zero_snr"),
+           py::arg("timestep_spacing"), py::arg("steps_offset"), py::arg("set_alpha_to_one"),
+           py::arg("clip_sample"))
+      .def_property_readonly("timesteps", &Scheduler::timesteps)
+      .def("step", &Step, py::arg("index"), py::arg("prediction"), py::arg("sample"),
+           "The sample after step `index`, float32 [n].");
+}
+
+}  // namespace g4v::bindings

@@ -1,0 +1,98 @@
+#include "chat/stream.h"
+
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "bindings/register.h"
+
+namespace g4v::bindings {
+namespace {
+
+namespace py = pybind11;
+
+// The frames of a video without a copy; the array keeps them alive and is read-only.
+py::array_t<uint8_t> FramesArray(const VideoEvent& event) {
+  using Pixels = std::shared_ptr<const std::vector<uint8_t>>;
+  auto* const owned = new Pixels(event.frames.pixels);
+  const py::capsule owner(owned, [](void* pixels) { delete static_cast<Pixels*>(pixels); });
+  py::array_t<uint8_t> array(
+      std::vector<py::ssize_t>{event.frames.count, event.frames.height, event.frames.width, 3},
+      (*owned)->data(), owner);
+  array.attr("flags").attr("writeable") = false;
+  return array;
+}
+
+void RegisterEvents(py::module_& module) {
+  py::class_<TextEvent>(module, "TextEvent", "A piece of the answer.")
+      .def_readonly("text", &TextEvent::text);
+  py::class_<VideoPromptEvent>(module, "VideoPromptEvent", "The caption of a video to come.")
+      .def_readonly("index", &VideoPromptEvent::index)
+      .def_readonly("caption", &VideoPromptEvent::caption);
+  py::class_<ProgressEvent>(module, "ProgressEvent", "A denoising step is done.")
+      .def_readonly("index", &ProgressEvent::index)
+      .def_readonly("step", &ProgressEvent::step)
+      .def_readonly("steps", &ProgressEvent::steps);
+  py::class_<VideoEvent>(module, "VideoEvent", "A finished video.")
+      .def_readonly("index", &VideoEvent::index)
+      .def_readonly("caption", &VideoEvent::caption)
+      .def_property_readonly("frames", &FramesArray, "uint8 [T, H, W, 3], read-only.")
+      .def_readonly("fps", &VideoEvent::fps)
+      .def_readonly("seed", &VideoEvent::seed);
+  py::class_<RefusalEvent>(module, "RefusalEvent", "The answer was a refusal.")
+      .def_readonly("text", &RefusalEvent::text);
+  py::class_<WarningEvent>(module, "WarningEvent", "Something to know; the turn goes on.")
+      .def_readonly("text", &WarningEvent::text);
+  py::class_<Timings>(module, "Timings", "Milliseconds of the phases of a turn.")
+      .def_readonly("encode_ms", &Timings::encode_ms)
+      .def_readonly("prefill_ms", &Timings::prefill_ms)
+      .def_readonly("first_token_ms", &Timings::first_token_ms)
+      .def_readonly("decode_ms", &Timings::decode_ms)
+      .def_readonly("video_ms", &Timings::video_ms)
+      .def_readonly("total_ms", &Timings::total_ms);
+  py::class_<DoneEvent>(module, "DoneEvent", "The last event.")
+      .def_readonly("prompt_tokens", &DoneEvent::prompt_tokens)
+      .def_readonly("new_tokens", &DoneEvent::new_tokens)
+      .def_readonly("finish_reason", &DoneEvent::finish_reason)
+      .def_readonly("timings", &DoneEvent::timings);
+}
+
+std::optional<Event> NextWithin(Stream& stream, std::optional<double> timeout) {
+  if (timeout) {
+    const double ms = std::isnan(*timeout) ? 0.0 : std::clamp(*timeout * 1e3, 0.0, 1e9);
+    const py::gil_scoped_release release;
+    if (!stream.Wait(std::chrono::milliseconds(std::llround(ms)))) {
+      const py::gil_scoped_acquire acquire;
+      py::set_error(PyExc_TimeoutError, "no event came in time");
+      throw py::error_already_set();
+    }
+  }
+  const py::gil_scoped_release release;
+  return stream.Next();
+}
+
+Event NextOrStop(Stream& stream) {
+  std::optional<Event> event = NextWithin(stream, std::nullopt);
+  if (!event) throw py::stop_iteration();
+  return std::move(*event);
+}
+
+}  // namespace
+
+void RegisterStream(py::module_& module) {
+  RegisterEvents(module);
+  const py::call_guard<py::gil_scoped_release> release;
+  // The last reference may go while a turn is under way: its destructor waits for the turn.
+  py::class_<Stream, std::shared_ptr<Stream>>(module, "Stream", "The events of one turn, in order.",
+                                              py::release_gil_before_calling_cpp_dtor())
+      .def("next", &NextWithin, py::arg("timeout") = py::none(),
+           "The next event; None after the last one; TimeoutError where none came in time (s).")
+      .def("cancel", &Stream::Cancel, release, "Stops the turn; harmless when repeated.")
+      .def("close", &Stream::Close, release, "Cancels and waits until the turn has stopped.")
+      .def("__iter__", [](const std::shared_ptr<Stream>& self) { return self; })
+      .def("__next__", &NextOrStop);
+}
+
+}  // namespace g4v::bindings
