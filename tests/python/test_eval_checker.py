@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -12,9 +9,7 @@ from g4v.data.shapes.render import render
 from g4v.data.shapes.world import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, Object, Scene, caption, sample_scene
 from g4v.eval.checker import analyse, check
 
-pytest.importorskip("PIL")
-sys.path.insert(0, str(Path(__file__).parent))
-from shapes_drawing import SHADES, Way, draw, way  # noqa: E402
+from .shapes_drawing import SHADES, Way, draw, way
 
 
 def scene(*objects: tuple[str, str, str], background: str | None = "black") -> Scene:

@@ -162,9 +162,9 @@ def _kind(word: str, attribute: str) -> str:
     """Which attribute an expected word is a value of."""
     if word in ("yes", "no"):
         return "polarity"
-    order = ("colour", "shape", "motion", "background", "quantity", "order", "name")
+    order = ["colour", "shape", "motion", "background", "quantity", "order", "name"]
     if attribute in order:
-        order = (attribute, *order)
+        order.insert(0, attribute)
     for kind in order:
         if word in _PATTERNS[kind]:
             return kind
