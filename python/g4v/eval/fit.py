@@ -26,6 +26,7 @@ HYPOTHESES = (
 SYMMETRY = {"circle": 0, "square": 4, "triangle": 3, "star": 5}
 _STARTS = 6  # angles tried per symmetry period before the descent
 _STEPS = 14
+_HOPELESS = 4.0  # an outline whose cost over all frames is so many times the least is not refined further
 _BLUR = np.log(0.5)  # usual blur (pixels) beyond anti-aliasing
 
 
@@ -150,7 +151,12 @@ def _descend(
     highest = np.array([np.inf, np.inf, 1.5 * reach, np.inf, np.log(2.5), 1.4])
     most = np.array([3, 3, 3, 0.4, 0.5, 0.2])
     diagonal = np.arange(6)
-    for _ in range(_STEPS):
+    for i in range(_STEPS):
+        if i in (2, 5):
+            total = np.bincount(batch, weights=best)
+            active = active[total[batch[active]] < _HOPELESS * total.min()]
+        if not len(active):
+            break
         model, slopes = coverage(state[active], batch[active], x[active], y[active], jacobian=True)
         assert slopes is not None
         off, strength = _prior(state[active])
@@ -170,8 +176,6 @@ def _descend(
         damping[active] = np.where(better, damping[active] * 0.3, damping[active] * 5)
         settled = (gain < 2e-3 * best[active]) & (better | (damping[active] > 10))
         active = active[~settled]
-        if not len(active):
-            break
     return state, best
 
 
