@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import select
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
 import g4v
+from g4v.video import read_video
 
 from .command_line import assert_one_line_error, without
 from .command_line import g4v as run
+from .video_samples import gray_frames, write_video
 
 COMMANDS = ("chat", "generate", "inspect", "doctor", "bench")
 
@@ -104,3 +111,178 @@ def test_a_closed_pipe_is_quiet():
     command = f"{sys.executable} -u -m g4v doctor | head -c 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
     assert (done.stdout, done.stderr) == ("o", "")
+
+
+# With a bundle. The last character of a prompt chooses the answer; see synthetic_bundle.py.
+
+
+def test_one_turn(bundle, tmp_path):
+    out = tmp_path / "videos"
+    arguments = ("chat", "--bundle", bundle, "--out", out, "--steps", 2, "--prompt", "Show me b")
+    done = run(*arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "One: "
+    for line in ("[video: a red circle]", "[video: blue]"):
+        assert line in lines
+    written = [out / f"video-{k}.mp4" for k in (1, 2)]
+    assert [line for line in lines if line.startswith("[wrote")] == [f"[wrote {path}]" for path in written]
+    for path in written:
+        frames, info = read_video(path, 3)
+        assert frames.shape == (3, 6, 8, 3) and info.frame_count == 3
+    # A second run takes the next free names.
+    assert run(*arguments).returncode == 0
+    assert sorted(p.name for p in out.iterdir()) == [f"video-{k}.mp4" for k in (1, 2, 3, 4)]
+
+
+def test_one_turn_about_a_video(bundle, tmp_path):
+    clip = write_video(tmp_path / "clip.mp4", gray_frames(20))
+    done = run("chat", "--bundle", bundle, "--out", tmp_path / "out", "--video", clip, "--prompt", "Say a")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Hello, world.\n", "")
+    assert not (tmp_path / "out").exists()
+
+
+def test_json_has_one_object_on_a_line_for_each_event(bundle, tmp_path):
+    done = run("chat", "--bundle", bundle, "--out", tmp_path, "--steps", 2, "--json", "--prompt", "Show me b")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "".join(e["text"] for e in events if e["event"] == "text") == "One:  and two:  done."
+    assert [e["caption"] for e in events if e["event"] == "video_prompt"] == ["a red circle", "blue"]
+    steps = {(e["index"], e["step"]) for e in events if e["event"] == "progress"}
+    assert steps == {(0, 1), (0, 2), (1, 1), (1, 2)}
+    videos = [e for e in events if e["event"] == "video"]
+    assert [Path(e["path"]).name for e in videos] == ["video-1.mp4", "video-2.mp4"]
+    assert [videos[0][name] for name in ("seed", "frames", "height", "width")] == [0, 3, 6, 8]
+    assert events[-1]["event"] == "done" and events[-1]["timings"]["total_ms"] > 0
+    refused = run("chat", "--bundle", bundle, "--out", tmp_path, "--json", "--prompt", "Do d")
+    assert '"event": "refusal"' in refused.stdout
+
+
+def test_lines_of_a_pipe_are_turns_of_one_conversation(bundle, tmp_path):
+    clip = write_video(tmp_path / "clip.mp4", gray_frames(20))
+    lines = f"Say a\n\n/video {clip}\nSay e\n/help\n/dance\n/video nowhere.mp4\nSay j\n/quit\nSay a\n"
+    done = run("chat", "--bundle", bundle, "--out", tmp_path, input=lines)
+    assert done.returncode == 0
+    told = done.stdout.splitlines()
+    assert told[:3] == ["Hello, world.", f"The next question is about {clip}.", "I'm sure."]
+    assert told[-1] == "caf\u00e9 \u4f60\u597d \U0001f600" and any("/quit" in line for line in told)
+    assert done.stderr.splitlines() == [
+        "g4v: error: /dance is no command; /help lists them",
+        "g4v: error: nowhere.mp4: no such file; check the path",
+    ]
+
+
+def test_a_failed_turn_does_not_end_the_conversation(bundle, tmp_path):
+    done = run("chat", "--bundle", bundle, "--out", tmp_path, input="many words " * 300 + "\nSay a\n")
+    assert done.returncode == 1 and done.stdout == "Hello, world.\n"
+    assert done.stderr.startswith("g4v: error: the prompt needs") and done.stderr.count("\n") == 1
+
+
+class Terminal:
+    """A child process with a terminal of its own."""
+
+    def __init__(self, *arguments: object) -> None:
+        self.process, self._master = pty.fork()
+        if self.process == 0:
+            os.environ["TERM"] = "xterm"
+            os.execv(sys.executable, [sys.executable, "-m", "g4v", *map(str, arguments)])
+        self.seen = ""
+
+    def type(self, text: str) -> None:
+        os.write(self._master, text.encode())
+
+    def expect(self, text: str) -> None:
+        """Waits until the text is shown after what was expected before."""
+        deadline = time.monotonic() + 60
+        while text not in self.seen:
+            assert time.monotonic() < deadline, (text, self.seen)
+            if select.select([self._master], [], [], 0.1)[0]:
+                self.seen += os.read(self._master, 65536).decode(errors="replace")
+        self.seen = self.seen[self.seen.index(text) + len(text) :]
+
+    def leave(self) -> int:
+        """The exit code."""
+        try:
+            while data := os.read(self._master, 65536):
+                self.seen += data.decode(errors="replace")
+        except OSError:  # how Linux tells that the terminal's other side is closed
+            pass
+        status = os.waitpid(self.process, 0)[1]
+        os.close(self._master)
+        return os.waitstatus_to_exitcode(status)
+
+
+@pytest.mark.parametrize("goodbye", ["\x04", "\x03\x03", "/quit\n"])
+def test_a_conversation_in_a_terminal(bundle, tmp_path, goodbye):
+    terminal = Terminal("chat", "--bundle", bundle, "--out", tmp_path, "--steps", 3)
+    terminal.expect("Ask something, or /help.")
+    terminal.expect("> ")
+    terminal.type("Say a\n")
+    terminal.expect("Hello, world.")
+    terminal.expect("> ")
+    terminal.type("Show me b\n")
+    terminal.expect("[video: blue]")
+    terminal.expect("denoising [##########--------------------] 1/3")
+    terminal.expect(f"[wrote {tmp_path / 'video-2.mp4'}]")
+    terminal.expect("> ")
+    terminal.type("~ takes a minute a\n")
+    time.sleep(0.5)
+    terminal.type("\x03")
+    terminal.expect("stopped")
+    terminal.expect("> ")
+    terminal.type("Say e\n")
+    terminal.expect("I'm sure.")
+    terminal.expect("> ")
+    if goodbye == "\x03\x03":
+        time.sleep(0.5)  # readline does not see a signal that comes before it waits for a key
+        terminal.type("\x03")
+        terminal.expect("(Ctrl-C again or Ctrl-D leaves)")
+        terminal.expect("> ")
+        time.sleep(0.5)
+        terminal.type("\x03")
+    else:
+        terminal.type(goodbye)
+    assert terminal.leave() == 0
+    assert "Traceback" not in terminal.seen and "error" not in terminal.seen
+
+
+def test_generate(bundle, tmp_path):
+    path = tmp_path / "out.gif"
+    arguments = ("generate", "a red circle", "--bundle", bundle, "--out", path, "--seed", 3, "--steps", 2)
+    done = run(*arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"wrote {path}\n", "")
+    first = path.read_bytes()
+    described = json.loads(run(*arguments, "--json").stdout)
+    assert described["path"] == str(path) and (described["seed"], described["frames"]) == (3, 3)
+    assert path.read_bytes() == first
+    assert [p.name for p in tmp_path.iterdir()] == ["out.gif"]
+
+
+def test_inspect(bundle):
+    done = run("inspect", bundle)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("synthetic (bundle format 1, tests)")
+    for part in (
+        "encoder",
+        "unet",
+        "context_length 640",
+        "scheduler ddim",
+        "SHA-256 of 8 files",
+        str(bundle),
+    ):
+        assert part in done.stdout
+    manifest = json.loads(run("inspect", bundle, "--json").stdout)
+    assert manifest["format"] == "g4v-bundle"
+    assert "checked: size of 8 files" in run("inspect", bundle, "--verify", "size").stdout
+
+
+def test_bench(bundle):
+    done = run("bench", "--bundle", bundle, "--runs", 2, "--steps", 2)
+    assert (done.returncode, done.stderr) == (0, "")
+    *table, last = done.stdout.splitlines()
+    summary = json.loads(last)
+    for name in ("first_load_ms", "load_ms", "first_token_ms", "video_ms"):
+        row = summary[name]
+        assert 0 < row["min"] <= row["median"] <= row["max"]
+        assert any(line.startswith(name) for line in table)
+    assert summary["bundle"] == "synthetic" and summary["runs"] == 2
