@@ -55,10 +55,10 @@ std::shared_ptr<Stream> Assistant::Generate(const std::string& prompt,
   request.seed = options.seed ? *options.seed : std::random_device()();
   auto state = std::make_shared<StreamState>(engine_->environment());
   auto handle = std::make_shared<Stream>(state);
+  engine_->queue().Submit(state, 0, std::move(request));  // here, so that the first come is first
   state->Start(
-      [engine = engine_, request, weak = std::weak_ptr(state)] {
+      [engine = engine_, weak = std::weak_ptr(state)] {
         const std::shared_ptr<StreamState> stream = weak.lock();
-        engine->queue().Submit(stream, 0, request);
         DoneEvent done;
         done.finish_reason = "stop";
         done.timings.video_ms = stream->WaitForJobs();

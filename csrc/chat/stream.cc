@@ -13,6 +13,21 @@ std::exception_ptr Cancelled() {
   return std::make_exception_ptr(Error(Code::Cancelled, "cancelled"));
 }
 
+// Callers get nothing but Error.
+std::exception_ptr AsError(std::exception_ptr pointer) {
+  try {
+    std::rethrow_exception(pointer);
+  } catch (const Error&) {
+    return pointer;
+  } catch (const std::bad_alloc&) {
+    return std::make_exception_ptr(Error(Code::Internal, "there is not enough memory"));
+  } catch (const std::exception& error) {
+    return std::make_exception_ptr(Error(Code::Internal, error.what()));
+  } catch (...) {
+    return std::make_exception_ptr(Error(Code::Internal, "an unknown error"));
+  }
+}
+
 }  // namespace
 
 std::optional<Event> StreamState::Next() {
@@ -70,10 +85,8 @@ void StreamState::Work(const std::function<Result()>& work,
       events_.push_back(std::move(result.done));
       closed_ = true;
     }
-  } catch (const std::bad_alloc&) {
-    error = std::make_exception_ptr(Error(Code::Internal, "there is not enough memory"));
   } catch (...) {
-    error = std::current_exception();
+    error = AsError(std::current_exception());
   }
   if (!closed_) {
     StopJobs();

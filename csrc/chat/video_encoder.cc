@@ -27,15 +27,7 @@ VideoEncoder::VideoEncoder(std::shared_ptr<ort::Environment> environment, const 
                        options),
       abstractor_session_(environment,
                           GraphPath(bundle, abstractor_.variants, options.device, "abstractor"),
-                          options) {
-  const DecoderSpec& decoder = Require(bundle.manifest().components.decoder, "decoder");
-  if (encoder_.hidden_size != abstractor_.hidden_size ||
-      abstractor_.output_size != decoder.hidden_size) {
-    throw Error(Code::Bundle,
-                "the widths of encoder, abstractor and decoder do not fit together; export the "
-                "bundle again");
-  }
-}
+                          options) {}
 
 Frames VideoEncoder::Sample(const FramesView& video) const {
   const auto side = [](int64_t length) { return length >= 1 && length <= kLongestSide; };

@@ -16,7 +16,7 @@ using VideoTokens = std::shared_ptr<const std::vector<float>>;
 
 class VideoEncoder {
  public:
-  // Throws Error(Bundle) where a component is missing or the sizes do not fit together.
+  // Throws Error(Bundle) where a component is missing.
   VideoEncoder(std::shared_ptr<ort::Environment> environment, const Bundle& bundle,
                const ort::SessionOptions& options);
 

@@ -16,13 +16,6 @@ using ort::View;
 // Pixels that the VAE decodes at once: its activations are the peak of the memory of a video.
 constexpr int64_t kDecodePixels = 1 << 19;
 
-void CheckEqual(int left, int right, const std::string& what) {
-  if (left == right) return;
-  throw Error(Code::Bundle, "the bundle's components do not fit together: " + what + " (" +
-                                std::to_string(left) + " and " + std::to_string(right) +
-                                "); export it again");
-}
-
 void CheckNotCancelled(const ort::RunControl& control) {
   if (control.terminated()) throw Error(Code::Cancelled, "cancelled");
 }
@@ -60,10 +53,6 @@ VideoGenerator::VideoGenerator(std::shared_ptr<ort::Environment> environment, co
       text_encoder_(Require(bundle.manifest().components.text_encoder, "text encoder")),
       unet_(Require(bundle.manifest().components.unet, "unet")),
       vae_decoder_(Require(bundle.manifest().components.vae_decoder, "vae decoder")) {
-  CheckEqual(text_encoder_.hidden_size, unet_.cross_attention_dim,
-             "text_encoder.hidden_size and unet.cross_attention_dim");
-  CheckEqual(unet_.latent_channels, vae_decoder_.latent_channels,
-             "unet.latent_channels and vae_decoder.latent_channels");
   const auto open = [this, environment, options](const std::vector<Variant>& variants,
                                                  const std::string& component) {
     const Variant& variant = SelectVariant(variants, options.device, component);

@@ -17,9 +17,9 @@ namespace g4v {
 
 class VideoGenerator {
  public:
-  // Checks that the components fit together and starts loading their sessions on a thread of its
-  // own; what goes wrong there is thrown by the first Generate. `bundle` and `tokenizer` must
-  // outlive the generator. Throws Error(Bundle) where a component is missing.
+  // Starts loading the sessions on a thread of its own; what goes wrong there is thrown by the
+  // first Generate. `bundle` and `tokenizer` must outlive the generator. Throws Error(Bundle) where
+  // a component is missing.
   VideoGenerator(std::shared_ptr<ort::Environment> environment, const Bundle& bundle,
                  const Tokenizer& tokenizer, ort::SessionOptions options);
 

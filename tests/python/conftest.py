@@ -1,17 +1,26 @@
-"""Fixtures of more than one test file."""
-
-from __future__ import annotations
-
-from pathlib import Path
+"""Fixtures of several files."""
 
 import pytest
 
 
 @pytest.fixture(scope="session")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundle of toy graphs whose answers are known (synthetic_bundle.py); tests must not change it."""
+def bundle(tmp_path_factory):
+    """The synthetic bundle: (its folder, its vocabulary)."""
     from .synthetic_bundle import write_bundle
 
-    folder = tmp_path_factory.mktemp("bundles") / "synthetic"
-    write_bundle(folder)
-    return folder
+    folder = tmp_path_factory.mktemp("synthetic") / "bundle"
+    return folder, write_bundle(folder)
+
+
+@pytest.fixture(scope="session")
+def assistant(bundle):
+    """The core's assistant of the synthetic bundle."""
+    from .talking import load
+
+    return load(bundle[0])
+
+
+@pytest.fixture(scope="session")
+def bundle_dir(bundle):
+    """The folder of the synthetic bundle; a test that changes it takes a copy."""
+    return bundle[0]
