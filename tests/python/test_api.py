@@ -18,8 +18,8 @@ from .video_samples import gray_frames, write_video
 
 
 @pytest.fixture(scope="module")
-def assistant(bundle):
-    return g4v.load(bundle, threads=1)
+def assistant(bundle_dir):
+    return g4v.load(bundle_dir, threads=1)
 
 
 def clip() -> np.ndarray:
@@ -39,14 +39,14 @@ def test_what_was_loaded(assistant):
     assistant.wait_until_ready()
 
 
-def test_unusable_arguments_of_load(bundle):
+def test_unusable_arguments_of_load(bundle_dir):
     for arguments, message in [
         ({"name_or_dir": 3}, "a name or a directory, not int"),
-        ({"name_or_dir": bundle, "device": "tpu"}, "tpu"),
-        ({"name_or_dir": bundle, "device": 0}, "device is a int; it must be a string"),
-        ({"name_or_dir": bundle, "threads": "two"}, "threads is 'two'; it must be an integer"),
-        ({"name_or_dir": bundle, "threads": -1}, "threads is -1"),
-        ({"name_or_dir": bundle, "verify": "maybe"}, "maybe"),
+        ({"name_or_dir": bundle_dir, "device": "tpu"}, "tpu"),
+        ({"name_or_dir": bundle_dir, "device": 0}, "device is a int; it must be a string"),
+        ({"name_or_dir": bundle_dir, "threads": "two"}, "threads is 'two'; it must be an integer"),
+        ({"name_or_dir": bundle_dir, "threads": -1}, "threads is -1"),
+        ({"name_or_dir": bundle_dir, "verify": "maybe"}, "maybe"),
     ]:
         with pytest.raises(g4v.ArgumentError, match=message) as caught:
             g4v.load(**arguments)
@@ -56,7 +56,7 @@ def test_unusable_arguments_of_load(bundle):
             g4v.load(name)
 
 
-def test_cuda_is_refused_where_there_is_none(bundle):
+def test_cuda_is_refused_where_there_is_none(bundle_dir):
     from g4v import _engine
 
     if (
@@ -65,7 +65,7 @@ def test_cuda_is_refused_where_there_is_none(bundle):
     ):
         pytest.skip("this ONNX Runtime has a CUDA provider")
     with pytest.raises(g4v.RuntimeUnavailable, match="no CUDA provider"):
-        g4v.load(bundle, device="cuda")
+        g4v.load(bundle_dir, device="cuda")
 
 
 # Turns. The last character of the prompt chooses the answer; see synthetic_bundle.py.

@@ -22,15 +22,15 @@ from .command_line import g4v as run
 from .video_samples import gray_frames, write_audio, write_video
 
 
-def ask(bundle, folder, *arguments, prompt="Say a", **options):
+def ask(bundle_dir, folder, *arguments, prompt="Say a", **options):
     """`g4v chat` for one turn, with its videos below `folder`."""
-    return run("chat", "--bundle", bundle, "--out", folder, "--prompt", prompt, *arguments, **options)
+    return run("chat", "--bundle", bundle_dir, "--out", folder, "--prompt", prompt, *arguments, **options)
 
 
 # The input video.
 
 
-def test_unreadable_videos(bundle, tmp_path):
+def test_unreadable_videos(bundle_dir, tmp_path):
     text = tmp_path / "text.mp4"
     text.write_text("no video\n" * 100)
     empty = tmp_path / "empty.mp4"
@@ -47,15 +47,15 @@ def test_unreadable_videos(bundle, tmp_path):
         (sound, "sound but no picture"),
     ]:
         out = tmp_path / "out"
-        assert_one_line_error(ask(bundle, out, "--video", video), 1, str(video), part)
+        assert_one_line_error(ask(bundle_dir, out, "--video", video), 1, str(video), part)
         assert not out.exists()
 
 
-def test_a_truncated_video_is_answered_with_a_warning(bundle, tmp_path):
+def test_a_truncated_video_is_answered_with_a_warning(bundle_dir, tmp_path):
     data = write_video(tmp_path / "clip.mp4", gray_frames(60), options={"g": "2"}).read_bytes()
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(data[: len(data) * 3 // 4])
-    done = ask(bundle, tmp_path / "out", "--video", cut)
+    done = ask(bundle_dir, tmp_path / "out", "--video", cut)
     assert done.returncode == 0 and done.stdout.strip()
     assert done.stderr.startswith(f"g4v: warning: {cut} is damaged or cut off: ")
     assert done.stderr.count("\n") == 1
@@ -83,7 +83,7 @@ def test_a_folder_made_for_nothing_is_removed(tmp_path):
 
 
 @pytest.mark.parametrize("command", ["generate", "chat"])
-def test_a_full_disk(bundle, tmp_path, monkeypatch, capsys, command):
+def test_a_full_disk(bundle_dir, tmp_path, monkeypatch, capsys, command):
     class AlmostFull(io.FileIO):
         """Has room for the test of the folder, not for a video."""
 
@@ -98,7 +98,7 @@ def test_a_full_disk(bundle, tmp_path, monkeypatch, capsys, command):
         arguments = ["a red circle", "--out", str(tmp_path / "new" / "out.mp4")]
     else:
         arguments = ["--prompt", "Show me b", "--out", str(tmp_path / "new")]
-    assert cli.main([command, *arguments, "--bundle", str(bundle), "--steps", "1"]) == 1
+    assert cli.main([command, *arguments, "--bundle", str(bundle_dir), "--steps", "1"]) == 1
     error = capsys.readouterr().err
     assert error.startswith("g4v: error: ") and error.count("\n") == 1
     assert "cannot be written: the disk is full; free some space or name another folder" in error
@@ -109,32 +109,32 @@ def test_a_full_disk(bundle, tmp_path, monkeypatch, capsys, command):
 
 
 @pytest.mark.parametrize("prompt", ["", "  \n\t "])
-def test_empty_prompt(bundle, tmp_path, prompt):
-    assert_one_line_error(ask(bundle, tmp_path, prompt=prompt), 2, "the prompt is empty")
+def test_empty_prompt(bundle_dir, tmp_path, prompt):
+    assert_one_line_error(ask(bundle_dir, tmp_path, prompt=prompt), 2, "the prompt is empty")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_prompt_that_is_no_utf8(bundle, tmp_path):
-    done = ask(bundle, tmp_path, prompt=os.fsdecode(b"a\xff\xfeb"))
+def test_prompt_that_is_no_utf8(bundle_dir, tmp_path):
+    done = ask(bundle_dir, tmp_path, prompt=os.fsdecode(b"a\xff\xfeb"))
     assert_one_line_error(done, 2, "the prompt is not valid")
-    done = run("generate", os.fsdecode(b"\xff"), "--bundle", bundle, "--out", tmp_path / "out.mp4")
+    done = run("generate", os.fsdecode(b"\xff"), "--bundle", bundle_dir, "--out", tmp_path / "out.mp4")
     assert_one_line_error(done, 2, "the prompt is not valid")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_prompt_longer_than_the_context(bundle, tmp_path):
+def test_prompt_longer_than_the_context(bundle_dir, tmp_path):
     assert_one_line_error(
-        ask(bundle, tmp_path, prompt="many words " * 3000), 1, "tokens", "shorten the prompt"
+        ask(bundle_dir, tmp_path, prompt="many words " * 3000), 1, "tokens", "shorten the prompt"
     )
-    chat = g4v.load(bundle).chat(max_new_tokens=4)
+    chat = g4v.load(bundle_dir).chat(max_new_tokens=4)
     before = chat.context_used
     with pytest.raises(g4v.ContextFull):
         chat.ask("many words " * 3000)
     assert chat.context_used == before and chat.ask("few words").new_tokens > 0
 
 
-def test_the_context_fills_up_turn_by_turn(bundle):
-    chat = g4v.load(bundle).chat(max_new_tokens=4)
+def test_the_context_fills_up_turn_by_turn(bundle_dir):
+    chat = g4v.load(bundle_dir).chat(max_new_tokens=4)
     with pytest.raises(g4v.ContextFull, match="start a new chat"):
         for _turn in range(chat.context_length):
             chat.ask("some words that take room " * 3 + "a")
@@ -160,18 +160,20 @@ def test_the_context_fills_up_turn_by_turn(bundle):
         ("--seed", "-1"),
     ],
 )
-def test_sampling_options_out_of_range(bundle, tmp_path, option, value):
+def test_sampling_options_out_of_range(bundle_dir, tmp_path, option, value):
     name = option[2:].replace("-", "_")
-    assert_one_line_error(ask(bundle, tmp_path, option, value), 2, f"{name} is {value}", "g4v chat --help")
+    assert_one_line_error(
+        ask(bundle_dir, tmp_path, option, value), 2, f"{name} is {value}", "g4v chat --help"
+    )
 
 
 # The bundle.
 
 
 @pytest.fixture
-def copy(bundle, tmp_path):
+def copy(bundle_dir, tmp_path):
     """A copy of the bundle that a test may damage."""
-    return Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    return Path(shutil.copytree(bundle_dir, tmp_path / "bundle"))
 
 
 def edit_manifest(folder: Path, **values: object) -> None:
@@ -246,20 +248,22 @@ def test_a_damaged_bundle_is_one_line_on_the_command_line(copy, tmp_path):
 # ONNX Runtime and the other packages.
 
 
-def test_onnxruntime_is_missing(bundle, tmp_path):
+def test_onnxruntime_is_missing(bundle_dir, tmp_path):
     env = without("onnxruntime", tmp_path / "site")
-    done = ask(bundle, tmp_path / "out", env=env)
+    done = ask(bundle_dir, tmp_path / "out", env=env)
     if done.returncode == 0:
         pytest.skip("the system has an ONNX Runtime of its own")
     assert_one_line_error(done, 1, "ONNX Runtime was not found", "pip install")
-    named = ask(bundle, tmp_path / "out", env={**os.environ, "G4V_ONNXRUNTIME": str(tmp_path / "none.so")})
+    named = ask(
+        bundle_dir, tmp_path / "out", env={**os.environ, "G4V_ONNXRUNTIME": str(tmp_path / "none.so")}
+    )
     assert_one_line_error(named, 1, "none.so", "G4V_ONNXRUNTIME")
     assert not (tmp_path / "out").exists()
 
 
-def test_pyav_is_missing(bundle, tmp_path):
+def test_pyav_is_missing(bundle_dir, tmp_path):
     clip = write_video(tmp_path / "clip.mp4", gray_frames(4))
-    done = ask(bundle, tmp_path / "out", "--video", clip, env=without("av", tmp_path / "site"))
+    done = ask(bundle_dir, tmp_path / "out", "--video", clip, env=without("av", tmp_path / "site"))
     assert_one_line_error(done, 1, "PyAV cannot be loaded", "pip install av")
 
 
@@ -267,13 +271,13 @@ def test_pyav_is_missing(bundle, tmp_path):
 
 
 @pytest.mark.parametrize("prompt", ["~ Say a", "Say g", None])
-def test_ctrl_c(bundle, tmp_path, prompt):
+def test_ctrl_c(bundle_dir, tmp_path, prompt):
     """While the prompt is read, while a video of the chat is made, and while `g4v generate` works."""
     out = tmp_path / "new"
     if prompt:
-        child = start("chat", "--json", "--bundle", bundle, "--out", out, "--prompt", prompt)
+        child = start("chat", "--json", "--bundle", bundle_dir, "--out", out, "--prompt", prompt)
     else:
-        child = start("generate", "a slow ~ one", "--bundle", bundle, "--out", out / "out.mp4")
+        child = start("generate", "a slow ~ one", "--bundle", bundle_dir, "--out", out / "out.mp4")
     deadline = time.monotonic() + 60
     while not out.exists() and time.monotonic() < deadline:  # made just before the bundle is loaded
         time.sleep(0.05)

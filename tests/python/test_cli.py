@@ -106,6 +106,21 @@ def test_import_is_light():
     assert done.stdout == "[]\n"
 
 
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_standard_output_on_a_full_disk(buffered):
+    env = {**os.environ, "PYTHONUNBUFFERED": buffered}
+    with open("/dev/full", "w") as full:
+        done = run("doctor", env=env, stdout=full, stderr=subprocess.PIPE, capture_output=False)
+    assert done.returncode == 1
+    assert done.stderr == "g4v: error: standard output cannot be written: No space left on device\n"
+
+
+def test_without_standard_output(bundle_dir):
+    command = f"{sys.executable} -m g4v inspect {bundle_dir} >&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_closed_pipe_is_quiet():
     # `head -c 1` leaves after one byte; the report is written line by line after that.
     command = f"{sys.executable} -u -m g4v doctor | head -c 1"
@@ -116,9 +131,9 @@ def test_a_closed_pipe_is_quiet():
 # With a bundle. The last character of a prompt chooses the answer; see synthetic_bundle.py.
 
 
-def test_one_turn(bundle, tmp_path):
+def test_one_turn(bundle_dir, tmp_path):
     out = tmp_path / "videos"
-    arguments = ("chat", "--bundle", bundle, "--out", out, "--steps", 2, "--prompt", "Show me b")
+    arguments = ("chat", "--bundle", bundle_dir, "--out", out, "--steps", 2, "--prompt", "Show me b")
     done = run(*arguments)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
@@ -135,15 +150,19 @@ def test_one_turn(bundle, tmp_path):
     assert sorted(p.name for p in out.iterdir()) == [f"video-{k}.mp4" for k in (1, 2, 3, 4)]
 
 
-def test_one_turn_about_a_video(bundle, tmp_path):
+def test_one_turn_about_a_video(bundle_dir, tmp_path):
     clip = write_video(tmp_path / "clip.mp4", gray_frames(20))
-    done = run("chat", "--bundle", bundle, "--out", tmp_path / "out", "--video", clip, "--prompt", "Say a")
+    done = run(
+        "chat", "--bundle", bundle_dir, "--out", tmp_path / "out", "--video", clip, "--prompt", "Say a"
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "Hello, world.\n", "")
     assert not (tmp_path / "out").exists()
 
 
-def test_json_has_one_object_on_a_line_for_each_event(bundle, tmp_path):
-    done = run("chat", "--bundle", bundle, "--out", tmp_path, "--steps", 2, "--json", "--prompt", "Show me b")
+def test_json_has_one_object_on_a_line_for_each_event(bundle_dir, tmp_path):
+    done = run(
+        "chat", "--bundle", bundle_dir, "--out", tmp_path, "--steps", 2, "--json", "--prompt", "Show me b"
+    )
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert (done.returncode, done.stderr) == (0, "")
     assert "".join(e["text"] for e in events if e["event"] == "text") == "One:  and two:  done."
@@ -154,14 +173,14 @@ def test_json_has_one_object_on_a_line_for_each_event(bundle, tmp_path):
     assert [Path(e["path"]).name for e in videos] == ["video-1.mp4", "video-2.mp4"]
     assert [videos[0][name] for name in ("seed", "frames", "height", "width")] == [0, 3, 6, 8]
     assert events[-1]["event"] == "done" and events[-1]["timings"]["total_ms"] > 0
-    refused = run("chat", "--bundle", bundle, "--out", tmp_path, "--json", "--prompt", "Do d")
+    refused = run("chat", "--bundle", bundle_dir, "--out", tmp_path, "--json", "--prompt", "Do d")
     assert '"event": "refusal"' in refused.stdout
 
 
-def test_lines_of_a_pipe_are_turns_of_one_conversation(bundle, tmp_path):
+def test_lines_of_a_pipe_are_turns_of_one_conversation(bundle_dir, tmp_path):
     clip = write_video(tmp_path / "clip.mp4", gray_frames(20))
     lines = f"Say a\n\n/video {clip}\nSay e\n/help\n/dance\n/video nowhere.mp4\nSay j\n/quit\nSay a\n"
-    done = run("chat", "--bundle", bundle, "--out", tmp_path, input=lines)
+    done = run("chat", "--bundle", bundle_dir, "--out", tmp_path, input=lines)
     assert done.returncode == 0
     told = done.stdout.splitlines()
     assert told[:3] == ["Hello, world.", f"The next question is about {clip}.", "I'm sure."]
@@ -172,10 +191,18 @@ def test_lines_of_a_pipe_are_turns_of_one_conversation(bundle, tmp_path):
     ]
 
 
-def test_a_failed_turn_does_not_end_the_conversation(bundle, tmp_path):
-    done = run("chat", "--bundle", bundle, "--out", tmp_path, input="many words " * 300 + "\nSay a\n")
-    assert done.returncode == 1 and done.stdout == "Hello, world.\n"
-    assert done.stderr.startswith("g4v: error: the prompt needs") and done.stderr.count("\n") == 1
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b"many words " * 300, "the prompt needs"),
+        (b"not \xff UTF-8 a", "the prompt is not valid"),
+        (b"Say !", ""),  # the model's output is not a number
+    ],
+)
+def test_a_failed_turn_does_not_end_the_conversation(bundle_dir, tmp_path, line, message):
+    done = run("chat", "--bundle", bundle_dir, "--out", tmp_path, input=line + b"\nSay a\n", text=False)
+    assert done.returncode == 1 and done.stdout == b"Hello, world.\n"
+    assert done.stderr.startswith(b"g4v: error: " + message.encode()) and done.stderr.count(b"\n") == 1
 
 
 class Terminal:
@@ -213,8 +240,8 @@ class Terminal:
 
 
 @pytest.mark.parametrize("goodbye", ["\x04", "\x03\x03", "/quit\n"])
-def test_a_conversation_in_a_terminal(bundle, tmp_path, goodbye):
-    terminal = Terminal("chat", "--bundle", bundle, "--out", tmp_path, "--steps", 3)
+def test_a_conversation_in_a_terminal(bundle_dir, tmp_path, goodbye):
+    terminal = Terminal("chat", "--bundle", bundle_dir, "--out", tmp_path, "--steps", 3)
     terminal.expect("Ask something, or /help.")
     terminal.expect("> ")
     terminal.type("Say a\n")
@@ -246,9 +273,9 @@ def test_a_conversation_in_a_terminal(bundle, tmp_path, goodbye):
     assert "Traceback" not in terminal.seen and "error" not in terminal.seen
 
 
-def test_generate(bundle, tmp_path):
+def test_generate(bundle_dir, tmp_path):
     path = tmp_path / "out.gif"
-    arguments = ("generate", "a red circle", "--bundle", bundle, "--out", path, "--seed", 3, "--steps", 2)
+    arguments = ("generate", "a red circle", "--bundle", bundle_dir, "--out", path, "--seed", 3, "--steps", 2)
     done = run(*arguments)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"wrote {path}\n", "")
     first = path.read_bytes()
@@ -258,8 +285,8 @@ def test_generate(bundle, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["out.gif"]
 
 
-def test_inspect(bundle):
-    done = run("inspect", bundle)
+def test_inspect(bundle_dir):
+    done = run("inspect", bundle_dir)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("synthetic (bundle format 1, tests)")
     for part in (
@@ -268,16 +295,16 @@ def test_inspect(bundle):
         "context_length 640",
         "scheduler ddim",
         "SHA-256 of 8 files",
-        str(bundle),
+        str(bundle_dir),
     ):
         assert part in done.stdout
-    manifest = json.loads(run("inspect", bundle, "--json").stdout)
+    manifest = json.loads(run("inspect", bundle_dir, "--json").stdout)
     assert manifest["format"] == "g4v-bundle"
-    assert "checked: size of 8 files" in run("inspect", bundle, "--verify", "size").stdout
+    assert "checked: size of 8 files" in run("inspect", bundle_dir, "--verify", "size").stdout
 
 
-def test_bench(bundle):
-    done = run("bench", "--bundle", bundle, "--runs", 2, "--steps", 2)
+def test_bench(bundle_dir):
+    done = run("bench", "--bundle", bundle_dir, "--runs", 2, "--steps", 2)
     assert (done.returncode, done.stderr) == (0, "")
     *table, last = done.stdout.splitlines()
     summary = json.loads(last)

@@ -27,20 +27,36 @@ exit codes: 0 done, 1 failed, 2 wrong usage"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns the exit code; argparse itself exits for --help and wrong usage."""
+    """Runs the command line and returns the exit code; --help and wrong usage end in SystemExit."""
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character gets a question mark, not a failure.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    arguments = build_parser().parse_args(argv)
+    try:
+        try:
+            return _run(build_parser().parse_args(argv))
+        finally:
+            if sys.stdout:
+                sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of our output has gone, as in `g4v ... | head`.
+        _drop_stdout()
+        return 1
+    except OSError as error:
+        _drop_stdout()
+        report_error(f"standard output cannot be written: {error.strerror}")
+        return 1
+
+
+def _drop_stdout() -> None:
+    """Python flushes once more when it ends, and would complain once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(arguments: argparse.Namespace) -> int:
     try:
         code: int = arguments.run(arguments)
-        sys.stdout.flush()
         return code
-    except BrokenPipeError:
-        # The reader of our output has gone, as in `g4v ... | head`. Python would complain once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except KeyboardInterrupt:
         report_error("interrupted")
         return 1
@@ -50,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Error as error:
         report_error(str(error))
         return 1
+    except OSError:  # of standard output; every other one has become an Error
+        raise
     except Exception as error:
         if os.environ.get("G4V_DEBUG"):
             raise

@@ -21,6 +21,9 @@ Ctrl-C stops the answer that is under way; the conversation goes on as if that q
 
 def converse(chat: Chat, printer: TurnPrinter, video: str | None) -> int:
     """Turns until the input ends. Returns 1 where the input is no terminal and a turn failed, else 0."""
+    if hasattr(sys.stdin, "reconfigure"):
+        # Input that is no UTF-8 is an error of its turn, not the end of the conversation.
+        sys.stdin.reconfigure(errors="surrogateescape")
     terminal = sys.stdin.isatty()
     if terminal:
         # Line editing and history come with the module.
