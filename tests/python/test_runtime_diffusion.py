@@ -1,0 +1,236 @@
+"""Noise, schedulers and video generation of the C++ runtime against NumPy and diffusers."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from g4v import _core
+
+from . import synthetic_bundle as toy
+from .talking import only
+
+CONFIG = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "prediction_type": "epsilon",
+    "rescale_betas_zero_snr": False,
+    "timestep_spacing": "leading",
+    "steps_offset": 1,
+    "set_alpha_to_one": False,
+    "clip_sample": False,
+}
+
+GOLDEN_BITS = [1049588565, 3205518412, 1076609934, 3221798697]
+GOLDEN_SHA256 = "9a2dacc74905ef3eb9dd6982d47045de56b4b01fb23470e1578d7bafac230900"
+
+
+def philox(seed, block):
+    """Philox4x32-10 of one counter, in Python's integers."""
+    low, mask = [block & 0xFFFFFFFF, block >> 32, 0, 0], 0xFFFFFFFF
+    key = [seed & mask, seed >> 32]
+    for _ in range(10):
+        a, b = 0xD2511F53 * low[0], 0xCD9E8D57 * low[2]
+        low = [b >> 32 ^ low[1] ^ key[0], b & mask, a >> 32 ^ low[3] ^ key[1], a & mask]
+        key = [(key[0] + 0x9E3779B9) & mask, (key[1] + 0xBB67AE85) & mask]
+    return low
+
+
+class TestNoise:
+    def test_philox_known_answer(self):
+        # From the authors' test vectors (Random123, kat_vectors), with all-zero counter and key.
+        assert philox(0, 0) == [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
+
+    @pytest.mark.parametrize("seed", [0, 1, 2**40 + 7, 2**64 - 1])
+    def test_is_box_muller_of_philox(self, seed):
+        expected = []
+        for block in range(500):
+            a, b, c, d = philox(seed, block)
+            radius = np.sqrt(-2 * np.log((((a << 32 | b) >> 11) + 1) * 2.0**-53))
+            angle = 2 * np.pi * (((c << 32 | d) >> 11) + 1) * 2.0**-53
+            expected += [radius * np.cos(angle), radius * np.sin(angle)]
+        # Where libm rounds a double the other way, its float32 is almost always the same.
+        assert np.allclose(_core.noise(seed, 1000), expected, rtol=2e-7, atol=1e-12)
+
+    def test_golden(self):
+        """Every machine must make these bits: a video of a seed is the same everywhere."""
+        noise = _core.noise(12345, 1_000_001)
+        assert noise[:4].view(np.uint32).tolist() == GOLDEN_BITS
+        assert hashlib.sha256(noise.tobytes()).hexdigest() == GOLDEN_SHA256
+        assert abs(noise.mean()) < 0.004 and abs(noise.std() - 1) < 0.004
+        assert np.array_equal(noise[:7], _core.noise(12345, 7))
+
+
+def reference(kind, config):
+    from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+
+    if kind == "ddim":
+        return DDIMScheduler(**config)
+    known = {k: v for k, v in config.items() if k not in ("set_alpha_to_one", "clip_sample")}
+    return DPMSolverMultistepScheduler(**known)
+
+
+class TestScheduler:
+    @pytest.mark.parametrize("kind", ["ddim", "dpmsolver++"])
+    @pytest.mark.parametrize("steps", [1, 2, 3, 7, 20, 40])
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {},
+            {"timestep_spacing": "trailing", "set_alpha_to_one": True},
+            {"timestep_spacing": "linspace", "prediction_type": "v_prediction"},
+            {"prediction_type": "v_prediction", "beta_schedule": "linear", "beta_end": 0.02},
+            {
+                "prediction_type": "v_prediction",
+                "rescale_betas_zero_snr": True,
+                "timestep_spacing": "trailing",
+                "steps_offset": 0,
+                "set_alpha_to_one": True,
+            },
+            {"clip_sample": True, "timestep_spacing": "trailing"},
+        ],
+    )
+    def test_equals_diffusers(self, kind, steps, changes):
+        import torch
+
+        config = CONFIG | changes
+        theirs, ours = reference(kind, config), _core.Scheduler(kind, steps, **config)
+        theirs.set_timesteps(steps)
+        assert ours.timesteps == theirs.timesteps.tolist()
+        random = np.random.default_rng(steps)
+        sample = random.standard_normal(512).astype(np.float32)
+        other = torch.from_numpy(sample.copy())
+        for index, timestep in enumerate(theirs.timesteps):
+            prediction = random.standard_normal(512).astype(np.float32)
+            sample = ours.step(index, prediction, sample)
+            other = theirs.step(torch.from_numpy(prediction), timestep, other).prev_sample
+            scale = max(1.0, float(other.abs().max()))
+            assert np.abs(sample - other.numpy()).max() <= 1e-5 * scale
+
+    @pytest.mark.parametrize(
+        ("kind", "steps", "changes", "message"),
+        [
+            ("ddim", 0, {}, "steps is 0 but must be 1 to 1000"),
+            ("ddim", 1001, {}, "steps is 1001"),
+            ("dpmsolver++", 1000, {}, "steps is 1000 but must be 1 to 999"),
+            ("ddim", 1000, {}, "time step 1000 of a schedule that has 1000"),
+            ("euler", 5, {}, 'scheduler is "euler"'),
+            ("ddim", 5, {"rescale_betas_zero_snr": True}, "zero terminal SNR"),
+        ],
+    )
+    def test_refusals(self, kind, steps, changes, message):
+        from g4v.errors import Error
+
+        with pytest.raises(Error, match=message):
+            _core.Scheduler(kind, steps, **(CONFIG | changes))
+
+
+def expected_frames(vocabulary, caption, seed, spec):
+    """The synthetic bundle's video, computed with NumPy."""
+
+    def text(words):
+        ids = [toy.BOS, *vocabulary.encode(words)[:22], toy.EOS]
+        return np.float32(np.mean(ids + [toy.PAD] * (24 - len(ids)), dtype=np.float32))
+
+    config = toy.manifest(0)["generation"]["video"]["scheduler"]
+    kind = spec.get("scheduler", config["type"])
+    scheduler = _core.Scheduler(kind, spec["steps"], **{k: v for k, v in config.items() if k != "type"})
+    shape = (4, spec["frames"], spec["height"] // 2, spec["width"] // 2)
+    latents = _core.noise(seed, int(np.prod(shape)))
+
+    def predict(words, timestep):
+        return (
+            latents * np.float32(0.5)
+            + text(words) * np.float32(0.01)
+            + np.float32(timestep) * np.float32(0.001)
+        )
+
+    for index, timestep in enumerate(scheduler.timesteps):
+        prediction = predict(caption, timestep)
+        if spec["guidance_scale"] != 1:
+            without = predict("bad", timestep)
+            prediction = without + np.float32(spec["guidance_scale"]) * (prediction - without)
+        latents = scheduler.step(index, prediction, latents)
+    images = (latents.reshape(shape) / np.float32(2.0))[:3].repeat(2, axis=2).repeat(2, axis=3)
+    pixels = (np.clip(images, -1, 1) + np.float32(1)) * np.float32(127.5)
+    return pixels.round().astype(np.uint8).transpose(1, 2, 3, 0)
+
+
+class TestGenerator:
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {},
+            {"guidance_scale": 1.0},
+            {"guidance_scale": 0.0, "steps": 1},
+            {"scheduler": "dpmsolver++", "steps": 8},
+            {"frames": 1, "width": 2, "height": 2},
+            {"frames": 9, "width": 640, "height": 480, "steps": 2},  # more than the VAE decodes at once
+        ],
+    )
+    def test_equals_numpy(self, assistant, bundle, changes):
+        spec = {"frames": 3, "width": 8, "height": 6, "steps": 5, "guidance_scale": 3.0} | changes
+        options = _core.VideoOptions(seed=99, **changes)
+        events = list(assistant.generate(" a red circle\n", options))
+        made = only(events, _core.VideoEvent)[0]
+        assert made.frames.shape == (spec["frames"], spec["height"], spec["width"], 3)
+        assert (made.caption, made.seed, made.fps) == ("a red circle", 99, 8.0)
+        expected = expected_frames(bundle[1], "a red circle", 99, spec)
+        # A rounding of the last float32 bit may fall on the other side of a half.
+        difference = np.abs(made.frames.astype(int) - expected)
+        assert difference.max() <= 1 and (difference > 0).mean() < 1e-3
+        steps = [(p.index, p.step, p.steps) for p in only(events, _core.ProgressEvent)]
+        assert steps == [(0, i + 1, spec["steps"]) for i in range(spec["steps"])]
+
+    def test_a_long_caption_is_cut(self, assistant, bundle):
+        caption = "a red circle moving left on a black background"
+        made = only(list(assistant.generate(caption, _core.VideoOptions(seed=1))), _core.VideoEvent)[0]
+        spec = {"frames": 3, "width": 8, "height": 6, "steps": 5, "guidance_scale": 3.0}
+        assert np.abs(made.frames.astype(int) - expected_frames(bundle[1], caption, 1, spec)).max() <= 1
+
+    def test_frames_are_read_only_and_outlive_everything(self, assistant):
+        events = list(assistant.generate("x", _core.VideoOptions(seed=1)))
+        frames = only(events, _core.VideoEvent)[0].frames
+        before = frames.copy()
+        del events
+        assert np.array_equal(frames, before) and not frames.flags.writeable
+
+    def test_seeds(self, assistant):
+        def frames(seed):
+            made = only(list(assistant.generate("x", _core.VideoOptions(seed=seed))), _core.VideoEvent)[0]
+            return made.frames.tobytes()
+
+        assert frames(3) == frames(3) != frames(4)
+        drawn = [
+            only(list(assistant.generate("x", _core.VideoOptions())), _core.VideoEvent)[0].seed
+            for _ in range(2)
+        ]
+        assert drawn[0] != drawn[1]
+
+    def test_a_damaged_generator_is_reported_by_the_first_video(self, bundle, tmp_path):
+        import json
+        import shutil
+
+        from g4v.errors import BundleError
+
+        from .talking import ask, load, text_of
+
+        folder = tmp_path / "bundle"
+        shutil.copytree(bundle[0], folder)
+        (folder / "unet.onnx").write_bytes(b"no graph")
+        about = json.loads((folder / "g4v.json").read_text())
+        digest = hashlib.sha256(b"no graph").hexdigest()
+        about["files"]["unet.onnx"] = {"bytes": 8, "sha256": digest}
+        (folder / "g4v.json").write_text(json.dumps(about))
+        damaged = load(folder)
+        for _ in range(2):
+            with pytest.raises(BundleError, match="unet.onnx cannot be loaded"):
+                list(damaged.generate("x"))
+        chat = damaged.chat()
+        with pytest.raises(BundleError, match="unet.onnx"):
+            ask(chat, "say b")
+        assert text_of(ask(chat, "say a")) == "Hello, world."
+        with pytest.raises(BundleError, match="unet.onnx"):
+            damaged.wait_until_ready()
