@@ -14,7 +14,7 @@ import pytest
 import g4v
 
 from .synthetic_bundle import write_bundle
-from .video_samples import gray_frames, write_video
+from .video_samples import gray_frames, real_video, write_video
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +169,12 @@ def test_every_kind_of_video_gives_the_same_answer(assistant, tmp_path):
     }
     assert len(answers) == 1
     assert answers != {assistant.chat().ask("Say h", video=255 - clip()).text}
+
+
+@pytest.mark.parametrize("name", ["bikes.mp4", "bigbuckbunny.mp4", "carphone_pristine.mp4"])
+def test_real_files(assistant, name):
+    reply = assistant.chat().ask("Say a", video=real_video(name))
+    assert (reply.text, reply.warnings) == ("Hello, world.", ())
 
 
 def test_a_conversation_grows_by_its_turns(assistant):
