@@ -105,7 +105,7 @@ def train_sentencepiece(folder: Path) -> Path:
 
 def llama2(folder: Path) -> Tokenizer:
     """The trained model as the tokenizer.json of Llama 2 has it."""
-    import sentencepiece
+    sentencepiece = pytest.importorskip("sentencepiece")
     from transformers.convert_slow_tokenizer import generate_merges
 
     processor = sentencepiece.SentencePieceProcessor(model_file=str(train_sentencepiece(folder)))
