@@ -1,0 +1,202 @@
+#include <algorithm>
+
+#include "bundle/manifest_reader.h"
+
+namespace g4v::manifest {
+
+int ReadSize(const JsonCursor& object, std::string_view key) {
+  return static_cast<int>(object.Get(key).AsInt(1, kMaxSize));
+}
+
+double ReadPositive(const JsonCursor& cursor) {
+  const double value = cursor.AsDouble();
+  if (!(value > 0.0)) cursor.Fail("must be greater than 0");
+  return value;
+}
+
+double ReadFrom(const JsonCursor& cursor, double lowest, double highest) {
+  const double value = cursor.AsDouble();
+  if (!(value >= lowest && value <= highest)) cursor.Fail("is out of range");
+  return value;
+}
+
+std::string ReadWord(const JsonCursor& cursor, std::initializer_list<std::string_view> words) {
+  const std::string& value = cursor.AsString();
+  if (std::find(words.begin(), words.end(), value) == words.end()) {
+    std::string known;
+    for (const std::string_view word : words) {
+      known += (known.empty() ? "\"" : ", \"") + std::string(word) + "\"";
+    }
+    cursor.Fail("is \"" + value + "\" but must be one of " + known);
+  }
+  return value;
+}
+
+std::optional<int32_t> ReadOptionalId(const JsonCursor& object, std::string_view key) {
+  const auto cursor = object.FindNotNull(key);
+  if (!cursor) return std::nullopt;
+  return static_cast<int32_t>(cursor->AsInt(0, kMaxId));
+}
+
+std::string ReadListedFile(const JsonCursor& cursor, const Manifest& manifest) {
+  const std::string& path = cursor.AsString();
+  if (!manifest.files.contains(path))
+    cursor.Fail("names \"" + path + "\", which \"files\" does not list");
+  return path;
+}
+
+namespace {
+
+std::array<float, 3> ReadChannels(const JsonCursor& cursor) {
+  const auto elements = cursor.Elements();
+  if (elements.size() != 3) cursor.Fail("must have 3 numbers, one for each channel");
+  std::array<float, 3> values;
+  for (size_t i = 0; i < 3; ++i) values[i] = static_cast<float>(elements[i].AsDouble());
+  return values;
+}
+
+std::vector<Variant> ReadVariants(const JsonCursor& component, const Manifest& manifest) {
+  const JsonCursor list = component.Get("variants");
+  std::vector<Variant> variants;
+  for (const JsonCursor& cursor : list.Elements()) {
+    cursor.ExpectKeys({"target", "precision", "graph", "files"});
+    Variant variant;
+    variant.target = cursor.Get("target").AsString();
+    variant.precision = cursor.Get("precision").AsString();
+    variant.graph = ReadListedFile(cursor.Get("graph"), manifest);
+    for (const JsonCursor& file : cursor.Get("files").Elements()) {
+      variant.files.push_back(ReadListedFile(file, manifest));
+    }
+    variants.push_back(std::move(variant));
+  }
+  if (variants.empty()) list.Fail("is empty; a component needs at least one variant");
+  return variants;
+}
+
+EncoderSpec ReadEncoder(const JsonCursor& cursor, const Manifest& manifest) {
+  cursor.ExpectKeys(
+      {"image_size", "mean", "std", "hidden_size", "tokens_per_frame", "flavour", "variants"});
+  EncoderSpec spec;
+  spec.image_size = ReadSize(cursor, "image_size");
+  spec.mean = ReadChannels(cursor.Get("mean"));
+  spec.std = ReadChannels(cursor.Get("std"));
+  for (const float value : spec.std) {
+    if (!(value > 0.0f)) cursor.Get("std").Fail("must be greater than 0");
+  }
+  spec.hidden_size = ReadSize(cursor, "hidden_size");
+  spec.tokens_per_frame = ReadSize(cursor, "tokens_per_frame");
+  spec.flavour = ReadWord(cursor.Get("flavour"), {"clip", "mplug-owl-video"});
+  spec.variants = ReadVariants(cursor, manifest);
+  return spec;
+}
+
+AbstractorSpec ReadAbstractor(const JsonCursor& cursor, const Manifest& manifest) {
+  cursor.ExpectKeys({"hidden_size", "output_tokens", "output_size", "variants"});
+  AbstractorSpec spec;
+  spec.hidden_size = ReadSize(cursor, "hidden_size");
+  spec.output_tokens = ReadSize(cursor, "output_tokens");
+  spec.output_size = ReadSize(cursor, "output_size");
+  spec.variants = ReadVariants(cursor, manifest);
+  return spec;
+}
+
+DecoderSpec ReadDecoder(const JsonCursor& cursor, const Manifest& manifest) {
+  cursor.ExpectKeys({"vocab_size", "hidden_size", "layers", "heads", "kv_heads", "head_dim",
+                     "context_length", "embedding", "variants"});
+  DecoderSpec spec;
+  spec.vocab_size = ReadSize(cursor, "vocab_size");
+  spec.hidden_size = ReadSize(cursor, "hidden_size");
+  spec.layers = ReadSize(cursor, "layers");
+  spec.heads = ReadSize(cursor, "heads");
+  spec.kv_heads = ReadSize(cursor, "kv_heads");
+  spec.head_dim = ReadSize(cursor, "head_dim");
+  spec.context_length = ReadSize(cursor, "context_length");
+  if (spec.heads % spec.kv_heads != 0)
+    cursor.Get("kv_heads").Fail("must divide the number of heads");
+  const JsonCursor embedding = cursor.Get("embedding");
+  embedding.ExpectKeys({"file", "dtype"});
+  spec.embedding.file = ReadListedFile(embedding.Get("file"), manifest);
+  spec.embedding.dtype = ReadWord(embedding.Get("dtype"), {"float32", "float16"});
+  const uint64_t element = spec.embedding.dtype == "float32" ? 4 : 2;
+  const uint64_t expected =
+      static_cast<uint64_t>(spec.vocab_size) * static_cast<uint64_t>(spec.hidden_size) * element;
+  if (manifest.files.at(spec.embedding.file).bytes != expected) {
+    embedding.Fail("must have " + std::to_string(expected) + " bytes (vocab_size x hidden_size)");
+  }
+  spec.variants = ReadVariants(cursor, manifest);
+  return spec;
+}
+
+TextEncoderSpec ReadTextEncoder(const JsonCursor& cursor, const Manifest& manifest) {
+  cursor.ExpectKeys({"max_length", "hidden_size", "variants"});
+  TextEncoderSpec spec;
+  spec.max_length = ReadSize(cursor, "max_length");
+  spec.hidden_size = ReadSize(cursor, "hidden_size");
+  spec.variants = ReadVariants(cursor, manifest);
+  return spec;
+}
+
+UnetSpec ReadUnet(const JsonCursor& cursor, const Manifest& manifest) {
+  cursor.ExpectKeys({"latent_channels", "cross_attention_dim", "variants"});
+  UnetSpec spec;
+  spec.latent_channels = ReadSize(cursor, "latent_channels");
+  spec.cross_attention_dim = ReadSize(cursor, "cross_attention_dim");
+  spec.variants = ReadVariants(cursor, manifest);
+  return spec;
+}
+
+VaeDecoderSpec ReadVaeDecoder(const JsonCursor& cursor, const Manifest& manifest) {
+  cursor.ExpectKeys({"latent_channels", "scale_factor", "scaling_factor", "variants"});
+  VaeDecoderSpec spec;
+  spec.latent_channels = ReadSize(cursor, "latent_channels");
+  spec.scale_factor = ReadSize(cursor, "scale_factor");
+  spec.scaling_factor = ReadPositive(cursor.Get("scaling_factor"));
+  spec.variants = ReadVariants(cursor, manifest);
+  return spec;
+}
+
+// Widths that two components share.
+void CheckFit(const JsonCursor& components, const ComponentsSpec& spec) {
+  const auto expect = [&components](int left, int right, const std::string& text) {
+    if (left != right) {
+      components.Fail("do not fit together: " + text + " (" + std::to_string(left) + " and " +
+                      std::to_string(right) + "); export the bundle again");
+    }
+  };
+  if (spec.encoder && spec.abstractor) {
+    expect(spec.encoder->hidden_size, spec.abstractor->hidden_size,
+           "encoder.hidden_size and abstractor.hidden_size differ");
+  }
+  if (spec.abstractor && spec.decoder) {
+    expect(spec.abstractor->output_size, spec.decoder->hidden_size,
+           "abstractor.output_size and decoder.hidden_size differ");
+  }
+  if (spec.text_encoder && spec.unet) {
+    expect(spec.text_encoder->hidden_size, spec.unet->cross_attention_dim,
+           "text_encoder.hidden_size and unet.cross_attention_dim differ");
+  }
+  if (spec.unet && spec.vae_decoder) {
+    expect(spec.unet->latent_channels, spec.vae_decoder->latent_channels,
+           "unet.latent_channels and vae_decoder.latent_channels differ");
+  }
+}
+
+}  // namespace
+
+ComponentsSpec ReadComponents(const JsonCursor& cursor, const Manifest& manifest) {
+  cursor.ExpectKeys({"encoder", "abstractor", "decoder", "text_encoder", "unet", "vae_decoder"});
+  ComponentsSpec spec;
+  if (const auto found = cursor.Find("encoder")) spec.encoder = ReadEncoder(*found, manifest);
+  if (const auto found = cursor.Find("abstractor"))
+    spec.abstractor = ReadAbstractor(*found, manifest);
+  if (const auto found = cursor.Find("decoder")) spec.decoder = ReadDecoder(*found, manifest);
+  if (const auto found = cursor.Find("text_encoder"))
+    spec.text_encoder = ReadTextEncoder(*found, manifest);
+  if (const auto found = cursor.Find("unet")) spec.unet = ReadUnet(*found, manifest);
+  if (const auto found = cursor.Find("vae_decoder"))
+    spec.vae_decoder = ReadVaeDecoder(*found, manifest);
+  CheckFit(cursor, spec);
+  return spec;
+}
+
+}  // namespace g4v::manifest

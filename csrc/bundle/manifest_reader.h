@@ -1,0 +1,26 @@
+// What the two files that read a manifest share: checked scalars, and the readers of its parts.
+#pragma once
+
+#include <initializer_list>
+#include <string>
+#include <string_view>
+
+#include "bundle/manifest.h"
+
+namespace g4v::manifest {
+
+constexpr int64_t kMaxSize = 1 << 24;  // no width, count or length in a manifest is larger
+constexpr int64_t kMaxId = INT32_MAX;
+
+int ReadSize(const JsonCursor& object, std::string_view key);  // an integer of at least 1
+double ReadPositive(const JsonCursor& cursor);
+double ReadFrom(const JsonCursor& cursor, double lowest, double highest);
+std::string ReadWord(const JsonCursor& cursor, std::initializer_list<std::string_view> words);
+std::optional<int32_t> ReadOptionalId(const JsonCursor& object, std::string_view key);
+// A file that the manifest's "files" lists.
+std::string ReadListedFile(const JsonCursor& cursor, const Manifest& manifest);
+
+// "components"; manifest.files must have been read.
+ComponentsSpec ReadComponents(const JsonCursor& cursor, const Manifest& manifest);
+
+}  // namespace g4v::manifest
