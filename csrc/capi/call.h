@@ -1,0 +1,75 @@
+// What every function of the C API goes through.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <exception>
+#include <new>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+#include "g4v/g4v.h"
+
+namespace g4v::capi {
+
+inline g4v_status Report(g4v_error* error, Code code, std::string_view message) {
+  if (error) {
+    error->status = static_cast<g4v_status>(code);
+    size_t size = std::min(message.size(), sizeof error->message - 1);
+    // Not in the middle of a character.
+    while (size < message.size() && size > 0 && (message[size] & 0xC0) == 0x80) --size;
+    std::memcpy(error->message, message.data(), size);
+    error->message[size] = '\0';
+  }
+  return static_cast<g4v_status>(code);
+}
+
+// Runs `body` and turns whatever it throws into a status: nothing passes the C boundary.
+template <class Body>
+g4v_status Call(g4v_error* error, Body&& body) noexcept {
+  try {
+    body();
+    return Report(error, Code::Ok, {});
+  } catch (const Error& e) {
+    return Report(error, e.code(), e.what());
+  } catch (const std::bad_alloc&) {
+    return Report(error, Code::Internal, "there is not enough memory");
+  } catch (const std::exception& e) {
+    return Report(error, Code::Internal, e.what());
+  } catch (...) {
+    return Report(error, Code::Internal, "an unknown error");
+  }
+}
+
+template <class T>
+T& Need(T* pointer, const char* name) {
+  if (!pointer) throw Error(Code::InvalidArgument, std::string(name) + " is NULL");
+  return *pointer;
+}
+
+// A copy of the caller's struct, or `options` where there is none. A newer program's struct may be
+// longer. When a field is appended here, the size before it stays the least that is taken.
+template <class T>
+T Read(const T* given, const T& options, const char* name) {
+  if (!given) return options;
+  const size_t size = given->struct_size;
+  if (size < sizeof(T) || size > 65536) {
+    throw Error(Code::InvalidArgument, std::string(name) + ".struct_size is " +
+                                           std::to_string(size) + " but must be sizeof(" + name +
+                                           "), " + std::to_string(sizeof(T)) + " here");
+  }
+  return *given;
+}
+
+// Fills the caller's struct as far as this library knows it.
+template <class T>
+void Write(const T& values, T* to, const char* name) {
+  const size_t size = Need(to, name).struct_size;
+  Read(to, values, name);  // checks the size
+  *to = values;
+  to->struct_size = size;
+}
+
+}  // namespace g4v::capi

@@ -1,0 +1,66 @@
+#include "capi/handles.h"
+
+namespace g4v::capi {
+namespace {
+
+void SetText(const std::string& text, g4v_event& out) {
+  out.text = text.c_str();
+  out.text_size = text.size();
+}
+
+// One overload for each kind of event.
+struct Fill {
+  g4v_event& out;
+
+  void operator()(const TextEvent& event) const {
+    out.kind = G4V_TEXT;
+    SetText(event.text, out);
+  }
+  void operator()(const VideoPromptEvent& event) const {
+    out.kind = G4V_VIDEO_PROMPT;
+    out.index = event.index;
+    SetText(event.caption, out);
+  }
+  void operator()(const ProgressEvent& event) const {
+    out.kind = G4V_PROGRESS;
+    out.index = event.index;
+    out.step = event.step;
+    out.steps = event.steps;
+  }
+  void operator()(const VideoEvent& event) const {
+    out.kind = G4V_VIDEO_MADE;
+    out.index = event.index;
+    SetText(event.caption, out);
+    out.frames = {event.frames.pixels->data(), event.frames.count, event.frames.height,
+                  event.frames.width};
+    out.fps = event.fps;
+    out.seed = event.seed;
+  }
+  void operator()(const RefusalEvent& event) const {
+    out.kind = G4V_REFUSAL;
+    SetText(event.text, out);
+  }
+  void operator()(const WarningEvent& event) const {
+    out.kind = G4V_WARNING;
+    SetText(event.text, out);
+  }
+  void operator()(const DoneEvent& event) const {
+    out.kind = G4V_DONE;
+    SetText(event.finish_reason, out);
+    out.prompt_tokens = event.prompt_tokens;
+    out.new_tokens = event.new_tokens;
+    const Timings& t = event.timings;
+    out.timings = {t.encode_ms, t.prefill_ms, t.first_token_ms,
+                   t.decode_ms, t.video_ms,   t.total_ms};
+  }
+};
+
+}  // namespace
+
+g4v_event Describe(const Event& event) {
+  g4v_event out{};
+  std::visit(Fill{out}, event);
+  return out;
+}
+
+}  // namespace g4v::capi

@@ -1,0 +1,215 @@
+#include "g4v/g4v.h"
+
+#include <chrono>
+
+#include "capi/call.h"
+#include "capi/handles.h"
+
+namespace {
+
+using g4v::Code;
+using g4v::Error;
+using g4v::Json;
+using g4v::capi::Call;
+using g4v::capi::Need;
+using g4v::capi::Read;
+using g4v::capi::Report;
+using g4v::capi::Write;
+
+constexpr g4v_load_options kLoadDefaults = {sizeof(g4v_load_options), "auto", 0, nullptr, "auto"};
+
+g4v::Verify ReadVerify(const std::string& name) {
+  if (name == "auto") return g4v::Verify::Auto;
+  if (name == "full") return g4v::Verify::Full;
+  if (name == "size") return g4v::Verify::Size;
+  throw Error(Code::InvalidArgument,
+              "verify is \"" + name + "\" but must be \"auto\", \"full\" or \"size\"");
+}
+
+// The bundle's defaults as the structs of the C API. A bundle without text or video has none: its
+// chats or videos are refused with a reason when they are asked for.
+void KeepDefaults(g4v_assistant& handle, const Json& info) {
+  handle.text.struct_size = sizeof handle.text;
+  handle.video.struct_size = sizeof handle.video;
+  if (const Json* text = info.Find("text")) {
+    handle.text.max_new_tokens = static_cast<int32_t>(text->Find("max_new_tokens")->AsInt());
+    handle.text.top_k = static_cast<int32_t>(text->Find("top_k")->AsInt());
+    handle.text.temperature = text->Find("temperature")->AsDouble();
+    handle.text.top_p = text->Find("top_p")->AsDouble();
+    handle.text.repetition_penalty = text->Find("repetition_penalty")->AsDouble();
+  }
+  if (const Json* video = info.Find("video")) {
+    handle.negative_prompt = video->Find("negative_prompt")->AsString();
+    handle.scheduler = video->Find("scheduler")->AsString();
+    handle.video.frames = static_cast<int32_t>(video->Find("frames")->AsInt());
+    handle.video.width = static_cast<int32_t>(video->Find("width")->AsInt());
+    handle.video.height = static_cast<int32_t>(video->Find("height")->AsInt());
+    handle.video.steps = static_cast<int32_t>(video->Find("steps")->AsInt());
+    handle.video.fps = video->Find("fps")->AsDouble();
+    handle.video.guidance_scale = video->Find("guidance_scale")->AsDouble();
+    handle.video.negative_prompt = handle.negative_prompt.c_str();
+    handle.video.scheduler = handle.scheduler.c_str();
+  }
+}
+
+g4v::TextOptions ReadText(const g4v_text_options* given) {
+  g4v::TextOptions options;
+  if (!given) return options;
+  const g4v_text_options text = Read(given, g4v_text_options{}, "g4v_text_options");
+  options.max_new_tokens = text.max_new_tokens;
+  options.top_k = text.top_k;
+  options.temperature = text.temperature;
+  options.top_p = text.top_p;
+  options.repetition_penalty = text.repetition_penalty;
+  return options;
+}
+
+g4v::VideoOptions ReadVideo(const g4v_video_options* given) {
+  g4v::VideoOptions options;
+  if (!given) return options;
+  const g4v_video_options video = Read(given, g4v_video_options{}, "g4v_video_options");
+  options.frames = video.frames;
+  options.width = video.width;
+  options.height = video.height;
+  options.steps = video.steps;
+  options.fps = video.fps;
+  options.guidance_scale = video.guidance_scale;
+  options.negative_prompt = &Need(video.negative_prompt, "negative_prompt");
+  options.scheduler = &Need(video.scheduler, "scheduler");
+  return options;
+}
+
+}  // namespace
+
+const char* g4v_version(void) { return G4V_VERSION; }
+
+g4v_status g4v_load_defaults(g4v_load_options* options, g4v_error* error) {
+  return Call(error, [&] { Write(kLoadDefaults, options, "g4v_load_options"); });
+}
+
+g4v_status g4v_text_defaults(const g4v_assistant* assistant, g4v_text_options* options,
+                             g4v_error* error) {
+  return Call(error,
+              [&] { Write(Need(assistant, "assistant").text, options, "g4v_text_options"); });
+}
+
+g4v_status g4v_video_defaults(const g4v_assistant* assistant, g4v_video_options* options,
+                              g4v_error* error) {
+  return Call(error,
+              [&] { Write(Need(assistant, "assistant").video, options, "g4v_video_options"); });
+}
+
+g4v_status g4v_load(const char* directory, const g4v_load_options* options,
+                    g4v_assistant** assistant, g4v_error* error) {
+  return Call(error, [&] {
+    Need(assistant, "assistant") = nullptr;
+    Need(directory, "directory");
+    const g4v_load_options given = Read(options, kLoadDefaults, "g4v_load_options");
+    g4v::LoadOptions load;
+    load.device = &Need(given.device, "device");
+    load.threads = given.threads;
+    load.onnxruntime = given.onnxruntime ? given.onnxruntime : "";
+    load.verify = ReadVerify(&Need(given.verify, "verify"));
+    auto handle = std::make_unique<g4v_assistant>();
+    handle->assistant = g4v::Assistant::Load(directory, load);
+    const Json info = handle->assistant->Info();
+    handle->info = info.Dump();
+    KeepDefaults(*handle, info);
+    *assistant = handle.release();
+  });
+}
+
+g4v_status g4v_assistant_wait(g4v_assistant* assistant, g4v_error* error) {
+  return Call(error, [&] { Need(assistant, "assistant").assistant->WaitUntilReady(); });
+}
+
+const char* g4v_assistant_info(const g4v_assistant* assistant) {
+  return assistant ? assistant->info.c_str() : "";
+}
+
+void g4v_assistant_free(g4v_assistant* assistant) { delete assistant; }
+
+g4v_status g4v_chat(g4v_assistant* assistant, const g4v_chat_options* options,
+                    g4v_conversation** conversation, g4v_error* error) {
+  return Call(error, [&] {
+    Need(conversation, "conversation") = nullptr;
+    g4v::ChatOptions chat;
+    if (options) {
+      const g4v_chat_options given = Read(options, g4v_chat_options{}, "g4v_chat_options");
+      chat = {given.seed, ReadText(given.text), ReadVideo(given.video)};
+    }
+    *conversation = new g4v_conversation{Need(assistant, "assistant").assistant->Chat(chat)};
+  });
+}
+
+g4v_status g4v_send(g4v_conversation* conversation, const char* text, const g4v_frames* frames,
+                    const g4v_turn_options* options, g4v_stream** stream, g4v_error* error) {
+  return Call(error, [&] {
+    Need(stream, "stream") = nullptr;
+    Need(text, "text");
+    g4v::TurnOptions turn;
+    if (options) {
+      const g4v_turn_options given = Read(options, g4v_turn_options{}, "g4v_turn_options");
+      turn = {ReadText(given.text), ReadVideo(given.video)};
+    }
+    std::optional<g4v::FramesView> view;
+    if (frames) view = {frames->pixels, frames->count, frames->height, frames->width};
+    auto handle = std::make_unique<g4v_stream>();
+    handle->stream = Need(conversation, "conversation").conversation->Send(text, view, turn);
+    *stream = handle.release();
+  });
+}
+
+void g4v_cancel(g4v_conversation* conversation) {
+  if (conversation) Call(nullptr, [&] { conversation->conversation->Cancel(); });
+}
+
+int32_t g4v_context_used(const g4v_conversation* conversation) {
+  return conversation ? conversation->conversation->context_used() : 0;
+}
+
+int32_t g4v_context_length(const g4v_conversation* conversation) {
+  return conversation ? conversation->conversation->context_length() : 0;
+}
+
+void g4v_conversation_free(g4v_conversation* conversation) { delete conversation; }
+
+g4v_status g4v_generate(g4v_assistant* assistant, const char* caption, uint64_t seed,
+                        const g4v_video_options* options, g4v_stream** stream, g4v_error* error) {
+  return Call(error, [&] {
+    Need(stream, "stream") = nullptr;
+    Need(caption, "caption");
+    g4v::VideoOptions video = ReadVideo(options);
+    video.seed = seed;
+    auto handle = std::make_unique<g4v_stream>();
+    handle->stream = Need(assistant, "assistant").assistant->Generate(caption, video);
+    *stream = handle.release();
+  });
+}
+
+g4v_status g4v_stream_next(g4v_stream* stream, int64_t timeout_ms, const g4v_event** event,
+                           g4v_error* error) {
+  bool in_time = true;
+  const g4v_status status = Call(error, [&] {
+    Need(event, "event") = nullptr;
+    Need(stream, "stream");
+    constexpr int64_t kLongest = 1'000'000'000;  // days; a longer wait would overflow the clock
+    if (timeout_ms >= 0) {
+      const auto wait = std::chrono::milliseconds(std::min(timeout_ms, kLongest));
+      in_time = stream->stream->Wait(wait);
+    }
+    if (!in_time) return;
+    stream->current = stream->stream->Next();
+    if (!stream->current) return;
+    stream->event = g4v::capi::Describe(*stream->current);
+    *event = &stream->event;
+  });
+  if (in_time) return status;
+  return Report(error, static_cast<Code>(G4V_TIMEOUT), "no event came in time");
+}
+
+void g4v_stream_cancel(g4v_stream* stream) {
+  if (stream) Call(nullptr, [&] { stream->stream->Cancel(); });
+}
+
+void g4v_stream_free(g4v_stream* stream) { delete stream; }

@@ -1,0 +1,224 @@
+/* g4v: talk about a video, get a new video back. A complete program:
+
+     #include <g4v/g4v.h>
+     #include <stdio.h>
+
+     int main(int argc, char** argv) {
+       g4v_assistant* assistant = NULL;
+       g4v_conversation* chat = NULL;
+       g4v_stream* stream = NULL;
+       const g4v_event* event = NULL;
+       g4v_error error;
+       if (argc == 3 && g4v_load(argv[1], NULL, &assistant, &error) == G4V_OK &&
+           g4v_chat(assistant, NULL, &chat, &error) == G4V_OK &&
+           g4v_send(chat, argv[2], NULL, NULL, &stream, &error) == G4V_OK) {
+         g4v_status status;
+         while ((status = g4v_stream_next(stream, -1, &event, &error)) == G4V_OK && event) {
+           if (event->kind == G4V_TEXT) printf("%s", event->text);
+           if (event->kind == G4V_VIDEO_MADE)
+             printf("\n[%lld frames of \"%s\"]\n", (long long)event->frames.count, event->text);
+         }
+         if (status != G4V_OK) fprintf(stderr, "%s\n", error.message);
+       } else {
+         fprintf(stderr, "%s\n", argc == 3 ? error.message : "usage: program BUNDLE QUESTION");
+       }
+       g4v_stream_free(stream);
+       g4v_conversation_free(chat);
+       g4v_assistant_free(assistant);
+       return 0;
+     }
+
+   Rules that hold for every function:
+   - Text is UTF-8, zero-terminated. What a host passes in is copied before the call returns.
+   - A function that can fail returns a status and fills `error` where it is not NULL. Nothing
+     aborts, exits or prints, and no handle becomes unusable by an error.
+   - Every function may be called from any thread at any time, with two exceptions: a handle must
+     not be freed while another call uses it, and one stream is read by one thread at a time.
+   - Handles are freed with their own function in any order; NULL is allowed.
+   - An options pointer of NULL means the bundle's defaults. An options struct is filled by its
+     g4v_..._defaults function and then changed. Its first field is its size, so that a program
+     goes on to work with a newer library.
+   - ONNX Runtime is loaded when the first bundle is: from g4v_load_options.onnxruntime, else from
+     $G4V_ONNXRUNTIME, else from the system. */
+#ifndef G4V_G4V_H_
+#define G4V_G4V_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define G4V_API __attribute__((visibility("default")))
+#else
+#define G4V_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum g4v_status {
+  G4V_OK = 0,
+  G4V_INVALID_ARGUMENT = 1, /* a value that cannot be used: the message names it and its range */
+  G4V_BUNDLE = 2,           /* the bundle is missing, damaged, newer, or lacks what was asked for */
+  G4V_VIDEO = 3,            /* a video cannot be read */
+  G4V_RUNTIME = 4,          /* ONNX Runtime is missing, too old, or failed */
+  G4V_CANCELLED = 5,        /* the turn was cancelled */
+  G4V_CONTEXT_FULL = 6,     /* the prompt does not fit into what is left of the context */
+  G4V_IO = 7,               /* reading or writing a file failed */
+  G4V_INTERNAL = 8,         /* a fault of g4v itself, or not enough memory */
+  G4V_TIMEOUT = 100         /* no event came in time; no fault */
+} g4v_status;
+
+typedef struct g4v_error {
+  g4v_status status;
+  char message[1020]; /* one sentence; empty after success */
+} g4v_error;
+
+typedef struct g4v_assistant g4v_assistant;       /* a loaded bundle */
+typedef struct g4v_conversation g4v_conversation; /* a talk with its history */
+typedef struct g4v_stream g4v_stream;             /* the events of one turn */
+
+/* RGB frames, uint8 [count, height, width, 3], row-major without gaps. */
+typedef struct g4v_frames {
+  const uint8_t* pixels;
+  int64_t count;
+  int64_t height;
+  int64_t width;
+} g4v_frames;
+
+typedef struct g4v_load_options {
+  size_t struct_size;
+  const char* device;      /* "auto", "cpu" or "cuda" */
+  int32_t threads;         /* threads of one operator; 0 = one for each core */
+  const char* onnxruntime; /* file of ONNX Runtime's library; NULL = search */
+  const char* verify;      /* "auto", "full" or "size": how thoroughly files are checked */
+} g4v_load_options;
+
+typedef struct g4v_text_options {
+  size_t struct_size;
+  int32_t max_new_tokens;    /* 1 .. */
+  int32_t top_k;             /* 0 ..; 0 = off */
+  double temperature;        /* 0 .. 100; 0 = greedy */
+  double top_p;              /* 0 < .. 1; 1 = off */
+  double repetition_penalty; /* 0 < .. 10; 1 = off */
+} g4v_text_options;
+
+typedef struct g4v_video_options {
+  size_t struct_size;
+  int32_t frames; /* 1 .. 1024 */
+  int32_t width;  /* pixels */
+  int32_t height;
+  int32_t steps; /* denoising steps */
+  double fps;
+  double guidance_scale;       /* 0 .. 100; 1 = no guidance, half the work */
+  const char* negative_prompt; /* steers away from this text */
+  const char* scheduler;       /* "ddim" or "dpmsolver++" */
+} g4v_video_options;
+
+typedef struct g4v_chat_options {
+  size_t struct_size;
+  uint64_t seed; /* the k-th video, from 0, has the seed `seed * 1000003 + k` modulo 2^64 */
+  const g4v_text_options* text;
+  const g4v_video_options* video;
+} g4v_chat_options;
+
+typedef struct g4v_turn_options {
+  size_t struct_size;
+  const g4v_text_options* text; /* NULL = the chat's */
+  const g4v_video_options* video;
+} g4v_turn_options;
+
+typedef enum g4v_event_kind {
+  G4V_TEXT = 1,         /* text: a piece of the answer */
+  G4V_VIDEO_PROMPT = 2, /* text: the caption of a video to come; index */
+  G4V_PROGRESS = 3,     /* step of steps denoising steps are done; index */
+  G4V_VIDEO_MADE = 4,   /* text: the caption; frames, fps, seed, index */
+  G4V_REFUSAL = 5,      /* text: the whole answer, which came as text before */
+  G4V_WARNING = 6,      /* text: what the host should know; the turn goes on */
+  G4V_DONE = 7          /* the last event: prompt_tokens, new_tokens, text = why, timings */
+} g4v_event_kind;
+
+/* Milliseconds, wall clock. */
+typedef struct g4v_timings {
+  double encode_ms;      /* video encoder and abstractor */
+  double prefill_ms;     /* prompt through the decoder */
+  double first_token_ms; /* from g4v_send to the first token */
+  double decode_ms;      /* from the first token to the last */
+  double video_ms;       /* making videos, summed */
+  double total_ms;       /* from g4v_send to G4V_DONE */
+} g4v_timings;
+
+/* Fields that a kind does not name are 0. Text may hold zero bytes: text_size counts them.
+   G4V_DONE's text is "stop", "length" (max_new_tokens was reached) or "context" (the context is
+   full). */
+typedef struct g4v_event {
+  g4v_event_kind kind;
+  int32_t index;
+  const char* text;
+  size_t text_size;
+  int32_t step;
+  int32_t steps;
+  g4v_frames frames;
+  double fps;
+  uint64_t seed;
+  int32_t prompt_tokens;
+  int32_t new_tokens;
+  g4v_timings timings;
+} g4v_event;
+
+/* The library's version, such as "0.1.0". */
+G4V_API const char* g4v_version(void);
+
+/* Fill structs whose struct_size is set: g4v_load_options options = {sizeof options}. Text and
+   video defaults are the bundle's; their texts belong to the assistant. */
+G4V_API g4v_status g4v_load_defaults(g4v_load_options* options, g4v_error* error);
+G4V_API g4v_status g4v_text_defaults(const g4v_assistant* assistant, g4v_text_options* options,
+                                     g4v_error* error);
+G4V_API g4v_status g4v_video_defaults(const g4v_assistant* assistant, g4v_video_options* options,
+                                      g4v_error* error);
+
+/* Loads a bundle directory. The video generator loads in the background: g4v_assistant_wait waits
+   for it and says what went wrong, and so does the first video. */
+G4V_API g4v_status g4v_load(const char* directory, const g4v_load_options* options,
+                            g4v_assistant** assistant, g4v_error* error);
+G4V_API g4v_status g4v_assistant_wait(g4v_assistant* assistant, g4v_error* error);
+/* What was loaded, as JSON; belongs to the assistant. */
+G4V_API const char* g4v_assistant_info(const g4v_assistant* assistant);
+G4V_API void g4v_assistant_free(g4v_assistant* assistant);
+
+/* A new conversation; it keeps what it needs of the assistant. Without options its seed is random.
+ */
+G4V_API g4v_status g4v_chat(g4v_assistant* assistant, const g4v_chat_options* options,
+                            g4v_conversation** conversation, g4v_error* error);
+/* Starts a turn; frames of NULL means no video. One turn is under way at a time. A turn that fails
+   or is cancelled leaves the conversation as it was before. */
+G4V_API g4v_status g4v_send(g4v_conversation* conversation, const char* text,
+                            const g4v_frames* frames, const g4v_turn_options* options,
+                            g4v_stream** stream, g4v_error* error);
+/* Cancels the turn under way, if there is one. */
+G4V_API void g4v_cancel(g4v_conversation* conversation);
+G4V_API int32_t g4v_context_used(const g4v_conversation* conversation);   /* tokens */
+G4V_API int32_t g4v_context_length(const g4v_conversation* conversation); /* tokens */
+G4V_API void g4v_conversation_free(g4v_conversation* conversation);
+
+/* Makes a video of a caption: G4V_PROGRESS events, one G4V_VIDEO_MADE, G4V_DONE. */
+G4V_API g4v_status g4v_generate(g4v_assistant* assistant, const char* caption, uint64_t seed,
+                                const g4v_video_options* options, g4v_stream** stream,
+                                g4v_error* error);
+
+/* Waits at most timeout_ms (below 0: for ever) for the next event. G4V_OK with *event NULL is the
+   end. The event belongs to the stream and lives until the next call. An error ends the stream and
+   is returned once. */
+G4V_API g4v_status g4v_stream_next(g4v_stream* stream, int64_t timeout_ms, const g4v_event** event,
+                                   g4v_error* error);
+/* Stops the turn within one denoising step; g4v_stream_next then returns G4V_CANCELLED once.
+   Harmless when repeated, and after the end. */
+G4V_API void g4v_stream_cancel(g4v_stream* stream);
+/* Cancels and waits for the turn to stop. */
+G4V_API void g4v_stream_free(g4v_stream* stream);
+
+#ifdef __cplusplus
+} /* extern "C" */
+#endif
+
+#endif /* G4V_G4V_H_ */

@@ -1,0 +1,186 @@
+/* The C API from C, on the synthetic bundle of tests/python/synthetic_bundle.py ($G4V_TEST_BUNDLE).
+ */
+#include <g4v/g4v.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int failures = 0;
+
+#define CHECK(condition)                                                      \
+  do {                                                                        \
+    if (!(condition)) {                                                       \
+      fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition); \
+      ++failures;                                                             \
+    }                                                                         \
+  } while (0)
+
+/* Reads a stream to its end; the text and the number of events of each kind go to the caller. */
+static g4v_status drain(g4v_stream* stream, char* text, size_t size, int kinds[8],
+                        g4v_error* error) {
+  const g4v_event* event = NULL;
+  g4v_status status;
+  text[0] = '\0';
+  memset(kinds, 0, 8 * sizeof kinds[0]);
+  while ((status = g4v_stream_next(stream, -1, &event, error)) == G4V_OK && event) {
+    ++kinds[event->kind];
+    if (event->kind == G4V_TEXT && strlen(text) + event->text_size < size)
+      strcat(text, event->text);
+    if (event->kind == G4V_VIDEO_MADE) {
+      CHECK(event->frames.count == 3 && event->frames.height == 6 && event->frames.width == 8);
+      CHECK(event->frames.pixels && event->fps == 8.0);
+    }
+    if (event->kind == G4V_DONE) CHECK(event->text_size > 0 && event->timings.total_ms > 0);
+  }
+  return status;
+}
+
+static void test_errors(g4v_assistant* assistant) {
+  g4v_error error;
+  g4v_assistant* none = (g4v_assistant*)assistant;
+  g4v_conversation* chat = NULL;
+  g4v_stream* stream = NULL;
+  g4v_load_options load = {0};
+  g4v_text_options text = {0};
+  const g4v_event* event = NULL;
+  CHECK(g4v_load("/nonexistent", NULL, &none, &error) == G4V_BUNDLE && none == NULL);
+  CHECK(error.status == G4V_BUNDLE && strstr(error.message, "/nonexistent"));
+  CHECK(g4v_load("/nonexistent", NULL, &none, NULL) == G4V_BUNDLE);
+  CHECK(g4v_load(NULL, NULL, &none, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(g4v_load("x", NULL, NULL, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(g4v_load_defaults(&load, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(strstr(error.message, "struct_size is 0") != NULL);
+  load.struct_size = sizeof load;
+  CHECK(g4v_load_defaults(&load, &error) == G4V_OK && error.message[0] == '\0');
+  load.device = "abacus";
+  CHECK(g4v_load(getenv("G4V_TEST_BUNDLE"), &load, &none, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(g4v_chat(NULL, NULL, &chat, &error) == G4V_INVALID_ARGUMENT && chat == NULL);
+  CHECK(g4v_chat(assistant, NULL, &chat, &error) == G4V_OK);
+  CHECK(g4v_send(chat, "", NULL, NULL, &stream, &error) == G4V_INVALID_ARGUMENT && stream == NULL);
+  CHECK(strcmp(error.message, "the prompt is empty") == 0);
+  CHECK(g4v_send(chat, "\xff", NULL, NULL, &stream, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(g4v_send(chat, NULL, NULL, NULL, &stream, &error) == G4V_INVALID_ARGUMENT);
+  text.struct_size = sizeof text;
+  CHECK(g4v_text_defaults(assistant, &text, &error) == G4V_OK && text.max_new_tokens == 256);
+  text.temperature = -1.0;
+  {
+    g4v_turn_options turn = {0};
+    turn.struct_size = sizeof turn;
+    turn.text = &text;
+    CHECK(g4v_send(chat, "say a", NULL, &turn, &stream, &error) == G4V_INVALID_ARGUMENT);
+    CHECK(strstr(error.message, "temperature is -1") != NULL);
+  }
+  {
+    g4v_frames frames = {0};
+    CHECK(g4v_send(chat, "say a", &frames, NULL, &stream, &error) == G4V_INVALID_ARGUMENT);
+  }
+  CHECK(g4v_stream_next(NULL, -1, &event, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(g4v_context_length(NULL) == 0 && g4v_context_used(NULL) == 0);
+  g4v_cancel(NULL);
+  g4v_stream_cancel(NULL);
+  g4v_stream_free(NULL);
+  g4v_assistant_free(NULL);
+  g4v_conversation_free(chat);
+}
+
+static void test_chat(g4v_assistant* assistant) {
+  g4v_error error;
+  g4v_conversation* chat = NULL;
+  g4v_stream* stream = NULL;
+  const g4v_event* event = NULL;
+  uint8_t pixels[2 * 4 * 4 * 3];
+  g4v_frames frames = {0};
+  g4v_chat_options options = {0};
+  g4v_video_options video = {0};
+  char text[256];
+  int kinds[8];
+  int used;
+  memset(pixels, 40, sizeof pixels);
+  frames.pixels = pixels;
+  frames.count = 2;
+  frames.height = frames.width = 4;
+
+  options.struct_size = sizeof options;
+  options.seed = 5;
+  video.struct_size = sizeof video;
+  CHECK(g4v_video_defaults(assistant, &video, &error) == G4V_OK);
+  CHECK(video.steps == 5 && strcmp(video.scheduler, "ddim") == 0);
+  video.steps = 2;
+  video.scheduler = "dpmsolver++";
+  options.video = &video;
+  CHECK(g4v_chat(assistant, &options, &chat, &error) == G4V_OK);
+  CHECK(g4v_context_length(chat) == 640);
+
+  CHECK(g4v_send(chat, "say a", &frames, NULL, &stream, &error) == G4V_OK);
+  CHECK(drain(stream, text, sizeof text, kinds, &error) == G4V_OK);
+  CHECK(strcmp(text, "Hello, world.") == 0 && kinds[G4V_DONE] == 1);
+  CHECK(g4v_stream_next(stream, -1, &event, &error) == G4V_OK && event == NULL);
+  g4v_stream_free(stream);
+  used = g4v_context_used(chat);
+  CHECK(used > 20);
+
+  CHECK(g4v_send(chat, "say b", NULL, NULL, &stream, &error) == G4V_OK);
+  CHECK(drain(stream, text, sizeof text, kinds, &error) == G4V_OK);
+  CHECK(kinds[G4V_VIDEO_PROMPT] == 2 && kinds[G4V_PROGRESS] == 4 && kinds[G4V_VIDEO_MADE] == 2);
+  g4v_stream_free(stream);
+
+  CHECK(g4v_send(chat, "say d", NULL, NULL, &stream, &error) == G4V_OK);
+  CHECK(drain(stream, text, sizeof text, kinds, &error) == G4V_OK && kinds[G4V_REFUSAL] == 1);
+  g4v_stream_free(stream);
+
+  used = g4v_context_used(chat);
+  CHECK(g4v_send(chat, "slow ~", NULL, NULL, &stream, &error) == G4V_OK);
+  CHECK(g4v_stream_next(stream, 20, &event, &error) == G4V_TIMEOUT && event == NULL);
+  {
+    g4v_stream* second = NULL;
+    CHECK(g4v_send(chat, "say a", NULL, NULL, &second, &error) == G4V_INVALID_ARGUMENT);
+  }
+  g4v_cancel(chat);
+  g4v_stream_cancel(stream);
+  CHECK(g4v_stream_next(stream, -1, &event, &error) == G4V_CANCELLED && event == NULL);
+  CHECK(g4v_stream_next(stream, -1, &event, &error) == G4V_OK && event == NULL);
+  g4v_stream_free(stream);
+  CHECK(g4v_context_used(chat) == used);
+
+  CHECK(g4v_send(chat, "slow ~", NULL, NULL, &stream, &error) == G4V_OK);
+  g4v_stream_free(stream); /* cancels */
+  CHECK(g4v_send(chat, "say a", NULL, NULL, &stream, &error) == G4V_OK);
+  g4v_conversation_free(chat); /* the stream goes on */
+  CHECK(drain(stream, text, sizeof text, kinds, &error) == G4V_OK);
+  CHECK(strcmp(text, "Hello, world.") == 0);
+  g4v_stream_free(stream);
+}
+
+static void test_generate(g4v_assistant* assistant) {
+  g4v_error error;
+  g4v_stream* stream = NULL;
+  char text[256];
+  int kinds[8];
+  CHECK(g4v_generate(assistant, "blue", 3, NULL, &stream, &error) == G4V_OK);
+  CHECK(drain(stream, text, sizeof text, kinds, &error) == G4V_OK);
+  CHECK(kinds[G4V_PROGRESS] == 5 && kinds[G4V_VIDEO_MADE] == 1);
+  g4v_stream_free(stream);
+}
+
+int main(void) {
+  g4v_error error;
+  g4v_assistant* assistant = NULL;
+  const char* bundle = getenv("G4V_TEST_BUNDLE");
+  if (!bundle) {
+    fprintf(stderr, "G4V_TEST_BUNDLE is not set\n");
+    return 77;
+  }
+  CHECK(strlen(g4v_version()) >= 5);
+  if (g4v_load(bundle, NULL, &assistant, &error) != G4V_OK) {
+    fprintf(stderr, "%s\n", error.message);
+    return 1;
+  }
+  CHECK(g4v_assistant_wait(assistant, &error) == G4V_OK);
+  CHECK(strstr(g4v_assistant_info(assistant), "\"synthetic\"") != NULL);
+  test_errors(assistant);
+  test_chat(assistant);
+  test_generate(assistant);
+  g4v_assistant_free(assistant);
+  fprintf(stderr, "%d failures\n", failures);
+  return failures != 0;
+}
