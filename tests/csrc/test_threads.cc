@@ -1,0 +1,129 @@
+// Many conversations, videos and cancels at once on one assistant: what a thread sanitizer should
+// watch. Runs on the synthetic bundle of tests/python/synthetic_bundle.py ($G4V_TEST_BUNDLE).
+#include <atomic>
+#include <cstdlib>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "chat/assistant.h"
+#include "check.h"
+
+namespace g4v {
+namespace {
+
+struct Outcome {
+  std::string text;
+  std::vector<std::vector<uint8_t>> videos;
+  bool done = false;
+  bool operator==(const Outcome&) const = default;
+};
+
+Outcome Read(Stream& stream) {
+  Outcome outcome;
+  while (std::optional<Event> event = stream.Next()) {
+    if (const auto* text = std::get_if<TextEvent>(&*event)) outcome.text += text->text;
+    if (const auto* video = std::get_if<VideoEvent>(&*event)) {
+      outcome.videos.push_back(*video->frames.pixels);
+    }
+    outcome.done = std::holds_alternative<DoneEvent>(*event);
+  }
+  return outcome;
+}
+
+std::vector<Outcome> Talk(Assistant& assistant, uint64_t seed) {
+  ChatOptions options;
+  options.seed = seed;
+  const auto chat = assistant.Chat(options);
+  const std::vector<uint8_t> pixels(2 * 4 * 4 * 3, static_cast<uint8_t>(40 + seed));
+  std::vector<Outcome> outcomes;
+  for (const char* text : {"say a", "say b", "tell h", "say d", "tell h"}) {
+    const FramesView video{pixels.data(), 2, 4, 4};
+    outcomes.push_back(Read(*chat->Send(text, video)));
+  }
+  return outcomes;
+}
+
+void TestParallelTalks(Assistant& assistant) {
+  std::vector<std::vector<Outcome>> expected;
+  for (uint64_t seed = 0; seed < 2; ++seed) expected.push_back(Talk(assistant, seed));
+  CHECK(expected[0] != expected[1]);
+  std::atomic<int> wrong = 0;
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < 6; ++i) {
+    threads.emplace_back([&, i] {
+      for (int round = 0; round < 5; ++round) {
+        if (Talk(assistant, i % 2) != expected[i % 2]) ++wrong;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(wrong == 0);
+}
+
+// Cancels hit every stage by chance; whatever they hit, the next turn is right.
+void TestCancels(Assistant& assistant) {
+  const std::vector<Outcome> expected = Talk(assistant, 0);
+  ChatOptions options;
+  options.seed = 0;
+  const auto chat = assistant.Chat(options);
+  const std::vector<uint8_t> pixels(2 * 4 * 4 * 3, 40);
+  int cancelled = 0;
+  for (int round = 0; round < 60; ++round) {
+    const auto stream = chat->Send("say b", FramesView{pixels.data(), 2, 4, 4});
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 2; ++i) {
+      threads.emplace_back([&, i] {
+        std::this_thread::sleep_for(std::chrono::microseconds(round * 40 * (i + 1)));
+        chat->Cancel();
+        stream->Cancel();
+      });
+    }
+    bool done = false;
+    try {
+      done = Read(*stream).done;
+    } catch (const Error& error) {
+      CHECK(error.code() == Code::Cancelled);
+      ++cancelled;
+    }
+    for (std::thread& thread : threads) thread.join();
+    CHECK(!stream->Next());
+    if (done) break;  // the history has changed
+  }
+  CHECK(cancelled > 0);
+  const auto fresh = assistant.Chat(options);
+  CHECK(Read(*fresh->Send("say a", FramesView{pixels.data(), 2, 4, 4})) == expected[0]);
+}
+
+// Streams dropped unread, chats dropped before their streams, the assistant before all of them.
+void TestLifetimes(const std::string& bundle) {
+  for (int round = 0; round < 8; ++round) {
+    auto assistant = Assistant::Load(bundle, {"cpu", 1, "", {}, Verify::Auto});
+    auto chat = assistant->Chat();
+    auto stream = chat->Send(round % 2 ? "say b" : "slow ~");
+    auto video = assistant->Generate(round % 3 ? "blue" : "slow ~");
+    auto other = assistant->Generate("green");
+    if (round % 4 == 0) video->Cancel();
+    assistant.reset();
+    chat.reset();
+    if (round % 2) CHECK(Read(*stream).done);
+  }
+}
+
+}  // namespace
+}  // namespace g4v
+
+int main() {
+  const char* bundle = std::getenv("G4V_TEST_BUNDLE");
+  if (!bundle) {
+    std::cerr << "G4V_TEST_BUNDLE is not set\n";
+    return g4v::test::kSkip;
+  }
+  {
+    const auto assistant = g4v::Assistant::Load(bundle, {"cpu", 1, "", {}, g4v::Verify::Auto});
+    g4v::TestParallelTalks(*assistant);
+    g4v::TestCancels(*assistant);
+  }
+  g4v::TestLifetimes(bundle);
+  return g4v::test::Finish();
+}
