@@ -24,7 +24,7 @@ from g4v.train.loop import LoopSettings, Part, run
 from g4v.train.tokenizers import BOS_ID, EOS_ID, caption_tokenizer, load_tokenizer, train_byte_level_bpe
 
 VOCABULARY = 1536
-LATENT_CLIPS = 12 * 1024
+LATENT_CLIPS = 8 * 512
 FRAMES_PER_SECOND = 8
 
 
@@ -271,7 +271,7 @@ RECIPES: dict[str, Recipe] = {
     "base": Recipe(
         _build_base,
         _finish_base,
-        LoopSettings(steps=5000, learning_rate=2e-3, ema=None, seed=4, warmup=200),
+        LoopSettings(steps=3500, learning_rate=2e-3, ema=None, seed=4, warmup=200, decay=0.11),
     ),
     "stage1": Recipe(
         _build_stage1,
