@@ -105,6 +105,8 @@ def test_cpp(tmp_path: Path) -> None:
     models.mkdir()
     write_affine(models)
     write_endless(models)
+    bundle = tmp_path / "bundle"
+    run([sys.executable, str(ROOT / "tests/python/synthetic_bundle.py"), str(bundle)])
     configure = [tool("cmake"), "-S", str(ROOT), "-B", str(build), "-G", "Ninja"]
     configure += [f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}", "-DG4V_BUILD_TESTS=ON", "-DG4V_WERROR=ON"]
     if extra := os.environ.get("G4V_TEST_CMAKE_ARGS"):
@@ -115,7 +117,7 @@ def test_cpp(tmp_path: Path) -> None:
         **os.environ,
         "G4V_ONNXRUNTIME": str(onnxruntime_library()),
         "G4V_TEST_MODELS": str(models),
-        "G4V_TEST_PYTHON": sys.executable,
+        "G4V_TEST_BUNDLE": str(bundle),
     }
     report = run([tool("ctest"), "--test-dir", str(build), "--output-on-failure"], env=environment)
     skipped = set(re.findall(r"(test_\w+) \(Skipped\)", report))
