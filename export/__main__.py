@@ -44,6 +44,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", required=True, metavar="RUN", help="the training run's directory")
     parser.add_argument("--out", required=True, metavar="DIR", help="the bundle's directory")
     parser.add_argument("--precision", choices=["fp32"], default="fp32", help="of weights and arithmetic")
+    parser.add_argument(
+        "--compact",
+        action="store_true",
+        help="store weights as float16 where that is exact; they are widened when the bundle is loaded",
+    )
     parser.add_argument("--force", action="store_true", help="replace a bundle that exists at --out")
     parser.add_argument(
         "--verify",
@@ -77,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.out,
             name=options.preset,
             precision=options.precision,
+            compact=options.compact,
             force=options.force,
             report=report,
         )

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from g4v.export.checkpoint import Checkpoint
+from g4v.export.compact import compact_graph
 from g4v.export.components import Component, components_of
 from g4v.export.errors import ExportError
 
@@ -37,12 +38,14 @@ def export_bundle(
     *,
     name: str | None = None,
     precision: str = "fp32",
+    compact: bool = False,
     force: bool = False,
     report: Report = lambda line: None,
 ) -> dict[str, Any]:
     """Exports the training run `run` as the bundle `out`; returns its manifest.
 
-    name: the manifest's name, by default the run's own. force: replace a bundle that exists. report: called
+    name: the manifest's name, by default the run's own. compact: store weights as float16 where that is exact
+    (g4v.export.compact). force: replace a bundle that exists. report: called
     with one line per part. ExportError, before anything appears at `out`, if the run is incomplete or
     inconsistent, if a graph differs from PyTorch by more than `verify.TOLERANCE`, or if `out` exists. The
     same run gives the same bytes.
@@ -56,7 +59,7 @@ def export_bundle(
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     temporary.mkdir()
     try:
-        writer = _Writer(checkpoint, temporary, precision, report)
+        writer = _Writer(checkpoint, temporary, precision, compact, report)
         manifest = writer.write(name or checkpoint.about["name"])
         _replace(temporary, out)
     finally:
@@ -91,10 +94,13 @@ def verify_bundle(run: str | Path, out: str | Path, report: Report = lambda line
 class _Writer:
     """Writes everything into a folder that nobody else sees yet."""
 
-    def __init__(self, checkpoint: Checkpoint, folder: Path, precision: str, report: Report) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, folder: Path, precision: str, compact: bool, report: Report
+    ) -> None:
         self.checkpoint = checkpoint
         self.folder = folder
         self.precision = precision
+        self.compact = compact
         self.report = report
         self.errors: dict[str, float] = {}
 
@@ -136,6 +142,8 @@ class _Writer:
         module = part.load()
         described = part.describe(module)
         files = part.export(module, self.folder)
+        if self.compact:
+            compact_graph(self.folder, *files)
         error = self.errors[part.name] = part.verify(module, self.folder)
         size = sum((self.folder / file).stat().st_size for file in files) / 1e6
         seconds = time.monotonic() - start
