@@ -117,8 +117,8 @@ class Stream:
     """Iterates over the events. Raises the turn's error once, Cancelled after cancel()."""
 
     def next(self, timeout: float | None = None) -> Event | None:
-        """The next event; None after the last one. TimeoutError where none came in `timeout` seconds: waiting in
-        short slices lets Python handle signals."""
+        """The next event; None after the last one. TimeoutError where none came in `timeout` seconds: waiting
+        in short slices lets Python handle signals."""
     def cancel(self) -> None: ...
     def close(self) -> None:
         """Cancels and waits until the turn has stopped. Later calls of next() return None."""

@@ -203,11 +203,13 @@ def test_refuses_the_wrong_number_of_objects() -> None:
     two = draw([("circle", "red", way("left", y=18)), ("square", "blue", way("still", y=46))])
     assert not check(one, scene(("red", "circle", "left"), ("blue", "square", "still"))).count_ok
     assert not check(two, scene(("red", "circle", "left"))).count_ok
-    three = draw([
-        ("circle", "red", way("left", y=12, radius=7)),
-        ("square", "blue", way("still", x=16, y=46)),
-        ("square", "blue", way("still", x=48, y=46)),
-    ])
+    three = draw(
+        [
+            ("circle", "red", way("left", y=12, radius=7)),
+            ("square", "blue", way("still", x=16, y=46)),
+            ("square", "blue", way("still", x=48, y=46)),
+        ]
+    )
     assert not check(three, scene(("red", "circle", "left"), ("blue", "square", "still"))).ok
 
 

@@ -227,7 +227,7 @@ def test_sheet_is_a_png_of_the_frames(tmp_path: Path) -> None:
     contact_sheet([("A red star, moving", frames)] * 3, file, columns=2)
     with pil.open(file) as image:
         pixels = np.asarray(image)
-    found = [np.array_equal(pixels[y : y + 64, 8 : 72], frames[0]) for y in range(pixels.shape[0] - 63)]
+    found = [np.array_equal(pixels[y : y + 64, 8:72], frames[0]) for y in range(pixels.shape[0] - 63)]
     assert sum(found) == 2  # the left column has two rows
     ink = (pixels[:, :200] == 40).all(axis=2)
     assert ink.any() and ink.sum() > 60

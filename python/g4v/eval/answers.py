@@ -218,7 +218,7 @@ ATTRIBUTES = (
 
 
 def _move_background(facts: Facts) -> None:
-    """"The background is blue" names an object's colour for the background: a wrong value, not an absent
+    """A text such as "The background is blue" names an object's colour for the background: a wrong value, not an absent
     one.
     """
     if not facts.asserted.get("shape"):

@@ -24,7 +24,7 @@ from g4v.train.loop import LoopSettings, Part, run
 from g4v.train.tokenizers import BOS_ID, EOS_ID, caption_tokenizer, load_tokenizer, train_byte_level_bpe
 
 VOCABULARY = 1536
-LATENT_CLIPS = 8 * 512
+LATENT_CLIPS = 16 * 512
 FRAMES_PER_SECOND = 8
 
 
