@@ -62,7 +62,7 @@ int32_t Sample(const Floats& logits, const std::vector<int32_t>& answer, uint64_
 }
 
 std::string CleanWords(const py::bytes& text, const std::string& user_prefix,
-                          const std::string& assistant_prefix) {
+                       const std::string& assistant_prefix) {
   PromptSpec spec;
   spec.user_prefix = user_prefix;
   spec.assistant_prefix = assistant_prefix;

@@ -218,8 +218,9 @@ ATTRIBUTES = (
 
 
 def _move_background(facts: Facts) -> None:
-    """A text such as "The background is blue" names an object's colour for the background: a wrong value, not an absent
-    one.
+    """A text such as "The background is blue" names an object's colour for the background.
+
+    That is a wrong value, not an absent one.
     """
     if not facts.asserted.get("shape"):
         facts.asserted.setdefault("background", []).extend(facts.asserted.get("colour", []))
