@@ -239,7 +239,9 @@ def _build_stage2(out: Path) -> Part:
 
 def _finish_stage2(out: Path, part: Part) -> None:
     best: Any = part.best_model()
+    best.llm.peft_config["default"].base_model_name_or_path = "../llm"
     best.llm.save_pretrained(out / "adapter")
+    (out / "adapter" / "README.md").unlink(missing_ok=True)  # a model card of empty headings
 
 
 RECIPES: dict[str, Recipe] = {
