@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstring>
 #include <exception>
 #include <new>
 #include <string>
@@ -20,7 +19,7 @@ inline g4v_status Report(g4v_error* error, Code code, std::string_view message) 
     size_t size = std::min(message.size(), sizeof error->message - 1);
     // Not in the middle of a character.
     while (size < message.size() && size > 0 && (message[size] & 0xC0) == 0x80) --size;
-    std::memcpy(error->message, message.data(), size);
+    std::copy_n(message.begin(), size, error->message);
     error->message[size] = '\0';
   }
   return static_cast<g4v_status>(code);

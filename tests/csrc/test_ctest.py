@@ -99,27 +99,113 @@ def run(command: list[str], **more: object) -> str:
     return str(result.stdout)
 
 
-def test_cpp(tmp_path: Path) -> None:
-    """All C++ tests pass, with warnings as errors; only the one that needs the official header may skip."""
-    build, models = tmp_path / "build", tmp_path / "models"
-    models.mkdir()
-    write_affine(models)
-    write_endless(models)
-    bundle = tmp_path / "bundle"
-    run([sys.executable, str(ROOT / "tests/python/synthetic_bundle.py"), str(bundle)])
-    configure = [tool("cmake"), "-S", str(ROOT), "-B", str(build), "-G", "Ninja"]
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A build of everything a host needs and of the C++ tests, with warnings as errors."""
+    folder = tmp_path_factory.mktemp("cpp") / "build"
+    configure = [tool("cmake"), "-S", str(ROOT), "-B", str(folder), "-G", "Ninja"]
     configure += [f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}", "-DG4V_BUILD_TESTS=ON", "-DG4V_WERROR=ON"]
     if extra := os.environ.get("G4V_TEST_CMAKE_ARGS"):
         configure += extra.split()
     run(configure)
-    run([tool("cmake"), "--build", str(build), "--parallel", "2"])
-    environment = {
+    run([tool("cmake"), "--build", str(folder), "--parallel", "2"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of the tests: where ONNX Runtime, the test graphs and the synthetic bundle are."""
+    models = tmp_path_factory.mktemp("models")
+    write_affine(models)
+    write_endless(models)
+    run([sys.executable, str(ROOT / "tests/python/synthetic_bundle.py"), str(models / "bundle")])
+    return {
         **os.environ,
         "G4V_ONNXRUNTIME": str(onnxruntime_library()),
         "G4V_TEST_MODELS": str(models),
-        "G4V_TEST_BUNDLE": str(bundle),
+        "G4V_TEST_BUNDLE": str(models / "bundle"),
     }
+
+
+def test_cpp(build: Path, environment: dict[str, str]) -> None:
+    """All C++ tests pass; only the one that needs the official header may skip."""
     report = run([tool("ctest"), "--test-dir", str(build), "--output-on-failure"], env=environment)
     skipped = set(re.findall(r"(test_\w+) \(Skipped\)", report))
     assert skipped <= {"test_ort_abi"}, report
-    assert "test_ort_session" in report and "100% tests passed" in report
+    for name in ("test_ort_session", "test_capi", "test_threads"):
+        assert name in report
+    assert "100% tests passed" in report
+
+
+def first_comment_program(header: Path) -> str:
+    """The program in the first comment of g4v.h."""
+    comment = header.read_text(encoding="utf-8").split("*/")[0]
+    lines = [line[5:] for line in comment.splitlines() if line.startswith("     ")]
+    return "\n".join(lines) + "\n"
+
+
+def test_installed_library_serves_a_consumer(
+    build: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """find_package and pkg-config find what is installed; g4v.h's own example program runs as it stands."""
+    prefix, project = tmp_path / "prefix", tmp_path / "consumer"
+    run([tool("cmake"), "--install", str(build), "--prefix", str(prefix), "--component", "library"])
+    shutil.copytree(ROOT / "tests/csrc/consumer", project)
+    (project / "ask.c").write_text(first_comment_program(ROOT / "csrc/include/g4v/g4v.h"), encoding="utf-8")
+    configure = [tool("cmake"), "-S", str(project), "-B", str(project / "build"), "-G", "Ninja"]
+    configure += [f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}", f"-DCMAKE_PREFIX_PATH={prefix}"]
+    if extra := os.environ.get("G4V_TEST_CMAKE_ARGS"):
+        configure += extra.split()
+    run(configure)
+    run([tool("cmake"), "--build", str(project / "build")])
+    bundle = environment["G4V_TEST_BUNDLE"]
+    for program in ("consumer_c", "consumer_cpp"):
+        text = run([str(project / "build" / program), bundle, "say a"], env=environment)
+        assert text == "Hello, world."
+    if shutil.which("pkg-config") and shutil.which("cc"):
+        config = next(prefix.glob("lib*/**/pkgconfig"))
+        flags = run(
+            ["pkg-config", "--cflags", "--libs", "g4v"], env={**environment, "PKG_CONFIG_PATH": str(config)}
+        ).split()
+        program = tmp_path / "with_pkg_config"
+        run(
+            [
+                "cc",
+                "-std=c11",
+                "-Wall",
+                "-Werror",
+                "-pedantic",
+                str(project / "ask.c"),
+                "-o",
+                str(program),
+                *flags,
+            ]
+        )
+        libraries = {**environment, "LD_LIBRARY_PATH": str(config.parent)}
+        assert run([str(program), bundle, "say a"], env=libraries) == "Hello, world."
+
+
+def test_library_exports_the_c_functions_alone(build: Path) -> None:
+    if not shutil.which("nm"):
+        pytest.skip("no nm")
+    symbols = run(["nm", "-D", "--defined-only", str(build / "libg4v.so")]).split()[2::3]
+    assert "g4v_send" in symbols and all(symbol.startswith("g4v_") for symbol in symbols)
+
+
+def test_example_host(build: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    """The example chats without Python and writes the frames of a video."""
+    command = [
+        str(build / "chat_host"),
+        environment["G4V_TEST_BUNDLE"],
+        "--demo-video",
+        "--out",
+        str(tmp_path),
+    ]
+    text = run([*command, "say a", "say b"], env=environment)
+    assert "Hello, world." in text and "[video: a red circle]" in text and "[video: blue]" in text
+    frames = sorted(tmp_path.glob("video1_*.ppm"))
+    assert len(frames) == 3 and frames[0].read_bytes().startswith(b"P6\n8 6\n255\n")
+    assert frames[0].stat().st_size == len(b"P6\n8 6\n255\n") + 8 * 6 * 3
+    failed = subprocess.run([*command, ""], env=environment, capture_output=True, text=True)
+    assert failed.returncode == 1 and failed.stderr.strip() == "the prompt is empty"
+    assert subprocess.run([command[0]], capture_output=True).returncode == 2

@@ -103,7 +103,7 @@ void TestLifetimes(const std::string& bundle) {
     auto stream = chat->Send(round % 2 ? "say b" : "slow ~");
     auto video = assistant->Generate(round % 3 ? "blue" : "slow ~");
     auto other = assistant->Generate("green");
-    if (round % 4 == 0) video->Cancel();
+    if (round % 4 != 2) video->Cancel();  // else its destructor does
     assistant.reset();
     chat.reset();
     if (round % 2) CHECK(Read(*stream).done);
