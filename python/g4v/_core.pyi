@@ -163,3 +163,55 @@ class Assistant:
     def info(self) -> str:
         """JSON; the keys are in csrc/chat/assistant.h."""
     def wait_until_ready(self) -> None: ...
+
+# Parts that tests compare with reference implementations
+
+def noise(seed: int, count: int) -> NDArray[np.float32]:
+    """float32 [count]: how the latents of a video with this seed start; the same bits on every machine."""
+
+def clean_user_text(text: bytes, user_prefix: str, assistant_prefix: str) -> str: ...
+def sample_token(
+    logits: NDArray[np.float32], answer: Sequence[int], seed: int, turn: int, options: TextOptions
+) -> int: ...
+
+class Scheduler:
+    """DDIM or DPM-Solver++ (2M); the keywords are those of g4v.json."""
+
+    def __init__(
+        self,
+        type: str,
+        steps: int,
+        *,
+        num_train_timesteps: int,
+        beta_start: float,
+        beta_end: float,
+        beta_schedule: str,
+        prediction_type: str,
+        rescale_betas_zero_snr: bool,
+        timestep_spacing: str,
+        steps_offset: int,
+        set_alpha_to_one: bool,
+        clip_sample: bool,
+    ) -> None: ...
+    @property
+    def timesteps(self) -> list[int]: ...
+    def step(
+        self, index: int, prediction: NDArray[np.float32], sample: NDArray[np.float32]
+    ) -> NDArray[np.float32]: ...
+
+class Tokenizer:
+    """A tokenizer of a bundle. ArgumentError for text that is not UTF-8, BundleError for damaged data."""
+
+    def __init__(self, json_text: str) -> None: ...
+    def encode(self, text: str, first_segment: bool = True) -> list[int]: ...
+    def encode_batch(self, texts: Sequence[str], first_segment: bool = True) -> list[list[int]]: ...
+    def decode(self, ids: Sequence[int], skip_special: bool = True) -> str: ...
+    def decode_batch(self, batch: Sequence[Sequence[int]], skip_special: bool = True) -> list[str]: ...
+    def token_id(self, special: str) -> int | None: ...
+    @property
+    def vocab_size(self) -> int: ...
+
+class StreamDecoder:
+    def __init__(self, tokenizer: Tokenizer) -> None: ...
+    def push(self, id: int) -> str: ...
+    def finish(self) -> str: ...
