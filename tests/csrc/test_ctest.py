@@ -140,6 +140,7 @@ def test_cpp(build: Path, environment: dict[str, str]) -> None:
 def first_comment_program(header: Path) -> str:
     """The program in the first comment of g4v.h."""
     comment = header.read_text(encoding="utf-8").split("*/")[0]
+    comment = comment.split("\n\n   Rules", 1)[0]  # the rules below it are indented like code
     lines = [line[5:] for line in comment.splitlines() if line.startswith("     ")]
     return "\n".join(lines) + "\n"
 
