@@ -1,6 +1,7 @@
 #include "diffusion/generator.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 
 #include "base/error.h"
@@ -70,6 +71,10 @@ VideoGenerator::VideoGenerator(std::shared_ptr<ort::Environment> environment, co
 
 Frames VideoGenerator::Generate(const VideoRequest& request, ort::RunControl& control,
                                 const std::function<void(int)>& progress) {
+  // The sessions may still be loading: a cancel does not wait for them.
+  while (sessions_.wait_for(std::chrono::milliseconds(20)) != std::future_status::ready) {
+    CheckNotCancelled(control);
+  }
   sessions_.get();
   const std::vector<float> latents = Denoise(request, control, progress);
   return Decode(request, latents, control);

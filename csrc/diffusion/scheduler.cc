@@ -72,7 +72,7 @@ std::vector<float> AlphasCumprod(const SchedulerSpec& spec) {
 
 namespace {
 
-// What is 0 for a prediction of the noise and 1 for one of the velocity.
+// Whether the model predicts the velocity; else it predicts the noise.
 bool PredictsVelocity(const SchedulerSpec& spec) {
   if (spec.prediction_type == "v_prediction") return true;
   if (spec.prediction_type == "epsilon") return false;

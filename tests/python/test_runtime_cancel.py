@@ -145,3 +145,26 @@ class TestThreads:
                 thread.join(10)
         stream.close()
         assert text_of(ask(assistant.chat(), "say a")) == "Hello, world."
+
+    def test_streams_take_turns_at_the_video_thread(self, assistant):
+        blocker = assistant.generate("slow ~")
+        long = _core.VideoOptions(steps=300)  # so long that the readers below keep up
+        both = assistant.chat(video_options=long).send("say b")
+        prompts = 0
+        while prompts < 2:
+            prompts += isinstance(both.next(), _core.VideoPromptEvent)
+        single = assistant.generate("x", long)
+        finished = []
+
+        def read(name, stream):
+            for event in stream:
+                if isinstance(event, _core.VideoEvent):
+                    finished.append((name, event.index))
+
+        readers = [threading.Thread(target=read, args=pair) for pair in (("both", both), ("single", single))]
+        for reader in readers:
+            reader.start()
+        blocker.close()
+        for reader in readers:
+            reader.join(60)
+        assert finished == [("both", 0), ("single", 0), ("both", 1)]
