@@ -2,7 +2,9 @@
 
 First on single frames, where colour, shape and background are learned from many different pictures, then on
 clips, where the temporal blocks learn motion. Every clip is told from the other captions of the batch, from
-its own caption with one word changed, and, attribute by attribute, from all phrases of that attribute.
+its own caption with one word changed, and, attribute by attribute, from all phrases of that attribute. The
+patches on an object are told apart in the same way by that object's own phrases (region-level contrast, Zhong
+et al., 2022): a clip's pooled tokens alone teach shape and motion many times more slowly.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from g4v.data.shapes.render import render
+from g4v.data.shapes.render import render_with_cover
 from g4v.data.shapes.world import (
     BACKGROUNDS,
     COLOURS,
@@ -45,6 +47,9 @@ _ATTRIBUTES: tuple[tuple[str, ...], ...] = (
     _SIGN,
 )
 _MOTION = 2  # index of the attribute that a single frame does not show
+_NAMES = ("colour", "shape", "motion", "background", "count", "sign")
+_OBJECT_ATTRIBUTES = 3  # the first ones belong to objects, not to the clip
+_COVERED = 0.15  # part of a patch that an object must cover to count as its region
 
 
 def scene_text(scene: Scene, motion: bool = True) -> str:
@@ -93,20 +98,37 @@ class _TwoTowers(nn.Module):
         super().__init__()
         self.encoder, self.text_encoder = encoder, text_encoder
         self.visual_projection = nn.Linear(2 * vision_width, 128, bias=False)
+        self.region_projection = nn.Linear(vision_width, 128, bias=False)
         self.text_projection = nn.Linear(text_width, 128, bias=False)
         self.scale = nn.Parameter(torch.tensor(2.5))
 
-    def embed_clips(self, pixels: Tensor) -> Tensor:
-        """Pixels [B, T, 3, S, S] -> unit vectors [B, 128]: class tokens and patch tokens, averaged apart."""
-        tokens = self.encoder(pixels)
+    def embed_clips(self, tokens: Tensor) -> Tensor:
+        """The encoder's [B, T, 1 + P, d] -> unit vectors [B, 128]: class and patch tokens, averaged apart."""
         pooled = torch.cat([tokens[:, :, 0].mean(1), tokens[:, :, 1:].mean((1, 2))], -1)
         return F.normalize(self.visual_projection(pooled), dim=-1)
+
+    def embed_regions(self, tokens: Tensor) -> Tensor:
+        """Patch tokens [R, d] -> unit vectors [R, 128]."""
+        return F.normalize(self.region_projection(tokens), dim=-1)
 
     def embed_texts(self, ids: Tensor) -> Tensor:
         """Ids [B, L] -> unit vectors [B, 128], read at </s>."""
         hidden = self.text_encoder(input_ids=ids).last_hidden_state
         end = (ids == EOS_ID).int().argmax(-1)
         return F.normalize(self.text_projection(hidden[torch.arange(len(ids)), end]), dim=-1)
+
+
+def _regions(covers: list[np.ndarray], patch: int) -> np.ndarray:
+    """Covers [frames, S, S] of a clip's things -> the thing that each patch belongs to, -1 for none:
+    int64 [frames, P], rows of patches from the top.
+    """
+    if not covers:
+        raise ValueError("a clip shows at least one object or sign")
+    frames, size, _ = covers[0].shape
+    side = size // patch
+    share = np.stack(covers).reshape(len(covers), frames, side, patch, side, patch).mean((3, 5))
+    owner = np.where(share.max(0) > _COVERED, share.argmax(0), -1)
+    return owner.reshape(frames, side * side)
 
 
 class ContrastivePart(Part):
@@ -126,6 +148,7 @@ class ContrastivePart(Part):
             encoder, text, preset.encoder["hidden_size"], preset.text_encoder["hidden_size"]
         )
         self.tokenizer, self.frames, self.clips = tokenizer, frames, clips
+        self.patch = int(preset.encoder["patch_size"])
         self.length = int(preset.text_encoder["max_position_embeddings"])
         self.register_buffer("mean", torch.tensor(CLIP_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(CLIP_STD).view(3, 1, 1), persistent=False)
@@ -138,7 +161,9 @@ class ContrastivePart(Part):
             sample_unsafe_scene(rng) if rng.random() < 0.08 else sample_scene(rng, "train")
             for _ in range(self.clips)
         ]
-        frames = [render(scene, rng, frames=self.frames) for scene in scenes]
+        drawn = [render_with_cover(scene, rng, frames=self.frames) for scene in scenes]
+        frames = [clip for clip, _ in drawn]
+        regions = np.stack([_regions(covers, self.patch) for _, covers in drawn])
         texts = [scene_text(scene, moving) for scene in scenes]
         wrong = [scene_text(_changed(scene, rng, moving), moving) for scene in scenes]
         targets = []
@@ -150,7 +175,21 @@ class ContrastivePart(Part):
         # Texts that mean the same count as right answers for each other.
         same = torch.tensor([[a == b for b in texts + wrong] for a in texts])
         ids = encode_captions(self.tokenizer, texts + wrong, self.length)
-        return torch.from_numpy(np.stack(frames)), ids, same, targets
+        owners = [self._owners(scene) for scene in scenes]  # per clip, per thing: (colour, shape, motion)
+        places = np.argwhere(regions >= 0)  # rows of (clip, frame, patch)
+        labels = np.array([owners[b][regions[b, t, p]] for b, t, p in places])
+        return (
+            torch.from_numpy(np.stack(frames)), ids, same, targets,
+            torch.from_numpy(places), torch.from_numpy(labels),
+        )  # fmt: skip
+
+    @staticmethod
+    def _owners(scene: Scene) -> list[tuple[int, int, int]]:
+        """Indices of each object's colour, shape and motion; -1 for those of the skull sign."""
+        objects = [
+            (COLOURS.index(o.colour), SHAPES.index(o.shape), MOTIONS.index(o.motion)) for o in scene.objects
+        ]
+        return [*objects, (-1, -1, -1)] if scene.skull else objects
 
     @staticmethod
     def _values(scenes: list[Scene]) -> list[list[list[str]]]:
@@ -164,9 +203,11 @@ class ContrastivePart(Part):
         ]
 
     def loss(self, batch: Any) -> tuple[Tensor, dict[str, float]]:
-        frames, ids, same, targets = batch
+        frames, ids, same, targets, places, labels = batch
         pixels = (frames.permute(0, 1, 4, 2, 3).float() / 255 - self.mean) / self.std
-        clips = self.model.embed_clips(pixels)
+        tokens = self.model.encoder(pixels)
+        clips = self.model.embed_clips(tokens)
+        regions = self.model.embed_regions(tokens[:, :, 1:][tuple(places.T)])
         embedded = self.model.embed_texts(torch.cat([ids, self.phrase_ids]))
         texts, phrases = embedded[: len(ids)], embedded[len(ids) :]
         scale = self.model.scale.exp().clamp(max=60)
@@ -180,15 +221,20 @@ class ContrastivePart(Part):
         captions = right(logits, same).mean() + right(logits[:, :half].T, same[:, :half].T).mean()
         figures = {"right_caption": float((same.gather(1, logits.argmax(-1, keepdim=True))).float().mean())}
         total, first = captions / 2, 0
-        names = ("colour", "shape", "motion", "background", "count", "sign")
         for index, (target, attribute) in enumerate(zip(targets, _ATTRIBUTES, strict=True)):
-            scores = scale * clips @ phrases[first : first + len(attribute)].T
+            words = phrases[first : first + len(attribute)].T
             first += len(attribute)
             if index == _MOTION and self.frames == 1:
                 continue
+            scores = scale * clips @ words
             known = target.sum(-1) > 0
             wanted = target[known] / target[known].sum(-1, keepdim=True)
             total = total + F.cross_entropy(scores[known], wanted) / 2
             hit = target[known].gather(1, scores[known].argmax(-1, keepdim=True)).mean()
-            figures[names[index]] = float(hit)
+            figures[_NAMES[index]] = float(hit)
+            if index < _OBJECT_ATTRIBUTES:
+                scores, wanted = scale * regions @ words, labels[:, index]
+                total = total + F.cross_entropy(scores, wanted, ignore_index=-1)
+                hit = (scores.argmax(-1) == wanted)[wanted >= 0].float().mean()
+                figures[f"region_{_NAMES[index]}"] = float(hit)
         return total, figures

@@ -7,12 +7,14 @@ single pictures, which teach it no motion, and goes on learning here.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -25,14 +27,29 @@ from g4v.train.tokenizers import encode_captions
 _SHARD = 512  # clips in one file of the latent cache
 
 
+def _fingerprint(model: Any) -> str:
+    """SHA-256 of a model's weights."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    with safe_open(path, "pt") as file:
+        return dict(file.metadata() or {})
+
+
 def encode_latents(vae: Any, folder: Path, clips: int, seed: int) -> None:
     """Renders clean clips and keeps their latents: `folder`/NNNN.safetensors with `latents` float16
-    [512, C, 8, h, w] and a .json with the captions. Shards that exist are kept, so a stopped run goes on.
+    [512, C, 8, h, w] and a .json with the captions. Shards of the same autoencoder are kept, so a stopped
+    run goes on.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    origin = {"vae": _fingerprint(vae)}
     for shard in range(-(-clips // _SHARD)):
         target = folder / f"{shard:04d}.safetensors"
-        if target.exists():
+        if target.exists() and _metadata(target) == origin:
             continue
         rng = np.random.default_rng([seed, shard])
         latents, texts = [], []
@@ -44,7 +61,7 @@ def encode_latents(vae: Any, folder: Path, clips: int, seed: int) -> None:
             texts.append(caption(scene))
         (folder / f"{shard:04d}.json").write_text(json.dumps(texts), "utf-8")
         temporary = target.with_suffix(".tmp")
-        save_file({"latents": torch.stack(latents).half().contiguous()}, temporary)
+        save_file({"latents": torch.stack(latents).half().contiguous()}, temporary, metadata=origin)
         temporary.replace(target)
 
 

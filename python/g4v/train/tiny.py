@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from g4v.errors import ArgumentError
 from g4v.model.config import TINY
 from g4v.model.prompt import PromptTemplate, default_system
 from g4v.train.loop import LoopSettings, Part, run
@@ -56,14 +57,20 @@ def _save_half(model: Any, folder: Path) -> None:
     temporary.rename(folder)
 
 
-def _resume(part: Part, checkpoint: Path) -> Part:
-    """Starts a part from the averaged weights of another run."""
+def _result(checkpoint: Path, prefix: str = "") -> dict[str, torch.Tensor]:
+    """The weights that a run ended with, below `prefix`: the averaged ones where it kept them."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    averaged = {
-        k.removeprefix("average.module."): v for k, v in state.items() if k.startswith("average.module.")
-    }
-    weights = averaged or {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}
-    part.model.load_state_dict(weights)
+    for root in ("average.module.", "model."):
+        start = root + prefix
+        weights = {name[len(start) :]: tensor for name, tensor in state.items() if name.startswith(start)}
+        if weights:
+            return weights
+    raise ArgumentError(f"{checkpoint} holds no weights of a run; delete its folder and train it again")
+
+
+def _start_from(part: Part, checkpoint: Path) -> Part:
+    """Starts a part from the result of another run."""
+    part.model.load_state_dict(_result(checkpoint))
     return part
 
 
@@ -75,7 +82,7 @@ def _contrastive(frames: int, clips: int, after: str | None) -> Callable[[Path],
         from g4v.train.contrastive import ContrastivePart
 
         part: Part = ContrastivePart(TINY, caption_tokenizer(), frames, clips)
-        return _resume(part, out / "work" / after / "last.ckpt") if after else part
+        return _start_from(part, out / "work" / after / "last.ckpt") if after else part
 
     return build
 
@@ -136,11 +143,8 @@ def _text_to_video(frames: int, clips: int, after: str) -> Callable[[Path], Part
         )
         before = out / "work" / after / "last.ckpt"
         if not after.startswith("contrastive"):
-            return _resume(part, before)
-        state = torch.load(before, map_location="cpu", weights_only=True)["state_dict"]
-        prefix = "average.module.text_encoder."
-        text = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        part.model["text_encoder"].load_state_dict(text)
+            return _start_from(part, before)
+        part.model["text_encoder"].load_state_dict(_result(before, "text_encoder."))
         return part
 
     return build
@@ -248,7 +252,7 @@ RECIPES: dict[str, Recipe] = {
     "vae": Recipe(
         _build_vae,
         _finish_vae,
-        LoopSettings(steps=1500, learning_rate=2e-3, ema=0.995, weight_decay=0.0, decay=0.3),
+        LoopSettings(steps=4600, learning_rate=2e-3, ema=0.995, weight_decay=0.0, decay=0.3),
     ),
     "contrastive-images": Recipe(
         _contrastive(1, 160, None),

@@ -199,6 +199,20 @@ def render(
     moments: when each frame is taken, 0 to 1, in place of evenly from 0 to 1.
     A background that the scene leaves open is drawn at random (black when clean).
     """
+    return render_with_cover(scene, rng, frames, size, clean, moments)[0]
+
+
+def render_with_cover(
+    scene: Scene,
+    rng: np.random.Generator,
+    frames: int = 8,
+    size: int = 64,
+    clean: bool = False,
+    moments: NDArray[np.float32] | None = None,
+) -> tuple[NDArray[np.uint8], list[NDArray[np.float32]]]:
+    """`render`, and how much of each pixel every object covers: [frames, size, size] in 0..1 for each object,
+    then for the skull sign if there is one. The second of two objects lies over the first.
+    """
     if moments is None:
         moments = np.linspace(0, 1, frames, dtype=np.float32) if frames > 1 else np.zeros(1, np.float32)
     frames = len(moments)
@@ -224,14 +238,16 @@ def render(
             tracks[0] = _track(scene.objects[0], rng, moments, size, small, clean)
         if len(scene.objects) > 1:
             tracks[1] = _track(scene.objects[1], rng, moments, size, small, clean)
+    covers = []
     for obj, track in zip(scene.objects, tracks, strict=False):
-        cover = _coverage(obj.shape, track, size)[..., None]
-        image += cover * (_shade(_COLOUR_RANGES[obj.colour], rng, spread) - image)
+        covers.append(_coverage(obj.shape, track, size))
+        image += covers[-1][..., None] * (_shade(_COLOUR_RANGES[obj.colour], rng, spread) - image)
     if scene.skull:
         bone = _shade(_COLOUR_RANGES["white" if rng.random() < 0.7 else "yellow"], rng, spread)
-        image += _skull_coverage(tracks[-1], size)[..., None] * (bone - image)
+        covers.append(_skull_coverage(tracks[-1], size))
+        image += covers[-1][..., None] * (bone - image)
     if not clean:
         image += rng.normal(0, rng.uniform(0, 0.025), image.shape).astype(np.float32)
         if rng.random() < 0.6:
             image = _compress(image, rng.uniform(0.02, 0.09))
-    return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8), covers
