@@ -18,8 +18,8 @@ from .sheet import write_whole
 @dataclass
 class Row:
     """One figure. needed: the least (or, with at_most, the greatest) value that passes; None only
-    informs. unit: "%" for rates, "" for F1, "s" for seconds. low, high: 95% interval; count: what it was
-    measured on.
+    informs. unit: "%" for rates, "" for F1, "s" for seconds, "e" for relative errors. low, high: 95%
+    interval; count: what it was measured on.
     """
 
     name: str
@@ -55,11 +55,17 @@ def time_row(name: str, seconds: float, count: int, needed: float | None = None)
     return Row(name, seconds, needed, True, "s", None, None, count)
 
 
+def error_row(name: str, error: float, needed: float) -> Row:
+    return Row(name, error, needed, True, "e")
+
+
 def _show(value: float | None, unit: str) -> str:
     if value is None or math.isnan(value):
         return "-"
     if unit == "%":
         return f"{100 * value:.1f}%"
+    if unit == "e":
+        return f"{value:.1e}"
     return f"{value:.3f}" + (" s" if unit == "s" else "")
 
 
@@ -70,8 +76,9 @@ def table(rows: list[Row]) -> str:
         interval = "" if row.low is None else f"{_show(row.low, row.unit)} - {_show(row.high, row.unit)}"
         sign = "<=" if row.at_most else ">="
         needed = "" if row.needed is None else f"{sign} {_show(row.needed, row.unit)}"
+        count = str(row.count) if row.count else ""
         verdict = {True: "pass", False: "FAIL", None: ""}[row.passed]
-        lines.append((row.name, _show(row.value, row.unit), interval, needed, str(row.count), verdict))
+        lines.append((row.name, _show(row.value, row.unit), interval, needed, count, verdict))
     widths = [max(len(line[i]) for line in lines) for i in range(6)]
     text = []
     for line in lines:

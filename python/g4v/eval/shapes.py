@@ -1,7 +1,8 @@
 """`python -m g4v.eval shapes`: how well and how fast an assistant of the shapes world works.
 
 Everything is measured through the public API on held-out data: clips whose (colour, shape, motion)
-triples and user wordings were never trained on.
+triples and user wordings were never trained on. With --checkpoint, the runtime is also compared with
+PyTorch: tokens, numbers and tokenizers.
 """
 
 from __future__ import annotations
@@ -9,22 +10,25 @@ from __future__ import annotations
 import argparse
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from g4v.cli.common import Parser, report_error
 from g4v.data.shapes.world import COLOURS, MOTIONS, SHAPES
 from g4v.errors import Error
 
-from . import media, talks
-from .report import Row, f1_row, rate_row, table, time_row, write_json
+from . import exact, media, talks
+from .report import Row, error_row, f1_row, rate_row, table, time_row, write_json
 from .sheet import contact_sheet
 
 if TYPE_CHECKING:
     from g4v import Assistant
 
 SECTIONS = ("questions", "decision", "captions", "videos", "refusals", "speed")
+WITH_CHECKPOINT = ("greedy", "components", "tokenizers")
 # Dialogues of one to four turns each; videos one by one.
-_COUNTS = {"questions": 500, "decision": 600, "refusals": 500, "videos": 150}
+_COUNTS = {"questions": 500, "decision": 600, "refusals": 500, "videos": 150, "greedy": 200}
+_TEXTS = 100_000  # random texts for each tokenizer
 _EACH = 0.92  # no attribute of the questions may fall below
 
 
@@ -37,8 +41,12 @@ def parser() -> argparse.ArgumentParser:
     add("--threads", type=_positive, metavar="N", help="CPU threads (default: one for each core)")
     usual = ", ".join(f"{name} {count}" for name, count in _COUNTS.items())
     add("--n", type=_positive, metavar="N", help=f"dialogues or videos per section (default: {usual})")
-    listed = ",".join(SECTIONS)
-    add("--only", type=_sections, default=SECTIONS, metavar="LIST", help=f"comma-separated: {listed}")
+    listed = ",".join((*SECTIONS, *WITH_CHECKPOINT))
+    add("--only", type=_sections, metavar="LIST", help=f"comma-separated: {listed} (default: all)")
+    add(
+        "--checkpoint", type=Path, metavar="RUN",
+        help='the run of the bundle; adds the last three sections and needs "g4v[train,export]"',
+    )  # fmt: skip
     add("--seed", type=int, default=0, metavar="N", help="same seed, same questions and videos (default: 0)")
     add("--json", metavar="FILE", help="write the figures, the machine and examples of errors")
     add("--save-sheet", metavar="PNG", help="write a contact sheet of generated videos")
@@ -55,7 +63,7 @@ def _positive(text: str) -> int:
 
 def _sections(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
-    unknown = [name for name in names if name not in SECTIONS]
+    unknown = [name for name in names if name not in (*SECTIONS, *WITH_CHECKPOINT)]
     if unknown or not names:
         raise argparse.ArgumentTypeError(f"unknown section {', '.join(unknown) or 'none'}")
     return names
@@ -112,18 +120,49 @@ def measure(
     return rows, details, clips
 
 
+def compare(
+    assistant: Assistant, bundle: str, checkpoint: Path, sections: Sequence[str], count: int, seed: int
+) -> tuple[list[Row], dict[str, Any]]:
+    """The sections that need PyTorch. Returns the rows of the table and details for the JSON."""
+    from g4v._engine import find_bundle
+
+    exact.require_pytorch()
+    rows: list[Row] = []
+    details: dict[str, Any] = {}
+    if "greedy" in sections:
+        rate, different = exact.greedy(assistant, checkpoint, count, seed)
+        rows.append(rate_row("conversations with PyTorch's greedy tokens", rate, 1.0))
+        details["greedy"] = {"different": different}
+    if "components" in sections:
+        for name, error in exact.components(Path(find_bundle(bundle)), checkpoint).items():
+            rows.append(error_row(f"{name} against float64, relative error", error, 1e-4))
+    if "tokenizers" in sections:
+        for name, rate in exact.tokenizers(checkpoint, _TEXTS, seed).items():
+            rows.append(rate_row(f"tokenizer of the {name} as Hugging Face's", rate, 1.0))
+    return rows, details
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     options = parser().parse_args(arguments)
-    if options.save_sheet and "videos" not in options.only:
+    sections = options.only or (*SECTIONS, *(WITH_CHECKPOINT if options.checkpoint else ()))
+    if options.save_sheet and "videos" not in sections:
         parser().error("--save-sheet needs the section videos")
+    comparing = [name for name in sections if name in WITH_CHECKPOINT]
+    if comparing and not options.checkpoint:
+        parser().error(f"{', '.join(comparing)}: name the run to compare with by --checkpoint")
     import g4v
 
     counts = {name: options.n or count for name, count in _COUNTS.items()}
     loading = {"bundle": options.bundle, "device": options.device, "threads": options.threads}
     try:
         assistant = g4v.load(options.bundle, device=options.device, threads=options.threads)
-        rows, details, clips = measure(assistant, options.only, counts, options.seed, loading)
+        rows, details, clips = measure(assistant, sections, counts, options.seed, loading)
+        if comparing:
+            more = compare(
+                assistant, options.bundle, options.checkpoint, comparing, counts["greedy"], options.seed
+            )
+            rows, details = rows + more[0], details | more[1]
         print(table(rows))
         if options.json:
             extra = {"g4v": g4v.__version__, "assistant": assistant.info, "seed": options.seed}

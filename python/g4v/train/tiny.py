@@ -257,12 +257,13 @@ RECIPES: dict[str, Recipe] = {
     "contrastive-images": Recipe(
         _contrastive(1, 160, None),
         lambda out, part: None,
-        LoopSettings(steps=300, learning_rate=1e-3, ema=0.99, weight_decay=0.02, decay=0.0),
+        LoopSettings(steps=350, learning_rate=1e-3, ema=0.99, weight_decay=0.02, decay=0.0),
     ),
     "contrastive-clips": Recipe(
-        _contrastive(8, 24, "contrastive-images"),
+        # Few clips and many steps: the phrases of the regions teach most, and need no large batch.
+        _contrastive(8, 8, "contrastive-images"),
         _finish_contrastive,
-        LoopSettings(steps=1200, learning_rate=1e-3, ema=0.99, weight_decay=0.02, seed=1),
+        LoopSettings(steps=5000, learning_rate=1e-3, ema=0.998, weight_decay=0.02, seed=1),
     ),
     "t2v-images": Recipe(
         _text_to_video(1, 64, "contrastive-images"),
