@@ -1,6 +1,18 @@
 """Fixtures of several files."""
 
+import signal
+
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def heed_ctrl_c():
+    """Ctrl-C is heard here and in child processes, also where the tests run in the background: a shell
+    starts what it puts there with SIGINT ignored, and Python then leaves it so.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")
