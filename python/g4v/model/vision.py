@@ -131,6 +131,19 @@ class _Layer(nn.Module):
         return x.view(shape)
 
 
+def _sine_positions(config: VideoTowerConfig) -> Tensor:
+    """First position embeddings [1, 1 + P, d]: sines and cosines of row and column (as in MAE, He et al.,
+    2021), zero for the class token. From random ones a small tower has to learn first what lies beside what.
+    """
+    side, quarter = config.image_size // config.patch_size, -(-config.hidden_size // 4)
+    frequencies = 10_000.0 ** (-torch.arange(quarter) / quarter)
+    angles = torch.arange(side)[:, None] * frequencies  # [side, d/4]
+    waves = torch.cat([angles.sin(), angles.cos()], -1)
+    rows, columns = waves[:, None].expand(side, side, -1), waves[None].expand(side, side, -1)
+    patches = torch.cat([rows, columns], -1).reshape(side * side, -1)[:, : config.hidden_size]
+    return F.pad(patches, (0, 0, 1, 0))[None].contiguous()
+
+
 class _PatchEmbeddings(nn.Module):
     def __init__(self, config: VideoTowerConfig) -> None:
         super().__init__()
@@ -138,9 +151,7 @@ class _PatchEmbeddings(nn.Module):
         self.patch_embed = nn.Conv2d(
             3, config.hidden_size, config.patch_size, stride=config.patch_size, bias=False
         )
-        self.position_embedding = nn.Parameter(
-            torch.randn(1, config.tokens_per_frame, config.hidden_size) * 0.02
-        )
+        self.position_embedding = nn.Parameter(_sine_positions(config))
         self.pre_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, frames: Tensor) -> Tensor:

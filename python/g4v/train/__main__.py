@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         for part in options.part or _ORDER:
             if part == "latents":
-                tiny.encode_clips(options.out)
+                tiny.encode_clips(options.out, options.threads)
                 continue
             changes = {name: getattr(options, name) for name in ("steps", "minutes", "threads", "seed")}
             done = tiny.train_part(options.out, part, not options.no_progress, **changes)

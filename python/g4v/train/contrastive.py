@@ -4,7 +4,8 @@ First on single frames, where colour, shape and background are learned from many
 clips, where the temporal blocks learn motion. Every clip is told from the other captions of the batch, from
 its own caption with one word changed, and, attribute by attribute, from all phrases of that attribute. The
 patches on an object are told apart in the same way by that object's own phrases (region-level contrast, Zhong
-et al., 2022): a clip's pooled tokens alone teach shape and motion many times more slowly.
+et al., 2022), and tell its outline and its way (regions.py). A part of the clips is crowded, for the regions'
+sake alone: more objects for the same work of the encoder.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from g4v.data.shapes.render import render_with_cover
+from g4v.data.shapes.render import render_with_things
 from g4v.data.shapes.world import (
     BACKGROUNDS,
     COLOURS,
@@ -28,10 +29,12 @@ from g4v.data.shapes.world import (
     Scene,
     article,
     caption,
+    sample_object,
     sample_scene,
 )
 from g4v.model.config import Preset
 from g4v.train.loop import Part
+from g4v.train.regions import RegionHead, find_regions
 from g4v.train.tokenizers import EOS_ID, encode_captions
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -49,7 +52,6 @@ _ATTRIBUTES: tuple[tuple[str, ...], ...] = (
 _MOTION = 2  # index of the attribute that a single frame does not show
 _NAMES = ("colour", "shape", "motion", "background", "count", "sign")
 _OBJECT_ATTRIBUTES = 3  # the first ones belong to objects, not to the clip
-_COVERED = 0.15  # part of a patch that an object must cover to count as its region
 
 
 def scene_text(scene: Scene, motion: bool = True) -> str:
@@ -91,14 +93,21 @@ def sample_unsafe_scene(rng: np.random.Generator) -> Scene:
     return Scene(objects, BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))], skull=True)
 
 
+def _crowded_scene(rng: np.random.Generator) -> Scene:
+    """Three to five objects, more than a caption names."""
+    objects = tuple(sample_object(rng, "train") for _ in range(int(rng.integers(3, 6))))
+    return Scene(objects, BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))])
+
+
 class _TwoTowers(nn.Module):
     def __init__(
-        self, encoder: nn.Module, text_encoder: nn.Module, vision_width: int, text_width: int
+        self, encoder: nn.Module, text_encoder: nn.Module, vision_width: int, text_width: int, patch: int
     ) -> None:
         super().__init__()
         self.encoder, self.text_encoder = encoder, text_encoder
         self.visual_projection = nn.Linear(2 * vision_width, 128, bias=False)
         self.region_projection = nn.Linear(vision_width, 128, bias=False)
+        self.region_head = RegionHead(vision_width, patch)
         self.text_projection = nn.Linear(text_width, 128, bias=False)
         self.scale = nn.Parameter(torch.tensor(2.5))
 
@@ -118,23 +127,13 @@ class _TwoTowers(nn.Module):
         return F.normalize(self.text_projection(hidden[torch.arange(len(ids)), end]), dim=-1)
 
 
-def _regions(covers: list[np.ndarray], patch: int) -> np.ndarray:
-    """Covers [frames, S, S] of a clip's things -> the thing that each patch belongs to, -1 for none:
-    int64 [frames, P], rows of patches from the top.
-    """
-    if not covers:
-        raise ValueError("a clip shows at least one object or sign")
-    frames, size, _ = covers[0].shape
-    side = size // patch
-    share = np.stack(covers).reshape(len(covers), frames, side, patch, side, patch).mean((3, 5))
-    owner = np.where(share.max(0) > _COVERED, share.argmax(0), -1)
-    return owner.reshape(frames, side * side)
-
-
 class ContrastivePart(Part):
-    """`frames` 1 for the first run on pictures, 8 for the second on clips."""
+    """`frames` 1 for the first run on pictures, 8 for the second on clips.
 
-    def __init__(self, preset: Preset, tokenizer: Any, frames: int, clips: int) -> None:
+    captions: so many of the clips are scenes with a caption; the others are crowded.
+    """
+
+    def __init__(self, preset: Preset, tokenizer: Any, frames: int, clips: int, captions: int) -> None:
         super().__init__()
         from transformers import CLIPTextModel
 
@@ -144,11 +143,12 @@ class ContrastivePart(Part):
             preset.text_config(len(tokenizer), bos_token_id=1, eos_token_id=2, pad_token_id=0)
         )
         encoder = build_encoder(preset.encoder_config())
+        self.patch = int(preset.encoder["patch_size"])
         self.model = _TwoTowers(
-            encoder, text, preset.encoder["hidden_size"], preset.text_encoder["hidden_size"]
+            encoder, text, preset.encoder["hidden_size"], preset.text_encoder["hidden_size"], self.patch
         )
         self.tokenizer, self.frames, self.clips = tokenizer, frames, clips
-        self.patch = int(preset.encoder["patch_size"])
+        self.captions = captions
         self.length = int(preset.text_encoder["max_position_embeddings"])
         self.register_buffer("mean", torch.tensor(CLIP_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(CLIP_STD).view(3, 1, 1), persistent=False)
@@ -157,31 +157,29 @@ class ContrastivePart(Part):
 
     def batch(self, rng: np.random.Generator) -> Any:
         moving = self.frames > 1
-        scenes = [
+        captioned = [
             sample_unsafe_scene(rng) if rng.random() < 0.08 else sample_scene(rng, "train")
-            for _ in range(self.clips)
+            for _ in range(self.captions)
         ]
-        drawn = [render_with_cover(scene, rng, frames=self.frames) for scene in scenes]
+        scenes = captioned + [_crowded_scene(rng) for _ in range(self.clips - self.captions)]
+        drawn = [render_with_things(scene, rng, frames=self.frames) for scene in scenes]
         frames = [clip for clip, _ in drawn]
-        regions = np.stack([_regions(covers, self.patch) for _, covers in drawn])
-        texts = [scene_text(scene, moving) for scene in scenes]
-        wrong = [scene_text(_changed(scene, rng, moving), moving) for scene in scenes]
+        texts = [scene_text(scene, moving) for scene in captioned]
+        wrong = [scene_text(_changed(scene, rng, moving), moving) for scene in captioned]
         targets = []
-        for values, attribute in zip(self._values(scenes), _ATTRIBUTES, strict=True):
-            rows = np.zeros((len(scenes), len(attribute)), np.float32)
+        for values, attribute in zip(self._values(captioned), _ATTRIBUTES, strict=True):
+            rows = np.zeros((len(captioned), len(attribute)), np.float32)
             for row, present in zip(rows, values, strict=True):
                 row[[attribute.index(value) for value in present]] = 1
             targets.append(torch.from_numpy(rows))
         # Texts that mean the same count as right answers for each other.
         same = torch.tensor([[a == b for b in texts + wrong] for a in texts])
         ids = encode_captions(self.tokenizer, texts + wrong, self.length)
-        owners = [self._owners(scene) for scene in scenes]  # per clip, per thing: (colour, shape, motion)
-        places = np.argwhere(regions >= 0)  # rows of (clip, frame, patch)
-        labels = np.array([owners[b][regions[b, t, p]] for b, t, p in places])
-        return (
-            torch.from_numpy(np.stack(frames)), ids, same, targets,
-            torch.from_numpy(places), torch.from_numpy(labels),
-        )  # fmt: skip
+        regions = find_regions([things for _, things in drawn], self.patch)
+        known = [self._owners(scene) for scene in scenes]  # per clip, per thing: colour, shape and motion
+        pairs = zip(regions.places[:, 0].tolist(), regions.things.tolist(), strict=True)
+        labels = torch.tensor([known[clip][thing] for clip, thing in pairs])
+        return torch.from_numpy(np.stack(frames)), ids, same, targets, regions, labels
 
     @staticmethod
     def _owners(scene: Scene) -> list[tuple[int, int, int]]:
@@ -203,24 +201,27 @@ class ContrastivePart(Part):
         ]
 
     def loss(self, batch: Any) -> tuple[Tensor, dict[str, float]]:
-        frames, ids, same, targets, places, labels = batch
+        frames, ids, same, targets, regions, labels = batch
         pixels = (frames.permute(0, 1, 4, 2, 3).float() / 255 - self.mean) / self.std
         tokens = self.model.encoder(pixels)
-        clips = self.model.embed_clips(tokens)
-        regions = self.model.embed_regions(tokens[:, :, 1:][tuple(places.T)])
+        clips = self.model.embed_clips(tokens[: self.captions])
+        patches = tokens[:, :, 1:][tuple(regions.places.T)]
+        embedded_regions = self.model.embed_regions(patches)
         embedded = self.model.embed_texts(torch.cat([ids, self.phrase_ids]))
         texts, phrases = embedded[: len(ids)], embedded[len(ids) :]
         scale = self.model.scale.exp().clamp(max=60)
-        logits = scale * clips @ texts.T  # [B, 2B]
+        half = self.captions
+        logits = scale * clips @ texts.T  # [C, 2C]
         minus_infinity = torch.finfo(logits.dtype).min
 
         def right(scores: Tensor, positive: Tensor) -> Tensor:
             return scores.logsumexp(-1) - scores.masked_fill(~positive, minus_infinity).logsumexp(-1)
 
-        half = len(clips)
         captions = right(logits, same).mean() + right(logits[:, :half].T, same[:, :half].T).mean()
         figures = {"right_caption": float((same.gather(1, logits.argmax(-1, keepdim=True))).float().mean())}
-        total, first = captions / 2, 0
+        shown, more = self.model.region_head(patches, regions, self.frames > 1)
+        total, first = captions / 2 + shown, 0
+        figures |= more
         for index, (target, attribute) in enumerate(zip(targets, _ATTRIBUTES, strict=True)):
             words = phrases[first : first + len(attribute)].T
             first += len(attribute)
@@ -233,7 +234,7 @@ class ContrastivePart(Part):
             hit = target[known].gather(1, scores[known].argmax(-1, keepdim=True)).mean()
             figures[_NAMES[index]] = float(hit)
             if index < _OBJECT_ATTRIBUTES:
-                scores, wanted = scale * regions @ words, labels[:, index]
+                scores, wanted = scale * embedded_regions @ words, labels[:, index]
                 total = total + F.cross_entropy(scores, wanted, ignore_index=-1)
                 hit = (scores.argmax(-1) == wanted)[wanted >= 0].float().mean()
                 figures[f"region_{_NAMES[index]}"] = float(hit)

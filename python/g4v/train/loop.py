@@ -25,19 +25,22 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, IterableDataset
 
+from g4v.train.muon import Muon, matrices_of
+
 
 @dataclass(frozen=True)
 class LoopSettings:
     """How long and how fast a part is trained."""
 
     steps: int  # optimiser steps in all
-    learning_rate: float  # of AdamW, after the warm-up
+    learning_rate: float  # after the warm-up
     warmup: int = 100  # steps of linear warm-up
     decay: float = 0.2  # last part of the run over which the rate falls linearly to a twentieth
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.98)
     clip: float = 1.0  # largest norm of the gradient
     ema: float | None = None  # decay of the averaged weights; None keeps none
+    muon: bool = False  # Muon for the matrices of linear and convolution layers; AdamW for all else
     seed: int = 0
     checkpoint_every: int = 100  # steps
     threads: int | None = None  # CPU threads; None leaves PyTorch's choice
@@ -101,11 +104,18 @@ class Part(L.LightningModule):
     def configure_optimizers(self) -> Any:
         s = self.settings
         parameters = self.trained_parameters()
-        groups = [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": s.weight_decay},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        matrices = matrices_of(self.model) if s.muon else []
+        taken = set(map(id, matrices))
+        rest = [p for p in parameters if id(p) not in taken]
+        groups: list[dict[str, Any]] = [
+            {"params": matrices, "weight_decay": s.weight_decay, "matrices": True},
+            {"params": [p for p in rest if p.ndim > 1], "weight_decay": s.weight_decay},
+            {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        optimizer = torch.optim.AdamW(groups, lr=s.learning_rate, betas=s.betas)
+        if not matrices:
+            del groups[0]
+        kind = Muon if matrices else torch.optim.AdamW
+        optimizer = kind(groups, lr=s.learning_rate, betas=s.betas)
         falling = max(1, int(s.steps * s.decay))
 
         def rate(step: int) -> float:

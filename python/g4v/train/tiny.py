@@ -77,11 +77,11 @@ def _start_from(part: Part, checkpoint: Path) -> Part:
 # ---- encoder and text encoder ------------------------------------------------------------------------------
 
 
-def _contrastive(frames: int, clips: int, after: str | None) -> Callable[[Path], Part]:
+def _contrastive(frames: int, clips: int, captions: int, after: str | None) -> Callable[[Path], Part]:
     def build(out: Path) -> Part:
         from g4v.train.contrastive import ContrastivePart
 
-        part: Part = ContrastivePart(TINY, caption_tokenizer(), frames, clips)
+        part: Part = ContrastivePart(TINY, caption_tokenizer(), frames, clips, captions)
         return _start_from(part, out / "work" / after / "last.ckpt") if after else part
 
     return build
@@ -114,10 +114,12 @@ def _finish_vae(out: Path, part: Part) -> None:
     _save_half(vae, out / "t2v" / "vae")
 
 
-def encode_clips(out: Path) -> None:
-    """Caches the latents of the clean clips that the UNet learns from."""
+def encode_clips(out: Path, threads: int | None = None) -> None:
+    """Caches the latents of the clean clips that the UNet learns from; `threads` as in LoopSettings."""
     from g4v.train.text_to_video import encode_latents
 
+    if threads:
+        torch.set_num_threads(threads)
     encode_latents(_vae(out), out / "work" / "latents", LATENT_CLIPS, seed=11)
 
 
@@ -255,15 +257,14 @@ RECIPES: dict[str, Recipe] = {
         LoopSettings(steps=4600, learning_rate=2e-3, ema=0.995, weight_decay=0.0, decay=0.3),
     ),
     "contrastive-images": Recipe(
-        _contrastive(1, 160, None),
+        _contrastive(1, 112, 32, None),
         lambda out, part: None,
-        LoopSettings(steps=350, learning_rate=1e-3, ema=0.99, weight_decay=0.02, decay=0.0),
+        LoopSettings(steps=500, learning_rate=2e-3, ema=0.99, weight_decay=0.02, decay=0.0, muon=True),
     ),
     "contrastive-clips": Recipe(
-        # Few clips and many steps: the phrases of the regions teach most, and need no large batch.
-        _contrastive(8, 8, "contrastive-images"),
+        _contrastive(8, 16, 8, "contrastive-images"),
         _finish_contrastive,
-        LoopSettings(steps=5000, learning_rate=1e-3, ema=0.998, weight_decay=0.02, seed=1),
+        LoopSettings(steps=1500, learning_rate=1.5e-3, ema=0.995, weight_decay=0.02, seed=1, muon=True),
     ),
     "t2v-images": Recipe(
         _text_to_video(1, 64, "contrastive-images"),
@@ -273,7 +274,7 @@ RECIPES: dict[str, Recipe] = {
     "t2v": Recipe(
         _text_to_video(8, 16, "t2v-images"),
         _finish_text_to_video,
-        LoopSettings(steps=6000, learning_rate=8e-4, ema=0.998, seed=3),
+        LoopSettings(steps=6000, learning_rate=1e-3, ema=0.998, seed=3, muon=True),
     ),
     "base": Recipe(
         _build_base,

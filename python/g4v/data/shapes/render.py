@@ -43,7 +43,7 @@ def _shade(ranges: tuple, rng: np.random.Generator, spread: float) -> NDArray[np
 
 
 @dataclass
-class _Track:
+class Track:
     """Where an object is in each frame: centre and radius in pixels, turn in radians; each [T]."""
 
     x: NDArray[np.float32]
@@ -54,7 +54,7 @@ class _Track:
 
 def _track(
     obj: Object, rng: np.random.Generator, moments: NDArray[np.float32], size: int, small: bool, clean: bool
-) -> _Track:
+) -> Track:
     unit, frames = size / 64, len(moments)
     # Camera clips do not move at quite the same speed from end to end.
     time = moments if clean else moments ** np.float32(np.exp(rng.uniform(-0.25, 0.25)))
@@ -86,7 +86,7 @@ def _track(
         travel_x = {"left": -distance, "right": distance}.get(obj.motion, 0.0)
         travel_y = {"up": -distance, "down": distance}.get(obj.motion, 0.0)
     start_x, start_y = (_start(rng, margin, travel) for travel in (travel_x, travel_y))
-    return _Track(
+    return Track(
         np.float32(unit) * (start_x + travel_x * time),
         np.float32(unit) * (start_y + travel_y * time),
         np.float32(unit) * radius.astype(np.float32),
@@ -100,12 +100,12 @@ def _start(rng: np.random.Generator, margin: float, travel: float) -> float:
     return float(rng.uniform(low, high)) if low < high else (low + high) / 2
 
 
-def _gap(first: _Track, second: _Track) -> float:
+def _gap(first: Track, second: Track) -> float:
     distance = np.hypot(first.x - second.x, first.y - second.y)
     return float((distance - first.radius - second.radius).min())
 
 
-def _coverage(shape: str, track: _Track, size: int) -> NDArray[np.float32]:
+def _coverage(shape: str, track: Track, size: int) -> NDArray[np.float32]:
     """How much of each pixel the shape covers, [T, size, size] in 0..1.
 
     Every shape is symmetric under turns and mirrors, so a pixel's angle is folded into one wedge, where the
@@ -134,7 +134,7 @@ def _coverage(shape: str, track: _Track, size: int) -> NDArray[np.float32]:
     return np.clip(edge + 0.5, 0, 1)
 
 
-def _skull_coverage(track: _Track, size: int) -> NDArray[np.float32]:
+def _skull_coverage(track: Track, size: int) -> NDArray[np.float32]:
     """The sign for unsafe clips: a skull with eyes, nose and teeth over crossed bones, [T, size, size]."""
     centre = np.arange(size, dtype=np.float32) + 0.5
     radius = track.radius[:, None, None]
@@ -199,19 +199,29 @@ def render(
     moments: when each frame is taken, 0 to 1, in place of evenly from 0 to 1.
     A background that the scene leaves open is drawn at random (black when clean).
     """
-    return render_with_cover(scene, rng, frames, size, clean, moments)[0]
+    return render_with_things(scene, rng, frames, size, clean, moments)[0]
 
 
-def render_with_cover(
+@dataclass
+class Thing:
+    """An object or the skull sign as it was drawn. cover: how much of each pixel lies within its outline,
+    [T, size, size] in 0..1, hidden parts included.
+    """
+
+    track: Track
+    cover: NDArray[np.float32]
+
+
+def render_with_things(
     scene: Scene,
     rng: np.random.Generator,
     frames: int = 8,
     size: int = 64,
     clean: bool = False,
     moments: NDArray[np.float32] | None = None,
-) -> tuple[NDArray[np.uint8], list[NDArray[np.float32]]]:
-    """`render`, and how much of each pixel every object covers: [frames, size, size] in 0..1 for each object,
-    then for the skull sign if there is one. The second of two objects lies over the first.
+) -> tuple[NDArray[np.uint8], list[Thing]]:
+    """`render`, and what was drawn where: the objects, then the skull sign if there is one. Later things lie
+    over earlier ones.
     """
     if moments is None:
         moments = np.linspace(0, 1, frames, dtype=np.float32) if frames > 1 else np.zeros(1, np.float32)
@@ -238,16 +248,18 @@ def render_with_cover(
             tracks[0] = _track(scene.objects[0], rng, moments, size, small, clean)
         if len(scene.objects) > 1:
             tracks[1] = _track(scene.objects[1], rng, moments, size, small, clean)
-    covers = []
+    things = []
     for obj, track in zip(scene.objects, tracks, strict=False):
-        covers.append(_coverage(obj.shape, track, size))
-        image += covers[-1][..., None] * (_shade(_COLOUR_RANGES[obj.colour], rng, spread) - image)
+        cover = _coverage(obj.shape, track, size)
+        image += cover[..., None] * (_shade(_COLOUR_RANGES[obj.colour], rng, spread) - image)
+        things.append(Thing(track, cover))
     if scene.skull:
         bone = _shade(_COLOUR_RANGES["white" if rng.random() < 0.7 else "yellow"], rng, spread)
-        covers.append(_skull_coverage(tracks[-1], size))
-        image += covers[-1][..., None] * (bone - image)
+        cover = _skull_coverage(tracks[-1], size)
+        image += cover[..., None] * (bone - image)
+        things.append(Thing(tracks[-1], cover))
     if not clean:
         image += rng.normal(0, rng.uniform(0, 0.025), image.shape).astype(np.float32)
         if rng.random() < 0.6:
             image = _compress(image, rng.uniform(0.02, 0.09))
-    return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8), covers
+    return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8), things

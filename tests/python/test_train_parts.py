@@ -1,0 +1,103 @@
+"""What the parts of `tiny` learn from: regions of objects, and the cache of latents."""
+
+import numpy as np
+import pytest
+import torch
+
+from g4v.data.shapes.render import render, render_with_things
+from g4v.data.shapes.world import Object, Scene, sample_scene
+from g4v.model.config import TINY
+from g4v.train.contrastive import ContrastivePart
+from g4v.train.regions import RegionHead, find_regions
+from g4v.train.text_to_video import encode_latents
+from g4v.train.tokenizers import caption_tokenizer
+
+
+def test_things_are_what_was_drawn():
+    for seed in range(20):
+        scene = sample_scene(np.random.default_rng(seed), "all")
+        frames, things = render_with_things(scene, np.random.default_rng(seed), clean=True)
+        np.testing.assert_array_equal(frames, render(scene, np.random.default_rng(seed), clean=True))
+        assert len(things) == len(scene.objects)
+        covered = np.max([thing.cover for thing in things], 0)
+        backdrop = np.median(frames.reshape(8, -1, 3), 1)[:, None, None]
+        differs = np.abs(frames - backdrop).max(-1) > 12
+        assert (differs == (covered > 0.5)).mean() > 0.98
+
+
+def test_regions_lie_on_their_objects():
+    rng = np.random.default_rng(5)
+    scenes = [sample_scene(rng, "all") for _ in range(6)] + [Scene((), "gray", skull=True)]
+    clips = [render_with_things(scene, rng)[1] for scene in scenes]
+    regions = find_regions(clips, patch=8)
+    assert set(regions.places[:, 0].tolist()) == set(range(7))
+    for place, which, outline, way in zip(
+        regions.places.tolist(), regions.things.tolist(), regions.outlines, regions.ways, strict=True
+    ):
+        clip, frame, spot = place
+        thing = clips[clip][which]
+        row, column = divmod(spot, 8)
+        own = thing.cover[frame, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8]
+        assert own.mean() > 0.1
+        np.testing.assert_allclose(outline[:64].reshape(8, 8), own)
+        centre = (way[0] + column + 0.5) * 8, (way[1] + row + 0.5) * 8
+        np.testing.assert_allclose(centre, (thing.track.x[frame], thing.track.y[frame]), atol=1e-3)
+        assert way[2] * 8 == pytest.approx(thing.track.radius[frame], abs=1e-3)
+        whole = outline[64:].reshape(12, 12)
+        assert float(whole.max()) > 0.5  # the grid shows the object
+        if which < len(scenes[clip].objects):
+            assert float(whole[5:7, 5:7].min()) > 0.9  # every object covers its own centre
+
+
+def test_ways_tell_motions_apart():
+    def way(motion):
+        scene = Scene((Object("red", "square", motion),), "black")
+        _, things = render_with_things(scene, np.random.default_rng(0), clean=True)
+        return find_regions([things], 8).ways[:, 3:].mean(0)
+
+    assert way("left")[0] < -0.2 and way("right")[0] > 0.2
+    assert way("up")[1] < -0.2 and way("down")[1] > 0.2
+    assert way("growing")[2] > 0.05 and way("shrinking")[2] < -0.05
+    assert way("spinning")[3] > 0.2 and way("still").abs().max() < 1e-6
+
+
+def test_single_frames_have_no_motion():
+    rng = np.random.default_rng(1)
+    clips = [render_with_things(sample_scene(rng), rng, frames=1)[1] for _ in range(3)]
+    regions = find_regions(clips, 8)
+    assert bool((regions.ways[:, 3:] == 0).all())
+    loss, figures = RegionHead(16, 8)(torch.randn(len(regions.things), 16), regions, moving=False)
+    assert loss > 0 and set(figures) == {"outline", "place"}
+
+
+@pytest.mark.parametrize("frames", [1, 8])
+def test_a_contrastive_step_reaches_the_encoder(frames):
+    torch.manual_seed(0)
+    part = ContrastivePart(TINY, caption_tokenizer(), frames, clips=4, captions=2)
+    part.train()
+    loss, figures = part.loss(part.batch(np.random.default_rng(3)))
+    loss.backward()
+    assert torch.isfinite(loss) and "region_shape" in figures and ("motion" in figures) == (frames > 1)
+    reached = [p.grad is not None for p in part.model.encoder.encoder.layers[0].self_attn.parameters()]
+    assert all(reached)
+
+
+def test_latents_of_another_autoencoder_are_made_anew(tmp_path, monkeypatch):
+    from diffusers import AutoencoderKL
+
+    monkeypatch.setattr("g4v.train.text_to_video._SHARD", 2)
+
+    def autoencoder(seed):
+        torch.manual_seed(seed)
+        return AutoencoderKL(**TINY.vae).eval()
+
+    def times():
+        return [path.stat().st_mtime_ns for path in sorted(tmp_path.glob("*.safetensors"))]
+
+    encode_latents(autoencoder(0), tmp_path, 4, seed=1)
+    first = times()
+    assert len(first) == 2
+    encode_latents(autoencoder(0), tmp_path, 6, seed=1)
+    assert times()[:2] == first and len(times()) == 3
+    encode_latents(autoencoder(1), tmp_path, 6, seed=1)
+    assert all(new > old for new, old in zip(times(), first, strict=False))
