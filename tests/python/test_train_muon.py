@@ -82,7 +82,7 @@ def test_an_update_has_the_size_of_the_learning_rate():
     optimiser(net, lr=0.003).step()
     for old, new in zip(before, matrices, strict=True):
         size = (new.detach() - old).square().mean().sqrt()
-        assert float(size) == pytest.approx(0.003, rel=0.2)
+        assert float(size) == pytest.approx(0.003, rel=0.3)
 
 
 def test_without_gradient_nothing_moves():

@@ -40,8 +40,8 @@ def matrices_of(model: nn.Module) -> list[nn.Parameter]:
 class Muon(torch.optim.AdamW):
     """AdamW in which groups with `matrices` set are stepped by Muon.
 
-    The update of a matrix of full rank has a root mean square of the learning rate; convolution kernels [out, in, ...] are
-    matrices [out, in * ...].
+    The update of a matrix of full rank has a root mean square of the learning rate; convolution kernels
+    [out, in, ...] are matrices [out, in * ...].
     """
 
     def __init__(self, groups: list[dict[str, Any]], momentum: float = 0.95, **options: Any) -> None:
