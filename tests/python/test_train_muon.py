@@ -28,15 +28,20 @@ def test_singular_vectors_stay_and_values_become_one(shape):
 def model():
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(3, 32, 3, padding=1), nn.SiLU(), nn.Flatten(), nn.Linear(32 * 36, 20), nn.Linear(20, 2)
+        nn.Conv2d(3, 24, 1),
+        nn.Conv2d(24, 32, 3, padding=1),
+        nn.SiLU(),
+        nn.Flatten(),
+        nn.Linear(32 * 36, 20),
+        nn.Linear(20, 2),
     )
 
 
 def test_which_weights_are_matrices():
     net = model()
-    assert matrices_of(net) == [net[0].weight, net[3].weight]  # 2 rows are too few
-    net[0].requires_grad_(False)
-    assert matrices_of(net) == [net[3].weight]
+    assert matrices_of(net) == [net[1].weight, net[4].weight]  # not what reads pixels or has 2 rows
+    net[1].requires_grad_(False)
+    assert matrices_of(net) == [net[4].weight]
 
 
 def optimiser(net, lr=0.01):
@@ -61,7 +66,7 @@ def test_it_learns_and_resumes_exactly():
     whole = model()
     first = train(copy.deepcopy(whole), 1, optimiser(whole))
     last = train(whole, 40, optimiser(whole))
-    assert last < first / 3
+    assert last < first / 2
 
     broken = model()
     before = optimiser(broken)

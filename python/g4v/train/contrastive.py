@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from g4v.data.shapes.render import render_with_things
+from g4v.data.shapes.render import render, render_with_things
 from g4v.data.shapes.world import (
     BACKGROUNDS,
     COLOURS,
@@ -127,6 +127,21 @@ class _TwoTowers(nn.Module):
         return F.normalize(self.text_projection(hidden[torch.arange(len(ids)), end]), dim=-1)
 
 
+def whiten_patches(encoder: Any, pixels: Tensor) -> None:
+    """Starts the patch embedding at the whitened principal components of patches: edges then weigh as much as
+    the plain colours that dominate them. pixels: float [..., 3, S, S], normalised.
+    """
+    weight = encoder.embeddings.patch_embed.weight
+    patches = F.unfold(pixels.flatten(0, -4), weight.shape[-1], stride=weight.shape[-1])
+    patches = patches.transpose(1, 2).flatten(0, 1).double()
+    patches = patches - patches.mean(0)
+    values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))  # ascending
+    count = min(len(values), len(weight))
+    rows = (vectors / (values.clamp(min=0) + 0.05).sqrt()).T.flip(0)[:count]
+    with torch.no_grad():
+        weight[:count] = rows.view(count, *weight.shape[1:]).float()
+
+
 class ContrastivePart(Part):
     """`frames` 1 for the first run on pictures, 8 for the second on clips.
 
@@ -153,7 +168,15 @@ class ContrastivePart(Part):
         self.register_buffer("mean", torch.tensor(CLIP_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(CLIP_STD).view(3, 1, 1), persistent=False)
         phrases = [phrase for attribute in _ATTRIBUTES for phrase in attribute]
+        if frames == 1:
+            rng = np.random.default_rng(0)
+            pictures = [render(sample_scene(rng, "train"), rng, frames=2) for _ in range(200)]
+            whiten_patches(encoder, self.normalise(torch.from_numpy(np.stack(pictures))))
         self.register_buffer("phrase_ids", encode_captions(tokenizer, phrases, self.length), persistent=False)
+
+    def normalise(self, frames: Tensor) -> Tensor:
+        """Frames uint8 [B, T, S, S, 3] -> the encoder's input, float [B, T, 3, S, S]."""
+        return (frames.permute(0, 1, 4, 2, 3).float() / 255 - self.mean) / self.std
 
     def batch(self, rng: np.random.Generator) -> Any:
         moving = self.frames > 1
@@ -202,8 +225,7 @@ class ContrastivePart(Part):
 
     def loss(self, batch: Any) -> tuple[Tensor, dict[str, float]]:
         frames, ids, same, targets, regions, labels = batch
-        pixels = (frames.permute(0, 1, 4, 2, 3).float() / 255 - self.mean) / self.std
-        tokens = self.model.encoder(pixels)
+        tokens = self.model.encoder(self.normalise(frames))
         clips = self.model.embed_clips(tokens[: self.captions])
         patches = tokens[:, :, 1:][tuple(regions.places.T)]
         embedded_regions = self.model.embed_regions(patches)

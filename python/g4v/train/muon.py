@@ -16,6 +16,7 @@ from torch import Tensor, nn
 # Coefficients of the quintic iteration, and how often it is applied.
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 _ITERATIONS = 5
+_PIXELS = 4  # most channels of a picture
 _SMALLEST = 16  # rows or columns below which a matrix is left to AdamW
 
 
@@ -31,9 +32,15 @@ def orthogonalise(matrices: Tensor) -> Tensor:
 
 
 def matrices_of(model: nn.Module) -> list[nn.Parameter]:
-    """The trained weights of linear and convolution layers that are matrices of some size."""
-    layers = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    weights = (module.weight for module in model.modules() if isinstance(module, layers))
+    """The trained weights of linear and convolution layers that are matrices of some size, but for those that
+    read pixels: as is usual, first layers are left to AdamW.
+    """
+    weights = (
+        module.weight
+        for module in model.modules()
+        if isinstance(module, nn.Linear)
+        or (isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) and module.in_channels > _PIXELS)
+    )
     return [w for w in dict.fromkeys(weights) if w.requires_grad and min(w.flatten(1).shape) >= _SMALLEST]
 
 

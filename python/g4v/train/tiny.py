@@ -259,7 +259,7 @@ RECIPES: dict[str, Recipe] = {
     "contrastive-images": Recipe(
         _contrastive(1, 112, 32, None),
         lambda out, part: None,
-        LoopSettings(steps=500, learning_rate=2e-3, ema=0.99, weight_decay=0.02, decay=0.0, muon=True),
+        LoopSettings(steps=2500, learning_rate=2e-3, ema=0.99, weight_decay=0.02, decay=0.0, muon=True),
     ),
     "contrastive-clips": Recipe(
         _contrastive(8, 16, 8, "contrastive-images"),
