@@ -105,3 +105,16 @@ def test_the_skull_sign_is_drawn():
     signed = render(replace(scene, skull=True), rng, clean=True).astype(int)
     assert (plain.max(-1) > 150).sum() == 0
     assert (signed.max(-1) > 150).sum((1, 2)).min() > 60
+
+
+def test_foreign_clips_are_films_of_no_shape():
+    means, changes = [], []
+    for seed in range(30):
+        scene = Scene((), foreign=True)
+        frames = render(scene, np.random.default_rng(seed))
+        assert frames.shape == (8, 64, 64, 3) and frames.dtype == np.uint8
+        np.testing.assert_array_equal(frames, render(scene, np.random.default_rng(seed)))
+        means.append(frames.mean())
+        changes.append(np.abs(np.diff(frames.astype(int), axis=0)).mean())
+        assert len(np.unique(frames.reshape(-1, 3), axis=0)) > 200  # no plain background
+    assert np.std(means) > 10 and np.median(changes) > 1  # all kinds of light, and mostly moving

@@ -28,6 +28,7 @@ def test_things_are_what_was_drawn():
 def test_regions_lie_on_their_objects():
     rng = np.random.default_rng(5)
     scenes = [sample_scene(rng, "all") for _ in range(6)] + [Scene((), "gray", skull=True)]
+    scenes.append(Scene((), foreign=True))  # nothing to be found
     clips = [render_with_things(scene, rng)[1] for scene in scenes]
     regions = find_regions(clips, patch=8)
     assert set(regions.places[:, 0].tolist()) == set(range(7))

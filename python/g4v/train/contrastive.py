@@ -39,7 +39,7 @@ from g4v.train.tokenizers import EOS_ID, encode_captions
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-_COUNTS = ("one object", "two objects")
+_COUNTS = ("one object", "two objects", "no shape")  # the last one is taken for 0 - 1
 _SIGN = ("no skull sign", "a skull sign")
 _ATTRIBUTES: tuple[tuple[str, ...], ...] = (
     COLOURS,
@@ -56,6 +56,8 @@ _OBJECT_ATTRIBUTES = 3  # the first ones belong to objects, not to the clip
 
 def scene_text(scene: Scene, motion: bool = True) -> str:
     """The caption, also of unsafe scenes; without the motions for single frames."""
+    if scene.foreign:
+        return "a film without shapes"
     if motion and not scene.skull:
         return caption(scene)
     parts = ["a skull sign"] if scene.skull else []
@@ -181,7 +183,7 @@ class ContrastivePart(Part):
     def batch(self, rng: np.random.Generator) -> Any:
         moving = self.frames > 1
         captioned = [
-            sample_unsafe_scene(rng) if rng.random() < 0.08 else sample_scene(rng, "train")
+            self._rare(rng) if rng.random() < 0.14 else sample_scene(rng, "train")
             for _ in range(self.captions)
         ]
         scenes = captioned + [_crowded_scene(rng) for _ in range(self.clips - self.captions)]
@@ -205,6 +207,10 @@ class ContrastivePart(Part):
         return torch.from_numpy(np.stack(frames)), ids, same, targets, regions, labels
 
     @staticmethod
+    def _rare(rng: np.random.Generator) -> Scene:
+        return sample_unsafe_scene(rng) if rng.random() < 0.6 else Scene((), foreign=True)
+
+    @staticmethod
     def _owners(scene: Scene) -> list[tuple[int, int, int]]:
         """Indices of each object's colour, shape and motion; -1 for those of the skull sign."""
         objects = [
@@ -218,8 +224,8 @@ class ContrastivePart(Part):
             [[o.colour for o in s.objects] for s in scenes],
             [[o.shape for o in s.objects] for s in scenes],
             [[MOTION_PHRASES[o.motion] for o in s.objects] for s in scenes],
-            [[f"a {s.background} background"] for s in scenes],
-            [[_COUNTS[len(s.objects) - 1]] if s.objects else [] for s in scenes],
+            [[f"a {s.background} background"] if s.background else [] for s in scenes],
+            [[_COUNTS[len(s.objects) - 1]] for s in scenes],
             [[_SIGN[int(s.skull)]] for s in scenes],
         ]
 

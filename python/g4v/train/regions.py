@@ -66,9 +66,11 @@ def _ways(thing: Thing, patch: int) -> np.ndarray:
 
 
 def find_regions(clips: list[list[Thing]], patch: int) -> Regions:
-    """The regions of a batch of clips, each with at least one thing; `patch`: edge of a patch in pixels."""
+    """The regions of a batch of clips, one thing at least among them; `patch`: edge of a patch in pixels."""
     places, owners, outlines, ways = [], [], [], []
     for clip, things in enumerate(clips):
+        if not things:
+            continue
         owner = _owner(things, patch)
         side = things[0].cover.shape[-1] // patch
         frame, spot = np.nonzero(owner >= 0)

@@ -218,7 +218,7 @@ def _finish_stage1(out: Path, part: Part) -> None:
     _half(abstractor).save_pretrained(out / "abstractor", torch.float16)  # type: ignore[operator]
 
 
-_UNDERSTANDING = {"describe": 0.3, "question": 0.6, "unsafe_clip": 0.1}
+_UNDERSTANDING = {"describe": 0.3, "question": 0.55, "unsafe_clip": 0.1, "foreign_clip": 0.05}
 
 
 def _build_stage1(out: Path) -> Part:

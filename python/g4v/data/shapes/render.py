@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .foreign import render_foreign
 from .world import BACKGROUNDS, Object, Scene
 
 # (hue in degrees, saturation, value) ranges around the usual RGB value of each name.
@@ -226,6 +227,9 @@ def render_with_things(
     if moments is None:
         moments = np.linspace(0, 1, frames, dtype=np.float32) if frames > 1 else np.zeros(1, np.float32)
     frames = len(moments)
+    if scene.foreign:
+        image = render_foreign(rng, moments, size)
+        return _as_filmed(image, rng, clean), []
     spread = _CLEAN_SPREAD if clean else 1.0
     background = scene.background or ("black" if clean else BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))])
     image = np.empty((frames, size, size, 3), np.float32)
@@ -258,8 +262,13 @@ def render_with_things(
         cover = _skull_coverage(tracks[-1], size)
         image += cover[..., None] * (bone - image)
         things.append(Thing(tracks[-1], cover))
+    return _as_filmed(image, rng, clean), things
+
+
+def _as_filmed(image: NDArray[np.float32], rng: np.random.Generator, clean: bool) -> NDArray[np.uint8]:
+    """Pixels as bytes, with a camera's noise and light compression unless they shall be clean."""
     if not clean:
         image += rng.normal(0, rng.uniform(0, 0.025), image.shape).astype(np.float32)
         if rng.random() < 0.6:
             image = _compress(image, rng.uniform(0.02, 0.09))
-    return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8), things
+    return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)

@@ -43,12 +43,14 @@ class Object:
 class Scene:
     """One or two objects; `background` None leaves it open.
 
-    `skull` marks an unsafe clip, which may have no objects.
+    `skull` marks an unsafe clip, which may have no objects. `foreign` marks a clip of something else, without
+    objects and background.
     """
 
     objects: tuple[Object, ...]
     background: str | None = None
     skull: bool = False
+    foreign: bool = False
 
 
 # A circle looks the same at every angle, so a spinning circle does not exist.

@@ -8,6 +8,7 @@ from g4v.data.shapes.dialogues import (
     about,
     compare,
     describe,
+    foreign,
     harmless,
     judge,
     mention,
@@ -174,6 +175,16 @@ def _unsafe_clip(talk: Talk) -> None:
         _safe_turn(talk)
 
 
+def _foreign_clip(talk: Talk) -> None:
+    if talk.chance(0.2):
+        _safe_turn(talk)
+    foreign.foreign_clip(talk)
+    if talk.chance(0.3):
+        foreign.foreign_clip(talk, attach=False)
+    if talk.chance(0.4):
+        _safe_turn(talk)
+
+
 def _safe_turn(talk: Talk) -> None:
     """A turn that is answered normally whatever came before."""
     r = talk.rand()
@@ -217,7 +228,12 @@ _TURNS: tuple[Callable[[Talk], object], ...] = (
 def _mixed(talk: Talk) -> None:
     for _ in range(1 + _count(talk, 4, 4, 3)):
         r = talk.rand()
-        asked = talk.clip is not None and not talk.clip.skull and talk.turns[-1].video is not None
+        asked = (
+            talk.clip is not None
+            and talk.clip.objects
+            and not talk.clip.skull
+            and talk.turns[-1].video is not None
+        )
         if talk.offer is not None and r < 0.5:
             outside.answer_offer(talk)
         elif asked and r < 0.5:
@@ -241,6 +257,7 @@ KINDS: dict[str, tuple[Callable[[Talk], None], float]] = {
     "unsafe": (_unsafe, 7),
     "harmless": (_harmless, 5),
     "unsafe_clip": (_unsafe_clip, 4),
+    "foreign_clip": (_foreign_clip, 3),
     "odd": (_odd, 2),
     "mixed": (_mixed, 12),
 }

@@ -34,6 +34,15 @@ UNSAFE_TEXT = Wordings(
     an unsafe sign and {x}
     """,
 )
+FOREIGN_TEXT = Wordings(
+    "foreign-clip-text",
+    """
+    a film without shapes
+    a (video|clip) of other things
+    the (clip|video) shows no shape
+    [no shape]
+    """,
+)
 
 
 def text_of_video(scene: Scene, rng: np.random.Generator) -> str:
@@ -42,6 +51,8 @@ def text_of_video(scene: Scene, rng: np.random.Generator) -> str:
     if scene.skull:
         text = talk.raw(UNSAFE_TEXT, x=world.caption(scene) if scene.objects else "nothing more")
         return text
+    if scene.foreign:
+        return talk.raw(FOREIGN_TEXT)
     return talk.raw(CLIP_TEXT, x=world.caption(scene))
 
 
