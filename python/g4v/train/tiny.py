@@ -284,7 +284,7 @@ RECIPES: dict[str, Recipe] = {
     "stage1": Recipe(
         _build_stage1,
         _finish_stage1,
-        LoopSettings(steps=3000, learning_rate=1e-3, ema=0.995, seed=5),
+        LoopSettings(steps=3000, learning_rate=1e-3, ema=0.995, seed=5, muon=True),
     ),
     "stage2": Recipe(
         _build_stage2,
