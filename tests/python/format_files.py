@@ -27,7 +27,8 @@ GPT4VIDEO = {
     "train": [
         {
             "instruction": "Human: I want to see\npenguins.\n"
-            "Assistant: Look. <video> Penguins on\nrocks </video>.\nHuman: Nice!\nAssistant: Yes, they are.</s>",
+            "Assistant: Look. <video> Penguins on\nrocks </video>.\nHuman: Nice!\n"
+            "Assistant: Yes, they are.</s>",
             "image_id": 77,
             "caption": "Penguins on rocks",
         },

@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-from .format_files import ACTIVITYNET, GPT4VIDEO, KARPATHY, MSRVTT, TOXICITY, VIDEOCHAT, WEBVID, write
 
 from g4v.data.formats import DataError, Sample, missing_videos, read_samples
 from g4v.data.formats.instructions import DESCRIBE
 from g4v.errors import ArgumentError
 from g4v.model.prompt import IGNORED, VIDEO_ID, PromptTemplate, PromptTurn, plain_encoder
+
+from .format_files import ACTIVITYNET, GPT4VIDEO, KARPATHY, MSRVTT, TOXICITY, VIDEOCHAT, WEBVID, write
 
 LAYOUTS = {
     "videochat": VIDEOCHAT,
@@ -230,12 +231,12 @@ def test_csv_and_jsonl_stream(tmp_path):
     line = json.dumps({"prompt": {"text": "x" * 1000, "toxicity": 0.9}}) + "\n"
     path = tmp_path / "big.jsonl"
     with path.open("w") as file:
-        file.writelines(line.replace('"x', f'"{i} x') for i in range(20_000))
+        file.writelines(line.replace('"x', f'"{i} x') for i in range(1000))
     reader = iter(read_samples(path))
     assert [next(reader).line for _ in range(3)] == [1, 2, 3]
     with path.open("r+b") as file:  # had it been read whole, this would go unnoticed
-        file.truncate(10_000_000)
+        file.truncate(500_000)
     with pytest.raises(DataError, match="is not valid JSON"):
         list(read_samples(path, on_error="stop"))
     remaining = sum(1 for _ in reader)
-    assert 9_000 < remaining + 3 < 10_000
+    assert 450 < remaining + 3 < 500

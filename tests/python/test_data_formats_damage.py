@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -331,7 +332,9 @@ def test_hostile_texts_take_linear_time(tmp_path):
     rows = [{"instruction": f"Human: a\nAI: b{text}c"} for text in texts]
     path = write(tmp_path / "g.json", {"train": rows})
     reader = read_samples(path)
+    before = time.process_time()
     assert len(list(reader)) + reader.problems.count == len(rows)
+    assert time.process_time() - before < 5
 
 
 SOURCES = [VIDEOCHAT, WEBVID, TOXICITY, ACTIVITYNET, *map(json.dumps, (GPT4VIDEO, MSRVTT, KARPATHY))]
