@@ -1,0 +1,60 @@
+"""Reading lines of untrusted files and writing whole files."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from g4v.errors import ArgumentError, OutputError
+
+_LONGEST_LINE = 1 << 20  # bytes; a longer one is no row of captions
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str | None]]:
+    """(line number from 1, text without its end); None for a line that is not UTF-8 or above 1 MiB.
+
+    ArgumentError where the file cannot be opened.
+    """
+    try:
+        with path.open("rb") as file:
+            number = 0
+            while raw := file.readline(_LONGEST_LINE + 1):
+                number += 1
+                if len(raw) > _LONGEST_LINE:
+                    while raw and not raw.endswith(b"\n"):
+                        raw = file.readline(_LONGEST_LINE)
+                    yield number, None
+                    continue
+                try:
+                    text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+                except UnicodeDecodeError:
+                    yield number, None
+                    continue
+                yield number, text.rstrip("\r\n")
+    except OSError as error:
+        raise ArgumentError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes under a temporary name in the same folder, then renames. OutputError names the file."""
+    name = None
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)  # mkstemp makes files that others cannot read
+        os.replace(name, path)
+    except BaseException as error:
+        if name is not None:
+            with suppress(OSError):
+                os.unlink(name)
+        if isinstance(error, OSError):
+            raise OutputError(f"{path} cannot be written: {error.strerror}") from None
+        raise

@@ -1,0 +1,193 @@
+"""The arguments of `python -m g4v.data dialogues`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from g4v.cli.common import Parser
+
+_EPILOG = """environment: OPENAI_API_KEY (the key; it is never printed or written), OPENAI_BASE_URL, G4V_MODEL
+
+example:
+  export OPENAI_API_KEY=... OPENAI_BASE_URL=https://host/v1
+  python -m g4v.data dialogues captions.csv --out talks --model NAME --dry-run
+  python -m g4v.data dialogues captions.csv --out talks --model NAME --max-tokens-total 2000000
+
+The folder gets dialogues.json, report.json, statistics.png, and journal.jsonl with every answer.
+Stopped or killed, the same command goes on and asks for nothing twice.
+exit codes: 0 done, 1 failed or incomplete, 2 wrong usage, 130 interrupted"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    result = Parser(
+        prog="python -m g4v.data dialogues",
+        description="Writes dialogues around captions with a language model behind an endpoint.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = result.add_argument
+    add(
+        "captions",
+        type=Path,
+        metavar="FILE",
+        help=".csv (column name), .jsonl (caption, video), or a caption a line",
+    )
+    add("--out", type=Path, required=True, metavar="DIR", help="folder of the result; made if it is missing")
+    add("--dry-run", action="store_true", help="print how much would be asked for; send and write nothing")
+    add("--no-plots", action="store_true", help="no statistics.png")
+    group = result.add_argument_group("captions")
+    add = group.add_argument
+    add("--limit", type=_at_least(1), metavar="N", help="use the first N captions")
+    add("--videos", type=Path, metavar="DIR", help="folder of the clips; rows name those that are there")
+    add(
+        "--bad-rows",
+        choices=("skip", "stop"),
+        default="skip",
+        help="default: skip, and list them in the report",
+    )
+    group = result.add_argument_group("dialogues")
+    add = group.add_argument
+    add(
+        "--per-caption",
+        type=_at_least(0, 9),
+        default=3,
+        metavar="N",
+        help="default: 3, in one request; 0: none",
+    )
+    add(
+        "--groups",
+        type=_at_least(0),
+        metavar="N",
+        help="most groups of similar captions; 0: none (default: all)",
+    )
+    add(
+        "--group-size",
+        type=_range(int),
+        default=(2, 3),
+        metavar="A-B",
+        help="captions of a group (default: 2-3)",
+    )
+    add(
+        "--similarity",
+        type=_range(float),
+        default=(0.5, 0.97),
+        metavar="A-B",
+        help="cosine (default: 0.5-0.97)",
+    )
+    add(
+        "--embeddings", default="words", metavar="words|endpoint:MODEL|DIR",
+        help="what similar means: shared words (default), /embeddings, or the folder of a sentence encoder",
+    )  # fmt: skip
+    add(
+        "--index",
+        choices=("auto", "exact", "approximate"),
+        default="auto",
+        help="nearest neighbours (default: auto)",
+    )
+    add("--safety-share", type=_share, default=0.1, metavar="X", help="share of refusals (default: 0.1)")
+    add(
+        "--unsafe-requests",
+        type=Path,
+        metavar="FILE",
+        help="one a line, or RealToxicityPrompts JSONL (default: own)",
+    )
+    add("--near-duplicate", type=_share, default=0.8, metavar="X", help="Jaccard of 5-grams (default: 0.8)")
+    add(
+        "--test-share",
+        type=_share,
+        default=0.05,
+        metavar="X",
+        help="captions kept for the test (default: 0.05)",
+    )
+    add(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of the order, the split and the unsafe requests (default: 0)",
+    )
+    group = result.add_argument_group("endpoint")
+    add = group.add_argument
+    add("--base-url", metavar="URL", help="such as https://host/v1 (default: OPENAI_BASE_URL)")
+    add("--model", metavar="NAME", help="default: G4V_MODEL")
+    add("--temperature", type=_number(0), default=0.9, metavar="X", help="default: 0.9")
+    add("--max-tokens", type=_at_least(1), default=2000, metavar="N", help="of one answer (default: 2000)")
+    add(
+        "--body", type=_object, default={}, metavar="JSON",
+        help='more fields of a request; null leaves one out, as in \'{"max_tokens": null}\'',
+    )  # fmt: skip
+    add(
+        "--tries",
+        type=_at_least(1),
+        default=2,
+        metavar="N",
+        help="answers asked for until one is usable (default: 2)",
+    )
+    add("--concurrency", type=_at_least(1, 256), default=8, metavar="N", help="requests at once (default: 8)")
+    add("--timeout", type=_number(0.1), default=120.0, metavar="S", help="of one request (default: 120)")
+    add(
+        "--retries", type=_at_least(0), default=6, metavar="N", help="after 429, 5xx, time limit (default: 6)"
+    )
+    add("--backoff", type=_number(0), default=1.0, metavar="S", help="first wait; it doubles (default: 1)")
+    add("--longest-wait", type=_number(0), default=120.0, metavar="S", help="default: 120")
+    group = result.add_argument_group("bounds, over all runs into the folder")
+    add = group.add_argument
+    add("--max-requests", type=_at_least(0), metavar="N", help="failed ones count; 0 only builds the result")
+    add("--max-tokens-total", type=_at_least(0), metavar="N", help="by the usage that the server reports")
+    add("--minutes", type=_number(0), metavar="M", help="of this run; answers under way are waited for")
+    return result
+
+
+def _at_least(low: int, high: int | None = None) -> Callable[[str], int]:
+    def integer(text: str) -> int:
+        value = int(text)
+        if value < low or (high is not None and value > high):
+            raise argparse.ArgumentTypeError(
+                f"must be at least {low}{f', at most {high}' if high else ''}, not {value}"
+            )
+        return value
+
+    return integer
+
+
+def _number(low: float) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        value = float(text)
+        if not low <= value < 1e9:
+            raise argparse.ArgumentTypeError(f"must be a number of at least {low}, not {text}")
+        return value
+
+    return number
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 0.95:
+        raise argparse.ArgumentTypeError(f"must lie in 0 to 0.95, not {text}")
+    return value
+
+
+def _range(kind: Callable[[str], Any]) -> Callable[[str], tuple[Any, Any]]:
+    def pair(text: str) -> tuple[Any, Any]:
+        low, dash, high = text.partition("-")
+        values = kind(low), kind(high if dash else low)
+        if values[0] > values[1]:
+            raise argparse.ArgumentTypeError(f"{low} is above {high}")
+        return values
+
+    return pair
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict) or {"model", "messages", "stream", "n"} & set(value):
+        raise argparse.ArgumentTypeError("must be a JSON object without model, messages, stream and n")
+    return value
