@@ -19,7 +19,8 @@ def good_answer(prompt: str) -> str:
     pairs = _TAGGED.findall(prompt)
     if not pairs:
         request = prompt.split("assistant:\n", 1)[1].split("\n", 1)[0]
-        return f"Human: {request}\nAssistant: Sorry, I can't help with that. Shall we see a bird?"
+        refusal = "Sorry, I can't help with that. Shall we see a bird?"
+        return f"Human: {request}\nAssistant: {refusal}"
     if pairs[0][0] == "video":
         caption = pairs[0][1]
         backwards = " ".join(caption.split()[::-1])
@@ -31,7 +32,7 @@ def good_answer(prompt: str) -> str:
             for i, wish in enumerate(wishes, 1)
         )
     shown = "\n".join(
-        f"Human: What else is there, number {tag}?\nAssistant: See here: <{tag}>{text}</{tag}> Nice, is it not?"
+        f"Human: What else is there, number {tag}?\nAssistant: See: <{tag}>{text}</{tag}> Nice, is it not?"
         for tag, text in pairs
     )
     return f"{shown}\nHuman: What do they share?\nAssistant: They are alike: {pairs[0][1]}."

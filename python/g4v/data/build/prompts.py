@@ -107,7 +107,9 @@ def sample_unsafe_requests(count: int, seed: int) -> list[str]:
     """So many different short unsafe requests, none of which names a method, from the wordings that the
     shapes world trains with (those it holds out for tests stay out). Fewer where no new ones are found.
     """
-    from g4v.data.shapes.dialogues import safety
+    if not count:
+        return []
+    from g4v.data.shapes.dialogues import safety  # builds all wordings of the shapes world: some seconds
 
     rand = random.Random(seed).random
     found: dict[str, None] = {}
