@@ -204,8 +204,9 @@ TINY = Preset(
         "sample_size": 8,
         "in_channels": 8,
         "out_channels": 8,
-        "down_block_types": ["DownBlock3D", "CrossAttnDownBlock3D"],
-        "up_block_types": ["CrossAttnUpBlock3D", "UpBlock3D"],
+        # Attention at full resolution too: shapes are told apart, and kept from frame to frame, by details.
+        "down_block_types": ["CrossAttnDownBlock3D", "CrossAttnDownBlock3D"],
+        "up_block_types": ["CrossAttnUpBlock3D", "CrossAttnUpBlock3D"],
         "block_out_channels": [48, 96],
         "layers_per_block": 1,
         "cross_attention_dim": 128,
