@@ -154,13 +154,14 @@ def test_one_429_holds_back_all_workers(run) -> None:
     def behave(number: int, prompt: str) -> Any:
         if number == 0:
             return 429, {"Retry-After": "1"}, b"{}"
+        time.sleep(0.3)  # the answers under way come well after the refusal
         return completion(good_answer(prompt))
 
-    with ChatServer(behave, pause=0.1) as server:
+    with ChatServer(behave) as server:
         assert run(server.url, *ONE, "--concurrency", 2)[0] == 0
-        # Two requests were under way at the first answer; the others come after the pause.
-        assert sum(t - server.times[0] < 1.0 for t in server.times) == 2
-        assert server.most_at_once <= 2
+        # At most the one request that was under way beside the refused one; the others come after the pause.
+        assert sum(t - server.times[0] < 1.0 for t in server.times) <= 2
+        assert len(server.times) == 5 and server.most_at_once <= 2
 
 
 def test_a_wait_beyond_the_bound_is_not_waited_for(run, capsys) -> None:
