@@ -1,0 +1,47 @@
+"""python -m g4v.model.bases convert: mPLUG-Owl checkpoints and GPT4Video delta files into a training run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code: 0 done, 1 failed (one line says why), 2 wrong usage."""
+    parser = argparse.ArgumentParser(prog="python -m g4v.model.bases", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    convert = commands.add_parser("convert", help="write encoder/, abstractor/, llm/ and adapter/")
+    convert.add_argument("source", metavar="SOURCE", help="a checkpoint folder, or a delta file (.pth)")
+    convert.add_argument("--out", required=True, metavar="DIR", help="the run; must not exist or be empty")
+    convert.add_argument(
+        "--llm", metavar="DIR", help="a LlamaForCausalLM folder to take the language model from"
+    )
+    convert.add_argument("--base", metavar="RUN", help="a converted run that a delta file completes")
+    options = parser.parse_args(arguments)
+
+    from g4v.errors import Error
+
+    try:
+        from g4v.model.bases.convert import convert_checkpoint
+
+        with warnings.catch_warnings(record=True) as notes:
+            warnings.simplefilter("always", UserWarning)
+            run = convert_checkpoint(options.source, options.out, options.llm, options.base)
+        for note in notes:
+            if note.category is UserWarning:
+                print(f"g4v.model.bases: {note.message}", file=sys.stderr)
+        print(run)
+        return 0
+    except (Error, OSError) as error:
+        print(f"g4v.model.bases: {error}", file=sys.stderr)
+    except ImportError as error:
+        print(f'g4v.model.bases: {error}; install the extra: pip install "g4v[train]"', file=sys.stderr)
+    except KeyboardInterrupt:
+        print("g4v.model.bases: cancelled", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""Language models: any LlamaForCausalLM by hub name, directory of safetensors, or GGUF file."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from g4v.model.bases.errors import CheckpointError, one_line
+from g4v.model.bases.sources import check_weights, find_source, read_json
+
+
+def load_llm(source: str | Path, dtype: torch.dtype = torch.float32) -> Any:
+    """A `transformers.LlamaForCausalLM` in evaluation mode.
+
+    source: a directory (config.json with model.safetensors, sharded or not), a GGUF file (needs the package
+    `gguf`; quantised weights are widened to `dtype`), or a hub name "owner/name", the only case in which the
+    network is used. CheckpointError: another architecture, pickles, damaged or missing files, weights that
+    are missing, left over or of other shapes.
+    """
+    from transformers import LlamaForCausalLM
+
+    place, options = _open(source)
+    model, info = _quietly(
+        source,
+        lambda: LlamaForCausalLM.from_pretrained(
+            place, dtype=dtype, output_loading_info=True, use_safetensors=True, **options
+        ),
+    )
+    extra = [n for n in info.get("unexpected_keys", ()) if not n.endswith("rotary_emb.inv_freq")]
+    for kind, names in (
+        ("missing", info.get("missing_keys")),
+        ("unexpected", extra),
+        ("misshapen", info.get("mismatched_keys")),
+    ):
+        if names:
+            first = sorted(n if isinstance(n, str) else n[0] for n in names)[0]
+            raise CheckpointError(f"{source}: {kind} tensor {first} ({len(names)} in all)")
+    return model.eval()
+
+
+def load_tokenizer(source: str | Path) -> Any:
+    """The `transformers` fast tokenizer of a source of `load_llm`."""
+    from transformers import AutoTokenizer
+
+    place, options = _open(source, weights=False)
+    tokenizer = _quietly(
+        source,
+        lambda: AutoTokenizer.from_pretrained(place, use_fast=True, trust_remote_code=False, **options),
+    )
+    if "gguf_file" in options and gguf_fields(Path(source)).get("tokenizer.ggml.pre") == "smollm":
+        from tokenizers import pre_tokenizers
+
+        # transformers splits as GPT-2 does; this family takes every digit for itself.
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        )
+    return tokenizer
+
+
+def gguf_fields(path: Path) -> dict[str, Any]:
+    """The metadata of a GGUF file without its lists; CheckpointError: damaged, truncated, or no GGUF."""
+    try:
+        from gguf import GGUFReader
+    except ImportError:
+        raise CheckpointError(f"{path}: reading GGUF needs the package gguf: pip install gguf") from None
+    try:
+        with path.open("rb") as file:
+            if file.read(4) != b"GGUF":
+                raise CheckpointError(f"{path}: is not a GGUF file")
+        reader = GGUFReader(path)
+        fields = {k: f.contents() for k, f in reader.fields.items() if len(f.types) == 1}
+        if any(not math.prod(int(n) for n in tensor.shape) for tensor in reader.tensors):
+            raise ValueError("empty tensor")
+    except CheckpointError:
+        raise
+    except Exception as error:  # the reader's own asserts and numpy's complaints about missing bytes
+        raise CheckpointError(f"{path}: damaged or truncated: {one_line(error)}") from None
+    return fields
+
+
+def _open(source: str | Path, weights: bool = True) -> tuple[Path | str, dict[str, Any]]:
+    """Where transformers finds `source`, and the options that keep it there."""
+    place = find_source(source)
+    if isinstance(place, str):
+        from transformers import LlamaConfig
+
+        config, _ = _quietly(source, lambda: LlamaConfig.get_config_dict(place))
+        _check_architecture(source, config.get("model_type"))
+        return place, {}
+    if place.is_file():
+        if place.suffix.lower() != ".gguf":
+            raise CheckpointError(f"{place}: is neither a model directory nor a .gguf file")
+        _check_architecture(place, gguf_fields(place).get("general.architecture"))
+        return place.parent, {"gguf_file": place.name, "local_files_only": True}
+    config = read_json(place / "config.json")
+    _check_architecture(place, config.get("model_type"))
+    if weights:
+        check_weights(place)
+    return place, {"local_files_only": True}
+
+
+def _check_architecture(source: str | Path, kind: Any) -> None:
+    if kind != "llama":
+        hint = "; convert it with python -m g4v.model.bases convert" if kind == "mplug-owl" else ""
+        raise CheckpointError(f"{source}: is a {kind!r} model, only LlamaForCausalLM can be used{hint}")
+
+
+def _quietly(source: str | Path, load: Any) -> Any:
+    try:
+        return load()
+    except Exception as error:  # every library behind transformers has its own classes
+        raise CheckpointError(f"{source}: cannot be loaded: {one_line(error)}") from None

@@ -1,0 +1,90 @@
+"""What a source is: a local path or a hub name; and the checks that come before a library opens it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from g4v.model.bases.errors import CheckpointError, one_line
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def find_source(source: str | Path) -> Path | str:
+    """A Path where `source` exists locally, or the hub name that it is.
+
+    A hub name is "owner/name" given as a string, where no folder "owner" stands here. CheckpointError: no
+    such file. Nothing is fetched.
+    """
+    path = Path(source).expanduser()
+    if path.exists():
+        return path
+    name = str(source)
+    is_hub = isinstance(source, str) and _HUB_NAME.fullmatch(name) and not name.endswith(".gguf")
+    if not is_hub or Path(name).parts[0] in (".", "..") or Path(name).parent.exists():
+        raise CheckpointError(f"{source}: no such file or directory")
+    return name
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object; CheckpointError otherwise."""
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: cannot be read: {one_line(error)}") from None
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path}: is not a JSON object")
+    return values
+
+
+def check_weights(folder: Path) -> list[Path]:
+    """The safetensors files of a model folder, all of them whole.
+
+    CheckpointError: there are none (a folder of pickles is told so), one that the index names is missing, or
+    one is truncated.
+    """
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        files = [folder / name for name in index_files(index)]
+    else:
+        files = [folder / "model.safetensors"]
+        if not files[0].exists():
+            if list(folder.glob("*.bin")) or list(folder.glob("*.pt*")):
+                raise CheckpointError(
+                    f"{folder}: the weights are pickles, which can carry code; convert them first: "
+                    "python -m g4v.model.bases convert (mPLUG-Owl), or save them again with "
+                    "save_pretrained(..., safe_serialization=True)"
+                )
+            raise CheckpointError(f"{files[0]}: no such file")
+    for file in files:
+        check_safetensors(file)
+    return files
+
+
+def index_files(index: Path) -> list[str]:
+    """The distinct file names in a weight index, in order; plain names only."""
+    names = read_json(index).get("weight_map")
+    if not isinstance(names, dict) or not names or not all(isinstance(n, str) for n in names.values()):
+        raise CheckpointError(f"{index}: weight_map is missing or malformed")
+    files = sorted(set(names.values()))
+    for name in files:
+        if Path(name).name != name or name in (".", ".."):
+            raise CheckpointError(f"{index}: {name!r} is not a plain file name")
+        if not (index.parent / name).is_file():
+            raise CheckpointError(f"{index.parent / name}: no such file, but the index names it")
+    return files
+
+
+def check_safetensors(path: Path) -> None:
+    """CheckpointError unless the file's header is sound and covers the file to its last byte."""
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, framework="pt"):
+            pass
+    except Exception as error:  # safetensors has its own class; a missing file is an OSError
+        raise CheckpointError(f"{path}: damaged or truncated: {one_line(error)}") from None

