@@ -96,7 +96,8 @@ def greedy(
     from g4v.model.assistant import ReferenceConversation
 
     reference = _Reference(checkpoint)
-    rate, different = Rate(), []
+    rate = Rate()
+    different: list[dict[str, Any]] = []
     with Progress("greedy tokens", count) as progress:
         for i in range(count):
             rng = np.random.default_rng([seed, i, 3])
