@@ -140,14 +140,16 @@ def components(bundle: Path, checkpoint: Path) -> dict[str, float]:
     return errors
 
 
-def tokenizers(checkpoint: Path, count: int, seed: int) -> dict[str, Rate]:
-    """Random Unicode texts with the tokens of Hugging Face tokenizers, for both tokenizers of the run."""
+def tokenizers(checkpoint: Path, count: int, seed: int) -> tuple[dict[str, Rate], list[str]]:
+    """Random Unicode texts with the tokens of Hugging Face tokenizers, for both tokenizers of the run, and
+    what differs first.
+    """
     from g4v.export.checkpoint import Checkpoint
     from g4v.export.errors import ExportError
     from g4v.export.tokenizer import write_tokenizer
     from g4v.export.tokenizer_check import verify_tokenizer
 
-    opened, rates = Checkpoint.open(checkpoint), {}
+    opened, rates, different = Checkpoint.open(checkpoint), {}, []
     parts = [part for part, folder in (("decoder", "llm"), ("text_encoder", "t2v")) if opened.has(folder)]
     with Progress("tokenizers", len(parts)) as progress, tempfile.TemporaryDirectory() as folder:
         for part in parts:
@@ -157,7 +159,7 @@ def tokenizers(checkpoint: Path, count: int, seed: int) -> dict[str, Rate]:
             rates[part] = Rate(0, count)
             try:
                 rates[part].right = verify_tokenizer(target, source, count, seed)
-            except ExportError:
-                pass  # it stops at the first text that differs: none counts as equal
+            except ExportError as error:  # it stops at the first text that differs: none counts as equal
+                different.append(f"{part}: {error}")
             progress.step()
-    return rates
+    return rates, different

@@ -138,7 +138,9 @@ def compare(
         for name, error in exact.components(Path(find_bundle(bundle)), checkpoint).items():
             rows.append(error_row(f"{name} against float64, relative error", error, 1e-4))
     if "tokenizers" in sections:
-        for name, rate in exact.tokenizers(checkpoint, _TEXTS, seed).items():
+        rates, different_texts = exact.tokenizers(checkpoint, _TEXTS, seed)
+        details["tokenizers"] = {"different": different_texts}
+        for name, rate in rates.items():
             rows.append(rate_row(f"tokenizer of the {name} as Hugging Face's", rate, 1.0))
     return rows, details
 

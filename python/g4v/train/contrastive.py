@@ -54,6 +54,12 @@ _NAMES = ("colour", "shape", "motion", "background", "count", "sign")
 _OBJECT_ATTRIBUTES = 3  # the first ones belong to objects, not to the clip
 
 
+def clip_pixels(frames: Tensor) -> Tensor:
+    """Frames uint8 [B, T, S, S, 3] -> the encoder's input, float [B, T, 3, S, S]."""
+    mean, std = (torch.tensor(values, device=frames.device).view(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
+    return (frames.permute(0, 1, 4, 2, 3).float() / 255 - mean) / std
+
+
 def scene_text(scene: Scene, motion: bool = True) -> str:
     """The caption, also of unsafe scenes; without the motions for single frames."""
     if scene.foreign:
@@ -167,18 +173,12 @@ class ContrastivePart(Part):
         self.tokenizer, self.frames, self.clips = tokenizer, frames, clips
         self.captions = captions
         self.length = int(preset.text_encoder["max_position_embeddings"])
-        self.register_buffer("mean", torch.tensor(CLIP_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(CLIP_STD).view(3, 1, 1), persistent=False)
         phrases = [phrase for attribute in _ATTRIBUTES for phrase in attribute]
         if frames == 1:
             rng = np.random.default_rng(0)
             pictures = [render(sample_scene(rng, "train"), rng, frames=2) for _ in range(200)]
-            whiten_patches(encoder, self.normalise(torch.from_numpy(np.stack(pictures))))
+            whiten_patches(encoder, clip_pixels(torch.from_numpy(np.stack(pictures))))
         self.register_buffer("phrase_ids", encode_captions(tokenizer, phrases, self.length), persistent=False)
-
-    def normalise(self, frames: Tensor) -> Tensor:
-        """Frames uint8 [B, T, S, S, 3] -> the encoder's input, float [B, T, 3, S, S]."""
-        return (frames.permute(0, 1, 4, 2, 3).float() / 255 - self.mean) / self.std
 
     def batch(self, rng: np.random.Generator) -> Any:
         moving = self.frames > 1
@@ -231,7 +231,7 @@ class ContrastivePart(Part):
 
     def loss(self, batch: Any) -> tuple[Tensor, dict[str, float]]:
         frames, ids, same, targets, regions, labels = batch
-        tokens = self.model.encoder(self.normalise(frames))
+        tokens = self.model.encoder(clip_pixels(frames))
         clips = self.model.embed_clips(tokens[: self.captions])
         patches = tokens[:, :, 1:][tuple(regions.places.T)]
         embedded_regions = self.model.embed_regions(patches)

@@ -19,7 +19,7 @@ from g4v.data.shapes.render import render
 from g4v.data.shapes.world import Scene
 from g4v.model.assistant import Gpt4Video
 from g4v.model.prompt import IGNORED, VIDEO_ID, Encode, PromptTemplate, PromptTurn, plain_encoder
-from g4v.train.contrastive import CLIP_MEAN, CLIP_STD
+from g4v.train.contrastive import clip_pixels
 from g4v.train.loop import Part
 from g4v.video import sample_frames
 
@@ -103,12 +103,6 @@ def _film(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     return render(scene, rng, moments=np.array(sample_frames(count, 8), np.float32) / np.float32(count - 1))
 
 
-def clip_pixels(frames: np.ndarray) -> Tensor:
-    """Frames uint8 [B, T, S, S, 3] -> the encoder's input, float [B, T, 3, S, S]."""
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
-    return (torch.from_numpy(frames).permute(0, 1, 4, 2, 3).float() / 255 - mean) / std
-
-
 class _DialoguePart(Part):
     """Next-token prediction on dialogues with real clips, through encoder and abstractor.
 
@@ -145,7 +139,11 @@ class _DialoguePart(Part):
             labels.append(encoded.labels)
             clips += [_film(turn.video, rng) for turn in dialogue.turns if turn.video is not None]
         frames = np.stack(clips) if clips else None
-        return pad(ids, 0), pad(labels, IGNORED), frames if frames is None else clip_pixels(frames)
+        return (
+            pad(ids, 0),
+            pad(labels, IGNORED),
+            frames if frames is None else clip_pixels(torch.from_numpy(frames)),
+        )
 
     def loss(self, batch: Any) -> tuple[Tensor, dict[str, float]]:
         ids, labels, pixels = batch

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from g4v.errors import ArgumentError, OutputError
@@ -40,21 +37,9 @@ def read_lines(path: Path) -> Iterator[tuple[int, str | None]]:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Writes under a temporary name in the same folder, then renames. OutputError names the file."""
-    name = None
+    from g4v.eval.sheet import write_whole
+
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)  # mkstemp makes files that others cannot read
-        os.replace(name, path)
-    except BaseException as error:
-        if name is not None:
-            with suppress(OSError):
-                os.unlink(name)
-        if isinstance(error, OSError):
-            raise OutputError(f"{path} cannot be written: {error.strerror}") from None
-        raise
+        write_whole(path, data)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from None

@@ -42,7 +42,7 @@ def render_foreign(
 ) -> NDArray[np.float32]:
     """One clip, float32 [T, size, size, 3] in 0..1; moments: when each frame is taken, 0 to 1."""
     side = 2 * size
-    ground = rng.uniform(0.1, 0.8, 3) * rng.uniform(0.6, 1.0) + 0.0
+    ground = rng.uniform(0.1, 0.8, 3) * rng.uniform(0.6, 1.0)
     picture = ground.astype(np.float32) + rng.uniform(0.02, 0.25) * _texture(rng, side)
     for _ in range(int(rng.integers(0, 5))):
         inside = _blob(rng, side)[..., None]
