@@ -50,6 +50,10 @@ void VideoQueue::Run(const Job& job) {
   const double start = stream.ElapsedMs();
   std::exception_ptr error;
   try {
+    if (!generator_.ReadsWhole(job.request.caption)) {
+      stream.Push(
+          WarningEvent{"the caption is longer than the text encoder reads; its end was ignored"});
+    }
     const int steps = job.request.spec.steps;
     Frames frames = generator_.Generate(job.request, stream.control(), [&](int step) {
       stream.Push(ProgressEvent{job.index, step, steps});

@@ -80,12 +80,21 @@ Frames VideoGenerator::Generate(const VideoRequest& request, ort::RunControl& co
   return Decode(request, latents, control);
 }
 
+size_t VideoGenerator::TextCapacity() const {
+  const size_t length = static_cast<size_t>(text_encoder_.max_length);
+  const size_t around = (tokens_.bos ? 1 : 0) + (tokens_.eos ? 1 : 0);
+  return length - std::min(length, around);
+}
+
+bool VideoGenerator::ReadsWhole(const std::string& text) const {
+  return tokenizer_.Encode(text).size() <= TextCapacity();
+}
+
 // [bos] text [eos] pad ..., cut to max_length as diffusers' pipelines cut it.
 std::vector<int64_t> VideoGenerator::Tokenize(const std::string& text) const {
   const size_t length = static_cast<size_t>(text_encoder_.max_length);
-  const size_t around = (tokens_.bos ? 1 : 0) + (tokens_.eos ? 1 : 0);
   std::vector<int32_t> ids = tokenizer_.Encode(text);
-  ids.resize(std::min(ids.size(), length - std::min(length, around)));
+  ids.resize(std::min(ids.size(), TextCapacity()));
   std::vector<int64_t> padded;
   if (tokens_.bos) padded.push_back(*tokens_.bos);
   padded.insert(padded.end(), ids.begin(), ids.end());

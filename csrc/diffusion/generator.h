@@ -31,6 +31,9 @@ class VideoGenerator {
 
   void WaitUntilReady() const { sessions_.get(); }
 
+  // Whether the text encoder reads `text` to its end.
+  bool ReadsWhole(const std::string& text) const;
+
  private:
   struct Sessions {
     std::unique_ptr<ort::Session> text_encoder;
@@ -38,6 +41,7 @@ class VideoGenerator {
     std::unique_ptr<ort::Session> vae_decoder;
   };
 
+  size_t TextCapacity() const;  // tokens of a text without its bos and eos
   std::vector<int64_t> Tokenize(const std::string& text) const;
   std::vector<float> EncodeText(const VideoRequest& request, bool guided,
                                 ort::RunControl& control) const;

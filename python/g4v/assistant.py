@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import threading
@@ -149,14 +150,17 @@ class Assistant:
         )
         stream = self._core.generate(text_bytes("the prompt", prompt), options)
         made: Video | None = None
+        warnings: tuple[str, ...] = ()
         for event in _events(stream):
             if isinstance(event, Progress) and on_progress is not None:
                 on_progress(event.step, event.steps)
             elif isinstance(event, Video):
                 made = event
+            elif isinstance(event, Done):
+                warnings = event.warnings
         if made is None:
             raise InternalError("the generator ended without a video")
-        return made
+        return dataclasses.replace(made, warnings=warnings)
 
 
 class Chat:

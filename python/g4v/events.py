@@ -45,7 +45,8 @@ class Video:
     """A generated video.
 
     frames: uint8 [T, H, W, 3], RGB. fps: frames per second. caption: what it was made from. index: its place
-    in the turn. seed: `Assistant.generate(caption, seed=seed)` makes the same frames again.
+    in the turn. seed: `Assistant.generate(caption, seed=seed)` makes the same frames again. warnings: one
+    sentence each, from `Assistant.generate`; those of a turn are on its `Done` and `Reply`.
     """
 
     frames: npt.NDArray[np.uint8]
@@ -53,6 +54,7 @@ class Video:
     caption: str
     index: int
     seed: int
+    warnings: tuple[str, ...] = ()
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes the video as .mp4 (H.264), .webm (VP9) or .gif and returns the path.
@@ -96,7 +98,7 @@ class Done:
 
     prompt_tokens: positions that were prefilled, video tokens among them. new_tokens: tokens decoded.
     finish_reason: "stop", "length" (the limit of new tokens) or "context" (the context is full).
-    warnings: one sentence each, about the input video or a video that was not made.
+    warnings: one sentence each, about the input video or a video that was not, or not wholly, made as asked.
     """
 
     prompt_tokens: int

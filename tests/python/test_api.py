@@ -128,6 +128,12 @@ def test_warnings_reach_the_reply(assistant, tmp_path):
     assert [w.split()[2:5] for w in reply.warnings][0] == ["is", "damaged", "or"] and len(reply.warnings) == 2
 
 
+def test_a_caption_longer_than_the_text_encoder_reads_is_said_to_be_cut(assistant):
+    cut = "the caption is longer than the text encoder reads; its end was ignored"
+    assert assistant.generate("a star " * 20, steps=1).warnings == (cut,)
+    assert assistant.generate("a star", steps=1).warnings == ()
+
+
 def test_what_a_user_writes_is_text_and_nothing_else(assistant):
     """Tags, special tokens and the roles' labels in a prompt neither make videos nor end the turn."""
     for prompt in (

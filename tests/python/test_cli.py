@@ -283,6 +283,8 @@ def test_generate(bundle_dir, tmp_path):
     assert described["path"] == str(path) and (described["seed"], described["frames"]) == (3, 3)
     assert path.read_bytes() == first
     assert [p.name for p in tmp_path.iterdir()] == ["out.gif"]
+    done = run("generate", "a red circle " * 9, *arguments[2:])
+    assert done.returncode == 0 and done.stderr.startswith("g4v: warning: the caption is longer")
 
 
 def test_inspect(bundle_dir):

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ArgumentError
-from .common import OutputFolder, ProgressBar, add_assistant_arguments, add_video_arguments, load, print_json
+from .common import (
+    OutputFolder,
+    ProgressBar,
+    add_assistant_arguments,
+    add_video_arguments,
+    load,
+    print_json,
+    report_warning,
+)
 
 _EXAMPLES = """examples:
   g4v generate "a red circle moving left on a black background"
@@ -55,6 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
         finally:
             bar.clear()
         video.save(path)
+    for warning in video.warnings:
+        report_warning(warning)
     if arguments.json:
         count, height, width, _ = video.frames.shape
         size = {"frames": count, "height": height, "width": width, "fps": video.fps}
