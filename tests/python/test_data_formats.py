@@ -12,6 +12,7 @@ from g4v.model.prompt import IGNORED, VIDEO_ID, PromptTemplate, PromptTurn, plai
 
 from .format_files import ACTIVITYNET, GPT4VIDEO, KARPATHY, MSRVTT, TOXICITY, VIDEOCHAT, WEBVID, write
 
+CHECKPOINT = Path(__file__).parents[2] / "python" / "g4v" / "checkpoints" / "tiny"  # in no wheel
 LAYOUTS = {
     "videochat": VIDEOCHAT,
     "webvid": WEBVID,
@@ -158,10 +159,7 @@ def test_the_format_is_told_from_the_content(tmp_path, name):
 def test_turns_become_tokens(tmp_path, name):
     from transformers import AutoTokenizer
 
-    import g4v
-
-    checkpoint = Path(g4v.__file__).parent / "checkpoints" / "tiny" / "llm"
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(CHECKPOINT / "llm", local_files_only=True)
     encode = plain_encoder(tokenizer)
     template = PromptTemplate(turn_end_id=tokenizer.eos_token_id, bos_id=tokenizer.bos_token_id)
     samples = list(read_samples(write(tmp_path / "data", LAYOUTS[name]), template=template))
