@@ -1,8 +1,8 @@
 """The text-to-video model: a UNet that denoises latents of clean clips, and the text encoder that guides it.
 
-Velocity prediction (Salimans and Ho, 2022) on a schedule that ends in pure noise (Lin et al., 2023), losses
-weighted by the clipped signal-to-noise ratio (Hang et al., 2023). The text encoder starts from the run on
-single pictures, which teach it no motion, and goes on learning here.
+Velocity prediction (Salimans and Ho, 2022) on a schedule that ends in pure noise (Lin et al., 2023). The loss
+weights the objects, which are a small part of a picture and most of its caption. The text encoder starts from
+the run on single pictures, which teach it no motion, and goes on learning here.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from g4v.train.loop import Part
 from g4v.train.tokenizers import encode_captions
 
 _SHARD = 512  # clips in one file of the latent cache
+_APART = 0.7  # root mean square over channels by which an object's latents differ from the background's
+_OBJECT_WEIGHT = 12.0  # largest further weight of an object's latents in the loss
 
 
 def _fingerprint(model: Any) -> str:
@@ -63,6 +65,25 @@ def encode_latents(vae: Any, folder: Path, clips: int, seed: int) -> None:
         temporary = target.with_suffix(".tmp")
         save_file({"latents": torch.stack(latents).half().contiguous()}, temporary, metadata=origin)
         temporary.replace(target)
+
+
+def object_mask(latents: Tensor) -> Tensor:
+    """Where clean latents [B, C, T, h, w] of unit variance are not background: [B, T, h, w] of 0 and 1."""
+    background = latents.flatten(2).median(2).values[..., None, None, None]
+    return ((latents - background).square().mean(1).sqrt() > _APART).float()
+
+
+def object_weight(latents: Tensor, alpha: Tensor) -> Tensor:
+    """Weights [B, T, h, w] of mean 1 that make up for the small area of what a caption speaks about.
+
+    alpha [B] is the signal's share of the variance. The weight follows the share that T frames together give,
+    because where the place of an object cannot be seen in the noisy latents, weighting by place would teach
+    to see one everywhere.
+    """
+    frames = latents.shape[2]
+    seen = frames * alpha / (1 + (frames - 1) * alpha)
+    weight = 1 + _OBJECT_WEIGHT * seen.view(-1, 1, 1, 1) * object_mask(latents)
+    return weight / weight.mean((1, 2, 3), keepdim=True)
 
 
 class _Latents:
@@ -105,6 +126,9 @@ class TextToVideoPart(Part):
             preset.text_config(len(tokenizer), bos_token_id=1, eos_token_id=2, pad_token_id=0)
         )
         self.model = nn.ModuleDict({"unet": UNet3DConditionModel(**preset.unet), "text_encoder": text})
+        for module in self.model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0  # every clip is drawn anew under other noise; there is nothing to overfit to
         schedule = DDIMScheduler.from_config(preset.scheduler)
         self.register_buffer("alphas", schedule.alphas_cumprod.clone(), persistent=False)
         self.tokenizer, self.frames, self.clips, self.drop_text = tokenizer, frames, clips, drop_text
@@ -139,9 +163,6 @@ class TextToVideoPart(Part):
         velocity = alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
         context = self.model["text_encoder"](input_ids=ids).last_hidden_state
         predicted = self.model["unet"](noisy, steps, encoder_hidden_states=context).sample
-        error = (predicted - velocity).square().mean((1, 2, 3, 4))
-        ratio = alpha.flatten() / (1 - alpha.flatten()).clamp(min=1e-8)
-        weight = ratio.clamp(max=5) / (ratio + 1) + 0.3  # the floor keeps the noisiest steps learning
-        high = steps > 700
-        figures = {"error": float(error.detach().mean()), "error_high": float(error.detach()[high].mean())}
-        return (weight * error).mean(), figures
+        weight = object_weight(latents, self.alphas[steps])
+        error = ((predicted - velocity).square().mean(1) * weight).mean((1, 2, 3))
+        return error.mean(), {"error_high": float(error.detach()[steps > 700].mean())}

@@ -264,22 +264,22 @@ RECIPES: dict[str, Recipe] = {
     "contrastive-clips": Recipe(
         _contrastive(8, 16, 8, "contrastive-images"),
         _finish_contrastive,
-        LoopSettings(steps=1500, learning_rate=1.5e-3, ema=0.995, weight_decay=0.02, seed=1, muon=True),
+        LoopSettings(steps=1600, learning_rate=1.5e-3, ema=0.995, weight_decay=0.02, seed=1, muon=True),
     ),
     "t2v-images": Recipe(
         _text_to_video(1, 64, "contrastive-images"),
         _finish_text_to_video,
-        LoopSettings(steps=1200, learning_rate=1e-3, ema=0.995, seed=2),
+        LoopSettings(steps=1500, learning_rate=2e-3, ema=0.99, seed=2, decay=0.0, muon=True),
     ),
     "t2v": Recipe(
         _text_to_video(8, 16, "t2v-images"),
         _finish_text_to_video,
-        LoopSettings(steps=6000, learning_rate=1e-3, ema=0.998, seed=3, muon=True),
+        LoopSettings(steps=3000, learning_rate=2e-3, ema=0.995, seed=3, decay=0.4, muon=True),
     ),
     "base": Recipe(
         _build_base,
         _finish_base,
-        LoopSettings(steps=3500, learning_rate=2e-3, ema=None, seed=4, warmup=200, decay=0.11),
+        LoopSettings(steps=2600, learning_rate=1.5e-3, ema=None, seed=4, warmup=100, decay=0.5, muon=True),
     ),
     "stage1": Recipe(
         _build_stage1,
