@@ -25,6 +25,10 @@ from g4v.video import sample_frames
 
 _LENGTH_GROUP = 4  # steps whose documents are drawn together and sorted by length, to save padding
 _LONGEST = 320  # tokens of a training sequence
+# Documents of the base model: prose; further questions about a clip, whose answers are the hardest to learn; the
+# natural mixture.
+_PROSE = 0.06
+_QUESTIONS = 0.3
 
 
 def pad(rows: list[list[int]], value: int) -> Tensor:
@@ -67,14 +71,16 @@ class BaseLanguagePart(Part):
         self.template, self.rows = template, rows
 
     def document(self, rng: np.random.Generator) -> tuple[list[int], list[int]]:
-        if rng.random() < 0.12:
+        share = rng.random()
+        if share < _PROSE:
             ids = [
                 self.template.bos_id or 0,
                 *self.encode(sample_prose(rng), True),
                 self.template.turn_end_id,
             ]
             return ids[:_LONGEST], ids[:_LONGEST]
-        return encode_as_text(sample_dialogue(rng, "train"), self.template, self.encode, rng)
+        kind = "question" if share < _PROSE + _QUESTIONS else None
+        return encode_as_text(sample_dialogue(rng, "train", kind), self.template, self.encode, rng)
 
     def stream(self, seed: int, first_step: int) -> Iterator[Any]:
         group = first_step // _LENGTH_GROUP

@@ -279,7 +279,7 @@ RECIPES: dict[str, Recipe] = {
     "base": Recipe(
         _build_base,
         _finish_base,
-        LoopSettings(steps=2600, learning_rate=1.5e-3, ema=None, seed=4, warmup=100, decay=0.5, muon=True),
+        LoopSettings(steps=5400, learning_rate=2e-3, ema=None, seed=4, warmup=200, decay=0.3),
     ),
     "stage1": Recipe(
         _build_stage1,
