@@ -25,8 +25,8 @@ from g4v.video import sample_frames
 
 _LENGTH_GROUP = 4  # steps whose documents are drawn together and sorted by length, to save padding
 _LONGEST = 320  # tokens of a training sequence
-# Documents of the base model: prose; further questions about a clip, whose answers are the hardest to learn; the
-# natural mixture.
+# Shares of the base model's documents: prose, and questions beyond those of the natural mixture: their
+# answers are the hardest to learn.
 _PROSE = 0.06
 _QUESTIONS = 0.3
 

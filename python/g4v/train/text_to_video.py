@@ -86,6 +86,18 @@ def object_weight(latents: Tensor, alpha: Tensor) -> Tensor:
     return weight / weight.mean((1, 2, 3), keepdim=True)
 
 
+def shifted_steps(alphas: Tensor, frames: int) -> Tensor:
+    """int64 [steps]: for each step of the schedule the one with a `frames` times lower signal-to-noise ratio.
+
+    T frames of one scene are T looks at it, so that a clip shows under such noise what a picture shows at the
+    step itself (the shift of Esser et al., 2024, for larger pictures).
+    """
+    ratio = alphas / (1 - alphas).clamp(min=1e-8)
+    # The ratios fall; searchsorted wants them rising.
+    above = len(ratio) - torch.searchsorted(ratio.flip(0), ratio / frames, right=True)
+    return above.clamp(max=len(ratio) - 1)
+
+
 class _Latents:
     """The cached latents; new shards are picked up while a run goes on."""
 
@@ -131,6 +143,7 @@ class TextToVideoPart(Part):
                 module.p = 0.0  # every clip is drawn anew under other noise; there is nothing to overfit to
         schedule = DDIMScheduler.from_config(preset.scheduler)
         self.register_buffer("alphas", schedule.alphas_cumprod.clone(), persistent=False)
+        self.steps = shifted_steps(schedule.alphas_cumprod, frames)
         self.tokenizer, self.frames, self.clips, self.drop_text = tokenizer, frames, clips, drop_text
         self.scaling_factor = scaling_factor
         self.length = int(preset.text_encoder["max_position_embeddings"])
@@ -152,7 +165,7 @@ class TextToVideoPart(Part):
         return (
             latents * self.scaling_factor,
             encode_captions(self.tokenizer, texts, self.length),
-            torch.from_numpy(rng.permutation(steps.astype(np.int64))),
+            self.steps[rng.permutation(steps.astype(np.int64))],
             noise,
         )
 
