@@ -274,7 +274,7 @@ RECIPES: dict[str, Recipe] = {
     "t2v": Recipe(
         _text_to_video(8, 16, "t2v-images"),
         _finish_text_to_video,
-        LoopSettings(steps=2600, learning_rate=2e-3, ema=0.995, seed=3, decay=0.4, muon=True),
+        LoopSettings(steps=2400, learning_rate=2e-3, ema=0.995, seed=3, decay=0.4, muon=True),
     ),
     "base": Recipe(
         _build_base,
@@ -284,12 +284,12 @@ RECIPES: dict[str, Recipe] = {
     "stage1": Recipe(
         _build_stage1,
         _finish_stage1,
-        LoopSettings(steps=2800, learning_rate=1e-3, ema=0.99, seed=5, decay=0.5, muon=True),
+        LoopSettings(steps=2400, learning_rate=1e-3, ema=0.99, seed=5, decay=0.5, muon=True),
     ),
     "stage2": Recipe(
         _build_stage2,
         _finish_stage2,
-        LoopSettings(steps=1200, learning_rate=2e-3, ema=None, seed=6, decay=0.5),
+        LoopSettings(steps=900, learning_rate=2e-3, ema=None, seed=6, decay=0.5),
     ),
 }
 
