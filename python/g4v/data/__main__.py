@@ -11,6 +11,7 @@ _USAGE = """usage: python -m g4v.data COMMAND [options]
 
 python -m g4v.data COMMAND --help tells the options"""
 
+
 def main(arguments: list[str]) -> int:
     """Runs the named command; returns its exit code."""
     if arguments[:1] == ["dialogues"]:

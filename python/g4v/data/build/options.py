@@ -130,10 +130,10 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--concurrency", type=at_least(1, 256), default=8, metavar="N", help="requests at once (default: 8)")
     add("--timeout", type=number_from(0.1), default=120.0, metavar="S", help="of one request (default: 120)")
+    add("--retries", type=at_least(0), default=6, metavar="N", help="after 429, 5xx, time limit (default: 6)")
     add(
-        "--retries", type=at_least(0), default=6, metavar="N", help="after 429, 5xx, time limit (default: 6)"
+        "--backoff", type=number_from(0), default=1.0, metavar="S", help="first wait; it doubles (default: 1)"
     )
-    add("--backoff", type=number_from(0), default=1.0, metavar="S", help="first wait; it doubles (default: 1)")
     add("--longest-wait", type=number_from(0), default=120.0, metavar="S", help="default: 120")
     group = result.add_argument_group("bounds, over all runs into the folder")
     add = group.add_argument

@@ -61,9 +61,7 @@ class QuestionReader:
     latest.
     """
 
-    def __init__(
-        self, path: Path, format: str, root: Path, document: Document, problems: Problems
-    ) -> None:
+    def __init__(self, path: Path, format: str, root: Path, document: Document, problems: Problems) -> None:
         self.path, self.format, self.problems = path, format, problems
         self._root, self._document = root, document
         self._answers: dict[str, tuple[str, str | None]] | None = None
@@ -121,7 +119,7 @@ def read_questions(
 ) -> QuestionReader:
     """Opens a file of questions.
 
-    format: one of `QA_FORMATS`; it says how the clips are called. answers: the file of the answers; None takes
+    format: one of `QA_FORMATS`; it says how the clips are called. answers: a file of the answers; None takes
     them from the rows themselves, or for a name that ends in _q.json from the file that ends in _a.json.
     video_root: folder of the clips; None takes the folder of the questions. on_error: "skip" leaves bad rows
     out and keeps them in `problems`, "stop" raises at the first.

@@ -160,7 +160,9 @@ def _toxicity(out: Path, count: int, split: str, seed: int) -> str:
         turn = sample_dialogue(rng, split, "unsafe" if unsafe else "harmless").turns[0]
         if bool(turn.meta["unsafe"]) != unsafe or turn.video is not None or turn.user in written:
             if attempt > 100 * count + 1000:
-                raise OutputError(f"the split {split} has only {len(lines)} different wordings; ask for fewer")
+                raise OutputError(
+                    f"the split {split} has only {len(lines)} different wordings; ask for fewer"
+                )
             continue
         written.add(turn.user)
         prompt = {"text": turn.user, "toxicity": float(unsafe)}
