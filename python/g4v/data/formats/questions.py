@@ -57,8 +57,8 @@ class Question:
 
 
 class QuestionReader:
-    """The questions of one file, read again by every iteration; `problems` and `answer_problems` are about the
-    latest.
+    """The questions of one file, read again by every iteration. `problems` is about the latest one;
+    `answer_problems` about the file of the answers, None where the rows have them.
     """
 
     def __init__(self, path: Path, format: str, root: Path, document: Document, problems: Problems) -> None:

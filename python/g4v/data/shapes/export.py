@@ -152,7 +152,9 @@ def _captions(scene: Scene) -> list[str]:
 
 
 def _toxicity(out: Path, count: int, split: str, seed: int) -> str:
-    lines, written, attempt = [], set(), 0
+    lines: list[str] = []
+    written: set[str] = set()
+    attempt = 0
     while len(lines) < count:
         unsafe = len(lines) % 2 == 0
         rng = np.random.default_rng([seed, attempt])
