@@ -37,7 +37,16 @@ REFERENCE_WORDS = [[words_of(text) for text in texts] for texts in REFERENCES]
 
 
 def test_words() -> None:
-    assert words_of("It\u2019s a RED, two-part ball (no. 2)!") == ["it's", "a", "red", "two", "part", "ball", "no", "2"]
+    assert words_of("It\u2019s a RED, two-part ball (no. 2)!") == [
+        "it's",
+        "a",
+        "red",
+        "two",
+        "part",
+        "ball",
+        "no",
+        "2",
+    ]
 
 
 def test_bleu_as_the_coco_script_has_it() -> None:
@@ -58,7 +67,9 @@ def test_bleu_by_hand() -> None:
 
 def test_cider_as_the_coco_script_has_it() -> None:
     """The constants are CIDEr-D of the field's own script (pycocoevalcap 1.2) on these words."""
-    assert cider(SAID_WORDS, REFERENCE_WORDS) == pytest.approx([3.22150123, 5.84839652, 0.34441331, 2.27780078], abs=1e-7)
+    assert cider(SAID_WORDS, REFERENCE_WORDS) == pytest.approx(
+        [3.22150123, 5.84839652, 0.34441331, 2.27780078], abs=1e-7
+    )
 
 
 def plain_cider(said: list[list[str]], references: list[list[list[str]]]) -> list[float]:
@@ -102,10 +113,10 @@ def test_cider_against_plain_matrices() -> None:
 
 
 def write_wordnet(folder: Path) -> Path:
-    """A WordNet of one synset: car, automobile."""
+    """A WordNet of one synset: car, auto."""
     folder.mkdir(parents=True)
-    text = "00000000 06 n 02 car 0 automobile 0 000 | a thing that drives  \n"
-    index = "".join(f"{word} n 1 0 1 0 00000000  \n" for word in ("automobile", "car"))
+    text = "00000000 06 n 02 car 0 auto 0 000 | a thing that drives  \n"
+    index = "".join(f"{word} n 1 0 1 0 00000000  \n" for word in ("auto", "car"))
     for part in ("noun", "verb", "adj", "adv"):
         (folder / f"data.{part}").write_text(text if part == "noun" else "")
         (folder / f"index.{part}").write_text(index if part == "noun" else "")
@@ -120,7 +131,7 @@ def test_meteor_by_hand(tmp_path: Path) -> None:
     """(Banerjee and Lavie 2005) F = PR / (0.9 P + 0.1 R), times 1 - 0.5 (chunks / matches)^3."""
     pytest.importorskip("nltk", reason="METEOR is NLTK's")
     wordnet = write_wordnet(tmp_path / "wordnet")
-    said = [words_of(t) for t in ("a car stops", "an automobile stops", "cars stopped", "x y", "")]
+    said = [words_of(t) for t in ("a car stops", "an auto stops", "cars stopped", "x y", "")]
     references = [[words_of("a car stops")]] * 3 + [[words_of("a car stops")]] * 2
     scores = meteor(said, references, wordnet)
     whole = 1 - 0.5 * (1 / 3) ** 3
@@ -128,7 +139,9 @@ def test_meteor_by_hand(tmp_path: Path) -> None:
     stems = (2 / 3) / (0.9 + 0.1 * 2 / 3) * (1 - 0.5 * (1 / 2) ** 3)
     assert scores == pytest.approx([whole, two_of_three, stems, 0, 0])
     # The best of several references counts.
-    assert meteor([words_of("a car stops")], [[["z"], words_of("a car stops")]], wordnet) == pytest.approx([whole])
+    assert meteor([words_of("a car stops")], [[["z"], words_of("a car stops")]], wordnet) == pytest.approx(
+        [whole]
+    )
     (wordnet / "lexnames").unlink()
     with pytest.raises(ArgumentError, match="is no WordNet as NLTK has it: lexnames is missing"):
         meteor(said, references, wordnet)

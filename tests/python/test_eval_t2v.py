@@ -231,7 +231,16 @@ def test_command(data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 
 def test_command_with_clip(data: Path, clip_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Scripted(monkeypatch, lambda *_: "")
-    command = ["t2v", data / "captions.json", "--videos", data / "clips", "--json", data / "o.json", "--limit", 3]
+    command = [
+        "t2v",
+        data / "captions.json",
+        "--videos",
+        data / "clips",
+        "--json",
+        data / "o.json",
+        "--limit",
+        3,
+    ]
     assert main([str(a) for a in (*command, "--clip", clip_folder, "--fid-features", clip_folder)]) == 0
     rows = {row["name"].strip(): row for row in json.loads((data / "o.json").read_text())["figures"]}
     assert set(rows) == {"CLIPSIM", "of the real clips", "FID"}

@@ -89,7 +89,11 @@ def _run(options: argparse.Namespace, stack: ExitStack) -> None:
         {"clip": clip.path.name, "said": text, "references": clip.captions, "cider": float(score)}
         for (clip, text), score in zip(said, scores, strict=True)
     ]
-    about: dict[str, Any] = {"g4v": g4v.__version__, "assistant": assistant.info, "file": options.captions.name}
+    about: dict[str, Any] = {
+        "g4v": g4v.__version__,
+        "assistant": assistant.info,
+        "file": options.captions.name,
+    }
     figures.finish(options.json, about | {"split": options.split, "ask": options.ask, "seed": options.seed})
 
 
@@ -141,7 +145,9 @@ def score_rows(
         each = meteor(said, references, wordnet)
         low, high = bootstrap.of_mean(each, seed)
         figures.rows.append(Row("METEOR", float(each.mean()), None, False, "", low, high, count))
-        figures.notes.append("METEOR is NLTK's (2005, with WordNet); the field quotes METEOR 1.5, which differs")
+        figures.notes.append(
+            "METEOR is NLTK's (2005, with WordNet); the field quotes METEOR 1.5, which differs"
+        )
     scores = cider(said, references)
     low, high = bootstrap.of_mean(scores, seed)
     figures.rows.append(Row("CIDEr", float(scores.mean()), None, False, "", low, high, count))

@@ -35,11 +35,11 @@ def read_clips(options: argparse.Namespace, left_out: LeftOut) -> list[Captioned
 
     Raises `DataError` where the file cannot be used, or where not one clip is there.
     """
-    reader = read_samples(
-        options.captions, options.format, options.split, options.videos, options.on_error
-    )
+    reader = read_samples(options.captions, options.format, options.split, options.videos, options.on_error)
     if reader.format not in CAPTION_FORMATS:
-        reason = f"has {reader.format} rows; captions of whole clips are read from {', '.join(CAPTION_FORMATS)}"
+        reason = (
+            f"has {reader.format} rows; captions of whole clips are read from {', '.join(CAPTION_FORMATS)}"
+        )
         raise DataError(Problem(options.captions, reason))
     by_path: dict[Path, CaptionedClip] = {}
     for sample in reader:
@@ -62,6 +62,8 @@ def read_clips(options: argparse.Namespace, left_out: LeftOut) -> list[Captioned
         left_out.add("missing clips", str(missing))
     if not clips:
         left_out.warn()
-        reason = "names no clip" if not by_path else "not one of its clips is there; name their folder by --videos"
+        reason = (
+            "names no clip" if not by_path else "not one of its clips is there; name their folder by --videos"
+        )
         raise DataError(Problem(options.captions, reason))
     return clips

@@ -31,7 +31,9 @@ class ClipFolder:
             import torch
             from transformers import AutoTokenizer, CLIPModel
         except ImportError as error:
-            raise RuntimeUnavailable(f"{error.name} is missing; install it with: pip install 'g4v[train]'") from None
+            raise RuntimeUnavailable(
+                f"{error.name} is missing; install it with: pip install 'g4v[train]'"
+            ) from None
         if not (folder / "config.json").is_file():
             raise ArgumentError(f"{folder} is no folder of a CLIP model: config.json is missing")
         self._torch: Any = torch
@@ -53,14 +55,18 @@ class ClipFolder:
             pixels = crop_to(frames[i : i + _BATCH], self._side).astype(np.float32) / 255
             pixels = ((pixels - self._mean) / self._std).transpose(0, 3, 1, 2)
             with self._torch.inference_mode():
-                hidden = self._model.vision_model(pixel_values=self._torch.from_numpy(np.ascontiguousarray(pixels)))
+                hidden = self._model.vision_model(
+                    pixel_values=self._torch.from_numpy(np.ascontiguousarray(pixels))
+                )
                 found.append(self._model.visual_projection(hidden.pooler_output).double().numpy())
         return np.concatenate(found)
 
     def texts(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
         """Projected features [n, D]; texts are cut to what the model reads."""
         most = int(self._model.config.text_config.max_position_embeddings)
-        tokens = self._tokenizer(list(texts), padding=True, truncation=True, max_length=most, return_tensors="pt")
+        tokens = self._tokenizer(
+            list(texts), padding=True, truncation=True, max_length=most, return_tensors="pt"
+        )
         with self._torch.inference_mode():
             hidden = self._model.text_model(
                 input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
@@ -77,7 +83,9 @@ def _normalisation(folder: Path) -> tuple[npt.NDArray[np.float32], npt.NDArray[n
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArgumentError(f"{folder / 'preprocessor_config.json'} cannot be used: {error}") from None
     if mean.shape != (3,) or std.shape != (3,) or not (std > 0).all():
-        raise ArgumentError(f"{folder / 'preprocessor_config.json'}: image_mean and image_std must be 3 numbers")
+        raise ArgumentError(
+            f"{folder / 'preprocessor_config.json'}: image_mean and image_std must be 3 numbers"
+        )
     return mean, std
 
 

@@ -37,7 +37,9 @@ class OnnxFeatures:
         try:
             import onnxruntime
         except ImportError:
-            raise RuntimeUnavailable("onnxruntime is missing; install it with: pip install onnxruntime") from None
+            raise RuntimeUnavailable(
+                "onnxruntime is missing; install it with: pip install onnxruntime"
+            ) from None
         self.path = path
         try:
             self._session: Any = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

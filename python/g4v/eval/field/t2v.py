@@ -106,7 +106,9 @@ def _run(options: argparse.Namespace) -> None:
     pairs = make_pairs(assistant, clips, options, figures.left_out)
     if len(pairs) < 2:
         figures.left_out.warn()
-        raise DataError(Problem(options.captions, f"{len(pairs)} videos could be made and compared; two are needed"))
+        raise DataError(
+            Problem(options.captions, f"{len(pairs)} videos could be made and compared; two are needed")
+        )
     figures.title = f"{options.captions.name} with {assistant.name} on {assistant.device}"
     if clip is not None:
         scores = clipsim(clip, [pair.made for pair in pairs], [pair.caption for pair in pairs])
@@ -120,7 +122,11 @@ def _run(options: argparse.Namespace) -> None:
     if motion is not None:
         ours, theirs = (motion(np.stack(frames)) for frames in _sides(pairs))
         _distance(figures, "FVD", motion.name, ours, theirs)
-    about: dict[str, Any] = {"g4v": g4v.__version__, "assistant": assistant.info, "file": options.captions.name}
+    about: dict[str, Any] = {
+        "g4v": g4v.__version__,
+        "assistant": assistant.info,
+        "file": options.captions.name,
+    }
     about |= {"split": options.split, "seed": options.seed, "steps": options.steps}
     figures.finish(options.json, about)
 

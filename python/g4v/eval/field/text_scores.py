@@ -107,7 +107,9 @@ class _Vector:
             theirs = other.weights.get(gram, 0.0)
             products[len(gram) - 1] += min(weight, theirs) * theirs
         penalty = math.exp(-((self.length - other.length) ** 2) / (2 * _SIGMA**2))
-        cosines = [p / (a * b) if a and b else 0.0 for p, a, b in zip(products, self.norms, other.norms, strict=True)]
+        cosines = [
+            p / (a * b) if a and b else 0.0 for p, a, b in zip(products, self.norms, other.norms, strict=True)
+        ]
         return penalty * sum(cosines) / _ORDER
 
 
@@ -115,7 +117,8 @@ def meteor(
     said: Sequence[Words], references: Sequence[Sequence[Words]], wordnet: Path
 ) -> npt.NDArray[np.float64]:
     """METEOR of each clip, float64 [clips], 0 to 1, the best of its references, by NLTK (Banerjee and Lavie
-    2005 with the parameters 0.9, 3, 0.5): words match as they are, by Porter stem, or by synonym.
+    2005 with the parameters 0.9, 3, 0.5): words match as they are, by Porter stem, or by
+    synonym (of the stem: so NLTK looks it up).
 
     wordnet: a folder of WordNet as NLTK has it (nltk_data/corpora/wordnet); nothing is downloaded.
     It is not METEOR 1.5, the Java program of the field, whose tuned weights and paraphrases give other
