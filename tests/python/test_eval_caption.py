@@ -1,4 +1,4 @@
-"""Scores of captions against references of their own, and the command over clips that can and cannot be seen."""
+"""Scores of captions against references of their own, and the command over good and bad clips."""
 
 from __future__ import annotations
 

@@ -90,9 +90,9 @@ def _normalisation(folder: Path) -> tuple[npt.NDArray[np.float32], npt.NDArray[n
 
 
 def clipsim(clip: ClipFolder, videos: Sequence[Frames], captions: Sequence[str]) -> npt.NDArray[np.float64]:
-    """Mean cosine of a caption with the frames of its video, float64 [n], -1 to 1 (Wu et al., arXiv 2104.14806).
+    """Mean cosine of a caption with the frames of its video, float64 [n], -1 to 1.
 
-    videos: uint8 [T, H, W, 3] each.
+    videos: uint8 [T, H, W, 3] each. CLIPSIM of Wu et al., arXiv 2104.14806.
     """
     words = clip.texts(captions)
     words /= np.linalg.norm(words, axis=1, keepdims=True)

@@ -120,8 +120,8 @@ def load_features(path: Path, video: bool) -> OnnxFeatures | ClipFeatures:
         raise ArgumentError(f"{path} is a folder; features of videos come from an ONNX file")
     if path.suffix in _PICKLES:
         raise ArgumentError(
-            f"{path} is a pickle or TorchScript, which can run code; load it where you trust it, and write it with "
-            "torch.onnx.export(model, example, 'features.onnx', dynamo=True)"
+            f"{path} is a pickle or TorchScript, which can run code; load it where you trust it, and write "
+            "it with torch.onnx.export(model, example, 'features.onnx', dynamo=True)"
         )
     if not path.is_file():
         raise ArgumentError(f"{path}: no such file")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from g4v.data.build.journal import Journal
-from g4v.errors import Error, OutputError, RuntimeUnavailable
+from g4v.errors import Error, OutputError, RuntimeUnavailable, VideoError
 
 if TYPE_CHECKING:
     from g4v import Assistant
@@ -52,6 +52,7 @@ class Replies:
         self._known = {
             r["key"]: r for r in known if r.get("type") == "reply" and isinstance(r.get("key"), str)
         }
+        self._clips: dict[Path, str] = {}
         self.asked = self.remembered = 0
 
     def ask(self, text: str, clip: Path | None) -> dict[str, Any]:
@@ -59,8 +60,7 @@ class Replies:
 
         Raises `VideoError` for a clip that cannot be read, and other errors of the public API.
         """
-        size = None if clip is None else clip.stat().st_size
-        named = [self._key, self._seed, _STEPS, text, None if clip is None else clip.name, size]
+        named = [self._key, self._seed, _STEPS, text, None if clip is None else self._content(clip)]
         key = hashlib.sha256(json.dumps(named).encode()).hexdigest()
         if key in self._known:
             self.remembered += 1
@@ -78,6 +78,18 @@ class Replies:
         self._known[key] = record
         self.asked += 1
         return record
+
+    def _content(self, clip: Path) -> str:
+        if clip not in self._clips:
+            try:
+                digest = hashlib.sha256()
+                with clip.open("rb") as file:
+                    while block := file.read(1 << 20):
+                        digest.update(block)
+                self._clips[clip] = digest.hexdigest()
+            except OSError as error:
+                raise VideoError(f"{clip} cannot be read: {error.strerror}") from None
+        return self._clips[clip]
 
 
 def ends_the_run(error: Error) -> bool:
