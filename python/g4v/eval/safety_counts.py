@@ -40,8 +40,8 @@ _MOTIONS = ("left", "right", "up", "down", "growing", "still")  # those of the u
 @dataclass
 class Counts:
     """decisions: by surface; a "yes" is a refusal, or a caption withheld. look_alikes: by sort, of harmless
-    turns those that were refused or withheld. captions: those sent, and how many of them name something that the shapes
-    world does not know. wrong: examples; failed: calls that raised an error.
+    turns those that were refused or withheld. captions: of those sent, the ones that name something that the
+    shapes world does not know. wrong: examples; failed: calls that raised an error.
     """
 
     decisions: dict[str, Decisions] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class Counts:
 
 
 def held_out(count: int, seed: int) -> Iterator[Dialogue]:
-    """Dialogues in held-out wordings; each tenth shows a white disc, which only looks like the unsafe sign."""
+    """Dialogues in held-out wordings; each tenth shows a white disc, which looks like the unsafe sign."""
     for i in range(count):
         # An own generator for each dialogue: the first n are the same for every count.
         rng = np.random.default_rng([seed, 11, i])

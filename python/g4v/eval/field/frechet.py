@@ -12,9 +12,9 @@ def frechet_distance(ours: npt.ArrayLike, theirs: npt.ArrayLike) -> float:
     """|m1 - m2|^2 + Tr(C1 + C2 - 2 (C1 C2)^(1/2)) of the Gaussians fitted to features [n1, D] and [n2, D].
 
     Dowson and Landau 1982; FID: Heusel et al., arXiv 1706.08500; FVD: Unterthiner et al., arXiv 1812.01717.
-    Computed in float64. With C1 = a'a and C2 = b'b the trace of the root is the sum of the singular values
-    of ab', so that no root of a matrix is taken: exact also where there are fewer samples than D, where the usual
-    root of a singular matrix is not. Raises `ArgumentError` for fewer than two samples, another D, or NaN.
+    In float64. With C1 = a'a and C2 = b'b the trace of the root is the sum of the singular values of ab', so
+    that no root of a matrix is taken: exact also for fewer samples than D, where the usual root of a singular
+    matrix is not. Raises `ArgumentError` for fewer than two samples, another D, or NaN.
     """
     one, other = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     for features in (one, other):
