@@ -1,8 +1,15 @@
-"""`python -m g4v.data dialogues`: builds training data; see `python -m g4v.data dialogues --help`."""
+"""`python -m g4v.data`: builds training data and writes data to try the evaluations on."""
 
 from __future__ import annotations
 
 import sys
+
+_USAGE = """usage: python -m g4v.data COMMAND [options]
+
+  dialogues  dialogues from captions
+  shapes     clips and texts of the shapes world in the layouts of the field
+
+python -m g4v.data COMMAND --help tells the options"""
 
 
 def main(arguments: list[str]) -> int:
@@ -11,12 +18,16 @@ def main(arguments: list[str]) -> int:
         from .build.command import main as dialogues
 
         return dialogues(arguments[1:])
+    if arguments[:1] == ["shapes"]:
+        from .shapes.export import main as shapes
+
+        return shapes(arguments[1:])
     if arguments in (["-h"], ["--help"]):
-        print("usage: python -m g4v.data dialogues [options]\n\n  dialogues  dialogues from captions")
+        print(_USAGE)
         return 0
     from g4v.cli.common import report_error
 
-    report_error("name a command: dialogues (see: python -m g4v.data --help)")
+    report_error("name a command: dialogues, shapes (see: python -m g4v.data --help)")
     return 2
 
 

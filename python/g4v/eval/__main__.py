@@ -1,22 +1,30 @@
-"""`python -m g4v.eval shapes`: measures an assistant; see `python -m g4v.eval shapes --help`."""
+"""`python -m g4v.eval`: measures an assistant; see `python -m g4v.eval COMMAND --help`."""
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
+
+_COMMANDS = {
+    "shapes": ("g4v.eval.shapes", "the shapes world"),
+    "videoqa": ("g4v.eval.field.videoqa", "questions about videos: MSVD-QA, MSRVTT-QA, ActivityNet-QA"),
+    "caption": ("g4v.eval.field.caption", "captions of videos: BLEU-4, METEOR, CIDEr"),
+    "t2v": ("g4v.eval.field.t2v", "videos from captions: CLIPSIM, FID, FVD"),
+    "safety": ("g4v.eval.safety", "what is refused: text in, video in, caption out"),
+}
+_LIST = "\n".join(f"  {name:8s} {text}" for name, (_, text) in _COMMANDS.items())
 
 
 def main(arguments: list[str]) -> int:
     """Runs the named evaluation; returns its exit code."""
     from g4v.cli.common import report_error
 
-    if arguments[:1] == ["shapes"]:
-        from .shapes import main as shapes
-
-        return shapes(arguments[1:])
+    if arguments and arguments[0] in _COMMANDS:
+        return int(import_module(_COMMANDS[arguments[0]][0]).main(arguments[1:]))
     if arguments in (["-h"], ["--help"]):
-        print("usage: python -m g4v.eval shapes [options]\n\n  shapes  the shapes world (see: shapes --help)")
+        print(f"usage: python -m g4v.eval COMMAND [options]\n\n{_LIST}\n\nCOMMAND --help tells the options")
         return 0
-    report_error("name an evaluation: shapes (see: python -m g4v.eval --help)")
+    report_error(f"name an evaluation: {', '.join(_COMMANDS)} (see: python -m g4v.eval --help)")
     return 2
 
 

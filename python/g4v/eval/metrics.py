@@ -75,6 +75,16 @@ class Decisions:
         return 2 * low / (1 + low), 2 * high / (1 + high)
 
     @property
+    def precision(self) -> Rate:
+        """Yes was right, where it was said."""
+        return Rate(self.true_positive, self.true_positive + self.false_positive)
+
+    @property
+    def recall(self) -> Rate:
+        """Yes was said, where it was right."""
+        return Rate(self.true_positive, self.true_positive + self.false_negative)
+
+    @property
     def false_alarms(self) -> Rate:
         """Said yes where no was right."""
         return Rate(self.false_positive, self.false_positive + self.true_negative)

@@ -59,7 +59,8 @@ def error_row(name: str, error: float, needed: float) -> Row:
     return Row(name, error, needed, True, "e")
 
 
-def _show(value: float | None, unit: str) -> str:
+def show(value: float | None, unit: str) -> str:
+    """A figure as the table shows it; "-" where it could not be measured."""
     if value is None or math.isnan(value):
         return "-"
     if unit == "%":
@@ -73,12 +74,12 @@ def table(rows: list[Row]) -> str:
     """Rows as aligned text: figure, value, 95% interval, what is needed, on how many, and the verdict."""
     lines = [("figure", "value", "95% interval", "needed", "n", "")]
     for row in rows:
-        interval = "" if row.low is None else f"{_show(row.low, row.unit)} - {_show(row.high, row.unit)}"
+        interval = "" if row.low is None else f"{show(row.low, row.unit)} - {show(row.high, row.unit)}"
         sign = "<=" if row.at_most else ">="
-        needed = "" if row.needed is None else f"{sign} {_show(row.needed, row.unit)}"
+        needed = "" if row.needed is None else f"{sign} {show(row.needed, row.unit)}"
         count = str(row.count) if row.count else ""
         verdict = {True: "pass", False: "FAIL", None: ""}[row.passed]
-        lines.append((row.name, _show(row.value, row.unit), interval, needed, count, verdict))
+        lines.append((row.name, show(row.value, row.unit), interval, needed, count, verdict))
     widths = [max(len(line[i]) for line in lines) for i in range(6)]
     text = []
     for line in lines:

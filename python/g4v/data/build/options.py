@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     add("--no-plots", action="store_true", help="no statistics.png")
     group = result.add_argument_group("captions")
     add = group.add_argument
-    add("--limit", type=_at_least(1), metavar="N", help="use the first N captions")
+    add("--limit", type=at_least(1), metavar="N", help="use the first N captions")
     add("--videos", type=Path, metavar="DIR", help="folder of the clips; rows name those that are there")
     add(
         "--bad-rows",
@@ -54,14 +54,14 @@ def parser() -> argparse.ArgumentParser:
     add = group.add_argument
     add(
         "--per-caption",
-        type=_at_least(0, 9),
+        type=at_least(0, 9),
         default=3,
         metavar="N",
         help="default: 3, in one request; 0: none",
     )
     add(
         "--groups",
-        type=_at_least(0),
+        type=at_least(0),
         metavar="N",
         help="most groups of similar captions; 0: none (default: all)",
     )
@@ -115,35 +115,35 @@ def parser() -> argparse.ArgumentParser:
     add = group.add_argument
     add("--base-url", metavar="URL", help="such as https://host/v1 (default: OPENAI_BASE_URL)")
     add("--model", metavar="NAME", help="default: G4V_MODEL")
-    add("--temperature", type=_number(0), default=0.9, metavar="X", help="default: 0.9")
-    add("--max-tokens", type=_at_least(1), default=2000, metavar="N", help="of one answer (default: 2000)")
+    add("--temperature", type=number_from(0), default=0.9, metavar="X", help="default: 0.9")
+    add("--max-tokens", type=at_least(1), default=2000, metavar="N", help="of one answer (default: 2000)")
     add(
-        "--body", type=_object, default={}, metavar="JSON",
+        "--body", type=json_object, default={}, metavar="JSON",
         help='more fields of a request; null leaves one out, as in \'{"max_tokens": null}\'',
     )  # fmt: skip
     add(
         "--tries",
-        type=_at_least(1),
+        type=at_least(1),
         default=2,
         metavar="N",
         help="answers asked for until one is usable (default: 2)",
     )
-    add("--concurrency", type=_at_least(1, 256), default=8, metavar="N", help="requests at once (default: 8)")
-    add("--timeout", type=_number(0.1), default=120.0, metavar="S", help="of one request (default: 120)")
+    add("--concurrency", type=at_least(1, 256), default=8, metavar="N", help="requests at once (default: 8)")
+    add("--timeout", type=number_from(0.1), default=120.0, metavar="S", help="of one request (default: 120)")
+    add("--retries", type=at_least(0), default=6, metavar="N", help="after 429, 5xx, time limit (default: 6)")
     add(
-        "--retries", type=_at_least(0), default=6, metavar="N", help="after 429, 5xx, time limit (default: 6)"
+        "--backoff", type=number_from(0), default=1.0, metavar="S", help="first wait; it doubles (default: 1)"
     )
-    add("--backoff", type=_number(0), default=1.0, metavar="S", help="first wait; it doubles (default: 1)")
-    add("--longest-wait", type=_number(0), default=120.0, metavar="S", help="default: 120")
+    add("--longest-wait", type=number_from(0), default=120.0, metavar="S", help="default: 120")
     group = result.add_argument_group("bounds, over all runs into the folder")
     add = group.add_argument
-    add("--max-requests", type=_at_least(0), metavar="N", help="failed ones count; 0 only builds the result")
-    add("--max-tokens-total", type=_at_least(0), metavar="N", help="by the usage that the server reports")
-    add("--minutes", type=_number(0), metavar="M", help="of this run; answers under way are waited for")
+    add("--max-requests", type=at_least(0), metavar="N", help="failed ones count; 0 only builds the result")
+    add("--max-tokens-total", type=at_least(0), metavar="N", help="by the usage that the server reports")
+    add("--minutes", type=number_from(0), metavar="M", help="of this run; answers under way are waited for")
     return result
 
 
-def _at_least(low: int, high: int | None = None) -> Callable[[str], int]:
+def at_least(low: int, high: int | None = None) -> Callable[[str], int]:
     def integer(text: str) -> int:
         value = int(text)
         if value < low or (high is not None and value > high):
@@ -155,7 +155,7 @@ def _at_least(low: int, high: int | None = None) -> Callable[[str], int]:
     return integer
 
 
-def _number(low: float) -> Callable[[str], float]:
+def number_from(low: float) -> Callable[[str], float]:
     def number(text: str) -> float:
         value = float(text)
         if not low <= value < 1e9:
@@ -183,7 +183,7 @@ def _range(kind: Callable[[str], Any]) -> Callable[[str], tuple[Any, Any]]:
     return pair
 
 
-def _object(text: str) -> dict[str, Any]:
+def json_object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except ValueError:

@@ -7,10 +7,10 @@ import base64
 import hashlib
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from .endpoint import BudgetSpent, Endpoint, EndpointError, RequestFailed, Stopp
 from .journal import Journal
 from .prompts import Item, key_of, request_body
 
+T = TypeVar("T")
 _EMBEDDED_AT_ONCE = 64
 
 
@@ -116,6 +117,53 @@ async def ask_all(
     step: called once for each item that is finished with. EndpointError where the endpoint refuses all.
     """
     answers = answers_of(journal.records)
+
+    async def ask(item: Item) -> None:
+        body = request_body(item, asking.model, asking.settings)
+        bound = asking.settings.get("max_tokens") or asking.settings.get("max_completion_tokens") or 2000
+        most = prompt_estimate(item) + int(bound)
+        while not is_done(item, asking, answers):
+            number = len(tries_of(item, asking, answers))
+            reply = await ask_once(body, prompt_estimate(item), most, endpoint)
+            key = key_of(body, number)
+            record = {"type": "answer", "key": key, "item": item.name, "try": number, **reply}
+            verdict = verdict_of(item, record)
+            record["accepted"], record["rejected"] = len(verdict.accepted), [r for r, _ in verdict.rejected]
+            journal.add(record)
+            answers[key] = record
+
+    return await work_off(items, ask, lambda item: item.name, asking, endpoint, step)
+
+
+async def ask_once(body: dict[str, Any], prompt_tokens: int, most: int, endpoint: Endpoint) -> dict[str, Any]:
+    """One chat completion, as `read_reply` gives it.
+
+    prompt_tokens: our estimate of the prompt, which counts where the server reports no usage; most: what the
+    request may use at most. Raises what `Endpoint.post` raises.
+    """
+    payload, tokens = await endpoint.post("/chat/completions", body, most)
+    reply = read_reply(payload)
+    if not reply.get("prompt_tokens") and not reply.get("completion_tokens"):
+        # Some servers report nothing: count the texts, so that the budget still means something.
+        used = prompt_tokens + estimate_tokens(str(reply.get("text") or ""))
+        reply["estimated_tokens"] = used
+        endpoint.budget.tokens += used - tokens
+    return reply
+
+
+async def work_off(
+    items: Iterable[T],
+    ask: Callable[[T], Awaitable[None]],
+    name: Callable[[T], str],
+    asking: Asking,
+    endpoint: Endpoint,
+    step: Callable[[], None],
+) -> Outcome:
+    """Calls `ask` for every item, `asking.concurrency` at once, within the bounds of `asking` and `endpoint`.
+
+    An item whose request fails is noted under its name, and the others go on. step: called once for each item
+    that is finished with. EndpointError where the endpoint refuses all.
+    """
     outcome = Outcome()
     queue = iter(items)
     end = time.monotonic() + 60 * asking.minutes if asking.minutes is not None else None
@@ -124,26 +172,6 @@ async def ask_all(
     def finish(reason: str) -> None:
         outcome.stopped = outcome.stopped or reason
         endpoint.stop.set()
-
-    async def ask(item: Item) -> None:
-        body = request_body(item, asking.model, asking.settings)
-        bound = asking.settings.get("max_tokens") or asking.settings.get("max_completion_tokens") or 2000
-        most = prompt_estimate(item) + int(bound)
-        while not is_done(item, asking, answers):
-            number = len(tries_of(item, asking, answers))
-            payload, tokens = await endpoint.post("/chat/completions", body, most)
-            reply = read_reply(payload)
-            if not reply.get("prompt_tokens") and not reply.get("completion_tokens"):
-                # Some servers report nothing: count the texts, so that the budget still means something.
-                used = prompt_estimate(item) + estimate_tokens(str(reply.get("text") or ""))
-                reply["estimated_tokens"] = used
-                endpoint.budget.tokens += used - tokens
-            key = key_of(body, number)
-            record = {"type": "answer", "key": key, "item": item.name, "try": number, **reply}
-            verdict = verdict_of(item, record)
-            record["accepted"], record["rejected"] = len(verdict.accepted), [r for r, _ in verdict.rejected]
-            journal.add(record)
-            answers[key] = record
 
     async def work() -> None:
         nonlocal failures
@@ -161,7 +189,7 @@ async def ask_all(
                 finish(str(spent))
                 return
             except RequestFailed as failed:
-                outcome.failed.append((item.name, str(failed)))
+                outcome.failed.append((name(item), str(failed)))
                 failures += 1
                 if failures >= asking.most_failures:
                     finish(f"{failures} items in a row got no answer; the last: {failed}")

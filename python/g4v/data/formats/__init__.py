@@ -7,18 +7,23 @@ print(*reader.problems.report(), sep="\n")
 """
 
 from g4v.data.formats.problems import DataError, Problem, Problems
+from g4v.data.formats.questions import QA_FORMATS, Question, QuestionReader, read_questions
 from g4v.data.formats.reader import FORMATS, SampleReader, read_samples
 from g4v.data.formats.sample import Sample
 from g4v.data.formats.videos import find_video, missing_videos
 
 __all__ = [
     "FORMATS",
+    "QA_FORMATS",
     "DataError",
     "Problem",
     "Problems",
+    "Question",
+    "QuestionReader",
     "Sample",
     "SampleReader",
     "find_video",
     "missing_videos",
+    "read_questions",
     "read_samples",
 ]

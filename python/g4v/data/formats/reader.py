@@ -10,7 +10,8 @@ from pathlib import Path
 from g4v.data.formats.captions import CAPTION_KEYS, VIDEO_KEYS, read_activitynet, read_msrvtt
 from g4v.data.formats.gpt4video import read_gpt4video
 from g4v.data.formats.json_file import Document, decoder, read_document
-from g4v.data.formats.lines import MAX_LINE, csv_header, json_value
+from g4v.data.formats.lines import csv_header, json_value
+from g4v.data.formats.opening import file_head
 from g4v.data.formats.problems import DataError, Problem, Problems, RowError
 from g4v.data.formats.sample import Context, Sample
 from g4v.data.formats.toxicity import read_toxicity
@@ -23,14 +24,6 @@ from g4v.model.prompt import PromptTemplate
 FORMATS = ("videochat", "webvid", "gpt4video", "msrvtt", "activitynet", "realtoxicityprompts")
 _STREAMED = ("webvid", "realtoxicityprompts")
 _LOOKED_AT = 50  # rows of a list that tell its format, because the first may be damaged
-_MAGIC = {
-    b"\x1f\x8b": "is compressed with gzip; unpack it first",
-    b"PK\x03\x04": "is a ZIP archive; unpack it first",
-    b"PAR1": "is a Parquet file; convert it to JSON or CSV first",
-    b"\xff\xfe": "is UTF-16; store it as UTF-8",
-    b"\xfe\xff": "is UTF-16; store it as UTF-8",
-    b"version https://git-lfs": "is a Git LFS pointer, not the file itself; run 'git lfs pull'",
-}
 
 
 class SampleReader:
@@ -106,20 +99,7 @@ def read_samples(
 
 def _open(path: Path, format: str) -> tuple[str, Document | None]:
     """The format and, of files that are read whole, the content."""
-    if not path.exists():
-        raise DataError(Problem(path, "does not exist"))
-    if not path.is_file():
-        raise DataError(Problem(path, "is not a file"))
-    with path.open("rb") as file:
-        head = file.readline(MAX_LINE)
-        while head and not head.removeprefix(b"\xef\xbb\xbf").strip() and len(head) < MAX_LINE:
-            head = file.readline(MAX_LINE)
-    for magic, reason in _MAGIC.items():
-        if head.startswith(magic):
-            raise DataError(Problem(path, reason))
-    start = head.removeprefix(b"\xef\xbb\xbf").strip()
-    if not start:
-        raise DataError(Problem(path, "is empty"))
+    start = file_head(path)
     if format == "auto" and start[:1] == b"{" and (path.suffix == ".jsonl" or _is_prompt(start)):
         format = "realtoxicityprompts"
     elif format == "webvid" or (format == "auto" and start[:1] not in (b"{", b"[")):
