@@ -187,6 +187,8 @@ class _Writer:
             missing = [key for key in _VIDEO if key not in video]
             if missing:
                 raise ExportError(f"g4v_train.json: generation.video: {missing[0]!r} is missing")
+            if not 0 <= video.get("shared_noise", 0) <= 1:
+                raise ExportError("g4v_train.json: generation.video: 'shared_noise' must be from 0 to 1")
             scale = components["vae_decoder"]["scale_factor"]
             if video["width"] % scale or video["height"] % scale:
                 raise ExportError(

@@ -113,7 +113,7 @@ SchedulerSpec ReadScheduler(const JsonCursor& cursor) {
 
 VideoGenerationSpec ReadVideoGeneration(const JsonCursor& cursor) {
   cursor.ExpectKeys({"frames", "width", "height", "fps", "steps", "guidance_scale",
-                     "negative_prompt", "scheduler"});
+                     "negative_prompt", "shared_noise", "scheduler"});
   VideoGenerationSpec spec;
   spec.frames = ReadSize(cursor, "frames");
   spec.width = ReadSize(cursor, "width");
@@ -122,6 +122,9 @@ VideoGenerationSpec ReadVideoGeneration(const JsonCursor& cursor) {
   spec.steps = ReadSize(cursor, "steps");
   spec.guidance_scale = ReadFrom(cursor.Get("guidance_scale"), 0.0, 1000.0);
   spec.negative_prompt = cursor.Get("negative_prompt").AsString();
+  if (const auto found = cursor.Find("shared_noise")) {
+    spec.shared_noise = ReadFrom(*found, 0.0, 1.0);
+  }
   spec.scheduler = ReadScheduler(cursor.Get("scheduler"));
   return spec;
 }

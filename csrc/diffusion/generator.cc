@@ -136,7 +136,8 @@ std::vector<float> VideoGenerator::Denoise(const VideoRequest& request, ort::Run
   std::vector<float> prediction(sample.size());
   std::vector<int64_t> timestep(1);
   const std::span<float> latents = std::span(sample).first(count);
-  FillNoise(request.seed, latents);
+  FillVideoNoise(request.seed, spec.shared_noise, unet_.latent_channels, spec.frames,
+                 height * width, latents);
 
   const std::array<NamedTensor, 3> inputs = {
       NamedTensor{"sample", View(sample, shape)}, NamedTensor{"timestep", View(timestep, {1})},

@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cmath>
+#include <vector>
 
 #include "base/philox.h"
 
@@ -63,6 +64,25 @@ void FillNoise(uint64_t seed, std::span<float> values) {
     internal::SinCosTurns(UniformOpenZero(block[2], block[3]), sine, cosine);
     values[i] = static_cast<float>(radius * cosine);
     if (i + 1 < values.size()) values[i + 1] = static_cast<float>(radius * sine);
+  }
+}
+
+void FillVideoNoise(uint64_t seed, double shared, int64_t channels, int64_t frames, int64_t area,
+                    std::span<float> latents) {
+  if (shared == 0.0) return FillNoise(seed, latents);
+  std::vector<float> drawn(latents.size() + static_cast<size_t>(channels * area));
+  FillNoise(seed, drawn);
+  const float* own = drawn.data();
+  const float* common = own + latents.size();
+  const double own_scale = std::sqrt(1.0 - shared);
+  const double common_scale = std::sqrt(shared);
+  float* to = latents.data();
+  for (int64_t channel = 0; channel < channels; ++channel, common += area) {
+    for (int64_t frame = 0; frame < frames; ++frame) {
+      for (int64_t i = 0; i < area; ++i) {
+        *to++ = static_cast<float>(own_scale * *own++ + common_scale * common[i]);
+      }
+    }
   }
 }
 

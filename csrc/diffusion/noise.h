@@ -11,6 +11,12 @@ namespace g4v {
 // 2i + 1, Box-Muller in float64 with functions made of IEEE operations only, rounded to float32.
 void FillNoise(uint64_t seed, std::span<float> values);
 
+// The noise of a video's latents [channels, frames, area], of unit variance. `shared` of the
+// variance, 0 to 1, is common to all frames (the mixed noise of Ge et al., 2023): the frames' own
+// noise is FillNoise's first values, the common one [channels, area] the values after them.
+void FillVideoNoise(uint64_t seed, double shared, int64_t channels, int64_t frames, int64_t area,
+                    std::span<float> latents);
+
 namespace internal {
 
 double Log(double x);                                              // x > 0, normal

@@ -1,14 +1,17 @@
 """Noise, schedulers and video generation of the C++ runtime against NumPy and diffusers."""
 
 import hashlib
+import json
+import shutil
 
 import numpy as np
 import pytest
 
 from g4v import _core
+from g4v.errors import BundleError
 
 from . import synthetic_bundle as toy
-from .talking import only
+from .talking import ask, load, only, text_of
 
 CONFIG = {
     "num_train_timesteps": 1000,
@@ -138,7 +141,12 @@ def expected_frames(vocabulary, caption, seed, spec):
     kind = spec.get("scheduler", config["type"])
     scheduler = _core.Scheduler(kind, spec["steps"], **{k: v for k, v in config.items() if k != "type"})
     shape = (4, spec["frames"], spec["height"] // 2, spec["width"] // 2)
-    latents = _core.noise(seed, int(np.prod(shape)))
+    own, common = int(np.prod(shape)), int(np.prod(shape)) // spec["frames"]
+    shared = spec.get("shared_noise", 0.0)
+    drawn = _core.noise(seed, own + common).astype(np.float64)
+    latents = np.sqrt(1 - shared) * drawn[:own].reshape(4, spec["frames"], -1)
+    latents += np.sqrt(shared) * drawn[own:].reshape(4, 1, -1)
+    latents = latents.astype(np.float32).reshape(-1)
 
     def predict(words, timestep):
         return (
@@ -156,6 +164,15 @@ def expected_frames(vocabulary, caption, seed, spec):
     images = (latents.reshape(shape) / np.float32(2.0))[:3].repeat(2, axis=2).repeat(2, axis=3)
     pixels = (np.clip(images, -1, 1) + np.float32(1)) * np.float32(127.5)
     return pixels.round().astype(np.uint8).transpose(1, 2, 3, 0)
+
+
+def with_shared_noise(source, folder, shared):
+    """A copy of the bundle whose videos start from noise that frames share."""
+    shutil.copytree(source, folder)
+    about = json.loads((folder / "g4v.json").read_text())
+    about["generation"]["video"]["shared_noise"] = shared
+    (folder / "g4v.json").write_text(json.dumps(about))
+    return folder
 
 
 class TestGenerator:
@@ -184,6 +201,22 @@ class TestGenerator:
         steps = [(p.index, p.step, p.steps) for p in only(events, _core.ProgressEvent)]
         assert steps == [(0, i + 1, spec["steps"]) for i in range(spec["steps"])]
 
+    @pytest.mark.parametrize("shared", [0.3, 1])
+    def test_frames_start_from_shared_noise_where_the_bundle_says_so(self, bundle, tmp_path, shared):
+        folder = with_shared_noise(bundle[0], tmp_path / "bundle", shared)
+        spec = {"frames": 3, "width": 8, "height": 6, "steps": 5, "guidance_scale": 3.0}
+        made = only(list(load(folder).generate("x", _core.VideoOptions(seed=7))), _core.VideoEvent)[0]
+        expected = expected_frames(bundle[1], "x", 7, spec | {"shared_noise": shared})
+        assert np.abs(made.frames.astype(int) - expected).max() <= 1
+        # The synthetic UNet works pixel by pixel: equal noise makes equal frames.
+        assert (np.ptp(made.frames.astype(int), axis=0).max() <= 1) == (shared == 1)
+
+    @pytest.mark.parametrize("shared", [-0.1, 1.5, "half"])
+    def test_a_share_of_noise_that_is_none_is_refused(self, bundle, tmp_path, shared):
+        folder = with_shared_noise(bundle[0], tmp_path / "bundle", shared)
+        with pytest.raises(BundleError, match="generation.video.shared_noise"):
+            load(folder)
+
     def test_a_long_caption_is_cut(self, assistant, bundle):
         caption = "a red circle moving left on a black background"
         made = only(list(assistant.generate(caption, _core.VideoOptions(seed=1))), _core.VideoEvent)[0]
@@ -210,13 +243,6 @@ class TestGenerator:
         assert drawn[0] != drawn[1]
 
     def test_a_damaged_generator_is_reported_by_the_first_video(self, bundle, tmp_path):
-        import json
-        import shutil
-
-        from g4v.errors import BundleError
-
-        from .talking import ask, load, text_of
-
         folder = tmp_path / "bundle"
         shutil.copytree(bundle[0], folder)
         (folder / "unet.onnx").write_bytes(b"no graph")

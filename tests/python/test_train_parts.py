@@ -9,7 +9,14 @@ from g4v.data.shapes.world import Object, Scene, sample_scene
 from g4v.model.config import TINY
 from g4v.train.contrastive import ContrastivePart
 from g4v.train.regions import RegionHead, find_regions
-from g4v.train.text_to_video import encode_latents
+from g4v.train.text_to_video import (
+    draw_noise,
+    encode_latents,
+    looks,
+    object_mask,
+    object_weight,
+    shifted_steps,
+)
 from g4v.train.tokenizers import caption_tokenizer
 
 
@@ -102,3 +109,49 @@ def test_latents_of_another_autoencoder_are_made_anew(tmp_path, monkeypatch):
     assert times()[:2] == first and len(times()) == 3
     encode_latents(autoencoder(1), tmp_path, 6, seed=1)
     assert all(new > old for new, old in zip(times(), first, strict=False))
+
+
+def a_clip(frames=4):
+    """Latents of one object, 2 x 2 of 8 x 8 places, that goes one place to the right a frame."""
+    latents = torch.full((1, 8, frames, 8, 8), 0.3)
+    for frame in range(frames):
+        latents[:, :, frame, 2:4, frame : frame + 2] += 1.0
+    return latents
+
+
+def test_the_object_mask_follows_the_object():
+    mask = object_mask(a_clip())
+    assert mask.shape == (1, 4, 8, 8) and int(mask.sum()) == 16
+    assert all(mask[0, frame, 2:4, frame : frame + 2].all() for frame in range(4))
+
+
+def test_objects_weigh_more_where_the_noise_lets_them_be_seen():
+    latents = a_clip()
+    mask = object_mask(latents).bool()
+    shares = []
+    for alpha in (0.0, 0.05, 0.5, 1.0):
+        weight = object_weight(latents, torch.tensor([alpha]), looks(4, 0.0))
+        assert weight.mean().item() == pytest.approx(1, abs=1e-5)
+        shares.append((weight[mask].sum() / weight.sum()).item())
+    assert shares == sorted(shares) and shares[0] == pytest.approx(1 / 16) and shares[-1] > 0.4
+    # Noise that all frames share hides as much as in one picture.
+    shared = object_weight(latents, torch.tensor([0.05]), looks(4, 1.0))
+    assert (shared[mask].sum() / shared.sum()).item() < shares[1]
+
+
+def test_steps_are_shifted_to_the_ratio_of_all_looks():
+    alphas = torch.linspace(0.999, 0.0, 1000)
+    assert (looks(8, 0.0), looks(8, 1.0), looks(1, 0.5)) == (8, 1, 1)
+    assert shifted_steps(alphas, 1.0).tolist() == list(range(1000))
+    ratio = alphas / (1 - alphas)
+    steps = shifted_steps(alphas, 4.0)
+    assert (ratio[steps] <= ratio / 4).all() and (ratio[steps - 1] > ratio / 4)[:-1].all()
+
+
+def test_noise_has_unit_variance_and_shares_what_it_is_told():
+    noise = draw_noise(np.random.default_rng(0), torch.Size((40, 8, 4, 8, 8)), 0.8)
+    assert noise.dtype == torch.float32 and noise.std().item() == pytest.approx(1, abs=0.02)
+    first, second = noise[:, :, 0].flatten(), noise[:, :, 3].flatten()
+    assert (first * second).mean().item() == pytest.approx(0.8, abs=0.03)
+    alone = draw_noise(np.random.default_rng(0), torch.Size((40, 8, 4, 8, 8)), 0.0)
+    assert abs((alone[:, :, 0] * alone[:, :, 3]).mean().item()) < 0.03

@@ -73,29 +73,42 @@ def object_mask(latents: Tensor) -> Tensor:
     return ((latents - background).square().mean(1).sqrt() > _APART).float()
 
 
-def object_weight(latents: Tensor, alpha: Tensor) -> Tensor:
+def looks(frames: int, shared_noise: float) -> float:
+    """How many independent looks at one scene its frames are under noise that they share in part."""
+    return frames / (1 + (frames - 1) * shared_noise)
+
+
+def object_weight(latents: Tensor, alpha: Tensor, looks: float) -> Tensor:
     """Weights [B, T, h, w] of mean 1 that make up for the small area of what a caption speaks about.
 
-    alpha [B] is the signal's share of the variance. The weight follows the share that T frames together give,
-    because where the place of an object cannot be seen in the noisy latents, weighting by place would teach
-    to see one everywhere.
+    alpha [B] is the signal's share of the variance. The weight follows the share that all looks together
+    give, because where the place of an object cannot be seen in the noisy latents, weighting by place would
+    teach to see one everywhere.
     """
-    frames = latents.shape[2]
-    seen = frames * alpha / (1 + (frames - 1) * alpha)
+    seen = looks * alpha / (1 + (looks - 1) * alpha)
     weight = 1 + _OBJECT_WEIGHT * seen.view(-1, 1, 1, 1) * object_mask(latents)
     return weight / weight.mean((1, 2, 3), keepdim=True)
 
 
-def shifted_steps(alphas: Tensor, frames: int) -> Tensor:
-    """int64 [steps]: for each step of the schedule the one with a `frames` times lower signal-to-noise ratio.
+def shifted_steps(alphas: Tensor, looks: float) -> Tensor:
+    """int64 [steps]: for each step of the schedule the one with a `looks` times lower signal-to-noise ratio.
 
-    T frames of one scene are T looks at it, so that a clip shows under such noise what a picture shows at the
-    step itself (the shift of Esser et al., 2024, for larger pictures).
+    Under such noise a clip shows what a picture shows at the step itself (the shift of Esser et al., 2024,
+    for larger pictures).
     """
     ratio = alphas / (1 - alphas).clamp(min=1e-8)
     # The ratios fall; searchsorted wants them rising.
-    above = len(ratio) - torch.searchsorted(ratio.flip(0), ratio / frames, right=True)
+    above = len(ratio) - torch.searchsorted(ratio.flip(0), ratio / looks, right=True)
     return above.clamp(max=len(ratio) - 1)
+
+
+def draw_noise(rng: np.random.Generator, shape: torch.Size, shared: float) -> Tensor:
+    """Normal noise [B, C, T, h, w] of unit variance, `shared` of which all frames of a clip have in common
+    (the mixed noise of Ge et al., 2023): what one frame makes of it, the others make of it, too.
+    """
+    own = rng.standard_normal(tuple(shape), dtype=np.float32)
+    common = rng.standard_normal((*shape[:2], 1, *shape[3:]), dtype=np.float32)
+    return torch.from_numpy(np.sqrt(1 - shared) * own + np.sqrt(shared) * common).float()
 
 
 class _Latents:
@@ -118,7 +131,7 @@ class _Latents:
 
 
 class TextToVideoPart(Part):
-    """`frames` 1 trains on single frames (many different pictures), 8 on clips."""
+    """`frames` 1 trains on single frames (many different pictures), 8 on clips, with `shared_noise`."""
 
     def __init__(
         self,
@@ -128,6 +141,7 @@ class TextToVideoPart(Part):
         scaling_factor: float,
         frames: int,
         clips: int,
+        shared_noise: float = 0.0,
         drop_text: float = 0.1,
     ) -> None:
         super().__init__()
@@ -143,7 +157,9 @@ class TextToVideoPart(Part):
                 module.p = 0.0  # every clip is drawn anew under other noise; there is nothing to overfit to
         schedule = DDIMScheduler.from_config(preset.scheduler)
         self.register_buffer("alphas", schedule.alphas_cumprod.clone(), persistent=False)
-        self.steps = shifted_steps(schedule.alphas_cumprod, frames)
+        self.shared_noise = shared_noise if frames > 1 else 0.0
+        self.looks = looks(frames, self.shared_noise)
+        self.steps = shifted_steps(schedule.alphas_cumprod, self.looks)
         self.tokenizer, self.frames, self.clips, self.drop_text = tokenizer, frames, clips, drop_text
         self.scaling_factor = scaling_factor
         self.length = int(preset.text_encoder["max_position_embeddings"])
@@ -161,7 +177,7 @@ class TextToVideoPart(Part):
         texts = ["" if rng.random() < self.drop_text else text for text in texts]
         # Each part of the schedule once in every batch: a steadier gradient than independent draws.
         steps = (np.arange(self.clips) + rng.random(self.clips)) / self.clips * len(self.alphas)
-        noise = torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32))
+        noise = draw_noise(rng, latents.shape, self.shared_noise)
         return (
             latents * self.scaling_factor,
             encode_captions(self.tokenizer, texts, self.length),
@@ -176,6 +192,6 @@ class TextToVideoPart(Part):
         velocity = alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
         context = self.model["text_encoder"](input_ids=ids).last_hidden_state
         predicted = self.model["unet"](noisy, steps, encoder_hidden_states=context).sample
-        weight = object_weight(latents, self.alphas[steps])
+        weight = object_weight(latents, self.alphas[steps], self.looks)
         error = ((predicted - velocity).square().mean(1) * weight).mean((1, 2, 3))
         return error.mean(), {"error_high": float(error.detach()[steps > 700].mean())}

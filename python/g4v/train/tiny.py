@@ -27,6 +27,7 @@ from g4v.train.tokenizers import BOS_ID, EOS_ID, caption_tokenizer, load_tokeniz
 VOCABULARY = 1536
 LATENT_CLIPS = 16 * 512
 FRAMES_PER_SECOND = 8
+SHARED_NOISE = 0.8  # share of the noise's variance that all frames of a video have in common
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,7 @@ def _text_to_video(frames: int, clips: int, after: str) -> Callable[[Path], Part
             _vae(out).config.scaling_factor,
             frames,
             clips,
+            SHARED_NOISE,
         )
         before = out / "work" / after / "last.ckpt"
         if not after.startswith("contrastive"):
@@ -323,7 +325,8 @@ def describe(out: Path) -> None:
             },
             "video": {
                 "frames": 8, "width": 64, "height": 64, "fps": FRAMES_PER_SECOND, "steps": 20,
-                "guidance_scale": 3.0, "negative_prompt": "", "scheduler": {"type": "ddim"},
+                "guidance_scale": 3.0, "negative_prompt": "", "shared_noise": SHARED_NOISE,
+                "scheduler": {"type": "ddim"},
             },
         },
         "licences": [{"component": "all", "licence": "Apache-2.0"}],
