@@ -6,7 +6,6 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
+from transformers.utils import logging as transformers_logging
 
 from g4v.train.stages.assemble import Stage, assemble
 from g4v.train.stages.bases import prepare_bases
@@ -204,7 +204,4 @@ def _quieten() -> None:
     # Lightning's advice about workers and loggers does not apply here.
     warnings.filterwarnings("ignore", module="lightning")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-
-
-def settings_text(settings: Settings) -> dict[str, Any]:
-    return {name: _plain(value) for name, value in asdict(settings).items()}
+    transformers_logging.disable_progress_bar()
