@@ -59,7 +59,7 @@ def write_data(folder: Path, rows: int = ROWS) -> Path:
     return path
 
 
-def options(base: Path, data: Path, out: Path, **changes: object) -> list[str]:
+def options(base: Path, data: Path, out: Path, /, **changes: object) -> list[str]:
     """The command line of a run of a second or two."""
     values = {
         "base": base,

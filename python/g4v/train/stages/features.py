@@ -81,6 +81,7 @@ class FeatureCache:
             self.folder.mkdir(parents=True, exist_ok=True)
             save_file(features, temporary)
             temporary.replace(target)
+            self.where.update(dict.fromkeys(features, target.name))
         except Exception as error:  # safetensors has its own class for what the system refused
             raise TrainingError(f"{target}: cannot be written: {one_line(error)}") from None
         finally:

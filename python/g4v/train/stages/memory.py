@@ -1,15 +1,15 @@
 """How many bytes a device needs for a step: counted, not measured.
 
-Weights, gradients and Adam's moments follow from the number of parameters. Activations are what autograd keeps
-for the backward pass, tensor by tensor; the names in the code say which. Frozen linear layers keep nothing, so
-the language model keeps the inputs of its norms, the operands of attention and of the gated product, and what
-LoRA adds. The peak is where the backward pass starts: everything is kept, and the loss has its logits.
+Weights, gradients and Adam's moments follow from the number of parameters. Activations are what autograd
+keeps for the backward pass, tensor by tensor; the names in the code say which. Frozen linear layers keep
+nothing, so the language model keeps the inputs of its norms, the operands of attention and of the gated
+product, and what LoRA adds. The peak is where the backward pass starts: everything is kept, and the loss has
+its logits.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 FLOAT = 4  # bytes
 
