@@ -129,6 +129,8 @@ class TestResume:
         assert not (out / "abstractor").exists()
         assert main([*words, "--resume"]) == 0
         assert same(weights(out, stage), weights(trained, stage))
+        assert losses(out, stage) == losses(trained, stage)
+        assert (out / "work" / stage / "curves.png").stat().st_size > 1000
 
     def test_a_finished_run_is_left_alone(self, trained, base, data, config):
         before = weights(trained, "stage2")

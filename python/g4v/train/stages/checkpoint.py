@@ -109,6 +109,11 @@ def find_checkpoint(folder: Path) -> Path | None:
     return found[-1] if found else None
 
 
+def load_step(path: Path | None) -> int:
+    """The step of a checkpoint; 0 without one."""
+    return 0 if path is None else int(read_json(path / "state.json")["step"])
+
+
 def load_checkpoint(path: Path) -> State:
     """TrainingError where it is damaged."""
     about = read_json(path / "state.json")

@@ -17,9 +17,10 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 from transformers.utils import logging as transformers_logging
 
+from g4v.train.loop import draw_curves
 from g4v.train.stages.assemble import Stage, assemble
 from g4v.train.stages.bases import prepare_bases
-from g4v.train.stages.checkpoint import check_same, find_checkpoint, sweep
+from g4v.train.stages.checkpoint import check_same, find_checkpoint, load_step, sweep
 from g4v.train.stages.errors import TrainingError
 from g4v.train.stages.features import FeatureCache, distinct, fill_cache
 from g4v.train.stages.files import read_json
@@ -57,7 +58,11 @@ def run_stage(settings: Settings, stage: str) -> None:
     rows = open_rows(settings, stage, parts.template)
     if stage == "stage1" and not any(row.clips for row in _some(rows)):
         raise TrainingError(f"stage1 learns from videos, and the first rows of {settings.data[0]} have none")
-    loggers = [TensorBoardLogger(folder, name="tensorboard"), CSVLogger(folder, name="csv")]
+    done = load_step(last)
+    loggers = [
+        kind(folder, name=name, version=f"from-{done}", first_step=done)
+        for kind, name in ((_TensorBoard, "tensorboard"), (_Table, "csv"))
+    ]
     trainer = L.Trainer(
         accelerator=settings.accelerator,
         devices=devices,
@@ -96,12 +101,32 @@ def run_stage(settings: Settings, stage: str) -> None:
         faults, tensors = list(module.faults), trained_tensors(module.model)
     if trainer.is_global_zero:
         write_results(settings, parts, tensors, rows, max(steps, module.first_step))
+        draw_curves(folder, stage)
         report = write_report(folder, rows, faults)
         count = rows.left_out + len(faults)
         if count:
             print(f"g4v.train: {stage}: {count} rows were left out or cut, see {report}", file=sys.stderr)
     if trainer.world_size > 1 and torch.distributed.is_initialized():
         torch.distributed.barrier()
+
+
+class _Offset:
+    """A logger that counts steps from the start of the stage, Lightning from that of the process."""
+
+    def __init__(self, *arguments: Any, first_step: int, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.first_step = first_step
+
+    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+        super().log_metrics(metrics, (step or 0) + self.first_step)  # type: ignore[misc]
+
+
+class _TensorBoard(_Offset, TensorBoardLogger):
+    pass
+
+
+class _Table(_Offset, CSVLogger):
+    pass
 
 
 class _Stage(StageModule):
