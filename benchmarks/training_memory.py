@@ -107,7 +107,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.case is not None:
         _, stage, width, layers, length, rows, checkpointing = CASES[options.case]
-        measure(stage, 64, 1, 32, 1, checkpointing)
+        measure(stage, 64, 1, 64, 1, checkpointing)
         print(json.dumps(measure(stage, width, layers, length, rows, checkpointing)))
         return 0
     # glibc keeps freed blocks below a size that grows with use: what it keeps is not what a step needs.

@@ -53,11 +53,16 @@ def trained(base, data, config, tmp_path_factory):
 
 
 def losses(out: Path, stage: str) -> list[float]:
+    found = losses_by_step(out, stage)
+    return [found[step] for step in sorted(found)]
+
+
+def losses_by_step(out: Path, stage: str) -> dict[int, float]:
     found = {}
     for path in sorted((out / "work" / stage / "csv").glob("*/metrics.csv")):
         with path.open() as rows:
             found |= {int(r["step"]): float(r["loss"]) for r in csv.DictReader(rows) if r["loss"]}
-    return [found[step] for step in sorted(found)]
+    return found
 
 
 def weights(out: Path, stage: str = "stage1") -> dict[str, torch.Tensor]:
@@ -129,7 +134,9 @@ class TestResume:
         assert not (out / "abstractor").exists()
         assert main([*words, "--resume"]) == 0
         assert same(weights(out, stage), weights(trained, stage))
-        assert losses(out, stage) == losses(trained, stage)
+        # The line of the step in which it was killed may be lost, no other.
+        logged, whole = losses_by_step(out, stage), losses_by_step(trained, stage)
+        assert set(whole) - set(logged) <= {2} and logged.items() <= whole.items()
         assert (out / "work" / stage / "curves.png").stat().st_size > 1000
 
     def test_a_finished_run_is_left_alone(self, trained, base, data, config):

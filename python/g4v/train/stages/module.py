@@ -198,6 +198,8 @@ class StageModule(L.LightningModule):
                 "precision": self.trainer.precision_plugin.state_dict(),
             }
             save_checkpoint(self.folder, State(self.step, weights, optimizer, about))
+            for logger in self.trainer.loggers:
+                logger.save()
         self.trainer.strategy.barrier()
 
     def all_faults(self) -> list[tuple[str, str]]:

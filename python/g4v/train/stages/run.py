@@ -228,5 +228,7 @@ def _plain(value: Any) -> Any:
 def _quieten() -> None:
     # Lightning's advice about workers and loggers does not apply here.
     warnings.filterwarnings("ignore", module="lightning")
+    # DDP's about tensors of one row, and names that transformers keeps until its next release.
+    warnings.filterwarnings("ignore", message="Grad strides do not match|.*gradient_checkpointing")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     transformers_logging.disable_progress_bar()
