@@ -111,7 +111,7 @@ def main() -> int:
         print(json.dumps(measure(stage, width, layers, length, rows, checkpointing)))
         return 0
     # glibc keeps freed blocks below a size that grows with use: what it keeps is not what a step needs.
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "1000000"}
     results = []
     for number, case in enumerate(CASES):
         command = [sys.executable, __file__, "--case", str(number)]
