@@ -38,12 +38,14 @@ class Reader:
         size: int,
         samples: int,
         cancelled: Callable[[], bool] | None = None,
+        span: tuple[float, float | None] | None = None,
     ) -> None:
         self._open_file = open_file
         self._container, self._stream = open_file()
         self._untouched = True
         self._name, self._size, self._samples = name, size, samples
         self._cancelled = cancelled or (lambda: False)
+        self._span = span
         self._damaged = 0
         self._frames: Frames | None = None
 
@@ -55,6 +57,8 @@ class Reader:
 
     def read(self) -> tuple[Frames, VideoInfo]:
         """The sampled frames, uint8 [samples, H, W, 3]. Raises `VideoError` where not one frame decodes."""
+        if self._span is not None:
+            return self._read_span(*self._span)
         if self._size > SCAN_LIMIT and (found := self._read_evenly_in_time()):
             return found
         times, keys, packets = self._scan()
@@ -80,6 +84,26 @@ class Reader:
         rate = self._stream.average_rate
         fps = float(rate) if rate else None
         return self._frames, VideoInfo(self._name, count, tuple(indices), fps, tuple(warnings))
+
+    def _read_span(self, start: float, end: float | None) -> tuple[Frames, VideoInfo]:
+        """The frames that are shown between two times, in seconds after the first one."""
+        times, keys, _ = self._scan()
+        base = float(self._stream.time_base or 0)
+        if not len(times) or not base:
+            raise VideoError(f"{self._name} does not say when its frames are shown; convert it to mp4")
+        # Half a tick of tolerance: the times of a data file are decimal fractions.
+        first = bisect_left(times, times[0] + start / base - 0.5)
+        last = len(times) if end is None else bisect_right(times, times[0] + end / base + 0.5)
+        if first >= last:
+            until = "its end" if end is None else f"{end:g} s"
+            seconds = (times[-1] - times[0]) * base
+            raise VideoError(
+                f"{self._name} has no frame between {start:g} s and {until}: its last is at {seconds:g} s"
+            )
+        indices = [first + place for place in chosen_frames(last - first, self._samples)]
+        if not self._take_at([times[index] for index in indices], keys):
+            raise VideoError(f"{self._name} cannot be decoded between the times asked for; it is damaged")
+        return self._result(len(times), indices, cut=False)
 
     # Reading every frame.
 

@@ -83,15 +83,21 @@ def chosen_frames(count: int, samples: int) -> list[int]:
 
 
 def read_video(
-    source: Source, frames: int = 8, cancelled: Callable[[], bool] | None = None
+    source: Source,
+    frames: int = 8,
+    cancelled: Callable[[], bool] | None = None,
+    span: tuple[float, float | None] | None = None,
 ) -> tuple[Frames, VideoInfo]:
     """Sampled frames of a video, uint8 [frames, H, W, 3] in RGB, and what was read.
 
     source: a path, the bytes of a file, a binary file object, or frames as a uint8 array [T, H, W, 3].
     cancelled: asked between packets; once it says yes, `Cancelled` is raised.
+    span: start and end in seconds of the part of a file to sample from; an end of None is the file's.
     Raises `VideoError` with one sentence that names the file, what is wrong with it and what to do.
     """
     if isinstance(source, np.ndarray) or (hasattr(source, "__array__") and hasattr(source, "shape")):
+        if span is not None:
+            raise ArgumentError("a span in seconds needs a video file; slice the array instead")
         return _sample_array(np.asarray(source), frames)
     from ._decode import Reader
 
@@ -99,7 +105,7 @@ def read_video(
         size = file.seek(0, io.SEEK_END)
         if size == 0:
             raise VideoError(f"{name} is empty (0 bytes); pass a video file")
-        with Reader(lambda: _open(file, name), name, size, frames, cancelled) as reader:
+        with Reader(lambda: _open(file, name), name, size, frames, cancelled, span) as reader:
             return reader.read()
 
 

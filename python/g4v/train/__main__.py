@@ -1,4 +1,4 @@
-"""`python -m g4v.train`: trains the embedded default, whole or part by part."""
+"""`python -m g4v.train`: trains an assistant on its bases; with `tiny`, the embedded default from nothing."""
 
 from __future__ import annotations
 
@@ -40,7 +40,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _is_tiny(arguments: list[str]) -> bool:
+    """Whether `tiny` stands there as the thing to train and not as the value of an option."""
+    pairs = zip(["", *arguments], arguments, strict=False)
+    return any(
+        a == "tiny" and (not before.startswith("--") or before == "--no-progress") for before, a in pairs
+    )
+
+
 def main(arguments: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not _is_tiny(arguments):
+        from g4v.train.stages.command import main as train_stages
+
+        return train_stages(arguments)
     options = _parser().parse_args(arguments)
     try:
         for name in ("steps", "threads", "minutes"):

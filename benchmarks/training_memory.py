@@ -1,0 +1,135 @@
+"""Does `python -m g4v.train --dry-run` say how much memory a step takes?
+
+    python benchmarks/training_memory.py [--json FILE]
+
+Measured: the peak of the process's resident memory (VmHWM of Linux) over two optimiser steps on the CPU, less
+what was resident after a first run at a small size, which pages the libraries in. Random weights, float32,
+one thread, a fresh process for each case, whose allocator returns freed blocks at once. Not measured: GPUs.
+The estimate is `g4v.train.stages.memory`, without slack and CUDA context. The last line is JSON; exit code 1
+where an estimate is more than 15% off.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+# name, stage, width, layers, tokens, rows, gradient checkpointing
+CASES = [
+    ("small", "stage1", 256, 6, 256, 4, False),
+    ("small", "stage2", 256, 6, 256, 4, False),
+    ("large", "stage1", 448, 8, 384, 4, False),
+    ("large", "stage2", 448, 8, 384, 4, False),
+    ("large", "stage2", 448, 8, 384, 4, True),
+]
+VOCABULARY = 8192
+LIMIT = 0.15
+
+
+def resident(key: str) -> int:
+    """VmRSS or VmHWM of this process in bytes."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(key + ":"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"no {key} in /proc/self/status: this benchmark needs Linux")
+
+
+def measure(stage: str, width: int, layers: int, length: int, rows: int, checkpointing: bool) -> dict:
+    """Runs two steps in this process."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from g4v.model.abstractor import VideoAbstractor
+    from g4v.model.assistant import Gpt4Video
+    from g4v.model.config import TINY
+    from g4v.model.prompt import IGNORED, VIDEO_ID
+    from g4v.model.vision import build_encoder
+    from g4v.train.stages.estimate import find_sizes
+    from g4v.train.stages.memory import Work, count_memory
+    from g4v.train.stages.module import StageModule
+    from g4v.train.stages.settings import Settings
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    llama = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": width,
+        "intermediate_size": width * 11 // 4,
+        "num_hidden_layers": layers,
+        "num_attention_heads": width // 64,
+        "num_key_value_heads": width // 64,
+    }
+    settings = Settings(sizes="tiny", llm_sizes=llama)
+    sizes = find_sizes(settings)
+    before = resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    llm = LlamaForCausalLM(LlamaConfig(**llama)).requires_grad_(False)
+    abstractor = VideoAbstractor(replace(TINY.abstractor, output_size=width))
+    model = Gpt4Video(
+        build_encoder(TINY.encoder_config()), abstractor.requires_grad_(stage == "stage1"), llm
+    ).train()
+    if checkpointing:
+        llm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if stage == "stage2":
+        config = LoraConfig(r=settings.lora_r, lora_dropout=0.1, target_modules=list(settings.lora_targets))
+        model.llm = get_peft_model(llm, config)
+    ids = torch.randint(3, VOCABULARY, (rows, length))
+    ids[:, 4 : 4 + abstractor.config.output_tokens] = VIDEO_ID
+    labels = ids.clone()
+    labels[:, : length // 2] = IGNORED
+    module = StageModule(model, settings, 1, Path("."), {}, lambda *_: None)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad])
+    for _ in range(2):
+        batch = {"ids": ids, "labels": labels, "clips": torch.zeros(rows, 8, 3, 64, 64)}
+        losses = module._token_losses(batch)[0]
+        losses.mean().backward()
+        del losses, batch
+        optimizer.step()
+        optimizer.zero_grad()
+    measured = resident("VmHWM") - before
+    counted = int((labels[:, 1:] != IGNORED).sum())
+    work = Work(stage, rows, length, counted, rows, 8, False, checkpointing, False, False)
+    return {"measured": measured, "estimated": count_memory(sizes, work).total}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", type=Path, help="also write the numbers into this file")
+    parser.add_argument("--case", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.case is not None:
+        _, stage, width, layers, length, rows, checkpointing = CASES[options.case]
+        measure(stage, 64, 1, 64, 1, checkpointing)
+        print(json.dumps(measure(stage, width, layers, length, rows, checkpointing)))
+        return 0
+    # glibc keeps freed blocks below a size that grows with use: what it keeps is not what a step needs.
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "1000000"}
+    results = []
+    for number, case in enumerate(CASES):
+        command = [sys.executable, __file__, "--case", str(number)]
+        output = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+        found = json.loads(output.splitlines()[-1])
+        names = ("name", "stage", "width", "layers", "tokens", "rows", "checkpointing")
+        ratio = found["estimated"] / found["measured"]
+        results.append(dict(zip(names, case, strict=True)) | found | {"ratio": round(ratio, 3)})
+        print(
+            f"{case[0]} {case[1]}{' checkpointed' if case[-1] else '':<13}: measured "
+            f"{found['measured'] / 1e6:6.0f} MB, estimated {found['estimated'] / 1e6:6.0f} MB, "
+            f"ratio {ratio:.2f}"
+        )
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=2) + "\n", "utf-8")
+    print(json.dumps(results))
+    return 0 if all(abs(result["ratio"] - 1) <= LIMIT for result in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
