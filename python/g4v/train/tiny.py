@@ -261,7 +261,7 @@ RECIPES: dict[str, Recipe] = {
     "contrastive-images": Recipe(
         _contrastive(1, 112, 32, None),
         lambda out, part: None,
-        LoopSettings(steps=2500, learning_rate=2e-3, ema=0.99, weight_decay=0.02, decay=0.0, muon=True),
+        LoopSettings(steps=1500, learning_rate=2e-3, ema=0.99, weight_decay=0.02, decay=0.0, muon=True),
     ),
     "contrastive-clips": Recipe(
         _contrastive(8, 16, 8, "contrastive-images"),
@@ -276,7 +276,9 @@ RECIPES: dict[str, Recipe] = {
     "t2v": Recipe(
         _text_to_video(8, 16, "t2v-images"),
         _finish_text_to_video,
-        LoopSettings(steps=2400, learning_rate=2e-3, ema=0.995, seed=3, decay=0.4, muon=True),
+        LoopSettings(
+            steps=6000, learning_rate=1.5e-3, ema=0.995, weight_decay=0.5, seed=3, decay=0.3, muon=True
+        ),
     ),
     "base": Recipe(
         _build_base,
@@ -291,7 +293,7 @@ RECIPES: dict[str, Recipe] = {
     "stage2": Recipe(
         _build_stage2,
         _finish_stage2,
-        LoopSettings(steps=900, learning_rate=2e-3, ema=None, seed=6, decay=0.5),
+        LoopSettings(steps=450, learning_rate=2e-3, ema=None, seed=6, decay=0.5),
     ),
 }
 
