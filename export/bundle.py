@@ -187,8 +187,11 @@ class _Writer:
             missing = [key for key in _VIDEO if key not in video]
             if missing:
                 raise ExportError(f"g4v_train.json: generation.video: {missing[0]!r} is missing")
-            if not 0 <= video.get("shared_noise", 0) <= 1:
-                raise ExportError("g4v_train.json: generation.video: 'shared_noise' must be from 0 to 1")
+            shared = video.get("shared_noise", 0)
+            if not isinstance(shared, (int, float)) or not 0 <= shared <= 1:
+                raise ExportError(
+                    f"g4v_train.json: generation.video: 'shared_noise' must be from 0 to 1, not {shared!r}"
+                )
             scale = components["vae_decoder"]["scale_factor"]
             if video["width"] % scale or video["height"] % scale:
                 raise ExportError(

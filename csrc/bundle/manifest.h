@@ -148,8 +148,7 @@ struct VideoGenerationSpec {
   int steps = 0;
   double guidance_scale = 1.0;
   std::string negative_prompt;
-  double shared_noise =
-      0.0;  // share of the starting noise's variance that all frames have in common
+  double shared_noise = 0.0;  // share of the noise's variance that all frames have in common
   SchedulerSpec scheduler;
 };
 

@@ -10,9 +10,9 @@ from g4v.model.config import TINY
 from g4v.train.contrastive import ContrastivePart
 from g4v.train.regions import RegionHead, find_regions
 from g4v.train.text_to_video import (
+    count_looks,
     draw_noise,
     encode_latents,
-    looks,
     object_mask,
     object_weight,
     shifted_steps,
@@ -130,18 +130,18 @@ def test_objects_weigh_more_where_the_noise_lets_them_be_seen():
     mask = object_mask(latents).bool()
     shares = []
     for alpha in (0.0, 0.05, 0.5, 1.0):
-        weight = object_weight(latents, torch.tensor([alpha]), looks(4, 0.0))
+        weight = object_weight(latents, torch.tensor([alpha]), count_looks(4, 0.0))
         assert weight.mean().item() == pytest.approx(1, abs=1e-5)
         shares.append((weight[mask].sum() / weight.sum()).item())
     assert shares == sorted(shares) and shares[0] == pytest.approx(1 / 16) and shares[-1] > 0.4
     # Noise that all frames share hides as much as in one picture.
-    shared = object_weight(latents, torch.tensor([0.05]), looks(4, 1.0))
+    shared = object_weight(latents, torch.tensor([0.05]), count_looks(4, 1.0))
     assert (shared[mask].sum() / shared.sum()).item() < shares[1]
 
 
 def test_steps_are_shifted_to_the_ratio_of_all_looks():
     alphas = torch.linspace(0.999, 0.0, 1000)
-    assert (looks(8, 0.0), looks(8, 1.0), looks(1, 0.5)) == (8, 1, 1)
+    assert (count_looks(8, 0.0), count_looks(8, 1.0), count_looks(1, 0.5)) == (8, 1, 1)
     assert shifted_steps(alphas, 1.0).tolist() == list(range(1000))
     ratio = alphas / (1 - alphas)
     steps = shifted_steps(alphas, 4.0)

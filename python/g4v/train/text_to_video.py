@@ -73,7 +73,7 @@ def object_mask(latents: Tensor) -> Tensor:
     return ((latents - background).square().mean(1).sqrt() > _APART).float()
 
 
-def looks(frames: int, shared_noise: float) -> float:
+def count_looks(frames: int, shared_noise: float) -> float:
     """How many independent looks at one scene its frames are under noise that they share in part."""
     return frames / (1 + (frames - 1) * shared_noise)
 
@@ -158,7 +158,7 @@ class TextToVideoPart(Part):
         schedule = DDIMScheduler.from_config(preset.scheduler)
         self.register_buffer("alphas", schedule.alphas_cumprod.clone(), persistent=False)
         self.shared_noise = shared_noise if frames > 1 else 0.0
-        self.looks = looks(frames, self.shared_noise)
+        self.looks = count_looks(frames, self.shared_noise)
         self.steps = shifted_steps(schedule.alphas_cumprod, self.looks)
         self.tokenizer, self.frames, self.clips, self.drop_text = tokenizer, frames, clips, drop_text
         self.scaling_factor = scaling_factor

@@ -27,6 +27,7 @@ from g4v.train.tokenizers import BOS_ID, EOS_ID, caption_tokenizer, load_tokeniz
 VOCABULARY = 1536
 LATENT_CLIPS = 16 * 512
 FRAMES_PER_SECOND = 8
+_NOISE = "noise.json"  # in OUT/t2v: the noise that its UNet was trained on
 SHARED_NOISE = 0.8  # share of the noise's variance that all frames of a video have in common
 
 
@@ -171,6 +172,7 @@ def _finish_text_to_video(out: Path, part: Part) -> None:
         "vae": ["diffusers", "AutoencoderKL"],
     }
     (out / "t2v" / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", "utf-8")
+    (out / "t2v" / _NOISE).write_text(json.dumps({"shared": SHARED_NOISE}) + "\n", "utf-8")
 
 
 # ---- language ----------------------------------------------------------------------------------------------
@@ -304,6 +306,12 @@ def _steps_done(out: Path, name: str) -> int:
     return int(torch.load(last, map_location="cpu", weights_only=True)["global_step"]) if last.exists() else 0
 
 
+def _shared_noise(out: Path) -> float:
+    """What the UNet in OUT was trained on; nothing shared where it does not say so."""
+    path = out / "t2v" / _NOISE
+    return float(json.loads(path.read_text("utf-8"))["shared"]) if path.exists() else 0.0
+
+
 def describe(out: Path) -> None:
     """Writes OUT/g4v_train.json: what the exporter has to know beside the weights."""
     provenance = {
@@ -327,7 +335,7 @@ def describe(out: Path) -> None:
             },
             "video": {
                 "frames": 8, "width": 64, "height": 64, "fps": FRAMES_PER_SECOND, "steps": 20,
-                "guidance_scale": 3.0, "negative_prompt": "", "shared_noise": SHARED_NOISE,
+                "guidance_scale": 3.0, "negative_prompt": "", "shared_noise": _shared_noise(out),
                 "scheduler": {"type": "ddim"},
             },
         },
