@@ -9,10 +9,9 @@ from pathlib import Path
 from g4v.cli.common import add_assistant_arguments, report_error
 from g4v.data.build.options import at_least
 from g4v.data.formats import DataError, Problem, SampleReader, read_samples
-from g4v.errors import Error
 
 from .field.figures import Figures
-from .field.options import new_parser
+from .field.options import exit_code, new_parser
 from .report import Row, f1_row, rate_row
 from .safety_counts import Counts, prompts, shapes
 
@@ -69,15 +68,7 @@ def main(arguments: Sequence[str]) -> int:
     if not options.n and options.prompts is None:
         report_error("nothing to measure: give --n above 0, or --prompts (see: safety --help)")
         return 2
-    try:
-        _run(options)
-    except Error as error:
-        report_error(str(error))
-        return 1
-    except KeyboardInterrupt:
-        report_error("interrupted")
-        return 130
-    return 0
+    return exit_code(lambda: _run(options))
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -22,6 +22,17 @@ Stopped or killed, the same command goes on and asks for nothing twice.
 exit codes: 0 done, 1 failed or incomplete, 2 wrong usage, 130 interrupted"""
 
 
+def add_endpoint_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """How patiently, and how much at once, an endpoint is asked."""
+    add = parser.add_argument
+    add("--concurrency", type=at_least(1, 256), default=8, metavar="N", help="requests at once (default: 8)")
+    add("--timeout", type=number_from(0.1), default=120.0, metavar="S", help="of one request (default: 120)")
+    add("--retries", type=at_least(0), default=6, metavar="N", help="after 429, 5xx, time limit (default: 6)")
+    add(
+        "--backoff", type=number_from(0), default=1.0, metavar="S", help="first wait; it doubles (default: 1)"
+    )
+
+
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     result = Parser(
@@ -128,12 +139,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="answers asked for until one is usable (default: 2)",
     )
-    add("--concurrency", type=at_least(1, 256), default=8, metavar="N", help="requests at once (default: 8)")
-    add("--timeout", type=number_from(0.1), default=120.0, metavar="S", help="of one request (default: 120)")
-    add("--retries", type=at_least(0), default=6, metavar="N", help="after 429, 5xx, time limit (default: 6)")
-    add(
-        "--backoff", type=number_from(0), default=1.0, metavar="S", help="first wait; it doubles (default: 1)"
-    )
+    add_endpoint_arguments(result)
     add("--longest-wait", type=number_from(0), default=120.0, metavar="S", help="default: 120")
     group = result.add_argument_group("bounds, over all runs into the folder")
     add = group.add_argument

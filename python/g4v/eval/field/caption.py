@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from g4v.cli.common import report_error
 from g4v.data.formats import DataError, Problem
 from g4v.errors import Error, VideoError
 from g4v.eval.progress import Progress
@@ -19,7 +18,7 @@ from g4v.eval.report import Row
 from . import bootstrap
 from .caption_clips import CaptionedClip, add_caption_arguments, read_clips
 from .figures import Figures, LeftOut
-from .options import add_data_arguments, new_parser
+from .options import add_data_arguments, exit_code, new_parser
 from .published import CAPTION
 from .replies import Replies, bundle_key, ends_the_run, open_folder
 from .text_scores import Bleu, Words, cider, meteor, words_of
@@ -49,17 +48,12 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str]) -> int:
     """Runs the command; returns its exit code."""
     options = parser().parse_args(arguments)
-    try:
+
+    def run() -> None:
         with ExitStack() as stack:
             _run(options, stack)
-    except Error as error:
-        report_error(str(error))
-        return 1
-    except KeyboardInterrupt:
-        kept = "; what was said is kept" if options.out else ""
-        report_error(f"interrupted{kept}")
-        return 130
-    return 0
+
+    return exit_code(run, "; what was said is kept" if options.out else "")
 
 
 def _run(options: argparse.Namespace, stack: ExitStack) -> None:

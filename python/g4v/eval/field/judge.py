@@ -13,7 +13,7 @@ from g4v.cli.common import report_warning
 from g4v.data.build import result
 from g4v.data.build.endpoint import Budget, Endpoint, Limits, check_base_url, sends_key_in_clear
 from g4v.data.build.journal import Journal
-from g4v.data.build.options import at_least, json_object, number_from
+from g4v.data.build.options import add_endpoint_arguments, at_least, json_object
 from g4v.data.build.prompts import key_of
 from g4v.data.build.run import Asking, ask_once, estimate_tokens, work_off
 from g4v.errors import ArgumentError
@@ -88,12 +88,7 @@ def add_judge_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="JSON",
         help="more fields of a request; null drops one",
     )
-    add("--concurrency", type=at_least(1, 256), default=8, metavar="N", help="requests at once (default: 8)")
-    add("--timeout", type=number_from(0.1), default=120.0, metavar="S", help="of one request (default: 120)")
-    add("--retries", type=at_least(0), default=6, metavar="N", help="after 429, 5xx, time limit (default: 6)")
-    add(
-        "--backoff", type=number_from(0), default=1.0, metavar="S", help="first wait; it doubles (default: 1)"
-    )
+    add_endpoint_arguments(group)
     add("--max-requests", type=at_least(0), metavar="N", help="over all runs into --out; failed ones count")
     add("--max-tokens-total", type=at_least(0), metavar="N", help="over all runs into --out")
 

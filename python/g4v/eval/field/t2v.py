@@ -29,7 +29,7 @@ from .clip_folder import ClipFolder, clipsim
 from .features import load_features
 from .figures import Figures, LeftOut
 from .frechet import frechet_distance
-from .options import add_data_arguments, new_parser
+from .options import add_data_arguments, exit_code, new_parser
 from .pictures import Frames, resize
 from .published import T2V
 from .replies import bundle_key, ends_the_run
@@ -81,16 +81,7 @@ def main(arguments: Sequence[str]) -> int:
     if not (options.clip or options.fid_features or options.fvd_features):
         report_error("nothing to measure: give --clip, --fid-features or --fvd-features (see: t2v --help)")
         return 2
-    try:
-        _run(options)
-    except Error as error:
-        report_error(str(error))
-        return 1
-    except KeyboardInterrupt:
-        kept = "; the videos made are kept" if options.out else ""
-        report_error(f"interrupted{kept}")
-        return 130
-    return 0
+    return exit_code(lambda: _run(options), "; the videos made are kept" if options.out else "")
 
 
 def _run(options: argparse.Namespace) -> None:

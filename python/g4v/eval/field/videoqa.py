@@ -23,7 +23,7 @@ from . import bootstrap
 from .exact_match import is_contained, is_exact
 from .figures import Figures, LeftOut
 from .judge import Case, Judge, Judged, add_judge_arguments, judge_all, judge_of
-from .options import add_data_arguments, new_parser
+from .options import add_data_arguments, exit_code, new_parser
 from .published import VIDEOQA
 from .replies import Replies, bundle_key, ends_the_run, open_folder
 
@@ -81,16 +81,12 @@ def main(arguments: Sequence[str]) -> int:
     except Error as error:
         report_error(str(error))
         return 2
-    try:
+
+    def run() -> int:
         with ExitStack() as stack:
             return _run(options, judge, stack)
-    except Error as error:
-        report_error(str(error))
-        return 1
-    except KeyboardInterrupt:
-        kept = "; what was answered is kept" if options.out else ""
-        report_error(f"interrupted{kept}")
-        return 130
+
+    return exit_code(run, "; what was answered is kept" if options.out else "")
 
 
 def _run(options: argparse.Namespace, judge: Judge | None, stack: ExitStack) -> int:
