@@ -157,6 +157,26 @@ def test_videos_are_checked_and_shown(monkeypatch: pytest.MonkeyPatch, tmp_path:
         assert image.mode == "RGB" and image.width > 2 * 8 * 64
 
 
+def test_a_failed_section_costs_no_other_its_results(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    Oracle(monkeypatch)
+
+    def no_process(*_: object, **__: object) -> None:
+        raise subprocess.CalledProcessError(1, ["python"], stderr="Traceback\nImportError: no core")
+
+    monkeypatch.setattr(media, "speed", no_process)
+    monkeypatch.setattr(media, "videos", lambda *_: (_ for _ in ()).throw(g4v.errors.BundleError("no UNet")))
+    file = tmp_path / "figures.json"
+    assert main(["--only", "questions,videos,speed", "--n", "4", "--json", str(file)]) == 1
+    out, err = capsys.readouterr()
+    name = "questions about unseen triples"
+    assert name in out and figures(file)[name]["count"]
+    failures = json.loads(file.read_text())["failures"]
+    assert failures == ["videos: no UNet", "speed: loading in a new process failed: ImportError: no core"]
+    assert all(f"error: {failure}\n" in err for failure in failures)
+
+
 def test_wrong_videos_are_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     oracle = Oracle(monkeypatch)
     make = oracle.generate

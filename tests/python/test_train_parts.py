@@ -1,13 +1,18 @@
 """What the parts of `tiny` learn from: regions of objects, and the cache of latents."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 
+from g4v.data.shapes.dialogues import Dialogue, Turn
 from g4v.data.shapes.render import render, render_with_things
 from g4v.data.shapes.world import Object, Scene, sample_scene
 from g4v.model.config import TINY
+from g4v.model.prompt import PromptTemplate
 from g4v.train.contrastive import ContrastivePart
+from g4v.train.language import encode_as_text
 from g4v.train.regions import RegionHead, find_regions
 from g4v.train.text_to_video import (
     count_looks,
@@ -155,3 +160,48 @@ def test_noise_has_unit_variance_and_shares_what_it_is_told():
     assert (first * second).mean().item() == pytest.approx(0.8, abs=0.03)
     alone = draw_noise(np.random.default_rng(0), torch.Size((40, 8, 4, 8, 8)), 0.0)
     assert abs((alone[:, :, 0] * alone[:, :, 3]).mean().item()) < 0.03
+
+
+def test_answers_count_most_in_the_base_models_loss():
+    """What cannot be foretold has a small weight, the system text none; most documents leave it out. The yes
+    or no that opens an answer counts more than the words after it.
+    """
+    words = ["", "<s>", "</s>"]
+
+    def encode(text: str, first: bool) -> list[int]:
+        pieces = re.findall(r" ?[^ ,.\n]+|[,.\n]", text)
+        words.extend(piece for piece in dict.fromkeys(pieces) if piece not in words)
+        return [words.index(piece) for piece in pieces]
+
+    template = PromptTemplate(turn_end_id=2, bos_id=1, system="About you.")
+    scene = Scene((Object("red", "circle", "left"),), "navy")
+    turns = [Turn("Is it red?", "Yes, it is red.", scene), Turn("And what moves?", "It is not a No.")]
+    rng = np.random.default_rng(0)
+    opened = 0
+    for _ in range(200):
+        ids, weights = encode_as_text(Dialogue(turns, "question"), template, encode, rng)
+        assert len(ids) == len(weights)
+        text = "".join(words[token] for token in ids)
+        about, rest = text.startswith("<s>About you."), text.removeprefix("<s>").removeprefix("About you.")
+        assert rest.startswith("\nHuman:") and "red circle moving left on a navy background" in rest
+        assert rest.endswith("\nAI: It is not a No.</s>")
+        opened += about
+        pairs = [(words[token], weight) for token, weight in zip(ids, weights, strict=True)]
+        start = 4 if about else 1
+        assert all(weight == 0.0 for _, weight in pairs[:start])
+        first = [
+            (" Yes", 5.0),
+            (",", 1.0),
+            (" it", 1.0),
+            (" is", 1.0),
+            (" red", 1.0),
+            (".", 1.0),
+            ("</s>", 1.0),
+        ]
+        second = [(word, 1.0) for word in (" It", " is", " not", " a", " No", ".", "</s>")]
+        assert pairs[-7:] == second
+        place = pairs.index((" Yes", 5.0))
+        assert pairs[place : place + 7] == first
+        asked = pairs[start:place] + pairs[place + 7 : -7]
+        assert all(weight == 0.1 for _, weight in asked)
+    assert 25 < opened < 80

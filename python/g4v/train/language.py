@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from g4v.data.shapes.dialogues import Dialogue, sample_dialogue, sample_prose, text_of_video
@@ -29,6 +30,12 @@ _LONGEST = 320  # tokens of a training sequence
 # answers are the hardest to learn.
 _PROSE = 0.06
 _QUESTIONS = 0.3
+# What users say, and what their clips show, cannot be foretold; at full weight its noise would drown the few
+# tokens of an answer that depend on them.
+_UNFORESEEN = 0.1
+_PROSE_WEIGHT = 0.5
+_VERDICT = 5.0  # of the yes or no that opens an answer: all that follows can be said without having compared
+_SYSTEM = 0.25  # share of conversations that open with the system text, which never changes
 
 
 def pad(rows: list[list[int]], value: int) -> Tensor:
@@ -38,27 +45,44 @@ def pad(rows: list[list[int]], value: int) -> Tensor:
     return out
 
 
+def pad_weights(rows: list[list[float]]) -> Tensor:
+    out = torch.zeros(len(rows), max(map(len, rows)))
+    for row, weights in zip(out, rows, strict=True):
+        row[: len(weights)] = torch.tensor(weights)
+    return out
+
+
 def dialogue_turns(dialogue: Dialogue) -> list[PromptTurn]:
     return [PromptTurn(turn.user, turn.answer, turn.video is not None) for turn in dialogue.turns]
 
 
 def encode_as_text(
     dialogue: Dialogue, template: PromptTemplate, encode: Encode, rng: np.random.Generator
-) -> tuple[list[int], list[int]]:
-    """Ids and labels of a conversation whose clips are put into words; both speakers are supervised."""
-    encoded = template.encode(dialogue_turns(dialogue), encode, 1, supervise="both")
+) -> tuple[list[int], list[float]]:
+    """Ids of a conversation whose clips are put into words, and what each counts in the loss."""
+    encoded = template.encode(dialogue_turns(dialogue), encode, 1)
+    opening = len(template.opening_ids(encode))
     scenes = iter([turn.video for turn in dialogue.turns if turn.video is not None])
+    verdicts = {encode(" Yes", False)[0], encode(" No", False)[0]}
     ids: list[int] = []
-    labels: list[int] = []
-    for token, label in zip(encoded.ids, encoded.labels, strict=True):
+    weights: list[float] = []
+    before = IGNORED
+    for place, (token, label) in enumerate(zip(encoded.ids, encoded.labels, strict=True)):
         if token == VIDEO_ID:
             words = encode(text_of_video(next(scenes), rng), False)
             ids += words
-            labels += words
+            weights += [_UNFORESEEN] * len(words)
         else:
             ids.append(token)
-            labels.append(label)
-    return ids[:_LONGEST], labels[:_LONGEST]
+            if label == IGNORED:
+                weights.append(_UNFORESEEN if place >= opening else 0.0)
+            else:
+                weights.append(_VERDICT if before == IGNORED and token in verdicts else 1.0)
+        before = label
+    if rng.random() >= _SYSTEM:
+        kept = 0 if template.bos_id is None else 1
+        del ids[kept:opening], weights[kept:opening]
+    return ids[:_LONGEST], weights[:_LONGEST]
 
 
 class BaseLanguagePart(Part):
@@ -70,7 +94,7 @@ class BaseLanguagePart(Part):
         self.encode = plain_encoder(tokenizer)
         self.template, self.rows = template, rows
 
-    def document(self, rng: np.random.Generator) -> tuple[list[int], list[int]]:
+    def document(self, rng: np.random.Generator) -> tuple[list[int], list[float]]:
         share = rng.random()
         if share < _PROSE:
             ids = [
@@ -78,7 +102,7 @@ class BaseLanguagePart(Part):
                 *self.encode(sample_prose(rng), True),
                 self.template.turn_end_id,
             ]
-            return ids[:_LONGEST], ids[:_LONGEST]
+            return ids[:_LONGEST], [_PROSE_WEIGHT] * min(len(ids), _LONGEST)
         kind = "question" if share < _PROSE + _QUESTIONS else None
         return encode_as_text(sample_dialogue(rng, "train", kind), self.template, self.encode, rng)
 
@@ -92,13 +116,18 @@ class BaseLanguagePart(Part):
             order = rng.permutation(_LENGTH_GROUP)
             for place in order[skip:]:
                 chosen = documents[place * self.rows : (place + 1) * self.rows]
-                yield pad([ids for ids, _ in chosen], 0), pad([labels for _, labels in chosen], IGNORED)
+                yield pad([ids for ids, _ in chosen], 0), pad_weights([weights for _, weights in chosen])
             group, skip = group + 1, 0
 
     def loss(self, batch: Any) -> tuple[Tensor, dict[str, float]]:
-        ids, labels = batch
-        loss = self.model(input_ids=ids, labels=labels, use_cache=False).loss
-        return loss, {"tokens": float(ids.numel())}
+        ids, weights = batch
+        logits = self.model(input_ids=ids, use_cache=False).logits[:, :-1]
+        wanted, weights = ids[:, 1:], weights[:, 1:]
+        losses = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none")
+        answers = weights >= 1
+        right = (logits.argmax(-1) == wanted)[answers].float().mean()
+        loss = (losses * weights.flatten()).sum() / weights.sum()
+        return loss, {"right_token": float(right), "tokens": float(ids.numel())}
 
 
 def _film(scene: Scene, rng: np.random.Generator) -> np.ndarray:

@@ -273,7 +273,9 @@ RECIPES: dict[str, Recipe] = {
     "t2v-images": Recipe(
         _text_to_video(1, 64, "contrastive-images"),
         _finish_text_to_video,
-        LoopSettings(steps=1500, learning_rate=2e-3, ema=0.99, seed=2, decay=0.0, muon=True),
+        LoopSettings(
+            steps=1200, learning_rate=2e-3, ema=0.99, weight_decay=0.5, seed=2, decay=0.0, muon=True
+        ),
     ),
     "t2v": Recipe(
         _text_to_video(8, 16, "t2v-images"),
@@ -285,7 +287,7 @@ RECIPES: dict[str, Recipe] = {
     "base": Recipe(
         _build_base,
         _finish_base,
-        LoopSettings(steps=5400, learning_rate=2e-3, ema=None, seed=4, warmup=200, decay=0.3),
+        LoopSettings(steps=11000, learning_rate=2e-3, ema=None, seed=4, warmup=200, decay=0.3),
     ),
     "stage1": Recipe(
         _build_stage1,
