@@ -15,7 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from g4v.data.shapes.dialogues import Dialogue, sample_dialogue, sample_prose, text_of_video
+from g4v.data.shapes.dialogues import (
+    Dialogue,
+    sample_checklist,
+    sample_dialogue,
+    sample_prose,
+    text_of_video,
+)
 from g4v.data.shapes.render import render
 from g4v.data.shapes.world import Scene
 from g4v.model.assistant import Gpt4Video
@@ -26,9 +32,10 @@ from g4v.video import sample_frames
 
 _LENGTH_GROUP = 4  # steps whose documents are drawn together and sorted by length, to save padding
 _LONGEST = 320  # tokens of a training sequence
-# Shares of the base model's documents: prose, and questions beyond those of the natural mixture: their
-# answers are the hardest to learn.
+# Shares of the base model's documents: prose, checklists, and questions beyond those of the natural mixture:
+# their answers are the hardest to learn.
 _PROSE = 0.06
+_CHECKLISTS = 0.12
 _QUESTIONS = 0.3
 # What users say, and what their clips show, cannot be foretold; at full weight its noise would drown the few
 # tokens of an answer that depend on them.
@@ -56,6 +63,11 @@ def dialogue_turns(dialogue: Dialogue) -> list[PromptTurn]:
     return [PromptTurn(turn.user, turn.answer, turn.video is not None) for turn in dialogue.turns]
 
 
+def verdict_ids(encode: Encode) -> set[int]:
+    """The first tokens of " Yes" and " No"."""
+    return {encode(word, False)[0] for word in (" Yes", " No")}
+
+
 def encode_as_text(
     dialogue: Dialogue, template: PromptTemplate, encode: Encode, rng: np.random.Generator
 ) -> tuple[list[int], list[float]]:
@@ -63,7 +75,7 @@ def encode_as_text(
     encoded = template.encode(dialogue_turns(dialogue), encode, 1)
     opening = len(template.opening_ids(encode))
     scenes = iter([turn.video for turn in dialogue.turns if turn.video is not None])
-    verdicts = {encode(" Yes", False)[0], encode(" No", False)[0]}
+    verdicts = verdict_ids(encode)
     ids: list[int] = []
     weights: list[float] = []
     before = IGNORED
@@ -92,19 +104,23 @@ class BaseLanguagePart(Part):
         super().__init__()
         self.model = llm
         self.encode = plain_encoder(tokenizer)
+        self.verdicts = verdict_ids(self.encode)
         self.template, self.rows = template, rows
 
     def document(self, rng: np.random.Generator) -> tuple[list[int], list[float]]:
         share = rng.random()
         if share < _PROSE:
-            ids = [
-                self.template.bos_id or 0,
-                *self.encode(sample_prose(rng), True),
-                self.template.turn_end_id,
-            ]
-            return ids[:_LONGEST], [_PROSE_WEIGHT] * min(len(ids), _LONGEST)
-        kind = "question" if share < _PROSE + _QUESTIONS else None
+            ids = self.plain(sample_prose(rng))
+            return ids, [_PROSE_WEIGHT] * len(ids)
+        if share < _PROSE + _CHECKLISTS:
+            ids = self.plain(sample_checklist(rng))
+            return ids, [1.0 if token in self.verdicts else _UNFORESEEN for token in ids]
+        kind = "question" if share < _PROSE + _CHECKLISTS + _QUESTIONS else None
         return encode_as_text(sample_dialogue(rng, "train", kind), self.template, self.encode, rng)
+
+    def plain(self, text: str) -> list[int]:
+        """Ids of a text that is no conversation."""
+        return [self.template.bos_id or 0, *self.encode(text, True), self.template.turn_end_id][:_LONGEST]
 
     def stream(self, seed: int, first_step: int) -> Iterator[Any]:
         group = first_step // _LENGTH_GROUP
