@@ -380,7 +380,7 @@ def test_checklists_tell_the_truth_and_both_verdicts_are_frequent():
     for _ in range(300):
         text = dialogues.sample_checklist(rng)
         start, rest = re.fullmatch(r"(.+ background)\]?:((?: [^?]+\? (?:Yes|No)\.)+)", text).groups()
-        stated_scene = world.parse_caption(re.search(r"an? (?:%s) .*" % "|".join(world.COLOURS), start)[0])
+        stated_scene = world.parse_caption(re.search(rf"an? (?:{'|'.join(world.COLOURS)}) .*", start)[0])
         assert not any(world.is_held_out(obj) for obj in stated_scene.objects)
         things = [set(world.object_phrase(obj).split()) for obj in stated_scene.objects]
         things.append({stated_scene.background})
@@ -388,4 +388,4 @@ def test_checklists_tell_the_truth_and_both_verdicts_are_frequent():
             words = set(asked.replace(",", "").split())
             assert verdict == ("Yes" if any(words <= thing for thing in things) else "No"), text
             verdicts.append(verdict)
-    assert 0.4 < verdicts.count("Yes") / len(verdicts) < 0.7
+    assert 0.4 < verdicts.count("Yes") / len(verdicts) < 0.6

@@ -287,7 +287,7 @@ RECIPES: dict[str, Recipe] = {
     "base": Recipe(
         _build_base,
         _finish_base,
-        LoopSettings(steps=10400, learning_rate=2e-3, ema=None, seed=4, warmup=200, decay=0.12),
+        LoopSettings(steps=11000, learning_rate=2e-3, ema=None, seed=4, warmup=200, decay=0.1),
     ),
     "stage1": Recipe(
         _build_stage1,

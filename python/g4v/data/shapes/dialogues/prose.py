@@ -178,34 +178,35 @@ def sample_prose(rng: np.random.Generator) -> str:
 
 
 def sample_checklist(rng: np.random.Generator) -> str:
-    """A caption and short questions about it, each with " Yes." or " No.": to compare is hardest to learn, and
-    nothing else is asked here. For example "a red star growing on a navy background: red? Yes. circle? No."
+    """A caption and short questions about it, each with " Yes." or " No.": to compare is the hardest to
+    learn, and nothing else is asked here. For example "a red star growing on a navy background: red? Yes."
     """
     talk = Talk(rng, "train")
     scene = world.sample_scene(rng, "train")
-    facts = [scene.background or ""]
+    words, pairs = [scene.background or ""], []
     for obj in scene.objects:
         colour, shape, motion = obj.colour, obj.shape, world.MOTION_PHRASES[obj.motion]
-        facts += [colour, shape, motion, f"{colour} {shape}", f"{shape} {motion}", f"{colour}, {motion}"]
+        words += [colour, shape, motion]
+        pairs += [f"{colour} {shape}", f"{shape} {motion}", f"{colour}, {motion}"]
     checks = []
     for _ in range(int(rng.integers(6, 15))):
-        asked = talk.pick(facts) if talk.chance(0.5) else _anything(talk, scene)
-        checks.append(f" {asked}? {'Yes' if asked in facts else 'No'}.")
+        if talk.chance(0.7):
+            asked = talk.pick(words) if talk.chance(0.4) else talk.pick(talk.pick(_WORDS))
+        else:
+            asked = talk.pick(pairs) if talk.chance(0.4) else _half_right(talk, talk.pick(scene.objects))
+        checks.append(f" {asked}? {'Yes' if asked in words + pairs else 'No'}.")
     return f"{talk.raw(CLIP_TEXT, x=world.caption(scene))}:" + "".join(checks)
 
 
-def _anything(talk: Talk, scene: Scene) -> str:
-    """A fact that may be wrong; of a pair one half is right, as it is in the questions of people."""
-    obj = talk.pick(scene.objects)
-    colour, shape = talk.pick(world.COLOURS), talk.pick(world.SHAPES)
-    motion = world.MOTION_PHRASES[talk.pick(world.MOTIONS)]
+_WORDS = (world.COLOURS, world.SHAPES, tuple(world.MOTION_PHRASES.values()), world.BACKGROUNDS)
+
+
+def _half_right(talk: Talk, obj: Object) -> str:
+    """Two facts of which one is the object's own, as it is in the questions of people."""
+    colour, shape, motion = (talk.pick(values) for values in _WORDS[:3])
     own = world.MOTION_PHRASES[obj.motion]
     return talk.pick(
         (
-            colour,
-            shape,
-            motion,
-            talk.pick(world.BACKGROUNDS),
             f"{obj.colour} {shape}",
             f"{colour} {obj.shape}",
             f"{obj.shape} {motion}",
