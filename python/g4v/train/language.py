@@ -171,6 +171,8 @@ class _DialoguePart(Part):
         super().__init__()
         self.model = assistant
         self.encode = plain_encoder(tokenizer)
+        self.verdicts: Tensor
+        self.register_buffer("verdicts", torch.tensor(sorted(verdict_ids(self.encode))), persistent=False)
         self.template, self.rows = template, rows
         self.kinds = kinds
         assert assistant.abstractor is not None
@@ -198,9 +200,16 @@ class _DialoguePart(Part):
 
     def loss(self, batch: Any) -> tuple[Tensor, dict[str, float]]:
         ids, labels, pixels = batch
-        out = self.model(ids, labels, pixel_values=pixels)
-        right = (out.logits[:, :-1].argmax(-1) == labels[:, 1:])[labels[:, 1:] != IGNORED]
-        return out.loss, {"right_token": float(right.float().mean())}
+        logits = self.model(ids, pixel_values=pixels).logits[:, :-1]
+        wanted = labels[:, 1:]
+        opens = torch.isin(wanted, self.verdicts) & (labels[:, :-1] == IGNORED)
+        answers = wanted != IGNORED
+        weights = torch.where(opens, _VERDICT, answers.float())
+        losses = F.cross_entropy(
+            logits.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED, reduction="none"
+        )
+        right = (logits.argmax(-1) == wanted)[answers].float().mean()
+        return (losses * weights.flatten()).sum() / weights.sum(), {"right_token": float(right)}
 
 
 class AbstractorPart(_DialoguePart):

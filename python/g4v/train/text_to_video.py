@@ -41,6 +41,15 @@ def _fingerprint(model: Any) -> str:
     return digest.hexdigest()
 
 
+def _fingerprint_of_renderer() -> str:
+    """SHA-256 of some clean clips."""
+    digest = hashlib.sha256()
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        digest.update(render(sample_scene(rng, "train"), rng, clean=True).tobytes())
+    return digest.hexdigest()
+
+
 def _metadata(path: Path) -> dict[str, str]:
     with safe_open(path, "pt") as file:
         return dict(file.metadata() or {})
@@ -48,11 +57,11 @@ def _metadata(path: Path) -> dict[str, str]:
 
 def encode_latents(vae: Any, folder: Path, clips: int, seed: int) -> None:
     """Renders clean clips and keeps their latents: `folder`/NNNN.safetensors with `latents` float16
-    [512, C, 8, h, w] and a .json with the captions. Shards of the same autoencoder are kept, so a stopped
-    run goes on.
+    [512, C, 8, h, w] and a .json with the captions. Shards of the same autoencoder and renderer are kept, so
+    a stopped run goes on.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    origin = {"vae": _fingerprint(vae)}
+    origin = {"vae": _fingerprint(vae), "renderer": _fingerprint_of_renderer()}
     for shard in range(-(-clips // _SHARD)):
         target = folder / f"{shard:04d}.safetensors"
         if target.exists() and _metadata(target) == origin:

@@ -287,7 +287,7 @@ RECIPES: dict[str, Recipe] = {
     "base": Recipe(
         _build_base,
         _finish_base,
-        LoopSettings(steps=11000, learning_rate=2e-3, ema=None, seed=4, warmup=200, decay=0.1),
+        LoopSettings(steps=11200, learning_rate=2e-3, ema=None, seed=4, warmup=200, decay=0.05),
     ),
     "stage1": Recipe(
         _build_stage1,
