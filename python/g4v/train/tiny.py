@@ -337,7 +337,7 @@ def describe(out: Path) -> None:
             },
             "video": {
                 "frames": 8, "width": 64, "height": 64, "fps": FRAMES_PER_SECOND, "steps": 20,
-                "guidance_scale": 3.0, "negative_prompt": "", "shared_noise": _shared_noise(out),
+                "guidance_scale": 4.0, "negative_prompt": "", "shared_noise": _shared_noise(out),
                 "scheduler": {"type": "ddim"},
             },
         },
