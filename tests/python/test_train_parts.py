@@ -12,7 +12,7 @@ from g4v.data.shapes.world import Object, Scene, sample_scene
 from g4v.model.config import TINY
 from g4v.model.prompt import PromptTemplate
 from g4v.train.contrastive import ContrastivePart
-from g4v.train.language import encode_as_text
+from g4v.train.language import encode_as_text, verdict_ids
 from g4v.train.regions import RegionHead, find_regions
 from g4v.train.text_to_video import (
     count_looks,
@@ -179,7 +179,7 @@ def test_answers_count_most_in_the_base_models_loss():
     rng = np.random.default_rng(0)
     opened = 0
     for _ in range(200):
-        ids, weights = encode_as_text(Dialogue(turns, "question"), template, encode, rng)
+        ids, weights = encode_as_text(Dialogue(turns, "question"), template, encode, verdict_ids(encode), rng)
         assert len(ids) == len(weights)
         text = "".join(words[token] for token in ids)
         about, rest = text.startswith("<s>About you."), text.removeprefix("<s>").removeprefix("About you.")

@@ -170,8 +170,10 @@ def measure(
     counts: items per section; loading: the arguments of media.speed that tell what to load. checkpoint is
     needed by the sections of WITH_CHECKPOINT.
     """
+    if checkpoint is None and set(sections) & set(WITH_CHECKPOINT):
+        raise ValueError(f"{', '.join(WITH_CHECKPOINT)} need a checkpoint")
     out = Measured()
-    run = Path(checkpoint or "")
+    run = checkpoint or Path()
     steps: dict[str, Callable[[], None]] = {
         "questions": lambda: _questions(out, assistant, counts["questions"], seed),
         "decision": lambda: _videos_wanted(out, assistant, sections, counts["decision"], seed),

@@ -45,18 +45,21 @@ _VERDICT = 5.0  # of the yes or no that opens an answer: all that follows can be
 _SYSTEM = 0.25  # share of conversations that open with the system text, which never changes
 
 
-def pad(rows: list[list[int]], value: int) -> Tensor:
-    out = torch.full((len(rows), max(map(len, rows))), value, dtype=torch.int64)
-    for row, ids in zip(out, rows, strict=True):
-        row[: len(ids)] = torch.tensor(ids)
+def pad(rows: list[Any], value: int | float) -> Tensor:
+    """Rows of numbers, filled up with `value`, whose type is the result's: int64 or float32 [rows, most]."""
+    out = torch.full((len(rows), max(map(len, rows))), value)
+    for row, numbers in zip(out, rows, strict=True):
+        row[: len(numbers)] = torch.tensor(numbers)
     return out
 
 
-def pad_weights(rows: list[list[float]]) -> Tensor:
-    out = torch.zeros(len(rows), max(map(len, rows)))
-    for row, weights in zip(out, rows, strict=True):
-        row[: len(weights)] = torch.tensor(weights)
-    return out
+def weighted_loss(logits: Tensor, wanted: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean cross-entropy of logits [B, L, V] to ids [B, L] by weights [B, L], and the share of answer tokens
+    (weights of 1 and more) that are foretold.
+    """
+    losses = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED, reduction="none")
+    right = (logits.argmax(-1) == wanted)[weights >= 1].float().mean()
+    return (losses * weights.flatten()).sum() / weights.sum(), right
 
 
 def dialogue_turns(dialogue: Dialogue) -> list[PromptTurn]:
@@ -69,13 +72,16 @@ def verdict_ids(encode: Encode) -> set[int]:
 
 
 def encode_as_text(
-    dialogue: Dialogue, template: PromptTemplate, encode: Encode, rng: np.random.Generator
+    dialogue: Dialogue,
+    template: PromptTemplate,
+    encode: Encode,
+    verdicts: set[int],
+    rng: np.random.Generator,
 ) -> tuple[list[int], list[float]]:
     """Ids of a conversation whose clips are put into words, and what each counts in the loss."""
     encoded = template.encode(dialogue_turns(dialogue), encode, 1)
     opening = len(template.opening_ids(encode))
     scenes = iter([turn.video for turn in dialogue.turns if turn.video is not None])
-    verdicts = verdict_ids(encode)
     ids: list[int] = []
     weights: list[float] = []
     before = IGNORED
@@ -116,7 +122,8 @@ class BaseLanguagePart(Part):
             ids = self.plain(sample_checklist(rng))
             return ids, [1.0 if token in self.verdicts else _UNFORESEEN for token in ids]
         kind = "question" if share < _PROSE + _CHECKLISTS + _QUESTIONS else None
-        return encode_as_text(sample_dialogue(rng, "train", kind), self.template, self.encode, rng)
+        dialogue = sample_dialogue(rng, "train", kind)
+        return encode_as_text(dialogue, self.template, self.encode, self.verdicts, rng)
 
     def plain(self, text: str) -> list[int]:
         """Ids of a text that is no conversation."""
@@ -132,17 +139,13 @@ class BaseLanguagePart(Part):
             order = rng.permutation(_LENGTH_GROUP)
             for place in order[skip:]:
                 chosen = documents[place * self.rows : (place + 1) * self.rows]
-                yield pad([ids for ids, _ in chosen], 0), pad_weights([weights for _, weights in chosen])
+                yield pad([ids for ids, _ in chosen], 0), pad([weights for _, weights in chosen], 0.0)
             group, skip = group + 1, 0
 
     def loss(self, batch: Any) -> tuple[Tensor, dict[str, float]]:
         ids, weights = batch
         logits = self.model(input_ids=ids, use_cache=False).logits[:, :-1]
-        wanted, weights = ids[:, 1:], weights[:, 1:]
-        losses = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none")
-        answers = weights >= 1
-        right = (logits.argmax(-1) == wanted)[answers].float().mean()
-        loss = (losses * weights.flatten()).sum() / weights.sum()
+        loss, right = weighted_loss(logits, ids[:, 1:], weights[:, 1:])
         return loss, {"right_token": float(right), "tokens": float(ids.numel())}
 
 
@@ -203,13 +206,9 @@ class _DialoguePart(Part):
         logits = self.model(ids, pixel_values=pixels).logits[:, :-1]
         wanted = labels[:, 1:]
         opens = torch.isin(wanted, self.verdicts) & (labels[:, :-1] == IGNORED)
-        answers = wanted != IGNORED
-        weights = torch.where(opens, _VERDICT, answers.float())
-        losses = F.cross_entropy(
-            logits.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED, reduction="none"
-        )
-        right = (logits.argmax(-1) == wanted)[answers].float().mean()
-        return (losses * weights.flatten()).sum() / weights.sum(), {"right_token": float(right)}
+        weights = torch.where(opens, _VERDICT, (wanted != IGNORED).float())
+        loss, right = weighted_loss(logits, wanted, weights)
+        return loss, {"right_token": float(right)}
 
 
 class AbstractorPart(_DialoguePart):

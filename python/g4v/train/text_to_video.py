@@ -27,9 +27,8 @@ from g4v.train.tokenizers import encode_captions
 _SHARD = 512  # clips in one file of the latent cache
 _APART = 0.7  # root mean square over channels by which an object's latents differ from the background's
 _OBJECT_WEIGHT = 12.0  # largest further weight of an object's latents in the loss
-# Further weight of what differs from frame to frame in the error. Pictures have taught the rest, and motion
-# is so little of a clip's variance that it would be learned last. Weights that follow neither the clip nor
-# the place leave the best prediction what it is.
+# Further weight of what differs from frame to frame in the error: pictures have taught the rest, and motion
+# is a small part of a clip's variance. Whether it speeds the learning of motion was not measured.
 _CHANGE_WEIGHT = 3.0
 
 

@@ -33,7 +33,7 @@ _BACKGROUND_RANGES = {
 # The middle of each range is the clean colour; clean clips stray from it by this part of the range.
 _CLEAN_SPREAD = 0.35
 # Clean clips show their motion as a film would: one object passes through the middle, and its way is long.
-# What moves left then begins on the right, which a generator learns from far fewer clips than ways anywhere.
+# What moves left then begins on the right: the place of an object in a frame speaks of its motion.
 _CLEAN_MIDDLE = 8.0  # pixels of 64
 _CORNERS = {"square": 4, "triangle": 3, "star": 5}
 _STAR_INNER = 0.45  # inner radius of the star over its outer radius
