@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from ..errors import Error
 
 if TYPE_CHECKING:
     from ..assistant import Assistant
@@ -23,6 +26,21 @@ class Parser(argparse.ArgumentParser):
 
 def report_error(message: str) -> None:
     _report("error", message)
+
+
+def exit_code(run: Callable[[], int | None], kept: str = "") -> int:
+    """Runs a command: 0 or what it returns, 1 after an error, 130 after Ctrl-C.
+
+    kept: what is said of results after Ctrl-C.
+    """
+    try:
+        return run() or 0
+    except Error as error:
+        report_error(str(error))
+        return 1
+    except KeyboardInterrupt:
+        report_error(f"interrupted{kept}")
+        return 130
 
 
 def report_warning(message: str) -> None:

@@ -6,12 +6,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from g4v.cli.common import add_assistant_arguments, report_error
+from g4v.cli.common import add_assistant_arguments, exit_code, report_error
 from g4v.data.build.options import at_least
 from g4v.data.formats import DataError, Problem, SampleReader, read_samples
 
 from .field.figures import Figures
-from .field.options import exit_code, new_parser
+from .field.options import new_parser
 from .report import Row, f1_row, rate_row
 from .safety_counts import Counts, prompts, shapes
 

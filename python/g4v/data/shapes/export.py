@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from g4v._encode import check_folder, save_video
-from g4v.cli.common import Parser, report_error
+from g4v.cli.common import Parser, exit_code
 from g4v.data.build.files import write_whole
 from g4v.data.build.options import at_least
 from g4v.data.formats.questions import ACTIVITYNET_TYPES
@@ -19,7 +19,7 @@ from g4v.data.shapes.dialogues import Turn, sample_dialogue
 from g4v.data.shapes.dialogues.core import words_of
 from g4v.data.shapes.render import render
 from g4v.data.shapes.world import Scene, caption, object_phrase, sample_scene
-from g4v.errors import Error, OutputError
+from g4v.errors import OutputError
 
 _FPS = 8.0
 _EPILOG = """formats:
@@ -41,16 +41,12 @@ _SHORT = {"colour": 4, "shape": 5, "motion": 0, "background": 4, "count": 7, "ye
 def main(arguments: Sequence[str]) -> int:
     """Runs the command; returns its exit code."""
     options = parser().parse_args(arguments)
-    try:
+
+    def run() -> None:
         check_folder(options.out)
         print(_WRITERS[options.format](options.out, options.count, options.split, options.seed))
-    except Error as error:
-        report_error(str(error))
-        return 1
-    except KeyboardInterrupt:
-        report_error("interrupted")
-        return 130
-    return 0
+
+    return exit_code(run)
 
 
 def parser() -> argparse.ArgumentParser:

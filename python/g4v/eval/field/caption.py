@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from g4v.cli.common import exit_code
 from g4v.data.formats import DataError, Problem
 from g4v.errors import Error, VideoError
 from g4v.eval.progress import Progress
@@ -18,7 +19,7 @@ from g4v.eval.report import Row
 from . import bootstrap
 from .caption_clips import CaptionedClip, add_caption_arguments, read_clips
 from .figures import Figures, LeftOut
-from .options import add_data_arguments, exit_code, new_parser
+from .options import add_data_arguments, new_parser
 from .published import CAPTION
 from .replies import Replies, bundle_key, ends_the_run, open_folder
 from .text_scores import Bleu, Words, cider, meteor, words_of

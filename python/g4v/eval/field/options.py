@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
-from g4v.cli.common import Parser, add_assistant_arguments, report_error
+from g4v.cli.common import Parser, add_assistant_arguments
 from g4v.data.build.options import at_least
-from g4v.errors import Error
 
 
 def new_parser(command: str, description: str, epilog: str = "") -> argparse.ArgumentParser:
@@ -19,21 +17,6 @@ def new_parser(command: str, description: str, epilog: str = "") -> argparse.Arg
         epilog=epilog + "\nexit codes: 0 done, 1 failed or incomplete, 2 wrong usage, 130 interrupted",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-
-
-def exit_code(run: Callable[[], int | None], kept: str = "") -> int:
-    """Runs a command: 0 or what it returns, 1 after an error, 130 after Ctrl-C.
-
-    kept: what is said of results after Ctrl-C.
-    """
-    try:
-        return run() or 0
-    except Error as error:
-        report_error(str(error))
-        return 1
-    except KeyboardInterrupt:
-        report_error(f"interrupted{kept}")
-        return 130
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, videos: str = "folder of the clips") -> None:

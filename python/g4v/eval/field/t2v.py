@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from g4v.cli.common import report_error
+from g4v.cli.common import exit_code, report_error
 from g4v.data.build.files import write_whole
 from g4v.data.build.options import at_least
 from g4v.data.formats import DataError, Problem
@@ -29,7 +29,7 @@ from .clip_folder import ClipFolder, clipsim
 from .features import load_features
 from .figures import Figures, LeftOut
 from .frechet import frechet_distance
-from .options import add_data_arguments, exit_code, new_parser
+from .options import add_data_arguments, new_parser
 from .pictures import Frames, resize
 from .published import T2V
 from .replies import bundle_key, ends_the_run

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from g4v.cli.common import report_error
+from g4v.cli.common import exit_code, report_error
 from g4v.data.formats import QA_FORMATS, DataError, Problem, Question, read_questions
 from g4v.errors import ArgumentError, Error, VideoError
 from g4v.eval.metrics import Rate
@@ -23,7 +23,7 @@ from . import bootstrap
 from .exact_match import is_contained, is_exact
 from .figures import Figures, LeftOut
 from .judge import Case, Judge, Judged, add_judge_arguments, judge_all, judge_of
-from .options import add_data_arguments, exit_code, new_parser
+from .options import add_data_arguments, new_parser
 from .published import VIDEOQA
 from .replies import Replies, bundle_key, ends_the_run, open_folder
 
