@@ -1,5 +1,6 @@
 """What the parts of `tiny` learn from: regions of objects, and the cache of latents."""
 
+import json
 import re
 
 import numpy as np
@@ -15,9 +16,11 @@ from g4v.train.contrastive import ContrastivePart
 from g4v.train.language import encode_as_text, verdict_ids
 from g4v.train.regions import RegionHead, find_regions
 from g4v.train.text_to_video import (
+    TextToVideoPart,
     count_looks,
     draw_noise,
     encode_latents,
+    few_frames,
     object_mask,
     object_weight,
     shifted_steps,
@@ -160,6 +163,49 @@ def test_noise_has_unit_variance_and_shares_what_it_is_told():
     assert (first * second).mean().item() == pytest.approx(0.8, abs=0.03)
     alone = draw_noise(np.random.default_rng(0), torch.Size((40, 8, 4, 8, 8)), 0.0)
     assert abs((alone[:, :, 0] * alone[:, :, 3]).mean().item()) < 0.03
+
+
+def test_few_frames_keep_the_first_and_the_last():
+    assert few_frames(2, 8).tolist() == [0, 7]
+    assert few_frames(4, 8).tolist() == [0, 2, 5, 7]
+    assert few_frames(8, 8).tolist() == list(range(8))
+
+
+@pytest.fixture(scope="module")
+def cached_latents(tmp_path_factory):
+    """A folder of cached latents whose every value is the number of its frame."""
+    from safetensors.torch import save_file
+
+    folder = tmp_path_factory.mktemp("latents")
+    numbers = torch.arange(8.0).view(1, 1, 8, 1, 1).expand(512, 8, 8, 8, 8)
+    save_file({"latents": numbers.half().contiguous()}, folder / "0000.safetensors")
+    (folder / "0000.json").write_text(json.dumps(["a red star moving left"] * 512), "utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(("frames", "numbers"), [(2, [0, 7]), (4, [0, 2, 5, 7]), (8, list(range(8)))])
+def test_text_to_video_learns_from_the_frames_it_is_told(cached_latents, frames, numbers):
+    part = TextToVideoPart(TINY, caption_tokenizer(), cached_latents, 2.0, frames, 3, 0.8)
+    latents, ids, steps, noise = part.batch(np.random.default_rng(0))
+    assert latents.shape == noise.shape == (3, 8, frames, 8, 8) and len(ids) == len(steps) == 3
+    assert (latents[0, 0, :, 0, 0] / 2).tolist() == numbers
+
+
+def test_the_unet_in_training_computes_what_the_saved_one_will(cached_latents):
+    """Training leaves dropout and the fused attention out; the weights mean the same without."""
+    from diffusers import UNet3DConditionModel
+
+    part = TextToVideoPart(TINY, caption_tokenizer(), cached_latents, 1.0, 4, 2, 0.8)
+    part.train()
+    plain = UNet3DConditionModel(**TINY.unet).eval()
+    plain.load_state_dict(part.model["unet"].state_dict())
+    inputs = torch.randn(2, 8, 4, 8, 8), torch.tensor([3, 900])
+    context = torch.randn(2, 32, 128)
+    with torch.no_grad():
+        wanted = plain(*inputs, encoder_hidden_states=context).sample
+        for _ in range(2):
+            given = part.model["unet"](*inputs, encoder_hidden_states=context).sample
+            torch.testing.assert_close(given, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_answers_count_most_in_the_base_models_loss():

@@ -10,7 +10,7 @@ from g4v.errors import ArgumentError, Error
 
 _ORDER = (
     "vae", "contrastive-images", "contrastive-clips", "latents", "t2v-images",
-    "t2v", "base", "stage1", "stage2",
+    "t2v-pairs", "t2v-fours", "t2v", "base", "stage1", "stage2",
 )  # fmt: skip
 
 

@@ -35,8 +35,8 @@ _LONGEST = 320  # tokens of a training sequence
 # Shares of the base model's documents: prose, checklists, and questions beyond those of the natural mixture:
 # their answers are the hardest to learn.
 _PROSE = 0.06
-_CHECKLISTS = 0.3
-_QUESTIONS = 0.3
+_CHECKLISTS = 0.1
+_QUESTIONS = 0.4
 # What users say, and what their clips show, cannot be foretold; at full weight its noise would drown the few
 # tokens of an answer that depend on them.
 _UNFORESEEN = 0.1

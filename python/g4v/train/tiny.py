@@ -277,8 +277,22 @@ RECIPES: dict[str, Recipe] = {
             steps=1200, learning_rate=2e-3, ema=0.99, weight_decay=0.5, seed=2, decay=0.0, muon=True
         ),
     ),
+    "t2v-pairs": Recipe(
+        _text_to_video(2, 48, "t2v-images"),
+        _finish_text_to_video,
+        LoopSettings(
+            steps=2000, learning_rate=1.5e-3, ema=0.995, weight_decay=0.5, seed=8, decay=0.0, muon=True
+        ),
+    ),
+    "t2v-fours": Recipe(
+        _text_to_video(4, 24, "t2v-pairs"),
+        _finish_text_to_video,
+        LoopSettings(
+            steps=800, learning_rate=1.5e-3, ema=0.995, weight_decay=0.5, seed=9, decay=0.0, muon=True
+        ),
+    ),
     "t2v": Recipe(
-        _text_to_video(8, 16, "t2v-images"),
+        _text_to_video(8, 16, "t2v-fours"),
         _finish_text_to_video,
         LoopSettings(
             steps=6000, learning_rate=1.5e-3, ema=0.995, weight_decay=0.5, seed=3, decay=0.3, muon=True
@@ -287,7 +301,7 @@ RECIPES: dict[str, Recipe] = {
     "base": Recipe(
         _build_base,
         _finish_base,
-        LoopSettings(steps=11200, learning_rate=2e-3, ema=None, seed=4, warmup=200, decay=0.05),
+        LoopSettings(steps=15000, learning_rate=1.5e-3, ema=None, seed=4, warmup=200, decay=0.15, muon=True),
     ),
     "stage1": Recipe(
         _build_stage1,
