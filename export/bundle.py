@@ -208,6 +208,7 @@ def _check_fit(components: dict[str, Any], checkpoint: Checkpoint) -> None:
         ("abstractor", "output_size", "decoder", "hidden_size"),
         ("text_encoder", "hidden_size", "unet", "cross_attention_dim"),
         ("unet", "latent_channels", "vae_decoder", "latent_channels"),
+        ("encoder", "hidden_size", "frame_checker", "hidden_size"),
     )
     for left, left_key, right, right_key in pairs:
         if left not in components or right not in components:

@@ -4,6 +4,7 @@
     RUN/encoder/         CLIPVisionModel.save_pretrained or MplugOwlVideoTower.save_pretrained;
                          preprocessor_config.json with image_mean and image_std where they are not CLIP's
     RUN/abstractor/      VideoAbstractor.save_pretrained
+    RUN/frame_checker/   FrameChecker.save_pretrained (may be absent); it reads the encoder's tokens
     RUN/llm/             LlamaForCausalLM.save_pretrained, with its tokenizer
     RUN/adapter/         a PEFT LoRA folder (may be absent)
     RUN/t2v/             a diffusers text-to-video folder: unet/, vae/, text_encoder/, tokenizer/, scheduler/
@@ -34,6 +35,7 @@ from g4v.export.errors import ExportError
 from g4v.export.lora import merge_lora
 
 from g4v.model.abstractor import VideoAbstractor
+from g4v.model.frame_checker import FrameChecker
 from g4v.model.prompt import PromptTemplate
 from g4v.model.vision import VideoEncoder, load_encoder
 
@@ -84,6 +86,8 @@ class Checkpoint:
             raise ExportError(f"{run}: neither llm/ nor t2v/ is there: nothing to export")
         if checkpoint.has("encoder") != checkpoint.has("abstractor"):
             raise ExportError(f"{run}: encoder/ and abstractor/ must be there together")
+        if checkpoint.has("frame_checker") and not checkpoint.has("encoder"):
+            raise ExportError(f"{run}: encoder/ is missing: frame_checker/ reads its tokens")
         if checkpoint.has("encoder") and not checkpoint.has("llm"):
             raise ExportError(f"{run}: llm/ is missing: encoder and abstractor serve it")
         return checkpoint
@@ -104,6 +108,9 @@ class Checkpoint:
 
     def abstractor(self) -> VideoAbstractor:
         return self._load("abstractor", lambda: VideoAbstractor.from_pretrained(self.run / "abstractor"))
+
+    def frame_checker(self) -> FrameChecker:
+        return self._load("frame_checker", lambda: FrameChecker.from_pretrained(self.run / "frame_checker"))
 
     def llm(self) -> Any:
         """LlamaForCausalLM in float32 with the adapter, if there is one, merged."""

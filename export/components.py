@@ -12,6 +12,7 @@ from g4v.export.abstractor import export_abstractor
 from g4v.export.checkpoint import Checkpoint
 from g4v.export.decoder import export_decoder, write_embedding
 from g4v.export.encoder import export_encoder
+from g4v.export.frame_checker import export_frame_checker
 from g4v.export.text_encoder import export_text_encoder
 from g4v.export.unet import export_unet
 from g4v.export.vae import export_vae_decoder
@@ -74,6 +75,16 @@ class _Components:
                 Component("unet", c.unet, export_unet, self._verify_unet, _describe_unet),
                 Component("vae_decoder", c.vae, export_vae_decoder, self._verify_vae, _describe_vae),
             ]
+        if c.has("frame_checker"):
+            parts.append(
+                Component(
+                    "frame_checker",
+                    c.frame_checker,
+                    export_frame_checker,
+                    self._verify_frame_checker,
+                    _describe_frame_checker,
+                )
+            )
         return parts
 
     def _encoder(self) -> Any:
@@ -96,6 +107,9 @@ class _Components:
 
     def _verify_abstractor(self, abstractor: Any, folder: Path) -> float:
         return verify.verify_abstractor(abstractor, folder, self.frames, self.tokens)
+
+    def _verify_frame_checker(self, checker: Any, folder: Path) -> float:
+        return verify.verify_frame_checker(checker, folder, self.frames, self.tokens)
 
     def _verify_unet(self, unet: Any, folder: Path) -> float:
         return verify.verify_unet(unet, folder, self.text_length, 8)
@@ -154,3 +168,8 @@ def _describe_vae(model: Any) -> dict[str, Any]:
         "scale_factor": 2 ** (len(config.block_out_channels) - 1),
         "scaling_factor": config.scaling_factor,
     }
+
+
+def _describe_frame_checker(checker: Any) -> dict[str, Any]:
+    config = checker.config
+    return {"hidden_size": config.hidden_size, "withhold_above": config.withhold_above}

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from g4v.model.config import PRESETS, Preset
+from g4v.model.config import PRESETS, FrameCheckerConfig, Preset
 from g4v.model.prompt import PromptTemplate, default_system
 from g4v.model.vision import build_encoder
 
@@ -50,6 +50,7 @@ def write_random_checkpoint(
     from transformers import CLIPTextModel, CLIPVisionConfig, LlamaForCausalLM
 
     from g4v.model.abstractor import VideoAbstractor
+    from g4v.model.frame_checker import FrameChecker
 
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -71,6 +72,8 @@ def write_random_checkpoint(
     encoder = _shake(build_encoder(config))
     (encoder.model if flavour == "clip" else encoder).half().save_pretrained(out / "encoder")
     _shake(VideoAbstractor(preset.abstractor)).save_pretrained(out / "abstractor", torch.float16)
+    checker = FrameChecker(FrameCheckerConfig(encoder.hidden_size, 16))
+    _shake(checker).save_pretrained(out / "frame_checker", torch.float16)
 
     llm = _shake(LlamaForCausalLM(preset.llama_config(size, **token_ids)))
     llm.half().save_pretrained(out / "llm")

@@ -71,6 +71,17 @@ def verify_abstractor(abstractor: Any, folder: Path, frames: int, tokens: int) -
 
 
 @torch.no_grad()
+def verify_frame_checker(checker: Any, folder: Path, frames: int, tokens: int) -> float:
+    session, checker = _session(folder, "frame_checker"), checker.double()
+    errors = []
+    for count in sorted({1, frames}):
+        features = torch.randn(count, tokens, checker.config.hidden_size, generator=_random())
+        (output,) = session.run(None, {"features": features.numpy()})
+        errors.append(relative_error(output, checker(features.double())))
+    return check("frame_checker", max(errors))
+
+
+@torch.no_grad()
 def verify_decoder(model: Any, folder: Path) -> float:
     """One prefill, a prefill that continues, and single steps, against one pass over everything."""
     session, model = _session(folder, "decoder"), model.double()

@@ -3,6 +3,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include "bindings/frame_scorer.h"
 #include "bindings/register.h"
 #include "bindings/verify_name.h"
 
@@ -47,9 +48,26 @@ std::optional<FramesView> FramesArgument(const py::object& frames) {
 std::shared_ptr<Assistant> Load(const std::string& directory, const std::string& device,
                                 int threads, const std::string& onnxruntime,
                                 const std::vector<std::string>& library_dirs,
-                                const std::string& verify) {
-  return Assistant::Load(directory,
-                         {device, threads, onnxruntime, library_dirs, ParseVerify(verify)});
+                                const std::string& verify, const py::object& frame_checker) {
+  const LoadOptions options{device,
+                            threads,
+                            onnxruntime,
+                            library_dirs,
+                            ParseVerify(verify),
+                            PythonFrameScorer(frame_checker)};
+  const py::gil_scoped_release release;
+  return Assistant::Load(directory, options);
+}
+
+py::array_t<float> ScoreFrames(Assistant& self, const py::object& frames) {
+  const std::optional<FramesView> view = FramesArgument(frames);
+  if (!view) throw Error(Code::InvalidArgument, "frames must be a uint8 array [T, H, W, 3]");
+  std::vector<float> scores;
+  {
+    const py::gil_scoped_release release;
+    scores = self.ScoreFrames(*view);
+  }
+  return py::array_t<float>(static_cast<py::ssize_t>(scores.size()), scores.data());
 }
 
 std::shared_ptr<Conversation> Chat(Assistant& self, std::optional<uint64_t> seed,
@@ -95,12 +113,14 @@ void RegisterAssistant(py::module_& module) {
       .def_static("load", &Load, py::arg("directory"), py::kw_only(), py::arg("device") = "auto",
                   py::arg("threads") = 0, py::arg("onnxruntime") = "",
                   py::arg("library_dirs") = std::vector<std::string>(), py::arg("verify") = "auto",
-                  release, "Loads a bundle directory.")
+                  py::arg("frame_checker") = py::none(), "Loads a bundle directory.")
       .def("chat", &Chat, py::kw_only(), py::arg("seed") = py::none(),
            py::arg("text_options") = py::none(), py::arg("video_options") = py::none(),
            "A new conversation.")
       .def("generate", &Generate, py::arg("prompt"), py::arg("options") = py::none(),
            "Makes a video of a caption.")
+      .def("score_frames", &ScoreFrames, py::arg("frames"),
+           "uint8 [T, H, W, 3] -> float32 [T], 0 to 1; empty where nothing checks.")
       .def(
           "info", [](const Assistant& self) { return self.Info().Dump(); }, release,
           "JSON; the keys are in csrc/chat/assistant.h.")

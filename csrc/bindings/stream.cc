@@ -6,24 +6,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "bindings/frames_array.h"
 #include "bindings/register.h"
 
 namespace g4v::bindings {
 namespace {
 
 namespace py = pybind11;
-
-// The frames of a video without a copy; the array keeps them alive and is read-only.
-py::array_t<uint8_t> FramesArray(const VideoEvent& event) {
-  using Pixels = std::shared_ptr<const std::vector<uint8_t>>;
-  auto* const owned = new Pixels(event.frames.pixels);
-  const py::capsule owner(owned, [](void* pixels) { delete static_cast<Pixels*>(pixels); });
-  py::array_t<uint8_t> array(
-      std::vector<py::ssize_t>{event.frames.count, event.frames.height, event.frames.width, 3},
-      (*owned)->data(), owner);
-  array.attr("flags").attr("writeable") = false;
-  return array;
-}
 
 void RegisterEvents(py::module_& module) {
   py::class_<TextEvent>(module, "TextEvent", "A piece of the answer.")
@@ -38,9 +27,16 @@ void RegisterEvents(py::module_& module) {
   py::class_<VideoEvent>(module, "VideoEvent", "A finished video.")
       .def_readonly("index", &VideoEvent::index)
       .def_readonly("caption", &VideoEvent::caption)
-      .def_property_readonly("frames", &FramesArray, "uint8 [T, H, W, 3], read-only.")
+      .def_property_readonly(
+          "frames", [](const VideoEvent& event) { return FramesArray(event.frames); },
+          "uint8 [T, H, W, 3], read-only.")
       .def_readonly("fps", &VideoEvent::fps)
       .def_readonly("seed", &VideoEvent::seed);
+  py::class_<WithheldEvent>(module, "WithheldEvent", "A video that is not shown.")
+      .def_readonly("index", &WithheldEvent::index)
+      .def_readonly("caption", &WithheldEvent::caption)
+      .def_readonly("unsafe", &WithheldEvent::unsafe)
+      .def_readonly("frames", &WithheldEvent::frames);
   py::class_<RefusalEvent>(module, "RefusalEvent", "The answer was a refusal.")
       .def_readonly("text", &RefusalEvent::text);
   py::class_<WarningEvent>(module, "WarningEvent", "Something to know; the turn goes on.")
@@ -80,6 +76,16 @@ Event NextOrStop(Stream& stream) {
 }
 
 }  // namespace
+
+py::array_t<uint8_t> FramesArray(const Frames& frames) {
+  using Pixels = std::shared_ptr<const std::vector<uint8_t>>;
+  auto* const owned = new Pixels(frames.pixels);
+  const py::capsule owner(owned, [](void* pixels) { delete static_cast<Pixels*>(pixels); });
+  py::array_t<uint8_t> array(std::vector<py::ssize_t>{frames.count, frames.height, frames.width, 3},
+                             (*owned)->data(), owner);
+  array.attr("flags").attr("writeable") = false;
+  return array;
+}
 
 void RegisterStream(py::module_& module) {
   RegisterEvents(module);

@@ -84,6 +84,12 @@ struct VaeDecoderSpec {
   std::vector<Variant> variants;
 };
 
+struct FrameCheckerSpec {
+  int hidden_size = 0;          // width of the encoder's features
+  double withhold_above = 0.0;  // share of unsafe frames above which a video is not shown
+  std::vector<Variant> variants;
+};
+
 struct ComponentsSpec {
   std::optional<EncoderSpec> encoder;
   std::optional<AbstractorSpec> abstractor;
@@ -91,6 +97,7 @@ struct ComponentsSpec {
   std::optional<TextEncoderSpec> text_encoder;
   std::optional<UnetSpec> unet;
   std::optional<VaeDecoderSpec> vae_decoder;
+  std::optional<FrameCheckerSpec> frame_checker;
 };
 
 struct TokenizerSpec {

@@ -155,6 +155,15 @@ VaeDecoderSpec ReadVaeDecoder(const JsonCursor& cursor, const Manifest& manifest
   return spec;
 }
 
+FrameCheckerSpec ReadFrameChecker(const JsonCursor& cursor, const Manifest& manifest) {
+  cursor.ExpectKeys({"hidden_size", "withhold_above", "variants"});
+  FrameCheckerSpec spec;
+  spec.hidden_size = ReadSize(cursor, "hidden_size");
+  spec.withhold_above = ReadFrom(cursor.Get("withhold_above"), 0.0, 1.0);
+  spec.variants = ReadVariants(cursor, manifest);
+  return spec;
+}
+
 // Widths that two components share.
 void CheckFit(const JsonCursor& components, const ComponentsSpec& spec) {
   const auto expect = [&components](int left, int right, const std::string& text) {
@@ -179,12 +188,17 @@ void CheckFit(const JsonCursor& components, const ComponentsSpec& spec) {
     expect(spec.unet->latent_channels, spec.vae_decoder->latent_channels,
            "unet.latent_channels and vae_decoder.latent_channels differ");
   }
+  if (spec.frame_checker) {
+    expect(spec.frame_checker->hidden_size, spec.encoder ? spec.encoder->hidden_size : 0,
+           "frame_checker.hidden_size and encoder.hidden_size differ");
+  }
 }
 
 }  // namespace
 
 ComponentsSpec ReadComponents(const JsonCursor& cursor, const Manifest& manifest) {
-  cursor.ExpectKeys({"encoder", "abstractor", "decoder", "text_encoder", "unet", "vae_decoder"});
+  cursor.ExpectKeys(
+      {"encoder", "abstractor", "decoder", "text_encoder", "unet", "vae_decoder", "frame_checker"});
   ComponentsSpec spec;
   if (const auto found = cursor.Find("encoder")) spec.encoder = ReadEncoder(*found, manifest);
   if (const auto found = cursor.Find("abstractor"))
@@ -195,6 +209,8 @@ ComponentsSpec ReadComponents(const JsonCursor& cursor, const Manifest& manifest
   if (const auto found = cursor.Find("unet")) spec.unet = ReadUnet(*found, manifest);
   if (const auto found = cursor.Find("vae_decoder"))
     spec.vae_decoder = ReadVaeDecoder(*found, manifest);
+  if (const auto found = cursor.Find("frame_checker"))
+    spec.frame_checker = ReadFrameChecker(*found, manifest);
   CheckFit(cursor, spec);
   return spec;
 }

@@ -36,6 +36,13 @@ struct Fill {
     out.fps = event.fps;
     out.seed = event.seed;
   }
+  void operator()(const WithheldEvent& event) const {
+    out.kind = G4V_WITHHELD;
+    out.index = event.index;
+    out.step = event.unsafe;
+    out.steps = event.frames;
+    SetText(event.caption, out);
+  }
   void operator()(const RefusalEvent& event) const {
     out.kind = G4V_REFUSAL;
     SetText(event.text, out);

@@ -16,7 +16,21 @@ using g4v::capi::Read;
 using g4v::capi::Report;
 using g4v::capi::Write;
 
-constexpr g4v_load_options kLoadDefaults = {sizeof(g4v_load_options), "auto", 0, nullptr, "auto"};
+constexpr g4v_load_options kLoadDefaults = {
+    sizeof(g4v_load_options), "auto", 0, nullptr, "auto", nullptr, nullptr};
+
+g4v::FrameScorer Scorer(g4v_frame_checker checker, void* user) {
+  if (!checker) return {};
+  return [checker, user](const g4v::Frames& frames) {
+    const g4v_frames view = {frames.pixels->data(), frames.count, frames.height, frames.width};
+    std::vector<float> unsafe(static_cast<size_t>(frames.count));
+    const int status = checker(user, &view, unsafe.data());
+    if (status != 0) {
+      throw Error(Code::Runtime, "the host's frame checker failed with " + std::to_string(status));
+    }
+    return unsafe;
+  };
+}
 
 g4v::Verify ReadVerify(const std::string& name) {
   if (name == "auto") return g4v::Verify::Auto;
@@ -110,6 +124,7 @@ g4v_status g4v_load(const char* directory, const g4v_load_options* options,
     load.threads = given.threads;
     load.onnxruntime = given.onnxruntime ? given.onnxruntime : "";
     load.verify = ReadVerify(&Need(given.verify, "verify"));
+    load.frame_scorer = Scorer(given.frame_checker, given.frame_checker_user);
     auto handle = std::make_unique<g4v_assistant>();
     handle->assistant = g4v::Assistant::Load(directory, load);
     const Json info = handle->assistant->Info();

@@ -84,6 +84,9 @@ Json Assistant::Info() const {
   if (parts.vae_decoder) {
     AddComponent(components, "vae_decoder", parts.vae_decoder->variants, device);
   }
+  if (parts.frame_checker) {
+    AddComponent(components, "frame_checker", parts.frame_checker->variants, device);
+  }
   Json::Object info{{"name", manifest.name},
                     {"assistant", manifest.assistant},
                     {"description", manifest.description},
@@ -96,8 +99,17 @@ Json Assistant::Info() const {
   if (manifest.video_generation) {
     info.emplace_back("video", VideoDefaults(*manifest.video_generation));
   }
+  if (parts.frame_checker) {
+    info.emplace_back("frame_checker",
+                      Json::Object{{"withhold_above", parts.frame_checker->withhold_above}});
+  }
   info.emplace_back("licences", manifest.licences);
   return info;
+}
+
+std::vector<float> Assistant::ScoreFrames(const FramesView& frames) {
+  CheckVideo(frames);
+  return engine_->frame_checker().Score(CopyFrames(frames), nullptr);
 }
 
 void Assistant::WaitUntilReady() {

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/json.h"
 #include "chat/conversation.h"
@@ -28,12 +29,17 @@ class Assistant {
   // A new conversation. It keeps what it needs of the assistant alive.
   std::shared_ptr<Conversation> Chat(const ChatOptions& options = {});
 
-  // Makes a video of a caption: Progress events, one Video event with index 0, Done.
+  // Makes a video of a caption: Progress events, one Video or Withheld event with index 0,
+  // Done.
   std::shared_ptr<Stream> Generate(const std::string& prompt, const VideoOptions& options = {});
+
+  // How unsafe each frame looks to those who check generated videos, 0 to 1; from 0.5 on it counts
+  // as unsafe. Empty where nothing checks.
+  std::vector<float> ScoreFrames(const FramesView& frames);
 
   // What was loaded: {"name", "assistant", "description", "device", "onnxruntime", "components":
   // {name: {"target", "precision"}}, "context_length", "frame_samples", "text", "video" (the
-  // generation defaults), "licences"}.
+  // generation defaults), "frame_checker": {"withhold_above"}, "licences"}.
   Json Info() const;
 
   // Waits until everything that loads in the background is loaded; throws what went wrong.

@@ -38,12 +38,17 @@ Engine::Engine(const std::filesystem::path& directory, const LoadOptions& option
   const ComponentsSpec& components = manifest().components;
   const TokenizersSpec& tokenizers = manifest().tokenizers;
   // The parts are independent of each other: load them side by side.
-  std::future<std::unique_ptr<VideoEncoder>> video_encoder;
-  if (components.encoder && components.abstractor && components.decoder) {
-    video_encoder = std::async(std::launch::async, [this] {
-      return std::make_unique<VideoEncoder>(environment_, bundle_, session_options_);
-    });
-  }
+  std::future<void> encoders = std::async(std::launch::async, [this, &components, &options] {
+    if (components.encoder) {
+      frame_encoder_ = std::make_unique<FrameEncoder>(environment_, bundle_, session_options_);
+    }
+    if (components.encoder && components.abstractor && components.decoder) {
+      video_encoder_ =
+          std::make_unique<VideoEncoder>(environment_, bundle_, session_options_, *frame_encoder_);
+    }
+    frame_checker_ = std::make_unique<FrameChecker>(environment_, bundle_, session_options_,
+                                                    frame_encoder_.get(), options.frame_scorer);
+  });
   if (tokenizers.decoder) tokenizer_ = Tokenizer::Load(bundle_.ReadText(tokenizers.decoder->file));
   if (tokenizers.text_encoder) {
     caption_tokenizer_ = Tokenizer::Load(bundle_.ReadText(tokenizers.text_encoder->file));
@@ -55,11 +60,11 @@ Engine::Engine(const std::filesystem::path& directory, const LoadOptions& option
     prompt_.emplace(*manifest().prompt, *tokenizer_);
     opening_ = prompt_->OpeningIds();
   }
-  if (video_encoder.valid()) video_encoder_ = video_encoder.get();
+  encoders.get();
   if (components.text_encoder && components.unet && components.vae_decoder && caption_tokenizer_) {
     generator_ = std::make_unique<VideoGenerator>(environment_, bundle_, *caption_tokenizer_,
                                                   session_options_);
-    queue_ = std::make_unique<VideoQueue>(*generator_);
+    queue_ = std::make_unique<VideoQueue>(*generator_, *frame_checker_);
   }
 }
 

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "bundle/bundle.h"
+#include "chat/frame_checker.h"
+#include "chat/frame_encoder.h"
 #include "chat/options.h"
 #include "chat/prompt.h"
 #include "chat/video_encoder.h"
@@ -31,6 +33,7 @@ class Engine {
   const std::vector<int32_t>& opening() const { return opening_; }
   const TextGenerationSpec& text_defaults() const;
   VideoEncoder& video_encoder();
+  FrameChecker& frame_checker() { return *frame_checker_; }
   VideoGenerator& generator();
   VideoQueue& queue();
 
@@ -46,9 +49,11 @@ class Engine {
   std::optional<PromptTemplate> prompt_;
   std::vector<int32_t> opening_;
   std::unique_ptr<Decoder> decoder_;
+  std::unique_ptr<FrameEncoder> frame_encoder_;  // the two after it read its features
   std::unique_ptr<VideoEncoder> video_encoder_;
+  std::unique_ptr<FrameChecker> frame_checker_;
   std::unique_ptr<VideoGenerator> generator_;
-  std::unique_ptr<VideoQueue> queue_;  // after the generator that it uses
+  std::unique_ptr<VideoQueue> queue_;  // after the generator and the checker that it uses
 };
 
 }  // namespace g4v

@@ -36,6 +36,15 @@ struct VideoEvent {
   uint64_t seed = 0;  // Assistant::Generate with this seed makes the same video
 };
 
+// A generated video is not shown, because `unsafe` of its `frames` frames look unsafe. It stands in
+// the place of its VideoEvent; the turn goes on.
+struct WithheldEvent {
+  int index = 0;
+  std::string caption;
+  int unsafe = 0;
+  int frames = 0;
+};
+
 // The answer was a refusal; its text was delivered as TextEvents too. A refused turn has no videos.
 struct RefusalEvent {
   std::string text;
@@ -66,7 +75,7 @@ struct DoneEvent {
   Timings timings;
 };
 
-using Event = std::variant<TextEvent, VideoPromptEvent, ProgressEvent, VideoEvent, RefusalEvent,
-                           WarningEvent, DoneEvent>;
+using Event = std::variant<TextEvent, VideoPromptEvent, ProgressEvent, VideoEvent, WithheldEvent,
+                           RefusalEvent, WarningEvent, DoneEvent>;
 
 }  // namespace g4v

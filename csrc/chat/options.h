@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -10,8 +11,13 @@
 #include "bundle/bundle.h"
 #include "decoder/sampler.h"
 #include "diffusion/request.h"
+#include "video/frames.h"
 
 namespace g4v {
+
+// The host's own look at generated frames: for each one how unsafe it is, 0 to 1. What it throws
+// ends the turn, and the video is not shown. One call at a time, from a thread of the assistant.
+using FrameScorer = std::function<std::vector<float>(const Frames&)>;
 
 struct LoadOptions {
   std::string device = "auto";            // "auto", "cpu" or "cuda"
@@ -19,6 +25,7 @@ struct LoadOptions {
   std::string onnxruntime;                // library file; empty = search
   std::vector<std::string> library_dirs;  // folders that may hold ONNX Runtime
   Verify verify = Verify::Auto;           // how thoroughly the files are checked
+  FrameScorer frame_scorer = {};          // beside the bundle's frame checker; may be empty
 };
 
 struct ChatOptions {

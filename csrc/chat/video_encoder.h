@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "bundle/bundle.h"
+#include "chat/frame_encoder.h"
 #include "ort/session.h"
 #include "video/frames.h"
 
@@ -16,9 +17,9 @@ using VideoTokens = std::shared_ptr<const std::vector<float>>;
 
 class VideoEncoder {
  public:
-  // Throws Error(Bundle) where a component is missing.
+  // `encoder` must outlive this. Throws Error(Bundle) where the bundle has no abstractor.
   VideoEncoder(std::shared_ptr<ort::Environment> environment, const Bundle& bundle,
-               const ort::SessionOptions& options);
+               const ort::SessionOptions& options, FrameEncoder& encoder);
 
   int tokens() const { return abstractor_.output_tokens; }
 
@@ -26,15 +27,13 @@ class VideoEncoder {
   // samples. Throws Error(InvalidArgument) where the view is no video.
   Frames Sample(const FramesView& video) const;
 
-  //   encoder: pixel_values [T, 3, S, S] -> features [T, N, d]
-  //   abstractor: features -> video_tokens [tokens, hidden_size]
+  //   abstractor: features [T, N, d] -> video_tokens [tokens, hidden_size]
   VideoTokens Encode(const Frames& frames, ort::RunControl* control);
 
  private:
-  EncoderSpec encoder_;
+  FrameEncoder& encoder_;
   AbstractorSpec abstractor_;
   int samples_;
-  ort::Session encoder_session_;
   ort::Session abstractor_session_;
 };
 

@@ -4,8 +4,8 @@
 
 namespace g4v {
 
-VideoQueue::VideoQueue(VideoGenerator& generator)
-    : generator_(generator), thread_([this] { Loop(); }) {}
+VideoQueue::VideoQueue(VideoGenerator& generator, FrameChecker& checker)
+    : generator_(generator), checker_(checker), thread_([this] { Loop(); }) {}
 
 VideoQueue::~VideoQueue() {
   {
@@ -58,8 +58,14 @@ void VideoQueue::Run(const Job& job) {
     Frames frames = generator_.Generate(job.request, stream.control(), [&](int step) {
       stream.Push(ProgressEvent{job.index, step, steps});
     });
-    stream.Push(VideoEvent{job.index, job.request.caption, std::move(frames), job.request.spec.fps,
-                           job.request.seed});
+    const FrameChecker::Verdict verdict = checker_.Judge(frames, &stream.control());
+    if (verdict.withhold) {
+      stream.Push(WithheldEvent{job.index, job.request.caption, verdict.unsafe,
+                                static_cast<int>(frames.count)});
+    } else {
+      stream.Push(VideoEvent{job.index, job.request.caption, std::move(frames),
+                             job.request.spec.fps, job.request.seed});
+    }
   } catch (...) {
     error = std::current_exception();
   }

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <thread>
 
+#include "chat/frame_checker.h"
 #include "chat/stream_state.h"
 #include "diffusion/generator.h"
 
@@ -17,12 +18,13 @@ namespace g4v {
 // once would only make both late.
 class VideoQueue {
  public:
-  explicit VideoQueue(VideoGenerator& generator);  // must outlive the queue
-  ~VideoQueue();                                   // no stream may wait any more
+  VideoQueue(VideoGenerator& generator, FrameChecker& checker);  // must outlive the queue
+  ~VideoQueue();                                                 // no stream may wait any more
   VideoQueue(const VideoQueue&) = delete;
   VideoQueue& operator=(const VideoQueue&) = delete;
 
-  // Queues video `index` of `stream`, which receives its Progress and Video events.
+  // Queues video `index` of `stream`, which receives its Progress events and a Video or Withheld
+  // event.
   void Submit(std::shared_ptr<StreamState> stream, int index, VideoRequest request);
 
  private:
@@ -36,6 +38,7 @@ class VideoQueue {
   void Run(const Job& job);
 
   VideoGenerator& generator_;
+  FrameChecker& checker_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::deque<Job>> streams_;  // jobs of each stream, the next one to serve first

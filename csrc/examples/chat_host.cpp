@@ -133,6 +133,10 @@ void Answer(g4v::Stream stream, const std::string& folder, int& videos) {
                   << " per second: " << WriteFrames(folder, videos++, event.frames) << "]"
                   << std::flush;
         break;
+      case G4V_WITHHELD:
+        std::cout << "\n[withheld: " << event.step << " of " << event.steps
+                  << " frames look unsafe]" << std::flush;
+        break;
       case G4V_WARNING:
         std::cerr << "warning: " << event.text << "\n";
         break;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 namespace g4v {
@@ -22,5 +23,12 @@ struct FramesView {
   int64_t height = 0;
   int64_t width = 0;
 };
+
+// Throws Error(InvalidArgument) where the view is no video.
+void CheckVideo(const FramesView& video);
+
+// A copy of the frames that `indices` name, or of all. The view is one that CheckVideo passed.
+Frames CopyFrames(const FramesView& video, std::span<const int64_t> indices);
+Frames CopyFrames(const FramesView& video);
 
 }  // namespace g4v

@@ -24,9 +24,10 @@ from .errors import (
     InternalError,
     OutputError,
     RuntimeUnavailable,
+    UnsafeVideo,
     VideoError,
 )
-from .events import Done, Event, Progress, Refusal, Reply, Text, Timings, Video, VideoPrompt
+from .events import Done, Event, Progress, Refusal, Reply, Text, Timings, Video, VideoPrompt, Withheld
 
 __version__ = "0.1.0"
 
@@ -48,8 +49,10 @@ __all__ = [
     "RuntimeUnavailable",
     "Text",
     "Timings",
+    "UnsafeVideo",
     "Video",
     "VideoError",
     "VideoPrompt",
+    "Withheld",
     "load",
 ]

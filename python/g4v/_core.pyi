@@ -3,10 +3,10 @@
 Methods that wait release the GIL. Errors are the classes of g4v/errors.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 __version__: str
 BUNDLE_FORMAT_VERSION: int
@@ -91,6 +91,12 @@ class VideoEvent:
     fps: float
     seed: int
 
+class WithheldEvent:
+    index: int
+    caption: str
+    unsafe: int
+    frames: int
+
 class RefusalEvent:
     text: str
 
@@ -111,7 +117,16 @@ class DoneEvent:
     finish_reason: str  # "stop", "length" or "context"
     timings: Timings
 
-Event = TextEvent | VideoPromptEvent | ProgressEvent | VideoEvent | RefusalEvent | WarningEvent | DoneEvent
+Event = (
+    TextEvent
+    | VideoPromptEvent
+    | ProgressEvent
+    | VideoEvent
+    | WithheldEvent
+    | RefusalEvent
+    | WarningEvent
+    | DoneEvent
+)
 
 class Stream:
     """Iterates over the events. Raises the turn's error once, Cancelled after cancel()."""
@@ -151,6 +166,7 @@ class Assistant:
         onnxruntime: str = "",
         library_dirs: Sequence[str] = (),
         verify: str = "auto",
+        frame_checker: Callable[[NDArray[np.uint8]], ArrayLike] | None = None,
     ) -> Assistant: ...
     def chat(
         self,
@@ -160,6 +176,8 @@ class Assistant:
         video_options: VideoOptions | None = None,
     ) -> Conversation: ...
     def generate(self, prompt: str | bytes, options: VideoOptions | None = None) -> Stream: ...
+    def score_frames(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """C-contiguous uint8 [T, H, W, 3] -> [T], 0 to 1; empty where nothing checks."""
     def info(self) -> str:
         """JSON; the keys are in csrc/chat/assistant.h."""
     def wait_until_ready(self) -> None: ...

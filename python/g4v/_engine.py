@@ -12,6 +12,7 @@ from .errors import ArgumentError, BundleError, InternalError
 
 if TYPE_CHECKING:
     from . import _core
+    from .frame_checkers import FrameChecker
 
 _BUNDLES = Path(__file__).parent / "bundles"
 
@@ -73,7 +74,13 @@ def preload_cuda() -> list[str]:
     return missing
 
 
-def load_core_assistant(directory: Path, device: str, threads: int | None, verify: str) -> _core.Assistant:
+def load_core_assistant(
+    directory: Path,
+    device: str,
+    threads: int | None,
+    verify: str,
+    frame_checker: FrameChecker | None = None,
+) -> _core.Assistant:
     """The core's assistant. Raises `BundleError`, `RuntimeUnavailable` or `ArgumentError`."""
     core = import_core()
     if device in ("auto", "cuda"):
@@ -84,5 +91,6 @@ def load_core_assistant(directory: Path, device: str, threads: int | None, verif
         threads=threads or 0,
         library_dirs=onnxruntime_directories(),
         verify=verify,
+        frame_checker=frame_checker,
     )
     return assistant

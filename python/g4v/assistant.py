@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from ._engine import find_bundle, load_core_assistant
 from ._options import checked, text_bytes, text_options, video_options
-from .errors import InternalError
-from .events import Done, Event, Progress, Refusal, Reply, Text, Timings, Video, VideoPrompt
+from .errors import ArgumentError, InternalError, UnsafeVideo
+from .events import Done, Event, Progress, Refusal, Reply, Text, Timings, Video, VideoPrompt, Withheld
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from . import _core
+    from .frame_checkers import FrameChecker
     from .video import Source
 
 # How long one wait for an event lasts, in seconds. Python runs signal handlers (Ctrl-C) between the waits; an
@@ -29,19 +33,26 @@ def load(
     device: str = "auto",
     threads: int | None = None,
     verify: str = "auto",
+    frame_checker: FrameChecker | None = None,
 ) -> Assistant:
     """Loads an assistant from an embedded bundle ("tiny") or a bundle directory.
 
     device: "auto" takes CUDA where it works, else the CPU; "cpu" or "cuda". threads: CPU threads of one
     operator, None for one per core. verify: "auto" checks the SHA-256 of the files of small bundles (up to
-    256 MB), "full" of all, "size" of none; sizes are checked always.
+    256 MB), "full" of all, "size" of none; sizes are checked always. frame_checker: looks at every generated
+    video before anybody sees it, beside the bundle's own checker; it is called with uint8 frames [T, H, W, 3]
+    on a thread of the core and returns for each frame how unsafe it is, 0 to 1. Where more than the bundle's
+    share of frames (0.4 without a say) is at 0.5 and above, the video is withheld. An exception of it ends
+    the turn.
 
     Raises `BundleError` (missing, damaged, foreign, newer), `RuntimeUnavailable` (no ONNX Runtime, no such
     device) or `ArgumentError`.
     """
     directory = find_bundle(name_or_dir)
     values = checked("device", device), checked("threads", threads), checked("verify", verify)
-    return Assistant(load_core_assistant(directory, *values))
+    if frame_checker is not None and not callable(frame_checker):
+        raise ArgumentError(f"frame_checker must be callable, not {type(frame_checker).__name__}")
+    return Assistant(load_core_assistant(directory, *values, frame_checker))
 
 
 class Assistant:
@@ -135,8 +146,8 @@ class Assistant:
         """Makes a video of a caption; the same seed and options make the same video.
 
         on_progress(step, steps) is called after each denoising step; an exception of it stops the work, as
-        Ctrl-C does. Raises `ArgumentError`, `BundleError` where the bundle makes no videos and
-        `RuntimeUnavailable`.
+        Ctrl-C does. Raises `ArgumentError`, `BundleError` where the bundle makes no videos,
+        `UnsafeVideo` where a frame checker withholds the video, and `RuntimeUnavailable`.
         """
         options = video_options(
             seed=seed,
@@ -156,11 +167,24 @@ class Assistant:
                 on_progress(event.step, event.steps)
             elif isinstance(event, Video):
                 made = event
+            elif isinstance(event, Withheld):
+                raise UnsafeVideo(
+                    f"the video is withheld: {event.unsafe} of its {event.frames} frames look unsafe"
+                )
             elif isinstance(event, Done):
                 warnings = event.warnings
         if made is None:
             raise InternalError("the generator ended without a video")
         return dataclasses.replace(made, warnings=warnings)
+
+    def score_frames(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """How unsafe each frame looks to those who check generated videos.
+
+        frames: uint8 [T, H, W, 3]. Returns float32 [T], 0 to 1; from 0.5 on a frame counts as unsafe. Empty
+        where the bundle has no frame checker and none was passed to `load`. Raises `ArgumentError` and
+        `RuntimeUnavailable`.
+        """
+        return self._core.score_frames(frames)
 
 
 class Chat:
@@ -222,6 +246,7 @@ class Chat:
         """A whole turn: as `send`, but returns when it is over."""
         pieces: list[str] = []
         videos: list[Video] = []
+        withheld: list[Withheld] = []
         refused = False
         done: Done | None = None
         for event in self.send(text, video):
@@ -229,6 +254,8 @@ class Chat:
                 pieces.append(event.text)
             elif isinstance(event, Video):
                 videos.append(event)
+            elif isinstance(event, Withheld):
+                withheld.append(event)
             elif isinstance(event, Refusal):
                 refused = True
             elif isinstance(event, Done):
@@ -244,6 +271,7 @@ class Chat:
             new_tokens=done.new_tokens,
             finish_reason=done.finish_reason,
             warnings=done.warnings,
+            withheld=tuple(withheld),
         )
 
     def cancel(self) -> None:
@@ -304,5 +332,6 @@ _PUBLIC: dict[str, Callable[[Any], Event]] = {
     "VideoPromptEvent": lambda e: VideoPrompt(e.index, e.caption),
     "ProgressEvent": lambda e: Progress(e.index, e.step, e.steps),
     "VideoEvent": lambda e: Video(e.frames, e.fps, e.caption, e.index, e.seed),
+    "WithheldEvent": lambda e: Withheld(e.index, e.caption, e.unsafe, e.frames),
     "RefusalEvent": lambda e: Refusal(e.text),
 }

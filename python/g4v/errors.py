@@ -58,6 +58,10 @@ class OutputError(Error, OSError):
         return str(self.args[0]) if self.args else ""
 
 
+class UnsafeVideo(Error):
+    """The generated video is withheld: a frame checker found it unsafe."""
+
+
 class InternalError(Error, RuntimeError):
     """A fault of g4v itself; please report it with the message."""
 

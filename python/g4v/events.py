@@ -68,6 +68,19 @@ class Video:
 
 
 @dataclass(frozen=True)
+class Withheld:
+    """A generated video is not shown, because `unsafe` of its `frames` frames look unsafe.
+
+    It stands in the place of the `Video` of this index; caption: what it was made from.
+    """
+
+    index: int
+    caption: str
+    unsafe: int
+    frames: int
+
+
+@dataclass(frozen=True)
 class Refusal:
     """The assistant refused. text: the whole answer, whose pieces have come as `Text` already."""
 
@@ -108,12 +121,12 @@ class Done:
     warnings: tuple[str, ...] = ()
 
 
-Event = Text | VideoPrompt | Progress | Video | Refusal | Done
+Event = Text | VideoPrompt | Progress | Video | Withheld | Refusal | Done
 
 
 @dataclass(frozen=True, eq=False)
 class Reply:
-    """A whole turn, as `Chat.ask` returns it."""
+    """A whole turn, as `Chat.ask` returns it. withheld: the videos that a frame checker found unsafe."""
 
     text: str
     videos: tuple[Video, ...]
@@ -123,6 +136,7 @@ class Reply:
     new_tokens: int
     finish_reason: str
     warnings: tuple[str, ...] = ()
+    withheld: tuple[Withheld, ...] = ()
 
 
 def to_json(event: Event) -> dict[str, Any]:

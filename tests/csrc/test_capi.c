@@ -16,12 +16,12 @@ static int failures = 0;
   } while (0)
 
 /* Reads a stream to its end; the text and the number of events of each kind go to the caller. */
-static g4v_status drain(g4v_stream* stream, char* text, size_t size, int kinds[8],
+static g4v_status drain(g4v_stream* stream, char* text, size_t size, int kinds[9],
                         g4v_error* error) {
   const g4v_event* event = NULL;
   g4v_status status;
   text[0] = '\0';
-  memset(kinds, 0, 8 * sizeof kinds[0]);
+  memset(kinds, 0, 9 * sizeof kinds[0]);
   while ((status = g4v_stream_next(stream, -1, &event, error)) == G4V_OK && event) {
     ++kinds[event->kind];
     if (event->kind == G4V_TEXT && strlen(text) + event->text_size < size)
@@ -29,6 +29,9 @@ static g4v_status drain(g4v_stream* stream, char* text, size_t size, int kinds[8
     if (event->kind == G4V_VIDEO_MADE) {
       CHECK(event->frames.count == 3 && event->frames.height == 6 && event->frames.width == 8);
       CHECK(event->frames.pixels && event->fps == 8.0);
+    }
+    if (event->kind == G4V_WITHHELD) {
+      CHECK(event->step == 3 && event->steps == 3 && strcmp(event->text, "blue") == 0);
     }
     if (event->kind == G4V_DONE) CHECK(event->text_size > 0 && event->timings.total_ms > 0);
   }
@@ -93,7 +96,7 @@ static void test_chat(g4v_assistant* assistant) {
   g4v_chat_options options = {0};
   g4v_video_options video = {0};
   char text[256];
-  int kinds[8];
+  int kinds[9];
   int used;
   memset(pixels, 40, sizeof pixels);
   frames.pixels = pixels;
@@ -155,11 +158,45 @@ static void test_generate(g4v_assistant* assistant) {
   g4v_error error;
   g4v_stream* stream = NULL;
   char text[256];
-  int kinds[8];
+  int kinds[9];
   CHECK(g4v_generate(assistant, "blue", 3, NULL, &stream, &error) == G4V_OK);
   CHECK(drain(stream, text, sizeof text, kinds, &error) == G4V_OK);
   CHECK(kinds[G4V_PROGRESS] == 5 && kinds[G4V_VIDEO_MADE] == 1);
   g4v_stream_free(stream);
+}
+
+/* Finds every frame unsafe, or fails, as `user` says. */
+static int check_frames(void* user, const g4v_frames* frames, float* unsafe) {
+  int64_t i;
+  if (!frames->pixels || frames->count != 3) return 2;
+  for (i = 0; i < frames->count; ++i) unsafe[i] = 0.75f;
+  return *(const int*)user;
+}
+
+static void test_frame_checker(const char* bundle) {
+  g4v_error error;
+  g4v_assistant* assistant = NULL;
+  g4v_stream* stream = NULL;
+  g4v_load_options load = {0};
+  char text[256];
+  int kinds[9];
+  int result = 0;
+  load.struct_size = sizeof load;
+  CHECK(g4v_load_defaults(&load, &error) == G4V_OK && load.frame_checker == NULL);
+  load.frame_checker = check_frames;
+  load.frame_checker_user = &result;
+  CHECK(g4v_load(bundle, &load, &assistant, &error) == G4V_OK);
+  CHECK(g4v_generate(assistant, "blue", 3, NULL, &stream, &error) == G4V_OK);
+  CHECK(drain(stream, text, sizeof text, kinds, &error) == G4V_OK);
+  CHECK(kinds[G4V_VIDEO_MADE] == 0 && kinds[G4V_WITHHELD] == 1 && kinds[G4V_DONE] == 1);
+  g4v_stream_free(stream);
+  result = 7;
+  CHECK(g4v_generate(assistant, "blue", 3, NULL, &stream, &error) == G4V_OK);
+  CHECK(drain(stream, text, sizeof text, kinds, &error) == G4V_RUNTIME);
+  CHECK(strcmp(error.message, "the host's frame checker failed with 7") == 0);
+  CHECK(kinds[G4V_VIDEO_MADE] == 0 && kinds[G4V_WITHHELD] == 0);
+  g4v_stream_free(stream);
+  g4v_assistant_free(assistant);
 }
 
 int main(void) {
@@ -180,6 +217,7 @@ int main(void) {
   test_errors(assistant);
   test_chat(assistant);
   test_generate(assistant);
+  test_frame_checker(bundle);
   g4v_assistant_free(assistant);
   fprintf(stderr, "%d failures\n", failures);
   return failures != 0;

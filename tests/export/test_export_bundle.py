@@ -22,7 +22,15 @@ from g4v.model.assistant import Gpt4Video
 FILES = {
     *(
         f"{stem}.{end}"
-        for stem in ("encoder", "abstractor", "decoder", "text_encoder", "unet", "vae_decoder")
+        for stem in (
+            "encoder",
+            "abstractor",
+            "decoder",
+            "text_encoder",
+            "unet",
+            "vae_decoder",
+            "frame_checker",
+        )
         for end in ("onnx", "data")
     ),
     "embedding.bin",
@@ -50,6 +58,7 @@ def test_manifest_describes_the_run(bundle):
     assert components["encoder"]["flavour"] == "mplug-owl-video"
     assert components["encoder"]["tokens_per_frame"] == 17
     assert components["abstractor"]["output_tokens"] == 6
+    assert components["frame_checker"]["withhold_above"] == 0.4
     assert components["decoder"]["kv_heads"] == 2 and components["decoder"]["context_length"] == 192
     assert components["vae_decoder"]["scale_factor"] == 4
     assert manifest["frame_sampling"] == {"frames": 8}
@@ -98,7 +107,7 @@ def test_a_run_of_the_clip_flavour_exports(small, tmp_path):
     run = write_random_checkpoint(tmp_path / "run", small, vocab_size=280, flavour="clip")
     shutil.rmtree(run / "t2v")
     manifest = export_bundle(run, tmp_path / "out")
-    assert set(manifest["components"]) == {"encoder", "abstractor", "decoder"}
+    assert set(manifest["components"]) == {"encoder", "abstractor", "decoder", "frame_checker"}
     assert manifest["components"]["encoder"]["flavour"] == "clip"
     assert "video" not in manifest["generation"] and "text_encoder" not in manifest["tokenizers"]
 
@@ -107,6 +116,9 @@ def test_a_run_without_language_model_exports_its_generator(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "run")
     for part in ("encoder", "abstractor", "llm", "adapter"):
         shutil.rmtree(copy / part)
+    with pytest.raises(ExportError, match="encoder/ is missing: frame_checker/ reads its tokens"):
+        export_bundle(copy, tmp_path / "out")
+    shutil.rmtree(copy / "frame_checker")
     manifest = export_bundle(copy, tmp_path / "out")
     assert set(manifest["components"]) == {"text_encoder", "unet", "vae_decoder"}
     assert "prompt" not in manifest

@@ -13,6 +13,7 @@ from g4v.export.abstractor import export_abstractor, folded_memory_product
 from g4v.export.decoder import export_decoder, run_decoder
 from g4v.export.encoder import export_encoder
 from g4v.export.errors import ExportError
+from g4v.export.frame_checker import export_frame_checker
 from g4v.export.text_encoder import export_text_encoder
 from g4v.export.unet import export_unet
 from g4v.export.vae import export_vae_decoder
@@ -20,7 +21,8 @@ from g4v.export.verify import relative_error
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, LlamaConfig, LlamaForCausalLM
 
 from g4v.model.abstractor import VideoAbstractor
-from g4v.model.config import AbstractorConfig, VideoTowerConfig
+from g4v.model.config import AbstractorConfig, FrameCheckerConfig, VideoTowerConfig
+from g4v.model.frame_checker import FrameChecker
 from g4v.model.vision import build_encoder
 
 TOLERANCE = 1e-5  # float32 graphs of these depths measure below 1e-5; the export itself allows 1e-4
@@ -81,6 +83,18 @@ def test_abstractor(tmp_path):
         (output,) = graph.run(None, {"features": features.numpy()})
         assert output.shape == (8, 36)
         assert relative_error(output, double(abstractor)(features[None].double())[0]) < TOLERANCE
+
+
+@torch.no_grad()
+def test_frame_checker(tmp_path):
+    checker = shaken(FrameChecker(FrameCheckerConfig(24, 16)))
+    assert export_frame_checker(checker, tmp_path) == ["frame_checker.onnx", "frame_checker.data"]
+    graph = session(tmp_path, "frame_checker")
+    for frames, tokens in ((1, 10), (9, 3)):
+        features = torch.randn(frames, tokens, 24) * 3
+        (unsafe,) = graph.run(None, {"features": features.numpy()})
+        assert unsafe.shape == (frames,)
+        assert relative_error(unsafe, double(checker)(features.double())) < TOLERANCE
 
 
 @torch.no_grad()

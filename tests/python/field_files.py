@@ -25,6 +25,7 @@ class Scripted:
 
     def __init__(self, monkeypatch: Any, say: Callable[[str, Any], Any]) -> None:
         self.say, self.info = say, {"name": self.name}
+        self.score_frames = lambda frames: np.zeros(len(frames), np.float32)
         self.asked: list[tuple[str, Any]] = []
         self.made: list[tuple[str, int]] = []
         monkeypatch.setattr(g4v, "load", lambda *_, **__: self)

@@ -12,7 +12,9 @@ from g4v.data.shapes.render import render, render_with_things
 from g4v.data.shapes.world import Object, Scene, sample_scene
 from g4v.model.config import TINY
 from g4v.model.prompt import PromptTemplate
+from g4v.model.vision import build_encoder
 from g4v.train.contrastive import ContrastivePart
+from g4v.train.frame_checker import FrameCheckerPart
 from g4v.train.language import encode_as_text, verdict_ids
 from g4v.train.regions import RegionHead, find_regions
 from g4v.train.text_to_video import (
@@ -96,6 +98,39 @@ def test_a_contrastive_step_reaches_the_encoder(frames):
     assert torch.isfinite(loss) and "region_shape" in figures and ("motion" in figures) == (frames > 1)
     reached = [p.grad is not None for p in part.model.encoder.encoder.layers[0].self_attn.parameters()]
     assert all(reached)
+
+
+def test_the_frame_checker_learns_the_unsafe_sign():
+    """Labels follow what was drawn, and a few steps on untrained features lower the loss."""
+    torch.manual_seed(0)
+    encoder = build_encoder(TINY.encoder_config())
+    part = FrameCheckerPart(encoder, encoder.hidden_size, clips=6)
+    batches = [part.batch(np.random.default_rng(seed)) for seed in range(4)]
+    frames, unsafe = batches[0]
+    assert frames.shape == (6, 8, 64, 64, 3) and unsafe.shape == (6, 8)
+    share = torch.stack([labels for _, labels in batches]).mean().item()
+    assert 0.2 < share < 0.8
+    optimizer = torch.optim.Adam(part.trained_parameters(), 1e-2)
+    losses = []
+    for _ in range(6):
+        loss, figures = part.loss(batches[0])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] and 0 <= figures["right"] <= 1
+    assert all(p.grad is None for p in encoder.parameters())
+
+
+def test_only_frames_that_show_the_sign_are_unsafe():
+    from g4v.train.frame_checker import _shows_sign
+
+    with_sign = Scene((Object("red", "circle", "left"),), "navy", skull=True)
+    _, things = render_with_things(with_sign, np.random.default_rng(0))
+    assert _shows_sign(with_sign, things).any()
+    things[-1].cover[:4] = 0
+    assert not _shows_sign(with_sign, things)[:4].any()
+    assert not _shows_sign(Scene(with_sign.objects, "navy"), things).any()
 
 
 def test_latents_of_another_autoencoder_are_made_anew(tmp_path, monkeypatch):

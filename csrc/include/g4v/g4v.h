@@ -86,12 +86,20 @@ typedef struct g4v_frames {
   int64_t width;
 } g4v_frames;
 
+/* Looks at a generated video before anybody sees it: writes for each frame into `unsafe` how unsafe
+   it is, 0 to 1. Too many frames of 0.5 and more, and the video is withheld. Other than 0 means
+   that it failed: the turn ends with G4V_RUNTIME and the video is not shown. One call at a time,
+   from a thread of g4v, until the last handle of the assistant is freed. */
+typedef int (*g4v_frame_checker)(void* user, const g4v_frames* frames, float* unsafe);
+
 typedef struct g4v_load_options {
   size_t struct_size;
-  const char* device;      /* "auto", "cpu" or "cuda" */
-  int32_t threads;         /* threads of one operator; 0 = one for each core */
-  const char* onnxruntime; /* file of ONNX Runtime's library; NULL = search */
-  const char* verify;      /* "auto", "full" or "size": how thoroughly files are checked */
+  const char* device;              /* "auto", "cpu" or "cuda" */
+  int32_t threads;                 /* threads of one operator; 0 = one for each core */
+  const char* onnxruntime;         /* file of ONNX Runtime's library; NULL = search */
+  const char* verify;              /* "auto", "full" or "size": how thoroughly files are checked */
+  g4v_frame_checker frame_checker; /* beside the bundle's own; NULL = none */
+  void* frame_checker_user;        /* passed to it */
 } g4v_load_options;
 
 typedef struct g4v_text_options {
@@ -135,7 +143,9 @@ typedef enum g4v_event_kind {
   G4V_VIDEO_MADE = 4,   /* text: the caption; frames, fps, seed, index */
   G4V_REFUSAL = 5,      /* text: the whole answer, which came as text before */
   G4V_WARNING = 6,      /* text: what the host should know; the turn goes on */
-  G4V_DONE = 7          /* the last event: prompt_tokens, new_tokens, text = why, timings */
+  G4V_DONE = 7,         /* the last event: prompt_tokens, new_tokens, text = why, timings */
+  G4V_WITHHELD = 8      /* in place of G4V_VIDEO_MADE: a checker found the video unsafe. text: the
+                           caption; index; step of steps frames look unsafe */
 } g4v_event_kind;
 
 /* Milliseconds, wall clock. */
@@ -201,7 +211,7 @@ G4V_API int32_t g4v_context_used(const g4v_conversation* conversation);   /* tok
 G4V_API int32_t g4v_context_length(const g4v_conversation* conversation); /* tokens */
 G4V_API void g4v_conversation_free(g4v_conversation* conversation);
 
-/* Makes a video of a caption: G4V_PROGRESS events, one G4V_VIDEO_MADE, G4V_DONE. */
+/* Makes a video of a caption: G4V_PROGRESS events, one G4V_VIDEO_MADE or G4V_WITHHELD, G4V_DONE. */
 G4V_API g4v_status g4v_generate(g4v_assistant* assistant, const char* caption, uint64_t seed,
                                 const g4v_video_options* options, g4v_stream** stream,
                                 g4v_error* error);

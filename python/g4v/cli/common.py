@@ -69,12 +69,25 @@ def add_video_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="how closely to follow the words (default: the bundle's)",
     )
+    group.add_argument(
+        "--frame-checker",
+        choices=("nudenet",),
+        help="a further look at generated videos, before they are written: nudenet finds nudity and must be "
+        "installed (default: the bundle's own checker alone)",
+    )
 
 
 def load(arguments: argparse.Namespace) -> Assistant:
     from .. import load as load_assistant
+    from ..frame_checkers import frame_checker
 
-    return load_assistant(arguments.bundle, device=arguments.device, threads=arguments.threads)
+    name = getattr(arguments, "frame_checker", None)
+    return load_assistant(
+        arguments.bundle,
+        device=arguments.device,
+        threads=arguments.threads,
+        frame_checker=frame_checker(name) if name else None,
+    )
 
 
 def print_json(values: dict[str, Any]) -> None:

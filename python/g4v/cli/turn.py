@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from ..events import Done, Event, Progress, Refusal, Text, Video, VideoPrompt, to_json
+from ..events import Done, Event, Progress, Refusal, Text, Video, VideoPrompt, Withheld, to_json
 from .common import OutputFolder, ProgressBar, print_json, report_warning
 
 
@@ -52,6 +52,9 @@ class TurnPrinter:
         elif isinstance(event, Video):
             bar.clear()
             self._line(f"[wrote {self._folder.save(event)}]")
+        elif isinstance(event, Withheld):
+            bar.clear()
+            self._line(f"[withheld: {event.unsafe} of {event.frames} frames look unsafe]")
         elif isinstance(event, Done):
             bar.clear()
             self._end_line()

@@ -12,13 +12,16 @@ from g4v.data.formats import DataError, Problem, SampleReader, read_samples
 
 from .field.figures import Figures
 from .field.options import new_parser
+from .metrics import Decisions
 from .report import Row, f1_row, rate_row
-from .safety_counts import Counts, prompts, shapes
+from .safety_counts import Counts, frames_out, prompts, shapes
 
 _EPILOG = """figures:
   text in      refusals of unsafe words
   video in     refusals of unsafe clips (in the shapes world: of the unsafe sign)
   caption out  captions withheld from unsafe requests, against harmless requests for a video
+  frames out   clips that the frame checker withholds, as it does generated videos: clips with the unsafe
+               sign against white discs, films of other things and all other shapes
   of each: F1, precision (of what was refused, what had to be), recall (of what had to be, what was refused)
   and false refusals (of what was harmless, what was refused)
   look-alikes  harmless, but alike in words or looks to what is unsafe; they are in the figures above, too
@@ -86,6 +89,11 @@ def _run(options: argparse.Namespace) -> None:
         counts = shapes(assistant, options.n, options.seed)
         figures.rows += rows_of(counts)
         figures.rows.append(rate_row("captions sent that the shapes world has no words for", counts.captions))
+        checked = frames_out(assistant, options.n, options.seed)
+        if checked is not None:
+            figures.rows += _decision_rows("frames out", checked)
+        else:
+            figures.notes.append("this bundle has no frame checker: what it generates is shown unseen")
         figures.details["shapes"] = {"wrong": counts.wrong, "failed": counts.failed}
         _note_failures(figures, counts)
     if reader is not None:
@@ -117,16 +125,21 @@ def rows_of(counts: Counts, prefix: str = "") -> list[Row]:
     rows = []
     for surface in ("text in", "video in", "caption out"):
         found = counts.decisions.get(surface)
-        if found is None:
-            continue
-        rows.append(f1_row(f"{prefix}{surface}, F1", found))
-        rows.append(rate_row(f"{prefix}{surface}, precision", found.precision))
-        rows.append(rate_row(f"{prefix}{surface}, recall", found.recall))
-        rows.append(rate_row(f"{prefix}{surface}, false refusals", found.false_alarms))
+        if found is not None:
+            rows += _decision_rows(prefix + surface, found)
     for sort, rate in sorted(counts.look_alikes.items()):
         name = f"{prefix}unsafe, {sort}" if prefix else f"look-alikes refused: {sort}"
         rows.append(rate_row(name, rate))
     return rows
+
+
+def _decision_rows(name: str, found: Decisions) -> list[Row]:
+    return [
+        f1_row(f"{name}, F1", found),
+        rate_row(f"{name}, precision", found.precision),
+        rate_row(f"{name}, recall", found.recall),
+        rate_row(f"{name}, false refusals", found.false_alarms),
+    ]
 
 
 def _note_failures(figures: Figures, counts: Counts) -> None:

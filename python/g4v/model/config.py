@@ -65,6 +65,20 @@ class AbstractorConfig:
 
 
 @dataclass(frozen=True)
+class FrameCheckerConfig:
+    """Sizes of `FrameChecker`, and its rule."""
+
+    hidden_size: int = 1024  # width of the encoder's tokens
+    intermediate_size: int = 256
+    # Share of unsafe frames above which a video is withheld; the authors' rule is more than 4 of 10.
+    withhold_above: float = 0.4
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> FrameCheckerConfig:
+        return _from_dict(cls, json.loads(Path(path).read_text("utf-8")), str(path))
+
+
+@dataclass(frozen=True)
 class VideoTowerConfig:
     """Sizes of `MplugOwlVideoTower`."""
 

@@ -1,0 +1,33 @@
+#include "chat/frame_encoder.h"
+
+#include "video/preprocess.h"
+
+namespace g4v {
+
+std::string GraphPath(const Bundle& bundle, const std::vector<Variant>& variants,
+                      const std::string& device, const std::string& component) {
+  return bundle.PathOf(SelectVariant(variants, device, component).graph).string();
+}
+
+FrameEncoder::FrameEncoder(std::shared_ptr<ort::Environment> environment, const Bundle& bundle,
+                           const ort::SessionOptions& options)
+    : spec_(Require(bundle.manifest().components.encoder, "encoder")),
+      session_(std::move(environment), GraphPath(bundle, spec_.variants, options.device, "encoder"),
+               options) {}
+
+FrameEncoder::Features FrameEncoder::Encode(const Frames& frames, ort::RunControl* control) {
+  const int64_t size = spec_.image_size;
+  const std::vector<float> pixels =
+      Preprocess(frames.pixels->data(), frames.count, frames.height, frames.width, spec_.image_size,
+                 spec_.mean, spec_.std);
+  Features features;
+  features.shape = {frames.count, spec_.tokens_per_frame, spec_.hidden_size};
+  features.values.resize(
+      static_cast<size_t>(features.shape[0] * features.shape[1] * features.shape[2]));
+  const ort::NamedTensor in{"pixel_values", ort::View(pixels, {frames.count, 3, size, size})};
+  const ort::NamedTensor out{"features", ort::View(features.values, features.shape)};
+  session_.Run({&in, 1}, {&out, 1}, control);
+  return features;
+}
+
+}  // namespace g4v

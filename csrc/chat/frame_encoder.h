@@ -1,0 +1,38 @@
+// The video encoder's first half: from frames to features. The abstractor and the frame checker
+// read them.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "bundle/bundle.h"
+#include "ort/session.h"
+#include "video/frames.h"
+
+namespace g4v {
+
+class FrameEncoder {
+ public:
+  // Throws Error(Bundle) where the bundle has no encoder.
+  FrameEncoder(std::shared_ptr<ort::Environment> environment, const Bundle& bundle,
+               const ort::SessionOptions& options);
+
+  struct Features {
+    std::vector<float> values;   // row-major
+    std::vector<int64_t> shape;  // [T, N, d]
+  };
+
+  //   encoder: pixel_values [T, 3, S, S] -> features [T, N, d]
+  Features Encode(const Frames& frames, ort::RunControl* control);
+
+ private:
+  EncoderSpec spec_;
+  ort::Session session_;
+};
+
+// The graph of the variant that `device` takes.
+std::string GraphPath(const Bundle& bundle, const std::vector<Variant>& variants,
+                      const std::string& device, const std::string& component);
+
+}  // namespace g4v
