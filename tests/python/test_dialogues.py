@@ -389,3 +389,23 @@ def test_checklists_tell_the_truth_and_both_verdicts_are_frequent():
             assert verdict == ("Yes" if any(words <= thing for thing in things) else "No"), text
             verdicts.append(verdict)
     assert 0.4 < verdicts.count("Yes") / len(verdicts) < 0.6
+
+
+def test_bindings_tell_which_object_is_what():
+    rng = np.random.default_rng(12)
+    kinds = set()
+    for _ in range(200):
+        (stated, _), *drills = dialogues.sample_bindings(rng)
+        scene = world.parse_caption(stated.removesuffix(":"))
+        assert len(scene.objects) == 2 and not any(world.is_held_out(obj) for obj in scene.objects)
+        assert [foretold for _, foretold in drills] == [False, True, False] * (len(drills) // 3)
+        things = [world.object_phrase(obj) for obj in scene.objects]
+        for (asked, _), (told, _), (end, _) in zip(drills[::3], drills[1::3], drills[2::3], strict=True):
+            key, attribute = re.fullmatch(r" ([a-z ]+), (colour|shape|motion)\?", asked).groups()
+            (thing,) = [thing for thing in things if f" {key} " in f" {thing} "]
+            known = world.parse_caption(thing).objects[0]
+            value = getattr(known, attribute)
+            assert told == " " + (world.MOTION_PHRASES[value] if attribute == "motion" else value)
+            assert end == "." and told.strip() != key
+            kinds.add((attribute, key in world.COLOURS, key in world.SHAPES))
+    assert len(kinds) == 6  # every attribute from each of the other two

@@ -9,8 +9,8 @@ from pathlib import Path
 from g4v.errors import ArgumentError, Error
 
 _ORDER = (
-    "vae", "contrastive-images", "contrastive-clips", "latents", "t2v-images",
-    "t2v-pairs", "t2v-fours", "t2v", "base", "stage1", "stage2",
+    "vae", "contrastive-images", "contrastive-clips", "frame-checker", "latents",
+    "t2v-images", "t2v-pairs", "t2v-fours", "t2v", "bindings", "base", "stage1", "stage2",
 )  # fmt: skip
 
 

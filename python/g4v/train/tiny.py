@@ -95,6 +95,19 @@ def _finish_contrastive(out: Path, part: Part) -> None:
     encoder.save_pretrained(out / "encoder", torch.float16)
 
 
+def _build_frame_checker(out: Path) -> Part:
+    from g4v.model.vision import load_encoder
+    from g4v.train.frame_checker import FrameCheckerPart
+
+    encoder = load_encoder(out / "encoder").float()
+    return FrameCheckerPart(encoder, encoder.hidden_size)
+
+
+def _finish_frame_checker(out: Path, part: Part) -> None:
+    checker: Any = _half(part.best_model())
+    checker.save_pretrained(out / "frame_checker", torch.float16)
+
+
 # ---- text to video -----------------------------------------------------------------------------------------
 
 
@@ -201,14 +214,23 @@ def template() -> PromptTemplate:
     )
 
 
-def _build_base(out: Path) -> Part:
+def _build_language(out: Path, kind: str) -> Part:
     from transformers import LlamaForCausalLM
 
-    from g4v.train.language import BaseLanguagePart
+    from g4v.train import language
 
     tokenizer = _tokenizer(out)
     config = TINY.llama_config(len(tokenizer), bos_token_id=BOS_ID, eos_token_id=EOS_ID, pad_token_id=0)
-    return BaseLanguagePart(LlamaForCausalLM(config), tokenizer, template())
+    part: Part = getattr(language, kind)(LlamaForCausalLM(config), tokenizer, template())
+    return part
+
+
+def _build_bindings(out: Path) -> Part:
+    return _build_language(out, "BindingsPart")
+
+
+def _build_base(out: Path) -> Part:
+    return _start_from(_build_language(out, "BaseLanguagePart"), out / "work" / "bindings" / "last.ckpt")
 
 
 def _finish_base(out: Path, part: Part) -> None:
@@ -270,6 +292,11 @@ RECIPES: dict[str, Recipe] = {
         _finish_contrastive,
         LoopSettings(steps=1600, learning_rate=1.5e-3, ema=0.995, weight_decay=0.02, seed=1, muon=True),
     ),
+    "frame-checker": Recipe(
+        _build_frame_checker,
+        _finish_frame_checker,
+        LoopSettings(steps=250, learning_rate=1e-2, warmup=20, ema=None, seed=10, decay=0.5),
+    ),
     "t2v-images": Recipe(
         _text_to_video(1, 64, "contrastive-images"),
         _finish_text_to_video,
@@ -295,13 +322,18 @@ RECIPES: dict[str, Recipe] = {
         _text_to_video(8, 16, "t2v-fours"),
         _finish_text_to_video,
         LoopSettings(
-            steps=6000, learning_rate=1.5e-3, ema=0.995, weight_decay=0.5, seed=3, decay=0.3, muon=True
+            steps=900, learning_rate=1.5e-3, ema=0.99, weight_decay=0.5, seed=3, decay=0.5, muon=True
         ),
+    ),
+    "bindings": Recipe(
+        _build_bindings,
+        lambda out, part: None,
+        LoopSettings(steps=600, learning_rate=1.5e-3, ema=None, seed=12, warmup=50, decay=0.0, muon=True),
     ),
     "base": Recipe(
         _build_base,
         _finish_base,
-        LoopSettings(steps=15000, learning_rate=1.5e-3, ema=None, seed=4, warmup=200, decay=0.15, muon=True),
+        LoopSettings(steps=16200, learning_rate=1.2e-3, ema=None, seed=4, warmup=200, decay=0.07, muon=True),
     ),
     "stage1": Recipe(
         _build_stage1,

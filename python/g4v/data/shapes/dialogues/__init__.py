@@ -24,7 +24,7 @@ import numpy as np
 from g4v.data.shapes.dialogues import compose
 from g4v.data.shapes.dialogues.core import REGISTRY, Dialogue, Talk, Turn, Wordings, words_of
 from g4v.data.shapes.dialogues.describe import scene_of_description
-from g4v.data.shapes.dialogues.prose import sample_checklist, sample_prose, text_of_video
+from g4v.data.shapes.dialogues.prose import sample_bindings, sample_checklist, sample_prose, text_of_video
 from g4v.data.shapes.dialogues.safety import REFUSAL_OPENINGS
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "Turn",
     "Wordings",
     "iter_corpus_for_tokenizer",
+    "sample_bindings",
     "sample_checklist",
     "sample_dialogue",
     "sample_document",

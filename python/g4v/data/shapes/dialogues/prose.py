@@ -215,3 +215,26 @@ def _half_right(talk: Talk, obj: Object) -> str:
             f"{colour}, {own}",
         )
     )
+
+
+def sample_bindings(rng: np.random.Generator) -> list[tuple[str, bool]]:
+    """A caption of two objects and drills on which of them is what. In pieces, in order: the text, and
+    whether it can be foretold. For example "a red star growing and a blue circle moving left:",
+    " growing, colour?" and the foretold " red".
+    """
+    talk = Talk(rng, "train")
+    scene = world.sample_scene(rng, "train", objects=2, background=None)
+    pieces = [(f"{world.caption(scene)}:", False)]
+    for _ in range(8):
+        obj, other = scene.objects if talk.chance(0.5) else scene.objects[::-1]
+        key = talk.pick(_ATTRIBUTES)
+        if getattr(obj, key) == getattr(other, key):
+            continue
+        said = {"colour": obj.colour, "shape": obj.shape, "motion": world.MOTION_PHRASES[obj.motion]}
+        known = said.pop(key)
+        asked = talk.pick(tuple(said))
+        pieces += [(f" {known}, {asked}?", False), (f" {said[asked]}", True), (".", False)]
+    return pieces
+
+
+_ATTRIBUTES = ("colour", "shape", "motion")
