@@ -184,7 +184,9 @@ class Assistant:
         where the bundle has no frame checker and none was passed to `load`. Raises `ArgumentError` and
         `RuntimeUnavailable`.
         """
-        return self._core.score_frames(frames)
+        import numpy as np
+
+        return self._core.score_frames(np.ascontiguousarray(frames))
 
 
 class Chat:

@@ -184,6 +184,9 @@ def test_the_checker_is_freed_with_the_assistant(bundle_dir):
 def test_the_public_face(bundle_dir, capsys):
     assistant = g4v.load(bundle_dir, threads=1, frame_checker=lambda frames: np.ones(len(frames)))
     assert assistant.score_frames(video(3)).tolist() == [1.0] * toy.FRAMES
+    assert assistant.score_frames(video(3)[::2, :, ::-1]).tolist() == [1.0] * (toy.FRAMES // 2)
+    with pytest.raises(g4v.ArgumentError, match="its dtype is float32"):
+        assistant.score_frames(video(3).astype(np.float32))
     reply = assistant.chat().ask("say b")
     assert reply.videos == () and not reply.refused and reply.text == "One:  and two:  done."
     assert reply.withheld == (

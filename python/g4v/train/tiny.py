@@ -328,12 +328,12 @@ RECIPES: dict[str, Recipe] = {
     "bindings": Recipe(
         _build_bindings,
         lambda out, part: None,
-        LoopSettings(steps=600, learning_rate=1.5e-3, ema=None, seed=12, warmup=50, decay=0.0, muon=True),
+        LoopSettings(steps=900, learning_rate=1.5e-3, ema=None, seed=12, warmup=50, decay=0.0, muon=True),
     ),
     "base": Recipe(
         _build_base,
         _finish_base,
-        LoopSettings(steps=16200, learning_rate=1.2e-3, ema=None, seed=4, warmup=200, decay=0.07, muon=True),
+        LoopSettings(steps=18000, learning_rate=8e-4, ema=None, seed=4, warmup=200, decay=0.14, muon=True),
     ),
     "stage1": Recipe(
         _build_stage1,
@@ -383,7 +383,7 @@ def describe(out: Path) -> None:
             },
             "video": {
                 "frames": 8, "width": 64, "height": 64, "fps": FRAMES_PER_SECOND, "steps": 20,
-                "guidance_scale": 4.0, "negative_prompt": "", "shared_noise": _shared_noise(out),
+                "guidance_scale": 3.0, "negative_prompt": "", "shared_noise": _shared_noise(out),
                 "scheduler": {"type": "ddim"},
             },
         },
