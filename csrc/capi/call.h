@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstring>
 #include <exception>
 #include <new>
 #include <string>
@@ -48,18 +49,26 @@ T& Need(T* pointer, const char* name) {
   return *pointer;
 }
 
-// A copy of the caller's struct, or `options` where there is none. A newer program's struct may be
-// longer. When a field is appended here, the size before it stays the least that is taken.
+// The size of a struct as its first version had it; fields that were appended later may be missing.
+template <class T>
+constexpr size_t kLeastSize = sizeof(T);
+template <>
+inline constexpr size_t kLeastSize<g4v_load_options> = offsetof(g4v_load_options, frame_checker);
+
+// A copy of the caller's struct, with those of `options` where it has no such fields or is NULL. A
+// newer program's struct may be longer, an older one's shorter.
 template <class T>
 T Read(const T* given, const T& options, const char* name) {
   if (!given) return options;
   const size_t size = given->struct_size;
-  if (size < sizeof(T) || size > 65536) {
+  if (size < kLeastSize<T> || size > 65536) {
     throw Error(Code::InvalidArgument, std::string(name) + ".struct_size is " +
                                            std::to_string(size) + " but must be sizeof(" + name +
                                            "), " + std::to_string(sizeof(T)) + " here");
   }
-  return *given;
+  T read = options;
+  std::memcpy(&read, given, std::min(size, sizeof(T)));
+  return read;
 }
 
 // Fills the caller's struct as far as this library knows it.
@@ -67,7 +76,7 @@ template <class T>
 void Write(const T& values, T* to, const char* name) {
   const size_t size = Need(to, name).struct_size;
   Read(to, values, name);  // checks the size
-  *to = values;
+  std::memcpy(to, &values, std::min(size, sizeof(T)));
   to->struct_size = size;
 }
 

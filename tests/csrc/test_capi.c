@@ -1,6 +1,7 @@
 /* The C API from C, on the synthetic bundle of tests/python/synthetic_bundle.py ($G4V_TEST_BUNDLE).
  */
 #include <g4v/g4v.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -181,6 +182,19 @@ static void test_frame_checker(const char* bundle) {
   char text[256];
   int kinds[9];
   int result = 0;
+  /* A program of before frame checkers: its struct ends earlier, and nothing is written behind. */
+  load.struct_size = offsetof(g4v_load_options, frame_checker);
+  load.frame_checker = check_frames;
+  CHECK(g4v_load_defaults(&load, &error) == G4V_OK && load.frame_checker == check_frames);
+  CHECK(load.struct_size == offsetof(g4v_load_options, frame_checker));
+  CHECK(g4v_load(bundle, &load, &assistant, &error) == G4V_OK);
+  CHECK(g4v_generate(assistant, "blue", 3, NULL, &stream, &error) == G4V_OK);
+  CHECK(drain(stream, text, sizeof text, kinds, &error) == G4V_OK && kinds[G4V_VIDEO_MADE] == 1);
+  g4v_stream_free(stream);
+  g4v_assistant_free(assistant);
+  load.struct_size -= 1;
+  CHECK(g4v_load(bundle, &load, &assistant, &error) == G4V_INVALID_ARGUMENT);
+
   load.struct_size = sizeof load;
   CHECK(g4v_load_defaults(&load, &error) == G4V_OK && load.frame_checker == NULL);
   load.frame_checker = check_frames;
