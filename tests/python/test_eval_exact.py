@@ -34,7 +34,7 @@ def test_the_embedded_assistant_is_exact(tmp_path: Path) -> None:
     values = json.loads(figures.read_text())
     rows = {row["name"]: row for row in values["figures"]}
     assert rows["conversations with PyTorch's greedy tokens"]["count"] == 3
-    assert len([name for name in rows if "float64" in name]) == 6
+    assert len([name for name in rows if "float64" in name]) == 7
     assert values["details"]["greedy"] == {"different": []}
 
 

@@ -36,9 +36,9 @@ _LONGEST = 320  # tokens of a training sequence
 # Shares of the base model's documents: prose, checklists, lists of which object is what, and questions beyond
 # those of the natural mixture: their answers are the hardest to learn.
 _PROSE = 0.06
-_CHECKLISTS = 0.06
+_CHECKLISTS = 0.2
 _BINDINGS = 0.1
-_QUESTIONS = 0.4
+_QUESTIONS = 0.34
 # What users say, and what their clips show, cannot be foretold; at full weight its noise would drown the few
 # tokens of an answer that depend on them.
 _UNFORESEEN = 0.1
