@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import Error
+from ..frame_checkers import FRAME_CHECKERS, frame_checker
 
 if TYPE_CHECKING:
     from ..assistant import Assistant
@@ -71,7 +72,7 @@ def add_video_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--frame-checker",
-        choices=("nudenet",),
+        choices=tuple(FRAME_CHECKERS),
         help="a further look at generated videos, before they are written: nudenet finds nudity and must be "
         "installed (default: the bundle's own checker alone)",
     )
@@ -79,7 +80,6 @@ def add_video_arguments(parser: argparse.ArgumentParser) -> None:
 
 def load(arguments: argparse.Namespace) -> Assistant:
     from .. import load as load_assistant
-    from ..frame_checkers import frame_checker
 
     name = getattr(arguments, "frame_checker", None)
     return load_assistant(
