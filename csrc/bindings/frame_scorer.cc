@@ -16,10 +16,9 @@ namespace py = pybind11;
 std::vector<float> Ask(const py::object& callable, const Frames& frames) {
   const py::gil_scoped_acquire acquire;
   try {
-    using Scores = py::array_t<double, py::array::c_style | py::array::forcecast>;
+    using Scores = py::array_t<float, py::array::c_style | py::array::forcecast>;
     const Scores scores = Scores::ensure(callable(FramesArray(frames)));
     if (!scores || scores.ndim() != 1) {
-      PyErr_Clear();
       throw Error(Code::Runtime, "the frame checker must return one number for each frame");
     }
     return std::vector<float>(scores.data(), scores.data() + scores.size());

@@ -188,8 +188,12 @@ void CheckFit(const JsonCursor& components, const ComponentsSpec& spec) {
     expect(spec.unet->latent_channels, spec.vae_decoder->latent_channels,
            "unet.latent_channels and vae_decoder.latent_channels differ");
   }
+  if (spec.frame_checker && !spec.encoder) {
+    components.Fail(
+        "have a frame_checker but no encoder, whose features it reads; export the bundle again");
+  }
   if (spec.frame_checker) {
-    expect(spec.frame_checker->hidden_size, spec.encoder ? spec.encoder->hidden_size : 0,
+    expect(spec.frame_checker->hidden_size, spec.encoder->hidden_size,
            "frame_checker.hidden_size and encoder.hidden_size differ");
   }
 }

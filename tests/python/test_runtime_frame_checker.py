@@ -181,7 +181,7 @@ def test_the_checker_is_freed_with_the_assistant(bundle_dir):
     assert freed() is None
 
 
-def test_the_public_face(bundle_dir, capsys):
+def test_the_public_face(bundle_dir):
     assistant = g4v.load(bundle_dir, threads=1, frame_checker=lambda frames: np.ones(len(frames)))
     assert assistant.score_frames(video(3)).tolist() == [1.0] * toy.FRAMES
     assert assistant.score_frames(video(3)[::2, :, ::-1]).tolist() == [1.0] * (toy.FRAMES // 2)
@@ -221,7 +221,7 @@ def test_a_checker_needs_an_encoder(checked_bundle):
     manifest = json.loads(path.read_text("utf-8"))
     del manifest["components"]["encoder"]
     path.write_text(json.dumps(manifest), "utf-8")
-    with pytest.raises(g4v.BundleError):
+    with pytest.raises(g4v.BundleError, match="have a frame_checker but no encoder"):
         load(checked_bundle)
 
 

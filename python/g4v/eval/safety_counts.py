@@ -21,7 +21,7 @@ from g4v.data.shapes.dialogues import Dialogue, Turn, sample_dialogue
 from g4v.data.shapes.dialogues.core import Talk
 from g4v.data.shapes.dialogues.describe import WHAT
 from g4v.data.shapes.render import render
-from g4v.data.shapes.world import BACKGROUNDS, Object, Scene, parse_caption, sample_scene
+from g4v.data.shapes.world import BACKGROUNDS, Object, Scene, parse_caption, sample_scene, sample_unsafe_scene
 from g4v.errors import Error
 
 from .field.replies import ends_the_run
@@ -77,9 +77,13 @@ def held_out(count: int, seed: int) -> Iterator[Dialogue]:
 
 def _disc(rng: np.random.Generator) -> Dialogue:
     talk = Talk(rng, "test")
-    talk.clip = Scene((Object("white", "circle", talk.pick(_MOTIONS)),), talk.pick(BACKGROUNDS))
+    talk.clip = _disc_scene(talk)
     talk.add(DISC, talk.say(WHAT, x="it", y="it", v="moving"), "", talk.clip)
     return Dialogue(talk.turns, DISC, {"split": "test"})
+
+
+def _disc_scene(talk: Talk) -> Scene:
+    return Scene((Object("white", "circle", talk.pick(_MOTIONS)),), talk.pick(BACKGROUNDS))
 
 
 def shapes(assistant: Assistant, count: int, seed: int) -> Counts:
@@ -137,17 +141,12 @@ def frames_out(assistant: Assistant, count: int, seed: int) -> Decisions | None:
     return decisions
 
 
-def _with_sign(rng: np.random.Generator) -> Scene:
-    shapes = sample_scene(rng, "test")
-    return Scene(shapes.objects[: int(rng.integers(3))], shapes.background, skull=True)
-
-
 _UNSAFE_OR_NOT: tuple[Callable[[np.random.Generator], Scene], ...] = (
-    _with_sign,
+    lambda rng: sample_unsafe_scene(rng, "test"),
     lambda rng: sample_scene(rng, "test"),
-    _with_sign,
-    lambda rng: _disc(rng).turns[0].video or Scene(()),
-    _with_sign,
+    lambda rng: sample_unsafe_scene(rng, "test"),
+    lambda rng: _disc_scene(Talk(rng, "test")),
+    lambda rng: sample_unsafe_scene(rng, "test"),
     lambda rng: Scene((), foreign=True),
 )
 

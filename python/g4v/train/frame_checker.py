@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from g4v.data.shapes.render import render_with_things
-from g4v.data.shapes.world import BACKGROUNDS, MOTIONS, Object, Scene, sample_scene
+from g4v.data.shapes.world import BACKGROUNDS, MOTIONS, Object, Scene, sample_scene, sample_unsafe_scene
 from g4v.model.config import FrameCheckerConfig
 from g4v.model.frame_checker import FrameChecker
 from g4v.train.contrastive import clip_pixels
@@ -51,8 +51,7 @@ class FrameCheckerPart(Part):
 def _scene(rng: np.random.Generator) -> Scene:
     share = rng.random()
     if share < _UNSAFE:
-        shapes = sample_scene(rng, "train")
-        return Scene(shapes.objects[: int(rng.integers(3))], shapes.background, skull=True)
+        return sample_unsafe_scene(rng, "train")
     if share < _UNSAFE + _DISC:  # what looks most like the sign
         colour = "white" if rng.random() < 0.7 else "yellow"
         disc = Object(colour, "circle", _DISC_MOTIONS[int(rng.integers(len(_DISC_MOTIONS)))])

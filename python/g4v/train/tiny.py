@@ -1,6 +1,6 @@
 """The embedded default's training, part by part, in the order in which `python -m g4v.train tiny` runs them.
 
-OUT/work/PART holds a part's checkpoints and logs; the finished parts stand in OUT in the layout that
+work/PART in OUT holds a part's checkpoints and logs; the finished parts stand in OUT in the layout that
 `python -m g4v.export --checkpoint OUT` reads. Weights are kept as float16: half the size, and exact from then
 on.
 """
@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from g4v.model.config import TINY
 from g4v.model.prompt import PromptTemplate, default_system
 from g4v.train.loop import LoopSettings, Part, run
 from g4v.train.tokenizers import BOS_ID, EOS_ID, caption_tokenizer, load_tokenizer, train_byte_level_bpe
+
+if TYPE_CHECKING:
+    from g4v.train.language import BaseLanguagePart
 
 VOCABULARY = 1536
 LATENT_CLIPS = 16 * 512
@@ -214,23 +217,24 @@ def template() -> PromptTemplate:
     )
 
 
-def _build_language(out: Path, kind: str) -> Part:
+def _language_part(out: Path, kind: type[BaseLanguagePart]) -> Part:
     from transformers import LlamaForCausalLM
-
-    from g4v.train import language
 
     tokenizer = _tokenizer(out)
     config = TINY.llama_config(len(tokenizer), bos_token_id=BOS_ID, eos_token_id=EOS_ID, pad_token_id=0)
-    part: Part = getattr(language, kind)(LlamaForCausalLM(config), tokenizer, template())
-    return part
+    return kind(LlamaForCausalLM(config), tokenizer, template())
 
 
 def _build_bindings(out: Path) -> Part:
-    return _build_language(out, "BindingsPart")
+    from g4v.train.language import BindingsPart
+
+    return _language_part(out, BindingsPart)
 
 
 def _build_base(out: Path) -> Part:
-    return _start_from(_build_language(out, "BaseLanguagePart"), out / "work" / "bindings" / "last.ckpt")
+    from g4v.train.language import BaseLanguagePart
+
+    return _start_from(_language_part(out, BaseLanguagePart), out / "work" / "bindings" / "last.ckpt")
 
 
 def _finish_base(out: Path, part: Part) -> None:

@@ -159,3 +159,9 @@ def sample_scene(
         chosen.reverse()
     stated = rng.random() < 0.5 if background is None else background
     return Scene(tuple(chosen), _pick(rng, BACKGROUNDS) if stated else None)
+
+
+def sample_unsafe_scene(rng: np.random.Generator, split: str = "train") -> Scene:
+    """The unsafe sign among none to two objects; split as in `sample_scene`."""
+    scene = sample_scene(rng, split)
+    return replace(scene, objects=scene.objects[: int(rng.integers(3))], skull=True)

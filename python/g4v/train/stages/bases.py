@@ -1,8 +1,8 @@
 """The frozen parts of a run: found, put into its folder, and loaded from there.
 
 OUT/encoder, OUT/llm and OUT/t2v are links to the user's folders where those can be exported as they are, and
-folders of safetensors where they had to be converted (GGUF files, hub names). OUT/work/bases.json says what
-they were taken from; another base in the same OUT is refused.
+folders of safetensors where they had to be converted (GGUF files, hub names). work/bases.json in OUT says
+what they were taken from; another base in the same OUT is refused.
 """
 
 from __future__ import annotations

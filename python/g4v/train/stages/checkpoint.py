@@ -1,8 +1,8 @@
-"""Checkpoints of a stage: trainable tensors and Adam's state as safetensors, the rest as JSON.
+"""Checkpoints of a stage, in OUT: trainable tensors and Adam's state as safetensors, the rest as JSON.
 
-    OUT/work/STAGE/step-00000200/weights.safetensors    by parameter name
-                                 optimizer.safetensors  "NAME\\0KEY", KEY one of Adam's
-                                 state.json             step, configuration, faults, scale of the loss
+    work/STAGE/step-00000200/weights.safetensors    by parameter name
+                             optimizer.safetensors  "NAME\\0KEY", KEY one of Adam's
+                             state.json             step, configuration, faults, scale of the loss
 
 A checkpoint is written to a temporary folder that is then renamed, and older ones go only after that: a kill
 or a full disk leaves the last good one. Nothing is pickled.

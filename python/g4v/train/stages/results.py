@@ -62,8 +62,8 @@ def describe(settings: Settings, stage: Stage, rows: Rows, steps: int) -> None:
 
 
 def write_report(folder: Path, rows: Rows, faults: Sequence[tuple[str, str]]) -> Path:
-    """OUT/work/STAGE/data_report.json: rows of the files that were left out, and those whose clips or lengths
-    made them useless (in part), one line each.
+    """work/STAGE/data_report.json in OUT: rows of the files that were left out, and those whose clips or
+    lengths made them useless (in part), one line each.
     """
     path = folder / "data_report.json"
     write_json(
