@@ -221,7 +221,7 @@ def cached_latents(tmp_path_factory):
 @pytest.mark.parametrize(("frames", "numbers"), [(2, [0, 7]), (4, [0, 2, 5, 7]), (8, list(range(8)))])
 def test_text_to_video_learns_from_the_frames_it_is_told(cached_latents, frames, numbers):
     part = TextToVideoPart(TINY, caption_tokenizer(), cached_latents, 2.0, frames, 3, 0.8)
-    latents, ids, steps, noise = part.batch(np.random.default_rng(0))
+    latents, ids, steps, noise, _ = part.batch(np.random.default_rng(0))
     assert latents.shape == noise.shape == (3, 8, frames, 8, 8) and len(ids) == len(steps) == 3
     assert (latents[0, 0, :, 0, 0] / 2).tolist() == numbers
 

@@ -4,7 +4,8 @@ Velocity prediction (Salimans and Ho, 2022) on a schedule that ends in pure nois
 weights the objects, which are a small part of a picture and most of its caption. The text encoder starts from
 the run on single pictures, which teach it no motion, and goes on learning here. Motion is learned from the
 first and the last frame of a clip, then from more frames: with eight at once the word, the frame's number and
-the place only help together, and 1,300 steps taught none of it; with two, 300 did.
+the place only help together, and 1,300 steps taught none of it; with two, 300 did. Which of two objects is
+what has its own task (g4v.train.phrases).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from g4v.data.shapes.render import render
 from g4v.data.shapes.world import caption, sample_scene
 from g4v.model.config import Preset
 from g4v.train.loop import Part
+from g4v.train.phrases import PhraseReader, find_phrases
 from g4v.train.tokenizers import encode_captions
 
 _SHARD = 512  # clips in one file of the latent cache
@@ -32,6 +34,8 @@ _OBJECT_WEIGHT = 12.0  # largest further weight of an object's latents in the lo
 # Further weight of what differs from frame to frame in the error: pictures have taught the rest, and motion
 # is a small part of a clip's variance. Whether it speeds the learning of motion was not measured.
 _CHANGE_WEIGHT = 3.0
+_PHRASE_WEIGHT = 0.1  # of the text encoder's own task
+_TWO_OBJECTS = 0.5  # share of the clips that show two objects, which are the harder ones
 
 
 def _fingerprint(model: Any) -> str:
@@ -132,14 +136,19 @@ class _Latents:
         self.folder = folder
         self.shards: list[Tensor] = []
         self.texts: list[list[str]] = []
+        self.places: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])  # of one object, of two
 
     def refresh(self) -> None:
         for path in sorted(self.folder.glob("*.safetensors"))[len(self.shards) :]:
             self.shards.append(load_file(path)["latents"])
             self.texts.append(json.loads(path.with_suffix(".json").read_text("utf-8")))
+            for row, text in enumerate(self.texts[-1]):
+                self.places[" and " in text].append((len(self.shards) - 1, row))
 
     def draw(self, rng: np.random.Generator, count: int) -> tuple[Tensor, list[str]]:
-        places = [(int(rng.integers(len(self.shards))), int(rng.integers(_SHARD))) for _ in range(count)]
+        one, two = self.places
+        pools = [(two or one) if rng.random() < _TWO_OBJECTS else (one or two) for _ in range(count)]
+        places = [pool[int(rng.integers(len(pool)))] for pool in pools]
         clips = torch.stack([self.shards[shard][row] for shard, row in places])
         return clips.float(), [self.texts[shard][row] for shard, row in places]
 
@@ -184,7 +193,13 @@ class TextToVideoPart(Part):
         text = CLIPTextModel(
             preset.text_config(len(tokenizer), bos_token_id=1, eos_token_id=2, pad_token_id=0)
         )
-        self.model = nn.ModuleDict({"unet": UNet3DConditionModel(**preset.unet), "text_encoder": text})
+        self.model = nn.ModuleDict(
+            {
+                "unet": UNet3DConditionModel(**preset.unet),
+                "text_encoder": text,
+                "phrases": PhraseReader(text.config.hidden_size),
+            }
+        )
         _for_training(self.model["unet"])
         schedule = DDIMScheduler.from_config(preset.scheduler)
         self.register_buffer("alphas", schedule.alphas_cumprod.clone(), persistent=False)
@@ -208,18 +223,20 @@ class TextToVideoPart(Part):
         else:
             latents = latents[:, :, few_frames(self.frames, latents.shape[2])]
         texts = ["" if rng.random() < self.drop_text else text for text in texts]
-        # Each part of the schedule once in every batch: a steadier gradient than independent draws.
-        steps = (np.arange(self.clips) + rng.random(self.clips)) / self.clips * len(self.alphas)
+        # Each part of the schedule once in every batch: a steadier gradient than independent draws. The
+        # noisier half has three times the share of the other: there the caption decides what is seen.
+        steps = np.sqrt((np.arange(self.clips) + rng.random(self.clips)) / self.clips) * len(self.alphas)
         noise = draw_noise(rng, latents.shape, self.shared_noise)
         return (
             latents * self.scaling_factor,
             encode_captions(self.tokenizer, texts, self.length),
             self.steps[rng.permutation(steps.astype(np.int64))],
             noise,
+            find_phrases(self.tokenizer, texts),
         )
 
     def loss(self, batch: Any) -> tuple[Tensor, dict[str, float]]:
-        latents, ids, steps, noise = batch
+        latents, ids, steps, noise, phrases = batch
         alpha = self.alphas[steps].view(-1, 1, 1, 1, 1)
         noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
         velocity = alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
@@ -230,4 +247,6 @@ class TextToVideoPart(Part):
         change = missed - missed.mean(2, keepdim=True)
         squares = missed.square().mean(1) + _CHANGE_WEIGHT * change.square().mean(1)
         error = (squares * weight).mean((1, 2, 3))
-        return error.mean(), {"error_high": float(error.detach()[steps > 700].mean())}
+        loss, right = self.model["phrases"](context, phrases)
+        figures = {"error_high": float(error.detach()[steps > 700].mean()), "phrases_right": float(right)}
+        return error.mean() + _PHRASE_WEIGHT * loss, figures
