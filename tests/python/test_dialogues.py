@@ -393,19 +393,48 @@ def test_checklists_tell_the_truth_and_both_verdicts_are_frequent():
 
 def test_bindings_tell_which_object_is_what():
     rng = np.random.default_rng(12)
-    kinds = set()
+    kinds, real = set(), 0
     for _ in range(200):
         (stated, _), *drills = dialogues.sample_bindings(rng)
         scene = world.parse_caption(stated.removesuffix(":"))
-        assert len(scene.objects) == 2 and not any(world.is_held_out(obj) for obj in scene.objects)
-        assert [foretold for _, foretold in drills] == [False, True, False] * (len(drills) // 3)
-        things = [world.object_phrase(obj) for obj in scene.objects]
+        real += scene is not None
+        assert scene is None or not any(world.is_held_out(obj) for obj in scene.objects)
+        things = re.findall(rf"\ban? (\w+) (\w+) ({'|'.join(PHRASES)})\b", stated)
+        assert len(things) == 2 and [foretold for _, foretold in drills] == [False, True, False] * (
+            len(drills) // 3
+        )
         for (asked, _), (told, _), (end, _) in zip(drills[::3], drills[1::3], drills[2::3], strict=True):
             key, attribute = re.fullmatch(r" ([a-z ]+), (colour|shape|motion)\?", asked).groups()
-            (thing,) = [thing for thing in things if f" {key} " in f" {thing} "]
-            known = world.parse_caption(thing).objects[0]
-            value = getattr(known, attribute)
-            assert told == " " + (world.MOTION_PHRASES[value] if attribute == "motion" else value)
+            (thing,) = [thing for thing in things if key in thing]
+            assert told == " " + thing[("colour", "shape", "motion").index(attribute)]
             assert end == "." and told.strip() != key
-            kinds.add((attribute, key in world.COLOURS, key in world.SHAPES))
+            kinds.add((attribute, thing.index(key)))
     assert len(kinds) == 6  # every attribute from each of the other two
+    assert 70 < real < 130  # the others have any words for colours and shapes
+
+
+def test_strange_colours_take_the_place_of_the_real_ones_everywhere():
+    rng = np.random.default_rng(11)
+    changed = 0
+    for _ in range(300):
+        plain = sample_dialogue(rng, "train", "question")
+        renamed = dialogues.with_strange_colours(plain, rng)
+        names = {}
+        for old, new in zip(plain.turns, renamed.turns, strict=True):
+            assert (old.video is None) == (new.video is None)
+            for a, b in zip(old.video.objects, new.video.objects, strict=True) if old.video else ():
+                assert (a.shape, a.motion) == (b.shape, b.motion)
+                assert names.setdefault(a.colour, b.colour) == b.colour
+        names = {a: b for a, b in names.items() if a != b}
+        changed += bool(names)
+        assert len(set(names.values())) == len(names) and not set(names.values()) & set(world.COLOURS)
+        if "purple" in names:
+            names["violet"] = names["purple"]
+        for old, new in zip(plain.turns, renamed.turns, strict=True):
+            for before, after in ((old.user, new.user), (old.answer, new.answer)):
+                words = [names.get(word.lower(), word.lower()) for word in re.findall(r"\w+|\W+", before)]
+                # "an orange" becomes "a" and a noun with a consonant
+                wanted = re.sub(rf"\ban (?=({'|'.join(names.values()) or '$.'})\b)", "a ", "".join(words))
+                assert after.lower() == wanted
+                assert [c.isupper() for c in after[:1]] == [c.isupper() for c in before[:1]]
+    assert changed > 150

@@ -22,6 +22,7 @@ from g4v.data.shapes.dialogues import (
     sample_dialogue,
     sample_prose,
     text_of_video,
+    with_strange_colours,
 )
 from g4v.data.shapes.render import render
 from g4v.data.shapes.world import Scene
@@ -36,9 +37,11 @@ _LONGEST = 320  # tokens of a training sequence
 # Shares of the base model's documents: prose, checklists, lists of which object is what, and questions beyond
 # those of the natural mixture: their answers are the hardest to learn.
 _PROSE = 0.06
-_CHECKLISTS = 0.2
-_BINDINGS = 0.1
-_QUESTIONS = 0.34
+_CHECKLISTS = 0.15
+_BINDINGS = 0.15
+_QUESTIONS = 0.36
+_STRANGE = 0.4  # share of these questions, and of descriptions, whose colours are any words
+_ABOUT_CLIPS = ("question", "describe")
 # What users say, and what their clips show, cannot be foretold; at full weight its noise would drown the few
 # tokens of an answer that depend on them.
 _UNFORESEEN = 0.1
@@ -128,6 +131,8 @@ class BaseLanguagePart(Part):
             return self.bindings(rng)
         kind = "question" if share < _PROSE + _CHECKLISTS + _BINDINGS + _QUESTIONS else None
         dialogue = sample_dialogue(rng, "train", kind)
+        if dialogue.kind in _ABOUT_CLIPS and rng.random() < _STRANGE:
+            dialogue = with_strange_colours(dialogue, rng)
         return encode_as_text(dialogue, self.template, self.encode, self.verdicts, rng)
 
     def bindings(self, rng: np.random.Generator) -> tuple[list[int], list[float]]:

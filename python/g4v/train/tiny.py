@@ -337,7 +337,7 @@ RECIPES: dict[str, Recipe] = {
     "base": Recipe(
         _build_base,
         _finish_base,
-        LoopSettings(steps=18000, learning_rate=8e-4, ema=None, seed=4, warmup=200, decay=0.14, muon=True),
+        LoopSettings(steps=19500, learning_rate=8e-4, ema=None, seed=4, warmup=200, decay=0.06, muon=True),
     ),
     "stage1": Recipe(
         _build_stage1,

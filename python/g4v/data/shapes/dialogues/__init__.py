@@ -26,6 +26,7 @@ from g4v.data.shapes.dialogues.core import REGISTRY, Dialogue, Talk, Turn, Wordi
 from g4v.data.shapes.dialogues.describe import scene_of_description
 from g4v.data.shapes.dialogues.prose import sample_bindings, sample_checklist, sample_prose, text_of_video
 from g4v.data.shapes.dialogues.safety import REFUSAL_OPENINGS
+from g4v.data.shapes.dialogues.strange import with_strange_colours
 
 __all__ = [
     "KINDS",
@@ -42,6 +43,7 @@ __all__ = [
     "sample_prose",
     "scene_of_description",
     "text_of_video",
+    "with_strange_colours",
     "words_of",
 ]
 

@@ -10,6 +10,7 @@ from g4v.data.shapes.dialogues.core import REGISTRY, Talk, Wordings, capital, fi
 from g4v.data.shapes.dialogues.describe import statement
 from g4v.data.shapes.dialogues.phrases import whole, words_for
 from g4v.data.shapes.dialogues.safety import DEED, SIGHT
+from g4v.data.shapes.dialogues.strange import strange_scene
 from g4v.data.shapes.world import Object, Scene, article
 
 CLIP_TEXT = Wordings(
@@ -220,10 +221,12 @@ def _half_right(talk: Talk, obj: Object) -> str:
 def sample_bindings(rng: np.random.Generator) -> list[tuple[str, bool]]:
     """A caption of two objects and drills on which of them is what. In pieces, in order: the text, and
     whether it can be foretold. For example "a red star growing and a blue circle moving left:",
-    " growing, colour?" and the foretold " red".
+    " growing, colour?" and the foretold " red". In half of them colours and shapes are any words.
     """
     talk = Talk(rng, "train")
     scene = world.sample_scene(rng, "train", objects=2, background=None)
+    if talk.chance(0.5):
+        scene = strange_scene(scene, talk)
     pieces = [(f"{world.caption(scene)}:", False)]
     for _ in range(8):
         obj, other = scene.objects if talk.chance(0.5) else scene.objects[::-1]
