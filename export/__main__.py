@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import resources
 
 _DESCRIPTION = """\
 Writes a bundle (a directory with g4v.json, ONNX graphs and their weights) from a training run: merges the
@@ -13,16 +14,18 @@ it is written (a relative error above 1e-4 stops the export). Nothing appears at
 right, and the same run always gives the same files."""
 
 _EPILOG = """\
-a run has these parts (abstractor, encoder and adapter may be missing, and so may t2v):
+a run has these parts (encoder and abstractor may be missing, and so may adapter, frame_checker and t2v):
   g4v_train.json   name, assistant, description, prompt, frames, generation, licences, provenance
   encoder/         CLIPVisionModel or the mPLUG-Owl video tower
   abstractor/      config.json, model.safetensors
+  frame_checker/   config.json, model.safetensors
   llm/             LlamaForCausalLM with its tokenizer
   adapter/         a PEFT LoRA folder, merged into llm
   t2v/             a diffusers text-to-video folder (UNet3DConditionModel, AutoencoderKL, CLIPTextModel)
 
-example:
+examples:
   python -m g4v.export --preset tiny --checkpoint runs/tiny --out bundles/tiny
+  python -m g4v.export --checkpoint runs/mine --llm llama.gguf --adapter lora --adapter style=0.5 --out mine
 
 exit codes: 0 done, 1 failed (one line on stderr says why), 2 wrong usage"""
 
@@ -41,8 +44,24 @@ def _parser() -> argparse.ArgumentParser:
         choices=sorted(PRESETS),
         help="the name that the bundle bears (default: the run's own); all sizes are those of the run",
     )
-    parser.add_argument("--checkpoint", required=True, metavar="RUN", help="the training run's directory")
+    parser.add_argument(
+        "--checkpoint",
+        metavar="RUN",
+        help="the training run's directory (default: the weights of the preset that come with g4v)",
+    )
     parser.add_argument("--out", required=True, metavar="DIR", help="the bundle's directory")
+    parts = parser.add_argument_group(
+        "parts in place of the run's", "X is a folder or a hub name; the network is used for hub names alone"
+    )
+    parts.add_argument("--llm", metavar="X", help="LlamaForCausalLM, or a GGUF file")
+    parts.add_argument(
+        "--adapter",
+        metavar="A",
+        action="append",
+        help="PEFT LoRA folder, or FOLDER=WEIGHT; several add up; none leaves the run's adapter",
+    )
+    parts.add_argument("--vision", metavar="X", help="CLIPVisionModel, or a g4v encoder")
+    parts.add_argument("--t2v", metavar="X", help="diffusers text-to-video pipeline")
     parser.add_argument("--precision", choices=["fp32"], default="fp32", help="of weights and arithmetic")
     parser.add_argument(
         "--compact",
@@ -61,7 +80,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    packaged = resources.files("g4v") / "checkpoints" / str(options.preset)
+    if options.checkpoint is None and not packaged.is_dir():
+        parser.error("--checkpoint is needed: no weights come with g4v for this preset")
 
     from g4v.errors import Error
 
@@ -72,18 +95,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _quieten()
         from g4v.export.bundle import export_bundle, verify_bundle
+        from g4v.export.lora import Adapter
+        from g4v.export.sources import Sources
 
+        adapters = None if options.adapter is None else [Adapter.parse(text) for text in options.adapter]
+        sources = Sources(options.llm, adapters, options.vision, options.t2v)
+        run = options.checkpoint or str(packaged)
         if options.verify:
-            verify_bundle(options.checkpoint, options.out, report)
+            verify_bundle(run, options.out, report, sources)
             report(f"{options.out}: right")
             return 0
         manifest = export_bundle(
-            options.checkpoint,
+            run,
             options.out,
             name=options.preset,
             precision=options.precision,
             compact=options.compact,
             force=options.force,
+            sources=sources,
             report=report,
         )
         size = sum(entry["bytes"] for entry in manifest["files"].values()) / 1e6

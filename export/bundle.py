@@ -19,6 +19,7 @@ from g4v.export.checkpoint import Checkpoint
 from g4v.export.compact import compact_graph
 from g4v.export.components import Component, components_of
 from g4v.export.errors import ExportError
+from g4v.export.sources import NONE, Sources
 
 FORMAT = "g4v-bundle"
 FORMAT_VERSION = 1
@@ -40,21 +41,22 @@ def export_bundle(
     precision: str = "fp32",
     compact: bool = False,
     force: bool = False,
+    sources: Sources = NONE,
     report: Report = lambda line: None,
 ) -> dict[str, Any]:
     """Exports the training run `run` as the bundle `out`; returns its manifest.
 
     name: the manifest's name, by default the run's own. compact: store weights as float16 where that is exact
-    (g4v.export.compact). force: replace a bundle that exists. report: called
-    with one line per part. ExportError, before anything appears at `out`, if the run is incomplete or
-    inconsistent, if a graph differs from PyTorch by more than `verify.TOLERANCE`, or if `out` exists. The
-    same run gives the same bytes.
+    (g4v.export.compact). force: replace a bundle that exists. sources: parts that take the place of the
+    run's. report: called with one line per part. ExportError, before anything appears at `out`, if the run is
+    incomplete or inconsistent, if a graph differs from PyTorch by more than `verify.TOLERANCE`, or if `out`
+    exists. The same run gives the same bytes.
     """
     if precision not in PRECISIONS:
         raise ExportError(f"precision {precision!r} is not supported (one of {', '.join(PRECISIONS)})")
     out = Path(out).absolute()
     _check_target(out, force)
-    checkpoint = Checkpoint.open(run)
+    checkpoint = Checkpoint.open(run, sources)
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     temporary.mkdir()
@@ -67,9 +69,11 @@ def export_bundle(
     return manifest
 
 
-def verify_bundle(run: str | Path, out: str | Path, report: Report = lambda line: None) -> dict[str, float]:
-    """Checks the files of a bundle against its manifest, and its graphs against the run that it was exported
-    from.
+def verify_bundle(
+    run: str | Path, out: str | Path, report: Report = lambda line: None, sources: Sources = NONE
+) -> dict[str, float]:
+    """Checks the files of a bundle against its manifest, and its graphs against the run (and the sources)
+    that it was exported from.
 
     Returns the relative error of every component; ExportError names the first file or component that is
     wrong.
@@ -84,7 +88,7 @@ def verify_bundle(run: str | Path, out: str | Path, report: Report = lambda line
         if not (out / path).is_file() or _file_entry(out / path) != entry:
             raise ExportError(f"{out / path}: is missing or damaged: size or SHA-256 differ from {MANIFEST}")
     errors = {}
-    for part in components_of(Checkpoint.open(run)):
+    for part in components_of(Checkpoint.open(run, sources)):
         if part.name in manifest["components"]:
             errors[part.name] = part.verify(part.load(), out)
             report(f"{part.name}: relative error {errors[part.name]:.1e}")
@@ -156,18 +160,18 @@ class _Writer:
 
         specs: dict[str, Any] = {}
         if "decoder" in components:
-            write_tokenizer(self.checkpoint.tokenizer_folder("decoder"), self.folder / "tokenizer.json")
+            write_tokenizer(self.checkpoint.tokenizer_source("decoder"), self.folder / "tokenizer.json")
             specs["decoder"] = {"file": "tokenizer.json"}
         if "text_encoder" in components:
             path = self.folder / "text_tokenizer.json"
-            write_tokenizer(self.checkpoint.tokenizer_folder("text_encoder"), path)
+            write_tokenizer(self.checkpoint.tokenizer_source("text_encoder"), path)
             other = self.folder / "tokenizer.json"
             if other.exists() and other.read_bytes() == path.read_bytes():
                 path.unlink()
                 path = other
             tokenizer = self.checkpoint.tokenizer("text_encoder")
             if tokenizer.pad_token_id is None:
-                raise ExportError(f"{self.checkpoint.tokenizer_folder('text_encoder')}: has no pad token")
+                raise ExportError(f"{self.checkpoint.tokenizer_source('text_encoder')}: has no pad token")
             specs["text_encoder"] = {
                 "file": path.name,
                 "bos": tokenizer.bos_token_id,
@@ -222,8 +226,8 @@ def _check_fit(components: dict[str, Any], checkpoint: Checkpoint) -> None:
         size, tokens = components["decoder"]["vocab_size"], len(checkpoint.tokenizer("decoder"))
         ids = [checkpoint.prompt.turn_end_id, checkpoint.prompt.bos_id or 0]
         if tokens > size or max(ids) >= size:
-            folder = checkpoint.run / "llm"
-            raise ExportError(f"{folder}: the model has {size} embeddings, fewer than its tokens")
+            place = checkpoint.parts["llm"]
+            raise ExportError(f"{place}: the model has {size} embeddings, fewer than its tokens")
 
 
 def _version() -> str:

@@ -10,34 +10,38 @@
     RUN/t2v/             a diffusers text-to-video folder: unet/, vae/, text_encoder/, tokenizer/, scheduler/
 
 encoder and abstractor may be absent together (an assistant without eyes), and so may t2v (one that sends no
-videos). Weights may be stored in float16; everything is computed from them in float32.
+videos). Weights may be stored in float16; everything is computed from them in float32. Parts may also stand
+elsewhere (g4v.export.sources).
 
 g4v_train.json:
     name, assistant, description   texts of the manifest
     prompt                         PromptTemplate.to_manifest()
     frames                         frames sampled from a clip
     generation                     {"text": {...}, "video": {...}} as in the manifest, without the scheduler's
-    settings;
-                                   video may have "scheduler": {"type": "dpmsolver++"} to choose the sampler
+                                   settings; video may have "scheduler": {"type": "dpmsolver++"} to choose
+                                   the sampler
     licences                       [{"component": ..., "licence": ...}]
     provenance                     free
+    parts                          may be absent: {"encoder": "../other/encoder", ...}
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from g4v.export.errors import ExportError
-from g4v.export.lora import merge_lora
+from g4v.export.lora import Adapter, merge_lora
+from g4v.export.sources import NONE, Sources, adapters_of, locate
 
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.frame_checker import FrameChecker
 from g4v.model.prompt import PromptTemplate
-from g4v.model.vision import VideoEncoder, load_encoder
+from g4v.model.vision import VideoEncoder
 
 CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
 CLIP_STD = [0.26862954, 0.26130258, 0.27577711]
@@ -65,23 +69,26 @@ class Checkpoint:
     run: Path
     about: dict[str, Any]
     prompt: PromptTemplate
+    parts: dict[str, Path]  # folder of each part, or the GGUF file of "llm"
+    adapters: Sequence[Adapter]
 
     @classmethod
-    def open(cls, run: str | Path) -> Checkpoint:
+    def open(cls, run: str | Path, sources: Sources = NONE) -> Checkpoint:
         """Reads g4v_train.json and sees that the folders belong together. ExportError names what is wrong."""
         run = Path(run)
         about = read_json(run / "g4v_train.json")
         for key in _KEYS:
             if key not in about:
                 raise ExportError(f"{run / 'g4v_train.json'}: {key!r} is missing")
-        unknown = sorted(set(about) - set(_KEYS))
+        unknown = sorted(set(about) - set(_KEYS) - {"parts"})
         if unknown:
             raise ExportError(f"{run / 'g4v_train.json'}: unknown key {unknown[0]!r}")
         try:
             prompt = PromptTemplate.from_manifest(about["prompt"])
         except TypeError as error:
             raise ExportError(f"{run / 'g4v_train.json'}: prompt: {error}") from None
-        checkpoint = cls(run, about, prompt)
+        parts = locate(run, about.get("parts", {}), sources)
+        checkpoint = cls(run, about, prompt, parts, adapters_of(run, sources))
         if not checkpoint.has("llm") and not checkpoint.has("t2v"):
             raise ExportError(f"{run}: neither llm/ nor t2v/ is there: nothing to export")
         if checkpoint.has("encoder") != checkpoint.has("abstractor"):
@@ -90,78 +97,79 @@ class Checkpoint:
             raise ExportError(f"{run}: encoder/ is missing: frame_checker/ reads its tokens")
         if checkpoint.has("encoder") and not checkpoint.has("llm"):
             raise ExportError(f"{run}: llm/ is missing: encoder and abstractor serve it")
+        if checkpoint.adapters and not checkpoint.has("llm"):
+            raise ExportError(f"{run}: llm/ is missing: the adapter changes it")
         return checkpoint
 
     def has(self, part: str) -> bool:
-        return (self.run / part).is_dir()
+        return part in self.parts
 
     def encoder(self) -> VideoEncoder:
-        return self._load("encoder", lambda: load_encoder(self.run / "encoder")).float()
+        from g4v.model.bases.vision import load_vision
+
+        return self._load(self.parts["encoder"], load_vision).float()
 
     def image_statistics(self) -> tuple[list[float], list[float]]:
         """Mean and standard deviation of normalised pixels, per channel."""
-        path = self.run / "encoder" / "preprocessor_config.json"
+        path = self.parts["encoder"] / "preprocessor_config.json"
         if not path.exists():
             return CLIP_MEAN, CLIP_STD
         values = read_json(path)
         return values.get("image_mean", CLIP_MEAN), values.get("image_std", CLIP_STD)
 
     def abstractor(self) -> VideoAbstractor:
-        return self._load("abstractor", lambda: VideoAbstractor.from_pretrained(self.run / "abstractor"))
+        return self._load(self.parts["abstractor"], VideoAbstractor.from_pretrained)
 
     def frame_checker(self) -> FrameChecker:
-        return self._load("frame_checker", lambda: FrameChecker.from_pretrained(self.run / "frame_checker"))
+        return self._load(self.parts["frame_checker"], FrameChecker.from_pretrained)
 
     def llm(self) -> Any:
-        """LlamaForCausalLM in float32 with the adapter, if there is one, merged."""
-        from transformers import LlamaForCausalLM
+        """LlamaForCausalLM in float32 with the adapters, if there are any, merged."""
+        from g4v.model.bases.llm import load_llm
 
-        model = self._load(
-            "llm", lambda: LlamaForCausalLM.from_pretrained(self.run / "llm", dtype=torch.float32)
-        )
-        if self.has("adapter"):
-            merge_lora(model, self.run / "adapter")
+        model = self._load(self.parts["llm"], load_llm)
+        merge_lora(model, self.adapters)
         return model.eval()
 
     def text_encoder(self) -> Any:
         from transformers import CLIPTextModel
 
-        folder = self.run / "t2v" / "text_encoder"
         return self._load(
-            "t2v/text_encoder", lambda: CLIPTextModel.from_pretrained(folder, dtype=torch.float32)
+            self.parts["t2v"] / "text_encoder", CLIPTextModel.from_pretrained, dtype=torch.float32
         )
 
     def unet(self) -> Any:
         from diffusers import UNet3DConditionModel
 
-        folder = self.run / "t2v" / "unet"
         return self._load(
-            "t2v/unet", lambda: UNet3DConditionModel.from_pretrained(folder, torch_dtype=torch.float32)
+            self.parts["t2v"] / "unet", UNet3DConditionModel.from_pretrained, torch_dtype=torch.float32
         )
 
     def vae(self) -> Any:
         from diffusers import AutoencoderKL
 
-        folder = self.run / "t2v" / "vae"
-        return self._load("t2v/vae", lambda: AutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32))
-
-    def tokenizer_folder(self, part: str) -> Path:
-        """Where the tokenizer of "decoder" or "text_encoder" stands."""
-        return self.run / ("llm" if part == "decoder" else "t2v/tokenizer")
+        return self._load(self.parts["t2v"] / "vae", AutoencoderKL.from_pretrained, torch_dtype=torch.float32)
 
     def tokenizer(self, part: str) -> Any:
         """The `transformers` fast tokenizer of "decoder" or "text_encoder"."""
         from transformers import AutoTokenizer
 
-        folder = self.tokenizer_folder(part)
-        return self._load(
-            str(folder.relative_to(self.run)),
-            lambda: AutoTokenizer.from_pretrained(folder, local_files_only=True, use_fast=True),
-        )
+        from g4v.model.bases.llm import load_tokenizer
+
+        if part == "decoder" and self.parts["llm"].is_file():
+            return self._load(self.parts["llm"], load_tokenizer)
+        folder = self.tokenizer_source(part)
+        return self._load(folder, AutoTokenizer.from_pretrained, local_files_only=True, use_fast=True)
+
+    def tokenizer_source(self, part: str) -> Any:
+        """What `write_tokenizer` takes for "decoder" or "text_encoder": a folder, or the tokenizer itself."""
+        if part != "decoder":
+            return self.parts["t2v"] / "tokenizer"
+        return self.parts["llm"] if self.parts["llm"].is_dir() else self.tokenizer(part)
 
     def scheduler(self) -> dict[str, Any]:
         """The manifest's scheduler object, from diffusers' scheduler_config.json."""
-        path = self.run / "t2v" / "scheduler" / "scheduler_config.json"
+        path = self.parts["t2v"] / "scheduler" / "scheduler_config.json"
         values = read_json(path)
         kind = values.get("_class_name")
         chosen = self.about["generation"].get("video", {}).get("scheduler", {}).get("type")
@@ -173,12 +181,13 @@ class Checkpoint:
         settings = {key: values.get(key, default) for key, default in _SCHEDULER_DEFAULTS.items()}
         return {"type": chosen or _SCHEDULERS[kind], **settings}
 
-    def _load(self, part: str, load: Any) -> Any:
+    @staticmethod
+    def _load(place: Path, load: Any, **options: Any) -> Any:
         try:
-            return load()
+            return load(place, **options)
         except Exception as error:  # each library has its own classes for damaged files
-            reason = " ".join(str(error).split())[:300]
-            raise ExportError(f"{self.run / part}: cannot be read: {reason}") from None
+            reason = " ".join(str(error).split())[:300].removeprefix(f"{place}: ")
+            raise ExportError(f"{place}: cannot be read: {reason}") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:

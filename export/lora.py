@@ -1,103 +1,236 @@
-"""Merges a LoRA adapter into the weights it was trained on, in float32: W' = W + scaling * B A."""
+"""Merges LoRA adapters into the weights they were trained on: W' = W + sum of weight * scaling * B A.
+
+Sums are taken in float64 and rounded once. DoRA (Liu et al., 2024) replaces W' by magnitude * W' / |W'|, with
+the norm of each row. The merged model computes what PEFT computes with the adapters beside the base.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from g4v.export.errors import ExportError
 from safetensors.torch import load_file
+from torch import Tensor, nn
 
 _PREFIX = "base_model.model."
-# Settings that would change the merged weights in a way that this module does not implement, with their
-# neutral value.
-_NEUTRAL = {
-    "use_dora": False,
-    "fan_in_fan_out": False,
-    "modules_to_save": None,
-    "bias": "none",
-    "use_qalora": False,
-    "layer_replication": None,
-    "trainable_token_indices": None,
-    "target_parameters": None,
-    "lora_bias": False,
+# Settings that mean nothing to a merge, or that the merge below follows. fan_in_fan_out is for layers that
+# Llama does not have; PEFT, too, ignores it on linear ones.
+_KNOWN = set(
+    """
+    peft_type peft_version base_model_name_or_path revision task_type inference_mode auto_mapping
+    runtime_config target_modules exclude_modules layers_to_transform layers_pattern modules_to_save r
+    lora_alpha lora_dropout rank_pattern alpha_pattern use_rslora use_dora fan_in_fan_out init_lora_weights
+    loftq_config eva_config corda_config lora_ga_config megatron_config megatron_core qalora_group_size
+    """.split()
+)
+_NEUTRAL: tuple[Any, ...] = (None, False, "none", [], {})
+# Ways to start an adapter that also change the weights below it: W is not the base model's any more.
+_CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+
+_FACTORS = {  # end of a tensor's name -> what it is
+    ".lora_A.weight": "A",
+    ".lora_B.weight": "B",
+    ".lora_embedding_A": "A",
+    ".lora_embedding_B": "B",
+    ".lora_magnitude_vector": "magnitude",
+    ".base_layer.weight": "base",
 }
 
 
-def merge_lora(model: Any, folder: str | Path) -> int:
-    """Adds the adapter in `folder` to the Linear weights of `model` in place; returns how many were changed.
+@dataclass(frozen=True)
+class Adapter:
+    """A PEFT LoRA folder, and how much of it to add."""
 
-    ExportError if the adapter is of another kind, has other shapes, names a module the model lacks, holds a
-    tensor that is no LoRA factor, or is incomplete. Nothing is changed then.
+    folder: Path
+    weight: float = 1.0
+
+    @classmethod
+    def parse(cls, text: str) -> Adapter:
+        """ "FOLDER" or "FOLDER=WEIGHT"; ExportError: the weight is no finite number."""
+        folder, sign, weight = text.rpartition("=")
+        if not sign or Path(text).exists():
+            return cls(Path(text))
+        try:
+            number = float(weight)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            raise ExportError(f"adapter {text}: {weight!r} is no weight (write FOLDER=0.5)")
+        return cls(Path(folder), number)
+
+
+def merge_lora(model: Any, adapters: Sequence[Adapter]) -> int:
+    """Merges the adapters into the linear and embedding weights of `model` in place; returns how many weights
+    were changed.
+
+    ExportError if an adapter is of another kind or another base (shapes, module names), holds a tensor that
+    is no LoRA factor, is incomplete, or if DoRA or whole modules are to be combined with other adapters.
+    Nothing is changed then.
     """
-    folder = Path(folder)
-    config = _read_config(folder)
-    factors = _read_factors(folder)
-    deltas = {}
-    for name, pair in sorted(factors.items()):
-        weight = _target(model, name)
-        if set(pair) != {"lora_A", "lora_B"}:
-            raise ExportError(f"{folder}: {name} has only one of its two LoRA factors")
-        a, b = pair["lora_A"].double(), pair["lora_B"].double()
-        rank = _by_pattern(config.get("rank_pattern"), name, config["r"])
-        alpha = _by_pattern(config.get("alpha_pattern"), name, config["lora_alpha"])
-        if a.shape != (rank, weight.shape[1]) or b.shape != (weight.shape[0], rank):
-            raise ExportError(
-                f"{folder}: {name} has factors of {tuple(b.shape)} and {tuple(a.shape)}, which do not fit "
-                f"rank {rank} and a weight of {tuple(weight.shape)}: the adapter belongs to another model"
-            )
-        scaling = alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
-        deltas[name] = (b @ a) * scaling
-    if not deltas:
-        raise ExportError(f"{folder}: the adapter is empty")
+    merged: dict[str, Tensor] = {}
+    for adapter in adapters:
+        read = _Reader(model, adapter, alone=len(adapters) == 1)
+        for name, weight in read.merged(lambda name: merged.get(name)).items():
+            merged[name] = weight
     with torch.no_grad():
-        for name, delta in deltas.items():
-            weight = _target(model, name)
-            weight.copy_((weight.double() + delta).to(weight.dtype))
-    return len(deltas)
+        for name, weight in merged.items():
+            _put(model, name, weight)
+    return len(merged)
+
+
+def _put(model: Any, name: str, weight: Tensor) -> None:
+    module = model.get_submodule(name)
+    embeddings = model.get_input_embeddings(), model.get_output_embeddings()
+    if module in embeddings and embeddings[0].weight is embeddings[1].weight:
+        # An adapter of one of them leaves the other as it was: from here on they are two.
+        module.weight = nn.Parameter(weight.to(module.weight.dtype), requires_grad=False)
+        model.config.tie_word_embeddings = False
+    else:
+        module.weight.copy_(weight)
+
+
+class _Reader:
+    """One adapter, checked against the model that it shall change."""
+
+    def __init__(self, model: Any, adapter: Adapter, alone: bool) -> None:
+        self.model, self.folder, self.weight, self.alone = model, adapter.folder, adapter.weight, alone
+        self.config = _read_config(self.folder)
+        self.factors, self.whole = self._read_tensors()
+
+    def merged(self, before: Callable[[str], Tensor | None]) -> dict[str, Tensor]:
+        """Name of a module -> its new weight, float64. before: what earlier adapters made of it."""
+        if not self.factors and not self.whole:
+            raise ExportError(f"{self.folder}: the adapter is empty")
+        made = {}
+        for name, tensor in self.whole.items():
+            made[name] = self._whole_module(name, tensor)
+        for name, factors in sorted(self.factors.items()):
+            start = before(name)
+            made[name] = self._merge(name, factors, start)
+        return made
+
+    def _whole_module(self, name: str, tensor: Tensor) -> Tensor:
+        module = self._module(name)
+        if tensor.shape != module.weight.shape:
+            raise ExportError(self._does_not_fit(name, module.weight, f"a weight of {tuple(tensor.shape)}"))
+        tied = self.model.get_output_embeddings().weight is self.model.get_input_embeddings().weight
+        if tied and module is self.model.get_input_embeddings():
+            raise ExportError(
+                f"{self.folder}: replaces {name}, which is the output head, too: say in the base's "
+                "config.json that they are not tied (tie_word_embeddings)"
+            )
+        if not self.alone or self.weight != 1:
+            raise ExportError(f"{self.folder}: replaces {name} as a whole, so it cannot be mixed or weighted")
+        return tensor.double()
+
+    def _merge(self, name: str, factors: dict[str, Tensor], start: Tensor | None) -> Tensor:
+        module = self._module(name)
+        if not {"A", "B"} <= set(factors):
+            raise ExportError(f"{self.folder}: {name} has only one of its two LoRA factors")
+        a, b = factors["A"].double(), factors["B"].double()
+        rank = _by_pattern(self.config.get("rank_pattern"), name, self.config["r"])
+        alpha = _by_pattern(self.config.get("alpha_pattern"), name, self.config["lora_alpha"])
+        rows, columns = module.weight.shape
+        embedding = isinstance(module, nn.Embedding)  # looks up columns of B A
+        outs, ins = (columns, rows) if embedding else (rows, columns)
+        if a.shape != (rank, ins) or b.shape != (outs, rank):
+            found = f"factors of {tuple(b.shape)} and {tuple(a.shape)} and a rank of {rank}"
+            raise ExportError(self._does_not_fit(name, module.weight, found))
+        scaling = alpha / math.sqrt(rank) if self.config.get("use_rslora") else alpha / rank
+        delta = (b @ a) * (scaling * self.weight)
+        base = start if start is not None else self._base(name, module.weight, factors.get("base"))
+        if not self.config.get("use_dora"):
+            return base + (delta.T if embedding else delta)
+        return self._dora(name, base, delta, factors)
+
+    def _base(self, name: str, weight: Tensor, stored: Tensor | None) -> Tensor:
+        """What the adapter stands beside: PEFT may store an embedding together with its adapter."""
+        if stored is not None and stored.shape != weight.shape:
+            raise ExportError(self._does_not_fit(name, weight, f"a weight of {tuple(stored.shape)}"))
+        return (weight.detach() if stored is None else stored).double()
+
+    def _dora(self, name: str, base: Tensor, delta: Tensor, factors: dict[str, Tensor]) -> Tensor:
+        if not self.alone or self.weight != 1:
+            raise ExportError(f"{self.folder}: is DoRA, which cannot be mixed or weighted")
+        if not isinstance(self._module(name), nn.Linear) or "magnitude" not in factors:
+            raise ExportError(f"{self.folder}: {name} lacks DoRA's magnitudes, or is not a linear layer")
+        magnitude = factors["magnitude"].double()
+        if magnitude.shape != base.shape[:1]:
+            found = f"magnitudes of {tuple(magnitude.shape)}"
+            raise ExportError(self._does_not_fit(name, base, found))
+        merged = base + delta
+        return merged * (magnitude / merged.norm(dim=1))[:, None]
+
+    def _module(self, name: str) -> Any:
+        try:
+            module = self.model.get_submodule(name)
+        except AttributeError:
+            raise ExportError(
+                f"{self.folder}: changes {name}, which the language model does not have"
+            ) from None
+        if not isinstance(module, (nn.Linear, nn.Embedding)):
+            raise ExportError(f"{self.folder}: changes {name}, which is not a linear layer")
+        return module
+
+    def _does_not_fit(self, name: str, weight: Tensor, found: str) -> str:
+        return (
+            f"{self.folder}: {name} has {found}, which do not fit a weight of {tuple(weight.shape)}: the "
+            "adapter belongs to another model"
+        )
+
+    def _read_tensors(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor]]:
+        """{"model.layers.0.self_attn.q_proj": {"A": [r, in], "B": [out, r]}}, and whole modules' weights."""
+        path = self.folder / "adapter_model.safetensors"
+        try:
+            tensors = load_file(path)
+        except Exception as error:  # safetensors raises its own class for damaged files
+            raise ExportError(f"{path}: cannot be read ({error})") from None
+        factors: dict[str, dict[str, Tensor]] = {}
+        whole: dict[str, Tensor] = {}
+        saved = self.config.get("modules_to_save") or []
+        for key, tensor in tensors.items():
+            name = key.removeprefix(_PREFIX)
+            end = next((end for end in _FACTORS if name.endswith(end)), None)
+            if key.startswith(_PREFIX) and end:
+                factors.setdefault(name.removesuffix(end), {})[_FACTORS[end]] = tensor
+            elif key.startswith(_PREFIX) and name.removesuffix(".weight").split(".")[-1] in saved:
+                whole[name.removesuffix(".weight")] = tensor
+            else:
+                raise ExportError(f"{path}: unexpected tensor {key!r}")
+            if not torch.isfinite(tensor).all():
+                raise ExportError(f"{path}: {key} holds numbers that are not finite")
+        return factors, whole
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / "adapter_config.json"
     try:
         config = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ExportError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:
         raise ExportError(f"{path}: cannot be read ({error})") from None
-    if config.get("peft_type") != "LORA":
-        raise ExportError(f"{path}: peft_type is {config.get('peft_type')!r}, only 'LORA' can be merged")
-    for key, neutral in _NEUTRAL.items():
-        if config.get(key, neutral) not in (neutral, None, [], {}):
-            raise ExportError(f"{path}: {key} = {config[key]!r} is not supported")
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
+        kind = config.get("peft_type") if isinstance(config, dict) else None
+        raise ExportError(f"{path}: peft_type is {kind!r}, only 'LORA' can be merged")
+    for key, value in config.items():
+        if key not in _KNOWN and value not in _NEUTRAL:
+            raise ExportError(f"{path}: {key} = {value!r} is not supported")
+    start = config.get("init_lora_weights")
+    if isinstance(start, str) and start.lower().startswith(_CHANGES_BASE):
+        raise ExportError(
+            f"{path}: init_lora_weights = {start!r} changes the base model; save it as a plain LoRA with "
+            "PEFT (save_pretrained(..., path_initial_model_for_weight_conversion=...))"
+        )
+    if not isinstance(config.get("r"), int) or not isinstance(config.get("lora_alpha"), (int, float)):
+        raise ExportError(f"{path}: r or lora_alpha is missing")
     return config
-
-
-def _read_factors(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
-    """{"model.layers.0.self_attn.q_proj": {"lora_A": [r, in], "lora_B": [out, r]}}."""
-    path = folder / "adapter_model.safetensors"
-    try:
-        tensors = load_file(path)
-    except Exception as error:  # safetensors raises its own class for damaged files
-        raise ExportError(f"{path}: cannot be read ({error})") from None
-    factors: dict[str, dict[str, torch.Tensor]] = {}
-    for key, tensor in tensors.items():
-        name, _, kind = key.removeprefix(_PREFIX).removesuffix(".weight").rpartition(".")
-        if kind not in ("lora_A", "lora_B") or not key.startswith(_PREFIX):
-            raise ExportError(f"{path}: unexpected tensor {key!r}")
-        factors.setdefault(name, {})[kind] = tensor
-    return factors
-
-
-def _target(model: Any, name: str) -> torch.Tensor:
-    try:
-        module = model.get_submodule(name)
-    except AttributeError:
-        raise ExportError(f"the adapter changes {name}, which the language model does not have") from None
-    if not isinstance(module, torch.nn.Linear):
-        raise ExportError(f"the adapter changes {name}, which is not a linear layer")
-    return module.weight
 
 
 def _by_pattern(patterns: dict[str, Any] | None, name: str, default: Any) -> Any:

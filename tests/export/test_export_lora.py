@@ -1,12 +1,13 @@
 """The laws of merging a LoRA adapter."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from g4v.export.errors import ExportError
-from g4v.export.lora import merge_lora
-from peft import LoraConfig, get_peft_model
+from g4v.export.lora import Adapter, merge_lora
+from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -20,21 +21,28 @@ CONFIG = LlamaConfig(
 )
 
 
-def base():
+def base(tied=False):
     torch.manual_seed(1)
-    return LlamaForCausalLM(CONFIG).eval()
+    model = LlamaForCausalLM(LlamaConfig(**{**CONFIG.to_dict(), "tie_word_embeddings": tied})).eval()
+    assert (model.lm_head.weight is model.model.embed_tokens.weight) == tied
+    return model
 
 
-def adapter(folder, **options):
+def adapter(folder, seed=0, tied=False, **options):
     """Saves a random adapter of `base()`; returns the logits that PEFT computes with it for fixed ids."""
     settings = {"r": 4, "lora_alpha": 6, "target_modules": ["q_proj", "v_proj"], "task_type": "CAUSAL_LM"}
-    model = get_peft_model(base(), LoraConfig(**{**settings, **options})).eval()
+    model = get_peft_model(base(tied), LoraConfig(**{**settings, **options})).eval()
+    torch.manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(std=0.3)
+            if "lora_" in name or "modules_to_save" in name:
+                parameter.add_(torch.randn_like(parameter) * 0.2)
     model.save_pretrained(folder)
     return logits(model)
+
+
+def merge(model, folder):
+    return merge_lora(model, [Adapter(folder)])
 
 
 def logits(model):
@@ -49,14 +57,26 @@ def logits(model):
         {"use_rslora": True},
         {"target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "down_proj"]},
         {"rank_pattern": {"layers.1.self_attn.q_proj": 2}, "alpha_pattern": {"v_proj": 20}},
+        {"use_dora": True},
+        {"use_dora": True, "use_rslora": True, "target_modules": ["o_proj", "gate_proj"]},
+        {"fan_in_fan_out": True},
+        {"target_modules": ["embed_tokens", "v_proj"]},
+        {"target_modules": ["lm_head", "v_proj"]},
+        {"modules_to_save": ["lm_head"]},
+        {"modules_to_save": ["embed_tokens", "lm_head"]},
+        {"tied": True},
+        {"tied": True, "target_modules": ["embed_tokens", "v_proj"]},
+        {"tied": True, "target_modules": ["lm_head", "v_proj"]},
+        {"tied": True, "modules_to_save": ["lm_head"]},
     ],
-    ids=["plain", "rslora", "more-modules", "patterns"],
+    ids=lambda options: ",".join(f"{key}={value}" for key, value in options.items()) or "plain",
 )
+@pytest.mark.filterwarnings("ignore")  # PEFT's advice on tied weights and embeddings
 def test_merged_model_equals_peft(tmp_path, options):
     expected = adapter(tmp_path, **options)
-    model = base()
+    model = base(options.get("tied", False))
     before = logits(model)
-    merge_lora(model, tmp_path)
+    merge(model, tmp_path)
     assert (logits(model) - expected).abs().max() < 1e-5
     assert (before - expected).abs().max() > 1e-2  # the adapter matters
 
@@ -64,7 +84,7 @@ def test_merged_model_equals_peft(tmp_path, options):
 def test_delta_is_scaling_times_product(tmp_path):
     adapter(tmp_path)
     model = base()
-    assert merge_lora(model, tmp_path) == 4  # q and v of two layers
+    assert merge(model, tmp_path) == 4  # q and v of two layers
     tensors = load_file(tmp_path / "adapter_model.safetensors")
     name = "model.layers.1.self_attn.v_proj"
     a, b = (tensors[f"base_model.model.{name}.lora_{x}.weight"].double() for x in "AB")
@@ -76,8 +96,58 @@ def test_delta_is_scaling_times_product(tmp_path):
 def test_merging_an_adapter_of_zeros_changes_nothing(tmp_path):
     get_peft_model(base(), LoraConfig(r=2, target_modules=["q_proj"])).save_pretrained(tmp_path)
     model = base()
-    merge_lora(model, tmp_path)
+    merge(model, tmp_path)
     assert torch.equal(logits(model), logits(base()))
+
+
+def test_several_adapters_add_up_by_their_weights(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    adapter(first)
+    adapter(second, seed=1, r=2, target_modules=["q_proj", "down_proj"])
+    peft = PeftModel.from_pretrained(base(), first, adapter_name="first")
+    peft.load_adapter(second, "second")
+    peft.base_model.set_adapter(["first", "second"])
+    for module in peft.modules():
+        if hasattr(module, "set_scale"):
+            module.set_scale("first", 0.5)
+            module.set_scale("second", -2)
+    model = base()
+    assert merge_lora(model, [Adapter(first, 0.5), Adapter(second, -2.0)]) == 6
+    assert (logits(model) - logits(peft.eval())).abs().max() < 1e-5
+    assert (logits(base()) - logits(peft)).abs().max() > 1e-2
+
+
+def test_what_cannot_be_mixed_is_refused(tmp_path):
+    plain, dora, head = tmp_path / "plain", tmp_path / "dora", tmp_path / "head"
+    adapter(plain)
+    adapter(dora, use_dora=True)
+    adapter(head, modules_to_save=["lm_head"])
+    model = base()
+    for adapters, message in (
+        ([Adapter(plain), Adapter(dora)], "is DoRA, which cannot be mixed"),
+        ([Adapter(dora, 0.5)], "is DoRA, which cannot be mixed or weighted"),
+        ([Adapter(plain), Adapter(head)], "replaces lm_head as a whole"),
+    ):
+        with pytest.raises(ExportError, match=message):
+            merge_lora(model, adapters)
+    assert torch.equal(logits(model), logits(base()))
+
+
+def test_a_tied_embedding_is_not_replaced_for_both_its_uses(tmp_path):
+    adapter(tmp_path, modules_to_save=["embed_tokens"])
+    with pytest.raises(ExportError, match="replaces model.embed_tokens, which is the output head, too"):
+        merge(base(tied=True), tmp_path)
+
+
+def test_adapters_are_written_with_their_weights(tmp_path):
+    (tmp_path / "a=b").mkdir()
+    assert Adapter.parse("lora") == Adapter(Path("lora"), 1.0)
+    assert Adapter.parse("lora=0.25") == Adapter(Path("lora"), 0.25)
+    assert Adapter.parse(f"{tmp_path}/a=b") == Adapter(tmp_path / "a=b", 1.0)
+    assert Adapter.parse(f"{tmp_path}/a=b=-1") == Adapter(tmp_path / "a=b", -1.0)
+    for text in ("lora=much", "lora=nan", "lora="):
+        with pytest.raises(ExportError, match="is no weight"):
+            Adapter.parse(text)
 
 
 def edit_config(folder, **values):
@@ -108,8 +178,12 @@ def move_layer(tensors):
     ("spoil", "message"),
     [
         (lambda f: edit_config(f, peft_type="IA3"), "only 'LORA'"),
-        (lambda f: edit_config(f, use_dora=True), "use_dora"),
-        (lambda f: edit_config(f, r=8), "do not fit rank 8"),
+        (lambda f: edit_config(f, use_dora=True), "lacks DoRA's magnitudes"),
+        (lambda f: edit_config(f, lora_bias=True), "lora_bias = True is not supported"),
+        (lambda f: edit_config(f, init_lora_weights="pissa_niter_4"), "changes the base model"),
+        (lambda f: edit_config(f, r=None), "r or lora_alpha is missing"),
+        (lambda f: edit_tensors(f, lambda t: t[KEY].fill_(float("nan"))), "not finite"),
+        (lambda f: edit_config(f, r=8), "a rank of 8, which do not fit"),
         (lambda f: edit_tensors(f, lambda t: t.pop(KEY)), "only one of its two"),
         (lambda f: edit_tensors(f, move_layer), "layers.7.self_attn.q_proj, which .* does not have"),
         (lambda f: edit_tensors(f, lambda t: rename(t, "stranger")), "unexpected tensor 'stranger'"),
@@ -123,5 +197,5 @@ def test_an_adapter_that_does_not_fit_is_refused_and_changes_nothing(tmp_path, s
     spoil(tmp_path)
     model = base()
     with pytest.raises(ExportError, match=message):
-        merge_lora(model, tmp_path)
+        merge(model, tmp_path)
     assert torch.equal(logits(model), logits(base()))

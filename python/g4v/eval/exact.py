@@ -153,7 +153,7 @@ def tokenizers(checkpoint: Path, count: int, seed: int) -> tuple[dict[str, Rate]
     parts = [part for part, folder in (("decoder", "llm"), ("text_encoder", "t2v")) if opened.has(folder)]
     with Progress("tokenizers", len(parts)) as progress, tempfile.TemporaryDirectory() as folder:
         for part in parts:
-            source = opened.tokenizer_folder(part)
+            source = opened.tokenizer_source(part)
             target = Path(folder) / f"{part}.json"
             write_tokenizer(source, target)
             rates[part] = Rate(0, count)

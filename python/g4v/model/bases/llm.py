@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -50,18 +51,30 @@ def load_tokenizer(source: str | Path) -> Any:
         source,
         lambda: AutoTokenizer.from_pretrained(place, use_fast=True, trust_remote_code=False, **options),
     )
-    if "gguf_file" in options and gguf_fields(Path(source)).get("tokenizer.ggml.pre") == "smollm":
-        from tokenizers import pre_tokenizers
+    return _as_in_gguf(tokenizer, gguf_fields(Path(source))) if "gguf_file" in options else tokenizer
 
+
+def _as_in_gguf(tokenizer: Any, fields: dict[str, Any]) -> Any:
+    """Mends what transformers makes of the tokenizer in a GGUF file."""
+    from tokenizers import Tokenizer, pre_tokenizers
+
+    if fields.get("tokenizer.ggml.pre") == "smollm":
         # transformers splits as GPT-2 does; this family takes every digit for itself.
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
         )
-    return tokenizer
+    count = fields.get("tokenizer.ggml.tokens", len(tokenizer))
+    if len(tokenizer) <= count:
+        return tokenizer
+    # GPT-2's <|endoftext|> is added to files that have no such token, and the model no row for it.
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    state["added_tokens"] = [token for token in state["added_tokens"] if token["id"] < count]
+    named = {key: token for key, token in tokenizer.special_tokens_map.items() if key != "unk_token"}
+    return type(tokenizer)(tokenizer_object=Tokenizer.from_str(json.dumps(state)), unk_token=None, **named)
 
 
 def gguf_fields(path: Path) -> dict[str, Any]:
-    """The metadata of a GGUF file without its lists; CheckpointError: damaged, truncated, or no GGUF."""
+    """A GGUF file's metadata, lists by their lengths; CheckpointError: damaged, truncated, or no GGUF."""
     try:
         from gguf import GGUFReader
     except ImportError:
@@ -71,7 +84,7 @@ def gguf_fields(path: Path) -> dict[str, Any]:
             if file.read(4) != b"GGUF":
                 raise CheckpointError(f"{path}: is not a GGUF file")
         reader = GGUFReader(path)
-        fields = {k: f.contents() for k, f in reader.fields.items() if len(f.types) == 1}
+        fields = {k: f.contents() if len(f.types) == 1 else len(f.data) for k, f in reader.fields.items()}
         if any(not math.prod(int(n) for n in tensor.shape) for tensor in reader.tensors):
             raise ValueError("empty tensor")
     except CheckpointError:

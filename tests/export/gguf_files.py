@@ -1,0 +1,79 @@
+"""Writes a LlamaForCausalLM folder as the GGUF file that llama.cpp's converter would make of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+from safetensors.numpy import load_file
+
+_NAMES = {
+    "model.embed_tokens.weight": "token_embd.weight",
+    "model.norm.weight": "output_norm.weight",
+    "lm_head.weight": "output.weight",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+
+
+def write_gguf(folder: Path, path: Path) -> Path:
+    """Weights are written as float32."""
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(config["num_attention_heads"])
+    writer.add_head_count_kv(config["num_key_value_heads"])
+    writer.add_key_length(config["head_dim"])
+    writer.add_value_length(config["head_dim"])
+    writer.add_rope_dimension_count(config["head_dim"])
+    writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    writer.add_vocab_size(config["vocab_size"])
+    _add_tokenizer(writer, folder)
+    heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
+    for name, weight in load_file(folder / "model.safetensors").items():
+        target = _NAMES.get(name)
+        if target is None:
+            _, _, layer, inner = name.split(".", 3)
+            kind = _NAMES[inner.removesuffix(".weight")]
+            target = f"blk.{layer}.{kind}.weight"
+            if kind in heads:  # llama.cpp rotates neighbours, transformers halves
+                pairs = weight.reshape(heads[kind], 2, -1, weight.shape[1])
+                weight = pairs.swapaxes(1, 2).reshape(weight.shape)
+        writer.add_tensor(target, np.ascontiguousarray(weight, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _add_tokenizer(writer: Any, folder: Path) -> None:
+    """A byte-level BPE whose first tokens are padding, start and end."""
+    tokenizer = json.loads((folder / "tokenizer.json").read_text("utf-8"))
+    vocab, merges = tokenizer["model"]["vocab"], tokenizer["model"]["merges"]
+    special = {token["id"] for token in tokenizer["added_tokens"]}
+    kinds = [
+        gguf.TokenType.CONTROL if number in special else gguf.TokenType.NORMAL for number in range(len(vocab))
+    ]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(sorted(vocab, key=vocab.get))
+    writer.add_token_types(kinds)
+    writer.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in merges])
+    writer.add_pad_token_id(0)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)

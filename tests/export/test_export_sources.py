@@ -1,0 +1,129 @@
+"""Parts of a bundle that come from elsewhere than the run."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from g4v.export.__main__ import main
+from g4v.export.bundle import export_bundle, verify_bundle
+from g4v.export.checkpoint import Checkpoint
+from g4v.export.errors import ExportError
+from g4v.export.lora import Adapter
+from g4v.export.random_checkpoint import write_random_checkpoint
+from g4v.export.sources import Sources
+
+from .gguf_files import write_gguf
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory, small):
+    """A second run with other weights of the same sizes."""
+    return write_random_checkpoint(tmp_path_factory.mktemp("other") / "run", small, seed=3, vocab_size=280)
+
+
+def hashes(bundle):
+    """SHA-256 of every component's weights."""
+    files = json.loads((bundle / "g4v.json").read_text("utf-8"))["files"]
+    return {name.removesuffix(".data"): f["sha256"] for name, f in files.items() if name.endswith(".data")}
+
+
+def test_named_parts_take_the_place_of_the_runs(run, other, bundle, tmp_path):
+    out = tmp_path / "mixed"
+    arguments = ["--checkpoint", str(run), "--llm", str(other / "llm"), "--t2v", str(other / "t2v")]
+    arguments += ["--vision", str(other / "encoder"), "--adapter", str(other / "adapter")]
+    assert main([*arguments, "--out", str(out), "--quiet"]) == 0
+    export_bundle(other, tmp_path / "theirs")
+    own, theirs, mixed = hashes(bundle), hashes(tmp_path / "theirs"), hashes(out)
+    assert len(own) == 7 and not set(own.values()) & set(theirs.values())
+    kept = {"abstractor", "frame_checker"}
+    assert mixed == {name: own[name] if name in kept else theirs[name] for name in own}
+    assert main([*arguments, "--out", str(out), "--quiet", "--verify"]) == 0
+    with pytest.raises(ExportError):
+        verify_bundle(run, out)  # not what the run alone exports to
+
+
+def test_a_run_may_leave_parts_to_another(run, bundle, tmp_path):
+    shutil.copytree(run, tmp_path / "whole")
+    lean = tmp_path / "lean"
+    for part in ("abstractor", "adapter"):
+        shutil.copytree(run / part, lean / part)
+    about = json.loads((run / "g4v_train.json").read_text("utf-8"))
+    about["parts"] = {name: f"../whole/{name}" for name in ("encoder", "llm", "t2v", "frame_checker")}
+    (lean / "g4v_train.json").write_text(json.dumps(about), "utf-8")
+    export_bundle(lean, tmp_path / "out")
+    assert (tmp_path / "out" / "g4v.json").read_bytes() == (bundle / "g4v.json").read_bytes()
+
+
+def test_adapters_are_the_runs_the_users_or_none(run, other):
+    assert Checkpoint.open(run).adapters == [Adapter(run / "adapter")]
+    assert Checkpoint.open(run, Sources(adapters=[])).adapters == []
+    plain, own = (Checkpoint.open(run, sources).llm() for sources in (Sources(adapters=[]), Sources()))
+    both = Checkpoint.open(run, Sources(adapters=[Adapter(run / "adapter"), Adapter(other / "adapter", 0.5)]))
+    theirs = Checkpoint.open(run, Sources(adapters=[Adapter(other / "adapter")])).llm()
+    name = "model.layers.0.self_attn.q_proj.weight"
+    weights = [model.state_dict()[name].double() for model in (plain, own, theirs, both.llm())]
+    base = weights[0]
+    assert (weights[1] - base).abs().max() > 1e-3
+    torch.testing.assert_close(
+        weights[3] - base, (weights[1] - base) + 0.5 * (weights[2] - base), rtol=0, atol=1e-6
+    )
+
+
+def test_a_language_model_from_a_gguf_file(run, bundle, tmp_path):
+    """The same weights as a folder and as the file that llama.cpp uses."""
+    path = write_gguf(run / "llm", tmp_path / "model.gguf")
+    source = Sources(llm=str(path))
+    from_file, from_folder = Checkpoint.open(run, source), Checkpoint.open(run)
+    for name, weight in from_folder.llm().state_dict().items():
+        torch.testing.assert_close(from_file.llm().state_dict()[name], weight, rtol=0, atol=1e-6)
+    export_bundle(run, tmp_path / "out", sources=source)
+    assert verify_bundle(run, tmp_path / "out")["decoder"] < 1e-4
+    # transformers would give the file's tokenizer one token more than the model has rows.
+    assert len(from_file.tokenizer("decoder")) == len(from_folder.tokenizer("decoder")) == 280
+    written = [json.loads((b / "tokenizer.json").read_text("utf-8")) for b in (bundle, tmp_path / "out")]
+    assert written[0]["vocab"] == written[1]["vocab"] and written[0]["merges"] == written[1]["merges"]
+    assert set(written[1]["special_tokens"]) == {"<pad>", "<s>", "</s>"}
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        ({"llm": "nowhere/at/all"}, "nowhere/at/all: no such file or directory"),
+        ({"vision": "{run}/llm"}, "is a 'llama' model, only CLIP towers can be used"),
+        ({"llm": "{run}/encoder"}, "only LlamaForCausalLM can be used"),
+        ({"t2v": "{run}/llm"}, "text_encoder"),
+        ({"adapters": [Adapter(Path("nowhere"))]}, "nowhere/adapter_config.json: no such file"),
+    ],
+)
+def test_what_is_no_such_part_is_refused(run, tmp_path, sources, message):
+    values = {k: v.format(run=run) if isinstance(v, str) else v for k, v in sources.items()}
+    with pytest.raises(ExportError, match=message):
+        export_bundle(run, tmp_path / "out", sources=Sources(**values))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"tokenizer": "x"}, "unknown part 'tokenizer'"),
+        ({"llm": "../elsewhere"}, "elsewhere: no such file or directory; g4v_train.json names it as llm"),
+        (["llm"], "'parts' must map"),
+    ],
+)
+def test_bad_parts_of_a_description_are_refused(run, tmp_path, parts, message):
+    lean = shutil.copytree(run, tmp_path / "lean")
+    about = {**json.loads((run / "g4v_train.json").read_text("utf-8")), "parts": parts}
+    (lean / "g4v_train.json").write_text(json.dumps(about), "utf-8")
+    with pytest.raises(ExportError, match=message):
+        Checkpoint.open(lean)
+
+
+def test_a_preset_brings_its_own_weights_or_a_run_is_named(capsys, tmp_path):
+    with pytest.raises(SystemExit) as stop:
+        main(["--preset", "gpt4video-7b", "--out", str(tmp_path / "out")])
+    assert stop.value.code == 2
+    assert "--checkpoint is needed" in capsys.readouterr().err
+    assert main(["--preset", "tiny", "--out", str(tmp_path / "out"), "--adapter", "x=y", "--quiet"]) == 1
+    assert capsys.readouterr().err == "g4v.export: adapter x=y: 'y' is no weight (write FOLDER=0.5)\n"
