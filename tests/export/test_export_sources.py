@@ -14,7 +14,7 @@ from g4v.export.lora import Adapter
 from g4v.export.random_checkpoint import write_random_checkpoint
 from g4v.export.sources import Sources
 
-from .gguf_files import write_gguf
+from gguf_files import write_gguf
 
 
 @pytest.fixture(scope="module")

@@ -107,12 +107,22 @@ def _open(source: str | Path, weights: bool = True) -> tuple[Path | str, dict[st
         if place.suffix.lower() != ".gguf":
             raise CheckpointError(f"{place}: is neither a model directory nor a .gguf file")
         _check_architecture(place, gguf_fields(place).get("general.architecture"))
-        return place.parent, {"gguf_file": place.name, "local_files_only": True}
+        options = {"gguf_file": place.name, "local_files_only": True}
+        return place.parent, {**options, **_dequantised()} if weights else options
     config = read_json(place / "config.json")
     _check_architecture(place, config.get("model_type"))
     if weights:
         check_weights(place)
     return place, {"local_files_only": True}
+
+
+def _dequantised() -> dict[str, Any]:
+    """The option that widens the weights of a GGUF file, which transformers may otherwise leave in blocks."""
+    try:
+        from transformers import GgufConfig
+    except ImportError:  # older ones always widen
+        return {}
+    return {"quantization_config": GgufConfig(dequantize=True)}
 
 
 def _check_architecture(source: str | Path, kind: Any) -> None:
