@@ -160,20 +160,24 @@ def one_line(capsys) -> str:
     return text
 
 
-def _one_of_two(rank: int, port: int, words: list[str]) -> None:
+def _one_of_two(rank: int, port: int, nodes: int, words: list[str]) -> None:
+    """A process as torchrun starts it: both on one machine, or (as far as they know) on two."""
     import os
 
+    node, local = (rank, 0) if nodes == 2 else (0, rank)
     os.environ.update(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", GROUP_RANK="0",
-        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), TORCHELASTIC_RUN_ID="test",
+        RANK=str(rank), LOCAL_RANK=str(local), WORLD_SIZE="2", LOCAL_WORLD_SIZE=str(2 // nodes),
+        GROUP_RANK=str(node), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), TORCHELASTIC_RUN_ID="test",
     )  # fmt: skip
     torch.set_num_threads(1)
     assert main(words) == 0
 
 
 class TestTwoProcesses:
-    @pytest.mark.parametrize("stage", ["stage1", "stage2"])
-    def test_equal_one_process_with_the_batch_doubled(self, stage, trained, base, data, config, tmp_path):
+    @pytest.mark.parametrize(("stage", "nodes"), [("stage1", 1), ("stage2", 1), ("stage1", 2)])
+    def test_equal_one_process_with_the_batch_doubled(
+        self, stage, nodes, trained, base, data, config, tmp_path
+    ):
         """7 rows in steps of 4: the last step has less than two full batches. Without dropout, whose numbers
         differ by process."""
         common = [stage, "--config", str(config), "--lora_dropout", "0", "--abstractor"]
@@ -183,8 +187,11 @@ class TestTwoProcesses:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        words = [*common, *made.options(base, data, two, devices=2, strategy="ddp")]
-        torch.multiprocessing.start_processes(_one_of_two, (port, words), nprocs=2, start_method="fork")
+        share = {"devices": 2 // nodes, "num_nodes": nodes, "strategy": "ddp"}
+        words = [*common, *made.options(base, data, two, **share)]
+        torch.multiprocessing.start_processes(
+            _one_of_two, (port, nodes, words), nprocs=2, start_method="fork"
+        )
         assert len(losses(one, stage)) == 4
         assert losses(two, stage) == pytest.approx(losses(one, stage), rel=1e-5)
         for name, tensor in weights(one, stage).items():
