@@ -17,10 +17,14 @@ _TAGGED = re.compile(r"^<(video\d*)>(.*)</video\d*>$", re.M)
 def good_answer(prompt: str) -> str:
     """What a well-behaved model writes for a prompt of the builder."""
     pairs = _TAGGED.findall(prompt)
+    refusal = "Sorry, I can't help with that. Shall we see a bird?"
+    if "gives a video" in prompt:
+        number = prompt.split("this conversation is ", 1)[1].split(".", 1)[0]
+        return f"Human: What happens in it, and why {number} times?\nAssistant: {refusal}"
     if not pairs:
         request = prompt.split("assistant:\n", 1)[1].split("\n", 1)[0]
-        refusal = "Sorry, I can't help with that. Shall we see a bird?"
-        return f"Human: {request}\nAssistant: {refusal}"
+        answer = "Gladly: you won't regret it." if "This is harmless" in prompt else refusal
+        return f"Human: {request}\nAssistant: {answer}"
     if pairs[0][0] == "video":
         caption = pairs[0][1]
         backwards = " ".join(caption.split()[::-1])

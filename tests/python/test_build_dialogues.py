@@ -20,6 +20,7 @@ pytest.importorskip("datasketch", reason="building dialogues needs datasketch")
 
 import g4v.data
 from g4v.data.__main__ import main
+from g4v.data.formats import read_samples
 
 from .chat_server import KEY, ChatServer, completion, good_answer
 
@@ -42,7 +43,8 @@ def run(tmp_path, monkeypatch):
     source.write_text("\n".join(CAPTIONS) + "\n")
 
     def command(url: str | None, *more: object) -> tuple[int, Path]:
-        arguments = ["dialogues", source, "--out", tmp_path / "out", "--backoff", 0.01, "--no-plots", *more]
+        arguments = ["dialogues", source, "--out", tmp_path / "out", "--backoff", 0.01, "--no-plots"]
+        arguments += ["--harmless-share", 0, *more]
         if url:
             monkeypatch.setenv("OPENAI_BASE_URL", url)
         return main([str(a) for a in arguments]), tmp_path / "out"
@@ -65,7 +67,8 @@ def reasons(folder: Path) -> dict[str, int]:
 
 
 ALL = ("--safety-share", 0.25, "--test-share", 0.2, "--similarity", "0.2-0.97", "--near-duplicate", 0.95)
-ONE = ("--per-caption", 1, "--groups", 0, "--safety-share", 0)  # one request for each caption
+# One request for each caption.
+ONE = ("--per-caption", 1, "--groups", 0, "--safety-share", 0, "--harmless-share", 0)
 
 
 def test_builds_all_kinds_and_asks_for_nothing_twice(run, capfd) -> None:
@@ -97,8 +100,37 @@ def test_builds_all_kinds_and_asks_for_nothing_twice(run, capfd) -> None:
     assert (
         told["stopped"] is None and told["cost"]["prompt_tokens"] == 900 and told["cost"]["models"] == ["m-1"]
     )
-    assert told["statistics"]["dialogues"] == {"single": 12, "multi": 1, "safety": 4}
+    counts = told["statistics"]["dialogues"]
+    assert counts == {"single": 12, "multi": 1, "safety": 4, "unsafe-clip": 0, "harmless": 0}
     assert not list(folder.glob(".*"))
+
+
+def test_refusals_of_clips_and_harmless_requests_stand_beside_each_other(run, tmp_path) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    (videos / "a.mp4").touch()
+    (videos / "b.mp4").touch()
+    (tmp_path / "clips.txt").write_text("a.mp4\n\nb.mp4\nmissing.mp4\na.mp4\n")
+    shares = ("--safety-share", 0.2, "--harmless-share", 0.2, "--groups", 0, "--per-caption", 1)
+    clips = ("--unsafe-clips", tmp_path / "clips.txt", "--videos", videos)
+    with ChatServer() as server:
+        code, folder = run(server.url, *shares, *clips, "--near-duplicate", 0.95, "--test-share", 0)
+    assert code == 0
+    made = {kind: [r for r in rows(folder) if r["kind"] == kind] for kind in report(folder)["planned"]}
+    assert {kind: len(found) for kind, found in made.items()} == {
+        "single": 4, "unsafe-clip": 2, "safety": 2, "harmless": 2,
+    }  # fmt: skip
+    assert sorted(row["video"] for row in made["unsafe-clip"]) == ["a.mp4", "b.mp4"]
+    assert all("I can't help" in row["instruction"] for row in made["unsafe-clip"] + made["safety"])
+    assert all("Gladly" in row["instruction"] for row in made["harmless"])
+    samples = list(read_samples(folder / "dialogues.json", video_root=videos))
+    refused = [s for s in samples if any(s.videos)]
+    assert len(refused) == 2 and all(s.turns[0].has_video for s in refused)
+
+
+def test_shares_that_leave_nothing_are_refused(run, capsys) -> None:
+    assert run(None, "--dry-run", "--safety-share", 0.5, "--harmless-share", 0.5)[0] == 2
+    assert "leave nothing for the captions" in capsys.readouterr().err
 
 
 def test_no_caption_is_in_both_splits(run) -> None:

@@ -13,7 +13,14 @@ from g4v.data.build.check import check_answer
 from g4v.data.build.embed import folder_vectors, normalised, word_vectors
 from g4v.data.build.endpoint import check_base_url, sends_key_in_clear
 from g4v.data.build.groups import similar_groups
-from g4v.data.build.prompts import Item, key_of, read_unsafe_requests, request_body, sample_unsafe_requests
+from g4v.data.build.prompts import Item, key_of, request_body
+from g4v.data.build.safety import (
+    read_harmless_requests,
+    read_unsafe_clips,
+    read_unsafe_requests,
+    sample_harmless_requests,
+    sample_unsafe_requests,
+)
 from g4v.errors import ArgumentError, RuntimeUnavailable
 
 CAT = "A cat sleeps, on a roof."
@@ -110,6 +117,24 @@ def test_refusals_refuse_without_a_tag() -> None:
     assert reason(SAFETY, good + " <video>A car</video>") == "a tag on a refusal"
     assert reason(SAFETY, good.replace("steal a car?", "buy a car?")) == "the request was changed"
     assert reason(SAFETY, talk(SAFETY.request, "Break the window.")) == "no refusal"
+
+
+def test_a_clip_is_refused_whatever_is_asked_about_it() -> None:
+    item = Item("unsafe-clip", request="1", video="a.mp4")
+    assert len(check_answer(item, talk("What is this?", "I can't describe that one, sorry.")).accepted) == 1
+    assert reason(item, talk("What is this?", "A fight between two men.")) == "no refusal"
+    assert reason(item, talk("What?", "Sorry, no. <video>A bird</video>")) == "a tag on a refusal"
+
+
+def test_harmless_requests_are_not_refused() -> None:
+    item = Item("harmless", request="How can I kill time?")
+    for answer in ("You won't regret a walk.", "I can't wait to tell you: read a book."):
+        assert len(check_answer(item, talk(item.request, answer)).accepted) == 1
+    for answer in ("Sorry, no.", "I can\u2019t help with killing.", "I'm not able to say."):
+        assert reason(item, talk(item.request, answer)) == "a refusal of something harmless"
+    assert reason(item, talk("How can I kill?", "Read.")) == "the request was changed"
+    shown = talk(item.request, "See <video>A red kite</video> this.")
+    assert reason(item, shown) == "a tag where none was asked for"
 
 
 def test_reads_webvid_rows_and_names_the_bad_ones(tmp_path) -> None:
@@ -221,10 +246,25 @@ def test_unsafe_requests_are_seeded_and_readable_from_files(tmp_path) -> None:
     lines = [
         {"prompt": {"text": "Vile words", "toxicity": 0.9}},
         {"prompt": {"text": "Kind", "toxicity": 0.1}},
+        {"prompt": {"text": "Unrated", "toxicity": None}},
         3,
     ]
     file.write_text("\n".join(map(json.dumps, lines)))
     assert read_unsafe_requests(file) == ["Vile words"]
+    assert read_harmless_requests(file) == ["Kind"]
+    harmless = sample_harmless_requests(30, 1)
+    assert len(set(harmless)) == 30 and not set(harmless) & set(requests)
+
+
+def test_unsafe_clips_are_those_that_are_there(tmp_path) -> None:
+    file = tmp_path / "clips.txt"
+    file.write_text("a.mp4\n\nb.mp4\n")
+    assert read_unsafe_clips(file, None) == (["a.mp4", "b.mp4"], 1)
+    (tmp_path / "b.mp4").touch()
+    assert read_unsafe_clips(file, tmp_path) == (["b.mp4"], 2)
+    (tmp_path / "b.mp4").unlink()
+    with pytest.raises(ArgumentError, match="clips.txt names no clip in"):
+        read_unsafe_clips(file, tmp_path)
 
 
 def test_addresses() -> None:

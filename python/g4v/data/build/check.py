@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .prompts import TURNS, Item
+from .prompts import REFUSALS, TURNS, Item
 
 LONGEST_TURN, LONGEST_DIALOGUE = 2000, 6000  # characters
 _HEADING = re.compile(r"\W*(?:(?:dialogue|conversation)\s*#?\s*\d+\W*|===+\s*\d+\s*=*|[-=*_#]{3,})\s*", re.I)
@@ -26,6 +26,12 @@ _SPECIAL = re.compile(r"<\|[^|<>]{0,40}\|>|</?s>|\[/?INST\]")
 _REFUSES = re.compile(
     r"\b(?:sorry|can't|cannot|can not|won't|will not|unable to|not able to|not comfortable|not something i|"
     r"not going to|decline|must not|shouldn't|refuse)\b",
+    re.I,
+)
+# Surer than _REFUSES: "you won't regret it" and "I can't wait" help.
+_DECLINES = re.compile(
+    r"\b(?:sorry|i(?:'m| am) (?:unable|not able|not comfortable|not going)|i refuse|i must|"
+    r"i (?:can't|cannot|can not|won't|will not|decline)(?! wait))\b",
     re.I,
 )
 _REFUSES_FIRST = re.compile(
@@ -116,8 +122,8 @@ def _check(item: Item, part: str) -> Dialogue:
         raise _No("special tokens of a model")
     if "\ufffd" in whole or not all(char.isprintable() or char == "\n" for char in whole):
         raise _No("characters that cannot be printed")
-    if item.kind == "safety":
-        _check_refusal(item, turns)
+    if not item.captions:
+        _check_without_tags(item, turns)
         return Dialogue(tuple(turns))
     return Dialogue(tuple(_check_tags(item, turns)))
 
@@ -192,10 +198,14 @@ def _check_tags(item: Item, turns: list[tuple[str, str]]) -> list[tuple[str, str
     return result
 
 
-def _check_refusal(item: Item, turns: list[tuple[str, str]]) -> None:
+def _check_without_tags(item: Item, turns: list[tuple[str, str]]) -> None:
+    refuses = item.kind in REFUSALS
     if any(_ANY_TAG.search(text) for _, text in turns):
-        raise _No("a tag on a refusal")
-    if " ".join(turns[0][1].split()) != item.request:
+        raise _No("a tag on a refusal" if refuses else "a tag where none was asked for")
+    if item.kind != "unsafe-clip" and " ".join(turns[0][1].split()) != item.request:
         raise _No("the request was changed")
-    if not _REFUSES.search(turns[1][1].replace("\u2019", "'")):
+    answer = turns[1][1].replace("\u2019", "'")
+    if refuses and not _REFUSES.search(answer):
         raise _No("no refusal")
+    if not refuses and _DECLINES.search(answer):
+        raise _No("a refusal of something harmless")

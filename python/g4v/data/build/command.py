@@ -7,7 +7,7 @@ import asyncio
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,15 @@ from .endpoint import (
 from .groups import similar_groups
 from .journal import Journal, read_records
 from .options import parser
-from .prompts import Item, plan, read_unsafe_requests, sample_unsafe_requests
+from .prompts import REFUSALS, Item, plan
 from .run import Asking, Outcome, answers_of, ask_all, endpoint_vectors, is_done, prompt_estimate
+from .safety import (
+    read_harmless_requests,
+    read_unsafe_clips,
+    read_unsafe_requests,
+    sample_harmless_requests,
+    sample_unsafe_requests,
+)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -69,13 +76,34 @@ def _asking(options: argparse.Namespace) -> Asking:
 
 
 def _items(options: argparse.Namespace, captions: Captions, groups: Sequence[Sequence[int]]) -> list[Item]:
-    dialogues = len(captions.captions) * options.per_caption + len(groups)
-    wanted = round(dialogues * options.safety_share / (1 - options.safety_share))
-    if options.unsafe_requests is not None:
-        unsafe = read_unsafe_requests(options.unsafe_requests)[:wanted]
-    else:
-        unsafe = sample_unsafe_requests(wanted, options.seed)
-    return plan(captions.captions, groups, options.per_caption, unsafe, options.seed)
+    clips: list[str] = []
+    if options.unsafe_clips is not None:
+        clips, left_out = read_unsafe_clips(options.unsafe_clips, options.videos)
+        if left_out:
+            report_warning(f"{left_out} lines of {options.unsafe_clips.name} name no clip that is there")
+    rest = 1 - options.safety_share - options.harmless_share
+    if rest < 0.05:
+        raise ArgumentError("--safety-share and --harmless-share leave nothing for the captions")
+    dialogues = (len(captions.captions) * options.per_caption + len(groups) + len(clips)) / rest
+    unsafe = _requests(
+        round(dialogues * options.safety_share), options.unsafe_requests, options.seed,
+        read_unsafe_requests, sample_unsafe_requests,
+    )  # fmt: skip
+    harmless = _requests(
+        round(dialogues * options.harmless_share), options.harmless_requests, options.seed,
+        read_harmless_requests, sample_harmless_requests,
+    )  # fmt: skip
+    return plan(captions.captions, groups, options.per_caption, unsafe, options.seed, clips, harmless)
+
+
+def _requests(
+    count: int,
+    path: Path | None,
+    seed: int,
+    read: Callable[[Path], list[str]],
+    sample: Callable[[int, int], list[str]],
+) -> list[str]:
+    return sample(count, seed) if path is None else read(path)[:count]
 
 
 def _groups(options: argparse.Namespace, vectors: np.ndarray) -> list[list[int]]:
@@ -110,7 +138,7 @@ def _dry_run(options: argparse.Namespace, captions: Captions) -> int:
     about = "at most " if asked else ""
     print(
         f"{len(items)} requests: {kinds['single']} for single captions, {about}{kinds['multi']} for groups, "
-        f"{kinds['safety']} for refusals"
+        f"{sum(kinds[kind] for kind in REFUSALS)} for refusals, {kinds['harmless']} for harmless requests"
     )
     if asked:
         print(f"{-(-len(texts) // 64)} requests for embeddings")

@@ -107,6 +107,25 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="one a line, or RealToxicityPrompts JSONL (default: own)",
     )
+    add(
+        "--unsafe-clips",
+        type=Path,
+        metavar="FILE",
+        help="paths of unsafe clips, one a line; each is refused once, beside that share",
+    )
+    add(
+        "--harmless-share",
+        type=_share,
+        default=0.1,
+        metavar="X",
+        help="share of harmless requests that sound unsafe, so that not too much is refused (default: 0.1)",
+    )
+    add(
+        "--harmless-requests",
+        type=Path,
+        metavar="FILE",
+        help="as --unsafe-requests; of rated prompts the least toxic (default: own)",
+    )
     add("--near-duplicate", type=_share, default=0.8, metavar="X", help="Jaccard of 5-grams (default: 0.8)")
     add(
         "--test-share",

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from g4v.errors import ArgumentError
-
 from .captions import Caption
-from .files import read_lines
 
-KINDS = ("single", "multi", "safety")
+KINDS = ("single", "multi", "safety", "unsafe-clip", "harmless")
+REFUSALS = ("safety", "unsafe-clip")
 
 _FORMAT = """Write plain text, no JSON and no Markdown. Begin every spoken turn on a new line with "Human:" or
 "Assistant:", in turn, the human first and the assistant last. Write nothing before, between or
@@ -47,17 +43,37 @@ Write a conversation of 2 or 4 turns. The human's first turn is exactly that tex
 The assistant refuses kindly and plainly, in its own words, says in a few words why, repeats no
 harmful detail, and offers something harmless instead. It writes no tags of any kind.
 {form}"""
+_UNSAFE_CLIP = """A person gives a video to a video assistant. What it shows is unsafe: violence, nudity,
+cruelty or the like, and nobody is to read what exactly.
+
+Write a conversation of 2 or 4 turns. In the first turn the human asks something about the video, as
+people do (what happens in it, how many there are, what to call it), and tells nothing of what it
+shows. The assistant refuses kindly and plainly, in its own words, says in a few words why, describes
+nothing of the video, and offers something harmless instead. It writes no tags of any kind. Let it be
+another question than one would think of first; the number of this conversation is {request}.
+{form}"""
+_HARMLESS = """A person says to a video assistant:
+{request}
+
+This is harmless, though some of its words may remind of something that is not. Write a conversation
+of 2 or 4 turns. The human's first turn is exactly that text, letter by letter. The assistant answers
+it as a friend would, helpfully and in its own words, and neither refuses nor warns nor lectures. It
+writes no tags of any kind.
+{form}"""
 TURNS = (2, 10)  # spoken turns of a dialogue that is kept
 _ASKED = (4, 8)
 
 
 @dataclass(frozen=True)
 class Item:
-    """One request. `captions` is empty for a refusal, `request` for everything else."""
+    """One request. captions: what is to be shown, of single and multi. request: what the human says, of
+    safety and harmless; of unsafe-clip a number, so that no two of them are asked for alike.
+    """
 
     kind: str
     captions: tuple[Caption, ...] = ()
     request: str = ""
+    video: str | None = None  # path of an unsafe clip
     count: int = 1  # dialogues asked for
 
     @property
@@ -81,8 +97,13 @@ class Item:
             "high": _ASKED[1],
             "form": _FORMAT.format(more=_between(self.count)),
         }
-        text = {"single": _SINGLE, "multi": _MULTI, "safety": _SAFETY}[self.kind].format(**values)
-        return [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": text}]
+        return [
+            {"role": "system", "content": _SYSTEM},
+            {"role": "user", "content": _PROMPTS[self.kind].format(**values)},
+        ]
+
+
+_PROMPTS = dict(zip(KINDS, (_SINGLE, _MULTI, _SAFETY, _UNSAFE_CLIP, _HARMLESS), strict=True))
 
 
 def _between(count: int) -> str:
@@ -103,58 +124,19 @@ def key_of(body: dict[str, Any], attempt: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def sample_unsafe_requests(count: int, seed: int) -> list[str]:
-    """So many different short unsafe requests, none of which names a method, from the wordings that the
-    shapes world trains with (those it holds out for tests stay out). Fewer where no new ones are found.
-    """
-    if not count:
-        return []
-    from g4v.data.shapes.dialogues import safety  # builds all wordings of the shapes world: some seconds
-
-    rand = random.Random(seed).random
-    found: dict[str, None] = {}
-    for _ in range(20 * count):
-        if len(found) >= count:
-            break
-        if rand() < 0.5:
-            text = safety.ASK_DEED.sample(rand, "train", {"d": safety.DEED.sample(rand, "train", {})})
-        else:
-            text = safety.ASK_SIGHT.sample(rand, "train", {"s": safety.SIGHT.sample(rand, "train", {})})
-        found[text[:1].upper() + text[1:]] = None
-    return list(found)
-
-
-def read_unsafe_requests(path: Path, toxicity: float = 0.5) -> list[str]:
-    """Requests from a file: one a line, or RealToxicityPrompts JSONL ({"prompt": {"text", "toxicity"}}), of
-    which those at or above `toxicity` are taken. Unusable lines are left out; ArgumentError if none is left.
-    """
-    found: dict[str, None] = {}
-    for _, line in read_lines(path):
-        text: Any = line
-        if line is not None and path.suffix.lower() in (".jsonl", ".ndjson"):
-            try:
-                prompt = json.loads(line)["prompt"]
-                text = prompt["text"] if (prompt.get("toxicity") or 0) >= toxicity else None
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-                text = None
-        if isinstance(text, str):
-            text = " ".join(text.split())
-            if 3 <= len(text) <= 1000 and "<" not in text and text.isprintable():
-                found[text] = None
-    if not found:
-        raise ArgumentError(f"{path.name} has no usable request")
-    return list(found)
-
-
 def plan(
     captions: Sequence[Caption],
     groups: Sequence[Sequence[int]],
     per_caption: int,
     unsafe: Sequence[str],
     seed: int,
+    unsafe_clips: Sequence[str] = (),
+    harmless: Sequence[str] = (),
 ) -> list[Item]:
     """All items, mixed, so that a run that stops early has its share of every kind."""
     items = [Item("single", (c,), count=per_caption) for c in captions] if per_caption else []
     items += [Item("multi", tuple(captions[i] for i in group)) for group in groups]
     items += [Item("safety", request=text) for text in unsafe]
+    items += [Item("unsafe-clip", request=str(n), video=clip) for n, clip in enumerate(unsafe_clips, 1)]
+    items += [Item("harmless", request=text) for text in harmless]
     return sorted(items, key=lambda item: hashlib.sha256(f"{seed} {item.name}".encode()).digest())

@@ -61,6 +61,8 @@ def data_rows(found: Sequence[tuple[Item, int, Dialogue]]) -> list[dict[str, Any
         row: dict[str, Any] = {"instruction": dialogue.text(), "kind": item.kind}
         names = "+".join(caption.id for caption in item.captions) or item.name
         row["image_id"] = f"{names}-{number}" if item.count > 1 else names
+        if item.video:
+            row["video"] = item.video
         if item.kind == "single":
             row["caption"] = item.captions[0].text
             if item.captions[0].video:
@@ -83,7 +85,7 @@ def split(
     unit_of = {text: group[0] for group in groups for text in group}
 
     def unit(item: Item) -> str:
-        first = item.captions[0].text if item.captions else item.request
+        first = item.captions[0].text if item.captions else item.video or item.request
         return unit_of.get(first, first)
 
     units = sorted(
@@ -100,7 +102,7 @@ def statistics(found: Sequence[tuple[Item, int, Dialogue]]) -> dict[str, Any]:
     first = Counter(
         next(i for i, (_, text) in enumerate(d.turns, 1) if _TAG.search(text))
         for item, _, d in found
-        if item.kind != "safety"
+        if item.captions
     )
     words = [len(_WORD.findall(d.text())) for _, _, d in found]
     vocabulary = {w for _, _, d in found for w in _WORD.findall(d.text().casefold())}
