@@ -62,7 +62,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parts.add_argument("--vision", metavar="X", help="CLIPVisionModel, or a g4v encoder")
     parts.add_argument("--t2v", metavar="X", help="diffusers text-to-video pipeline")
-    parser.add_argument("--precision", choices=["fp32"], default="fp32", help="of weights and arithmetic")
+    parser.add_argument(
+        "--precision",
+        action="append",
+        metavar="P",
+        help="fp32, int8 or int4 (weights alone, the decoder's), or COMPONENT=P; repeatable (default: fp32)",
+    )
     parser.add_argument(
         "--compact",
         action="store_true",
@@ -96,10 +101,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _quieten()
         from g4v.export.bundle import export_bundle, verify_bundle
         from g4v.export.lora import Adapter
+        from g4v.export.precision import parse_precisions
         from g4v.export.sources import Sources
 
         adapters = None if options.adapter is None else [Adapter.parse(text) for text in options.adapter]
         sources = Sources(options.llm, adapters, options.vision, options.t2v)
+        precisions = parse_precisions(options.precision or ())
         run = options.checkpoint or str(packaged)
         if options.verify:
             verify_bundle(run, options.out, report, sources)
@@ -109,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             run,
             options.out,
             name=options.preset,
-            precision=options.precision,
+            precision=precisions,
             compact=options.compact,
             force=options.force,
             sources=sources,

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,12 @@ from g4v.export.checkpoint import Checkpoint
 from g4v.export.compact import compact_graph
 from g4v.export.components import Component, components_of
 from g4v.export.errors import ExportError
+from g4v.export.precision import as_words, parse_precisions
 from g4v.export.sources import NONE, Sources
 
 FORMAT = "g4v-bundle"
 FORMAT_VERSION = 1
 MANIFEST = "g4v.json"
-PRECISIONS = ("fp32",)
 
 # Defaults of generation.text, and what generation.video must say.
 _TEXT = {"max_new_tokens": 256, "temperature": 0.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0}
@@ -38,7 +38,7 @@ def export_bundle(
     out: str | Path,
     *,
     name: str | None = None,
-    precision: str = "fp32",
+    precision: str | Mapping[str, str] = "fp32",
     compact: bool = False,
     force: bool = False,
     sources: Sources = NONE,
@@ -46,14 +46,14 @@ def export_bundle(
 ) -> dict[str, Any]:
     """Exports the training run `run` as the bundle `out`; returns its manifest.
 
-    name: the manifest's name, by default the run's own. compact: store weights as float16 where that is exact
+    name: the manifest's name, by default the run's own. precision: of all components that can be written in
+    it, or of each that is named (g4v.export.precision). compact: store weights as float16 where that is exact
     (g4v.export.compact). force: replace a bundle that exists. sources: parts that take the place of the
     run's. report: called with one line per part. ExportError, before anything appears at `out`, if the run is
     incomplete or inconsistent, if a graph differs from PyTorch by more than `verify.TOLERANCE`, or if `out`
     exists. The same run gives the same bytes.
     """
-    if precision not in PRECISIONS:
-        raise ExportError(f"precision {precision!r} is not supported (one of {', '.join(PRECISIONS)})")
+    precisions = parse_precisions(as_words(precision))
     out = Path(out).absolute()
     _check_target(out, force)
     checkpoint = Checkpoint.open(run, sources)
@@ -61,7 +61,7 @@ def export_bundle(
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     temporary.mkdir()
     try:
-        writer = _Writer(checkpoint, temporary, precision, compact, report)
+        writer = _Writer(checkpoint, temporary, precisions, compact, report)
         manifest = writer.write(name or checkpoint.about["name"])
         _replace(temporary, out)
     finally:
@@ -88,8 +88,10 @@ def verify_bundle(
         if not (out / path).is_file() or _file_entry(out / path) != entry:
             raise ExportError(f"{out / path}: is missing or damaged: size or SHA-256 differ from {MANIFEST}")
     errors = {}
-    for part in components_of(Checkpoint.open(run, sources)):
-        if part.name in manifest["components"]:
+    written = manifest["components"]
+    precisions = {name: part["variants"][0]["precision"] for name, part in written.items()}
+    for part in components_of(Checkpoint.open(run, sources), parse_precisions(as_words(precisions))):
+        if part.name in written:
             errors[part.name] = part.verify(part.load(), out)
             report(f"{part.name}: relative error {errors[part.name]:.1e}")
     return errors
@@ -99,18 +101,23 @@ class _Writer:
     """Writes everything into a folder that nobody else sees yet."""
 
     def __init__(
-        self, checkpoint: Checkpoint, folder: Path, precision: str, compact: bool, report: Report
+        self,
+        checkpoint: Checkpoint,
+        folder: Path,
+        precisions: Mapping[str, str],
+        compact: bool,
+        report: Report,
     ) -> None:
         self.checkpoint = checkpoint
         self.folder = folder
-        self.precision = precision
+        self.precisions = precisions
         self.compact = compact
         self.report = report
         self.errors: dict[str, float] = {}
 
     def write(self, name: str) -> dict[str, Any]:
         about = self.checkpoint.about
-        parts = components_of(self.checkpoint)
+        parts = components_of(self.checkpoint, self.precisions)
         components: dict[str, Any] = {}
         for index, part in enumerate(parts, 1):
             components[part.name] = self._write_part(part, f"[{index}/{len(parts)}]")
@@ -151,8 +158,14 @@ class _Writer:
         error = self.errors[part.name] = part.verify(module, self.folder)
         size = sum((self.folder / file).stat().st_size for file in files) / 1e6
         seconds = time.monotonic() - start
-        self.report(f"{position} {part.name}: {size:.1f} MB, relative error {error:.1e}, {seconds:.1f} s")
-        variant = {"target": "cpu", "precision": self.precision, "graph": files[0], "files": files}
+        rounded = ""
+        if part.rounding is not None:
+            self.errors[part.name] = part.rounding(module, self.folder)
+            rounded = f" ({self.errors[part.name]:.1e} by {part.precision} weights)"
+        self.report(
+            f"{position} {part.name}: {size:.1f} MB, relative error {error:.1e}{rounded}, {seconds:.1f} s"
+        )
+        variant = {"target": "cpu", "precision": part.precision, "graph": files[0], "files": files}
         return {**described, "variants": [variant]}
 
     def _write_tokenizers(self, components: dict[str, Any]) -> dict[str, Any]:

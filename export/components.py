@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,15 @@ from g4v.export.checkpoint import Checkpoint
 from g4v.export.decoder import export_decoder, write_embedding
 from g4v.export.encoder import export_encoder
 from g4v.export.frame_checker import export_frame_checker
+from g4v.export.quantise import BITS, quantise_linears
 from g4v.export.text_encoder import export_text_encoder
 from g4v.export.unet import export_unet
 from g4v.export.vae import export_vae_decoder
 
 
-def components_of(checkpoint: Checkpoint) -> list[Component]:
-    """What the checkpoint has, in the order in which it must be loaded."""
-    return _Components(checkpoint).all()
+def components_of(checkpoint: Checkpoint, precisions: Mapping[str, str]) -> list[Component]:
+    """What the checkpoint has, in the order in which it must be loaded. precisions: of every component."""
+    return _Components(checkpoint, precisions).all()
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,16 @@ class Component:
     export: Callable[[Any, Path], list[str]]  # writes the module into a folder, returns graph and data file
     verify: Callable[[Any, Path], float]  # compares the graph in a folder, returns the relative error
     describe: Callable[[Any], dict[str, Any]]  # the manifest's keys but "variants"
+    precision: str = "fp32"
+    # The relative error that rounded weights bring, where they are rounded; `verify` compares with those.
+    rounding: Callable[[Any, Path], float] | None = None
 
 
 class _Components:
     """The components that a checkpoint has, and what they must know of each other."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self.checkpoint = checkpoint
+    def __init__(self, checkpoint: Checkpoint, precisions: Mapping[str, str]) -> None:
+        self.checkpoint, self.precisions = checkpoint, precisions
         self.frames = int(checkpoint.about["frames"])
         self.tokens = 0  # tokens of the encoder for one frame
         self.text_length = 77
@@ -60,8 +64,17 @@ class _Components:
                 ),
             ]
         if c.has("llm"):
+            precision = self.precisions["decoder"]
             parts.append(
-                Component("decoder", c.llm, self._export_decoder, verify.verify_decoder, _describe_decoder)
+                Component(
+                    "decoder",
+                    self._decoder,
+                    self._export_decoder,
+                    verify.verify_decoder,
+                    _describe_decoder,
+                    precision,
+                    self._rounding if precision in BITS else None,
+                )
             )
         if c.has("t2v"):
             parts += [
@@ -96,6 +109,16 @@ class _Components:
         model = self.checkpoint.text_encoder()
         self.text_length = model.config.max_position_embeddings
         return model
+
+    def _decoder(self) -> Any:
+        model = self.checkpoint.llm()
+        if bits := BITS.get(self.precisions["decoder"]):
+            self.logits = verify.decoder_logits(model)
+            quantise_linears(model, bits)
+        return model
+
+    def _rounding(self, model: Any, folder: Path) -> float:
+        return verify.quantisation_error(model, folder, self.logits)
 
     def _export_decoder(self, model: Any, folder: Path) -> list[str]:
         files = export_decoder(model, folder)

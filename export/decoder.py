@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from g4v.export.errors import ExportError
 from g4v.export.graph import MICROSOFT, Graph, numpy32
+from g4v.export.quantise import Quantised, codes_of
 from torch import nn
 
 
@@ -45,7 +46,10 @@ def rotary_tables(model: Any, length: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def export_decoder(model: Any, folder: str | Path, stem: str = "decoder") -> list[str]:
-    """Writes the graph of a LlamaForCausalLM (adapters merged) and its data; returns their names."""
+    """Writes the graph of a LlamaForCausalLM (adapters merged) and its data; returns their names.
+
+    Linear layers that `quantise_linears` rounded are written with their codes.
+    """
     config = model.config
     check_llama(config)
     layers = list(model.model.layers)
@@ -89,7 +93,7 @@ def export_decoder(model: Any, folder: str | Path, stem: str = "decoder") -> lis
             gate, up = g.op("Split", gate_up, outputs=2, axis=-1, num_outputs=2)
             h = _fused(g, g.op("Mul", g.silu(gate), up), layer.mlp.down_proj)
             n, x = _skip_norm(g, h, x, model.model.norm if last else layers[i + 1].input_layernorm)
-        g.output("logits", g.linear(n, model.lm_head), "float32", [1, 1, config.vocab_size])
+        g.output("logits", _fused(g, n, model.lm_head), "float32", [1, 1, config.vocab_size])
         for i in range(len(layers)):
             for part in ("key", "value"):
                 g.output(f"present.{i}.{part}", f"present.{i}.{part}", "float32", cache_shape)
@@ -131,11 +135,13 @@ def run_decoder(
 
 def _fused(g: Graph, x: str, *modules: nn.Linear) -> str:
     """One product for several Linears that read the same x."""
-    weight = torch.cat([m.weight for m in modules]).t()
     bias = None
     if modules[0].bias is not None:
         bias = torch.cat([m.bias for m in modules])
-    return g.matmul(x, weight, bias)
+    parts = [quantised for module in modules if (quantised := codes_of(module)) is not None]
+    if parts:
+        return g.quantised_matmul(x, Quantised.of_rows(parts), bias)
+    return g.matmul(x, torch.cat([m.weight for m in modules]).t(), bias)
 
 
 def _first_norm(g: Graph, x: str, norm: nn.Module) -> str:

@@ -196,7 +196,7 @@ def test_parts_that_do_not_fit_are_refused(run, small, tmp_path):
 
 
 def test_usage_errors_have_exit_code_2(capsys):
-    for arguments in ([], ["--checkpoint", "x"], ["--checkpoint", "x", "--out", "y", "--precision", "int3"]):
+    for arguments in ([], ["--checkpoint", "x"], ["--checkpoint", "x", "--out", "y", "--speed", "9"]):
         with pytest.raises(SystemExit) as stop:
             main(arguments)
         assert stop.value.code == 2
