@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--checkpoint",
         metavar="RUN",
-        help="the training run's directory (default: the weights of the preset that come with g4v)",
+        help="the training run's directory (default in a clone of the repository: the preset's own weights)",
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="the bundle's directory")
     parts = parser.add_argument_group(
@@ -89,7 +89,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     packaged = resources.files("g4v") / "checkpoints" / str(options.preset)
     if options.checkpoint is None and not packaged.is_dir():
-        parser.error("--checkpoint is needed: no weights come with g4v for this preset")
+        parser.error(
+            "--checkpoint is needed: this installation has no weights of the preset (those of tiny are in "
+            "python/g4v/checkpoints of a clone of the repository)"
+        )
 
     from g4v.errors import Error
 

@@ -120,10 +120,11 @@ def test_bad_parts_of_a_description_are_refused(run, tmp_path, parts, message):
         Checkpoint.open(lean)
 
 
-def test_a_preset_brings_its_own_weights_or_a_run_is_named(capsys, tmp_path):
+def test_words_that_cannot_be_read(capsys, tmp_path, run):
     with pytest.raises(SystemExit) as stop:
         main(["--preset", "gpt4video-7b", "--out", str(tmp_path / "out")])
     assert stop.value.code == 2
     assert "--checkpoint is needed" in capsys.readouterr().err
-    assert main(["--preset", "tiny", "--out", str(tmp_path / "out"), "--adapter", "x=y", "--quiet"]) == 1
+    words = ["--checkpoint", str(run), "--out", str(tmp_path / "out"), "--quiet"]
+    assert main([*words, "--adapter", "x=y"]) == 1
     assert capsys.readouterr().err == "g4v.export: adapter x=y: 'y' is no weight (write FOLDER=0.5)\n"

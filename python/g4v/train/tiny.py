@@ -294,7 +294,7 @@ RECIPES: dict[str, Recipe] = {
     "contrastive-clips": Recipe(
         _contrastive(8, 16, 8, "contrastive-images"),
         _finish_contrastive,
-        LoopSettings(steps=1600, learning_rate=1.5e-3, ema=0.995, weight_decay=0.02, seed=1, muon=True),
+        LoopSettings(steps=4600, learning_rate=1.5e-3, ema=0.995, weight_decay=0.02, seed=1, muon=True),
     ),
     "frame-checker": Recipe(
         _build_frame_checker,
@@ -337,7 +337,7 @@ RECIPES: dict[str, Recipe] = {
     "base": Recipe(
         _build_base,
         _finish_base,
-        LoopSettings(steps=19500, learning_rate=8e-4, ema=None, seed=4, warmup=200, decay=0.06, muon=True),
+        LoopSettings(steps=24000, learning_rate=8e-4, ema=None, seed=4, warmup=200, decay=0.15, muon=True),
     ),
     "stage1": Recipe(
         _build_stage1,
