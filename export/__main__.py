@@ -104,12 +104,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _quieten()
         from g4v.export.bundle import export_bundle, verify_bundle
         from g4v.export.lora import Adapter
-        from g4v.export.precision import parse_precisions
         from g4v.export.sources import Sources
 
         adapters = None if options.adapter is None else [Adapter.parse(text) for text in options.adapter]
         sources = Sources(options.llm, adapters, options.vision, options.t2v)
-        precisions = parse_precisions(options.precision or ())
         run = options.checkpoint or str(packaged)
         if options.verify:
             verify_bundle(run, options.out, report, sources)
@@ -119,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             run,
             options.out,
             name=options.preset,
-            precision=precisions,
+            precision=options.precision or (),
             compact=options.compact,
             force=options.force,
             sources=sources,

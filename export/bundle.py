@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from g4v.export.checkpoint import Checkpoint
 from g4v.export.compact import compact_graph
 from g4v.export.components import Component, components_of
 from g4v.export.errors import ExportError
-from g4v.export.precision import as_words, parse_precisions
+from g4v.export.precision import parse_precisions
 from g4v.export.sources import NONE, Sources
 
 FORMAT = "g4v-bundle"
@@ -38,7 +38,7 @@ def export_bundle(
     out: str | Path,
     *,
     name: str | None = None,
-    precision: str | Mapping[str, str] = "fp32",
+    precision: str | Sequence[str] = "fp32",
     compact: bool = False,
     force: bool = False,
     sources: Sources = NONE,
@@ -46,14 +46,14 @@ def export_bundle(
 ) -> dict[str, Any]:
     """Exports the training run `run` as the bundle `out`; returns its manifest.
 
-    name: the manifest's name, by default the run's own. precision: of all components that can be written in
-    it, or of each that is named (g4v.export.precision). compact: store weights as float16 where that is exact
-    (g4v.export.compact). force: replace a bundle that exists. sources: parts that take the place of the
-    run's. report: called with one line per part. ExportError, before anything appears at `out`, if the run is
-    incomplete or inconsistent, if a graph differs from PyTorch by more than `verify.TOLERANCE`, or if `out`
-    exists. The same run gives the same bytes.
+    name: the manifest's name, by default the run's own. precision: such as "int4" for all components that
+    can be written so, or words such as "decoder=int8" (g4v.export.precision). compact: store weights as
+    float16 where that is exact (g4v.export.compact). force: replace a bundle that exists. sources: parts that
+    take the place of the run's. report: called with one line per part. ExportError, before anything appears
+    at `out`, if the run is incomplete or inconsistent, if a graph differs from PyTorch by more than
+    `verify.TOLERANCE`, or if `out` exists. The same run gives the same bytes.
     """
-    precisions = parse_precisions(as_words(precision))
+    precisions = parse_precisions(precision)
     out = Path(out).absolute()
     _check_target(out, force)
     checkpoint = Checkpoint.open(run, sources)
@@ -89,8 +89,8 @@ def verify_bundle(
             raise ExportError(f"{out / path}: is missing or damaged: size or SHA-256 differ from {MANIFEST}")
     errors = {}
     written = manifest["components"]
-    precisions = {name: part["variants"][0]["precision"] for name, part in written.items()}
-    for part in components_of(Checkpoint.open(run, sources), parse_precisions(as_words(precisions))):
+    precisions = parse_precisions([f"{name}={p['variants'][0]['precision']}" for name, p in written.items()])
+    for part in components_of(Checkpoint.open(run, sources), precisions):
         if part.name in written:
             errors[part.name] = part.verify(part.load(), out)
             report(f"{part.name}: relative error {errors[part.name]:.1e}")

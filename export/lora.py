@@ -76,7 +76,7 @@ def merge_lora(model: Any, adapters: Sequence[Adapter]) -> int:
     merged: dict[str, Tensor] = {}
     for adapter in adapters:
         read = _Reader(model, adapter, alone=len(adapters) == 1)
-        for name, weight in read.merged(lambda name: merged.get(name)).items():
+        for name, weight in read.merged(merged.get).items():
             merged[name] = weight
     with torch.no_grad():
         for name, weight in merged.items():

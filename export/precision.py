@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from g4v.export.errors import ExportError
 
@@ -20,14 +20,14 @@ PRECISIONS = {
 NAMES = tuple(dict.fromkeys(name for names in PRECISIONS.values() for name in names))
 
 
-def parse_precisions(words: Sequence[str]) -> dict[str, str]:
-    """Words such as "int4" and "decoder=int8" -> the precision of every component; later ones win.
+def parse_precisions(words: str | Sequence[str]) -> dict[str, str]:
+    """A word or words such as "int4" and "decoder=int8" -> the precision of every component; later ones win.
 
     A precision alone is for all components that can be written in it. ExportError: no such component, or one
     that cannot be written so.
     """
     chosen = {component: names[0] for component, names in PRECISIONS.items()}
-    for word in words:
+    for word in [words] if isinstance(words, str) else words:
         component, sign, name = word.rpartition("=")
         if not sign:
             able = [component for component, names in PRECISIONS.items() if name in names]
@@ -42,10 +42,3 @@ def parse_precisions(words: Sequence[str]) -> dict[str, str]:
         else:
             chosen[component] = name
     return chosen
-
-
-def as_words(choice: str | Mapping[str, str]) -> list[str]:
-    """The words of `parse_precisions` for a precision, or for a mapping of components."""
-    if isinstance(choice, str):
-        return [choice]
-    return [f"{component}={name}" for component, name in choice.items()]

@@ -129,4 +129,4 @@ def test_precisions_are_named_alone_or_by_component(run, tmp_path):
         with pytest.raises(ExportError, match=message):
             parse_precisions(words)
     with pytest.raises(ExportError, match="encoder cannot be written"):
-        export_bundle(run, tmp_path / "out", precision={"encoder": "int8"})
+        export_bundle(run, tmp_path / "out", precision=["encoder=int8"])

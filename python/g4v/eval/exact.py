@@ -53,8 +53,6 @@ class _Reference:
     """The same talk in PyTorch, float32."""
 
     def __init__(self, checkpoint: Path) -> None:
-        from transformers import AutoTokenizer
-
         from g4v.export.checkpoint import Checkpoint
         from g4v.model.assistant import Gpt4Video
         from g4v.model.prompt import plain_encoder
@@ -63,7 +61,7 @@ class _Reference:
         self.model = Gpt4Video.from_checkpoint(checkpoint)
         self.mean, self.std = opened.image_statistics()
         self.template = opened.prompt
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint / "llm", local_files_only=True)
+        self.tokenizer: Any = opened.tokenizer("decoder")
         self.encode = plain_encoder(self.tokenizer)
         opening, closing = map(re.escape, (self.template.video_open, self.template.video_close))
         self.tag = re.compile(f"{opening}(.*?){closing}", re.DOTALL)
