@@ -92,7 +92,7 @@ def verify_bundle(
     precisions = parse_precisions([f"{name}={p['variants'][0]['precision']}" for name, p in written.items()])
     for part in components_of(Checkpoint.open(run, sources), precisions):
         if part.name in written:
-            errors[part.name] = part.verify(part.load(), out)
+            errors[part.name] = part.compare(part.load(), out).exact
             report(f"{part.name}: relative error {errors[part.name]:.1e}")
     return errors
 
@@ -155,15 +155,16 @@ class _Writer:
         files = part.export(module, self.folder)
         if self.compact:
             compact_graph(self.folder, *files)
-        error = self.errors[part.name] = part.verify(module, self.folder)
+        comparison = part.compare(module, self.folder)
         size = sum((self.folder / file).stat().st_size for file in files) / 1e6
         seconds = time.monotonic() - start
+        self.errors[part.name] = comparison.exact if comparison.rounding is None else comparison.rounding
         rounded = ""
-        if part.rounding is not None:
-            self.errors[part.name] = part.rounding(module, self.folder)
-            rounded = f" ({self.errors[part.name]:.1e} by {part.precision} weights)"
+        if comparison.rounding is not None:
+            rounded = f" ({comparison.rounding:.1e} by {part.precision} weights)"
         self.report(
-            f"{position} {part.name}: {size:.1f} MB, relative error {error:.1e}{rounded}, {seconds:.1f} s"
+            f"{position} {part.name}: {size:.1f} MB, relative error {comparison.exact:.1e}{rounded}, "
+            f"{seconds:.1f} s"
         )
         variant = {"target": "cpu", "precision": part.precision, "graph": files[0], "files": files}
         return {**described, "variants": [variant]}

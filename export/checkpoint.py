@@ -31,17 +31,20 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from g4v.export.errors import ExportError
-from g4v.export.lora import Adapter, merge_lora
+from g4v.export.lora import Adapter
 from g4v.export.sources import NONE, Sources, adapters_of, locate
 
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.frame_checker import FrameChecker
 from g4v.model.prompt import PromptTemplate
 from g4v.model.vision import VideoEncoder
+
+if TYPE_CHECKING:
+    from g4v.export.llama import LlamaWeights
 
 CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
 CLIP_STD = [0.26862954, 0.26130258, 0.27577711]
@@ -123,13 +126,11 @@ class Checkpoint:
     def frame_checker(self) -> FrameChecker:
         return self._load(self.parts["frame_checker"], FrameChecker.from_pretrained)
 
-    def llm(self) -> Any:
-        """LlamaForCausalLM in float32 with the adapters, if there are any, merged."""
-        from g4v.model.bases.llm import load_llm
+    def llm(self) -> LlamaWeights:
+        """The language model's weights, which stay in their files, with the adapters merged."""
+        from g4v.export.llama import LlamaWeights
 
-        model = self._load(self.parts["llm"], load_llm)
-        merge_lora(model, self.adapters)
-        return model.eval()
+        return LlamaWeights(self.parts["llm"], self.adapters)
 
     def text_encoder(self) -> Any:
         from transformers import CLIPTextModel

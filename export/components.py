@@ -11,9 +11,10 @@ from g4v.export import verify
 from g4v.export.abstractor import export_abstractor
 from g4v.export.checkpoint import Checkpoint
 from g4v.export.decoder import export_decoder, write_embedding
+from g4v.export.decoder_check import Comparison
 from g4v.export.encoder import export_encoder
 from g4v.export.frame_checker import export_frame_checker
-from g4v.export.quantise import BITS, quantise_linears
+from g4v.export.llama import LlamaWeights
 from g4v.export.text_encoder import export_text_encoder
 from g4v.export.unet import export_unet
 from g4v.export.vae import export_vae_decoder
@@ -31,11 +32,14 @@ class Component:
     name: str  # as in the manifest
     load: Callable[[], Any]  # reads the module from the checkpoint
     export: Callable[[Any, Path], list[str]]  # writes the module into a folder, returns graph and data file
-    verify: Callable[[Any, Path], float]  # compares the graph in a folder, returns the relative error
+    verify: Callable[[Any, Path], float | Comparison]  # compares the graph in a folder: the relative error
     describe: Callable[[Any], dict[str, Any]]  # the manifest's keys but "variants"
     precision: str = "fp32"
-    # The relative error that rounded weights bring, where they are rounded; `verify` compares with those.
-    rounding: Callable[[Any, Path], float] | None = None
+
+    def compare(self, module: Any, folder: Path) -> Comparison:
+        """Compares the graph in `folder` with `module`; ExportError if it is wrong."""
+        result = self.verify(module, folder)
+        return result if isinstance(result, Comparison) else Comparison(result, None)
 
 
 class _Components:
@@ -68,12 +72,11 @@ class _Components:
             parts.append(
                 Component(
                     "decoder",
-                    self._decoder,
+                    c.llm,
                     self._export_decoder,
-                    verify.verify_decoder,
+                    lambda weights, folder: verify.verify_decoder(weights, folder, precision),
                     _describe_decoder,
                     precision,
-                    self._rounding if precision in BITS else None,
                 )
             )
         if c.has("t2v"):
@@ -110,19 +113,9 @@ class _Components:
         self.text_length = model.config.max_position_embeddings
         return model
 
-    def _decoder(self) -> Any:
-        model = self.checkpoint.llm()
-        if bits := BITS.get(self.precisions["decoder"]):
-            self.logits = verify.decoder_logits(model)
-            quantise_linears(model, bits)
-        return model
-
-    def _rounding(self, model: Any, folder: Path) -> float:
-        return verify.quantisation_error(model, folder, self.logits)
-
-    def _export_decoder(self, model: Any, folder: Path) -> list[str]:
-        files = export_decoder(model, folder)
-        write_embedding(model, folder / "embedding.bin")
+    def _export_decoder(self, weights: LlamaWeights, folder: Path) -> list[str]:
+        files = export_decoder(weights, folder, self.precisions["decoder"])
+        write_embedding(weights, folder / "embedding.bin")
         return files
 
     def _verify_encoder(self, encoder: Any, folder: Path) -> float:
@@ -161,8 +154,8 @@ def _describe_abstractor(abstractor: Any) -> dict[str, Any]:
     }
 
 
-def _describe_decoder(model: Any) -> dict[str, Any]:
-    config = model.config
+def _describe_decoder(weights: LlamaWeights) -> dict[str, Any]:
+    config = weights.config
     return {
         "vocab_size": config.vocab_size,
         "hidden_size": config.hidden_size,

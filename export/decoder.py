@@ -15,12 +15,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from g4v.export.errors import ExportError
-from g4v.export.graph import MICROSOFT, Graph, numpy32
-from g4v.export.quantise import Quantised, codes_of
-from torch import nn
+from g4v.export.graph import MICROSOFT, Graph
+from g4v.export.llama import EMBEDDING, HEAD, LlamaWeights
+from g4v.export.quantise import BITS, Quantised, quantise
+from torch import Tensor
+
+SKIP_NORM = "SkipSimplifiedLayerNormalization"
 
 
 def check_llama(config: Any) -> None:
@@ -38,36 +40,30 @@ def check_llama(config: Any) -> None:
         raise ExportError(f"llm/config.json: rope_type {rope!r} is not supported")
 
 
-def rotary_tables(model: Any, length: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """cos and sin, float32 [length, head_dim/2], of the model's own frequencies."""
-    rotary = model.model.rotary_emb
-    angles = torch.arange(length, dtype=torch.float32)[:, None] * rotary.inv_freq.float()[None]
-    return angles.cos() * rotary.attention_scaling, angles.sin() * rotary.attention_scaling
+def export_decoder(weights: LlamaWeights, folder: str | Path, precision: str = "fp32") -> list[str]:
+    """Writes the graph of a LlamaForCausalLM and its data; returns their names.
 
-
-def export_decoder(model: Any, folder: str | Path, stem: str = "decoder") -> list[str]:
-    """Writes the graph of a LlamaForCausalLM (adapters merged) and its data; returns their names.
-
-    Linear layers that `quantise_linears` rounded are written with their codes.
+    precision: "int8" and "int4" round the weights of all products block by block (g4v.export.quantise).
     """
-    config = model.config
+    config = weights.config
     check_llama(config)
-    layers = list(model.model.layers)
+    layers = range(config.num_hidden_layers)
     cache_shape = [1, config.num_key_value_heads, "cache_length", config.head_dim]
-    with Graph(folder, stem) as g:
+    with Graph(folder, "decoder") as g:
+        w = _Products(g, weights, BITS.get(precision))
         x = g.input("inputs_embeds", "float32", [1, "sequence", config.hidden_size])
         seqlens = g.input("seqlens_k", "int32", [1])
         total = g.input("total_sequence_length", "int32", [])
-        tables = [g.weight(t) for t in rotary_tables(model, config.max_position_embeddings)]
+        tables = [g.weight(table) for table in _rotary_tables(weights)]
         pasts = [
             [g.input(f"past_key_values.{i}.{part}", "float32", cache_shape) for part in ("key", "value")]
-            for i in range(len(layers))
+            for i in layers
         ]
-        n = _first_norm(g, x, layers[0].input_layernorm)
-        for i, layer in enumerate(layers):
+        n = w.first_norm(x, "model.layers.0.input_layernorm")
+        for i in layers:
             last = i + 1 == len(layers)
-            attention = layer.self_attn
-            qkv = _fused(g, n, attention.q_proj, attention.k_proj, attention.v_proj)
+            attention, mlp = f"model.layers.{i}.self_attn", f"model.layers.{i}.mlp"
+            qkv = w.product(n, f"{attention}.q_proj", f"{attention}.k_proj", f"{attention}.v_proj")
             a, *_ = g.op(
                 "GroupQueryAttention",
                 qkv,
@@ -87,79 +83,67 @@ def export_decoder(model: Any, folder: str | Path, stem: str = "decoder") -> lis
             )
             if last:
                 a, x = g.slice(a, 1, -1), g.slice(x, 1, -1)
-            a = _fused(g, a, attention.o_proj)
-            n, x = _skip_norm(g, a, x, layer.post_attention_layernorm)
-            gate_up = _fused(g, n, layer.mlp.gate_proj, layer.mlp.up_proj)
+            a = w.product(a, f"{attention}.o_proj")
+            n, x = w.skip_norm(a, x, f"model.layers.{i}.post_attention_layernorm")
+            gate_up = w.product(n, f"{mlp}.gate_proj", f"{mlp}.up_proj")
             gate, up = g.op("Split", gate_up, outputs=2, axis=-1, num_outputs=2)
-            h = _fused(g, g.op("Mul", g.silu(gate), up), layer.mlp.down_proj)
-            n, x = _skip_norm(g, h, x, model.model.norm if last else layers[i + 1].input_layernorm)
-        g.output("logits", _fused(g, n, model.lm_head), "float32", [1, 1, config.vocab_size])
-        for i in range(len(layers)):
+            h = w.product(g.op("Mul", g.silu(gate), up), f"{mlp}.down_proj")
+            n, x = w.skip_norm(h, x, "model.norm" if last else f"model.layers.{i + 1}.input_layernorm")
+        g.output("logits", w.product(n, HEAD), "float32", [1, 1, config.vocab_size])
+        for i in layers:
             for part in ("key", "value"):
                 g.output(f"present.{i}.{part}", f"present.{i}.{part}", "float32", cache_shape)
         g.save()
         return g.files
 
 
-def write_embedding(model: Any, path: str | Path) -> None:
+def write_embedding(weights: LlamaWeights, path: str | Path) -> None:
     """Writes the token embeddings as raw little-endian float32, row-major [V, d]."""
-    array = numpy32(model.get_input_embeddings().weight)
-    Path(path).write_bytes(array.astype("<f4", copy=False).tobytes())
+    array = weights.read(f"{EMBEDDING}.weight").numpy()
+    with open(path, "wb") as file:
+        file.write(array.astype("<f4", copy=False).data)
 
 
-def run_decoder(
-    session: Any, embeds: np.ndarray, chunks: list[int], shape: tuple[int, ...]
-) -> list[np.ndarray]:
-    """Feeds embeds [S, d] in `chunks` (their lengths) through an onnxruntime session; logits [V] after each
-    chunk.
-
-    shape: of one cache buffer, [1, Hkv, L, head_dim].
-    """
-    pasts = [i.name for i in session.get_inputs() if i.name.startswith("past_key_values.")]
-    buffers = {name: np.zeros(shape, np.float32) for name in pasts}
-    results, done = [], 0
-    for length in chunks:
-        done += length
-        feeds = {
-            "inputs_embeds": embeds[None, done - length : done],
-            "seqlens_k": np.array([done - 1], np.int32),
-            "total_sequence_length": np.array(done, np.int32),
-            **buffers,
-        }
-        names = ["logits", *(name.replace("past_key_values", "present") for name in pasts)]
-        outputs = session.run(names, feeds)
-        buffers = dict(zip(pasts, outputs[1:], strict=True))
-        results.append(outputs[0][0, 0])
-    return results
+def _rotary_tables(weights: LlamaWeights) -> tuple[Tensor, Tensor]:
+    """cos and sin, float32 [context length, head_dim / 2]."""
+    frequencies, scaling = weights.rotary_frequencies()
+    length = weights.config.max_position_embeddings
+    angles = torch.arange(length, dtype=torch.float32)[:, None] * frequencies[None]
+    return angles.cos() * scaling, angles.sin() * scaling
 
 
-def _fused(g: Graph, x: str, *modules: nn.Linear) -> str:
-    """One product for several Linears that read the same x."""
-    bias = None
-    if modules[0].bias is not None:
-        bias = torch.cat([m.bias for m in modules])
-    parts = [quantised for module in modules if (quantised := codes_of(module)) is not None]
-    if parts:
-        return g.quantised_matmul(x, Quantised.of_rows(parts), bias)
-    return g.matmul(x, torch.cat([m.weight for m in modules]).t(), bias)
+class _Products:
+    """The operators that have weights, which are named as in transformers and read when they are written."""
 
+    def __init__(self, g: Graph, weights: LlamaWeights, bits: int | None) -> None:
+        self.g, self.weights, self.bits = g, weights, bits
+        self.epsilon = weights.config.rms_norm_eps
 
-def _first_norm(g: Graph, x: str, norm: nn.Module) -> str:
-    return g.op(
-        "SimplifiedLayerNormalization", x, g.weight(norm.weight), axis=-1, epsilon=norm.variance_epsilon
-    )
+    def product(self, x: str, *names: str) -> str:
+        """One product for several linear layers that read the same x."""
+        bias = None
+        if f"{names[0]}.bias" in self.weights:
+            bias = torch.cat([self.weights.read(f"{name}.bias") for name in names])
+        if self.bits:
+            parts = [quantise(self.weights.read(f"{name}.weight"), self.bits) for name in names]
+            return self.g.quantised_matmul(x, Quantised.of_rows(parts), bias)
+        matrix = torch.cat([self.weights.read(f"{name}.weight") for name in names])
+        return self.g.matmul(x, matrix.t(), bias)
 
+    def first_norm(self, x: str, name: str) -> str:
+        scale = self.g.weight(self.weights.read(f"{name}.weight"))
+        return self.g.op("SimplifiedLayerNormalization", x, scale, axis=-1, epsilon=self.epsilon)
 
-def _skip_norm(g: Graph, x: str, skip: str, norm: nn.Module) -> tuple[str, str]:
-    """s = x + skip; returns (RMS norm of s, s)."""
-    name = f"{x}.norm"
-    g.op(
-        "SkipSimplifiedLayerNormalization",
-        x,
-        skip,
-        g.weight(norm.weight),
-        outputs=[name, "", "", f"{name}.sum"],
-        domain=MICROSOFT,
-        epsilon=norm.variance_epsilon,
-    )
-    return name, f"{name}.sum"
+    def skip_norm(self, x: str, skip: str, name: str) -> tuple[str, str]:
+        """s = x + skip; returns (RMS norm of s, s)."""
+        out = f"{x}.norm"
+        self.g.op(
+            SKIP_NORM,
+            x,
+            skip,
+            self.g.weight(self.weights.read(f"{name}.weight")),
+            outputs=[out, "", "", f"{out}.sum"],
+            domain=MICROSOFT,
+            epsilon=self.epsilon,
+        )
+        return out, f"{out}.sum"

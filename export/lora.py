@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,34 +65,28 @@ class Adapter:
         return cls(Path(folder), number)
 
 
-def merge_lora(model: Any, adapters: Sequence[Adapter]) -> int:
-    """Merges the adapters into the linear and embedding weights of `model` in place; returns how many weights
-    were changed.
+class Merge:
+    """What adapters make of the linear and embedding weights of `model`, which may be on the meta device:
+    its names and shapes are what counts.
 
     ExportError if an adapter is of another kind or another base (shapes, module names), holds a tensor that
     is no LoRA factor, is incomplete, or if DoRA or whole modules are to be combined with other adapters.
-    Nothing is changed then.
     """
-    merged: dict[str, Tensor] = {}
-    for adapter in adapters:
-        read = _Reader(model, adapter, alone=len(adapters) == 1)
-        for name, weight in read.merged(merged.get).items():
-            merged[name] = weight
-    with torch.no_grad():
-        for name, weight in merged.items():
-            _put(model, name, weight)
-    return len(merged)
 
+    def __init__(self, model: Any, adapters: Sequence[Adapter]) -> None:
+        self._readers = [_Reader(model, adapter, alone=len(adapters) == 1) for adapter in adapters]
+        self.names = sorted({name for reader in self._readers for name in reader.names()})
 
-def _put(model: Any, name: str, weight: Tensor) -> None:
-    module = model.get_submodule(name)
-    embeddings = model.get_input_embeddings(), model.get_output_embeddings()
-    if module in embeddings and embeddings[0].weight is embeddings[1].weight:
-        # An adapter of one of them leaves the other as it was: from here on they are two.
-        module.weight = nn.Parameter(weight.to(module.weight.dtype), requires_grad=False)
-        model.config.tie_word_embeddings = False
-    else:
-        module.weight.copy_(weight)
+    def apply(self, name: str, weight: Tensor) -> Tensor:
+        """The weight of the module `name` with all adapters; `weight` itself where none changes it."""
+        if name not in self.names:
+            return weight
+        merged = None
+        for reader in self._readers:
+            if name in reader.names():
+                merged = reader.merged(name, weight, merged)
+        assert merged is not None
+        return merged.to(weight.dtype)
 
 
 class _Reader:
@@ -102,20 +96,42 @@ class _Reader:
         self.model, self.folder, self.weight, self.alone = model, adapter.folder, adapter.weight, alone
         self.config = _read_config(self.folder)
         self.factors, self.whole = self._read_tensors()
-
-    def merged(self, before: Callable[[str], Tensor | None]) -> dict[str, Tensor]:
-        """Name of a module -> its new weight, float64. before: what earlier adapters made of it."""
         if not self.factors and not self.whole:
             raise ExportError(f"{self.folder}: the adapter is empty")
-        made = {}
         for name, tensor in self.whole.items():
-            made[name] = self._whole_module(name, tensor)
-        for name, factors in sorted(self.factors.items()):
-            start = before(name)
-            made[name] = self._merge(name, factors, start)
-        return made
+            self._check_whole(name, tensor)
+        for name, factors in self.factors.items():
+            self._check_factors(name, factors)
 
-    def _whole_module(self, name: str, tensor: Tensor) -> Tensor:
+    def names(self) -> set[str]:
+        """The modules that it changes."""
+        return set(self.factors) | set(self.whole)
+
+    def merged(self, name: str, weight: Tensor, before: Tensor | None) -> Tensor:
+        """The new weight of a module, float64. before: what earlier adapters made of it."""
+        if name not in self.factors:
+            return self.whole[name].double()
+        factors = self.factors[name]
+        rank = self._rank(name)
+        scaling = self._alpha(name) / (math.sqrt(rank) if self.config.get("use_rslora") else rank)
+        delta = (factors["B"].double() @ factors["A"].double()) * (scaling * self.weight)
+        if isinstance(self._module(name), nn.Embedding):  # looks up columns of B A
+            delta = delta.T
+        base = before
+        if base is None:  # PEFT may store an embedding together with its adapter
+            base = factors.get("base", weight).double()
+        if not self.config.get("use_dora"):
+            return base + delta
+        changed = base + delta
+        return changed * (factors["magnitude"].double() / changed.norm(dim=1))[:, None]
+
+    def _rank(self, name: str) -> int:
+        return _by_pattern(self.config.get("rank_pattern"), name, self.config["r"])
+
+    def _alpha(self, name: str) -> float:
+        return _by_pattern(self.config.get("alpha_pattern"), name, self.config["lora_alpha"])
+
+    def _check_whole(self, name: str, tensor: Tensor) -> None:
         module = self._module(name)
         if tensor.shape != module.weight.shape:
             raise ExportError(self._does_not_fit(name, module.weight, f"a weight of {tuple(tensor.shape)}"))
@@ -127,45 +143,33 @@ class _Reader:
             )
         if not self.alone or self.weight != 1:
             raise ExportError(f"{self.folder}: replaces {name} as a whole, so it cannot be mixed or weighted")
-        return tensor.double()
 
-    def _merge(self, name: str, factors: dict[str, Tensor], start: Tensor | None) -> Tensor:
+    def _check_factors(self, name: str, factors: dict[str, Tensor]) -> None:
         module = self._module(name)
         if not {"A", "B"} <= set(factors):
             raise ExportError(f"{self.folder}: {name} has only one of its two LoRA factors")
-        a, b = factors["A"].double(), factors["B"].double()
-        rank = _by_pattern(self.config.get("rank_pattern"), name, self.config["r"])
-        alpha = _by_pattern(self.config.get("alpha_pattern"), name, self.config["lora_alpha"])
+        a, b, rank = factors["A"], factors["B"], self._rank(name)
         rows, columns = module.weight.shape
-        embedding = isinstance(module, nn.Embedding)  # looks up columns of B A
-        outs, ins = (columns, rows) if embedding else (rows, columns)
+        outs, ins = (columns, rows) if isinstance(module, nn.Embedding) else (rows, columns)
         if a.shape != (rank, ins) or b.shape != (outs, rank):
             found = f"factors of {tuple(b.shape)} and {tuple(a.shape)} and a rank of {rank}"
             raise ExportError(self._does_not_fit(name, module.weight, found))
-        scaling = alpha / math.sqrt(rank) if self.config.get("use_rslora") else alpha / rank
-        delta = (b @ a) * (scaling * self.weight)
-        base = start if start is not None else self._base(name, module.weight, factors.get("base"))
-        if not self.config.get("use_dora"):
-            return base + (delta.T if embedding else delta)
-        return self._dora(name, base, delta, factors)
+        stored = factors.get("base")
+        if stored is not None and stored.shape != module.weight.shape:
+            raise ExportError(self._does_not_fit(name, module.weight, f"a weight of {tuple(stored.shape)}"))
+        if self.config.get("use_dora"):
+            self._check_dora(name, factors)
 
-    def _base(self, name: str, weight: Tensor, stored: Tensor | None) -> Tensor:
-        """What the adapter stands beside: PEFT may store an embedding together with its adapter."""
-        if stored is not None and stored.shape != weight.shape:
-            raise ExportError(self._does_not_fit(name, weight, f"a weight of {tuple(stored.shape)}"))
-        return (weight.detach() if stored is None else stored).double()
-
-    def _dora(self, name: str, base: Tensor, delta: Tensor, factors: dict[str, Tensor]) -> Tensor:
+    def _check_dora(self, name: str, factors: dict[str, Tensor]) -> None:
         if not self.alone or self.weight != 1:
             raise ExportError(f"{self.folder}: is DoRA, which cannot be mixed or weighted")
-        if not isinstance(self._module(name), nn.Linear) or "magnitude" not in factors:
+        module = self._module(name)
+        if not isinstance(module, nn.Linear) or "magnitude" not in factors:
             raise ExportError(f"{self.folder}: {name} lacks DoRA's magnitudes, or is not a linear layer")
-        magnitude = factors["magnitude"].double()
-        if magnitude.shape != base.shape[:1]:
+        magnitude = factors["magnitude"]
+        if magnitude.shape != module.weight.shape[:1]:
             found = f"magnitudes of {tuple(magnitude.shape)}"
-            raise ExportError(self._does_not_fit(name, base, found))
-        merged = base + delta
-        return merged * (magnitude / merged.norm(dim=1))[:, None]
+            raise ExportError(self._does_not_fit(name, module.weight, found))
 
     def _module(self, name: str) -> Any:
         try:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 BITS = {"int4": 4, "int8": 8}
 BLOCK = 32
-_ROWS = 1024  # rows of a matrix that are worked on at once, so that memory stays bounded
+_VALUES = 1 << 17  # of a matrix that are worked on at once, so that they stay in the cache
 # By what the value of largest magnitude is divided, in units of the largest code's magnitude. It falls on the
 # end of the range (1), or a little outside it, which gives the others a finer grid.
 _RANGES = {4: (1.0, 0.94, 0.88, -0.94, -0.875), 8: (1.0,)}
@@ -44,27 +44,18 @@ class Quantised:
             return self.codes.numpy()
         return (self.codes[..., 0::2] | (self.codes[..., 1::2] << 4)).numpy()
 
+    @classmethod
+    def unpacked(cls, packed: np.ndarray, scales: np.ndarray, bits: int, columns: int) -> Quantised:
+        """The inverse of `packed`. scales: float32 [out, blocks] or flat."""
+        codes = torch.from_numpy(packed)
+        if bits == 4:
+            codes = torch.stack([codes & 15, codes >> 4], -1).flatten(-2)
+        return cls(codes, torch.from_numpy(scales).view(codes.shape[:2]), bits, columns)
+
     def dequantised(self) -> Tensor:
         """float32 [out, in]: the matrix that MatMulNBits multiplies with."""
         values = (self.codes.float() - 2 ** (self.bits - 1)) * self.scales[..., None]
         return values.flatten(1)[:, : self.columns]
-
-
-def quantise_linears(model: nn.Module, bits: int) -> None:
-    """Rounds the weight of every Linear in place, and keeps its codes for `codes_of`. An embedding that
-    shares its weight with one of them keeps the old values.
-    """
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            codes = quantise(module.weight, bits)
-            rounded = codes.dequantised().to(module.weight.dtype)
-            module.weight = nn.Parameter(rounded, requires_grad=False)
-            module._g4v_codes = codes  # type: ignore[assignment]
-
-
-def codes_of(module: nn.Linear) -> Quantised | None:
-    """What `quantise_linears` left."""
-    return getattr(module, "_g4v_codes", None)
 
 
 @torch.no_grad()
@@ -74,8 +65,9 @@ def quantise(weight: Tensor, bits: int) -> Quantised:
     blocks = -(-columns // BLOCK)
     codes = torch.empty(rows, blocks, BLOCK, dtype=torch.uint8)
     scales = torch.empty(rows, blocks)
-    for start in range(0, rows, _ROWS):
-        part = weight[start : start + _ROWS].float()
+    count = max(1, _VALUES // columns)
+    for start in range(0, rows, count):
+        part = weight[start : start + count].float()
         padded = torch.nn.functional.pad(part, (0, blocks * BLOCK - columns)).view(-1, blocks, BLOCK)
         end = start + len(part)
         codes[start:end], scales[start:end] = _quantise_blocks(padded, bits)
@@ -85,18 +77,20 @@ def quantise(weight: Tensor, bits: int) -> Quantised:
 def _quantise_blocks(blocks: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     half = 2 ** (bits - 1)
     extreme = blocks.gather(-1, blocks.abs().argmax(-1, keepdim=True))
-    best_error = torch.full_like(extreme, float("inf"))
-    best_codes, best_scales = torch.zeros_like(blocks), torch.zeros_like(extreme)
+    best_gain, best_inverse = torch.full_like(extreme, -1), torch.zeros_like(extreme)
     for share in _RANGES[bits]:
-        scales = extreme / (-half * share)  # the largest value has the code -half, which has no opposite
-        inverse = torch.where(scales == 0, 0, 1 / scales)
-        codes = (blocks * inverse).round().clamp(-half, half - 1)
-        # For given codes the squared error is least at this scale.
-        power = codes.square().sum(-1, keepdim=True)
-        scales = torch.where(power == 0, 0, (blocks * codes).sum(-1, keepdim=True) / power)
-        error = (blocks - codes * scales).square().sum(-1, keepdim=True)
-        better = error < best_error
-        best_error = torch.where(better, error, best_error)
-        best_codes = torch.where(better, codes, best_codes)
-        best_scales = torch.where(better, scales, best_scales)
-    return (best_codes + half).to(torch.uint8), best_scales[..., 0]
+        inverse = (-half * share) / extreme  # the largest value has the code -half, which has no opposite
+        inverse.masked_fill_(extreme == 0, 0)
+        gain = _gain(blocks, (blocks * inverse).round_().clamp_(-half, half - 1))[0]
+        torch.where(gain > best_gain, inverse, best_inverse, out=best_inverse)
+        torch.maximum(gain, best_gain, out=best_gain)
+    codes = (blocks * best_inverse).round_().clamp_(-half, half - 1)
+    return (codes + half).to(torch.uint8), _gain(blocks, codes)[1][..., 0]
+
+
+def _gain(blocks: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+    """By how much the squared error is less than that of zeros, and the scale at which it is least so."""
+    products = (blocks * codes).sum(-1, keepdim=True)
+    power = codes.square().sum(-1, keepdim=True)
+    scales = torch.where(power == 0, 0, products / power)
+    return products * scales, scales

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
-from g4v.export.decoder import run_decoder
+from g4v.export.decoder_check import Comparison, compare_decoder
 from g4v.export.errors import ExportError
-from g4v.export.graph import QUANTISED
+from g4v.export.llama import LlamaWeights
 
 TOLERANCE = 1e-4  # largest relative error of a float32 graph
 _SEED = 20231125
@@ -33,22 +32,12 @@ def check(component: str, error: float) -> float:
     return error
 
 
-def _session(folder: Path, stem: str, exact: bool = True) -> Any:
-    """exact: quantised products take their activations as they are, in place of rounding them to 8 bits."""
+def _session(folder: Path, stem: str) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.add_session_config_entry(
-        "session.model_external_initializers_file_folder_path", str(folder.absolute())
-    )
-    model = onnx.load(folder / f"{stem}.onnx", load_external_data=False)
-    for attribute in (a for node in model.graph.node if node.op_type == QUANTISED for a in node.attribute):
-        if attribute.name == "accuracy_level" and exact:
-            attribute.i = 0
-    return onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    return onnxruntime.InferenceSession(folder / f"{stem}.onnx", options, providers=["CPUExecutionProvider"])
 
 
 def _random() -> torch.Generator:
@@ -93,46 +82,11 @@ def verify_frame_checker(checker: Any, folder: Path, frames: int, tokens: int) -
     return check("frame_checker", max(errors))
 
 
-_CHUNKS = [24, 7, 1, 1, 5]  # one prefill, one that continues, and single steps
-
-
-@torch.no_grad()
-def decoder_logits(model: Any) -> torch.Tensor:
-    """What a LlamaForCausalLM gives for `verify`'s input, in one pass: float64 [tokens, V]."""
-    ids = torch.randint(model.config.vocab_size, (sum(_CHUNKS),), generator=_random())
-    return model.double()(inputs_embeds=model.get_input_embeddings()(ids)[None]).logits[0]
-
-
-def verify_decoder(model: Any, folder: Path) -> float:
-    """The graph against the weights that it holds, in PyTorch."""
-    expected = decoder_logits(model)
-    pairs = _decoder_pairs(model, folder, expected, exact=True)
-    return check("decoder", max(relative_error(got, wanted) for got, wanted in pairs))
-
-
-def quantisation_error(model: Any, folder: Path, expected: torch.Tensor) -> float:
-    """The graph as it will run against the logits [tokens, V] of the model before its weights were rounded:
-    the norm of the difference over that of the logits.
-    """
-    pairs = [
-        (torch.from_numpy(got), wanted) for got, wanted in _decoder_pairs(model, folder, expected, False)
-    ]
-    return float(
-        sum((got - wanted).square().sum() for got, wanted in pairs).sqrt()
-        / sum(wanted.square().sum() for _, wanted in pairs).sqrt()
-    )
-
-
-@torch.no_grad()
-def _decoder_pairs(
-    model: Any, folder: Path, expected: torch.Tensor, exact: bool
-) -> list[tuple[np.ndarray, torch.Tensor]]:
-    config = model.config
-    ids = torch.randint(config.vocab_size, (len(expected),), generator=_random())
-    embeds = model.get_input_embeddings()(ids).float().numpy()
-    shape = (1, config.num_key_value_heads, len(expected) + 8, config.head_dim)
-    logits = run_decoder(_session(folder, "decoder", exact), embeds, _CHUNKS, shape)
-    return list(zip(logits, expected[np.cumsum(_CHUNKS) - 1], strict=True))
+def verify_decoder(weights: LlamaWeights, folder: Path, precision: str) -> Comparison:
+    """The graph against the weights that it holds, and what rounding them changed."""
+    comparison = compare_decoder(weights, folder, precision)
+    check("decoder", comparison.exact)
+    return comparison
 
 
 @torch.no_grad()

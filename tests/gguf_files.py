@@ -26,8 +26,10 @@ _NAMES = {
 }
 
 
-def write_gguf(folder: Path, path: Path) -> Path:
-    """Weights are written as float32."""
+def write_gguf(folder: Path, path: Path, rope_factors: Any = None, scaling: Any = None) -> Path:
+    """Weights are written as float32, and the tokenizer if the folder has one. rope_factors: what the rotary
+    frequencies are divided by; scaling: a kind of gguf.RopeScalingType.
+    """
     config = json.loads((folder / "config.json").read_text("utf-8"))
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_context_length(config["max_position_embeddings"])
@@ -42,9 +44,19 @@ def write_gguf(folder: Path, path: Path) -> Path:
     writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
     writer.add_vocab_size(config["vocab_size"])
-    _add_tokenizer(writer, folder)
+    if (folder / "tokenizer.json").exists():
+        _add_tokenizer(writer, folder)
+    if scaling is not None:
+        writer.add_rope_scaling_type(scaling)
+    if rope_factors is not None:
+        writer.add_tensor("rope_freqs.weight", np.ascontiguousarray(rope_factors, np.float32))
     heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
-    for name, weight in load_file(folder / "model.safetensors").items():
+    weights = {
+        name: weight
+        for file in sorted(folder.glob("*.safetensors"))
+        for name, weight in load_file(file).items()
+    }
+    for name, weight in weights.items():
         target = _NAMES.get(name)
         if target is None:
             _, _, layer, inner = name.split(".", 3)

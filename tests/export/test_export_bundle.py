@@ -172,7 +172,10 @@ def change_config(run, part, **values):
         (lambda r: change_about(r, surprise=1), "unknown key 'surprise'"),
         (lambda r: change_about(r, prompt={"turn_end_id": 2, "speed": 1}), "prompt: .*speed"),
         (lambda r: shutil.rmtree(r / "encoder"), "must be there together"),
-        (lambda r: (r / "llm" / "model.safetensors").write_bytes(b"junk"), "llm: cannot be read"),
+        (
+            lambda r: (r / "llm" / "model.safetensors").write_bytes(b"junk"),
+            "model.safetensors: damaged or truncated",
+        ),
         (lambda r: (r / "abstractor" / "model.safetensors").unlink(), "abstractor: cannot be read"),
         (lambda r: change_config(r, "abstractor", output_size=40), "abstractor: cannot be read"),
         (lambda r: change_config(r, "t2v/unet", act_fn="gelu"), "act_fn 'gelu' is not supported"),

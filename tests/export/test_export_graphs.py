@@ -10,10 +10,11 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, UNet3DConditionModel
 from g4v.export.abstractor import export_abstractor, folded_memory_product
-from g4v.export.decoder import export_decoder, run_decoder
+from g4v.export.decoder import export_decoder
 from g4v.export.encoder import export_encoder
 from g4v.export.errors import ExportError
 from g4v.export.frame_checker import export_frame_checker
+from g4v.export.llama import LlamaWeights
 from g4v.export.text_encoder import export_text_encoder
 from g4v.export.unet import export_unet
 from g4v.export.vae import export_vae_decoder
@@ -144,11 +145,37 @@ def llama(**options):
     return shaken(LlamaForCausalLM(LlamaConfig(**{**sizes, **options})))
 
 
+def weights_of(model, folder):
+    """The model's weights from a folder that it is saved in."""
+    model.save_pretrained(folder / "llm")
+    return LlamaWeights(folder / "llm")
+
+
+def run_decoder(session, embeds, chunks, shape):
+    """Feeds embeds [S, d] in chunks of these lengths; the logits [V] behind each. shape: of one KV buffer."""
+    pasts = [i.name for i in session.get_inputs() if i.name.startswith("past_key_values.")]
+    buffers = {name: np.zeros(shape, np.float32) for name in pasts}
+    results, done = [], 0
+    for length in chunks:
+        done += length
+        feeds = {
+            "inputs_embeds": embeds[None, done - length : done],
+            "seqlens_k": np.array([done - 1], np.int32),
+            "total_sequence_length": np.array(done, np.int32),
+            **buffers,
+        }
+        names = ["logits", *(name.replace("past_key_values", "present") for name in pasts)]
+        outputs = session.run(names, feeds)
+        buffers = dict(zip(pasts, outputs[1:], strict=True))
+        results.append(outputs[0][0, 0])
+    return results
+
+
 @pytest.mark.parametrize("options", LLAMAS.values(), ids=LLAMAS.keys())
 @torch.no_grad()
 def test_decoder_prefills_continues_and_steps(options, tmp_path):
     model = llama(**options)
-    export_decoder(model, tmp_path)
+    export_decoder(weights_of(model, tmp_path), tmp_path)
     config = model.config
     embeds = torch.randn(30, 32)
     expected = double(model)(inputs_embeds=embeds[None].double()).logits[0]
@@ -163,7 +190,7 @@ def test_decoder_prefills_continues_and_steps(options, tmp_path):
 def test_decoder_appends_to_shared_buffers(tmp_path):
     """Past and present bound to the same memory, as the runtime does it."""
     model = llama(num_key_value_heads=2)
-    export_decoder(model, tmp_path)
+    export_decoder(weights_of(model, tmp_path), tmp_path)
     graph = session(tmp_path, "decoder")
     embeds = torch.randn(20, 32)
     expected = double(model)(inputs_embeds=embeds[None].double()).logits[0]
@@ -197,7 +224,7 @@ def test_decoder_appends_to_shared_buffers(tmp_path):
 )
 def test_decoder_refuses_what_it_cannot_express(options, tmp_path):
     with pytest.raises(ExportError, match="llm/config.json"):
-        export_decoder(llama(num_key_value_heads=2, **options), tmp_path)
+        export_decoder(weights_of(llama(num_key_value_heads=2, **options), tmp_path), tmp_path)
 
 
 @pytest.mark.parametrize("act", ["quick_gelu", "gelu"])

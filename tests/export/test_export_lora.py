@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from g4v.export.errors import ExportError
-from g4v.export.lora import Adapter, merge_lora
+from g4v.export.lora import Adapter, Merge
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -41,8 +41,22 @@ def adapter(folder, seed=0, tied=False, **options):
     return logits(model)
 
 
-def merge(model, folder):
-    return merge_lora(model, [Adapter(folder)])
+def merge(model, *adapters):
+    """Puts the merged weights into the model; returns the names of the modules that changed."""
+    with torch.device("meta"):
+        names_and_shapes = LlamaForCausalLM(model.config)
+    merge = Merge(names_and_shapes, [Adapter(a) if isinstance(a, Path) else a for a in adapters])
+    before = {
+        name: module.weight.detach() for name, module in model.named_modules() if hasattr(module, "weight")
+    }
+    tied = model.lm_head.weight is model.model.embed_tokens.weight
+    for name, weight in before.items():
+        merged = merge.apply(name, weight)
+        assert (merged is weight) == (name not in merge.names)
+        if name in merge.names or (tied and name == "lm_head"):  # the two may differ from here on
+            model.get_submodule(name).weight = torch.nn.Parameter(merged)
+    model.config.tie_word_embeddings = model.config.tie_word_embeddings and not merge.names
+    return merge.names
 
 
 def logits(model):
@@ -84,7 +98,7 @@ def test_merged_model_equals_peft(tmp_path, options):
 def test_delta_is_scaling_times_product(tmp_path):
     adapter(tmp_path)
     model = base()
-    assert merge(model, tmp_path) == 4  # q and v of two layers
+    assert len(merge(model, tmp_path)) == 4  # q and v of two layers
     tensors = load_file(tmp_path / "adapter_model.safetensors")
     name = "model.layers.1.self_attn.v_proj"
     a, b = (tensors[f"base_model.model.{name}.lora_{x}.weight"].double() for x in "AB")
@@ -112,7 +126,7 @@ def test_several_adapters_add_up_by_their_weights(tmp_path):
             module.set_scale("first", 0.5)
             module.set_scale("second", -2)
     model = base()
-    assert merge_lora(model, [Adapter(first, 0.5), Adapter(second, -2.0)]) == 6
+    assert len(merge(model, Adapter(first, 0.5), Adapter(second, -2.0))) == 6
     assert (logits(model) - logits(peft.eval())).abs().max() < 1e-5
     assert (logits(base()) - logits(peft)).abs().max() > 1e-2
 
@@ -129,7 +143,7 @@ def test_what_cannot_be_mixed_is_refused(tmp_path):
         ([Adapter(plain), Adapter(head)], "replaces lm_head as a whole"),
     ):
         with pytest.raises(ExportError, match=message):
-            merge_lora(model, adapters)
+            merge(model, *adapters)
     assert torch.equal(logits(model), logits(base()))
 
 

@@ -8,11 +8,23 @@ import pytest
 import torch
 from g4v.export.__main__ import main
 from g4v.export.bundle import export_bundle, verify_bundle
+from g4v.export.decoder import export_decoder, write_embedding
+from g4v.export.decoder_check import compare_decoder
 from g4v.export.errors import ExportError
 from g4v.export.graph import Graph
+from g4v.export.llama import LlamaWeights
 from g4v.export.precision import parse_precisions
-from g4v.export.quantise import BLOCK, Quantised, codes_of, quantise, quantise_linears
+from g4v.export.quantise import BLOCK, Quantised, quantise
 from onnxruntime import InferenceSession
+from transformers import LlamaConfig, LlamaForCausalLM
+
+
+def saved_llama(folder, seed=0, **options):
+    torch.manual_seed(seed)
+    sizes = {"hidden_size": 32, "num_attention_heads": 2, "head_dim": 16, "intermediate_size": 48}
+    config = LlamaConfig(vocab_size=50, num_hidden_layers=2, max_position_embeddings=64, **sizes, **options)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return LlamaWeights(folder)
 
 
 @pytest.mark.parametrize(("bits", "most"), [(4, 0.085), (8, 0.0053)])
@@ -68,15 +80,31 @@ def test_the_runtime_multiplies_with_the_dequantised_weights(bits, shape, tmp_pa
     assert errors[0] < 2e-6 and errors[4] < 2e-2
 
 
-def test_a_tied_embedding_is_not_rounded():
-    model = torch.nn.Module()
-    model.embedding, model.head = torch.nn.Embedding(10, 32), torch.nn.Linear(32, 10, bias=False)
-    model.head.weight = model.embedding.weight
-    before = model.embedding.weight.detach().clone()
-    quantise_linears(model, 4)
-    assert torch.equal(model.embedding.weight, before)
-    assert torch.equal(model.head.weight, codes_of(model.head).dequantised())
-    assert not torch.equal(model.head.weight, before)
+def test_a_tied_embedding_is_not_rounded(tmp_path):
+    weights = saved_llama(tmp_path / "llm", tie_word_embeddings=True)
+    export_decoder(weights, tmp_path, "int4")
+    write_embedding(weights, tmp_path / "embedding.bin")
+    embedding = np.fromfile(tmp_path / "embedding.bin", np.float32).reshape(50, 32)
+    assert np.array_equal(embedding, weights.read("lm_head.weight").numpy())
+    comparison = compare_decoder(weights, tmp_path, "int4")
+    assert comparison.exact < 1e-5 and 1e-3 < comparison.rounding < 0.5
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_codes_are_packed_and_unpacked(bits):
+    codes = quantise(torch.randn(5, 70, generator=torch.Generator().manual_seed(3)), bits)
+    again = Quantised.unpacked(codes.packed(), codes.scales.numpy(), bits, 70)
+    assert torch.equal(again.codes, codes.codes) and torch.equal(again.dequantised(), codes.dequantised())
+
+
+def test_codes_of_other_weights_are_found(tmp_path):
+    """The graph agrees with its own codes; they must also be those of the checkpoint."""
+    weights, other = (saved_llama(tmp_path / name, seed=seed) for seed, name in enumerate("ab"))
+    export_decoder(weights, tmp_path, "int8")
+    with pytest.raises(
+        ExportError, match="codes of self_attn.q_proj in layer 0 are not those of its weights"
+    ):
+        compare_decoder(other, tmp_path, "int8")
 
 
 @pytest.fixture(scope="module")

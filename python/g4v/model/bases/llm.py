@@ -12,6 +12,8 @@ import torch
 from g4v.model.bases.errors import CheckpointError, one_line
 from g4v.model.bases.sources import check_weights, find_source, read_json
 
+ROTARY_FACTORS = "rope_freqs.weight"  # a tensor of GGUF files
+
 
 def load_llm(source: str | Path, dtype: torch.dtype = torch.float32) -> Any:
     """A `transformers.LlamaForCausalLM` in evaluation mode.
@@ -24,6 +26,11 @@ def load_llm(source: str | Path, dtype: torch.dtype = torch.float32) -> Any:
     from transformers import LlamaForCausalLM
 
     place, options = _open(source)
+    if "gguf_file" in options and has_rotary_factors(Path(source)):
+        raise CheckpointError(
+            f"{source}: has rotary factors (rope_freqs), which transformers would leave out; use the model's "
+            "folder of safetensors"
+        )
     model, info = _quietly(
         source,
         lambda: LlamaForCausalLM.from_pretrained(
@@ -40,6 +47,21 @@ def load_llm(source: str | Path, dtype: torch.dtype = torch.float32) -> Any:
             first = sorted(n if isinstance(n, str) else n[0] for n in names)[0]
             raise CheckpointError(f"{source}: {kind} tensor {first} ({len(names)} in all)")
     return model.eval()
+
+
+def read_config(place: Path) -> Any:
+    """The `transformers.LlamaConfig` of a folder or GGUF file; CheckpointError as `load_llm`."""
+    from transformers import AutoConfig
+
+    folder, options = _open(place, weights=False)
+    config = _quietly(place, lambda: AutoConfig.from_pretrained(folder, **options))
+    method = getattr(config, "quantization_config", None)
+    if method is not None:
+        kind = method.get("quant_method") if isinstance(method, dict) else method
+        raise CheckpointError(
+            f"{place}: the weights are stored as {kind}; save the model with plain floating weights first"
+        )
+    return config
 
 
 def load_tokenizer(source: str | Path) -> Any:
@@ -94,6 +116,13 @@ def gguf_fields(path: Path) -> dict[str, Any]:
     return fields
 
 
+def has_rotary_factors(path: Path) -> bool:
+    """Whether a GGUF file changes the rotary frequencies, as Llama 3.1 and later do."""
+    from gguf import GGUFReader
+
+    return any(tensor.name == ROTARY_FACTORS for tensor in GGUFReader(path).tensors)
+
+
 def _open(source: str | Path, weights: bool = True) -> tuple[Path | str, dict[str, Any]]:
     """Where transformers finds `source`, and the options that keep it there."""
     place = find_source(source)
@@ -106,7 +135,11 @@ def _open(source: str | Path, weights: bool = True) -> tuple[Path | str, dict[st
     if place.is_file():
         if place.suffix.lower() != ".gguf":
             raise CheckpointError(f"{place}: is neither a model directory nor a .gguf file")
-        _check_architecture(place, gguf_fields(place).get("general.architecture"))
+        fields = gguf_fields(place)
+        _check_architecture(place, fields.get("general.architecture"))
+        scaling = fields.get("llama.rope.scaling.type", "none")
+        if scaling != "none":
+            raise CheckpointError(f"{place}: rope scaling {scaling!r} of a GGUF file is not supported")
         options = {"gguf_file": place.name, "local_files_only": True}
         return place.parent, {**options, **_dequantised()} if weights else options
     config = read_json(place / "config.json")

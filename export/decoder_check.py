@@ -1,0 +1,187 @@
+"""Compares a decoder's graph with PyTorch in float64, layer by layer, in the memory of one layer.
+
+The graph is cut behind every layer. While a piece of it runs in ONNX Runtime, the same layer of transformers
+runs in float64 on the same input: on the checkpoint's weights and, where they were rounded, on what the
+graph's own codes stand for. Rounded weights must also lie near those that they were made from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from g4v.export.decoder import SKIP_NORM
+from g4v.export.errors import ExportError
+from g4v.export.graph import QUANTISED
+from g4v.export.llama import EMBEDDING, HEAD, LlamaWeights
+from g4v.export.pieces import Pieces
+from g4v.export.quantise import BITS, Quantised
+from torch import Tensor
+
+_CHUNKS = [24, 7, 1, 1, 5]  # one prefill, one that continues, and single steps
+_SEED = 20231125
+# Norm of the rounding over that of the matrix: at worst, one value of a block sets the step and the other 31
+# are half a step. Normal weights have .083 and .005, weights of another model 1.4.
+_MOST_ROUNDED = {"int4": 0.35, "int8": 0.03}
+_PRODUCTS = (  # of a layer, in the order of the graph
+    ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    ("self_attn.o_proj",),
+    ("mlp.gate_proj", "mlp.up_proj"),
+    ("mlp.down_proj",),
+)
+_ROWS = 8192  # of the output head that are widened at once
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """exact: largest error of the logits over the largest logit, on the weights that the graph holds.
+    rounding: norm of what rounding changed in the logits over their norm, None where nothing was rounded.
+    """
+
+    exact: float
+    rounding: float | None
+
+
+@torch.no_grad()
+def compare_decoder(weights: LlamaWeights, folder: Path, precision: str) -> Comparison:
+    """Runs prompts and single steps through the graph and through PyTorch; ExportError if the graph's codes
+    are not those of the weights.
+    """
+    config = weights.config
+    generator = torch.Generator().manual_seed(_SEED)
+    ids = torch.randint(config.vocab_size, (sum(_CHUNKS),), generator=generator)
+    embeds = weights.read(f"{EMBEDDING}.weight")[ids]
+    rounded = precision in BITS
+    pieces = Pieces(folder, "decoder", _EndOfLayer())
+    if len(pieces) != config.num_hidden_layers + 1:
+        raise ExportError(f"{folder}: decoder.onnx has not the layers of the checkpoint")
+    original, exact = _Reference(weights, embeds), _Reference(weights, embeds)
+    plain = _GraphRun(pieces, embeds, config, exact=True)
+    as_written = _GraphRun(pieces, embeds, config, exact=False) if rounded else None
+    for index in range(config.num_hidden_layers):
+        tensors = weights.layer(index)
+        if as_written is not None:
+            original.step(index, tensors)
+            _put_codes(pieces, index, precision, tensors, _PRODUCTS)
+            as_written.step(index)
+        exact.step(index, tensors)
+        plain.step(index)
+    del tensors
+    head = {f"{HEAD}.weight": weights.read(f"{HEAD}.weight")}
+    wanted_before = original.logits(head[f"{HEAD}.weight"]) if rounded else None
+    if rounded:
+        _put_codes(pieces, len(pieces) - 1, precision, head, ((HEAD,),))
+    wanted = exact.logits(head[f"{HEAD}.weight"])
+    error = _largest_error(plain.logits(), wanted)
+    if as_written is None or wanted_before is None:
+        return Comparison(error, None)
+    change = (torch.from_numpy(as_written.logits()).double() - wanted_before).norm() / wanted_before.norm()
+    return Comparison(error, float(change))
+
+
+def _largest_error(got: np.ndarray, wanted: Tensor) -> float:
+    if not np.isfinite(got).all():
+        return float("inf")
+    return float(np.abs(got - wanted.numpy()).max() / wanted.abs().max())
+
+
+class _EndOfLayer:
+    """True for every second norm with a skip: the one behind the feed-forward part."""
+
+    def __init__(self) -> None:
+        self._norms = 0
+
+    def __call__(self, node: Any) -> bool:
+        self._norms += node.op_type == SKIP_NORM
+        return node.op_type == SKIP_NORM and self._norms % 2 == 0
+
+
+class _Reference:
+    """The Llama of transformers in float64, one layer after the other."""
+
+    def __init__(self, weights: LlamaWeights, embeds: Tensor) -> None:
+        self.weights, self.x = weights, embeds.double()[None]
+        count = len(embeds)
+        frequencies, scaling = weights.rotary_frequencies()
+        angles = torch.arange(count)[:, None].double() * frequencies.double()
+        angles = torch.cat([angles, angles], -1)[None]
+        self.rotary = angles.cos() * scaling, angles.sin() * scaling
+        self.mask = torch.full((count, count), float("-inf"), dtype=torch.float64).triu(1)[None, None]
+
+    def step(self, index: int, tensors: dict[str, Tensor]) -> None:
+        """tensors: of the layer."""
+        from transformers.models.llama.modeling_llama import LlamaDecoderLayer
+
+        with torch.device("meta"):
+            layer: Any = LlamaDecoderLayer(self.weights.config, index)
+        layer.load_state_dict({name: tensor.double() for name, tensor in tensors.items()}, assign=True)
+        given = {"position_embeddings": self.rotary, "attention_mask": self.mask}
+        result = layer.eval()(self.x, **given)
+        self.x = result[0] if isinstance(result, tuple) else result
+
+    def logits(self, head: Tensor) -> Tensor:
+        """float64 [len(_CHUNKS), V], behind the last token of every chunk. head: [V, d]."""
+        ends = torch.tensor(_CHUNKS).cumsum(0) - 1
+        x = self.x[0, ends]
+        x = x * (x.square().mean(-1, keepdim=True) + self.weights.config.rms_norm_eps).rsqrt()
+        x = x * self.weights.read("model.norm.weight").double()
+        return torch.cat([F.linear(x, rows.double()) for rows in head.split(_ROWS)], -1)
+
+
+class _GraphRun:
+    """Runs the chunks through the graph, piece by piece."""
+
+    def __init__(self, pieces: Pieces, embeds: Tensor, config: Any, exact: bool) -> None:
+        self.pieces, self.exact = pieces, exact
+        self.cache = (1, config.num_key_value_heads, len(embeds) + 8, config.head_dim)
+        ends = np.cumsum(_CHUNKS)
+        self.values = [
+            {
+                "inputs_embeds": embeds[None, end - length : end].numpy(),
+                "seqlens_k": np.array([end - 1], np.int32),
+                "total_sequence_length": np.array(end, np.int32),
+            }
+            for length, end in zip(_CHUNKS, ends, strict=True)
+        ]
+
+    def step(self, index: int) -> None:
+        session = self.pieces.session(index, self.exact)
+        names = [value.name for value in session.get_inputs()]
+        results = [value.name for value in session.get_outputs()]
+        caches = {name: np.zeros(self.cache, np.float32) for name in names if name.startswith("past_key")}
+        for values in self.values:
+            feeds = {name: caches[name] if name in caches else values[name] for name in names}
+            made = dict(zip(results, session.run(results, feeds), strict=True))
+            caches = {name: made.pop(name.replace("past_key_values", "present")) for name in caches}
+            values.update(made)
+
+    def logits(self) -> np.ndarray:
+        """float32 [len(_CHUNKS), V]."""
+        self.step(len(self.pieces) - 1)
+        return np.concatenate([values["logits"][0] for values in self.values])
+
+
+def _put_codes(
+    pieces: Pieces,
+    index: int,
+    precision: str,
+    tensors: dict[str, Tensor],
+    products: tuple[tuple[str, ...], ...],
+) -> None:
+    """Puts what the codes in a piece stand for in place of the weights."""
+    for names, node in zip(products, pieces.nodes(index, QUANTISED), strict=True):
+        parts = [tensors[f"{name}.weight"] for name in names]
+        codes = Quantised.unpacked(
+            pieces.constant(node.input[1]), pieces.constant(node.input[2]), BITS[precision], parts[0].shape[1]
+        )
+        rows = codes.dequantised().split([len(part) for part in parts])
+        for name, part, rounded in zip(names, parts, rows, strict=True):
+            if not (rounded - part).norm() <= _MOST_ROUNDED[precision] * part.norm():
+                raise ExportError(
+                    f"decoder: the codes of {name} in layer {index} are not those of its weights"
+                )
+            tensors[f"{name}.weight"] = rounded
