@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import resources
@@ -100,6 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not options.quiet:
             print(line, file=sys.stderr, flush=True)
 
+    # PyTorch then asks for huge pages: an export goes through many times the memory that it holds at once.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
         _quieten()
         from g4v.export.bundle import export_bundle, verify_bundle

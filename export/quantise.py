@@ -54,7 +54,7 @@ class Quantised:
 
     def dequantised(self) -> Tensor:
         """float32 [out, in]: the matrix that MatMulNBits multiplies with."""
-        values = (self.codes.float() - 2 ** (self.bits - 1)) * self.scales[..., None]
+        values = self.codes.float().sub_(2 ** (self.bits - 1)).mul_(self.scales[..., None])
         return values.flatten(1)[:, : self.columns]
 
 

@@ -326,7 +326,7 @@ RECIPES: dict[str, Recipe] = {
         _text_to_video(8, 16, "t2v-fours"),
         _finish_text_to_video,
         LoopSettings(
-            steps=4000, learning_rate=1.5e-3, ema=0.995, weight_decay=0.5, seed=3, decay=0.4, muon=True
+            steps=3000, learning_rate=1.5e-3, ema=0.995, weight_decay=0.5, seed=3, decay=0.4, muon=True
         ),
     ),
     "bindings": Recipe(
@@ -337,12 +337,12 @@ RECIPES: dict[str, Recipe] = {
     "base": Recipe(
         _build_base,
         _finish_base,
-        LoopSettings(steps=24000, learning_rate=8e-4, ema=None, seed=4, warmup=200, decay=0.15, muon=True),
+        LoopSettings(steps=22000, learning_rate=8e-4, ema=None, seed=4, warmup=200, decay=0.15, muon=True),
     ),
     "stage1": Recipe(
         _build_stage1,
         _finish_stage1,
-        LoopSettings(steps=2400, learning_rate=1e-3, ema=0.99, seed=5, decay=0.5, muon=True),
+        LoopSettings(steps=2200, learning_rate=1e-3, ema=0.99, seed=5, decay=0.5, muon=True),
     ),
     "stage2": Recipe(
         _build_stage2,
