@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import resources
+from pathlib import Path
+from typing import Any
 
 _DESCRIPTION = """\
 Writes a bundle (a directory with g4v.json, ONNX graphs and their weights) from a training run: merges the
@@ -80,6 +82,11 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="write nothing: check the bundle at --out (files against their hashes, graphs against RUN)",
     )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="write nothing: say how much disk, memory and time it will take, and what is missing",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
     return parser
 
@@ -116,6 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             verify_bundle(run, options.out, report, sources)
             report(f"{options.out}: right")
             return 0
+        if options.dry_run:
+            return _plan(run, sources, options)
         manifest = export_bundle(
             run,
             options.out,
@@ -138,6 +147,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("g4v.export: cancelled", file=sys.stderr)
     return 1
+
+
+def _plan(run: str, sources: Any, options: argparse.Namespace) -> int:
+    from g4v.export.checkpoint import Checkpoint
+    from g4v.export.plan import describe_plan, plan_export
+    from g4v.export.precision import parse_precisions
+
+    needs = plan_export(Checkpoint.open(run, sources), parse_precisions(options.precision or ()))
+    lines, missing = describe_plan(needs, Path(options.out))
+    print("\n".join(lines))
+    for line in missing:
+        print(f"g4v.export: missing: {line}", file=sys.stderr)
+    return 1 if missing else 0
 
 
 def _quieten() -> None:

@@ -19,7 +19,9 @@ from g4v.export.checkpoint import Checkpoint
 from g4v.export.compact import compact_graph
 from g4v.export.components import Component, components_of
 from g4v.export.errors import ExportError
+from g4v.export.plan import check_disk, plan_export
 from g4v.export.precision import parse_precisions
+from g4v.export.report import PartReport, forget_peak, peak_bytes, write_report
 from g4v.export.sources import NONE, Sources
 
 FORMAT = "g4v-bundle"
@@ -57,11 +59,14 @@ def export_bundle(
     out = Path(out).absolute()
     _check_target(out, force)
     checkpoint = Checkpoint.open(run, sources)
+    needs = plan_export(checkpoint, precisions)
+    check_disk(needs, out)
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     temporary.mkdir()
     try:
-        writer = _Writer(checkpoint, temporary, precisions, compact, report)
+        weights = {need.name: need.weights for need in needs}
+        writer = _Writer(checkpoint, temporary, precisions, compact, weights, report)
         manifest = writer.write(name or checkpoint.about["name"])
         _replace(temporary, out)
     finally:
@@ -106,14 +111,16 @@ class _Writer:
         folder: Path,
         precisions: Mapping[str, str],
         compact: bool,
+        weights: Mapping[str, int],
         report: Report,
     ) -> None:
         self.checkpoint = checkpoint
         self.folder = folder
         self.precisions = precisions
         self.compact = compact
+        self.weights = weights
         self.report = report
-        self.errors: dict[str, float] = {}
+        self.parts: list[PartReport] = []
 
     def write(self, name: str) -> dict[str, Any]:
         about = self.checkpoint.about
@@ -137,7 +144,7 @@ class _Writer:
             "licences": about["licences"],
             "provenance": {
                 **about["provenance"],
-                "relative_errors": {key: f"{value:.0e}" for key, value in self.errors.items()},
+                "relative_errors": {part.name: f"{_error(part):.0e}" for part in self.parts},
             },
         }
         if "decoder" in components:
@@ -146,25 +153,35 @@ class _Writer:
             manifest["frame_sampling"] = {"frames": int(about["frames"])}
         text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         (self.folder / MANIFEST).write_text(text, encoding="utf-8")
+        write_report(self.folder, name, self.parts)
         return manifest
 
     def _write_part(self, part: Component, position: str) -> dict[str, Any]:
         start = time.monotonic()
+        forget_peak()
         module = part.load()
         described = part.describe(module)
         files = part.export(module, self.folder)
         if self.compact:
             compact_graph(self.folder, *files)
         comparison = part.compare(module, self.folder)
-        size = sum((self.folder / file).stat().st_size for file in files) / 1e6
-        seconds = time.monotonic() - start
-        self.errors[part.name] = comparison.exact if comparison.rounding is None else comparison.rounding
+        found = PartReport(
+            part.name,
+            part.precision,
+            self.weights[part.name],
+            sum((self.folder / file).stat().st_size for file in files),
+            comparison.exact,
+            comparison.rounding,
+            round(time.monotonic() - start, 1),
+            peak_bytes(),
+        )
+        self.parts.append(found)
         rounded = ""
-        if comparison.rounding is not None:
-            rounded = f" ({comparison.rounding:.1e} by {part.precision} weights)"
+        if found.rounding_error is not None:
+            rounded = f" ({found.rounding_error:.1e} by {part.precision} weights)"
         self.report(
-            f"{position} {part.name}: {size:.1f} MB, relative error {comparison.exact:.1e}{rounded}, "
-            f"{seconds:.1f} s"
+            f"{position} {part.name}: {found.bytes / 1e6:.1f} MB, relative error {found.relative_error:.1e}"
+            f"{rounded}, {found.seconds:.1f} s"
         )
         variant = {"target": "cpu", "precision": part.precision, "graph": files[0], "files": files}
         return {**described, "variants": [variant]}
@@ -217,6 +234,10 @@ class _Writer:
                 )
             result["video"] = video
         return result
+
+
+def _error(part: PartReport) -> float:
+    return part.relative_error if part.rounding_error is None else part.rounding_error
 
 
 def _check_fit(components: dict[str, Any], checkpoint: Checkpoint) -> None:

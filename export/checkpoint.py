@@ -136,20 +136,31 @@ class Checkpoint:
         from transformers import CLIPTextModel
 
         return self._load(
-            self.parts["t2v"] / "text_encoder", CLIPTextModel.from_pretrained, dtype=torch.float32
+            self.parts["t2v"] / "text_encoder",
+            CLIPTextModel.from_pretrained,
+            dtype=torch.float32,
+            use_safetensors=True,
         )
 
     def unet(self) -> Any:
         from diffusers import UNet3DConditionModel
 
         return self._load(
-            self.parts["t2v"] / "unet", UNet3DConditionModel.from_pretrained, torch_dtype=torch.float32
+            self.parts["t2v"] / "unet",
+            UNet3DConditionModel.from_pretrained,
+            torch_dtype=torch.float32,
+            use_safetensors=True,
         )
 
     def vae(self) -> Any:
         from diffusers import AutoencoderKL
 
-        return self._load(self.parts["t2v"] / "vae", AutoencoderKL.from_pretrained, torch_dtype=torch.float32)
+        return self._load(
+            self.parts["t2v"] / "vae",
+            AutoencoderKL.from_pretrained,
+            torch_dtype=torch.float32,
+            use_safetensors=True,
+        )
 
     def tokenizer(self, part: str) -> Any:
         """The `transformers` fast tokenizer of "decoder" or "text_encoder"."""

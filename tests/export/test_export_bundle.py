@@ -44,7 +44,7 @@ def manifest_of(bundle):
 
 def test_manifest_lists_every_file_with_its_hash(bundle):
     manifest = manifest_of(bundle)
-    assert {p.name for p in bundle.iterdir()} == FILES | {"g4v.json"}
+    assert {p.name for p in bundle.iterdir()} == FILES | {"g4v.json", "report.json", "report.html"}
     assert set(manifest["files"]) == FILES
     for name, entry in manifest["files"].items():
         content = (bundle / name).read_bytes()
@@ -151,7 +151,7 @@ def test_out_is_replaced_only_on_request_and_only_if_it_is_a_bundle(run, bundle,
         export_bundle(run, copy)
     (copy / "stale.bin").write_text("old")
     export_bundle(run, copy, force=True)
-    assert {p.name for p in copy.iterdir()} == FILES | {"g4v.json"}
+    assert {p.name for p in copy.iterdir()} == FILES | {"g4v.json", "report.json", "report.html"}
     assert sorted(p.name for p in tmp_path.iterdir()) == ["copy", "mine"]
 
 
@@ -176,7 +176,7 @@ def change_config(run, part, **values):
             lambda r: (r / "llm" / "model.safetensors").write_bytes(b"junk"),
             "model.safetensors: damaged or truncated",
         ),
-        (lambda r: (r / "abstractor" / "model.safetensors").unlink(), "abstractor: cannot be read"),
+        (lambda r: (r / "abstractor" / "model.safetensors").unlink(), "abstractor: no safetensors"),
         (lambda r: change_config(r, "abstractor", output_size=40), "abstractor: cannot be read"),
         (lambda r: change_config(r, "t2v/unet", act_fn="gelu"), "act_fn 'gelu' is not supported"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 from .common import print_json
@@ -38,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(manifest)
         return 0
-    for line in describe(manifest):
+    for line in describe(manifest) + describe_report(directory):
         print(line)
     print(f"checked: {'size and SHA-256' if verified else 'size'} of {len(manifest['files'])} files")
     print(f"at: {directory}")
@@ -73,6 +74,23 @@ def describe(manifest: dict[str, Any]) -> list[str]:
     for entry in manifest.get("licences", []):
         lines.append(f"licence of {entry.get('component', '?')}: {entry.get('licence', '?')}")
     return lines
+
+
+def describe_report(directory: Path) -> list[str]:
+    """What the exporter found, where it left its report.json; nothing if that is missing or damaged."""
+    try:
+        parts = json.loads((directory / "report.json").read_text(encoding="utf-8"))["components"]
+        lines = [_found(part) for part in parts]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return ["at export (largest relative error against PyTorch in float64):", *lines]
+
+
+def _found(part: dict[str, Any]) -> str:
+    rounding = part["rounding_error"]
+    rounded = "" if rounding is None else f", {rounding:.1e} by rounding its weights"
+    memory = "" if part["peak_bytes"] is None else f", {_size(part['peak_bytes'])} of memory"
+    return f"  {part['name']:13} {part['relative_error']:.1e}{rounded}; {part['seconds']} s{memory}"
 
 
 def _size(count: int) -> str:

@@ -1,0 +1,161 @@
+"""What an export will need, told before it starts from the headers of the weight files alone."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from g4v.export.checkpoint import Checkpoint
+from g4v.export.errors import ExportError
+from g4v.export.llama import EMBEDDING, LlamaWeights
+from g4v.export.quantise import BITS, BLOCK
+from g4v.export.report import size
+
+_LIBRARIES = 0.8e9  # bytes: Python, PyTorch, transformers, diffusers and ONNX Runtime
+# Bytes per weight of a component that is compared as a whole: float32, its copy in float64, the session's.
+_WHOLE = 20
+# Bytes per weight of the layer, or the head, that is worked on: float32, rounded, in float64.
+_LAYER = 12
+# Seconds of one core per million weights: read, written, compared (benchmarks/export_llama.py).
+_SECONDS = {"fp32": 0.08, "int8": 0.1, "int4": 0.12}
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a component needs. weights: their number; disk: bytes in the bundle; peak: bytes of memory while
+    it is exported; resident: bytes that it takes when it runs on the CPU; seconds: of one core.
+    """
+
+    name: str
+    precision: str
+    weights: int
+    disk: int
+    peak: int
+    resident: int
+    seconds: float
+
+
+def plan_export(checkpoint: Checkpoint, precisions: Mapping[str, str]) -> list[Need]:
+    """The needs of every component that the checkpoint has; ExportError if its files are damaged."""
+    parts: list[tuple[str, Path, str]] = []  # component, folder, prefix of its tensors
+    if checkpoint.has("encoder"):
+        parts += [("encoder", checkpoint.parts["encoder"], "")]
+        parts += [("abstractor", checkpoint.parts["abstractor"], "")]
+    if checkpoint.has("t2v"):
+        folder = checkpoint.parts["t2v"]
+        parts += [("text_encoder", folder / "text_encoder", ""), ("unet", folder / "unet", "")]
+        parts += [("vae_decoder", folder / "vae", "decoder.")]
+    if checkpoint.has("frame_checker"):
+        parts += [("frame_checker", checkpoint.parts["frame_checker"], "")]
+    needs = [_whole(name, _count(folder, prefix)) for name, folder, prefix in parts]
+    if checkpoint.has("llm"):
+        needs.append(_decoder(checkpoint.llm(), precisions["decoder"]))
+    return needs
+
+
+def _whole(name: str, weights: int) -> Need:
+    peak = int(_LIBRARIES + _WHOLE * weights)
+    return Need(name, "fp32", weights, 4 * weights, peak, 8 * weights, weights / 1e6 * _SECONDS["fp32"])
+
+
+def _decoder(weights: LlamaWeights, precision: str) -> Need:
+    counts = {name: math.prod(shape) for name, shape in weights.shapes.items()}
+    embedding = counts[f"{EMBEDDING}.weight"]
+    products = sum(n for name, n in counts.items() if name.endswith(("proj.weight", "lm_head.weight")))
+    rest = sum(counts.values()) - products - embedding
+    each = BITS[precision] / 8 + 4 / BLOCK if precision in BITS else 4.0
+    tables = 4 * weights.config.max_position_embeddings * weights.config.head_dim
+    graph = int(products * each + 4 * rest + tables)
+    layer = sum(n for name, n in counts.items() if name.startswith("model.layers.0."))
+    peak = int(_LIBRARIES + _LAYER * max(layer, embedding))
+    seconds = (products + embedding) / 1e6 * _SECONDS[precision]
+    disk = graph + 4 * embedding
+    return Need("decoder", precision, sum(counts.values()), disk, peak, disk + graph, seconds)
+
+
+def _count(folder: Path, prefix: str) -> int:
+    """Weights in the safetensors files of a folder whose names start with `prefix`."""
+    from safetensors import safe_open
+
+    total = 0
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(file, framework="pt") as opened:
+                names = [name for name in opened.keys() if name.startswith(prefix)]  # noqa: SIM118
+                total += sum(math.prod(opened.get_slice(name).get_shape()) for name in names)
+        except Exception as error:  # safetensors raises its own class
+            raise ExportError(f"{file}: damaged or truncated: {error}") from None
+    if not total:
+        raise ExportError(f"{folder}: no safetensors with weights")
+    return total
+
+
+def needed_disk(needs: list[Need]) -> int:
+    """Bytes of the bundle."""
+    return sum(need.disk for need in needs)
+
+
+def check_disk(needs: list[Need], out: Path) -> None:
+    """ExportError if the bundle will not fit where it is to be written."""
+    free = shutil.disk_usage(_existing(out)).free
+    if needed_disk(needs) > free:
+        raise ExportError(
+            f"{out}: the bundle takes {size(needed_disk(needs))}, and {size(free)} are free there: choose "
+            "another folder or a smaller --precision"
+        )
+
+
+def describe_plan(needs: list[Need], out: Path) -> tuple[list[str], list[str]]:
+    """Lines for a person, and what is missing: a line each."""
+    head = ("component", "precision", "weights", "bundle", "peak memory")
+    table = [head] + [
+        (n.name, n.precision, f"{n.weights / 1e6:.1f} M", size(n.disk), size(n.peak)) for n in needs
+    ]
+    widths = [max(len(row[i]) for row in table) for i in range(len(head))]
+    lines = [
+        "  ".join(
+            cell.ljust(w) if i < 2 else cell.rjust(w)
+            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in table
+    ]
+    disk, peak = needed_disk(needs), max(need.peak for need in needs)
+    free, memory = shutil.disk_usage(_existing(out)).free, _memory()
+    resident = sum(need.resident for need in needs)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    seconds = sum(need.seconds for need in needs) / min(cores, 4)
+    lines += [
+        f"disk: {size(disk)} at {out} ({size(free)} free)",
+        f"memory of the export: about {size(peak)}" + (f" ({size(memory)} free)" if memory else ""),
+        f"memory of the assistant on the CPU: about {size(resident)}",
+        f"time: about {seconds / 60:.0f} min" if seconds >= 90 else f"time: about {max(10, seconds):.0f} s",
+    ]
+    missing = []
+    if disk > free:
+        missing.append(f"{size(disk - free)} of disk at {out}")
+    if memory and peak > memory:
+        missing.append(f"{size(peak - memory)} of memory")
+    return lines, missing
+
+
+def _existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that exists."""
+    path = path.absolute()
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def _memory() -> int | None:
+    """Bytes of memory that a new process can have; None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    values: dict[str, Any] = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
+    return values.get("MemAvailable")

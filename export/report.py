@@ -1,0 +1,142 @@
+"""What an export found and what it cost: report.json and report.html in the bundle.
+
+They are no part of the bundle's identity: g4v.json does not list them, since times differ from run to run.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import platform
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+JSON, HTML = "report.json", "report.html"
+_PACKAGES = ("g4v", "torch", "transformers", "diffusers", "onnx", "onnxruntime")
+_STATUS, _FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+@dataclass(frozen=True)
+class PartReport:
+    """One component. weights: their number. relative_error: largest difference from PyTorch in float64 over
+    the largest value, on the weights as written. rounding_error: norm of what rounding the weights changed
+    over the norm of the result, None where they are not rounded. peak_bytes: resident memory of the process
+    at most, None where the system does not say.
+    """
+
+    name: str
+    precision: str
+    weights: int
+    bytes: int
+    relative_error: float
+    rounding_error: float | None
+    seconds: float
+    peak_bytes: int | None
+
+
+def forget_peak() -> None:
+    """Starts a new measurement of the peak; Linux alone can."""
+    try:
+        _FORGET.write_text("5")
+    except OSError:
+        pass
+
+
+def peak_bytes() -> int | None:
+    """Peak resident memory since `forget_peak`, mapped files among it."""
+    try:
+        lines = _STATUS.read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
+
+
+def write_report(folder: Path, name: str, parts: list[PartReport]) -> None:
+    """Writes both files into `folder`."""
+    values = {
+        "name": name,
+        "machine": {"system": platform.platform(), "processor": platform.machine()},
+        "packages": _versions(),
+        "components": [asdict(part) for part in parts],
+    }
+    (folder / JSON).write_text(json.dumps(values, indent=1) + "\n", "utf-8")
+    (folder / HTML).write_text(_page(values, parts), "utf-8")
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # g4v itself, run from a source tree
+            continue
+    return found
+
+
+def size(count: float | None) -> str:
+    """Bytes for a person: "4.2 GB"."""
+    if count is None:
+        return "?"
+    for unit in ("B", "KB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def _page(values: dict[str, Any], parts: list[PartReport]) -> str:
+    """One file without scripts and without anything from elsewhere."""
+    columns = (
+        "component",
+        "precision",
+        "weights",
+        "size",
+        "relative error",
+        "rounding",
+        "time",
+        "peak memory",
+    )
+    largest = {
+        key: max((getattr(part, key) or 0 for part in parts), default=0) or 1
+        for key in ("bytes", "seconds", "peak_bytes")
+    }
+    rows = []
+    for part in parts:
+        rounding = "" if part.rounding_error is None else f"{part.rounding_error:.1e}"
+        cells = [
+            html.escape(part.name),
+            part.precision,
+            f"{part.weights / 1e6:.2f} M",
+            _bar(size(part.bytes), part.bytes / largest["bytes"]),
+            f"{part.relative_error:.1e}",
+            rounding,
+            _bar(f"{part.seconds:.1f} s", part.seconds / largest["seconds"]),
+            _bar(size(part.peak_bytes), (part.peak_bytes or 0) / largest["peak_bytes"]),
+        ]
+        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    heads = "".join(f"<th>{column}</th>" for column in columns)
+    packages = ", ".join(f"{name} {number}" for name, number in values["packages"].items())
+    title = f"Export of {html.escape(values['name'])}"
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
+body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 75em; color: #222 }}
+table {{ border-collapse: collapse; width: 100% }}
+th, td {{ text-align: left; padding: .3em .8em .3em 0; border-bottom: 1px solid #ddd; white-space: nowrap }}
+.bar {{ display: inline-block; height: .8em; background: #4a7fb5; margin-right: .5em }}
+</style></head><body>
+<h1>{title}</h1>
+<table><thead><tr>{heads}</tr></thead><tbody>
+{chr(10).join(rows)}
+</tbody></table>
+<p>Relative error: largest difference from PyTorch in float64 over the largest value, on seeded random input
+and on the weights as they were written. Rounding: norm of what rounding the weights changed over the norm of
+the result. Peak memory: of the exporting process, mapped files among it.</p>
+<p>{html.escape(packages)}; {html.escape(values["machine"]["system"])}</p>
+</body></html>
+"""
+
+
+def _bar(text: str, share: float) -> str:
+    return f'<span class="bar" style="width:{max(1, round(80 * share))}px"></span>{text}'

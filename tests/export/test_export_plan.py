@@ -1,0 +1,120 @@
+"""What an export says before it starts, and what it leaves to read afterwards."""
+
+import json
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+from g4v.export import plan
+from g4v.export.__main__ import main
+from g4v.export.bundle import export_bundle
+from g4v.export.checkpoint import Checkpoint
+from g4v.export.errors import ExportError
+from g4v.export.precision import parse_precisions
+
+Usage = namedtuple("Usage", "total used free")
+
+
+def sizes(bundle):
+    """Bytes of every component's files, the embedding with the decoder."""
+    manifest = json.loads((bundle / "g4v.json").read_text("utf-8"))
+    files = {name: entry["bytes"] for name, entry in manifest["files"].items()}
+    found = {
+        name: sum(files[file] for file in part["variants"][0]["files"] if file.endswith(".data"))
+        for name, part in manifest["components"].items()
+    }
+    found["decoder"] += files["embedding.bin"]
+    return found
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int4"])
+def test_the_plan_knows_the_bundles_size(run, bundle, tmp_path, precision):
+    out = bundle
+    if precision != "fp32":
+        out = tmp_path / "out"
+        export_bundle(run, out, precision=precision)
+    needs = {n.name: n for n in plan.plan_export(Checkpoint.open(run), parse_precisions(precision))}
+    written = sizes(out)
+    assert set(needs) == set(written)
+    for name, count in written.items():
+        # The abstractor's rewrite folds what needs no weights any more; small data are padded.
+        assert 0.8 * count < needs[name].disk < 1.35 * count, name
+
+
+def test_a_dry_run_tells_and_writes_nothing(run, tmp_path, capsys):
+    out = tmp_path / "new" / "bundle"
+    words = ["--checkpoint", str(run), "--out", str(out), "--dry-run", "--precision", "int8"]
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    assert text.splitlines()[0].split() == ["component", "precision", "weights", "bundle", "peak", "memory"]
+    for name in ("encoder", "decoder", "unet", "disk: ", "memory of the export: ", "time: about "):
+        assert f"\n{name}" in text
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_is_missing_is_said_before_anything_is_written(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**9, 10**9 - 5000, 5000))
+    monkeypatch.setattr(plan, "_memory", lambda: 10**6)
+    out = tmp_path / "bundle"
+    assert main(["--checkpoint", str(run), "--out", str(out), "--dry-run"]) == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 2 and "of disk at" in errors[0] and "of memory" in errors[1]
+    with pytest.raises(ExportError, match=r"the bundle takes .*B, and 5\.0 KB are free there"):
+        export_bundle(run, out)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_truncated_file_is_named_by_the_dry_run(run, tmp_path, capsys):
+    bad = tmp_path / "bad"
+    shutil.copytree(run, bad)
+    (file,) = (bad / "t2v" / "unet").glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:-3])
+    assert main(["--checkpoint", str(bad), "--out", str(tmp_path / "out"), "--dry-run"]) == 1
+    assert capsys.readouterr().err.startswith(f"g4v.export: {file}: damaged or truncated")
+
+
+def test_the_report_is_in_the_bundle(bundle, capsys):
+    import g4v.cli
+
+    report = json.loads((bundle / "report.json").read_text("utf-8"))
+    manifest = json.loads((bundle / "g4v.json").read_text("utf-8"))
+    assert not {"report.json", "report.html"} & set(manifest["files"])  # times differ from run to run
+    parts = {part["name"]: part for part in report["components"]}
+    assert set(parts) == set(manifest["components"])
+    for part in parts.values():
+        assert 0 <= part["relative_error"] < 1e-4 and part["rounding_error"] is None
+        assert part["weights"] > 0 and part["bytes"] > 0 and part["seconds"] >= 0
+        assert part["peak_bytes"] is None or part["peak_bytes"] > 10**8
+    page = (bundle / "report.html").read_text("utf-8")
+    assert all(f"<td>{name}</td>" in page for name in parts)
+    assert "<script" not in page and "http" not in page
+    assert g4v.cli.main(["inspect", str(bundle)]) == 0
+    text = capsys.readouterr().out
+    assert "at export" in text and f"{parts['unet']['relative_error']:.1e}" in text
+
+
+def test_a_damaged_report_harms_nothing(bundle, tmp_path, capsys):
+    import g4v.cli
+
+    copy = tmp_path / "copy"
+    shutil.copytree(bundle, copy)
+    for content in (b"[]", b"\xff", b'{"components": [1]}', b'{"components": [{}]}'):
+        (copy / "report.json").write_bytes(content)
+        assert g4v.cli.main(["inspect", str(copy)]) == 0
+        assert "at export" not in capsys.readouterr().out
+    Path(copy / "report.json").unlink()
+    assert g4v.cli.main(["inspect", str(copy)]) == 0
+
+
+def test_pickled_weights_are_refused(run, tmp_path):
+    import torch
+    from safetensors.torch import load_file
+
+    bad = tmp_path / "bad"
+    shutil.copytree(run, bad)
+    (file,) = (bad / "t2v" / "unet").glob("*.safetensors")
+    torch.save(load_file(file), file.with_suffix(".bin"))
+    file.unlink()
+    with pytest.raises(ExportError, match="unet: no safetensors with weights"):
+        export_bundle(bad, tmp_path / "out")
