@@ -78,6 +78,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--force", action="store_true", help="replace a bundle that exists at --out")
     parser.add_argument(
+        "--component",
+        action="append",
+        metavar="C",
+        help="export this component alone (repeatable); with --force a bundle at --out keeps its others",
+    )
+    parser.add_argument(
         "--verify",
         action="store_true",
         help="write nothing: check the bundle at --out (files against their hashes, graphs against RUN)",
@@ -132,6 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             precision=options.precision or (),
             compact=options.compact,
             force=options.force,
+            only=options.component,
             sources=sources,
             report=report,
         )
@@ -155,6 +162,7 @@ def _plan(run: str, sources: Any, options: argparse.Namespace) -> int:
     from g4v.export.precision import parse_precisions
 
     needs = plan_export(Checkpoint.open(run, sources), parse_precisions(options.precision or ()))
+    needs = [need for need in needs if options.component is None or need.name in options.component]
     lines, missing = describe_plan(needs, Path(options.out))
     print("\n".join(lines))
     for line in missing:

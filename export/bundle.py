@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,11 @@ from g4v.export.checkpoint import Checkpoint
 from g4v.export.compact import compact_graph
 from g4v.export.components import Component, components_of
 from g4v.export.errors import ExportError
+from g4v.export.existing import FORMAT, FORMAT_VERSION, MANIFEST, keep_rest, merged, read_manifest
 from g4v.export.plan import check_disk, plan_export
 from g4v.export.precision import parse_precisions
-from g4v.export.report import PartReport, forget_peak, peak_bytes, write_report
+from g4v.export.report import PartReport, forget_peak, peak_bytes, read_parts, write_report
 from g4v.export.sources import NONE, Sources
-
-FORMAT = "g4v-bundle"
-FORMAT_VERSION = 1
-MANIFEST = "g4v.json"
 
 # Defaults of generation.text, and what generation.video must say.
 _TEXT = {"max_new_tokens": 256, "temperature": 0.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0}
@@ -43,6 +40,7 @@ def export_bundle(
     precision: str | Sequence[str] = "fp32",
     compact: bool = False,
     force: bool = False,
+    only: Collection[str] | None = None,
     sources: Sources = NONE,
     report: Report = lambda line: None,
 ) -> dict[str, Any]:
@@ -50,16 +48,21 @@ def export_bundle(
 
     name: the manifest's name, by default the run's own. precision: such as "int4" for all components that
     can be written so, or words such as "decoder=int8" (g4v.export.precision). compact: store weights as
-    float16 where that is exact (g4v.export.compact). force: replace a bundle that exists. sources: parts that
-    take the place of the run's. report: called with one line per part. ExportError, before anything appears
-    at `out`, if the run is incomplete or inconsistent, if a graph differs from PyTorch by more than
-    `verify.TOLERANCE`, or if `out` exists. The same run gives the same bytes.
+    float16 where that is exact (g4v.export.compact). force: replace a bundle that exists. only: components to
+    export; a bundle that exists keeps its others. sources: parts that take the place of the run's. report:
+    called with one line per part. ExportError, before anything appears at `out`, if the run is incomplete or
+    inconsistent, if a graph differs from PyTorch by more than `verify.TOLERANCE`, if the disk is too small,
+    or if `out` exists. The same run gives the same bytes.
     """
     precisions = parse_precisions(precision)
     out = Path(out).absolute()
     _check_target(out, force)
     checkpoint = Checkpoint.open(run, sources)
-    needs = plan_export(checkpoint, precisions)
+    old = read_manifest(out) if only is not None and (out / MANIFEST).exists() else None
+    needs = [n for n in plan_export(checkpoint, precisions) if only is None or n.name in only]
+    for component in only or ():
+        if component not in {need.name for need in needs}:
+            raise ExportError(f"{run}: has no {component} to export")
     check_disk(needs, out)
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
@@ -68,6 +71,9 @@ def export_bundle(
         weights = {need.name: need.weights for need in needs}
         writer = _Writer(checkpoint, temporary, precisions, compact, weights, report)
         manifest = writer.write(name or checkpoint.about["name"])
+        if old is not None:
+            manifest = writer.add_rest(manifest, old, out, name is not None)
+        writer.save(manifest)
         _replace(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -84,11 +90,8 @@ def verify_bundle(
     wrong.
     """
     out = Path(out)
-    try:
-        manifest = json.loads((out / MANIFEST).read_text("utf-8"))
-        listed = manifest["files"]
-    except (OSError, ValueError, KeyError) as error:
-        raise ExportError(f"{out}: is not a bundle ({error})") from None
+    manifest = read_manifest(out)
+    listed = manifest["files"]
     for path, entry in listed.items():
         if not (out / path).is_file() or _file_entry(out / path) != entry:
             raise ExportError(f"{out / path}: is missing or damaged: size or SHA-256 differ from {MANIFEST}")
@@ -124,11 +127,13 @@ class _Writer:
 
     def write(self, name: str) -> dict[str, Any]:
         about = self.checkpoint.about
-        parts = components_of(self.checkpoint, self.precisions)
+        parts = [p for p in components_of(self.checkpoint, self.precisions) if p.name in self.weights]
         components: dict[str, Any] = {}
         for index, part in enumerate(parts, 1):
             components[part.name] = self._write_part(part, f"[{index}/{len(parts)}]")
-        _check_fit(components, self.checkpoint)
+        _check_fit(components)
+        if "decoder" in components:
+            _check_vocabulary(components["decoder"], self.checkpoint)
         tokenizers = self._write_tokenizers(components)
         manifest: dict[str, Any] = {
             "format": FORMAT,
@@ -151,10 +156,25 @@ class _Writer:
             manifest["prompt"] = self.checkpoint.prompt.to_manifest()
         if "encoder" in components:
             manifest["frame_sampling"] = {"frames": int(about["frames"])}
+        return manifest
+
+    def add_rest(
+        self, manifest: dict[str, Any], old: dict[str, Any], out: Path, named: bool
+    ) -> dict[str, Any]:
+        """The manifest with those components of the bundle `out` that were not written anew."""
+        rest = keep_rest(old, out, self.folder, set(self.weights))
+        whole = merged(old, manifest, rest, named)
+        whole["files"] = {p.name: _file_entry(p) for p in sorted(self.folder.iterdir())}
+        _check_fit(whole["components"])
+        written = {part.name for part in self.parts}
+        self.parts = [part for part in read_parts(out) if part.name not in written] + self.parts
+        return whole
+
+    def save(self, manifest: dict[str, Any]) -> None:
+        """Writes the manifest and the report."""
         text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         (self.folder / MANIFEST).write_text(text, encoding="utf-8")
-        write_report(self.folder, name, self.parts)
-        return manifest
+        write_report(self.folder, manifest["name"], self.parts)
 
     def _write_part(self, part: Component, position: str) -> dict[str, Any]:
         start = time.monotonic()
@@ -227,7 +247,7 @@ class _Writer:
                 raise ExportError(
                     f"g4v_train.json: generation.video: 'shared_noise' must be from 0 to 1, not {shared!r}"
                 )
-            scale = components["vae_decoder"]["scale_factor"]
+            scale = components.get("vae_decoder", {}).get("scale_factor", 1)
             if video["width"] % scale or video["height"] % scale:
                 raise ExportError(
                     f"g4v_train.json: generation.video: width and height must be multiples of {scale}"
@@ -240,7 +260,7 @@ def _error(part: PartReport) -> float:
     return part.relative_error if part.rounding_error is None else part.rounding_error
 
 
-def _check_fit(components: dict[str, Any], checkpoint: Checkpoint) -> None:
+def _check_fit(components: dict[str, Any]) -> None:
     """ExportError where two components do not belong together."""
     pairs = (
         ("encoder", "hidden_size", "abstractor", "hidden_size"),
@@ -257,12 +277,15 @@ def _check_fit(components: dict[str, Any], checkpoint: Checkpoint) -> None:
             raise ExportError(
                 f"{left}.{left_key} is {a}, but {right}.{right_key} is {b}: they do not fit together"
             )
-    if "decoder" in components:
-        size, tokens = components["decoder"]["vocab_size"], len(checkpoint.tokenizer("decoder"))
-        ids = [checkpoint.prompt.turn_end_id, checkpoint.prompt.bos_id or 0]
-        if tokens > size or max(ids) >= size:
-            place = checkpoint.parts["llm"]
-            raise ExportError(f"{place}: the model has {size} embeddings, fewer than its tokens")
+
+
+def _check_vocabulary(decoder: dict[str, Any], checkpoint: Checkpoint) -> None:
+    """ExportError if the tokenizer has tokens that the decoder has not."""
+    size, tokens = decoder["vocab_size"], len(checkpoint.tokenizer("decoder"))
+    ids = [checkpoint.prompt.turn_end_id, checkpoint.prompt.bos_id or 0]
+    if tokens > size or max(ids) >= size:
+        place = checkpoint.parts["llm"]
+        raise ExportError(f"{place}: the model has {size} embeddings, fewer than its tokens")
 
 
 def _version() -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from g4v.export import verify
 from g4v.export.abstractor import export_abstractor
-from g4v.export.checkpoint import Checkpoint
+from g4v.export.checkpoint import Checkpoint, read_json
 from g4v.export.decoder import export_decoder, write_embedding
 from g4v.export.decoder_check import Comparison
 from g4v.export.encoder import export_encoder
@@ -48,8 +49,17 @@ class _Components:
     def __init__(self, checkpoint: Checkpoint, precisions: Mapping[str, str]) -> None:
         self.checkpoint, self.precisions = checkpoint, precisions
         self.frames = int(checkpoint.about["frames"])
-        self.tokens = 0  # tokens of the encoder for one frame
-        self.text_length = 77
+
+    @cached_property
+    def tokens(self) -> int:
+        """Tokens of the encoder for one frame."""
+        return self.checkpoint.encoder().tokens_per_frame
+
+    @property
+    def text_length(self) -> int:
+        """Positions of the text encoder."""
+        config = read_json(self.checkpoint.parts["t2v"] / "text_encoder" / "config.json")
+        return int(config.get("max_position_embeddings", 77))
 
     def all(self) -> list[Component]:
         c = self.checkpoint
@@ -83,7 +93,7 @@ class _Components:
             parts += [
                 Component(
                     "text_encoder",
-                    self._text_encoder,
+                    c.text_encoder,
                     export_text_encoder,
                     verify.verify_text_encoder,
                     _describe_text,
@@ -107,11 +117,6 @@ class _Components:
         encoder = self.checkpoint.encoder()
         self.tokens = encoder.tokens_per_frame
         return encoder
-
-    def _text_encoder(self) -> Any:
-        model = self.checkpoint.text_encoder()
-        self.text_length = model.config.max_position_embeddings
-        return model
 
     def _export_decoder(self, weights: LlamaWeights, folder: Path) -> list[str]:
         files = export_decoder(weights, folder, self.precisions["decoder"])

@@ -65,6 +65,14 @@ def write_report(folder: Path, name: str, parts: list[PartReport]) -> None:
     (folder / HTML).write_text(_page(values, parts), "utf-8")
 
 
+def read_parts(folder: Path) -> list[PartReport]:
+    """What the report in `folder` says of its components; nothing if it is missing or damaged."""
+    try:
+        return [PartReport(**part) for part in json.loads((folder / JSON).read_text("utf-8"))["components"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
 def _versions() -> dict[str, str]:
     found = {}
     for package in _PACKAGES:
