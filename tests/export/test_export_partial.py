@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from g4v.export.__main__ import main
@@ -75,6 +76,21 @@ def test_a_component_alone_is_a_bundle_of_its_own(run, bundle, tmp_path):
     assert g4v.load(tmp_path / "out", threads=1).chat(seed=0).ask("Hello").new_tokens > 0
 
 
+def test_bench_measures_what_a_bundle_has(tmp_path, small, capsys):
+    import g4v.cli
+
+    roomy = replace(small, llama={**small.llama, "max_position_embeddings": 512})
+    run = write_random_checkpoint(tmp_path / "run", roomy, vocab_size=280)
+    export_bundle(run, tmp_path / "out", only=["decoder"])
+    capsys.readouterr()
+    code = g4v.cli.main(["bench", "--bundle", str(tmp_path / "out"), "--runs", "1", "--json"])
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    measured = json.loads(out)
+    assert measured["first_token_ms"]["median"] > 0
+    assert measured["video_shape"] is None and "video_ms" not in measured
+
+
 def test_a_new_tokenizer_leaves_the_shared_one_to_the_other(run, copy, tmp_path, small):
     """The text encoder keeps the file that it shared with the decoder."""
     third = write_random_checkpoint(tmp_path / "third", small, vocab_size=280, sentences=["aa bb cc dd ee"])
@@ -88,8 +104,6 @@ def test_a_new_tokenizer_leaves_the_shared_one_to_the_other(run, copy, tmp_path,
 
 
 def test_what_is_refused_leaves_the_bundle_as_it_was(run, copy, tmp_path, small, capsys):
-    from dataclasses import replace
-
     wider = replace(small, llama={**small.llama, "hidden_size": 96})
     misfit = write_random_checkpoint(tmp_path / "misfit", wider, vocab_size=280)
     blind = shutil.copytree(run, tmp_path / "blind")
