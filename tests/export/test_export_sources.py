@@ -14,6 +14,7 @@ from g4v.export.lora import Adapter
 from g4v.export.random_checkpoint import write_random_checkpoint
 from g4v.export.sources import Sources
 
+from g4v.model.assistant import Gpt4Video
 from gguf_files import write_gguf
 
 
@@ -54,6 +55,12 @@ def test_a_run_may_leave_parts_to_another(run, bundle, tmp_path):
     (lean / "g4v_train.json").write_text(json.dumps(about), "utf-8")
     export_bundle(lean, tmp_path / "out")
     assert (tmp_path / "out" / "g4v.json").read_bytes() == (bundle / "g4v.json").read_bytes()
+    whole, found = (Gpt4Video.from_checkpoint(r, parts=Checkpoint.open(r).parts) for r in (run, lean))
+    assert found.encoder is not None and found.abstractor is not None
+    for (name, one), (again, other) in zip(
+        whole.state_dict().items(), found.state_dict().items(), strict=True
+    ):
+        assert name == again and torch.equal(one, other)
 
 
 def test_adapters_are_the_runs_the_users_or_none(run, other):

@@ -58,7 +58,7 @@ class _Reference:
         from g4v.model.prompt import plain_encoder
 
         opened = Checkpoint.open(checkpoint)
-        self.model = Gpt4Video.from_checkpoint(checkpoint)
+        self.model = Gpt4Video.from_checkpoint(checkpoint, parts=opened.parts)
         self.mean, self.std = opened.image_statistics()
         self.template = opened.prompt
         self.tokenizer: Any = opened.tokenizer("decoder")

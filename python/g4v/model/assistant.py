@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from g4v.model.abstractor import VideoAbstractor
+from g4v.model.bases.llm import load_llm
+from g4v.model.bases.vision import load_vision
 from g4v.model.prompt import VIDEO_ID, Encode, PromptTemplate
-from g4v.model.vision import VideoEncoder, load_encoder
+from g4v.model.vision import VideoEncoder
 
 
 @dataclass(frozen=True)
@@ -101,20 +103,24 @@ class Gpt4Video(nn.Module):
         return AssistantOutput(out.loss, out.logits)
 
     @classmethod
-    def from_checkpoint(cls, run: str | Path, adapter: bool = True) -> Gpt4Video:
-        """Reads encoder/, abstractor/, llm/ and, if present and wanted, adapter/ of a run, as float32."""
-        from transformers import LlamaForCausalLM
+    def from_checkpoint(
+        cls, run: str | Path, adapter: bool = True, parts: Mapping[str, Path] | None = None
+    ) -> Gpt4Video:
+        """Reads encoder, abstractor, llm and, if present and wanted, adapter/ of a run, as float32.
 
+        parts: where those stand that are not in the run's own folder, by name; llm may be a GGUF file.
+        """
         run = Path(run)
-        llm: Any = LlamaForCausalLM.from_pretrained(run / "llm", dtype=torch.float32)
+        places = {name: run / name for name in ("encoder", "abstractor", "llm")} | dict(parts or {})
+        llm: Any = load_llm(places["llm"])
         if adapter and (run / "adapter").is_dir():
             from peft import PeftModel
 
             llm = PeftModel.from_pretrained(llm, run / "adapter")
-        encoder = load_encoder(run / "encoder") if (run / "encoder").is_dir() else None
-        abstractor = (
-            VideoAbstractor.from_pretrained(run / "abstractor") if (run / "abstractor").is_dir() else None
-        )
+        encoder = load_vision(places["encoder"]) if places["encoder"].exists() else None
+        abstractor = None
+        if places["abstractor"].exists():
+            abstractor = VideoAbstractor.from_pretrained(places["abstractor"])
         return cls(encoder, abstractor, llm).eval()
 
 
