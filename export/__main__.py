@@ -108,11 +108,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "python/g4v/checkpoints of a clone of the repository)"
         )
 
+    from g4v.export.progress import ProgressLine
+
     from g4v.errors import Error
 
+    progress = ProgressLine(options.quiet)
+
     def report(line: str) -> None:
+        progress.clear()
         if not options.quiet:
             print(line, file=sys.stderr, flush=True)
+
+    def fail(line: object) -> int:
+        progress.clear()
+        print(f"g4v.export: {line}", file=sys.stderr)
+        return 1
 
     # PyTorch then asks for huge pages: an export goes through many times the memory that it holds at once.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
@@ -141,19 +151,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             only=options.component,
             sources=sources,
             report=report,
+            progress=progress,
         )
         size = sum(entry["bytes"] for entry in manifest["files"].values()) / 1e6
         report(f"{options.out}: {len(manifest['files']) + 1} files, {size:.1f} MB")
         return 0
-    except Error as error:
-        print(f"g4v.export: {error}", file=sys.stderr)
+    except (Error, OSError) as error:
+        return fail(error)
     except ImportError as error:
-        print(f'g4v.export: {error}; install the extra: pip install "g4v[export]"', file=sys.stderr)
-    except OSError as error:
-        print(f"g4v.export: {error}", file=sys.stderr)
+        return fail(f'{error}; install the extra: pip install "g4v[export]"')
     except KeyboardInterrupt:
-        print("g4v.export: cancelled", file=sys.stderr)
-    return 1
+        return fail("cancelled")
 
 
 def _plan(run: str, sources: Any, options: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ from g4v.export.compact import compact_graph
 from g4v.export.components import Component, components_of
 from g4v.export.errors import ExportError
 from g4v.export.existing import FORMAT, FORMAT_VERSION, MANIFEST, keep_rest, merged, read_manifest
-from g4v.export.plan import check_disk, plan_export
+from g4v.export.plan import Need, check_disk, plan_export
 from g4v.export.precision import parse_precisions
 from g4v.export.report import PartReport, forget_peak, peak_bytes, read_parts, write_report
 from g4v.export.sources import NONE, Sources
@@ -30,6 +30,7 @@ _TEXT = {"max_new_tokens": 256, "temperature": 0.0, "top_k": 0, "top_p": 1.0, "r
 _VIDEO = ("frames", "width", "height", "fps", "steps", "guidance_scale")
 
 Report = Callable[[str], None]
+Progress = Callable[[str, float], None]
 
 
 def export_bundle(
@@ -43,6 +44,7 @@ def export_bundle(
     only: Collection[str] | None = None,
     sources: Sources = NONE,
     report: Report = lambda line: None,
+    progress: Progress = lambda component, share: None,
 ) -> dict[str, Any]:
     """Exports the training run `run` as the bundle `out`; returns its manifest.
 
@@ -50,7 +52,8 @@ def export_bundle(
     can be written so, or words such as "decoder=int8" (g4v.export.precision). compact: store weights as
     float16 where that is exact (g4v.export.compact). force: replace a bundle that exists. only: components to
     export; a bundle that exists keeps its others. sources: parts that take the place of the run's. report:
-    called with one line per part. ExportError, before anything appears at `out`, if the run is incomplete or
+    called with one line per part. progress: called with the component at work and the share of everything
+    that is done. ExportError, before anything appears at `out`, if the run is incomplete or
     inconsistent, if a graph differs from PyTorch by more than `verify.TOLERANCE`, if the disk is too small,
     or if `out` exists. The same run gives the same bytes.
     """
@@ -68,8 +71,7 @@ def export_bundle(
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     temporary.mkdir()
     try:
-        weights = {need.name: need.weights for need in needs}
-        writer = _Writer(checkpoint, temporary, precisions, compact, weights, report)
+        writer = _Writer(checkpoint, temporary, precisions, compact, needs, report, progress)
         manifest = writer.write(name or checkpoint.about["name"])
         if old is not None:
             manifest = writer.add_rest(manifest, old, out, name is not None)
@@ -114,20 +116,24 @@ class _Writer:
         folder: Path,
         precisions: Mapping[str, str],
         compact: bool,
-        weights: Mapping[str, int],
+        needs: Sequence[Need],
         report: Report,
+        progress: Progress,
     ) -> None:
         self.checkpoint = checkpoint
         self.folder = folder
         self.precisions = precisions
         self.compact = compact
-        self.weights = weights
+        self.needs = {need.name: need for need in needs}
         self.report = report
+        self.progress = progress
         self.parts: list[PartReport] = []
+        self._at_work = ""
 
     def write(self, name: str) -> dict[str, Any]:
         about = self.checkpoint.about
-        parts = [p for p in components_of(self.checkpoint, self.precisions) if p.name in self.weights]
+        every = components_of(self.checkpoint, self.precisions, self._tick)
+        parts = [part for part in every if part.name in self.needs]
         components: dict[str, Any] = {}
         for index, part in enumerate(parts, 1):
             components[part.name] = self._write_part(part, f"[{index}/{len(parts)}]")
@@ -162,7 +168,7 @@ class _Writer:
         self, manifest: dict[str, Any], old: dict[str, Any], out: Path, named: bool
     ) -> dict[str, Any]:
         """The manifest with those components of the bundle `out` that were not written anew."""
-        rest = keep_rest(old, out, self.folder, set(self.weights))
+        rest = keep_rest(old, out, self.folder, set(self.needs))
         whole = merged(old, manifest, rest, named)
         whole["files"] = {p.name: _file_entry(p) for p in sorted(self.folder.iterdir())}
         _check_fit(whole["components"])
@@ -178,6 +184,8 @@ class _Writer:
 
     def _write_part(self, part: Component, position: str) -> dict[str, Any]:
         start = time.monotonic()
+        self._at_work = part.name
+        self._tick(0)
         forget_peak()
         module = part.load()
         described = part.describe(module)
@@ -188,7 +196,7 @@ class _Writer:
         found = PartReport(
             part.name,
             part.precision,
-            self.weights[part.name],
+            self.needs[part.name].weights,
             sum((self.folder / file).stat().st_size for file in files),
             comparison.exact,
             comparison.rounding,
@@ -205,6 +213,12 @@ class _Writer:
         )
         variant = {"target": "cpu", "precision": part.precision, "graph": files[0], "files": files}
         return {**described, "variants": [variant]}
+
+    def _tick(self, share: float) -> None:
+        """So much of the component at work is done."""
+        done = sum(self.needs[part.name].seconds for part in self.parts)
+        done += share * self.needs[self._at_work].seconds
+        self.progress(self._at_work, done / sum(need.seconds for need in self.needs.values()))
 
     def _write_tokenizers(self, components: dict[str, Any]) -> dict[str, Any]:
         from g4v.export.tokenizer import write_tokenizer

@@ -16,14 +16,19 @@ from g4v.export.decoder_check import Comparison
 from g4v.export.encoder import export_encoder
 from g4v.export.frame_checker import export_frame_checker
 from g4v.export.llama import LlamaWeights
+from g4v.export.progress import Tick, ignore
 from g4v.export.text_encoder import export_text_encoder
 from g4v.export.unet import export_unet
 from g4v.export.vae import export_vae_decoder
 
 
-def components_of(checkpoint: Checkpoint, precisions: Mapping[str, str]) -> list[Component]:
-    """What the checkpoint has, in the order in which it must be loaded. precisions: of every component."""
-    return _Components(checkpoint, precisions).all()
+def components_of(
+    checkpoint: Checkpoint, precisions: Mapping[str, str], tick: Tick = ignore
+) -> list[Component]:
+    """What the checkpoint has. precisions: of every component. tick: called with the share that is done of
+    the component that is being written and compared, where it takes long.
+    """
+    return _Components(checkpoint, precisions, tick).all()
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,8 @@ class Component:
 class _Components:
     """The components that a checkpoint has, and what they must know of each other."""
 
-    def __init__(self, checkpoint: Checkpoint, precisions: Mapping[str, str]) -> None:
-        self.checkpoint, self.precisions = checkpoint, precisions
+    def __init__(self, checkpoint: Checkpoint, precisions: Mapping[str, str], tick: Tick) -> None:
+        self.checkpoint, self.precisions, self.tick = checkpoint, precisions, tick
         self.frames = int(checkpoint.about["frames"])
 
     @cached_property
@@ -84,7 +89,7 @@ class _Components:
                     "decoder",
                     c.llm,
                     self._export_decoder,
-                    lambda weights, folder: verify.verify_decoder(weights, folder, precision),
+                    self._verify_decoder,
                     _describe_decoder,
                     precision,
                 )
@@ -119,9 +124,13 @@ class _Components:
         return encoder
 
     def _export_decoder(self, weights: LlamaWeights, folder: Path) -> list[str]:
-        files = export_decoder(weights, folder, self.precisions["decoder"])
+        files = export_decoder(weights, folder, self.precisions["decoder"], lambda s: self.tick(s / 2))
         write_embedding(weights, folder / "embedding.bin")
         return files
+
+    def _verify_decoder(self, weights: LlamaWeights, folder: Path) -> Comparison:
+        precision = self.precisions["decoder"]
+        return verify.verify_decoder(weights, folder, precision, lambda s: self.tick((1 + s) / 2))
 
     def _verify_encoder(self, encoder: Any, folder: Path) -> float:
         return verify.verify_encoder(encoder, folder, self.frames)

@@ -19,6 +19,7 @@ import torch
 from g4v.export.errors import ExportError
 from g4v.export.graph import MICROSOFT, Graph
 from g4v.export.llama import EMBEDDING, HEAD, LlamaWeights
+from g4v.export.progress import Tick, ignore
 from g4v.export.quantise import BITS, Quantised, quantise
 from torch import Tensor
 
@@ -40,10 +41,13 @@ def check_llama(config: Any) -> None:
         raise ExportError(f"llm/config.json: rope_type {rope!r} is not supported")
 
 
-def export_decoder(weights: LlamaWeights, folder: str | Path, precision: str = "fp32") -> list[str]:
+def export_decoder(
+    weights: LlamaWeights, folder: str | Path, precision: str = "fp32", tick: Tick = ignore
+) -> list[str]:
     """Writes the graph of a LlamaForCausalLM and its data; returns their names.
 
-    precision: "int8" and "int4" round the weights of all products block by block (g4v.export.quantise).
+    precision: "int8" and "int4" round the weights of all products block by block (g4v.export.quantise). tick:
+    called with the share that is done.
     """
     config = weights.config
     check_llama(config)
@@ -61,6 +65,7 @@ def export_decoder(weights: LlamaWeights, folder: str | Path, precision: str = "
         ]
         n = w.first_norm(x, "model.layers.0.input_layernorm")
         for i in layers:
+            tick(i / len(layers))
             last = i + 1 == len(layers)
             attention, mlp = f"model.layers.{i}.self_attn", f"model.layers.{i}.mlp"
             qkv = w.product(n, f"{attention}.q_proj", f"{attention}.k_proj", f"{attention}.v_proj")

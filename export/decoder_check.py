@@ -19,6 +19,7 @@ from g4v.export.errors import ExportError
 from g4v.export.graph import QUANTISED
 from g4v.export.llama import EMBEDDING, HEAD, LlamaWeights
 from g4v.export.pieces import Pieces
+from g4v.export.progress import Tick, ignore
 from g4v.export.quantise import BITS, Quantised
 from torch import Tensor
 
@@ -47,9 +48,9 @@ class Comparison:
 
 
 @torch.no_grad()
-def compare_decoder(weights: LlamaWeights, folder: Path, precision: str) -> Comparison:
+def compare_decoder(weights: LlamaWeights, folder: Path, precision: str, tick: Tick = ignore) -> Comparison:
     """Runs prompts and single steps through the graph and through PyTorch; ExportError if the graph's codes
-    are not those of the weights.
+    are not those of the weights. tick: called with the share that is done.
     """
     config = weights.config
     generator = torch.Generator().manual_seed(_SEED)
@@ -65,6 +66,7 @@ def compare_decoder(weights: LlamaWeights, folder: Path, precision: str) -> Comp
     plain = _GraphRun(pieces, embeds, config, exact=True)
     as_written = _GraphRun(pieces, embeds, config, exact=False) if rounded else None
     for index in range(config.num_hidden_layers):
+        tick(index / config.num_hidden_layers)
         tensors = weights.layer(index)
         if as_written is not None:
             original.step(index, tensors)

@@ -13,6 +13,7 @@ from typing import Any
 from g4v.export.checkpoint import Checkpoint
 from g4v.export.errors import ExportError
 from g4v.export.llama import EMBEDDING, LlamaWeights
+from g4v.export.progress import duration
 from g4v.export.quantise import BITS, BLOCK
 from g4v.export.report import size
 
@@ -133,7 +134,7 @@ def describe_plan(needs: list[Need], out: Path) -> tuple[list[str], list[str]]:
         f"disk: {size(disk)} at {out} ({size(free)} free)",
         f"memory of the export: about {size(peak)}" + (f" ({size(memory)} free)" if memory else ""),
         f"memory of the assistant on the CPU: about {size(resident)}",
-        f"time: about {seconds / 60:.0f} min" if seconds >= 90 else f"time: about {max(10, seconds):.0f} s",
+        f"time: about {duration(max(10, seconds))}",
     ]
     missing = []
     if disk > free:

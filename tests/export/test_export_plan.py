@@ -1,5 +1,6 @@
 """What an export says before it starts, and what it leaves to read afterwards."""
 
+import io
 import json
 import shutil
 from collections import namedtuple
@@ -12,6 +13,7 @@ from g4v.export.bundle import export_bundle
 from g4v.export.checkpoint import Checkpoint
 from g4v.export.errors import ExportError
 from g4v.export.precision import parse_precisions
+from g4v.export.progress import ProgressLine, duration
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -72,6 +74,31 @@ def test_a_truncated_file_is_named_by_the_dry_run(run, tmp_path, capsys):
     file.write_bytes(file.read_bytes()[:-3])
     assert main(["--checkpoint", str(bad), "--out", str(tmp_path / "out"), "--dry-run"]) == 1
     assert capsys.readouterr().err.startswith(f"g4v.export: {file}: damaged or truncated")
+
+
+def test_progress_goes_from_nothing_to_everything(run, tmp_path):
+    seen = []
+    export_bundle(run, tmp_path / "out", progress=lambda component, share: seen.append((component, share)))
+    shares = [share for _, share in seen]
+    assert shares[0] == 0 and shares == sorted(shares) and 0.5 < shares[-1] < 1
+    order = list(dict.fromkeys(component for component, _ in seen))
+    assert order == list(json.loads((tmp_path / "out" / "g4v.json").read_text("utf-8"))["components"])
+    assert sum(component == "decoder" for component, _ in seen) >= 2 * 3  # layers written, layers compared
+
+
+def test_progress_is_drawn_on_terminals_alone():
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    plain, quiet, terminal = io.StringIO(), Terminal(), Terminal()
+    for line in (ProgressLine(stream=plain), ProgressLine(True, quiet), ProgressLine(stream=terminal)):
+        line("decoder", 0.5)
+        line.clear()
+    assert plain.getvalue() == quiet.getvalue() == ""
+    assert "[###############---------------]  50% decoder" in terminal.getvalue()
+    assert terminal.getvalue().endswith("\r\x1b[K")
+    assert (duration(40), duration(200)) == ("40 s", "3 min")
 
 
 def test_the_report_is_in_the_bundle(bundle, capsys):

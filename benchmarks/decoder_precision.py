@@ -1,0 +1,137 @@
+"""What do 8-bit and 4-bit weights cost a language model, and what do they save?
+
+    python benchmarks/decoder_precision.py LLM [--threads 2] [--json FILE]
+
+LLM is a LlamaForCausalLM: a folder or a GGUF file. It is exported in float32, int8 and int4, and passage.txt,
+which was written for this benchmark, goes through each graph token by token, interleaved: perplexity, bytes
+of the weights, median milliseconds of a step, and the ratios to float32. PyTorch's perplexity in float32
+comes from transformers in one pass. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+PRECISIONS = ("fp32", "int8", "int4")
+PASSAGE = Path(__file__).with_name("passage.txt")
+
+
+class Graph:
+    """An exported decoder that is fed one token at a time."""
+
+    def __init__(self, folder: Path, config: Any, length: int, threads: int) -> None:
+        import numpy as np
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        self.session = ort.InferenceSession(
+            folder / "decoder.onnx", options, providers=["CPUExecutionProvider"]
+        )
+        self.binding = self.session.io_binding()
+        shape = (1, config.num_key_value_heads, length, config.head_dim)
+        self.caches = []
+        for value in self.session.get_inputs():
+            if value.name.startswith("past_key_values."):
+                cache = ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, np.float32))
+                self.binding.bind_ortvalue_input(value.name, cache)
+                self.binding.bind_ortvalue_output(value.name.replace("past_key_values", "present"), cache)
+                self.caches.append(cache)
+        self.done = 0
+        self.milliseconds: list[float] = []
+        self.losses: list[float] = []
+
+    def step(self, embed: Any, following: int) -> None:
+        """One token's embedding [d]; the loss of the token that follows."""
+        import numpy as np
+
+        start = time.perf_counter()
+        self.done += 1
+        self.binding.bind_cpu_input("inputs_embeds", embed[None, None])
+        self.binding.bind_cpu_input("seqlens_k", np.array([self.done - 1], np.int32))
+        self.binding.bind_cpu_input("total_sequence_length", np.array(self.done, np.int32))
+        self.binding.bind_output("logits")
+        self.session.run_with_iobinding(self.binding)
+        logits = self.binding.get_outputs()[-1].numpy()[0, 0]
+        self.milliseconds.append(1e3 * (time.perf_counter() - start))
+        logits = logits.astype(np.float64) - logits.max()
+        self.losses.append(float(np.log(np.exp(logits).sum()) - logits[following]))
+
+
+def reference(llm: Path, ids: list[int]) -> float:
+    """The perplexity that PyTorch computes."""
+    import torch
+
+    from g4v.model.bases.llm import load_llm
+
+    with torch.no_grad():
+        logits = load_llm(llm)(torch.tensor([ids])).logits[0, :-1].double()
+        return float(torch.nn.functional.cross_entropy(logits, torch.tensor(ids[1:])).exp())
+
+
+def main() -> int:
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    parser.add_argument("llm", type=Path, metavar="LLM")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="also write the numbers into this file")
+    options = parser.parse_args()
+
+    import numpy as np
+    from g4v.export.decoder import export_decoder
+    from g4v.export.llama import EMBEDDING, LlamaWeights
+
+    from g4v.eval.report import machine
+    from g4v.model.bases.llm import load_tokenizer
+
+    ids = load_tokenizer(options.llm).encode(PASSAGE.read_text("utf-8"), add_special_tokens=False)
+    weights = LlamaWeights(options.llm)
+    embedding = weights.read(f"{EMBEDDING}.weight").numpy()
+    print(f"{len(ids)} tokens", flush=True)
+    rows: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as work:
+        graphs = {}
+        for precision in PRECISIONS:
+            folder = Path(work) / precision
+            folder.mkdir()
+            export_decoder(weights, folder, precision)
+            graphs[precision] = Graph(folder, weights.config, len(ids), options.threads)
+            rows[precision] = {"bytes": (folder / "decoder.data").stat().st_size}
+        for token, following in zip(ids, ids[1:], strict=False):
+            for graph in graphs.values():
+                graph.step(embedding[token], following)
+    for precision, graph in graphs.items():
+        row = rows[precision]
+        row["perplexity"] = float(np.exp(np.mean(graph.losses)))
+        row["milliseconds"] = statistics.median(graph.milliseconds)
+        row["perplexity_ratio"] = row["perplexity"] / rows["fp32"]["perplexity"]
+        row["time_ratio"] = row["milliseconds"] / rows["fp32"]["milliseconds"]
+        print(
+            f"{precision:5} {row['bytes'] / 1e6:8.1f} MB  perplexity {row['perplexity']:7.3f} "
+            f"({row['perplexity_ratio'] - 1:+.2%})  {row['milliseconds']:6.2f} ms a token "
+            f"({row['time_ratio']:.2f} of float32)",
+            flush=True,
+        )
+    found = {
+        "machine": machine(),
+        "llm": options.llm.name,
+        "tokens": len(ids),
+        "threads": options.threads,
+        "pytorch_perplexity": reference(options.llm, ids),
+        "precisions": rows,
+    }
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+    print(json.dumps(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
