@@ -119,6 +119,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not options.quiet:
             print(line, file=sys.stderr, flush=True)
 
+    partial = Path(options.out).absolute()
+    partial = partial.with_name(f".{partial.name}.partial")
+
     def fail(line: object) -> int:
         progress.clear()
         print(f"g4v.export: {line}", file=sys.stderr)
@@ -161,7 +164,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ImportError as error:
         return fail(f'{error}; install the extra: pip install "g4v[export]"')
     except KeyboardInterrupt:
-        return fail("cancelled")
+        rest = f"; the same command goes on with what is done in {partial}" if partial.exists() else ""
+        return fail(f"cancelled{rest}")
 
 
 def _plan(run: str, sources: Any, options: argparse.Namespace) -> int:

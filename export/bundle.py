@@ -6,7 +6,6 @@ a change of meaning needs a new FORMAT_VERSION in both.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -24,6 +23,7 @@ from g4v.export.plan import Need, check_disk, plan_export
 from g4v.export.precision import parse_precisions
 from g4v.export.report import PartReport, forget_peak, peak_bytes, read_parts, write_report
 from g4v.export.sources import NONE, Sources
+from g4v.export.unfinished import Unfinished, file_entry, fingerprint
 
 # Defaults of generation.text, and what generation.video must say.
 _TEXT = {"max_new_tokens": 256, "temperature": 0.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0}
@@ -53,9 +53,10 @@ def export_bundle(
     float16 where that is exact (g4v.export.compact). force: replace a bundle that exists. only: components to
     export; a bundle that exists keeps its others. sources: parts that take the place of the run's. report:
     called with one line per part. progress: called with the component at work and the share of everything
-    that is done. ExportError, before anything appears at `out`, if the run is incomplete or
-    inconsistent, if a graph differs from PyTorch by more than `verify.TOLERANCE`, if the disk is too small,
-    or if `out` exists. The same run gives the same bytes.
+    that is done. ExportError, before anything appears at `out`, if the run is incomplete or inconsistent, if
+    a graph differs from PyTorch by more than `verify.TOLERANCE`, if the disk is too small, or if `out`
+    exists. The same run gives the same bytes. After a KeyboardInterrupt the same call goes on from the
+    components that are whole (g4v.export.unfinished).
     """
     precisions = parse_precisions(precision)
     out = Path(out).absolute()
@@ -68,17 +69,15 @@ def export_bundle(
             raise ExportError(f"{run}: has no {component} to export")
     check_disk(needs, out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    temporary.mkdir()
-    try:
-        writer = _Writer(checkpoint, temporary, precisions, compact, needs, report, progress)
+    settings = {"precisions": precisions, "compact": compact, "only": sorted(only or ()), "g4v": _version()}
+    unfinished = Unfinished(out, fingerprint(checkpoint.files(), settings))
+    with unfinished.open():
+        writer = _Writer(checkpoint, unfinished, precisions, compact, needs, report, progress)
         manifest = writer.write(name or checkpoint.about["name"])
         if old is not None:
             manifest = writer.add_rest(manifest, old, out, name is not None)
         writer.save(manifest)
-        _replace(temporary, out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _replace(unfinished.folder, out)
     return manifest
 
 
@@ -95,7 +94,7 @@ def verify_bundle(
     manifest = read_manifest(out)
     listed = manifest["files"]
     for path, entry in listed.items():
-        if not (out / path).is_file() or _file_entry(out / path) != entry:
+        if not (out / path).is_file() or file_entry(out / path) != entry:
             raise ExportError(f"{out / path}: is missing or damaged: size or SHA-256 differ from {MANIFEST}")
     errors = {}
     written = manifest["components"]
@@ -113,7 +112,7 @@ class _Writer:
     def __init__(
         self,
         checkpoint: Checkpoint,
-        folder: Path,
+        unfinished: Unfinished,
         precisions: Mapping[str, str],
         compact: bool,
         needs: Sequence[Need],
@@ -121,7 +120,8 @@ class _Writer:
         progress: Progress,
     ) -> None:
         self.checkpoint = checkpoint
-        self.folder = folder
+        self.unfinished = unfinished
+        self.folder = unfinished.folder
         self.precisions = precisions
         self.compact = compact
         self.needs = {need.name: need for need in needs}
@@ -136,7 +136,14 @@ class _Writer:
         parts = [part for part in every if part.name in self.needs]
         components: dict[str, Any] = {}
         for index, part in enumerate(parts, 1):
-            components[part.name] = self._write_part(part, f"[{index}/{len(parts)}]")
+            position = f"[{index}/{len(parts)}] {part.name}"
+            before = self.unfinished.take(part.name)
+            if before is not None:
+                components[part.name] = before[0]
+                self.parts.append(before[1])
+                self.report(f"{position}: is there already")
+            else:
+                components[part.name] = self._write_part(part, position)
         _check_fit(components)
         if "decoder" in components:
             _check_vocabulary(components["decoder"], self.checkpoint)
@@ -148,7 +155,7 @@ class _Writer:
             "assistant": about["assistant"],
             "description": about["description"],
             "created_by": f"g4v {_version()}",
-            "files": {p.name: _file_entry(p) for p in sorted(self.folder.iterdir())},
+            "files": {p.name: file_entry(p) for p in sorted(self.folder.iterdir())},
             "components": components,
             "tokenizers": tokenizers,
             "generation": self._generation(components),
@@ -170,7 +177,7 @@ class _Writer:
         """The manifest with those components of the bundle `out` that were not written anew."""
         rest = keep_rest(old, out, self.folder, set(self.needs))
         whole = merged(old, manifest, rest, named)
-        whole["files"] = {p.name: _file_entry(p) for p in sorted(self.folder.iterdir())}
+        whole["files"] = {p.name: file_entry(p) for p in sorted(self.folder.iterdir())}
         _check_fit(whole["components"])
         written = {part.name for part in self.parts}
         self.parts = [part for part in read_parts(out) if part.name not in written] + self.parts
@@ -208,11 +215,14 @@ class _Writer:
         if found.rounding_error is not None:
             rounded = f" ({found.rounding_error:.1e} by {part.precision} weights)"
         self.report(
-            f"{position} {part.name}: {found.bytes / 1e6:.1f} MB, relative error {found.relative_error:.1e}"
+            f"{position}: {found.bytes / 1e6:.1f} MB, relative error {found.relative_error:.1e}"
             f"{rounded}, {found.seconds:.1f} s"
         )
         variant = {"target": "cpu", "precision": part.precision, "graph": files[0], "files": files}
-        return {**described, "variants": [variant]}
+        component = {**described, "variants": [variant]}
+        beside = [described["embedding"]["file"]] if "embedding" in described else []
+        self.unfinished.note(part.name, component, found, [*files, *beside])
+        return component
 
     def _tick(self, share: float) -> None:
         """So much of the component at work is done."""
@@ -309,14 +319,6 @@ def _version() -> str:
         return version("g4v")
     except PackageNotFoundError:  # run from a source tree
         return "0.1.0"
-
-
-def _file_entry(path: Path) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
 
 
 def _check_target(out: Path, force: bool) -> None:

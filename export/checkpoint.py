@@ -107,6 +107,14 @@ class Checkpoint:
     def has(self, part: str) -> bool:
         return part in self.parts
 
+    def files(self) -> list[Path]:
+        """Everything that the bundle is made from: files and folders."""
+        return [
+            self.run / "g4v_train.json",
+            *self.parts.values(),
+            *(adapter.folder for adapter in self.adapters),
+        ]
+
     def encoder(self) -> VideoEncoder:
         from g4v.model.bases.vision import load_vision
 
