@@ -4,7 +4,7 @@ import os
 import shutil
 
 import pytest
-from g4v.export import bundle as bundle_module
+from g4v.export import writer
 from g4v.export.__main__ import main
 from g4v.export.bundle import export_bundle
 from g4v.export.errors import ExportError
@@ -100,7 +100,7 @@ def test_one_export_at_a_time(run, tmp_path):
 
 
 def test_the_command_says_how_to_go_on(run, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(bundle_module, "_check_fit", _interrupt)
+    monkeypatch.setattr(writer, "_check_fit", _interrupt)
     words = ["--checkpoint", str(run), "--out", str(tmp_path / "out"), "--quiet"]
     assert main(words) == 1
     error = capsys.readouterr().err
