@@ -347,7 +347,7 @@ RECIPES: dict[str, Recipe] = {
     "stage2": Recipe(
         _build_stage2,
         _finish_stage2,
-        LoopSettings(steps=450, learning_rate=2e-3, ema=None, seed=6, decay=0.5),
+        LoopSettings(steps=900, learning_rate=2e-3, ema=None, seed=6, decay=0.5),
     ),
 }
 
@@ -387,7 +387,7 @@ def describe(out: Path) -> None:
             },
             "video": {
                 "frames": 8, "width": 64, "height": 64, "fps": FRAMES_PER_SECOND, "steps": 20,
-                "guidance_scale": 3.0, "negative_prompt": "", "shared_noise": _shared_noise(out),
+                "guidance_scale": 2.0, "negative_prompt": "", "shared_noise": _shared_noise(out),
                 "scheduler": {"type": "ddim"},
             },
         },
