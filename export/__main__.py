@@ -119,9 +119,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not options.quiet:
             print(line, file=sys.stderr, flush=True)
 
-    partial = Path(options.out).absolute()
-    partial = partial.with_name(f".{partial.name}.partial")
-
     def fail(line: object) -> int:
         progress.clear()
         print(f"g4v.export: {line}", file=sys.stderr)
@@ -164,6 +161,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ImportError as error:
         return fail(f'{error}; install the extra: pip install "g4v[export]"')
     except KeyboardInterrupt:
+        from g4v.export.unfinished import partial_folder
+
+        partial = partial_folder(Path(options.out))
         rest = f"; the same command goes on with what is done in {partial}" if partial.exists() else ""
         return fail(f"cancelled{rest}")
 
@@ -173,8 +173,8 @@ def _plan(run: str, sources: Any, options: argparse.Namespace) -> int:
     from g4v.export.plan import describe_plan, plan_export
     from g4v.export.precision import parse_precisions
 
-    needs = plan_export(Checkpoint.open(run, sources), parse_precisions(options.precision or ()))
-    needs = [need for need in needs if options.component is None or need.name in options.component]
+    precisions = parse_precisions(options.precision or ())
+    needs = plan_export(Checkpoint.open(run, sources), precisions, options.component)
     lines, missing = describe_plan(needs, Path(options.out))
     print("\n".join(lines))
     for line in missing:

@@ -49,10 +49,7 @@ def export_bundle(
     _check_target(out, force)
     checkpoint = Checkpoint.open(run, sources)
     old = read_manifest(out) if only is not None and (out / MANIFEST).exists() else None
-    needs = [n for n in plan_export(checkpoint, precisions) if only is None or n.name in only]
-    for component in only or ():
-        if component not in {need.name for need in needs}:
-            raise ExportError(f"{run}: has no {component} to export")
+    needs = plan_export(checkpoint, precisions, only)
     check_disk(needs, out)
     out.parent.mkdir(parents=True, exist_ok=True)
     settings = {

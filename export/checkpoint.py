@@ -30,6 +30,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,6 +137,10 @@ class Checkpoint:
 
     def llm(self) -> LlamaWeights:
         """The language model's weights, which stay in their files, with the adapters merged."""
+        return self._llm
+
+    @cached_property
+    def _llm(self) -> LlamaWeights:
         from g4v.export.llama import LlamaWeights
 
         return LlamaWeights(self.parts["llm"], self.adapters)

@@ -12,7 +12,7 @@ from g4v.export import verify
 from g4v.export.abstractor import export_abstractor
 from g4v.export.checkpoint import Checkpoint, read_json
 from g4v.export.decoder import export_decoder, write_embedding
-from g4v.export.decoder_check import Comparison
+from g4v.export.decoder_check import Comparison, compare_decoder
 from g4v.export.encoder import export_encoder
 from g4v.export.frame_checker import export_frame_checker
 from g4v.export.llama import LlamaWeights
@@ -130,7 +130,9 @@ class _Components:
 
     def _verify_decoder(self, weights: LlamaWeights, folder: Path) -> Comparison:
         precision = self.precisions["decoder"]
-        return verify.verify_decoder(weights, folder, precision, lambda s: self.tick((1 + s) / 2))
+        comparison = compare_decoder(weights, folder, precision, lambda s: self.tick((1 + s) / 2))
+        verify.check("decoder", comparison.exact)
+        return comparison
 
     def _verify_encoder(self, encoder: Any, folder: Path) -> float:
         return verify.verify_encoder(encoder, folder, self.frames)

@@ -21,6 +21,7 @@ from g4v.export.llama import EMBEDDING, HEAD, LlamaWeights
 from g4v.export.pieces import Pieces
 from g4v.export.progress import Tick, ignore
 from g4v.export.quantise import BITS, Quantised
+from g4v.export.verify import relative_error
 from torch import Tensor
 
 _CHUNKS = [24, 7, 1, 1, 5]  # one prefill, one that continues, and single steps
@@ -80,17 +81,11 @@ def compare_decoder(weights: LlamaWeights, folder: Path, precision: str, tick: T
     if rounded:
         _put_codes(pieces, len(pieces) - 1, precision, head, ((HEAD,),))
     wanted = exact.logits(head[f"{HEAD}.weight"])
-    error = _largest_error(plain.logits(), wanted)
+    error = relative_error(plain.logits(), wanted)
     if as_written is None or wanted_before is None:
         return Comparison(error, None)
     change = (torch.from_numpy(as_written.logits()).double() - wanted_before).norm() / wanted_before.norm()
     return Comparison(error, float(change))
-
-
-def _largest_error(got: np.ndarray, wanted: Tensor) -> float:
-    if not np.isfinite(got).all():
-        return float("inf")
-    return float(np.abs(got - wanted.numpy()).max() / wanted.abs().max())
 
 
 class _EndOfLayer:

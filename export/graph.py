@@ -22,7 +22,7 @@ IR_VERSION = 10
 MICROSOFT = "com.microsoft"  # ONNX Runtime's contributed operators
 QUANTISED = "MatMulNBits"
 # Its accuracy level at which activations are rounded to 8 bits, block by block, and products are those of
-# integers. At level 0 the weights are widened instead, as g4v.export.verify has it to compare exactly.
+# integers. At level 0 the weights are widened instead, as g4v.export.pieces has it to compare exactly.
 ROUNDED_ACTIVATIONS = 4
 INT_MAX = 2**63 - 1
 _INLINE_BYTES = 256  # smaller constants stay in the graph file: shapes and scalars are folded only from there

@@ -41,7 +41,7 @@ class LlamaWeights:
         with _reported():
             self.config: Any = read_config(place)
             skeleton, self.shapes = llama_shapes(self.config)
-            self._files = open_tensors(place, self.config)
+            self._files = open_tensors(place, self.config, self.shapes)
             self._tied = bool(self.config.tie_word_embeddings)
             wanted = dict(self.shapes)
             found = dict(self._files.shapes)

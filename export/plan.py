@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,13 @@ from g4v.export.report import size
 
 _LIBRARIES = 0.8e9  # bytes: Python, PyTorch, transformers, diffusers and ONNX Runtime
 # Bytes per weight of a component that is compared as a whole: float32, its copy in float64, the session's.
+# Counted, not measured at size.
 _WHOLE = 20
-# Bytes per weight of the layer, or the head, that is worked on: float32, rounded, in float64.
+# Bytes per weight of the layer, or the head, that is worked on: float32, rounded, in float64. One layer of
+# the 7B model took 2.9 GB at most in benchmarks/export_llama.py, libraries and all.
 _LAYER = 12
-# Seconds of one core per million weights: read, written, compared (benchmarks/export_llama.py).
+# Seconds of one core per million weights: read, written, compared. That of int4 is near what one layer of the
+# 7B model took; the others are scaled from it.
 _SECONDS = {"fp32": 0.08, "int8": 0.1, "int4": 0.12}
 
 
@@ -41,8 +44,12 @@ class Need:
     seconds: float
 
 
-def plan_export(checkpoint: Checkpoint, precisions: Mapping[str, str]) -> list[Need]:
-    """The needs of every component that the checkpoint has; ExportError if its files are damaged."""
+def plan_export(
+    checkpoint: Checkpoint, precisions: Mapping[str, str], only: Collection[str] | None = None
+) -> list[Need]:
+    """The needs of the components that are to be exported, by default of all that the checkpoint has.
+    ExportError if its files are damaged, or if it has not what `only` names.
+    """
     parts: list[tuple[str, Path, str]] = []  # component, folder, prefix of its tensors
     if checkpoint.has("encoder"):
         parts += [("encoder", checkpoint.parts["encoder"], "")]
@@ -56,7 +63,11 @@ def plan_export(checkpoint: Checkpoint, precisions: Mapping[str, str]) -> list[N
     needs = [_whole(name, _count(folder, prefix)) for name, folder, prefix in parts]
     if checkpoint.has("llm"):
         needs.append(_decoder(checkpoint.llm(), precisions["decoder"]))
-    return needs
+    names = [need.name for need in needs]
+    for component in only or ():
+        if component not in names:
+            raise ExportError(f"{checkpoint.run}: has no {component} to export (only {', '.join(names)})")
+    return [need for need in needs if only is None or need.name in only]
 
 
 def _whole(name: str, weights: int) -> Need:
@@ -92,7 +103,9 @@ def _count(folder: Path, prefix: str) -> int:
         except Exception as error:  # safetensors raises its own class
             raise ExportError(f"{file}: damaged or truncated: {error}") from None
     if not total:
-        raise ExportError(f"{folder}: no safetensors with weights")
+        raise ExportError(
+            f"{folder}: no safetensors with weights; save it with save_pretrained (pickles are not read)"
+        )
     return total
 
 

@@ -45,11 +45,17 @@ def fingerprint(sources: Iterable[Path], settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def partial_folder(out: Path) -> Path:
+    """Where an export to `out` is on its way."""
+    out = out.absolute()
+    return out.with_name(f".{out.name}.partial")
+
+
 class Unfinished:
     """folder: where the bundle is being written."""
 
     def __init__(self, out: Path, made_from: str) -> None:
-        self.place = out.with_name(f".{out.name}.partial")
+        self.place = partial_folder(out)
         self.folder = self.place / "bundle"
         self._made_from = made_from
         self._finished: dict[str, dict[str, Any]] = {}
@@ -121,7 +127,9 @@ class Unfinished:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise ExportError(f"{self.place}: another export is writing there") from None
+                raise ExportError(
+                    f"{self.place}: another export is writing there; wait for it, or name another folder"
+                ) from None
             yield
         finally:
             os.close(handle)

@@ -7,10 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from g4v.export.decoder_check import Comparison, compare_decoder
 from g4v.export.errors import ExportError
-from g4v.export.llama import LlamaWeights
-from g4v.export.progress import Tick, ignore
 
 TOLERANCE = 1e-4  # largest relative error of a float32 graph
 _SEED = 20231125
@@ -81,13 +78,6 @@ def verify_frame_checker(checker: Any, folder: Path, frames: int, tokens: int) -
         (output,) = session.run(None, {"features": features.numpy()})
         errors.append(relative_error(output, checker(features.double())))
     return check("frame_checker", max(errors))
-
-
-def verify_decoder(weights: LlamaWeights, folder: Path, precision: str, tick: Tick = ignore) -> Comparison:
-    """The graph against the weights that it holds, and what rounding them changed."""
-    comparison = compare_decoder(weights, folder, precision, tick)
-    check("decoder", comparison.exact)
-    return comparison
 
 
 @torch.no_grad()

@@ -67,6 +67,18 @@ def test_what_is_missing_is_said_before_anything_is_written(run, tmp_path, capsy
     assert not list(tmp_path.iterdir())
 
 
+def test_a_dry_run_of_single_components(run, tmp_path, capsys):
+    words = ["--checkpoint", str(run), "--out", str(tmp_path / "out"), "--dry-run", "--component"]
+    assert main([*words, "unet"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()][:3] == [
+        "component",
+        "unet",
+        "disk:",
+    ]
+    assert main([*words, "brain"]) == 1
+    assert "has no brain to export (only encoder, " in capsys.readouterr().err
+
+
 def test_a_truncated_file_is_named_by_the_dry_run(run, tmp_path, capsys):
     bad = tmp_path / "bad"
     shutil.copytree(run, bad)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -73,18 +73,17 @@ class GgufFile:
     rope_factors: what the file divides the rotary frequencies by, float32 [head_dim / 2], or None.
     """
 
-    def __init__(self, path: Path, config: Any) -> None:
+    def __init__(self, path: Path, config: Any, wanted: Collection[str]) -> None:
         from gguf import MODEL_ARCH, GGUFReader, get_tensor_name_map
 
         self._path = path
         self._heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
-        self._config = config
         names = get_tensor_name_map(MODEL_ARCH.LLAMA, config.num_hidden_layers)
         stored = {tensor.name: tensor for tensor in GGUFReader(path).tensors}
         factors = stored.pop(ROTARY_FACTORS, None)
         self.rope_factors = None if factors is None else torch.from_numpy(np.array(factors.data, np.float32))
         self._tensors: dict[str, Any] = {}
-        for name in _llama_names(config):
+        for name in wanted:
             there = names.get_name(name, try_suffixes=_GGUF_SUFFIXES)
             if there in stored:
                 self._tensors[name] = stored.pop(there)
@@ -107,12 +106,15 @@ class GgufFile:
         return finite(str(self._path), tensor.name, torch.from_numpy(np.ascontiguousarray(values)))
 
 
-def open_tensors(place: Path, config: Any) -> TensorFiles:
-    """The weights of the Llama at `place`, a folder or a GGUF file; CheckpointError if they are damaged."""
+def open_tensors(place: Path, config: Any, names: Collection[str]) -> TensorFiles:
+    """The weights of the Llama at `place`, a folder or a GGUF file; CheckpointError if they are damaged.
+
+    names: those that transformers has for the tensors of this model.
+    """
     if place.is_dir():
         return SafetensorsFiles(place)
     try:
-        return GgufFile(place, config)
+        return GgufFile(place, config, names)
     except Exception as error:  # the reader's own asserts and numpy's complaints about missing bytes
         raise CheckpointError(f"{place}: damaged or truncated: {one_line(error)}") from None
 
@@ -125,10 +127,6 @@ def llama_shapes(config: Any) -> tuple[Any, dict[str, tuple[int, ...]]]:
         model = LlamaForCausalLM(config)
     named = model.named_parameters(remove_duplicate=False)
     return model, {name: tuple(parameter.shape) for name, parameter in named}
-
-
-def _llama_names(config: Any) -> list[str]:
-    return list(llama_shapes(config)[1])
 
 
 def check_shapes(place: Path, found: Shapes, wanted: Shapes) -> None:
