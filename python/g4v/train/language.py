@@ -192,7 +192,7 @@ def _film(scene: Scene, rng: np.random.Generator) -> np.ndarray:
 class _DialoguePart(Part):
     """Next-token prediction on dialogues with real clips, through encoder and abstractor.
 
-    kinds: kinds of dialogue with their shares; None takes the natural mixture.
+    kinds: kinds of dialogue with their shares.
     """
 
     def __init__(
@@ -200,7 +200,7 @@ class _DialoguePart(Part):
         assistant: Gpt4Video,
         tokenizer: Any,
         template: PromptTemplate,
-        kinds: dict[str, float] | None,
+        kinds: dict[str, float],
         rows: int,
     ) -> None:
         super().__init__()
@@ -215,8 +215,7 @@ class _DialoguePart(Part):
 
     def batch(self, rng: np.random.Generator) -> Any:
         ids, labels, clips = [], [], []
-        names = list(self.kinds) if self.kinds else [None]
-        shares = np.array(list(self.kinds.values())) if self.kinds else np.ones(1)
+        names, shares = list(self.kinds), np.array(list(self.kinds.values()))
         while len(ids) < self.rows:
             kind = names[int(rng.choice(len(names), p=shares / shares.sum()))]
             dialogue = sample_dialogue(rng, "train", kind)

@@ -22,6 +22,7 @@ from g4v.errors import ArgumentError
 from g4v.model.config import TINY
 from g4v.model.prompt import PromptTemplate, default_system
 from g4v.train.loop import LoopSettings, Part, run
+from g4v.train.mixture import STAGE1, STAGE2
 from g4v.train.tokenizers import BOS_ID, EOS_ID, caption_tokenizer, load_tokenizer, train_byte_level_bpe
 
 if TYPE_CHECKING:
@@ -248,9 +249,6 @@ def _finish_stage1(out: Path, part: Part) -> None:
     _half(abstractor).save_pretrained(out / "abstractor", torch.float16)  # type: ignore[operator]
 
 
-_UNDERSTANDING = {"describe": 0.3, "question": 0.55, "unsafe_clip": 0.1, "foreign_clip": 0.05}
-
-
 def _build_stage1(out: Path) -> Part:
     from g4v.model.abstractor import VideoAbstractor
     from g4v.model.assistant import Gpt4Video
@@ -258,7 +256,7 @@ def _build_stage1(out: Path) -> Part:
 
     assistant = Gpt4Video.from_checkpoint(out, adapter=False)
     assistant.abstractor = VideoAbstractor(TINY.abstractor)
-    return AbstractorPart(assistant, _tokenizer(out), template(), kinds=_UNDERSTANDING, rows=16)
+    return AbstractorPart(assistant, _tokenizer(out), template(), kinds=STAGE1, rows=16)
 
 
 def _build_stage2(out: Path) -> Part:
@@ -270,7 +268,7 @@ def _build_stage2(out: Path) -> Part:
     assistant = Gpt4Video.from_checkpoint(out, adapter=False)
     llm: Any = assistant.llm
     assistant.llm = get_peft_model(llm, LoraConfig(task_type="CAUSAL_LM", **TINY.lora))
-    return AdapterPart(assistant, _tokenizer(out), template(), kinds=None, rows=16)
+    return AdapterPart(assistant, _tokenizer(out), template(), kinds=STAGE2, rows=16)
 
 
 def _finish_stage2(out: Path, part: Part) -> None:
@@ -342,12 +340,12 @@ RECIPES: dict[str, Recipe] = {
     "stage1": Recipe(
         _build_stage1,
         _finish_stage1,
-        LoopSettings(steps=2200, learning_rate=1e-3, ema=0.99, seed=5, decay=0.5, muon=True),
+        LoopSettings(steps=3000, learning_rate=1e-3, ema=0.99, seed=5, decay=0.5, muon=True),
     ),
     "stage2": Recipe(
         _build_stage2,
         _finish_stage2,
-        LoopSettings(steps=900, learning_rate=2e-3, ema=None, seed=6, decay=0.5),
+        LoopSettings(steps=1300, learning_rate=2e-3, ema=None, seed=6, decay=0.5),
     ),
 }
 

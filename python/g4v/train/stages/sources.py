@@ -10,12 +10,10 @@ import numpy as np
 
 from g4v.data.formats import read_samples
 from g4v.model.prompt import PromptTemplate, PromptTurn
+from g4v.train.mixture import STAGE1, STAGE2
 from g4v.train.stages.clips import Clip, FileClip, ShapesClip
 from g4v.train.stages.errors import TrainingError
 from g4v.train.stages.settings import Settings
-
-# Kinds of dialogue about clips: what stage 1 learns from.
-_ABOUT_CLIPS = {"describe": 0.3, "question": 0.55, "unsafe_clip": 0.1, "foreign_clip": 0.05}
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class ShapesRows:
 
     count: int
     seed: int
-    kinds: dict[str, float] | None  # kinds with their shares; None takes the natural mixture
+    kinds: dict[str, float]  # kinds with their shares
 
     def __len__(self) -> int:
         return self.count
@@ -62,10 +60,8 @@ class ShapesRows:
         from g4v.data.shapes.dialogues import sample_dialogue
 
         rng = np.random.default_rng([self.seed, index])
-        kind = None
-        if self.kinds:
-            names, shares = list(self.kinds), np.array(list(self.kinds.values()))
-            kind = names[int(rng.choice(len(names), p=shares / shares.sum()))]
+        names, shares = list(self.kinds), np.array(list(self.kinds.values()))
+        kind = names[int(rng.choice(len(names), p=shares / shares.sum()))]
         dialogue = sample_dialogue(rng, "train", kind)
         turns = tuple(PromptTurn(t.user, t.answer, t.video is not None) for t in dialogue.turns)
         scenes = [turn.video for turn in dialogue.turns if turn.video is not None]
@@ -107,7 +103,7 @@ def open_rows(settings: Settings, stage: str, template: PromptTemplate) -> Rows:
     left_out = 0
     for name in settings.data:
         if name.startswith("shapes:"):
-            kinds = _ABOUT_CLIPS if stage == "stage1" else None
+            kinds = STAGE1 if stage == "stage1" else STAGE2
             sources.append(ShapesRows(_count(name), settings.seed, kinds))
             continue
         reader = read_samples(

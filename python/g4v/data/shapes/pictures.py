@@ -1,0 +1,147 @@
+"""Pictures of no shape that the assistant knows: textures, crowded scenes, patterns and points of light.
+
+Each stands for a statistic of real photographs. Textures have the spectrum of natural pictures, whose
+amplitude falls about as one over the frequency (Field, 1987). Scenes are made of things that hide each other,
+with sizes after a power law (the dead leaves of Lee, Mumford and Huang, 2001): these have the edges that a
+texture lacks. Patterns repeat, as bricks and print do, and as films of one texture never do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Picture = NDArray[np.float32]  # [side, side, 3], mostly within 0..1
+
+
+def texture(rng: np.random.Generator, side: int) -> Picture:
+    """A random field around 0 with deviation 1, its colours mostly shared by all channels."""
+    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None, :])
+    frequency[0, 0] = np.inf
+    falling = frequency ** -rng.uniform(0.7, 1.9)
+    planes = []
+    for _ in range(4):  # one for brightness, three for colour
+        phases = np.exp(2j * np.pi * rng.random(falling.shape))
+        plane = np.fft.irfft2(falling * phases, (side, side))
+        planes.append(plane / (plane.std() + 1e-9))
+    colour = rng.uniform(0.05, 0.7)
+    mixed = np.stack([planes[0] + colour * plane for plane in planes[1:]], -1)
+    return (mixed / mixed.std()).astype(np.float32)
+
+
+def blob(rng: np.random.Generator, side: int) -> NDArray[np.float32]:
+    """Where a soft, irregular thing lies: [side, side] in 0..1."""
+    dy, dx = _from_a_centre(rng, side)
+    angle, distance = np.arctan2(dy, dx), np.hypot(dy, dx)
+    outline = np.full_like(angle, rng.uniform(0.06, 0.4))
+    for wave in range(1, 5):
+        outline *= 1 + rng.uniform(0, 0.5 / wave) * np.cos(wave * angle + rng.uniform(0, 2 * np.pi))
+    return 0.5 - 0.5 * np.tanh((distance - outline) / rng.uniform(0.008, 0.12))
+
+
+def _from_a_centre(rng: np.random.Generator, side: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Rows [side, 1] and columns [1, side] from a random centre, in sides."""
+    centre = np.arange(side, dtype=np.float32) / side - rng.uniform(0.05, 0.95, (2, 1)).astype(np.float32)
+    return centre[0][:, None], centre[1][None, :]
+
+
+def _colour(rng: np.random.Generator) -> NDArray[np.float32]:
+    """A colour of things: most are dull, some are not."""
+    grey, bright = rng.uniform(0, 1), rng.uniform(0, 1, 3)
+    return (grey + rng.beta(1, 2.5) * (bright - grey)).astype(np.float32)
+
+
+def _surface(rng: np.random.Generator, side: int) -> Picture:
+    return _colour(rng) * np.float32(rng.uniform(0.6, 1)) + rng.uniform(0.02, 0.3) * texture(rng, side)
+
+
+def _things(rng: np.random.Generator, side: int) -> Picture:
+    """Up to four soft things before a textured ground."""
+    picture = _surface(rng, side)
+    for _ in range(int(rng.integers(0, 5))):
+        picture += blob(rng, side)[..., None] * (_surface(rng, side) - picture)
+    return picture
+
+
+def _leaves(rng: np.random.Generator, side: int) -> Picture:
+    """Many shaded ovals, boards and splinters that hide each other."""
+    picture = _surface(rng, side)
+    grain = rng.uniform(0, 0.25) * texture(rng, side)
+    least, most = rng.uniform(0.02, 0.06), rng.uniform(0.15, 0.5)
+    for _ in range(int(rng.integers(15, 90))):
+        # Radii with a density that falls with their cube.
+        radius = (least**-2 - rng.random() * (least**-2 - most**-2)) ** -0.5
+        dy, dx = _from_a_centre(rng, side)
+        angle, stretch = rng.uniform(0, np.pi), rng.uniform(1, 4)
+        along, across = dx * np.cos(angle) + dy * np.sin(angle), dy * np.cos(angle) - dx * np.sin(angle)
+        across = across * stretch + rng.uniform(-0.8, 0.8) * along  # leaning
+        oval = rng.random() < 0.5
+        away = np.hypot(along, across) if oval else np.maximum(np.abs(along), np.abs(across))
+        cover = np.clip((radius - away) * side + 0.5, 0, 1)[..., None]
+        light = 1 + rng.uniform(-0.6, 0.6) * along / radius  # from one side
+        picture += cover * (_colour(rng) * light[..., None] - picture)
+    return picture + grain
+
+
+def _pattern(rng: np.random.Generator, side: int) -> Picture:
+    """Rows of cells: bricks, dots or marks like those of print; each a little different."""
+    cells, angle = rng.uniform(4, 20), rng.uniform(-0.3, 0.3) + np.pi / 2 * int(rng.integers(2))
+    dy, dx = _from_a_centre(rng, side)
+    row = cells * (dy * np.cos(angle) - dx * np.sin(angle))
+    column = cells * rng.uniform(0.4, 1) * (dx * np.cos(angle) + dy * np.sin(angle))
+    y = np.floor(row).astype(np.int64) % 64
+    column = column + rng.uniform(0, 0.6) * (y % 2)
+    x = np.floor(column).astype(np.int64) % 64
+    in_y, in_x = row % 1, column % 1
+    kind = int(rng.integers(3))
+    if kind == 0:  # bricks
+        cover = np.minimum(np.abs(in_y - 0.5), np.abs(in_x - 0.5)) < rng.uniform(0.38, 0.47)
+        cover &= np.maximum(np.abs(in_y - 0.5), np.abs(in_x - 0.5)) < rng.uniform(0.4, 0.48)
+    elif kind == 1:  # dots
+        size = rng.uniform(0.15, 0.5, (64, 64))
+        cover = np.hypot(in_y - 0.5, in_x - 0.5) < size[y, x]
+    else:  # marks
+        marks = rng.random((64, 64, 5, 4)) < rng.uniform(0.3, 0.6)
+        marks[:, :, :, 0] = marks[:, :, 0] = False
+        cover = marks[y, x, (in_y * 5).astype(np.int64), (in_x * 4).astype(np.int64)]
+        cover &= (rng.random((64, 64)) < 0.85)[y, x]  # gaps between words
+    shade = 1 + rng.uniform(0, 0.4) * rng.standard_normal((64, 64)).astype(np.float32)[y, x, None]
+    ground, thing = _surface(rng, side), _surface(rng, side)
+    return ground + cover[..., None].astype(np.float32) * (thing * shade - ground)
+
+
+def _lights(rng: np.random.Generator, side: int) -> Picture:
+    """Points of light in the dark, few of them large."""
+    picture = 0.08 * rng.random() + 0.05 * texture(rng, side)
+    for _ in range(int(rng.integers(10, 120))):
+        dy, dx = _from_a_centre(rng, side)
+        width = rng.uniform(0.003, 0.01) * rng.pareto(1.5) + 0.004
+        glow = np.exp(-(dy * dy + dx * dx) / np.float32(2 * min(width, 0.08) ** 2))
+        picture += glow[..., None] * (0.3 + 0.7 * _colour(rng))
+    return picture
+
+
+_KINDS: tuple[tuple[Callable[[np.random.Generator, int], Picture], float], ...] = (
+    (_things, 0.35),
+    (_leaves, 0.35),
+    (_pattern, 0.22),
+    (_lights, 0.08),
+)
+
+
+def photograph(rng: np.random.Generator, side: int) -> Picture:
+    """A picture of one of the kinds, sometimes two of them together, lit and developed at random."""
+    makers, shares = zip(*_KINDS, strict=True)
+    pick = rng.choice(len(makers), 2, p=shares)
+    picture = makers[pick[0]](rng, side)
+    if rng.random() < 0.3:  # a second picture behind or before the first
+        picture += blob(rng, side)[..., None] * (makers[pick[1]](rng, side) - picture)
+    if rng.random() < 0.3:  # black and white, or faded
+        grey = picture.mean(-1, keepdims=True)
+        picture = grey * rng.uniform(0.9, 1.1, 3) + rng.uniform(0, 0.15) * (picture - grey)
+    if rng.random() < 0.2:  # seen through a hole, or lit in the middle
+        picture = picture * (rng.uniform(0, 0.5) + blob(rng, side)[..., None])
+    contrast, light = rng.uniform(0.5, 1.6), rng.uniform(-0.2, 0.2)
+    return np.clip((picture - 0.5) * contrast + 0.5 + light, 0, 1).astype(np.float32)
