@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import LlamaConfig, LlamaForCausalLM
 
 pytest.importorskip("lightning", reason="needs the train extra")
 
@@ -108,6 +109,39 @@ class TestResult:
         run = Checkpoint.open(trained)
         assert run.abstractor().config.output_size == made.LLAMA.hidden_size
         assert run.llm() and run.encoder() and run.prompt.system == "S"
+
+
+class TestStart:
+    def test_an_abstractor_of_another_language_model_keeps_what_it_sees(
+        self, trained, base, data, config, tmp_path, capsys
+    ):
+        wider = LlamaConfig(**{**made.LLAMA.to_dict(), "hidden_size": 48, "head_dim": 24})
+        LlamaForCausalLM(wider).save_pretrained(tmp_path / "llm")
+        made.write_tokenizer(tmp_path / "llm")
+        words = ["--config", str(config), "--llm", str(tmp_path / "llm"), "--max-steps", "1"]
+        words += ["--learning_rate", "1e-9", "--abstractor", str(trained / "abstractor")]
+        assert main(["stage2", *made.options(base, data, tmp_path / "two"), *words]) == 1
+        assert "belongs to another language model: its width is 32, not 48" in one_line(capsys)
+        assert main(["stage1", *made.options(base, data, tmp_path / "one"), *words]) == 0
+        old, new = weights(trained), weights(tmp_path / "one")
+        changed = {name for name in old if old[name].shape != new[name].shape}
+        assert changed == {
+            "visual_fc.weight", "visual_fc.bias", "temporal_visual_fc.weight", "temporal_visual_fc.bias",
+            "vit_eos",
+        }  # fmt: skip
+        for name in set(old) - changed:
+            torch.testing.assert_close(new[name], old[name], rtol=0, atol=1e-7)
+
+    def test_the_learning_rate_falls_to_zero(self, base, data, config, tmp_path):
+        out = tmp_path / "run"
+        words = ["stage1", *made.options(base, data, out), "--config", str(config), "--gamma", "1"]
+        assert main([*words, "--cooldown", "0.5"]) == 0
+        found = {}
+        for path in sorted((out / "work" / "stage1" / "csv").glob("*/metrics.csv")):
+            with path.open() as rows:
+                found |= {int(r["step"]): float(r["learning_rate"]) for r in csv.DictReader(rows)}
+        rates = [found[step] / found[0] for step in sorted(found)]
+        assert rates == pytest.approx([1, 1, 1, 1, 1, 0.75, 0.5, 0.25])
 
 
 class TestResume:

@@ -121,7 +121,7 @@ def test_the_estimate_is_within_15_percent(stage, checkpointing, width, layers, 
     ids[:, 4:13] = VIDEO_ID
     labels = ids.clone()
     labels[:, : length // 2] = IGNORED
-    module = StageModule(model, Settings(), 1, tmp_path, {}, lambda *_: None)
+    module = StageModule(model, Settings(), 1, 1, tmp_path, {}, lambda *_: None)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(trained)
     alive = Alive()

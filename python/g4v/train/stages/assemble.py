@@ -90,7 +90,7 @@ def _abstractor(settings: Settings, stage: str, memory: int, output: int, marks:
     if stage == "stage2" and trained.is_dir() and settings.abstractor is None:
         return load_abstractor(trained, memory, output, marks)
     if given is not None:
-        return load_abstractor(Path(given), memory, output, marks)
+        return load_abstractor(Path(given), memory, output, marks, new_llm=stage == "stage1")
     if stage == "stage2":
         raise TrainingError(
             f"stage 2 needs the abstractor of stage 1: train it into {settings.out} or give --abstractor"

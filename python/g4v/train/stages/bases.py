@@ -1,8 +1,8 @@
 """The frozen parts of a run: found, put into its folder, and loaded from there.
 
-OUT/encoder, OUT/llm and OUT/t2v are links to the user's folders where those can be exported as they are, and
-folders of safetensors where they had to be converted (GGUF files, hub names). work/bases.json in OUT says
-what they were taken from; another base in the same OUT is refused.
+OUT/encoder, OUT/llm, OUT/t2v and OUT/frame_checker are links to the user's folders where those can be
+exported as they are, and folders of safetensors where they had to be converted (GGUF files, hub names).
+work/bases.json in OUT says what they were taken from; another base in the same OUT is refused.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _PATIENCE = 3600.0  # seconds for which other processes wait while the first con
 
 
 def find_part(settings: Settings, part: str) -> str | None:
-    """Where "llm", "encoder", "abstractor", "adapter" or "t2v" comes from: its own option, else the base."""
+    """Where a part such as "llm" comes from: its own option, else the base."""
     given = getattr(settings, part)
     if given is not None:
         return str(_embedded(part)) if given == "tiny" else given
@@ -62,7 +62,7 @@ def prepare_bases(settings: Settings, first: bool) -> dict[str, str]:
     """
     out = Path(settings.out)
     record = out / "work" / "bases.json"
-    sources = {part: find_part(settings, part) for part in ("llm", "encoder", "t2v")}
+    sources = {part: find_part(settings, part) for part in ("llm", "encoder", "t2v", "frame_checker")}
     if sources["llm"] is None and not (out / "llm").is_dir():
         raise TrainingError("no language model: give --llm (a folder, a GGUF file or a hub name) or --base")
     if not first:
@@ -139,7 +139,7 @@ def _take(part: str, source: str, target: Path, copy: bool) -> None:
         with whole_folder(target) as work:
             encoder.save_pretrained(work)
     else:
-        raise TrainingError(f"{source}: the text-to-video model must be a local diffusers folder")
+        raise TrainingError(f"{source}: {part} must be a local folder")
 
 
 def load_base_llm(out: Path, dtype: torch.dtype) -> Any:

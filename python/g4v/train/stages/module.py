@@ -29,9 +29,9 @@ from g4v.train.stages.settings import Settings
 class StageModule(L.LightningModule):
     """One stage. `model` holds the assistant; its parameters that require gradients are what is trained.
 
-    rows: of the data, for the learning rate's epochs. folder: of the checkpoints. about: configuration that a
-    checkpoint must share with this run. loader: builds the batches for (world size, rank, first step).
-    resume: the checkpoint to go on from.
+    rows: of the data, for the learning rate's epochs. steps: of the optimiser in all. folder: of the
+    checkpoints. about: configuration that a checkpoint must share with this run. loader: builds the batches
+    for (world size, rank, first step). resume: the checkpoint to go on from.
 
     The loss of a step is the mean over the labels of all its rows, on whichever process and in whichever
     backward pass they are: Lightning divides by the number of passes and averages over processes, which is
@@ -43,6 +43,7 @@ class StageModule(L.LightningModule):
         model: Gpt4Video,
         settings: Settings,
         rows: int,
+        steps: int,
         folder: Path,
         about: dict[str, Any],
         loader: Callable[[int, int, int], Any],
@@ -51,7 +52,7 @@ class StageModule(L.LightningModule):
         super().__init__()
         self.model = model
         self.settings, self.folder, self.about = settings, folder, about
-        self.rows, self.build_loader, self.resume = rows, loader, resume
+        self.rows, self.steps, self.build_loader, self.resume = rows, steps, loader, resume
         self.first_step = 0
         self.faults: dict[tuple[str, str], None] = {}  # in the order in which they were met
         self._state: State | None = None
@@ -166,7 +167,9 @@ class StageModule(L.LightningModule):
         per_epoch = steps_per_epoch(self.rows, size)
 
         def rate(done: int) -> float:
-            return s.gamma ** ((self.first_step + done) // per_epoch)
+            step = self.first_step + done
+            left = (self.steps - step) / max(1.0, s.cooldown * self.steps)
+            return min(1.0, max(0.0, left)) * s.gamma ** (step // per_epoch)
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -43,11 +43,20 @@ def new_abstractor(settings: Settings, memory_size: int, output_size: int) -> Vi
     )
 
 
-def load_abstractor(folder: Path, memory_size: int, output_size: int, marks: Mapping[str, str]) -> Any:
-    """VideoAbstractor of a folder; TrainingError where it belongs to another encoder or language model."""
+def load_abstractor(
+    folder: Path, memory_size: int, output_size: int, marks: Mapping[str, str], new_llm: bool = False
+) -> Any:
+    """VideoAbstractor of a folder; TrainingError where it belongs to another encoder or language model.
+
+    new_llm: one that was made for a language model of another width will do: what it has learned to see
+    stays, and its way into the language model starts anew (the caller seeds).
+    """
     _refuse_pickles(folder, "model.safetensors")
     try:
         config = AbstractorConfig.from_file(folder / "config.json")
+        if new_llm and config.output_size != output_size and config.memory_size == memory_size:
+            _check_origin(folder, marks, ("encoder",))
+            return _with_new_exit(folder, config, output_size)
         for what, own, wanted in (
             ("encoder", config.memory_size, memory_size),
             ("language model", config.output_size, output_size),
@@ -60,6 +69,14 @@ def load_abstractor(folder: Path, memory_size: int, output_size: int, marks: Map
         return VideoAbstractor.from_pretrained(folder)
     except (OSError, ValueError, RuntimeError) as error:
         raise TrainingError(f"{folder}: cannot be read: {one_line(error)}") from None
+
+
+def _with_new_exit(folder: Path, config: AbstractorConfig, output_size: int) -> VideoAbstractor:
+    learned = VideoAbstractor.from_pretrained(folder).state_dict()
+    model = VideoAbstractor(replace(config, output_size=output_size))
+    fresh = model.state_dict()
+    model.load_state_dict({n: learned[n] if learned[n].shape == t.shape else t for n, t in fresh.items()})
+    return model
 
 
 def save_abstractor(

@@ -35,8 +35,8 @@ from g4v.train.stages.strategies import build_strategy, choose_precision, parse_
 
 # Settings that decide what is learned; a run may only go on with the same ones.
 _DECIDING = (
-    "data split frames max_length supervise learning_rate gamma gradient_clip seed lora_r lora_alpha "
-    "lora_dropout lora_targets"
+    "data split frames max_length supervise learning_rate gamma cooldown gradient_clip seed lora_r "
+    "lora_alpha lora_dropout lora_targets"
 ).split()
 
 
@@ -142,8 +142,8 @@ class _Stage(StageModule):
         steps: int,
         resume: Path | None,
     ) -> None:
-        super().__init__(parts.model, settings, len(rows), folder, about, self._loader, resume)
-        self.parts, self.data, self.steps = parts, rows, steps
+        super().__init__(parts.model, settings, len(rows), steps, folder, about, self._loader, resume)
+        self.parts, self.data = parts, rows
         self.read_clip: Callable[..., Any] = parts.reader or _no_eyes
         self.blank: Callable[[], Any] = parts.reader.blank if parts.reader else _no_eyes
 

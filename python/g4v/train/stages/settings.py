@@ -36,17 +36,22 @@ class Settings:
 
     out: str = _option("runs/gpt4video", "folder of the run, as python -m g4v.export reads it", "files")
     base: str | None = _option(
-        None, "folder with llm/ and, where it has them, encoder/, abstractor/, t2v/ to start from", "files"
+        None,
+        "folder with llm/ and perhaps encoder/, abstractor/, t2v/, ... to start from",
+        "files",
     )
     llm: str | None = _option(None, "LlamaForCausalLM: folder, GGUF file or hub name", "files")
     encoder: str | None = _option(
         None, 'CLIP vision model or g4v encoder: folder or hub name; "tiny" is the embedded one', "files"
     )
-    abstractor: str | None = _option(None, "abstractor folder to start from; none starts anew", "files")
+    abstractor: str | None = _option(
+        None, 'abstractor folder to start from; "tiny" is the embedded one; none starts anew', "files"
+    )
     adapter: str | None = _option(
         None, "PEFT LoRA folder that stage 2 starts from; none starts anew", "files"
     )
     t2v: str | None = _option(None, "diffusers text-to-video folder, handed on to the exporter", "files")
+    frame_checker: str | None = _option(None, "frame checker folder, handed on likewise", "files")
     copy_bases: bool = _option(False, "copy the base folders into the run instead of linking them", "files")
 
     data: tuple[str, ...] = _option(
@@ -70,6 +75,9 @@ class Settings:
     accumulate_grad_batches: int = _option(1, "backward passes per optimiser step", "optimiser")
     learning_rate: float = _option(1e-4, "Adam's, in the first epoch", "optimiser")
     gamma: float = _option(0.85, "factor of the learning rate after every epoch", "optimiser")
+    cooldown: float = _option(
+        0.0, "share of the steps, the last ones, over which the learning rate falls to 0", "optimiser"
+    )
     gradient_clip: float | None = _option(None, "largest norm of the gradient", "optimiser")
     seed: int = _option(0, "of the order of rows, first weights and dropout", "optimiser")
     lora_r: int = _option(16, "rank of the LoRA factors", "optimiser")
@@ -123,6 +131,8 @@ class Settings:
         if self.num_workers < 0 or self.seed < 0:
             name = "num_workers" if self.num_workers < 0 else "seed"
             raise TrainingError(f"{name} must be at least 0, not {getattr(self, name)}")
+        if not 0 <= self.cooldown <= 1:
+            raise TrainingError(f"cooldown must be from 0 to 1, not {self.cooldown}")
         if not 0 <= self.lora_dropout < 1:
             raise TrainingError(f"lora_dropout must be at least 0 and below 1, not {self.lora_dropout}")
         for item in fields(self):
