@@ -76,6 +76,12 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="store weights as float16 where that is exact; they are widened when the bundle is loaded",
     )
+    parser.add_argument(
+        "--calibration",
+        metavar="FILE",
+        help="text that int8 and int4 weights are fitted to; own: text that the language model writes itself "
+        "(the default up to 1 billion weights); none: each weight to the nearest code (the default above)",
+    )
     parser.add_argument("--force", action="store_true", help="replace a bundle that exists at --out")
     parser.add_argument(
         "--component",
@@ -147,6 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             name=options.preset,
             precision=options.precision or (),
             compact=options.compact,
+            calibration=options.calibration,
             force=options.force,
             only=options.component,
             sources=sources,
@@ -174,7 +181,7 @@ def _plan(run: str, sources: Any, options: argparse.Namespace) -> int:
     from g4v.export.precision import parse_precisions
 
     precisions = parse_precisions(options.precision or ())
-    needs = plan_export(Checkpoint.open(run, sources), precisions, options.component)
+    needs = plan_export(Checkpoint.open(run, sources), precisions, options.component, options.calibration)
     lines, missing = describe_plan(needs, Path(options.out))
     print("\n".join(lines))
     for line in missing:

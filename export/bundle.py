@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from g4v.export.calibration import calibration_files
 from g4v.export.checkpoint import Checkpoint
 from g4v.export.components import components_of
 from g4v.export.errors import ExportError
@@ -26,6 +27,7 @@ def export_bundle(
     name: str | None = None,
     precision: str | Sequence[str] = "fp32",
     compact: bool = False,
+    calibration: str | None = None,
     force: bool = False,
     only: Collection[str] | None = None,
     sources: Sources = NONE,
@@ -36,7 +38,8 @@ def export_bundle(
 
     name: the manifest's name, by default the run's own. precision: such as "int4" for all components that
     can be written so, or words such as "decoder=int8" (g4v.export.precision). compact: store weights as
-    float16 where that is exact (g4v.export.compact). force: replace a bundle that exists. only: components to
+    float16 where that is exact (g4v.export.compact). calibration: what rounded weights are fitted to: a text
+    file, "own" or "none" (g4v.export.calibration). force: replace a bundle that exists. only: components to
     export; a bundle that exists keeps its others. sources: parts that take the place of the run's. report:
     called with one line per part. progress: called with the component at work and the share of everything
     that is done. ExportError, before anything appears at `out`, if the run is incomplete or inconsistent, if
@@ -49,18 +52,22 @@ def export_bundle(
     _check_target(out, force)
     checkpoint = Checkpoint.open(run, sources)
     old = read_manifest(out) if only is not None and (out / MANIFEST).exists() else None
-    needs = plan_export(checkpoint, precisions, only)
+    needs = plan_export(checkpoint, precisions, only, calibration)
     check_disk(needs, out)
     out.parent.mkdir(parents=True, exist_ok=True)
     settings = {
         "precisions": precisions,
         "compact": compact,
+        "calibration": calibration,
         "only": sorted(only or ()),
         "g4v": package_version(),
     }
-    unfinished = Unfinished(out, fingerprint(checkpoint.files(), settings))
+    files = [*checkpoint.files(), *calibration_files(calibration)]
+    unfinished = Unfinished(out, fingerprint(files, settings))
     with unfinished.open():
-        writer = BundleWriter(checkpoint, unfinished, precisions, compact, needs, report, progress)
+        writer = BundleWriter(
+            checkpoint, unfinished, precisions, compact, calibration, needs, report, progress
+        )
         manifest = writer.write(name or checkpoint.about["name"])
         if old is not None:
             manifest = writer.add_rest(manifest, old, out, name is not None)

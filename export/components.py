@@ -10,6 +10,7 @@ from typing import Any
 
 from g4v.export import verify
 from g4v.export.abstractor import export_abstractor
+from g4v.export.calibration import calibrate
 from g4v.export.checkpoint import Checkpoint, read_json
 from g4v.export.decoder import export_decoder, write_embedding
 from g4v.export.decoder_check import Comparison, compare_decoder
@@ -17,18 +18,24 @@ from g4v.export.encoder import export_encoder
 from g4v.export.frame_checker import export_frame_checker
 from g4v.export.llama import LlamaWeights
 from g4v.export.progress import Tick, ignore
+from g4v.export.quantise import BITS
+from g4v.export.rounding import Fitted
 from g4v.export.text_encoder import export_text_encoder
 from g4v.export.unet import export_unet
 from g4v.export.vae import export_vae_decoder
 
 
 def components_of(
-    checkpoint: Checkpoint, precisions: Mapping[str, str], tick: Tick = ignore
+    checkpoint: Checkpoint,
+    precisions: Mapping[str, str],
+    tick: Tick = ignore,
+    calibration: str | None = None,
 ) -> list[Component]:
     """What the checkpoint has. precisions: of every component. tick: called with the share that is done of
-    the component that is being written and compared, where it takes long.
+    the component that is being written and compared, where it takes long. calibration: as in
+    g4v.export.calibration.
     """
-    return _Components(checkpoint, precisions, tick).all()
+    return _Components(checkpoint, precisions, tick, calibration).all()
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,7 @@ class Component:
     verify: Callable[[Any, Path], float | Comparison]  # compares the graph in a folder: the relative error
     describe: Callable[[Any], dict[str, Any]]  # the manifest's keys but "variants"
     precision: str = "fp32"
+    fitted_to: Callable[[], dict[str, Any] | None] = lambda: None  # after export: the calibration data
 
     def compare(self, module: Any, folder: Path) -> Comparison:
         """Compares the graph in `folder` with `module`; ExportError if it is wrong."""
@@ -51,8 +59,12 @@ class Component:
 class _Components:
     """The components that a checkpoint has, and what they must know of each other."""
 
-    def __init__(self, checkpoint: Checkpoint, precisions: Mapping[str, str], tick: Tick) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, precisions: Mapping[str, str], tick: Tick, calibration: str | None
+    ) -> None:
         self.checkpoint, self.precisions, self.tick = checkpoint, precisions, tick
+        self.calibration = calibration
+        self._fitted_to: dict[str, Any] | None = None
         self.frames = int(checkpoint.about["frames"])
 
     @cached_property
@@ -92,6 +104,7 @@ class _Components:
                     self._verify_decoder,
                     _describe_decoder,
                     precision,
+                    lambda: self._fitted_to,
                 )
             )
         if c.has("t2v"):
@@ -124,7 +137,12 @@ class _Components:
         return encoder
 
     def _export_decoder(self, weights: LlamaWeights, folder: Path) -> list[str]:
-        files = export_decoder(weights, folder, self.precisions["decoder"], lambda s: self.tick(s / 2))
+        precision, rounding = self.precisions["decoder"], None
+        if precision in BITS:
+            chosen = calibrate(weights, self.checkpoint.tokenizer("decoder"), self.calibration)
+            if chosen is not None:
+                rounding, self._fitted_to = Fitted(weights, precision, chosen.ids), chosen.about
+        files = export_decoder(weights, folder, precision, lambda s: self.tick(s / 2), rounding)
         write_embedding(weights, folder / "embedding.bin")
         return files
 

@@ -20,7 +20,8 @@ from g4v.export.errors import ExportError
 from g4v.export.graph import MICROSOFT, Graph
 from g4v.export.llama import EMBEDDING, HEAD, LlamaWeights
 from g4v.export.progress import Tick, ignore
-from g4v.export.quantise import BITS, Quantised, quantise
+from g4v.export.quantise import BITS, Quantised
+from g4v.export.rounding import Rounding, ToNearest
 from torch import Tensor
 
 SKIP_NORM = "SkipSimplifiedLayerNormalization"
@@ -42,19 +43,26 @@ def check_llama(config: Any) -> None:
 
 
 def export_decoder(
-    weights: LlamaWeights, folder: str | Path, precision: str = "fp32", tick: Tick = ignore
+    weights: LlamaWeights,
+    folder: str | Path,
+    precision: str = "fp32",
+    tick: Tick = ignore,
+    rounding: Rounding | None = None,
 ) -> list[str]:
     """Writes the graph of a LlamaForCausalLM and its data; returns their names.
 
-    precision: "int8" and "int4" round the weights of all products block by block (g4v.export.quantise). tick:
-    called with the share that is done.
+    precision: "int8" and "int4" round the weights of all products block by block (g4v.export.quantise); the
+    head has 8 bits in both. tick: called with the share that is done. rounding: how, by default each weight
+    to the nearest code.
     """
     config = weights.config
     check_llama(config)
     layers = range(config.num_hidden_layers)
     cache_shape = [1, config.num_key_value_heads, "cache_length", config.head_dim]
     with Graph(folder, "decoder") as g:
-        w = _Products(g, weights, BITS.get(precision))
+        if precision in BITS:
+            rounding = rounding or ToNearest(weights, precision)
+        w = _Products(g, weights, rounding)
         x = g.input("inputs_embeds", "float32", [1, "sequence", config.hidden_size])
         seqlens = g.input("seqlens_k", "int32", [1])
         total = g.input("total_sequence_length", "int32", [])
@@ -120,8 +128,8 @@ def _rotary_tables(weights: LlamaWeights) -> tuple[Tensor, Tensor]:
 class _Products:
     """The operators that have weights, which are named as in transformers and read when they are written."""
 
-    def __init__(self, g: Graph, weights: LlamaWeights, bits: int | None) -> None:
-        self.g, self.weights, self.bits = g, weights, bits
+    def __init__(self, g: Graph, weights: LlamaWeights, rounding: Rounding | None) -> None:
+        self.g, self.weights, self.rounding = g, weights, rounding
         self.epsilon = weights.config.rms_norm_eps
 
     def product(self, x: str, *names: str) -> str:
@@ -129,9 +137,8 @@ class _Products:
         bias = None
         if f"{names[0]}.bias" in self.weights:
             bias = torch.cat([self.weights.read(f"{name}.bias") for name in names])
-        if self.bits:
-            parts = [quantise(self.weights.read(f"{name}.weight"), self.bits) for name in names]
-            return self.g.quantised_matmul(x, Quantised.of_rows(parts), bias)
+        if self.rounding:
+            return self.g.quantised_matmul(x, Quantised.of_rows(self.rounding(*names)), bias)
         matrix = torch.cat([self.weights.read(f"{name}.weight") for name in names])
         return self.g.matmul(x, matrix.t(), bias)
 

@@ -90,6 +90,10 @@ def merged(old: dict[str, Any], new: dict[str, Any], rest: dict[str, Any], named
     for section, component in _SECTIONS.items():
         if component in new["components"]:
             result[section] = new[section]
-    errors = {**old["provenance"].get("relative_errors", {}), **new["provenance"]["relative_errors"]}
-    result["provenance"] = {**old["provenance"], "relative_errors": errors}
+    result["provenance"] = dict(old["provenance"])
+    for key in ("relative_errors", "fitted_to"):
+        before = {name: v for name, v in old["provenance"].get(key, {}).items() if name in kept}
+        result["provenance"][key] = before | new["provenance"].get(key, {})
+        if not result["provenance"][key]:
+            del result["provenance"][key]
     return result

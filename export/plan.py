@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from g4v.export.calibration import NONE, OWN, chosen
 from g4v.export.checkpoint import Checkpoint
 from g4v.export.errors import ExportError
-from g4v.export.llama import EMBEDDING, LlamaWeights
+from g4v.export.llama import EMBEDDING, HEAD, LlamaWeights
 from g4v.export.progress import duration
 from g4v.export.quantise import BITS, BLOCK
 from g4v.export.report import size
+from g4v.export.rounding import bits_of
 
 _LIBRARIES = 0.8e9  # bytes: Python, PyTorch, transformers, diffusers and ONNX Runtime
 # Bytes per weight of a component that is compared as a whole: float32, its copy in float64, the session's.
@@ -26,6 +28,7 @@ _WHOLE = 20
 _LAYER = 12
 # Seconds of one core per million weights: read, written, compared. That of int4 is near what one layer of the
 # 7B model took; the others are scaled from it.
+_FITTING = 1.0  # the same, more, for rounding that is fitted to 8,192 tokens
 _SECONDS = {"fp32": 0.08, "int8": 0.1, "int4": 0.12}
 
 
@@ -45,9 +48,13 @@ class Need:
 
 
 def plan_export(
-    checkpoint: Checkpoint, precisions: Mapping[str, str], only: Collection[str] | None = None
+    checkpoint: Checkpoint,
+    precisions: Mapping[str, str],
+    only: Collection[str] | None = None,
+    calibration: str | None = None,
 ) -> list[Need]:
     """The needs of the components that are to be exported, by default of all that the checkpoint has.
+    calibration: as in g4v.export.calibration.
     ExportError if its files are damaged, or if it has not what `only` names.
     """
     parts: list[tuple[str, Path, str]] = []  # component, folder, prefix of its tensors
@@ -62,7 +69,7 @@ def plan_export(
         parts += [("frame_checker", checkpoint.parts["frame_checker"], "")]
     needs = [_whole(name, _count(folder, prefix)) for name, folder, prefix in parts]
     if checkpoint.has("llm"):
-        needs.append(_decoder(checkpoint.llm(), precisions["decoder"]))
+        needs.append(_decoder(checkpoint.llm(), precisions["decoder"], calibration))
     names = [need.name for need in needs]
     for component in only or ():
         if component not in names:
@@ -75,19 +82,26 @@ def _whole(name: str, weights: int) -> Need:
     return Need(name, "fp32", weights, 4 * weights, peak, 8 * weights, weights / 1e6 * _SECONDS["fp32"])
 
 
-def _decoder(weights: LlamaWeights, precision: str) -> Need:
+def _decoder(weights: LlamaWeights, precision: str, calibration: str | None) -> Need:
     counts = {name: math.prod(shape) for name, shape in weights.shapes.items()}
     embedding = counts[f"{EMBEDDING}.weight"]
     products = sum(n for name, n in counts.items() if name.endswith(("proj.weight", "lm_head.weight")))
     rest = sum(counts.values()) - products - embedding
-    each = BITS[precision] / 8 + 4 / BLOCK if precision in BITS else 4.0
+    sizes = {n: (bits_of(n, precision) / 8 + 4 / BLOCK if precision in BITS else 4.0) for n in ("", HEAD)}
     tables = 4 * weights.config.max_position_embeddings * weights.config.head_dim
-    graph = int(products * each + 4 * rest + tables)
+    head = counts[f"{HEAD}.weight"]
+    graph = int((products - head) * sizes[""] + head * sizes[HEAD] + 4 * rest + tables)
     layer = sum(n for name, n in counts.items() if name.startswith("model.layers.0."))
     peak = int(_LIBRARIES + _LAYER * max(layer, embedding))
     seconds = (products + embedding) / 1e6 * _SECONDS[precision]
+    total = sum(counts.values())
+    if precision in BITS and (how := chosen(weights, calibration)) != NONE:
+        seconds += products / 1e6 * _FITTING
+        # The second moment of the widest inputs and two factors of it, in float64.
+        peak += 24 * weights.config.intermediate_size**2
+        peak = max(peak, int(_LIBRARIES + 4 * total)) if how == OWN else peak
     disk = graph + 4 * embedding
-    return Need("decoder", precision, sum(counts.values()), disk, peak, disk + graph, seconds)
+    return Need("decoder", precision, total, disk, peak, disk + graph, seconds)
 
 
 def _count(folder: Path, prefix: str) -> int:

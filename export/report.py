@@ -23,7 +23,7 @@ class PartReport:
     """One component. weights: their number. relative_error: largest difference from PyTorch in float64 over
     the largest value, on the weights as written. rounding_error: norm of what rounding the weights changed
     over the norm of the result, None where they are not rounded. peak_bytes: resident memory of the process
-    at most, None where the system does not say.
+    at most, None where the system does not say. fitted_to: the calibration data of rounded weights.
     """
 
     name: str
@@ -34,6 +34,7 @@ class PartReport:
     rounding_error: float | None
     seconds: float
     peak_bytes: int | None
+    fitted_to: dict[str, Any] | None = None
 
 
 def forget_peak() -> None:

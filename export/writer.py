@@ -38,6 +38,7 @@ class BundleWriter:
         unfinished: Unfinished,
         precisions: Mapping[str, str],
         compact: bool,
+        calibration: str | None,
         needs: Sequence[Need],
         report: Report,
         progress: Progress,
@@ -47,6 +48,7 @@ class BundleWriter:
         self.folder = unfinished.folder
         self.precisions = precisions
         self.compact = compact
+        self.calibration = calibration
         self.needs = {need.name: need for need in needs}
         self.report = report
         self.progress = progress
@@ -55,7 +57,7 @@ class BundleWriter:
 
     def write(self, name: str) -> dict[str, Any]:
         about = self.checkpoint.about
-        every = components_of(self.checkpoint, self.precisions, self._tick)
+        every = components_of(self.checkpoint, self.precisions, self._tick, self.calibration)
         parts = [part for part in every if part.name in self.needs]
         components: dict[str, Any] = {}
         for index, part in enumerate(parts, 1):
@@ -88,6 +90,9 @@ class BundleWriter:
                 "relative_errors": {part.name: f"{_error(part):.0e}" for part in self.parts},
             },
         }
+        fitted = {part.name: part.fitted_to for part in self.parts if part.fitted_to}
+        if fitted:
+            manifest["provenance"]["fitted_to"] = fitted
         if "decoder" in components:
             manifest["prompt"] = self.checkpoint.prompt.to_manifest()
         if "encoder" in components:
@@ -132,6 +137,7 @@ class BundleWriter:
             comparison.rounding,
             round(time.monotonic() - start, 1),
             peak_bytes(),
+            part.fitted_to(),
         )
         self.parts.append(found)
         rounded = ""
