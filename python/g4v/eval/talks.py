@@ -17,7 +17,8 @@ from g4v.data.shapes.dialogues.foreign import NO_SHAPE
 from g4v.data.shapes.render import render
 from g4v.errors import Error
 
-from .answers import same_caption, score
+from .answers import score
+from .course import Course
 from .metrics import Decisions, Rate
 from .progress import Progress
 
@@ -95,23 +96,28 @@ def questions(assistant: Assistant, count: int, seed: int) -> Talks:
 
 def videos_wanted(assistant: Assistant, count: int, seed: int) -> Talks:
     """Talks of every kind. decisions: "send" a video; rates: "captions", of turns that ask for a video those
-    whose one video has exactly the right caption."""
+    whose one video has exactly the right caption. Turns that change another video than the assistant has sent
+    are left out (g4v.eval.course)."""
     talks = Talks()
     with Progress("decision, captions", count) as progress:
         for number, dialogue in _dialogues((None,), count, seed + 1):
+            course = Course()
             for turn, reply in play(assistant, dialogue, number):
-                wanted = bool(turn.meta["sends_video"])
-                sent = [] if reply is None else [video.caption for video in reply.videos]
+                wanted = course.wanted(turn)
+                course.follow(turn, reply)
                 talks.failed += reply is None
+                if not wanted.told:
+                    continue
+                sent = [] if reply is None else [video.caption for video in reply.videos]
                 # A failed turn is the opposite of what was right.
-                said = bool(sent) if reply is not None else not wanted
-                talks.decision("send").add(said, wanted)
-                right = said == wanted
-                if wanted:
-                    right = len(sent) == 1 and same_caption(sent[0], turn.meta["caption"])
+                talks.decision("send").add(
+                    bool(sent) if reply is not None else not wanted.video, wanted.video
+                )
+                right = reply is not None and wanted.is_right(sent)
+                if wanted.video:
                     talks.rate("captions").add(right)
                 if not right:
-                    talks.note(turn, reply, turn.meta["caption"])
+                    talks.note(turn, reply, wanted.caption or turn.meta["caption"])
             progress.step()
     return talks
 

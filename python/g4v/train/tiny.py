@@ -340,12 +340,12 @@ RECIPES: dict[str, Recipe] = {
     "stage1": Recipe(
         _build_stage1,
         _finish_stage1,
-        LoopSettings(steps=3000, learning_rate=1e-3, ema=0.99, seed=5, decay=0.5, muon=True),
+        LoopSettings(steps=3400, learning_rate=1e-3, ema=0.99, seed=5, decay=0.5, muon=True),
     ),
     "stage2": Recipe(
         _build_stage2,
         _finish_stage2,
-        LoopSettings(steps=1300, learning_rate=2e-3, ema=None, seed=6, decay=0.5),
+        LoopSettings(steps=1900, learning_rate=2e-3, ema=None, seed=6, decay=0.5),
     ),
 }
 

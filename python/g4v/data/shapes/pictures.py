@@ -1,9 +1,10 @@
 """Pictures of no shape that the assistant knows: textures, crowded scenes, patterns and points of light.
 
 Each stands for a statistic of real photographs. Textures have the spectrum of natural pictures, whose
-amplitude falls about as one over the frequency (Field, 1987). Scenes are made of things that hide each other,
-with sizes after a power law (the dead leaves of Lee, Mumford and Huang, 2001): these have the edges that a
-texture lacks. Patterns repeat, as bricks and print do, and as films of one texture never do.
+amplitude falls about as one over the frequency (Field, 1987), or less, as that of grass. Scenes are made of
+things that hide each other, with sizes after a power law (the dead leaves of Lee, Mumford and Huang, 2001):
+these have the edges that a texture lacks. Patterns repeat, as bricks and print do, and as films of one texture
+never do.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def texture(rng: np.random.Generator, side: int) -> Picture:
     """A random field around 0 with deviation 1, its colours mostly shared by all channels."""
     frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None, :])
     frequency[0, 0] = np.inf
-    falling = frequency ** -rng.uniform(0.7, 1.9)
+    falling = frequency ** -rng.uniform(0.1, 1.9)
     planes = []
     for _ in range(4):  # one for brightness, three for colour
         phases = np.exp(2j * np.pi * rng.random(falling.shape))
@@ -38,7 +39,7 @@ def blob(rng: np.random.Generator, side: int) -> NDArray[np.float32]:
     outline = np.full_like(angle, rng.uniform(0.06, 0.4))
     for wave in range(1, 5):
         outline *= 1 + rng.uniform(0, 0.5 / wave) * np.cos(wave * angle + rng.uniform(0, 2 * np.pi))
-    return 0.5 - 0.5 * np.tanh((distance - outline) / rng.uniform(0.008, 0.12))
+    return np.asarray(0.5 - 0.5 * np.tanh((distance - outline) / rng.uniform(0.008, 0.12)), np.float32)
 
 
 def _from_a_centre(rng: np.random.Generator, side: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -87,7 +88,7 @@ def _leaves(rng: np.random.Generator, side: int) -> Picture:
 
 def _pattern(rng: np.random.Generator, side: int) -> Picture:
     """Rows of cells: bricks, dots or marks like those of print; each a little different."""
-    cells, angle = rng.uniform(4, 20), rng.uniform(-0.3, 0.3) + np.pi / 2 * int(rng.integers(2))
+    cells, angle = rng.uniform(4, 30), rng.uniform(-0.3, 0.3) + np.pi / 2 * int(rng.integers(2))
     dy, dx = _from_a_centre(rng, side)
     row = cells * (dy * np.cos(angle) - dx * np.sin(angle))
     column = cells * rng.uniform(0.4, 1) * (dx * np.cos(angle) + dy * np.sin(angle))
@@ -115,7 +116,7 @@ def _pattern(rng: np.random.Generator, side: int) -> Picture:
 def _lights(rng: np.random.Generator, side: int) -> Picture:
     """Points of light in the dark, few of them large."""
     picture = 0.08 * rng.random() + 0.05 * texture(rng, side)
-    for _ in range(int(rng.integers(10, 120))):
+    for _ in range(int(rng.integers(10, 250))):
         dy, dx = _from_a_centre(rng, side)
         width = rng.uniform(0.003, 0.01) * rng.pareto(1.5) + 0.004
         glow = np.exp(-(dy * dy + dx * dx) / np.float32(2 * min(width, 0.08) ** 2))
@@ -143,5 +144,5 @@ def photograph(rng: np.random.Generator, side: int) -> Picture:
         picture = grey * rng.uniform(0.9, 1.1, 3) + rng.uniform(0, 0.15) * (picture - grey)
     if rng.random() < 0.2:  # seen through a hole, or lit in the middle
         picture = picture * (rng.uniform(0, 0.5) + blob(rng, side)[..., None])
-    contrast, light = rng.uniform(0.5, 1.6), rng.uniform(-0.2, 0.2)
+    contrast, light = rng.uniform(0.5, 2.0), rng.uniform(-0.2, 0.2)
     return np.clip((picture - 0.5) * contrast + 0.5 + light, 0, 1).astype(np.float32)
