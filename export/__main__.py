@@ -69,7 +69,15 @@ def _parser() -> argparse.ArgumentParser:
         "--precision",
         action="append",
         metavar="P",
-        help="fp32, int8 or int4 (weights alone, the decoder's), or COMPONENT=P; repeatable (default: fp32)",
+        help="fp32, fp16 (engines alone), int8 or int4 (weights alone, the decoder's), or COMPONENT=P; "
+        "repeatable (default: fp32, fp16 for engines)",
+    )
+    parser.add_argument(
+        "--target",
+        action="append",
+        metavar="T",
+        help="cpu or tensorrt-rtx (engines for NVIDIA GPUs; none is needed to build them); repeatable: the "
+        "bundle then has a variant for each (default: cpu)",
     )
     parser.add_argument(
         "--compact",
@@ -152,6 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.out,
             name=options.preset,
             precision=options.precision or (),
+            targets=options.target or (),
             compact=options.compact,
             calibration=options.calibration,
             force=options.force,
@@ -178,9 +187,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _plan(run: str, sources: Any, options: argparse.Namespace) -> int:
     from g4v.export.checkpoint import Checkpoint
     from g4v.export.plan import describe_plan, plan_export
-    from g4v.export.precision import parse_precisions
+    from g4v.export.precision import parse_precisions, parse_targets
 
-    precisions = parse_precisions(options.precision or ())
+    precisions = parse_precisions(options.precision or (), parse_targets(options.target or ()))
     needs = plan_export(Checkpoint.open(run, sources), precisions, options.component, options.calibration)
     lines, missing = describe_plan(needs, Path(options.out))
     print("\n".join(lines))

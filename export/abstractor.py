@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from g4v.export.graph import MICROSOFT, Graph
+from g4v.export.graph import Graph
 from torch import Tensor, nn
 
 from g4v.model.abstractor import VideoAbstractor
@@ -31,12 +31,14 @@ def folded_memory_product(abstractor: VideoAbstractor) -> tuple[Tensor, Tensor]:
     return torch.cat(weights, dim=1), torch.cat(biases)
 
 
-def export_abstractor(abstractor: VideoAbstractor, folder: str | Path, stem: str = "abstractor") -> list[str]:
+def export_abstractor(
+    abstractor: VideoAbstractor, folder: str | Path, stem: str = "abstractor", kind: type[Graph] = Graph
+) -> list[str]:
     """Writes the graph and its data into `folder`; returns their names."""
     config = abstractor.config
     width, spatial = config.hidden_size, config.num_queries
     layers = [layer.crossattention for layer in abstractor.encoder.layers]
-    with Graph(folder, stem) as g, torch.no_grad():
+    with kind(folder, stem) as g, torch.no_grad():
         features = g.input("features", "float32", ["frames", "tokens", width])
         queries = _QueryCount(g, features, spatial, spatial + config.num_temporal_queries)
 
@@ -66,7 +68,7 @@ def export_abstractor(abstractor: VideoAbstractor, folder: str | Path, stem: str
                 own = g.op("Split", g.matmul(x, fused, bias), outputs=3, axis=-1, num_outputs=3)
             keys = g.concat(own[1], parts[2 * i], axis=1)
             values = g.concat(own[2], parts[2 * i + 1], axis=1)
-            a = g.op("MultiHeadAttention", own[0], keys, values, domain=MICROSOFT, num_heads=config.num_heads)
+            a = g.attention(own[0], keys, values, config.num_heads, width)
             out = layer.output
             a = g.linear(a, out.out_proj, bias=False)
             # The residual is the normalised query.

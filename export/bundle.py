@@ -14,8 +14,10 @@ from g4v.export.components import components_of
 from g4v.export.errors import ExportError
 from g4v.export.existing import MANIFEST, read_manifest
 from g4v.export.plan import check_disk, plan_export
-from g4v.export.precision import parse_precisions
+from g4v.export.precision import parse_precisions, parse_targets
 from g4v.export.sources import NONE, Sources
+from g4v.export.tensorrt import TARGET as TENSORRT
+from g4v.export.tensorrt import load_library
 from g4v.export.unfinished import Unfinished, file_entry, fingerprint
 from g4v.export.writer import BundleWriter, Progress, Report, package_version
 
@@ -25,7 +27,8 @@ def export_bundle(
     out: str | Path,
     *,
     name: str | None = None,
-    precision: str | Sequence[str] = "fp32",
+    precision: str | Sequence[str] = (),
+    targets: Sequence[str] = (),
     compact: bool = False,
     calibration: str | None = None,
     force: bool = False,
@@ -37,7 +40,8 @@ def export_bundle(
     """Exports the training run `run` as the bundle `out`; returns its manifest.
 
     name: the manifest's name, by default the run's own. precision: such as "int4" for all components that
-    can be written so, or words such as "decoder=int8" (g4v.export.precision). compact: store weights as
+    can be written so, or words such as "decoder=int8"; targets: such as "tensorrt-rtx", by default the CPU
+    alone (both: g4v.export.precision). compact: store weights as
     float16 where that is exact (g4v.export.compact). calibration: what rounded weights are fitted to: a text
     file, "own" or "none" (g4v.export.calibration). force: replace a bundle that exists. only: components to
     export; a bundle that exists keeps its others. sources: parts that take the place of the run's. report:
@@ -47,7 +51,9 @@ def export_bundle(
     exists. The same run gives the same bytes. After a KeyboardInterrupt the same call goes on from the
     components that are whole (g4v.export.unfinished).
     """
-    precisions = parse_precisions(precision)
+    precisions = parse_precisions(precision, parse_targets(targets))
+    if any(TENSORRT in variants for variants in precisions.values()):
+        load_library()
     out = Path(out).absolute()
     _check_target(out, force)
     checkpoint = Checkpoint.open(run, sources)
@@ -93,11 +99,16 @@ def verify_bundle(
             raise ExportError(f"{out / path}: is missing or damaged: size or SHA-256 differ from {MANIFEST}")
     errors = {}
     written = manifest["components"]
-    precisions = parse_precisions([f"{name}={p['variants'][0]['precision']}" for name, p in written.items()])
+    precisions = parse_precisions(())
+    for name, component in written.items():
+        precisions[name] = {v["target"]: v["precision"] for v in component["variants"]}
     for part in components_of(Checkpoint.open(run, sources), precisions):
-        if part.name in written:
-            errors[part.name] = part.compare(part.load(), out).exact
+        if "cpu" in part.variants and part.name in written:
+            errors[part.name] = part.compare(part.load(), out, "cpu").exact
             report(f"{part.name}: relative error {errors[part.name]:.1e}")
+        for target in part.variants:
+            if target != "cpu" and part.name in written:
+                report(f"{part.name} for {target}: its files are whole; engines run on GPUs alone")
     return errors
 
 

@@ -16,10 +16,14 @@ from g4v.export.decoder import export_decoder, write_embedding
 from g4v.export.decoder_check import Comparison, compare_decoder
 from g4v.export.encoder import export_encoder
 from g4v.export.frame_checker import export_frame_checker
+from g4v.export.graph import Graph
 from g4v.export.llama import LlamaWeights
+from g4v.export.precision import Precisions
 from g4v.export.progress import Tick, ignore
 from g4v.export.quantise import BITS
 from g4v.export.rounding import Fitted
+from g4v.export.standard import HalfGraph, StandardGraph
+from g4v.export.tensorrt import Profile, Span
 from g4v.export.text_encoder import export_text_encoder
 from g4v.export.unet import export_unet
 from g4v.export.vae import export_vae_decoder
@@ -27,12 +31,12 @@ from g4v.export.vae import export_vae_decoder
 
 def components_of(
     checkpoint: Checkpoint,
-    precisions: Mapping[str, str],
+    precisions: Precisions,
     tick: Tick = ignore,
     calibration: str | None = None,
 ) -> list[Component]:
-    """What the checkpoint has. precisions: of every component. tick: called with the share that is done of
-    the component that is being written and compared, where it takes long. calibration: as in
+    """What the checkpoint has. precisions: the variants of every component. tick: called with the share that
+    is done of the component that is being written and compared, where it takes long. calibration: as in
     g4v.export.calibration.
     """
     return _Components(checkpoint, precisions, tick, calibration).all()
@@ -44,23 +48,39 @@ class Component:
 
     name: str  # as in the manifest
     load: Callable[[], Any]  # reads the module from the checkpoint
-    export: Callable[[Any, Path], list[str]]  # writes the module into a folder, returns graph and data file
-    verify: Callable[[Any, Path], float | Comparison]  # compares the graph in a folder: the relative error
+    export: Callable[..., list[str]]  # (module, folder, stem, kind of graph): graph and data file
+    verify: Callable[..., float | Comparison]  # (module, folder, stem of the graph): the relative error
     describe: Callable[[Any], dict[str, Any]]  # the manifest's keys but "variants"
-    precision: str = "fp32"
+    variants: Mapping[str, str]  # target -> precision
+    profile: Profile  # sizes that an engine takes
     fitted_to: Callable[[], dict[str, Any] | None] = lambda: None  # after export: the calibration data
 
-    def compare(self, module: Any, folder: Path) -> Comparison:
-        """Compares the graph in `folder` with `module`; ExportError if it is wrong."""
-        result = self.verify(module, folder)
-        return result if isinstance(result, Comparison) else Comparison(result, None)
+    def stem(self, target: str) -> str:
+        """Of the files that are written for a target."""
+        return self.name if target == "cpu" else f"{self.name}.{target}"
+
+    def write(self, module: Any, folder: Path, target: str) -> list[str]:
+        """Writes the graph for a target."""
+        kind = Graph
+        if target != "cpu":
+            kind = HalfGraph if self.variants[target] == "fp16" else StandardGraph
+        return self.export(module, folder, self.stem(target), kind)
+
+    def compare(self, module: Any, folder: Path, target: str) -> Comparison:
+        """Compares the graph in `folder` with `module`, which comes back in float64; ExportError if the graph
+        is wrong.
+        """
+        result = self.verify(module, folder, stem=self.stem(target))
+        comparison = result if isinstance(result, Comparison) else Comparison(result, None)
+        verify.check(self.stem(target), comparison.exact, self.variants[target])
+        return comparison
 
 
 class _Components:
     """The components that a checkpoint has, and what they must know of each other."""
 
     def __init__(
-        self, checkpoint: Checkpoint, precisions: Mapping[str, str], tick: Tick, calibration: str | None
+        self, checkpoint: Checkpoint, precisions: Precisions, tick: Tick, calibration: str | None
     ) -> None:
         self.checkpoint, self.precisions, self.tick = checkpoint, precisions, tick
         self.calibration = calibration
@@ -79,14 +99,13 @@ class _Components:
         return int(config.get("max_position_embeddings", 77))
 
     def all(self) -> list[Component]:
-        c = self.checkpoint
-        parts = []
+        c, parts = self.checkpoint, []
         if c.has("encoder"):
             parts += [
-                Component(
+                self._part(
                     "encoder", self._encoder, export_encoder, self._verify_encoder, self._describe_encoder
                 ),
-                Component(
+                self._part(
                     "abstractor",
                     c.abstractor,
                     export_abstractor,
@@ -95,33 +114,24 @@ class _Components:
                 ),
             ]
         if c.has("llm"):
-            precision = self.precisions["decoder"]
             parts.append(
-                Component(
-                    "decoder",
-                    c.llm,
-                    self._export_decoder,
-                    self._verify_decoder,
-                    _describe_decoder,
-                    precision,
-                    lambda: self._fitted_to,
-                )
+                self._part("decoder", c.llm, self._export_decoder, self._verify_decoder, _describe_decoder)
             )
         if c.has("t2v"):
             parts += [
-                Component(
+                self._part(
                     "text_encoder",
                     c.text_encoder,
                     export_text_encoder,
                     verify.verify_text_encoder,
                     _describe_text,
                 ),
-                Component("unet", c.unet, export_unet, self._verify_unet, _describe_unet),
-                Component("vae_decoder", c.vae, export_vae_decoder, self._verify_vae, _describe_vae),
+                self._part("unet", c.unet, export_unet, self._verify_unet, _describe_unet),
+                self._part("vae_decoder", c.vae, export_vae_decoder, self._verify_vae, _describe_vae),
             ]
         if c.has("frame_checker"):
             parts.append(
-                Component(
+                self._part(
                     "frame_checker",
                     c.frame_checker,
                     export_frame_checker,
@@ -131,13 +141,19 @@ class _Components:
             )
         return parts
 
+    def _part(self, name: str, *functions: Any) -> Component:
+        variants = self.precisions[name]
+        profile = self._profile(name) if set(variants) != {"cpu"} else {}
+        fitted_to = (lambda: self._fitted_to) if name == "decoder" else (lambda: None)
+        return Component(name, *functions, variants, profile, fitted_to)
+
     def _encoder(self) -> Any:
         encoder = self.checkpoint.encoder()
         self.tokens = encoder.tokens_per_frame
         return encoder
 
-    def _export_decoder(self, weights: LlamaWeights, folder: Path) -> list[str]:
-        precision, rounding = self.precisions["decoder"], None
+    def _export_decoder(self, weights: LlamaWeights, folder: Path, *_: Any) -> list[str]:
+        precision, rounding = self.precisions["decoder"]["cpu"], None
         if precision in BITS:
             chosen = calibrate(weights, self.checkpoint.tokenizer("decoder"), self.calibration)
             if chosen is not None:
@@ -146,26 +162,45 @@ class _Components:
         write_embedding(weights, folder / "embedding.bin")
         return files
 
-    def _verify_decoder(self, weights: LlamaWeights, folder: Path) -> Comparison:
-        precision = self.precisions["decoder"]
-        comparison = compare_decoder(weights, folder, precision, lambda s: self.tick((1 + s) / 2))
-        verify.check("decoder", comparison.exact)
-        return comparison
+    def _verify_decoder(self, weights: LlamaWeights, folder: Path, stem: str) -> Comparison:
+        precision = self.precisions["decoder"]["cpu"]
+        return compare_decoder(weights, folder, precision, lambda s: self.tick((1 + s) / 2))
 
-    def _verify_encoder(self, encoder: Any, folder: Path) -> float:
-        return verify.verify_encoder(encoder, folder, self.frames)
+    def _verify_encoder(self, encoder: Any, folder: Path, stem: str) -> float:
+        return verify.verify_encoder(encoder, folder, self.frames, stem)
 
-    def _verify_abstractor(self, abstractor: Any, folder: Path) -> float:
-        return verify.verify_abstractor(abstractor, folder, self.frames, self.tokens)
+    def _verify_abstractor(self, abstractor: Any, folder: Path, stem: str) -> float:
+        return verify.verify_abstractor(abstractor, folder, self.frames, self.tokens, stem)
 
-    def _verify_frame_checker(self, checker: Any, folder: Path) -> float:
-        return verify.verify_frame_checker(checker, folder, self.frames, self.tokens)
+    def _verify_frame_checker(self, checker: Any, folder: Path, stem: str) -> float:
+        return verify.verify_frame_checker(checker, folder, self.frames, self.tokens, stem)
 
-    def _verify_unet(self, unet: Any, folder: Path) -> float:
-        return verify.verify_unet(unet, folder, self.text_length, 8)
+    def _verify_unet(self, unet: Any, folder: Path, stem: str) -> float:
+        return verify.verify_unet(unet, folder, self.text_length, 8, stem)
 
-    def _verify_vae(self, vae: Any, folder: Path) -> float:
-        return verify.verify_vae_decoder(vae, folder, 8)
+    def _verify_vae(self, vae: Any, folder: Path, stem: str) -> float:
+        return verify.verify_vae_decoder(vae, folder, 8, stem)
+
+    def _profile(self, name: str) -> Profile:
+        """What the core asks of a component: clips and videos of up to the run's own numbers of frames,
+        videos of its own size, one or two texts.
+        """
+        video = self.checkpoint.about["generation"].get("video", {})
+        frames = Span(1, self.frames, self.frames)
+        if name == "encoder":
+            return {"frames": frames}
+        if name == "abstractor":
+            return {"frames": frames, "tokens": Span.exactly(self.tokens)}
+        texts = {"batch": Span(1, 2, 2), "length": Span(1, self.text_length, self.text_length)}
+        if name == "text_encoder":
+            return texts
+        config = read_json(self.checkpoint.parts["t2v"] / "vae" / "config.json")
+        scale = 2 ** (len(config["block_out_channels"]) - 1)
+        made = Span(1, int(video.get("frames", 8)), int(video.get("frames", 8)))
+        high, wide = (Span.exactly(max(1, int(video.get(key, 64)) // scale)) for key in ("height", "width"))
+        if name == "unet":
+            return {**texts, "frames": made, "height": high, "width": wide}
+        return {"frames": made, "latent_height": high, "latent_width": wide}
 
     def _describe_encoder(self, encoder: Any) -> dict[str, Any]:
         mean, std = self.checkpoint.image_statistics()

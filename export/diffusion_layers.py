@@ -28,9 +28,9 @@ def group_norm(g: Graph, x: str, module: nn.GroupNorm, affine: bool = True) -> s
     A group is one long channel of an InstanceNormalization.
     """
     groups = module.num_groups
-    ones, zeros = g.weight(torch.ones(groups)), g.weight(torch.zeros(groups))
+    ones, zeros = torch.ones(groups), torch.zeros(groups)
     y = g.reshape(x, 0, groups, -1)
-    y = g.op("InstanceNormalization", y, ones, zeros, epsilon=module.eps)
+    y = g.norm("InstanceNormalization", y, ones, zeros, epsilon=module.eps)
     y = g.op("Reshape", y, g.op("Shape", x))
     if not affine:
         return y
@@ -79,7 +79,7 @@ def upsample(g: Graph, x: str, block: Any, like: str | None = None) -> str:
         "coordinate_transformation_mode": "asymmetric",
     }
     if like is None:
-        x = g.op("Resize", x, "", g.weight(torch.tensor([1.0, 1.0, 2.0, 2.0])), **mode)
+        x = g.op("Resize", x, "", g.weight(torch.tensor([1.0, 1.0, 2.0, 2.0]), wide=True), **mode)
     else:
         sizes = g.concat(g.op("Shape", x, start=0, end=2), g.op("Shape", like, start=2, end=4), axis=0)
         x = g.op("Resize", x, "", "", sizes, **mode)

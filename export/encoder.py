@@ -6,16 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from g4v.export.graph import MICROSOFT, Graph
-from g4v.export.transformer import clip_layers, self_attention
+from g4v.export.graph import Graph
+from g4v.export.transformer import clip_layers
 from torch import Tensor
 
 from g4v.model.vision import ClipEncoder, MplugOwlVideoTower, VideoEncoder
 
 
-def export_encoder(encoder: VideoEncoder, folder: str | Path, stem: str = "encoder") -> list[str]:
+def export_encoder(
+    encoder: VideoEncoder, folder: str | Path, stem: str = "encoder", kind: type[Graph] = Graph
+) -> list[str]:
     """Writes the graph and its data into `folder`; returns their names."""
-    with Graph(folder, stem) as g:
+    with kind(folder, stem) as g:
         size, tokens, width = encoder.image_size, encoder.tokens_per_frame, encoder.hidden_size
         pixels = g.input("pixel_values", "float32", ["frames", 3, size, size])
         features = (
@@ -64,15 +66,15 @@ def _tower(g: Graph, pixels: str, tower: MplugOwlVideoTower) -> str:
     x = g.layer_norm(x, embeddings.pre_layernorm)
     # 1 for a clip of several frames, 0 for a single one, which skips the temporal path.
     several = g.op("Greater", g.dimension(pixels, 0), g.ints(1))
-    several = g.op("Cast", several, to=1)
+    several = g.op("Cast", several, to=g.real)
     for layer in tower.encoder.layers:
         t = g.op("Mul", _temporal(g, x, layer.temporal), several)
         n, x = g.skip_layer_norm(t, x, layer.input_layernorm)
         weight, bias = _split_heads(layer.self_attn.query_key_value, config.num_heads)
-        a = self_attention(g, n, weight, bias, config.num_heads)
+        a = g.self_attention(n, weight, bias, config.num_heads)
         a = g.linear(a, layer.self_attn.dense, bias=False)
         n, x = g.skip_layer_norm(a, x, layer.post_attention_layernorm, layer.self_attn.dense.bias)
-        h = g.op("QuickGelu", g.linear(n, layer.mlp.fc1), domain=MICROSOFT, alpha=1.702)
+        h = g.quick_gelu(g.linear(n, layer.mlp.fc1))
         x = g.op("Add", x, g.linear(h, layer.mlp.fc2))
     return g.layer_norm(x, tower.post_layernorm)
 
@@ -95,7 +97,7 @@ def _temporal(g: Graph, x: str, block: torch.nn.Module) -> str:
     total = g.weight(block.conv.bias)
     for i, span in enumerate(spans):
         total = g.op("Add", total, g.op("Mul", span, g.weight(taps[:, i])))
-    h = g.op("QuickGelu", total, domain=MICROSOFT, alpha=1.702)
+    h = g.quick_gelu(total)
     h = g.matmul(h, block.up_proj.weight.flatten(1).t(), block.up_proj.bias)
     return g.concat(cls, h, axis=1)
 

@@ -92,8 +92,9 @@ def merged(old: dict[str, Any], new: dict[str, Any], rest: dict[str, Any], named
             result[section] = new[section]
     result["provenance"] = dict(old["provenance"])
     for key in ("relative_errors", "fitted_to"):
-        before = {name: v for name, v in old["provenance"].get(key, {}).items() if name in kept}
-        result["provenance"][key] = before | new["provenance"].get(key, {})
+        before, fresh = (whole["provenance"].get(key, {}) for whole in (old, new))
+        values = {**before, **fresh}
+        result["provenance"][key] = {n: v for n, v in values.items() if n.split()[0] in kept or n in fresh}
         if not result["provenance"][key]:
             del result["provenance"][key]
     return result

@@ -10,9 +10,11 @@ from g4v.export.graph import Graph
 from g4v.model.frame_checker import FrameChecker
 
 
-def export_frame_checker(checker: FrameChecker, folder: str | Path, stem: str = "frame_checker") -> list[str]:
+def export_frame_checker(
+    checker: FrameChecker, folder: str | Path, stem: str = "frame_checker", kind: type[Graph] = Graph
+) -> list[str]:
     """Writes the graph and its data into `folder`; returns their names."""
-    with Graph(folder, stem) as g, torch.no_grad():
+    with kind(folder, stem) as g, torch.no_grad():
         features = g.input("features", "float32", ["frames", "tokens", checker.config.hidden_size])
         h = g.op("Relu", g.linear(features, checker.fc1))
         tokens = g.reshape(g.linear(h, checker.fc2), 0, -1)

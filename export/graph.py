@@ -30,6 +30,7 @@ _ALIGNMENT = 64  # bytes, of every tensor in the data file
 
 _TYPES = {
     "float32": TensorProto.FLOAT,
+    "float16": TensorProto.FLOAT16,
     "int32": TensorProto.INT32,
     "int64": TensorProto.INT64,
     "uint8": TensorProto.UINT8,
@@ -41,9 +42,7 @@ Array = np.ndarray | torch.Tensor
 def numpy32(tensor: Array) -> np.ndarray:
     """A contiguous array; floating types become float32."""
     array = tensor.detach().cpu().float().numpy() if isinstance(tensor, torch.Tensor) else np.asarray(tensor)
-    if array.dtype == np.float64 or array.dtype == np.float16:
-        array = array.astype(np.float32)
-    return np.ascontiguousarray(array)
+    return np.ascontiguousarray(array.astype(np.float32) if array.dtype.kind == "f" else array)
 
 
 def _model(nodes: list, name: str, inputs: list, outputs: list, initializers: list) -> onnx.ModelProto:
@@ -61,6 +60,8 @@ class Graph:
     Weights go to `stem`.data as they are added, so that a graph never holds more than one of them in memory;
     `save` writes `stem`.onnx beside it.
     """
+
+    real = TensorProto.FLOAT  # the type of what is computed
 
     def __init__(self, folder: str | Path, stem: str) -> None:
         self.folder = Path(folder)
@@ -117,9 +118,17 @@ class Graph:
         self.nodes.append(node)
         return names[0] if outputs == 1 else names
 
-    def weight(self, tensor: Array, name: str | None = None) -> str:
-        """Adds a constant: float32 (from any floating type), int32, int64 or uint8. Small ones are shared."""
-        array = numpy32(tensor)
+    def weight(self, tensor: Array, name: str | None = None, wide: bool = False) -> str:
+        """Adds a constant: of the graph's real type (from any floating type), int32, int64 or uint8. Small
+        ones are shared. wide: float32 in every graph.
+        """
+        return self._constant(numpy32(tensor), name)
+
+    def narrow(self, x: str) -> str:
+        """A float32 value in the graph's real type."""
+        return x
+
+    def _constant(self, array: np.ndarray, name: str | None) -> str:
         if array.nbytes <= _INLINE_BYTES and name is None:
             key = (str(array.dtype), array.shape, array.tobytes())
             if key not in self._constants:
@@ -211,14 +220,11 @@ class Graph:
         return x if bias is None else self.op("Add", x, self.weight(bias))
 
     def layer_norm(self, x: str, module: torch.nn.LayerNorm) -> str:
-        return self.op(
-            "LayerNormalization",
-            x,
-            self.weight(module.weight),
-            self.weight(module.bias),
-            axis=-1,
-            epsilon=module.eps,
-        )
+        return self.norm("LayerNormalization", x, module.weight, module.bias, axis=-1, epsilon=module.eps)
+
+    def norm(self, kind: str, x: str, scale: Array, shift: Array, **attributes: Any) -> str:
+        """A LayerNormalization or an InstanceNormalization."""
+        return self.op(kind, x, self.weight(scale), self.weight(shift), **attributes)
 
     def skip_layer_norm(
         self, x: str, skip: str, norm: torch.nn.LayerNorm, bias: Array | None = None
@@ -237,8 +243,35 @@ class Graph:
         )
         return f"{name}.norm", f"{name}.sum"
 
+    def quick_gelu(self, x: str, alpha: float = 1.702) -> str:
+        """x * sigmoid(alpha * x)."""
+        return self.op("QuickGelu", x, domain=MICROSOFT, alpha=alpha)
+
     def silu(self, x: str) -> str:
-        return self.op("QuickGelu", x, domain=MICROSOFT, alpha=1.0)
+        return self.quick_gelu(x, 1.0)
+
+    def gelu(self, x: str, bias: Array) -> str:
+        """The exact GELU of x + bias."""
+        return self.op("BiasGelu", x, self.weight(bias), domain=MICROSOFT)
+
+    def attention(self, q: str, k: str, v: str, heads: int, width: int) -> str:
+        """Multi-head attention of q [B, S, width] to k and v [B, L, width]: [B, S, width]."""
+        return self.op("MultiHeadAttention", q, k, v, domain=MICROSOFT, num_heads=heads)
+
+    def self_attention(self, x: str, weight: Array, bias: Array, heads: int, causal: bool = False) -> str:
+        """Multi-head self-attention without its output product.
+
+        x: [B, S, d]; weight: [d, 3*d], the columns of all queries, then keys, then values; bias: [3*d].
+        """
+        return self.op(
+            "Attention",
+            x,
+            self.weight(weight),
+            self.weight(bias),
+            domain=MICROSOFT,
+            num_heads=heads,
+            unidirectional=int(causal),
+        )
 
     def reshape(self, x: str, *shape: int) -> str:
         """Reshape to constant dimensions; 0 keeps the input's, one -1 is inferred."""

@@ -14,6 +14,7 @@ from g4v.export.calibration import NONE, OWN, chosen
 from g4v.export.checkpoint import Checkpoint
 from g4v.export.errors import ExportError
 from g4v.export.llama import EMBEDDING, HEAD, LlamaWeights
+from g4v.export.precision import Precisions
 from g4v.export.progress import duration
 from g4v.export.quantise import BITS, BLOCK
 from g4v.export.report import size
@@ -29,6 +30,7 @@ _LAYER = 12
 # Seconds of one core per million weights: read, written, compared. That of int4 is near what one layer of the
 # 7B model took; the others are scaled from it.
 _FITTING = 1.0  # the same, more, for rounding that is fitted to 8,192 tokens
+_BUILD = (5.0, 0.16)  # of an engine: whatever its size, and per million weights
 _SECONDS = {"fp32": 0.08, "int8": 0.1, "int4": 0.12}
 
 
@@ -49,7 +51,7 @@ class Need:
 
 def plan_export(
     checkpoint: Checkpoint,
-    precisions: Mapping[str, str],
+    precisions: Precisions,
     only: Collection[str] | None = None,
     calibration: str | None = None,
 ) -> list[Need]:
@@ -67,9 +69,9 @@ def plan_export(
         parts += [("vae_decoder", folder / "vae", "decoder.")]
     if checkpoint.has("frame_checker"):
         parts += [("frame_checker", checkpoint.parts["frame_checker"], "")]
-    needs = [_whole(name, _count(folder, prefix)) for name, folder, prefix in parts]
+    needs = [_whole(name, precisions[name], _count(folder, prefix)) for name, folder, prefix in parts]
     if checkpoint.has("llm"):
-        needs.append(_decoder(checkpoint.llm(), precisions["decoder"], calibration))
+        needs.append(_decoder(checkpoint.llm(), precisions["decoder"]["cpu"], calibration))
     names = [need.name for need in needs]
     for component in only or ():
         if component not in names:
@@ -77,9 +79,19 @@ def plan_export(
     return [need for need in needs if only is None or need.name in only]
 
 
-def _whole(name: str, weights: int) -> Need:
+def _whole(name: str, variants: Mapping[str, str], weights: int) -> Need:
+    disk = resident = 0
+    seconds = 0.0
+    for target, precision in variants.items():
+        size = (2 if precision == "fp16" else 4) * weights
+        disk += size
+        seconds += weights / 1e6 * _SECONDS["fp32"]
+        if target == "cpu":
+            resident += 2 * size
+        else:
+            seconds += _BUILD[0] + weights / 1e6 * _BUILD[1]
     peak = int(_LIBRARIES + _WHOLE * weights)
-    return Need(name, "fp32", weights, 4 * weights, peak, 8 * weights, weights / 1e6 * _SECONDS["fp32"])
+    return Need(name, ", ".join(variants.values()), weights, disk, peak, resident, seconds)
 
 
 def _decoder(weights: LlamaWeights, precision: str, calibration: str | None) -> Need:

@@ -1,44 +1,82 @@
-"""Which component is written in which precision."""
+"""Which component is written for which target, and in which precision."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from g4v.export.errors import ExportError
 
-# The first is the default. int8 and int4 round weights alone (g4v.export.quantise); what is computed with
-# them is float32.
-PRECISIONS = {
-    "encoder": ("fp32",),
-    "abstractor": ("fp32",),
-    "decoder": ("fp32", "int8", "int4"),
-    "text_encoder": ("fp32",),
-    "unet": ("fp32",),
-    "vae_decoder": ("fp32",),
-    "frame_checker": ("fp32",),
+# Target -> component -> precisions; the first is the default. int8 and int4 round weights alone
+# (g4v.export.rounding); what is computed with them is float32. A component that a target cannot run is
+# written for the CPU, where the core then runs it.
+PRECISIONS: dict[str, dict[str, tuple[str, ...]]] = {
+    "cpu": {
+        "encoder": ("fp32",),
+        "abstractor": ("fp32",),
+        "decoder": ("fp32", "int8", "int4"),
+        "text_encoder": ("fp32",),
+        "unet": ("fp32",),
+        "vae_decoder": ("fp32",),
+        "frame_checker": ("fp32",),
+    },
+    "tensorrt-rtx": {
+        "encoder": ("fp16", "fp32"),
+        "abstractor": ("fp16", "fp32"),
+        "text_encoder": ("fp16", "fp32"),
+        "unet": ("fp16", "fp32"),
+        "vae_decoder": ("fp16", "fp32"),
+    },
 }
-NAMES = tuple(dict.fromkeys(name for names in PRECISIONS.values() for name in names))
+COMPONENTS = tuple(PRECISIONS["cpu"])
+Precisions = dict[str, dict[str, str]]
+"""Component -> target -> precision: the variants of a bundle."""
 
 
-def parse_precisions(words: str | Sequence[str]) -> dict[str, str]:
-    """A word or words such as "int4" and "decoder=int8" -> the precision of every component; later ones win.
+def parse_targets(words: Sequence[str]) -> tuple[str, ...]:
+    """Names such as "cpu", each once; without any, the CPU alone. ExportError: no such target."""
+    for word in words:
+        if word not in PRECISIONS:
+            raise ExportError(f"target {word!r} is not supported (one of {', '.join(PRECISIONS)})")
+    return tuple(dict.fromkeys(words)) or ("cpu",)
 
-    A precision alone is for all components that can be written in it. ExportError: no such component, or one
-    that cannot be written so.
+
+def parse_precisions(words: str | Sequence[str], targets: Sequence[str] = ("cpu",)) -> Precisions:
+    """A word or words such as "int4" and "decoder=int8" -> the variants of every component; later ones win.
+
+    A precision alone is for all that can be written in it. ExportError: no such component, or one that cannot
+    be written so for any of the targets.
     """
-    chosen = {component: names[0] for component, names in PRECISIONS.items()}
+    found: Precisions = {}
+    for component in COMPONENTS:
+        able = [target for target in targets if component in PRECISIONS[target]] or ["cpu"]
+        found[component] = {target: PRECISIONS[target][component][0] for target in able}
     for word in [words] if isinstance(words, str) else words:
         component, sign, name = word.rpartition("=")
-        if not sign:
-            able = [component for component, names in PRECISIONS.items() if name in names]
-            if not able:
-                raise ExportError(f"precision {name!r} is not supported (one of {', '.join(NAMES)})")
-            chosen |= dict.fromkeys(able, name)
-        elif component not in PRECISIONS:
-            raise ExportError(f"precision of {component!r}: one of {', '.join(PRECISIONS)} must be named")
-        elif name not in PRECISIONS[component]:
-            known = ", ".join(PRECISIONS[component])
-            raise ExportError(f"{component} cannot be written in {name!r} (only in {known})")
-        else:
-            chosen[component] = name
-    return chosen
+        if sign and component not in COMPONENTS:
+            raise ExportError(f"precision of {component!r}: one of {', '.join(COMPONENTS)} must be named")
+        fits = False
+        for one in [component] if sign else COMPONENTS:
+            for target in found[one]:
+                if name in PRECISIONS[target][one]:
+                    found[one][target], fits = name, True
+        if not fits:
+            raise ExportError(_refusal(component, name, found))
+    return found
+
+
+def _refusal(component: str, name: str, found: Precisions) -> str:
+    known = _names(found, [component] if component else COMPONENTS)
+    elsewhere = [t for t, parts in PRECISIONS.items() if any(name in names for names in parts.values())]
+    hint = f"; --target {elsewhere[0]} can" if elsewhere and elsewhere[0] not in _targets(found) else ""
+    if component:
+        return f"{component} cannot be written in {name!r} (only in {', '.join(known)}){hint}"
+    return f"precision {name!r} is not supported (one of {', '.join(known)}){hint}"
+
+
+def _names(found: Precisions, components: Collection[str]) -> list[str]:
+    names = [n for c in components for t in found[c] for n in PRECISIONS[t][c]]
+    return list(dict.fromkeys(names))
+
+
+def _targets(found: Precisions) -> set[str]:
+    return {target for variants in found.values() for target in variants}

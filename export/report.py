@@ -35,6 +35,11 @@ class PartReport:
     seconds: float
     peak_bytes: int | None
     fitted_to: dict[str, Any] | None = None
+    target: str = "cpu"
+
+    @property
+    def label(self) -> str:
+        return self.name if self.target == "cpu" else f"{self.name} ({self.target})"
 
 
 def forget_peak() -> None:
@@ -115,7 +120,7 @@ def _page(values: dict[str, Any], parts: list[PartReport]) -> str:
     for part in parts:
         rounding = "" if part.rounding_error is None else f"{part.rounding_error:.1e}"
         cells = [
-            html.escape(part.name),
+            html.escape(part.label),
             part.precision,
             f"{part.weights / 1e6:.2f} M",
             _bar(size(part.bytes), part.bytes / largest["bytes"]),

@@ -9,9 +9,11 @@ from g4v.export.graph import Graph
 from g4v.export.transformer import clip_layers
 
 
-def export_text_encoder(model: Any, folder: str | Path, stem: str = "text_encoder") -> list[str]:
+def export_text_encoder(
+    model: Any, folder: str | Path, stem: str = "text_encoder", kind: type[Graph] = Graph
+) -> list[str]:
     """Writes the graph of a `transformers.CLIPTextModel` into `folder`; returns the names of its files."""
-    with Graph(folder, stem) as g:
+    with kind(folder, stem) as g:
         ids = g.input("input_ids", "int64", ["batch", "length"])
         tokens = g.op("Gather", g.weight(model.embeddings.token_embedding.weight), ids)
         table = g.weight(model.embeddings.position_embedding.weight)

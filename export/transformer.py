@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from g4v.export.errors import ExportError
-from g4v.export.graph import MICROSOFT, Graph
+from g4v.export.graph import Graph
 from torch import Tensor, nn
 
 ACTIVATIONS = ("quick_gelu", "gelu")
@@ -15,27 +15,10 @@ ACTIVATIONS = ("quick_gelu", "gelu")
 def activation(g: Graph, x: str, name: str, bias: Tensor) -> str:
     """act(x + bias) for the activations of CLIP models."""
     if name == "gelu":
-        return g.op("BiasGelu", x, g.weight(bias), domain=MICROSOFT)
+        return g.gelu(x, bias)
     if name == "quick_gelu":
-        x = g.op("Add", x, g.weight(bias))
-        return g.op("QuickGelu", x, domain=MICROSOFT, alpha=1.702)
+        return g.quick_gelu(g.op("Add", x, g.weight(bias)))
     raise ExportError(f"activation {name!r} is not supported (one of {', '.join(ACTIVATIONS)})")
-
-
-def self_attention(g: Graph, x: str, weight: Tensor, bias: Tensor, heads: int, causal: bool = False) -> str:
-    """Multi-head self-attention without its output product.
-
-    x: [B, S, d]; weight: [d, 3*d], the columns of all queries, then keys, then values; bias: [3*d].
-    """
-    return g.op(
-        "Attention",
-        x,
-        g.weight(weight),
-        g.weight(bias),
-        domain=MICROSOFT,
-        num_heads=heads,
-        unidirectional=int(causal),
-    )
 
 
 def fused_qkv(q: nn.Linear, k: nn.Linear, v: nn.Linear) -> tuple[Tensor, Tensor]:
@@ -54,7 +37,7 @@ def clip_layers(g: Graph, x: str, model: Any, last_norm: nn.LayerNorm, causal: b
     for layer, next_norm in zip(layers, norms, strict=True):
         attention = layer.self_attn
         weight, bias = fused_qkv(attention.q_proj, attention.k_proj, attention.v_proj)
-        a = self_attention(g, n, weight, bias, config.num_attention_heads, causal)
+        a = g.self_attention(n, weight, bias, config.num_attention_heads, causal)
         a = g.linear(a, attention.out_proj, bias=False)
         n, x = g.skip_layer_norm(a, x, layer.layer_norm2, attention.out_proj.bias)
         h = activation(g, g.linear(n, layer.mlp.fc1, bias=False), config.hidden_act, layer.mlp.fc1.bias)

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from g4v.export.diffusion_layers import conv, downsample, fold_group_norm, group_norm, resnet, upsample
 from g4v.export.errors import ExportError
-from g4v.export.graph import MICROSOFT, Graph
-from g4v.export.transformer import fused_qkv, self_attention
+from g4v.export.graph import Graph
+from g4v.export.transformer import fused_qkv
+from onnx import TensorProto
 from torch import nn
 
 _BLOCKS = ("CrossAttnDownBlock3D", "DownBlock3D", "CrossAttnUpBlock3D", "UpBlock3D")
@@ -36,10 +37,10 @@ def check_unet(config: Any) -> None:
         raise ExportError("t2v/unet/config.json: norm_num_groups is missing")
 
 
-def export_unet(unet: Any, folder: str | Path, stem: str = "unet") -> list[str]:
+def export_unet(unet: Any, folder: str | Path, stem: str = "unet", kind: type[Graph] = Graph) -> list[str]:
     """Writes the graph of a UNet3DConditionModel into `folder`; returns the names of its files."""
     check_unet(unet.config)
-    with Graph(folder, stem) as g, torch.no_grad():
+    with kind(folder, stem) as g, torch.no_grad():
         _Builder(g, unet).build()
         g.save(shapes=True)
         return g.files
@@ -95,8 +96,10 @@ class _Builder:
         half = unet.time_proj.num_channels // 2
         exponents = torch.arange(half, dtype=torch.float32) * (-math.log(10000.0))
         frequencies = torch.exp(exponents / (half - unet.time_proj.downscale_freq_shift))
-        angles = g.op("Mul", g.op("Cast", timestep, to=1), g.weight(frequencies[None]))  # [1, half]
-        parts = [g.op("Sin", angles), g.op("Cos", angles)]
+        # Angles up to 1,000 need float32 in every graph.
+        steps = g.op("Cast", timestep, to=TensorProto.FLOAT)
+        angles = g.op("Mul", steps, g.weight(frequencies[None], wide=True))  # [1, half]
+        parts = [g.narrow(g.op("Sin", angles)), g.narrow(g.op("Cos", angles))]
         if unet.time_proj.flip_sin_to_cos:
             parts.reverse()
         embedding = unet.time_embedding
@@ -191,13 +194,13 @@ class _Builder:
             raise ExportError("t2v/unet: a feed-forward layer of an unsupported kind")
         value, gate = geglu.proj.weight.chunk(2)
         value_bias, gate_bias = geglu.proj.bias.chunk(2)
-        gate = g.op("BiasGelu", g.matmul(n, gate.t()), g.weight(gate_bias), domain=MICROSOFT)
+        gate = g.gelu(g.matmul(n, gate.t()), gate_bias)
         h = g.linear(g.op("Mul", g.matmul(n, value.t(), value_bias), gate), out)
         return g.op("Add", h, x)
 
     def _self_attention(self, n: str, block: Any) -> str:
         weight, bias = fused_qkv(block.to_q, block.to_k, block.to_v)
-        a = self_attention(self.g, n, weight, bias, block.heads)
+        a = self.g.self_attention(n, weight, bias, block.heads)
         return self.g.linear(a, block.to_out[0], bias=False)
 
     def _text_attention(self, n: str, block: Any) -> str:
@@ -207,5 +210,5 @@ class _Builder:
         shape = g.op("Shape", q)
         q = g.op("Reshape", q, g.concat(self.batch, g.ints(-1, block.inner_dim), axis=0))
         k, v = g.linear(self.text, block.to_k), g.linear(self.text, block.to_v)
-        a = g.op("MultiHeadAttention", q, k, v, domain=MICROSOFT, num_heads=block.heads)
+        a = g.attention(q, k, v, block.heads, block.inner_dim)
         return g.linear(g.op("Reshape", a, shape), block.to_out[0], bias=False)

@@ -82,15 +82,23 @@ class Unfinished:
     def __len__(self) -> int:
         return len(self._finished)
 
-    def take(self, name: str) -> tuple[dict[str, Any], PartReport] | None:
-        """The manifest's entry and the report of a component that is there already, None for others."""
+    def take(self, name: str) -> tuple[dict[str, Any], list[PartReport]] | None:
+        """The manifest's entry and the reports of a component that is there already, None for others."""
         found = self._finished.get(name)
-        return (found["component"], PartReport(**found["report"])) if found else None
+        if found is None:
+            return None
+        return found["component"], [PartReport(**report) for report in found["reports"]]
 
-    def note(self, name: str, component: dict[str, Any], part: PartReport, files: Iterable[str]) -> None:
+    def note(
+        self, name: str, component: dict[str, Any], parts: Iterable[PartReport], files: Iterable[str]
+    ) -> None:
         """A component is whole."""
         entries = {file: file_entry(self.folder / file) for file in files}
-        self._finished[name] = {"component": component, "report": asdict(part), "files": entries}
+        self._finished[name] = {
+            "component": component,
+            "reports": [asdict(part) for part in parts],
+            "files": entries,
+        }
         temporary = self.place / (_STATE + ".tmp")
         state = {"made_from": self._made_from, "finished": self._finished}
         temporary.write_text(json.dumps(state), "utf-8")

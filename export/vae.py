@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from g4v.export.diffusion_layers import conv, fold_group_norm, group_norm, resnet, upsample
 from g4v.export.errors import ExportError
-from g4v.export.graph import MICROSOFT, Graph
+from g4v.export.graph import Graph
 
 
 def check_vae(config: Any) -> None:
@@ -21,11 +21,13 @@ def check_vae(config: Any) -> None:
         raise ExportError(f"t2v/vae/config.json: block type {other.pop()!r} is not supported")
 
 
-def export_vae_decoder(vae: Any, folder: str | Path, stem: str = "vae_decoder") -> list[str]:
+def export_vae_decoder(
+    vae: Any, folder: str | Path, stem: str = "vae_decoder", kind: type[Graph] = Graph
+) -> list[str]:
     """Writes the decoder half of an AutoencoderKL into `folder`; returns the names of its files."""
     check_vae(vae.config)
     decoder = vae.decoder
-    with Graph(folder, stem) as g:
+    with kind(folder, stem) as g:
         channels = vae.config.latent_channels
         x = g.input("latents", "float32", ["frames", channels, "latent_height", "latent_width"])
         if vae.post_quant_conv is not None:
@@ -56,7 +58,7 @@ def _spatial_attention(g: Graph, x: str, block: Any) -> str:
     tokens = g.transpose(g.reshape(group_norm(g, x, block.group_norm, affine=False), 0, width, -1), 0, 2, 1)
     parts = [fold_group_norm(block.group_norm, m) for m in (block.to_q, block.to_k, block.to_v)]
     q, k, v = (g.matmul(tokens, weight, bias) for weight, bias in parts)
-    a = g.op("MultiHeadAttention", q, k, v, domain=MICROSOFT, num_heads=block.heads)
+    a = g.attention(q, k, v, block.heads, width)
     a = g.transpose(g.linear(a, block.to_out[0]), 0, 2, 1)
     a = g.op("Add", g.op("Reshape", a, g.op("Shape", x)), x)
     if block.rescale_output_factor != 1.0:

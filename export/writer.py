@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ from g4v.export.components import Component, components_of
 from g4v.export.errors import ExportError
 from g4v.export.existing import FORMAT, FORMAT_VERSION, MANIFEST, keep_rest, merged
 from g4v.export.plan import Need
+from g4v.export.precision import Precisions
 from g4v.export.report import PartReport, forget_peak, peak_bytes, read_parts, write_report
+from g4v.export.tensorrt import TARGET as TENSORRT
+from g4v.export.tensorrt import build_engine
 from g4v.export.unfinished import Unfinished, file_entry
 
 # Defaults of generation.text, and what generation.video must say.
@@ -36,7 +40,7 @@ class BundleWriter:
         self,
         checkpoint: Checkpoint,
         unfinished: Unfinished,
-        precisions: Mapping[str, str],
+        precisions: Precisions,
         compact: bool,
         calibration: str | None,
         needs: Sequence[Need],
@@ -65,7 +69,7 @@ class BundleWriter:
             before = self.unfinished.take(part.name)
             if before is not None:
                 components[part.name] = before[0]
-                self.parts.append(before[1])
+                self.parts += before[1]
                 self.report(f"{position}: is there already")
             else:
                 components[part.name] = self._write_part(part, position)
@@ -87,7 +91,7 @@ class BundleWriter:
             "licences": about["licences"],
             "provenance": {
                 **about["provenance"],
-                "relative_errors": {part.name: f"{_error(part):.0e}" for part in self.parts},
+                "relative_errors": {part.label: f"{_error(part):.0e}" for part in self.parts},
             },
         }
         fitted = {part.name: part.fitted_to for part in self.parts if part.fitted_to}
@@ -118,44 +122,56 @@ class BundleWriter:
         write_report(self.folder, manifest["name"], self.parts)
 
     def _write_part(self, part: Component, position: str) -> dict[str, Any]:
-        start = time.monotonic()
         self._at_work = part.name
         self._tick(0)
         forget_peak()
+        start = time.monotonic()
         module = part.load()
         described = part.describe(module)
-        files = part.export(module, self.folder)
-        if self.compact:
-            compact_graph(self.folder, *files)
-        comparison = part.compare(module, self.folder)
-        found = PartReport(
-            part.name,
-            part.precision,
-            self.needs[part.name].weights,
-            sum((self.folder / file).stat().st_size for file in files),
-            comparison.exact,
-            comparison.rounding,
-            round(time.monotonic() - start, 1),
-            peak_bytes(),
-            part.fitted_to(),
-        )
-        self.parts.append(found)
-        rounded = ""
-        if found.rounding_error is not None:
-            rounded = f" ({found.rounding_error:.1e} by {part.precision} weights)"
-        self.report(
-            f"{position}: {found.bytes / 1e6:.1f} MB, relative error {found.relative_error:.1e}"
-            f"{rounded}, {found.seconds:.1f} s"
-        )
-        variant = {"target": "cpu", "precision": part.precision, "graph": files[0], "files": files}
-        component = {**described, "variants": [variant]}
+        # All are written before one is compared, which leaves the module in float64.
+        files = {target: part.write(module, self.folder, target) for target in part.variants}
+        variants, reports = [], []
+        for target, precision in part.variants.items():
+            comparison = part.compare(module, self.folder, target)
+            variant = {"target": target, "precision": precision}
+            if target == TENSORRT:
+                files[target] = build_engine(self.folder, part.stem(target), part.profile)
+                variant["profile"] = {name: astuple(span) for name, span in part.profile.items()}
+            elif self.compact:
+                compact_graph(self.folder, *files[target])
+            variants.append({**variant, "graph": files[target][0], "files": files[target]})
+            found = PartReport(
+                part.name,
+                precision,
+                self.needs[part.name].weights,
+                sum((self.folder / file).stat().st_size for file in files[target]),
+                comparison.exact,
+                comparison.rounding,
+                round(time.monotonic() - start, 1),
+                peak_bytes(),
+                part.fitted_to(),
+                target,
+            )
+            reports.append(found)
+            start = time.monotonic()
+            rounded = ""
+            if found.rounding_error is not None:
+                rounded = f" ({found.rounding_error:.1e} by {precision} weights)"
+            self.report(
+                f"{position}{'' if target == 'cpu' else f' for {target}'}: {found.bytes / 1e6:.1f} MB, "
+                f"relative error {found.relative_error:.1e}{rounded}, {found.seconds:.1f} s"
+            )
+        component = {**described, "variants": variants}
         beside = [described["embedding"]["file"]] if "embedding" in described else []
-        self.unfinished.note(part.name, component, found, [*files, *beside])
+        self.parts += reports
+        every = [file for names in files.values() for file in names]
+        self.unfinished.note(part.name, component, reports, [*every, *beside])
         return component
 
     def _tick(self, share: float) -> None:
         """So much of the component at work is done."""
-        done = sum(self.needs[part.name].seconds for part in self.parts)
+        finished = {part.name for part in self.parts}
+        done = sum(self.needs[name].seconds for name in finished)
         done += share * self.needs[self._at_work].seconds
         self.progress(self._at_work, done / sum(need.seconds for need in self.needs.values()))
 

@@ -59,7 +59,8 @@ std::vector<Variant> ReadVariants(const JsonCursor& component, const Manifest& m
   const JsonCursor list = component.Get("variants");
   std::vector<Variant> variants;
   for (const JsonCursor& cursor : list.Elements()) {
-    cursor.ExpectKeys({"target", "precision", "graph", "files"});
+    // "profile" says which sizes an engine takes.
+    cursor.ExpectKeys({"target", "precision", "profile", "graph", "files"});
     Variant variant;
     variant.target = cursor.Get("target").AsString();
     variant.precision = cursor.Get("precision").AsString();

@@ -13,7 +13,7 @@ from g4v.export.decoder_check import compare_decoder
 from g4v.export.errors import ExportError
 from g4v.export.graph import Graph
 from g4v.export.llama import LlamaWeights
-from g4v.export.precision import parse_precisions
+from g4v.export.precision import parse_precisions, parse_targets
 from g4v.export.quantise import BLOCK, Quantised, quantise
 from onnxruntime import InferenceSession
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -146,15 +146,25 @@ def test_a_rounded_bundle_runs_in_the_core(rounded):
 
 
 def test_precisions_are_named_alone_or_by_component(run, tmp_path):
-    assert set(parse_precisions([]).values()) == {"fp32"}
-    assert parse_precisions(["int4"]) == {**parse_precisions([]), "decoder": "int4"}
-    assert parse_precisions(["int4", "decoder=int8"])["decoder"] == "int8"
+    plain = parse_precisions([])
+    assert all(variants == {"cpu": "fp32"} for variants in plain.values())
+    assert parse_precisions(["int4"]) == {**plain, "decoder": {"cpu": "int4"}}
+    assert parse_precisions(["int4", "decoder=int8"])["decoder"] == {"cpu": "int8"}
+    both = parse_precisions(["int8", "unet=fp32"], ("cpu", "tensorrt-rtx"))
+    assert both["decoder"] == {"cpu": "int8"}  # there is no engine of it
+    assert both["encoder"] == {"cpu": "fp32", "tensorrt-rtx": "fp16"}
+    assert both["unet"] == {"cpu": "fp32", "tensorrt-rtx": "fp32"}
+    assert parse_precisions([], ("tensorrt-rtx",))["frame_checker"] == {"cpu": "fp32"}
     for words, message in (
         (["int3"], "'int3' is not supported \\(one of fp32, int8, int4\\)"),
         (["unet=int4"], "unet cannot be written in 'int4' \\(only in fp32\\)"),
+        (["unet=fp16"], "unet cannot be written in 'fp16' .*; --target tensorrt-rtx can"),
+        (["fp16"], "'fp16' is not supported .*; --target tensorrt-rtx can"),
         (["brain=int4"], "'brain': one of encoder, "),
     ):
         with pytest.raises(ExportError, match=message):
             parse_precisions(words)
+    with pytest.raises(ExportError, match="target 'rocm' is not supported .one of cpu, tensorrt-rtx."):
+        parse_targets(["rocm"])
     with pytest.raises(ExportError, match="encoder cannot be written"):
         export_bundle(run, tmp_path / "out", precision=["encoder=int8"])

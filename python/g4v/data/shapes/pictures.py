@@ -3,8 +3,8 @@
 Each stands for a statistic of real photographs. Textures have the spectrum of natural pictures, whose
 amplitude falls about as one over the frequency (Field, 1987), or less, as that of grass. Scenes are made of
 things that hide each other, with sizes after a power law (the dead leaves of Lee, Mumford and Huang, 2001):
-these have the edges that a texture lacks. Patterns repeat, as bricks and print do, and as films of one texture
-never do.
+these have the edges that a texture lacks. Patterns repeat, as bricks and print do, and as films of one
+texture never do.
 """
 
 from __future__ import annotations

@@ -1,0 +1,94 @@
+"""Graphs of standard ONNX operators alone, for engines that know no others, in float32 or float16.
+
+The builders of the components ask for what ONNX Runtime has fused operators for; here that is spelled out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from g4v.export.errors import ExportError
+from g4v.export.graph import Array, Graph, numpy32
+from onnx import TensorProto
+
+
+class StandardGraph(Graph):
+    """Values and weights are float32."""
+
+    def quick_gelu(self, x: str, alpha: float = 1.702) -> str:
+        scaled = x if alpha == 1 else self.op("Mul", x, self.weight(torch.tensor(alpha)))
+        return self.op("Mul", x, self.op("Sigmoid", scaled))
+
+    def gelu(self, x: str, bias: Array) -> str:
+        return self.op("Gelu", self.op("Add", x, self.weight(bias)))
+
+    def skip_layer_norm(
+        self, x: str, skip: str, norm: torch.nn.LayerNorm, bias: Array | None = None
+    ) -> tuple[str, str]:
+        if bias is not None:
+            x = self.op("Add", x, self.weight(bias))
+        total = self.op("Add", x, skip)
+        return self.layer_norm(total, norm), total
+
+    def self_attention(self, x: str, weight: Array, bias: Array, heads: int, causal: bool = False) -> str:
+        fused = self.matmul(x, weight, bias)
+        q, k, v = self.op("Split", fused, outputs=3, axis=-1, num_outputs=3)
+        return self.attention(q, k, v, heads, weight.shape[1] // 3, self._future(x) if causal else "")
+
+    def attention(self, q: str, k: str, v: str, heads: int, width: int, mask: str = "") -> str:
+        size = width // heads
+        # Scaled before the product, which might overflow in half precision.
+        q = self.op("Mul", q, self.weight(torch.tensor(size**-0.5)))
+        q, k, v = (self.transpose(self.reshape(part, 0, 0, heads, size), 0, 2, 1, 3) for part in (q, k, v))
+        scores = self.op("MatMul", q, self.transpose(k, 0, 1, 3, 2))
+        if mask:
+            scores = self.op("Add", scores, mask)
+        mixed = self.op("MatMul", self.op("Softmax", scores, axis=-1), v)
+        return self.reshape(self.transpose(mixed, 0, 2, 1, 3), 0, 0, width)
+
+    def _future(self, x: str) -> str:
+        """What is added to the scores of x [B, S, d]: 0, and far less for later positions: [S, S]."""
+        length = self.dimension(x, 1)
+        low = self.weight(torch.tensor([[-3e4]]))  # float16 holds it
+        square = self.op("Expand", low, self.concat(length, length, axis=0))
+        return self.op("Trilu", square, self.weight(np.array(1, np.int64)), upper=1)
+
+
+class HalfGraph(StandardGraph):
+    """Values and weights are float16, inputs and outputs float32. Norms are computed in float32: their sums
+    of squares overflow first.
+    """
+
+    real = TensorProto.FLOAT16
+
+    def input(self, name: str, dtype: str, shape: Sequence[int | str]) -> str:
+        value = super().input(name, dtype, shape)
+        return self.op("Cast", value, to=self.real) if dtype == "float32" else value
+
+    def output(self, name: str, value: str, dtype: str, shape: Sequence[int | str]) -> None:
+        if dtype == "float32":
+            self.op("Cast", value, outputs=[name], to=TensorProto.FLOAT)
+            value = name
+        super().output(name, value, dtype, shape)
+
+    def weight(self, tensor: Array, name: str | None = None, wide: bool = False) -> str:
+        array = numpy32(tensor)
+        if array.dtype != np.float32 or wide:
+            return self._constant(array, name)
+        half = array.astype(np.float16)
+        if not np.isfinite(half).all():
+            raise ExportError(
+                f"{self.stem}: a weight of {np.abs(array).max():.3g} is beyond float16; use fp32"
+            )
+        return self._constant(half, name)
+
+    def narrow(self, x: str) -> str:
+        return self.op("Cast", x, to=self.real)
+
+    def norm(self, kind: str, x: str, scale: Array, shift: Array, **attributes: Any) -> str:
+        x = self.op("Cast", x, to=TensorProto.FLOAT)
+        weights = [self.weight(part, wide=True) for part in (scale, shift)]
+        return self.narrow(self.op(kind, x, *weights, **attributes))

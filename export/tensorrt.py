@@ -1,0 +1,145 @@
+"""Engines of TensorRT for RTX, and the ONNX files through which ONNX Runtime runs them.
+
+An engine is built from a graph of standard operators (g4v.export.standard) on any machine, with or without a
+GPU, for the architectures that `tensorrt_rtx` names. The shapes that it takes are those of its profile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+from g4v.export.errors import ExportError
+from g4v.export.graph import IR_VERSION, MICROSOFT, ONNX_OPSET
+from onnx import helper
+
+TARGET = "tensorrt-rtx"
+_ARCHITECTURES = "80+"  # as the provider writes it: this compute capability and later ones
+
+
+@dataclass(frozen=True)
+class Span:
+    """Sizes of one dynamic dimension: the engine is fastest at `usual`."""
+
+    least: int
+    usual: int
+    most: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.least <= self.usual <= self.most:
+            raise ExportError(f"a profile of {self.least}, {self.usual}, {self.most} is not in order")
+
+    @classmethod
+    def exactly(cls, size: int) -> Span:
+        return cls(size, size, size)
+
+
+Profile = Mapping[str, Span]  # of the dynamic dimensions by name, as the graph declares them
+
+
+def load_library() -> Any:
+    """The module tensorrt_rtx; ExportError where it is missing or does not load."""
+    try:
+        import tensorrt_rtx
+    except (ImportError, OSError, RuntimeError) as error:
+        raise ExportError(
+            f'target {TARGET} needs TensorRT for RTX: pip install "g4v[tensorrt-rtx]" ({error})'
+        ) from None
+    return tensorrt_rtx
+
+
+def build_engine(folder: Path, stem: str, profile: Profile) -> list[str]:
+    """Builds `stem`.engine from `stem`.onnx in `folder` and puts an ONNX file that runs it in the graph's
+    place; the graph's own data file is removed. Returns the names of the files.
+
+    ExportError: an operator that TensorRT does not know (with its name), a dynamic dimension without a span,
+    or a build that fails.
+    """
+    trt = load_library()
+    path = folder / f"{stem}.onnx"
+    log = _Log(trt)
+    builder = trt.Builder(log.logger)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, log.logger)
+    if not parser.parse_from_file(str(path)):
+        errors = [parser.get_error(i) for i in range(parser.num_errors)]
+        reasons = "; ".join(f"{e.node_operator()} {e.node_name()}: {e.desc()}" for e in errors)
+        raise ExportError(f"{stem}: TensorRT cannot read the graph: {reasons}")
+    config = builder.create_builder_config()
+    config.add_optimization_profile(_shapes(builder, path, profile))
+    engine = builder.build_serialized_network(network, config)
+    if engine is None:
+        raise ExportError(f"{stem}: TensorRT cannot build the engine: {log.last}")
+    graph = onnx.load(path, load_external_data=False).graph
+    (folder / f"{stem}.engine").write_bytes(engine)
+    write_context(graph, folder, stem, trt.__version__)
+    (folder / f"{stem}.data").unlink()
+    return [f"{stem}.onnx", f"{stem}.engine"]
+
+
+class _Log:
+    """TensorRT's messages, kept: its errors say why, in their own time."""
+
+    def __init__(self, trt: Any) -> None:
+        class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
+            def __init__(self, keep: Callable[[str], None]) -> None:
+                trt.ILogger.__init__(self)
+                self.keep = keep
+
+            def log(self, severity: Any, message: str) -> None:
+                if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
+                    self.keep(message)
+
+        self.last = "no reason given"
+        self.logger = Logger(self._keep)
+
+    def _keep(self, message: str) -> None:
+        self.last = " ".join(message.split())
+
+
+def _shapes(builder: Any, path: Path, profile: Profile) -> Any:
+    """The optimisation profile of all inputs of a graph."""
+    result = builder.create_optimization_profile()
+    for value in onnx.load(path, load_external_data=False).graph.input:
+        sizes: list[tuple[int, int, int]] = []
+        for dimension in value.type.tensor_type.shape.dim:
+            if not dimension.dim_param:
+                sizes.append((dimension.dim_value,) * 3)
+            elif dimension.dim_param in profile:
+                span = profile[dimension.dim_param]
+                sizes.append((span.least, span.usual, span.most))
+            else:
+                raise ExportError(f"{path.name}: no profile for {dimension.dim_param!r} of {value.name!r}")
+        result.set_shape(value.name, *zip(*sizes, strict=True))
+    return result
+
+
+def write_context(graph: onnx.GraphProto, folder: Path, stem: str, version: str) -> None:
+    """Writes `stem`.onnx with one EPContext node, which has the inputs and outputs of `graph` and names
+    `stem`.engine.
+    """
+    node = helper.make_node(
+        "EPContext",
+        [value.name for value in graph.input],
+        [value.name for value in graph.output],
+        name=stem,
+        domain=MICROSOFT,
+        main_context=1,
+        embed_mode=0,
+        ep_cache_context=f"{stem}.engine",
+        source="NvTensorRTRTXExecutionProvider",
+        ep_sdk_version=version,
+        hardware_architecture=_ARCHITECTURES,
+        partition_name=stem,
+        onnx_model_filename=f"{stem}.onnx",
+    )
+    model = helper.make_model(
+        helper.make_graph([node], stem, graph.input, graph.output),
+        producer_name="g4v",
+        ir_version=IR_VERSION,
+        opset_imports=[helper.make_opsetid("", ONNX_OPSET), helper.make_opsetid(MICROSOFT, 1)],
+    )
+    (folder / f"{stem}.onnx").write_bytes(model.SerializeToString(deterministic=True))

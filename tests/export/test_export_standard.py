@@ -1,0 +1,74 @@
+"""Graphs of standard operators: the same numbers as PyTorch, in float32 and in float16."""
+
+import onnx
+import pytest
+import torch
+from g4v.export import verify
+from g4v.export.abstractor import export_abstractor
+from g4v.export.checkpoint import Checkpoint
+from g4v.export.encoder import export_encoder
+from g4v.export.errors import ExportError
+from g4v.export.standard import HalfGraph, StandardGraph
+from g4v.export.text_encoder import export_text_encoder
+from g4v.export.unet import export_unet
+from g4v.export.vae import export_vae_decoder
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig
+
+from g4v.model.vision import build_encoder
+
+COMPONENTS = {
+    "encoder": (Checkpoint.encoder, export_encoder, lambda m, f: verify.verify_encoder(m, f, 4)),
+    "abstractor": (
+        Checkpoint.abstractor,
+        export_abstractor,
+        lambda m, f: verify.verify_abstractor(m, f, 4, 17),
+    ),
+    "text_encoder": (Checkpoint.text_encoder, export_text_encoder, verify.verify_text_encoder),
+    "unet": (Checkpoint.unet, export_unet, lambda m, f: verify.verify_unet(m, f, 16, 8)),
+    "vae_decoder": (Checkpoint.vae, export_vae_decoder, lambda m, f: verify.verify_vae_decoder(m, f, 8)),
+}
+
+
+def operators(folder, stem):
+    return onnx.load(folder / f"{stem}.onnx", load_external_data=False).graph.node
+
+
+@pytest.mark.parametrize("name", COMPONENTS)
+@pytest.mark.parametrize(("kind", "most"), [(StandardGraph, 1e-5), (HalfGraph, 1e-2)])
+def test_components_are_right_in_standard_operators(run, tmp_path, name, kind, most):
+    load, export, compare = COMPONENTS[name]
+    module = load(Checkpoint.open(run))
+    files = export(module, tmp_path, kind=kind)
+    assert {node.domain for node in operators(tmp_path, name)} == {""}
+    onnx.checker.check_model(str(tmp_path / f"{name}.onnx"))
+    error = compare(module, tmp_path)
+    assert error < most
+    if kind is HalfGraph:
+        assert error > 1e-5  # it really was float16
+        export(module, tmp_path, "whole", kind=StandardGraph)
+        ratio = (tmp_path / files[1]).stat().st_size / (tmp_path / "whole.data").stat().st_size
+        assert ratio < 0.75  # norms stay float32
+
+
+@pytest.mark.parametrize("kind", [StandardGraph, HalfGraph])
+def test_clip_towers_and_other_activations(tmp_path, kind):
+    """What `tiny` does not use."""
+    most = 1e-5 if kind is StandardGraph else 1e-2
+    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 40}
+    torch.manual_seed(0)
+    vision = build_encoder(CLIPVisionConfig(**sizes, image_size=24, patch_size=8, hidden_act="gelu")).eval()
+    export_encoder(vision, tmp_path, kind=kind)
+    assert verify.verify_encoder(vision, tmp_path, 3) < most
+    text = CLIPTextModel(
+        CLIPTextConfig(**sizes, vocab_size=50, max_position_embeddings=12, hidden_act="gelu")
+    )
+    export_text_encoder(text.eval(), tmp_path, kind=kind)
+    assert verify.verify_text_encoder(text, tmp_path) < most
+
+
+def test_a_weight_beyond_float16_is_refused(run, tmp_path):
+    vae = Checkpoint.open(run).vae()
+    with torch.no_grad():
+        vae.decoder.conv_in.weight[0, 0, 0, 0] = 1e5
+    with pytest.raises(ExportError, match="vae_decoder: a weight of 1e\\+05 is beyond float16"):
+        export_vae_decoder(vae, tmp_path, kind=HalfGraph)

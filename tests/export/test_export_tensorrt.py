@@ -1,0 +1,117 @@
+"""Engines of TensorRT for RTX, built here without a GPU, and the bundle that carries them."""
+
+import builtins
+import json
+
+import onnx
+import pytest
+import torch
+from g4v.export.__main__ import main
+from g4v.export.bundle import export_bundle, verify_bundle
+from g4v.export.errors import ExportError
+from g4v.export.graph import Graph
+from g4v.export.standard import StandardGraph
+from g4v.export.tensorrt import Span, build_engine
+
+import g4v
+
+ENGINES = ("encoder", "abstractor", "text_encoder", "unet", "vae_decoder")
+needs_tensorrt = pytest.mark.skipif(
+    pytest.importorskip("importlib.util").find_spec("tensorrt_rtx") is None,
+    reason="needs tensorrt-rtx-cu13",
+)
+
+
+@pytest.fixture(scope="module")
+def engines(run, tmp_path_factory):
+    """Both variants of every component."""
+    out = tmp_path_factory.mktemp("engines") / "both"
+    words = ["--checkpoint", str(run), "--out", str(out), "--target", "cpu", "--target", "tensorrt-rtx"]
+    assert main([*words, "--quiet"]) == 0
+    return out
+
+
+@needs_tensorrt
+def test_every_component_has_an_engine(engines, bundle):
+    manifest = json.loads((engines / "g4v.json").read_text("utf-8"))
+    assert {name for name, part in manifest["components"].items() if len(part["variants"]) > 1} == set(
+        ENGINES
+    )
+    for name in ENGINES:
+        whole, engine = manifest["components"][name]["variants"]
+        assert (whole["target"], engine["target"], engine["precision"]) == ("cpu", "tensorrt-rtx", "fp16")
+        assert engine["files"] == [f"{name}.tensorrt-rtx.onnx", f"{name}.tensorrt-rtx.engine"]
+        assert set(engine["files"]) <= set(manifest["files"])
+        assert all(least <= usual <= most for least, usual, most in engine["profile"].values())
+        # The file that ONNX Runtime opens: one node that names the engine, with the graph's own face.
+        graph = onnx.load(engines / engine["graph"]).graph
+        plain = onnx.load(engines / whole["graph"], load_external_data=False).graph
+        (node,) = graph.node
+        values = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        assert node.op_type == "EPContext" and values["embed_mode"] == 0
+        assert values["ep_cache_context"].decode() == engine["files"][1]
+        assert [v.name for v in graph.input] == [v.name for v in plain.input] == list(node.input)
+        assert [v.name for v in graph.output] == [v.name for v in plain.output] == list(node.output)
+        # All that can be told of an engine without a GPU: it holds the weights, in half of their bytes.
+        weights = (engines / f"{name}.data").stat().st_size
+        assert (engines / engine["files"][1]).stat().st_size > 0.4 * weights
+    # What the CPU runs is what a bundle without engines has.
+    assert (engines / "unet.data").read_bytes() == (bundle / "unet.data").read_bytes()
+
+
+@needs_tensorrt
+def test_a_bundle_with_engines_runs_on_the_cpu(engines, run):
+    assistant = g4v.load(engines, device="cpu", threads=1)
+    assert {part["target"] for part in assistant.info["components"].values()} == {"cpu"}
+    assert assistant.generate("a red circle", steps=1).frames.dtype.name == "uint8"
+    assert set(verify_bundle(run, engines)) >= set(ENGINES)
+
+
+@needs_tensorrt
+def test_engines_alone(run, tmp_path, capsys):
+    out = tmp_path / "engines"
+    words = ["--checkpoint", str(run), "--out", str(out), "--component", "abstractor"]
+    assert main([*words, "--target", "tensorrt-rtx", "--precision", "fp32"]) == 0
+    variants = json.loads((out / "g4v.json").read_text("utf-8"))["components"]["abstractor"]["variants"]
+    assert [(v["target"], v["precision"]) for v in variants] == [("tensorrt-rtx", "fp32")]
+    assert "abstractor for tensorrt-rtx: " in capsys.readouterr().err
+    assert not list(out.glob("*.data"))
+    again = tmp_path / "again"
+    words[words.index(str(out))] = str(again)
+    assert main([*words, "--target", "tensorrt-rtx", "--precision", "fp32", "--quiet"]) == 0
+    assert (again / "g4v.json").read_bytes() == (out / "g4v.json").read_bytes()  # which names all hashes
+
+
+@needs_tensorrt
+def test_what_tensorrt_cannot_take_is_named(tmp_path):
+    with Graph(tmp_path, "fused") as g:  # with an operator of ONNX Runtime
+        x = g.input("x", "float32", ["rows", 8])
+        g.output("y", g.silu(x), "float32", ["rows", 8])
+        g.save()
+    with pytest.raises(ExportError, match="fused: TensorRT cannot read the graph: .*QuickGelu"):
+        build_engine(tmp_path, "fused", {"rows": Span(1, 2, 4)})
+    with StandardGraph(tmp_path, "plain") as g:
+        x = g.input("x", "float32", ["rows", 8])
+        g.output("y", g.matmul(x, torch.eye(8)), "float32", ["rows", 8])
+        g.save()
+    with pytest.raises(ExportError, match="plain.onnx: no profile for 'rows' of 'x'"):
+        build_engine(tmp_path, "plain", {})
+
+
+def test_a_profile_must_be_in_order():
+    with pytest.raises(ExportError, match="a profile of 2, 1, 4 is not in order"):
+        Span(2, 1, 4)
+
+
+def test_a_missing_package_is_named_before_anything_is_written(run, tmp_path, monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *arguments, **options):
+        if name == "tensorrt_rtx":
+            raise ImportError("No module named 'tensorrt_rtx'")
+        return real(name, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ExportError, match='pip install "g4v\\[tensorrt-rtx\\]"'):
+        export_bundle(run, tmp_path / "out", targets=["tensorrt-rtx"])
+    assert not list(tmp_path.iterdir())
