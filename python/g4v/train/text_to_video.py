@@ -35,7 +35,7 @@ _OBJECT_WEIGHT = 12.0  # largest further weight of an object's latents in the lo
 # is a small part of a clip's variance. Whether it speeds the learning of motion was not measured.
 _CHANGE_WEIGHT = 3.0
 _PHRASE_WEIGHT = 0.1  # of the text encoder's own task
-_TWO_OBJECTS = 0.5  # share of the clips that show two objects, which are the harder ones
+_TWO_OBJECTS = 0.7  # share of the clips that show two objects, which are the harder ones
 
 
 def _fingerprint(model: Any) -> str:

@@ -324,7 +324,7 @@ RECIPES: dict[str, Recipe] = {
         _text_to_video(8, 16, "t2v-fours"),
         _finish_text_to_video,
         LoopSettings(
-            steps=2650, learning_rate=1.5e-3, ema=0.995, weight_decay=0.5, seed=3, decay=0.4, muon=True
+            steps=4250, learning_rate=1.5e-3, ema=0.995, weight_decay=0.5, seed=3, decay=0.4, muon=True
         ),
     ),
     "bindings": Recipe(
