@@ -220,3 +220,23 @@ def test_scheduler_of_the_run(run, tmp_path):
     change_about(copy, generation={"video": {}})
     with pytest.raises(ExportError, match="EulerDiscreteScheduler"):
         Checkpoint.open(copy).scheduler()
+
+
+def test_g4v_verify_compares_again(run, bundle, tmp_path, capsys):
+    from g4v.cli import main as g4v
+
+    assert g4v(["verify", str(bundle)]) == 0
+    assert "not compared; name the run with --checkpoint" in capsys.readouterr().out
+    assert g4v(["verify", str(bundle), "--checkpoint", str(run)]) == 0
+    text = capsys.readouterr().out
+    assert "unet: relative error " in text and "graphs: 7 compute what the run does" in text
+    broken = tmp_path / "broken"
+    shutil.copytree(bundle, broken)
+    data = bytearray((broken / "unet.data").read_bytes())
+    data[100] ^= 1
+    (broken / "unet.data").write_bytes(data)
+    assert g4v(["verify", str(broken)]) == 1
+    error = capsys.readouterr().err
+    assert "unet.data" in error and error.count("\n") == 1
+    assert g4v(["verify", str(bundle), "--checkpoint", str(tmp_path / "nowhere")]) == 1
+    assert capsys.readouterr().err.count("\n") == 1

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import ArgumentError, Error
-from . import bench, chat, doctor, generate, inspect
+from . import bench, chat, doctor, generate, inspect, verify
 from .common import Parser, report_error
 
 _EXAMPLES = """examples:
@@ -86,6 +86,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"g4v {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (chat, generate, inspect, doctor, bench):
+    for module in (chat, generate, inspect, verify, doctor, bench):
         module.add_parser(commands)
     return parser

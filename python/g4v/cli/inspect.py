@@ -90,7 +90,8 @@ def _found(part: dict[str, Any]) -> str:
     rounding = part["rounding_error"]
     rounded = "" if rounding is None else f", {rounding:.1e} by rounding its weights"
     memory = "" if part["peak_bytes"] is None else f", {_size(part['peak_bytes'])} of memory"
-    return f"  {part['name']:13} {part['relative_error']:.1e}{rounded}; {part['seconds']} s{memory}"
+    name = part["name"] if part.get("target", "cpu") == "cpu" else f"{part['name']} for {part['target']}"
+    return f"  {name:13} {part['relative_error']:.1e}{rounded}; {part['seconds']} s{memory}"
 
 
 def _size(count: int) -> str:
