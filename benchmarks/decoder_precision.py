@@ -2,9 +2,10 @@
 
     python benchmarks/decoder_precision.py LLM [--threads 2] [--json FILE]
 
-LLM is a LlamaForCausalLM: a folder or a GGUF file. It is exported in float32, int8 and int4, and passage.txt,
-which was written for this benchmark, goes through each graph token by token, interleaved: perplexity, bytes
-of the weights, median milliseconds of a step, and the ratios to float32. PyTorch's perplexity in float32
+LLM is a LlamaForCausalLM: a folder or a GGUF file. It is exported in float32, and in int8 and int4 with codes
+that are the nearest ones and codes that are fitted to text that the model writes itself. passage.txt, which
+was written for this benchmark, goes through each graph token by token, interleaved: perplexity, bytes of the
+weights, median milliseconds of a step, and the ratios to float32. PyTorch's perplexity in float32
 comes from transformers in one pass. The last line is JSON.
 """
 
@@ -19,7 +20,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-PRECISIONS = ("fp32", "int8", "int4")
+GRAPHS = {  # name: precision, and whether it is fitted
+    "fp32": ("fp32", False),
+    "int8": ("int8", True),
+    "int8 nearest": ("int8", False),
+    "int4": ("int4", True),
+    "int4 nearest": ("int4", False),
+}
 PASSAGE = Path(__file__).with_name("passage.txt")
 
 
@@ -85,36 +92,44 @@ def main() -> int:
     options = parser.parse_args()
 
     import numpy as np
+    from g4v.export.calibration import OWN, calibrate
     from g4v.export.decoder import export_decoder
     from g4v.export.llama import EMBEDDING, LlamaWeights
+    from g4v.export.rounding import Fitted
 
     from g4v.eval.report import machine
     from g4v.model.bases.llm import load_tokenizer
 
-    ids = load_tokenizer(options.llm).encode(PASSAGE.read_text("utf-8"), add_special_tokens=False)
+    tokenizer = load_tokenizer(options.llm)
+    ids = tokenizer.encode(PASSAGE.read_text("utf-8"), add_special_tokens=False)
     weights = LlamaWeights(options.llm)
+    written = calibrate(weights, tokenizer, OWN)
+    assert written is not None
     embedding = weights.read(f"{EMBEDDING}.weight").numpy()
     print(f"{len(ids)} tokens", flush=True)
     rows: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as work:
         graphs = {}
-        for precision in PRECISIONS:
-            folder = Path(work) / precision
+        for name, (precision, fitted) in GRAPHS.items():
+            folder = Path(work) / name
             folder.mkdir()
-            export_decoder(weights, folder, precision)
-            graphs[precision] = Graph(folder, weights.config, len(ids), options.threads)
-            rows[precision] = {"bytes": (folder / "decoder.data").stat().st_size}
+            start = time.perf_counter()
+            rounding = Fitted(weights, precision, written.ids) if fitted else None
+            export_decoder(weights, folder, precision, rounding=rounding)
+            seconds = time.perf_counter() - start
+            graphs[name] = Graph(folder, weights.config, len(ids), options.threads)
+            rows[name] = {"bytes": (folder / "decoder.data").stat().st_size, "export_seconds": seconds}
         for token, following in zip(ids, ids[1:], strict=False):
             for graph in graphs.values():
                 graph.step(embedding[token], following)
-    for precision, graph in graphs.items():
-        row = rows[precision]
+    for name, graph in graphs.items():
+        row = rows[name]
         row["perplexity"] = float(np.exp(np.mean(graph.losses)))
         row["milliseconds"] = statistics.median(graph.milliseconds)
         row["perplexity_ratio"] = row["perplexity"] / rows["fp32"]["perplexity"]
         row["time_ratio"] = row["milliseconds"] / rows["fp32"]["milliseconds"]
         print(
-            f"{precision:5} {row['bytes'] / 1e6:8.1f} MB  perplexity {row['perplexity']:7.3f} "
+            f"{name:12} {row['bytes'] / 1e6:8.1f} MB  perplexity {row['perplexity']:7.3f} "
             f"({row['perplexity_ratio'] - 1:+.2%})  {row['milliseconds']:6.2f} ms a token "
             f"({row['time_ratio']:.2f} of float32)",
             flush=True,
