@@ -69,13 +69,13 @@ def test_the_text_encoder_learns_which_words_go_together(tokenizer):
         assert step("test")[1] > 0.9
 
 
-def test_half_of_the_clips_show_two_objects(tmp_path, tokenizer):
+def test_most_of_the_clips_show_two_objects(tmp_path, tokenizer):
     one, two = "a red star moving left", "a red star moving left and a blue circle growing"
     save_file({"latents": torch.zeros(512, 8, 8, 8, 8).half()}, tmp_path / "0000.safetensors")
     (tmp_path / "0000.json").write_text(json.dumps([one] * 500 + [two] * 12), "utf-8")
     part = TextToVideoPart(TINY, tokenizer, tmp_path, 1.0, 2, 400, 0.8, drop_text=0.0)
     _, _, steps, _, phrases = part.batch(np.random.default_rng(0))
-    assert 0.4 < len(phrases.rows) / 400 - 1 < 0.6
+    assert 0.6 < len(phrases.rows) / 400 - 1 < 0.8
     noisier = (steps >= len(part.alphas) // 2).float().mean()
     assert 0.7 < noisier < 0.8  # three times the share of the other half
 

@@ -345,7 +345,7 @@ RECIPES: dict[str, Recipe] = {
     "stage2": Recipe(
         _build_stage2,
         _finish_stage2,
-        LoopSettings(steps=1900, learning_rate=2e-3, ema=None, seed=6, decay=0.5),
+        LoopSettings(steps=2550, learning_rate=2e-3, ema=None, seed=6, decay=0.5),
     ),
 }
 
