@@ -65,8 +65,9 @@ def parse_precisions(words: str | Sequence[str], targets: Sequence[str] = ("cpu"
 
 
 def _refusal(component: str, name: str, found: Precisions) -> str:
-    known = _names(found, [component] if component else COMPONENTS)
-    elsewhere = [t for t, parts in PRECISIONS.items() if any(name in names for names in parts.values())]
+    wanted = [component] if component else COMPONENTS
+    elsewhere = [t for t, parts in PRECISIONS.items() if any(name in parts.get(c, ()) for c in wanted)]
+    known = _names(found, wanted)
     hint = f"; --target {elsewhere[0]} can" if elsewhere and elsewhere[0] not in _targets(found) else ""
     if component:
         return f"{component} cannot be written in {name!r} (only in {', '.join(known)}){hint}"

@@ -160,6 +160,7 @@ def test_precisions_are_named_alone_or_by_component(run, tmp_path):
         (["unet=int4"], "unet cannot be written in 'int4' \\(only in fp32\\)"),
         (["unet=fp16"], "unet cannot be written in 'fp16' .*; --target tensorrt-rtx can"),
         (["fp16"], "'fp16' is not supported .*; --target tensorrt-rtx can"),
+        (["decoder=fp16"], "decoder cannot be written in 'fp16' \\(only in fp32, int8, int4\\)$"),
         (["brain=int4"], "'brain': one of encoder, "),
     ):
         with pytest.raises(ExportError, match=message):

@@ -2,6 +2,7 @@
 
 import builtins
 import json
+from importlib.util import find_spec
 
 import onnx
 import pytest
@@ -17,7 +18,7 @@ import g4v
 
 ENGINES = ("encoder", "abstractor", "text_encoder", "unet", "vae_decoder")
 needs_tensorrt = pytest.mark.skipif(
-    pytest.importorskip("importlib.util").find_spec("tensorrt_rtx") is None,
+    find_spec("tensorrt_rtx") is None,
     reason="needs tensorrt-rtx-cu13",
 )
 

@@ -86,6 +86,7 @@ SIGHT = Wordings(
     * (a naked|a nude) (child|person)
     """,
 )
+# What stands there several times is drawn as often: harmless questions mostly begin so, too.
 ASK_DEED = Wordings(
     "unsafe-request",
     """
