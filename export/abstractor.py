@@ -5,6 +5,8 @@ The exact rewrites, done here once:
   key and value products, which makes keys and values of all layers ONE product [T*N, d] x [d, layers*2*d].
 * The first layer's queries do not depend on the input: their normalised values and all their projections are
   constants.
+* Keys and values are read where that product left them, by one operator of ours: no Split, and no Concat with
+  the keys of the queries.
 * A single frame is read by the spatial queries alone: the constants are cut to them inside the graph.
 """
 
@@ -47,7 +49,6 @@ def export_abstractor(
         memory = g.layer_norm(memory, plain)
         weight, bias = folded_memory_product(abstractor)
         keys_values = g.matmul(memory, weight, bias)  # [1, T*N, layers*2*d]
-        parts = g.op("Split", keys_values, outputs=2 * len(layers), axis=-1, num_outputs=2 * len(layers))
 
         start = torch.cat([abstractor.query_tokens, abstractor.temporal_query_tokens], dim=1).double()
         q = nn.functional.layer_norm(
@@ -57,18 +58,15 @@ def export_abstractor(
             layers[0].norm1.bias.double(),
             layers[0].norm1.eps,
         )
-        own = [q @ p.weight.double().t() + p.bias.double() for p in _projections(layers[0])]
+        own = torch.cat([q @ p.weight.double().t() + p.bias.double() for p in _projections(layers[0])], -1)
         x = queries.cut(g.weight(q))
-        own = [queries.cut(g.weight(value)) for value in own]
+        fused = queries.cut(g.weight(own))
 
         for i, layer in enumerate(layers):
             if i:
-                fused = torch.cat([p.weight for p in _projections(layer)]).t()
-                bias = torch.cat([p.bias for p in _projections(layer)])
-                own = g.op("Split", g.matmul(x, fused, bias), outputs=3, axis=-1, num_outputs=3)
-            keys = g.concat(own[1], parts[2 * i], axis=1)
-            values = g.concat(own[2], parts[2 * i + 1], axis=1)
-            a = g.attention(own[0], keys, values, config.num_heads, width)
+                weight = torch.cat([p.weight for p in _projections(layer)]).t()
+                fused = g.matmul(x, weight, torch.cat([p.bias for p in _projections(layer)]))
+            a = g.memory_attention(fused, keys_values, config.num_heads, width, i)
             out = layer.output
             a = g.linear(a, out.out_proj, bias=False)
             # The residual is the normalised query.

@@ -20,6 +20,8 @@ from onnx import TensorProto, helper
 ONNX_OPSET = 20
 IR_VERSION = 10
 MICROSOFT = "com.microsoft"  # ONNX Runtime's contributed operators
+# Operators of ours, which sessions outside the core get from g4v.ops.custom_ops_library().
+OWN = "g4v"
 QUANTISED = "MatMulNBits"
 # Its accuracy level at which activations are rounded to 8 bits, block by block, and products are those of
 # integers. At level 0 the weights are widened instead, as g4v.export.pieces has it to compare exactly.
@@ -46,11 +48,13 @@ def numpy32(tensor: Array) -> np.ndarray:
 
 
 def _model(nodes: list, name: str, inputs: list, outputs: list, initializers: list) -> onnx.ModelProto:
+    own = any(node.domain == OWN for node in nodes)
     return helper.make_model(
         helper.make_graph(nodes, name, inputs, outputs, initializers),
         producer_name="g4v",
         ir_version=IR_VERSION,
-        opset_imports=[helper.make_opsetid("", ONNX_OPSET), helper.make_opsetid(MICROSOFT, 1)],
+        opset_imports=[helper.make_opsetid("", ONNX_OPSET)]
+        + [helper.make_opsetid(domain, 1) for domain in (MICROSOFT, OWN) if domain == MICROSOFT or own],
     )
 
 
@@ -257,6 +261,23 @@ class Graph:
     def attention(self, q: str, k: str, v: str, heads: int, width: int) -> str:
         """Multi-head attention of q [B, S, width] to k and v [B, L, width]: [B, S, width]."""
         return self.op("MultiHeadAttention", q, k, v, domain=MICROSOFT, num_heads=heads)
+
+    def memory_attention(self, queries: str, memory: str, heads: int, width: int, layer: int) -> str:
+        """Attention of few queries to their own keys and a memory's: [B, Q, width].
+
+        queries: [B, Q, 3*width], queries, own keys and own values side by side. memory: [B, N, C], of each
+        layer its `width` columns of keys, then of values. Both are read in place by g4v's own operator
+        (csrc/ort/custom_ops.h).
+        """
+        return self.op(
+            "CrossAttention",
+            queries,
+            memory,
+            domain=OWN,
+            num_heads=heads,
+            key_column=2 * layer * width,
+            value_column=(2 * layer + 1) * width,
+        )
 
     def self_attention(self, x: str, weight: Array, bias: Array, heads: int, causal: bool = False) -> str:
         """Multi-head self-attention without its output product.

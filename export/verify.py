@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from g4v.export.errors import ExportError
 
+from g4v.ops import custom_ops_library
+
 TOLERANCE = 1e-4  # largest relative error of a float32 graph
 HALF_TOLERANCE = 1e-2  # and of a float16 one
 _SEED = 20231125
@@ -34,6 +36,7 @@ def _session(folder: Path, stem: str) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.register_custom_ops_library(custom_ops_library())
     return onnxruntime.InferenceSession(folder / f"{stem}.onnx", options, providers=["CPUExecutionProvider"])
 
 

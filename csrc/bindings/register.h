@@ -14,5 +14,6 @@ void RegisterOptions(pybind11::module_& module);
 void RegisterStream(pybind11::module_& module);
 void RegisterAssistant(pybind11::module_& module);
 void RegisterParts(pybind11::module_& module);
+void RegisterOps(pybind11::module_& module);
 
 }  // namespace g4v::bindings

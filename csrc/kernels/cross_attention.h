@@ -7,7 +7,7 @@
 //
 // A query without any key gives zeros. This is softmax(Q [K_own; K_mem]^T) [V_own; V_mem], read
 // from the two segments where they lie: nothing is concatenated. Inputs and outputs have one type;
-// products are accumulated in float32 on every path.
+// products are accumulated in float32 (or wider) on every path.
 //
 // The structures are plain data: pointers, sizes and strides. The same ones go to the CPU kernels
 // (kernels/cpu) with host pointers and to the CUDA kernels (kernels/cuda) with device pointers.

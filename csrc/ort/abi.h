@@ -22,10 +22,15 @@ struct OrtTypeInfo;
 struct OrtTensorTypeAndShapeInfo;
 struct OrtAllocator;
 struct OrtCUDAProviderOptionsV2;
+struct OrtCustomOp;
+struct OrtCustomOpDomain;
+struct OrtKernelInfo;
+struct OrtKernelContext;
+struct OrtShapeInferContext;
 
 namespace g4v::ort::abi {
 
-// Version of the table that is asked for. Every function below exists since version 11; 20 (ONNX
+// Version of the table that is asked for. Every function below exists since version 17; 20 (ONNX
 // Runtime 1.20) is the first release whose CPU GroupQueryAttention prefills onto a non-empty KV
 // cache, which a second turn needs.
 constexpr uint32_t kApiVersion = 20;
@@ -41,6 +46,8 @@ constexpr int kDeviceAllocator = 0;
 constexpr int kMemoryDefault = 0;
 constexpr int kOptimizeAll = 99;
 constexpr int kExecuteSequential = 0;
+constexpr int kInvalidArgument = 2;  // OrtErrorCode
+constexpr int kInputRequired = 0;    // OrtCustomOpInputOutputCharacteristic
 
 // The first struct of the ABI: what OrtGetApiBase returns.
 struct ApiBase {
@@ -49,9 +56,42 @@ struct ApiBase {
 };
 using GetApiBaseFunction = const ApiBase* (*)();
 
+// What the library calls to learn about an operator of ours and to run it. Null where we have no
+// answer. It is OrtCustomOp of the official header.
+struct CustomOp {
+  uint32_t version;  // kApiVersion
+  void* (*CreateKernel)(const CustomOp*, const void* api, const OrtKernelInfo*);
+  const char* (*GetName)(const CustomOp*);
+  const char* (*GetExecutionProviderType)(const CustomOp*);  // null: the CPU's
+  int (*GetInputType)(const CustomOp*, size_t);
+  size_t (*GetInputTypeCount)(const CustomOp*);
+  int (*GetOutputType)(const CustomOp*, size_t);
+  size_t (*GetOutputTypeCount)(const CustomOp*);
+  void (*KernelCompute)(void* kernel, OrtKernelContext*);
+  void (*KernelDestroy)(void* kernel);
+  int (*GetInputCharacteristic)(const CustomOp*, size_t);
+  int (*GetOutputCharacteristic)(const CustomOp*, size_t);
+  int (*GetInputMemoryType)(const CustomOp*, size_t);
+  int (*GetVariadicInputMinArity)(const CustomOp*);
+  int (*GetVariadicInputHomogeneity)(const CustomOp*);
+  int (*GetVariadicOutputMinArity)(const CustomOp*);
+  int (*GetVariadicOutputHomogeneity)(const CustomOp*);
+  OrtStatus* (*CreateKernelV2)(const CustomOp*, const void* api, const OrtKernelInfo*,
+                               void** kernel);
+  OrtStatus* (*KernelComputeV2)(void* kernel, OrtKernelContext*);
+  OrtStatus* (*InferOutputShapeFn)(const CustomOp*, OrtShapeInferContext*);
+  int (*GetStartVersion)(const CustomOp*);
+  int (*GetEndVersion)(const CustomOp*);
+  size_t (*GetMayInplace)(int** input_index, int** output_index);
+  void (*ReleaseMayInplace)(int* input_index, int* output_index);
+  size_t (*GetAliasMap)(int** input_index, int** output_index);
+  void (*ReleaseAliasMap)(int* input_index, int* output_index);
+};
+
 // clang-format off
 // X(name, position in the table, result, parameters...). A status is null on success and owned by the caller.
 #define G4V_ORT_FUNCTIONS(X)                                                                                         \
+  X(CreateStatus, 0, OrtStatus*, int error_code, const char* message)                                                \
   X(GetErrorMessage, 2, const char*, const OrtStatus*)                                                               \
   X(CreateEnv, 3, OrtStatus*, int log_level, const char* log_id, OrtEnv**)                                           \
   X(DisableTelemetryEvents, 6, OrtStatus*, const OrtEnv*)                                                            \
@@ -65,6 +105,9 @@ using GetApiBaseFunction = const ApiBase* (*)();
   X(SetSessionGraphOptimizationLevel, 23, OrtStatus*, OrtSessionOptions*, int)                                       \
   X(SetIntraOpNumThreads, 24, OrtStatus*, OrtSessionOptions*, int)                                                   \
   X(SetInterOpNumThreads, 25, OrtStatus*, OrtSessionOptions*, int)                                                   \
+  X(CreateCustomOpDomain, 26, OrtStatus*, const char* name, OrtCustomOpDomain**)                                     \
+  X(CustomOpDomain_Add, 27, OrtStatus*, OrtCustomOpDomain*, const OrtCustomOp*)                                   \
+  X(AddCustomOpDomain, 28, OrtStatus*, OrtSessionOptions*, OrtCustomOpDomain*)                                       \
   X(SessionGetInputCount, 30, OrtStatus*, const OrtSession*, size_t*)                                                \
   X(SessionGetOutputCount, 31, OrtStatus*, const OrtSession*, size_t*)                                               \
   X(SessionGetInputTypeInfo, 33, OrtStatus*, const OrtSession*, size_t, OrtTypeInfo**)                               \
@@ -85,6 +128,11 @@ using GetApiBaseFunction = const ApiBase* (*)();
   X(CreateCpuMemoryInfo, 69, OrtStatus*, int allocator_type, int memory_type, OrtMemoryInfo**)                       \
   X(AllocatorFree, 76, OrtStatus*, OrtAllocator*, void*)                                                             \
   X(GetAllocatorWithDefaultOptions, 78, OrtStatus*, OrtAllocator**)                                                  \
+  X(KernelInfoGetAttribute_int64, 86, OrtStatus*, const OrtKernelInfo*, const char* name, int64_t*)                  \
+  X(KernelContext_GetInputCount, 88, OrtStatus*, const OrtKernelContext*, size_t*)                                   \
+  X(KernelContext_GetInput, 90, OrtStatus*, const OrtKernelContext*, size_t, const OrtValue**)                       \
+  X(KernelContext_GetOutput, 91, OrtStatus*, OrtKernelContext*, size_t, const int64_t* shape, size_t rank,           \
+    OrtValue**)                                                                                                      \
   X(ReleaseStatus, 93, void, OrtStatus*)                                                                             \
   X(ReleaseMemoryInfo, 94, void, OrtMemoryInfo*)                                                                     \
   X(ReleaseSession, 95, void, OrtSession*)                                                                           \
@@ -101,7 +149,11 @@ using GetApiBaseFunction = const ApiBase* (*)();
   X(CreateCUDAProviderOptions, 205, OrtStatus*, OrtCUDAProviderOptionsV2**)                                          \
   X(UpdateCUDAProviderOptions, 206, OrtStatus*, OrtCUDAProviderOptionsV2*, const char* const* keys,                  \
     const char* const* values, size_t)                                                                               \
-  X(ReleaseCUDAProviderOptions, 208, void, OrtCUDAProviderOptionsV2*)
+  X(ReleaseCUDAProviderOptions, 208, void, OrtCUDAProviderOptionsV2*)                                                \
+  X(KernelContext_ParallelFor, 274, OrtStatus*, const OrtKernelContext*, void (*function)(void*, size_t),            \
+    size_t count, size_t batches, void* context)                                                                     \
+  X(KernelContext_GetScratchBuffer, 277, OrtStatus*, const OrtKernelContext*, const OrtMemoryInfo*, size_t bytes,    \
+    void**)
 // clang-format on
 
 // The functions, callable by name. Empty until it is made from the library's table.

@@ -210,3 +210,25 @@ def test_example_host(build: Path, environment: dict[str, str], tmp_path: Path) 
     failed = subprocess.run([*command, ""], env=environment, capture_output=True, text=True)
     assert failed.returncode == 1 and failed.stderr.strip() == "the prompt is empty"
     assert subprocess.run([command[0]], capture_output=True).returncode == 2
+
+
+@pytest.mark.parametrize("sanitizers", ["address,undefined", "thread"])
+def test_cpu_kernels_under_sanitizers(sanitizers: str, tmp_path: Path) -> None:
+    """No step outside a buffer, no undefined arithmetic, no race; the operands fill their buffers."""
+    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or "clang++"
+    sources = [ROOT / "tests/csrc/test_cpu_kernels.cc", *(ROOT / "csrc/kernels").glob("*.cc")]
+    sources += (ROOT / "csrc/kernels/cpu").glob("*.cc")
+    program = tmp_path / "test"
+    flags = ["-std=c++20", "-O1", "-g", "-ffp-contract=off", f"-fsanitize={sanitizers}", "-pthread"]
+    flags += [f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'tests/csrc'}"]
+    missing = subprocess.run(
+        [compiler, f"-fsanitize={sanitizers}", "-x", "c++", "-", "-o", str(program)],
+        input="int main() {}",
+        capture_output=True,
+        text=True,
+    )
+    if missing.returncode:
+        pytest.skip(f"this compiler has no sanitizer {sanitizers}")
+    run([compiler, *flags, *map(str, sources), "-o", str(program)])
+    result = subprocess.run([str(program)], capture_output=True, text=True)
+    assert result.returncode == 0 and " 0 failures" in result.stderr, result.stderr[-3000:]

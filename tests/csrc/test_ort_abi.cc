@@ -9,7 +9,7 @@
 
 namespace abi = g4v::ort::abi;
 
-static_assert(ORT_API_VERSION >= 11, "the header is older than the functions that are used");
+static_assert(ORT_API_VERSION >= 17, "the header is older than the functions that are used");
 static_assert(abi::kLogFatal == ORT_LOGGING_LEVEL_FATAL);
 static_assert(abi::kElementFloat == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT);
 static_assert(abi::kElementUint8 == ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8);
@@ -20,6 +20,8 @@ static_assert(abi::kDeviceAllocator == OrtDeviceAllocator);
 static_assert(abi::kMemoryDefault == OrtMemTypeDefault);
 static_assert(abi::kOptimizeAll == ORT_ENABLE_ALL);
 static_assert(abi::kExecuteSequential == ORT_SEQUENTIAL);
+static_assert(abi::kInvalidArgument == ORT_INVALID_ARGUMENT);
+static_assert(abi::kInputRequired == INPUT_OUTPUT_REQUIRED);
 
 namespace {
 
@@ -57,6 +59,17 @@ int main() {
   CHECK(offsetof(OrtApi, name) / sizeof(void*) == position); \
   CHECK((SameSignature<decltype(abi::Api::name), decltype(OrtApi::name)>::value));
   G4V_ORT_FUNCTIONS(G4V_COMPARE)
+#define G4V_COMPARE_CALLBACK(name) \
+  CHECK(offsetof(OrtCustomOp, name) == offsetof(abi::CustomOp, name))
+  G4V_COMPARE_CALLBACK(version);
+  G4V_COMPARE_CALLBACK(GetExecutionProviderType);
+  G4V_COMPARE_CALLBACK(GetInputTypeCount);
+  G4V_COMPARE_CALLBACK(KernelDestroy);
+  G4V_COMPARE_CALLBACK(GetInputMemoryType);
+  G4V_COMPARE_CALLBACK(CreateKernelV2);
+  G4V_COMPARE_CALLBACK(KernelComputeV2);
+  G4V_COMPARE_CALLBACK(GetEndVersion);
+  G4V_COMPARE_CALLBACK(ReleaseAliasMap);
   CHECK(offsetof(OrtApiBase, GetApi) == offsetof(abi::ApiBase, GetApi));
   CHECK(offsetof(OrtApiBase, GetVersionString) == offsetof(abi::ApiBase, GetVersionString));
   std::cerr << "compared with the official header of API version " << ORT_API_VERSION << "\n";

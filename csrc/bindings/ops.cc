@@ -1,0 +1,248 @@
+// g4v.ops: the kernels, on the tensors of any library that speaks DLPack.
+#include <pybind11/stl.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <memory>
+#include <mutex>
+#include <new>
+
+#include "base/cpu.h"
+#include "base/error.h"
+#include "bindings/register.h"
+#include "bindings/tensor.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/thread_pool.h"
+#include "ort/custom_ops.h"
+
+namespace g4v::bindings {
+namespace {
+
+namespace py = pybind11;
+using kernels::CpuVersion;
+using kernels::CrossAttentionParams;
+
+[[noreturn]] void Refuse(const std::string& message) {
+  throw Error(Code::InvalidArgument, "cross_attention: " + message);
+}
+
+// Threads for calls that come from Python. The last ones are never joined: a process may end, or
+// fork, while one waits.
+class Threads {
+ public:
+  static std::shared_ptr<kernels::ThreadPool> Get() {
+    State& state = Shared();
+    const std::lock_guard lock(state.mutex);
+    if (state.pool && state.process != getpid()) {
+      // A forked child has none of its parent's threads, and must not wait for them.
+      new std::shared_ptr<kernels::ThreadPool>(std::move(state.pool));
+    }
+    if (!state.pool) {
+      state.pool =
+          std::make_shared<kernels::ThreadPool>(state.count > 0 ? state.count : UsableCores());
+      state.process = getpid();
+    }
+    return state.pool;
+  }
+
+  // Calls under way go on with the old threads.
+  static void SetCount(int count) {
+    if (count < 1) throw Error(Code::InvalidArgument, "threads must be at least 1");
+    std::shared_ptr<kernels::ThreadPool> old = Get();
+    State& state = Shared();
+    const std::lock_guard lock(state.mutex);
+    state.count = count;
+    state.pool = nullptr;
+  }
+
+ private:
+  struct State {
+    std::mutex mutex;
+    std::shared_ptr<kernels::ThreadPool> pool;
+    pid_t process = 0;
+    int count = 0;
+  };
+  static State& Shared() {
+    static auto* const state = new State;
+    return *state;
+  }
+};
+
+kernels::DType DTypeOf(const Tensor& tensor, const char* name) {
+  if (tensor.code == 2 && tensor.bits == 32) return kernels::DType::kFloat32;
+  if (tensor.code == 2 && tensor.bits == 16) return kernels::DType::kFloat16;
+  if (tensor.code == 4 && tensor.bits == 16) return kernels::DType::kBFloat16;
+  Refuse(std::string(name) + " must be float32, float16 or bfloat16, not " + tensor.dtype());
+}
+
+// All operands of one call, viewed and checked.
+class Operands {
+ public:
+  Operands(const py::object& q, const py::object& k_own, const py::object& v_own,
+           const py::object& k_mem, const py::object& v_mem, const py::object& mem_len,
+           const py::object& out, float scale, const py::object& stream)
+      : q_(ViewTensor(q, "cross_attention: q", stream)) {
+    if (q_.shape.size() != 4) Refuse("q must be [B, H, Nq, D], not " + q_.shape_text());
+    params.dtype = DTypeOf(q_, "q");
+    params.batch = q_.shape[0];
+    params.heads = q_.shape[1];
+    params.queries = q_.shape[2];
+    params.head_size = q_.shape[3];
+    params.scale = scale;
+    params.q = Rows("q", q_, params.queries);
+    if (k_own.is_none() != v_own.is_none()) {
+      Refuse("k_own and v_own must both be given or both be None");
+    }
+    if (!k_own.is_none()) {
+      params.own_rows = params.queries;
+      params.k_own = View("k_own", k_own, params.queries, stream);
+      params.v_own = View("v_own", v_own, params.queries, stream);
+    }
+    const Tensor memory = ViewTensor(k_mem, "cross_attention: k_mem", stream);
+    if (memory.shape.size() != 4) Refuse("k_mem must be [B, H, N, D], not " + memory.shape_text());
+    params.memory_rows = memory.shape[2];
+    params.k_mem = View("k_mem", k_mem, params.memory_rows, stream);
+    params.v_mem = View("v_mem", v_mem, params.memory_rows, stream);
+    if (!mem_len.is_none()) ReadLengths(mem_len, stream);
+    const kernels::ConstRows result = View("out", out, params.queries, stream);
+    if (kept_.back().read_only) Refuse("out is read-only");
+    params.out = {const_cast<void*>(result.data), result.batch, result.head, result.row};
+    if (const char* fault = kernels::CheckCrossAttention(params)) Refuse(fault);
+  }
+
+  TensorDevice device() const { return q_.device; }
+  int device_index() const { return q_.device_index; }
+
+  CrossAttentionParams params;
+
+ private:
+  kernels::ConstRows View(const char* name, const py::object& array, int64_t rows,
+                          const py::object& stream) {
+    kept_.push_back(ViewTensor(array, std::string("cross_attention: ") + name, stream));
+    return Rows(name, kept_.back(), rows);
+  }
+
+  kernels::ConstRows Rows(const char* name, const Tensor& tensor, int64_t rows) const {
+    Tensor wanted;
+    wanted.shape = {params.batch, params.heads, rows, params.head_size};
+    if (tensor.shape != wanted.shape) {
+      Refuse(std::string(name) + " must be " + wanted.shape_text() + " to fit q, not " +
+             tensor.shape_text());
+    }
+    if (tensor.code != q_.code || tensor.bits != q_.bits) {
+      Refuse(std::string(name) + " must be " + q_.dtype() + " as q is, not " + tensor.dtype());
+    }
+    if (tensor.device != q_.device || tensor.device_index != q_.device_index) {
+      Refuse(std::string(name) + " must be on the device of q");
+    }
+    const bool empty = params.batch * params.heads * rows == 0;
+    if (tensor.strides[3] != 1 && params.head_size > 1 && !empty) {
+      Refuse(std::string(name) + " must have its last axis contiguous (stride 1, not " +
+             std::to_string(tensor.strides[3]) + "); pass a contiguous copy");
+    }
+    if (reinterpret_cast<uintptr_t>(tensor.data) % static_cast<size_t>(tensor.bits / 8) != 0) {
+      Refuse(std::string(name) + " does not start at a multiple of its element size");
+    }
+    return {tensor.data, tensor.strides[0], tensor.strides[1], tensor.strides[2]};
+  }
+
+  void ReadLengths(const py::object& array, const py::object& stream) {
+    kept_.push_back(ViewTensor(array, "cross_attention: mem_len", stream));
+    const Tensor& lengths = kept_.back();
+    if (lengths.shape != std::vector<int64_t>{params.batch}) {
+      Refuse("mem_len must be [" + std::to_string(params.batch) + "], not " + lengths.shape_text());
+    }
+    if (lengths.code != 0 || lengths.bits != 32 || lengths.strides[0] != 1) {
+      Refuse("mem_len must be contiguous int32, not " + lengths.dtype());
+    }
+    if (lengths.device != q_.device) Refuse("mem_len must be on the device of q");
+    params.mem_len = static_cast<const int32_t*>(lengths.data);
+    if (lengths.device == TensorDevice::kCuda) return;  // reading it would wait for the device
+    for (int64_t b = 0; b < params.batch; ++b) {
+      if (params.mem_len[b] < 0 || params.mem_len[b] > params.memory_rows) {
+        Refuse("mem_len[" + std::to_string(b) + "] is " + std::to_string(params.mem_len[b]) +
+               ", outside 0 to " + std::to_string(params.memory_rows));
+      }
+    }
+  }
+
+  Tensor q_;
+  std::vector<Tensor> kept_;  // views that params points into
+};
+
+CpuVersion ChooseVersion(const std::string& name) {
+  if (name.empty()) return kernels::BestCpuVersion();
+  for (const CpuVersion version : {CpuVersion::kPlain, CpuVersion::kAvx2, CpuVersion::kAvx512}) {
+    if (name != kernels::Name(version)) continue;
+    if (!kernels::Available(version)) Refuse("this processor has no " + name);
+    return version;
+  }
+  Refuse("version must be \"plain\", \"avx2\" or \"avx512\", not \"" + name + "\"");
+}
+
+// Scratch memory of a calling thread: grows to the largest call, so that later ones allocate
+// nothing.
+void* Workspace(size_t bytes) {
+  struct Free {
+    void operator()(void* p) const { std::free(p); }
+  };
+  thread_local std::unique_ptr<void, Free> memory;
+  thread_local size_t size = 0;
+  if (bytes > size) {
+    const size_t rounded = (bytes + 63) / 64 * 64;
+    memory.reset();
+    size = 0;
+    memory.reset(std::aligned_alloc(64, rounded));
+    if (!memory) throw std::bad_alloc();
+    size = rounded;
+  }
+  return memory.get();
+}
+
+void CrossAttention(const py::object& q, const py::object& k_own, const py::object& v_own,
+                    const py::object& k_mem, const py::object& v_mem, const py::object& mem_len,
+                    float scale, const py::object& out, const py::object& stream,
+                    const std::string& version) {
+  const Operands operands(q, k_own, v_own, k_mem, v_mem, mem_len, out, scale, stream);
+  if (operands.device() == TensorDevice::kCuda) {
+    throw Error(Code::Runtime, "cross_attention: this build has no CUDA kernels");
+  }
+  const CpuVersion chosen = ChooseVersion(version);
+  const py::gil_scoped_release release;
+  const std::shared_ptr<kernels::ThreadPool> threads = Threads::Get();
+  void* const workspace =
+      Workspace(kernels::CpuWorkspaceSize(operands.params, threads->threads(), chosen));
+  kernels::CrossAttentionCpu(operands.params, workspace, *threads, chosen);
+}
+
+}  // namespace
+
+void RegisterOps(py::module_& module) {
+  module.def("cross_attention", &CrossAttention, py::arg("q"), py::arg("k_own"), py::arg("v_own"),
+             py::arg("k_mem"), py::arg("v_mem"), py::arg("mem_len"), py::arg("scale"),
+             py::arg("out"), py::arg("stream"), py::arg("version"));
+  module.def(
+      "kernel_versions",
+      [] {
+        std::vector<std::string> names;
+        for (const CpuVersion version :
+             {CpuVersion::kAvx512, CpuVersion::kAvx2, CpuVersion::kPlain}) {
+          if (kernels::Available(version)) names.emplace_back(kernels::Name(version));
+        }
+        return names;
+      },
+      "CPU versions of the kernels that this processor runs, best first.");
+  module.def("set_kernel_threads", &Threads::SetCount, py::arg("count"));
+  module.def("kernel_threads", [] { return Threads::Get()->threads(); });
+}
+
+}  // namespace g4v::bindings
+
+// What ONNX Runtime calls in a library that is registered with a session's options: this module is
+// one, so that g4v's graphs also run in sessions that Python code makes.
+extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(
+    OrtSessionOptions* options, const g4v::ort::abi::ApiBase* base) {
+  const void* const table = base->GetApi(g4v::ort::abi::kApiVersion);
+  // The session that asks is of a library at least this new, or it could not ask.
+  return g4v::ort::AddCustomOps(g4v::ort::abi::Api(table), options);
+}

@@ -1,0 +1,47 @@
+// Only what lies between the pragmas may use the instructions: an inline function of a header that
+// was compiled with them could be the copy that the linker keeps for everybody.
+#include "kernels/cpu/versions.h"
+
+#ifdef G4V_X86
+
+#include <immintrin.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "kernels/cpu/float16.h"
+#include "kernels/cpu/rows.h"
+
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c")
+#endif
+
+#include "kernels/cpu/simd_avx2.h"
+// The operations above are those of:
+#include "kernels/cpu/blocked.h"
+
+namespace g4v::kernels {
+
+size_t Avx2WorkspaceSize(const CrossAttentionParams& params, int threads) {
+  return BlockedWorkspaceSize(params, threads);
+}
+
+void CrossAttentionAvx2(const CrossAttentionParams& params, void* workspace, Parallel& parallel) {
+  BlockedCall(params, workspace, parallel.threads()).Run(parallel);
+}
+
+}  // namespace g4v::kernels
+
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+#endif  // G4V_X86

@@ -1,0 +1,22 @@
+// The operators that g4v's graphs have beyond those of ONNX Runtime, in the domain "g4v".
+//
+//   CrossAttention(queries, memory) -> out
+//     queries  float [B, Q, 3*W]   queries, own keys and own values side by side
+//     memory   float [B, N, C]     keys and values of all layers side by side
+//     out      float [B, Q, W]
+//     num_heads     H; W / H is the size of a head: 32, 64, 80, 96 or 128
+//     key_column    first of the W columns of memory that are this layer's keys
+//     value_column  likewise for its values
+//   kernels/cross_attention.h has the formula; the scale is 1 / sqrt(W / H). Everything is read
+//   where it lies: no Split before, no Concat of own and memory keys.
+#pragma once
+
+#include "ort/abi.h"
+
+namespace g4v::ort {
+
+// Makes the operators known to sessions that are made with these options. Returns a status of the
+// library, null on success. Safe to call for any number of sessions, from any thread.
+OrtStatus* AddCustomOps(const abi::Api& api, OrtSessionOptions* options);
+
+}  // namespace g4v::ort

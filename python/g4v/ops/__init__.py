@@ -1,0 +1,16 @@
+"""g4v's own kernels, on the tensors of NumPy, PyTorch and every other library that speaks DLPack.
+
+    from g4v.ops import cross_attention
+
+    out = cross_attention(q, k_own, v_own, k_mem, v_mem)
+
+Torch tensors go through an operator of `torch.library`, so that gradients, `torch.compile` and fake tensors
+work; everything else is read in place. Importing this loads neither NumPy nor PyTorch.
+"""
+
+from __future__ import annotations
+
+from .attention import cross_attention, set_threads, versions
+from .library import custom_ops_library
+
+__all__ = ["cross_attention", "custom_ops_library", "set_threads", "versions"]

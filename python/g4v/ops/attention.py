@@ -1,0 +1,89 @@
+"""The attention of few queries to a list of own keys and a long memory (csrc/kernels/cross_attention.h)."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+from ..errors import ArgumentError
+from . import _kernels
+
+
+def cross_attention(
+    q: Any,
+    k_own: Any,
+    v_own: Any,
+    k_mem: Any,
+    v_mem: Any,
+    mem_len: Any = None,
+    scale: float | None = None,
+    out: Any = None,
+) -> Any:
+    """softmax(scale * q [k_own; k_mem]^T) [v_own; v_mem], without joining the two segments.
+
+    q: [B, H, Nq, D], float32, float16 or bfloat16; D is 32, 64, 80, 96 or 128. k_own, v_own: [B, H, Nq, D],
+    or None both. k_mem, v_mem: [B, H, N, D]. All may be views with any strides but the last, which is 1: keys
+    and values of many layers can come out of one matrix product and be read where they lie. Nq and N may be
+    0; a query without any key gives zeros.
+
+    mem_len: int [B], the leading rows of each memory that count; None counts all. On a GPU it must be int32
+    with values from 0 to N, which are not checked there. scale: 1 / sqrt(D) where it is None. out: [B, H, Nq,
+    D] to write to, of q's dtype, overlapping no input; None makes a new one, contiguous, of q's library.
+
+    Returns the result, `out` where that was given; sums are in float32. The same call gives the same bits on
+    the same machine. For torch tensors without `out`, gradients flow to q, k_own, v_own, k_mem and v_mem.
+
+    Raises ArgumentError: a shape, stride, dtype or device that does not fit, by name, before anything runs.
+    RuntimeUnavailable: tensors on a GPU that the kernels cannot use here.
+    """
+    if scale is None:
+        shape = getattr(q, "shape", ())
+        scale = 1.0 / math.sqrt(shape[-1]) if len(shape) and shape[-1] else 1.0
+    if _is_torch(q):
+        from . import _torch
+
+        return _torch.run(q, k_own, v_own, k_mem, v_mem, mem_len, float(scale), out)
+    if out is None:
+        out = _empty_like(q)
+    _kernels.run(q, k_own, v_own, k_mem, v_mem, _int32(mem_len), float(scale), out)
+    return out
+
+
+def _is_torch(array: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(array, torch.Tensor)
+
+
+def _empty_like(q: Any) -> Any:
+    if not hasattr(q, "__array_namespace__") and not hasattr(q, "__dlpack__"):
+        raise ArgumentError(
+            "cross_attention: q must be an array (NumPy, PyTorch or any that has __dlpack__), "
+            f"not {type(q).__name__}"
+        )
+    library = sys.modules[type(q).__module__.partition(".")[0]]  # numpy, cupy
+    if not hasattr(library, "empty"):
+        raise ArgumentError(
+            f"cross_attention: give out, since {library.__name__} makes no arrays to write to"
+        )
+    return library.empty(q.shape, q.dtype)
+
+
+def _int32(lengths: Any) -> Any:
+    if lengths is None or not hasattr(lengths, "dtype"):
+        import numpy as np
+
+        return None if lengths is None else np.asarray(lengths, np.int32)
+    if str(lengths.dtype).startswith(("int", "uint")):
+        return lengths.astype("int32")
+    return lengths
+
+
+def versions() -> list[str]:
+    """The CPU versions of the kernels that this processor runs, best first: "avx512", "avx2", "plain"."""
+    return _kernels.core().kernel_versions()
+
+
+def set_threads(count: int) -> None:
+    """Threads that calls from Python share on the CPU; one for each usable core where it was never set."""
+    _kernels.core().set_kernel_threads(count)

@@ -1,0 +1,192 @@
+// The CPU kernels: every version against the formula in double precision, their 16-bit conversions,
+// and the threads they run on.
+#include <atomic>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "check.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/float16.h"
+#include "kernels/cpu/thread_pool.h"
+
+namespace {
+
+using namespace g4v::kernels;
+
+// Operands in buffers of exactly their size, so that AddressSanitizer sees a step outside; keys and
+// values are interleaved in one buffer as the product for several layers leaves them.
+struct Problem {
+  CrossAttentionParams params;
+  std::vector<float> q, own, memory, out;
+  std::vector<int32_t> lengths;
+
+  Problem(int64_t batch, int64_t heads, int64_t queries, int64_t rows, int64_t size, bool with_own,
+          uint32_t seed)
+      : q(static_cast<size_t>(batch * heads * queries * size)),
+        own(2 * q.size()),
+        memory(static_cast<size_t>(2 * batch * heads * rows * size)),
+        out(q.size(), std::numeric_limits<float>::quiet_NaN()),
+        lengths(static_cast<size_t>(batch)) {
+    std::mt19937 random(seed);
+    std::normal_distribution<float> normal;
+    for (std::vector<float>* values : {&q, &own, &memory}) {
+      for (float& value : *values) value = normal(random);
+    }
+    for (int32_t& length : lengths) length = static_cast<int32_t>(random() % (rows + 1));
+    const int64_t width = heads * size;
+    params.batch = batch;
+    params.heads = heads;
+    params.queries = queries;
+    params.own_rows = with_own ? queries : 0;
+    params.memory_rows = rows;
+    params.head_size = size;
+    params.scale = 1.0f / std::sqrt(static_cast<float>(size));
+    params.q = {q.data(), queries * width, size, width};
+    params.k_own = {own.data(), 2 * queries * width, size, 2 * width};
+    params.v_own = {own.data() + width, 2 * queries * width, size, 2 * width};
+    params.k_mem = {memory.data(), 2 * rows * width, size, 2 * width};
+    params.v_mem = {memory.data() + width, 2 * rows * width, size, 2 * width};
+    params.mem_len = lengths.data();
+    params.out = {out.data(), queries * width, size, width};
+  }
+};
+
+const float* At(const ConstRows& rows, int64_t b, int64_t h, int64_t row) {
+  return static_cast<const float*>(rows.data) + b * rows.batch + h * rows.head + row * rows.row;
+}
+
+// The largest difference from the formula in double precision, over the largest expected value.
+double Error(const Problem& problem) {
+  const CrossAttentionParams& p = problem.params;
+  double worst = 0;
+  double largest = 1e-30;
+  for (int64_t index = 0; index < p.batch * p.heads * p.queries; ++index) {
+    const int64_t b = index / (p.heads * p.queries);
+    const int64_t h = index / p.queries % p.heads;
+    const float* q = At(p.q, b, h, index % p.queries);
+    std::vector<double> scores;
+    std::vector<const float*> values;
+    double top = -std::numeric_limits<double>::infinity();
+    for (int64_t j = 0; j < p.own_rows + p.mem_len[b]; ++j) {
+      const bool own = j < p.own_rows;
+      const float* k = own ? At(p.k_own, b, h, j) : At(p.k_mem, b, h, j - p.own_rows);
+      values.push_back(own ? At(p.v_own, b, h, j) : At(p.v_mem, b, h, j - p.own_rows));
+      double score = 0;
+      for (int64_t d = 0; d < p.head_size; ++d) score += static_cast<double>(q[d]) * k[d];
+      scores.push_back(score * p.scale);
+      top = std::max(top, scores.back());
+    }
+    double total = 0;
+    for (double& score : scores) total += score = std::exp(score - top);
+    const ConstRows out{p.out.data, p.out.batch, p.out.head, p.out.row};
+    for (int64_t d = 0; d < p.head_size; ++d) {
+      double expected = 0;
+      for (size_t j = 0; j < scores.size(); ++j) expected += scores[j] / total * values[j][d];
+      const double difference = std::abs(At(out, b, h, index % p.queries)[d] - expected);
+      worst = std::isnan(difference) ? 1e30 : std::max(worst, difference);
+      largest = std::max(largest, std::abs(expected));
+    }
+  }
+  return worst / largest;
+}
+
+void Run(Problem& problem, Parallel& parallel, CpuVersion version) {
+  const size_t bytes = CpuWorkspaceSize(problem.params, parallel.threads(), version);
+  // malloc aligns to 16 bytes alone and ends where it says: the kernels may ask for no more.
+  const std::unique_ptr<char[]> workspace(new char[bytes]);
+  CrossAttentionCpu(problem.params, workspace.get(), parallel, version);
+}
+
+void TestVersions(ThreadPool& pool) {
+  uint32_t seed = 1;
+  for (const CpuVersion version : {CpuVersion::kPlain, CpuVersion::kAvx2, CpuVersion::kAvx512}) {
+    if (!Available(version)) {
+      std::cerr << Name(version) << ": not on this processor\n";
+      continue;
+    }
+    for (const int64_t size : kHeadSizes) {
+      for (const int64_t queries : {1, 7, 16, 65, 129}) {
+        for (const int64_t rows : {0, 1, 64, 131}) {
+          Problem problem(2, 3, queries, rows, size, seed % 3 != 0, seed);
+          ++seed;
+          CHECK(CheckCrossAttention(problem.params) == nullptr);
+          Run(problem, pool, version);
+          CHECK(Error(problem) < 1e-5);
+        }
+      }
+    }
+    // One head and a long memory: the keys are split.
+    Problem split(1, 1, 64, 2056, 64, true, 7);
+    split.lengths[0] = 2051;
+    Run(split, pool, version);
+    CHECK(Error(split) < 1e-5);
+    const std::vector<float> first = split.out;
+    Run(split, pool, version);
+    CHECK(std::memcmp(first.data(), split.out.data(), first.size() * sizeof(float)) == 0);
+  }
+}
+
+void TestHalves() {
+  for (uint32_t bits = 0; bits < 65536; ++bits) {
+    const auto half = static_cast<uint16_t>(bits);
+    const float wide = Float16ToFloat(half);
+    if (!std::isnan(wide)) CHECK(FloatToFloat16(wide) == half);
+    const float brain = BFloat16ToFloat(half);
+    if (!std::isnan(brain)) CHECK(FloatToBFloat16(brain) == half);
+  }
+  CHECK(std::isnan(Float16ToFloat(FloatToFloat16(std::nanf("")))));
+  CHECK(std::isnan(BFloat16ToFloat(FloatToBFloat16(std::nanf("")))));
+  CHECK(FloatToFloat16(65519.996f) == 0x7BFF);
+  CHECK(FloatToFloat16(65520.0f) == 0x7C00);
+  CHECK(FloatToFloat16(1.0f + 0x1p-11f) == 0x3C00);            // a tie goes to the even one
+  CHECK(FloatToFloat16(1.0f + 3 * 0x1p-11f) == 0x3C02);        //
+  CHECK(FloatToFloat16(0x1p-25f) == 0);                        // also among subnormals
+  CHECK(FloatToFloat16(std::nextafter(0x1p-25f, 1.0f)) == 1);  //
+  CHECK(FloatToBFloat16(1.0f + 0x1p-8f) == 0x3F80);            //
+  CHECK(FloatToBFloat16(std::nextafter(1.0f + 0x1p-8f, 2.0f)) == 0x3F81);
+}
+
+void TestThreads() {
+  for (const int threads : {1, 2, 5}) {
+    ThreadPool pool(threads);
+    CHECK(pool.threads() == threads);
+    for (int64_t count : {0, 1, 2, 100}) {
+      std::vector<std::atomic<int>> hits(static_cast<size_t>(count));
+      const auto task = [](void* context, int64_t index) {
+        ++(*static_cast<std::vector<std::atomic<int>>*>(context))[static_cast<size_t>(index)];
+      };
+      pool.Run(count, task, &hits);
+      for (const std::atomic<int>& hit : hits) CHECK(hit == 1);
+    }
+  }
+  // Callers take turns.
+  ThreadPool pool(3);
+  std::vector<std::thread> callers;
+  std::atomic<int64_t> sum{0};
+  for (int i = 0; i < 4; ++i) {
+    callers.emplace_back([&] {
+      for (int repeat = 0; repeat < 50; ++repeat) {
+        pool.Run(
+            10, [](void* to, int64_t index) { *static_cast<std::atomic<int64_t>*>(to) += index; },
+            &sum);
+      }
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  CHECK(sum == 4 * 50 * 45);
+}
+
+}  // namespace
+
+int main() {
+  TestHalves();
+  TestThreads();
+  ThreadPool pool(3);
+  TestVersions(pool);
+  return g4v::test::Finish();
+}

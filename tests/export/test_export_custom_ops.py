@@ -1,0 +1,96 @@
+"""The operator g4v.CrossAttention inside ONNX Runtime sessions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from g4v.export.abstractor import export_abstractor
+from g4v.export.graph import Graph
+from g4v.export.standard import StandardGraph
+from g4v.export.verify import verify_abstractor
+
+from g4v.model.abstractor import VideoAbstractor
+from g4v.model.config import AbstractorConfig
+from g4v.ops import custom_ops_library
+
+
+def session(path: Path, threads: int = 2) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = threads
+    options.register_custom_ops_library(custom_ops_library())
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def write(folder: Path, heads: int = 2, width: int = 64, layer: int = 1) -> Path:
+    with Graph(folder, "attention") as g:
+        queries = g.input("queries", "float32", ["b", "q", "c"])
+        memory = g.input("memory", "float32", ["b2", "n", "m"])
+        g.output("out", g.memory_attention(queries, memory, heads, width, layer), "float32", ["b", "q", "w"])
+        g.save()
+    return folder / "attention.onnx"
+
+
+def test_it_reads_its_layer_of_the_memory(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    queries = random.standard_normal((3, 10, 192), np.float32)
+    memory = random.standard_normal((3, 500, 3 * 128), np.float32)
+    (out,) = session(write(tmp_path)).run(None, {"queries": queries, "memory": memory})
+
+    def heads(x: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(x).double().unflatten(-1, (2, 32)).transpose(1, 2)
+
+    q, k_own, v_own = (heads(part) for part in np.split(queries, 3, -1))
+    k_mem, v_mem = heads(memory[..., 128:192]), heads(memory[..., 192:256])
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        q, torch.cat([k_own, k_mem], 2), torch.cat([v_own, v_mem], 2)
+    )
+    expected = expected.transpose(1, 2).flatten(2).numpy()
+    assert np.abs(out - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+def test_runs_at_once_and_with_any_number_of_threads_give_the_same(tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    random = np.random.default_rng(0)
+    feeds = {
+        "queries": random.standard_normal((1, 128, 192), np.float32),
+        "memory": random.standard_normal((1, 2056, 3 * 128), np.float32),
+    }
+    path = write(tmp_path)
+    many = session(path, 3)
+    (first,) = many.run(None, feeds)
+    with ThreadPoolExecutor(4) as callers:
+        for (out,) in callers.map(lambda _: many.run(None, feeds), range(12)):
+            assert np.array_equal(out, first)
+    assert np.array_equal(session(path, 1).run(None, feeds)[0], first)
+
+
+@pytest.mark.parametrize(
+    "queries,memory,message",
+    [
+        ((1, 4, 190), (1, 9, 384), "the columns of queries, 190, must be 3 times a multiple of num_heads, 2"),
+        ((2, 4, 192), (1, 9, 384), "memory is of 1 clips, queries of 2"),
+        ((1, 4, 192), (1, 9, 255), "columns 192 to 256 are outside memory's 255"),
+        ((1, 4, 6 * 48), (1, 9, 600), "head_size must be 32, 64, 80, 96 or 128"),
+    ],
+)
+def test_what_does_not_fit_is_refused(tmp_path: Path, queries: tuple, memory: tuple, message: str) -> None:
+    feeds = {"queries": np.zeros(queries, np.float32), "memory": np.zeros(memory, np.float32)}
+    with pytest.raises(Exception, match=message):
+        session(write(tmp_path)).run(None, feeds)
+
+
+def test_the_abstractor_at_real_sizes_equals_pytorch_and_standard_operators(tmp_path: Path) -> None:
+    """Two of its layers, whose width, heads and memory are those of mPLUG-Owl; 1, 2 and 8 frames."""
+    torch.manual_seed(0)
+    abstractor = VideoAbstractor(AbstractorConfig(num_layers=2, output_size=256)).eval()
+    for kind, stem in ((Graph, "own"), (StandardGraph, "standard")):
+        export_abstractor(abstractor.float(), tmp_path, stem, kind)
+        assert verify_abstractor(abstractor, tmp_path, 8, 257, stem) < 1e-5
+    own, standard = ((tmp_path / f"{stem}.onnx").read_bytes() for stem in ("own", "standard"))
+    assert b"CrossAttention" in own and b"CrossAttention" not in standard
