@@ -22,6 +22,7 @@ IR_VERSION = 10
 MICROSOFT = "com.microsoft"  # ONNX Runtime's contributed operators
 # Operators of ours, which sessions outside the core get from g4v.ops.custom_ops_library().
 OWN = "g4v"
+KERNEL_HEAD_SIZES = (32, 64, 80, 96, 128)  # as in csrc/kernels/cross_attention.h
 QUANTISED = "MatMulNBits"
 # Its accuracy level at which activations are rounded to 8 bits, block by block, and products are those of
 # integers. At level 0 the weights are widened instead, as g4v.export.pieces has it to compare exactly.
@@ -267,8 +268,10 @@ class Graph:
 
         queries: [B, Q, 3*width], queries, own keys and own values side by side. memory: [B, N, C], of each
         layer its `width` columns of keys, then of values. Both are read in place by g4v's own operator
-        (csrc/ort/custom_ops.h).
+        (csrc/ort/custom_ops.h), where it has a kernel for the size of a head.
         """
+        if width // heads not in KERNEL_HEAD_SIZES:
+            return self.memory_attention_by_parts(queries, memory, heads, width, layer)
         return self.op(
             "CrossAttention",
             queries,
@@ -278,6 +281,15 @@ class Graph:
             key_column=2 * layer * width,
             value_column=(2 * layer + 1) * width,
         )
+
+    def memory_attention_by_parts(self, queries: str, memory: str, heads: int, width: int, layer: int) -> str:
+        """The same of operators that every engine has."""
+        q, own_keys, own_values = self.op("Split", queries, outputs=3, axis=-1, num_outputs=3)
+        start = 2 * layer * width
+        keys = self.slice(memory, 2, start, start + width)
+        values = self.slice(memory, 2, start + width, start + 2 * width)
+        joined = [self.concat(*pair, axis=1) for pair in ((own_keys, keys), (own_values, values))]
+        return self.attention(q, *joined, heads, width)
 
     def self_attention(self, x: str, weight: Array, bias: Array, heads: int, causal: bool = False) -> str:
         """Multi-head self-attention without its output product.

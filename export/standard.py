@@ -50,12 +50,7 @@ class StandardGraph(Graph):
         return self.reshape(self.transpose(mixed, 0, 2, 1, 3), 0, 0, width)
 
     def memory_attention(self, queries: str, memory: str, heads: int, width: int, layer: int) -> str:
-        q, own_keys, own_values = self.op("Split", queries, outputs=3, axis=-1, num_outputs=3)
-        start = 2 * layer * width
-        keys = self.slice(memory, 2, start, start + width)
-        values = self.slice(memory, 2, start + width, start + 2 * width)
-        joined = [self.concat(*pair, axis=1) for pair in ((own_keys, keys), (own_values, values))]
-        return self.attention(q, *joined, heads, width)
+        return self.memory_attention_by_parts(queries, memory, heads, width, layer)
 
     def _future(self, x: str) -> str:
         """What is added to the scores of x [B, S, d]: 0, and far less for later positions: [S, S]."""

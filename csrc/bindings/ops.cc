@@ -12,6 +12,7 @@
 #include "bindings/register.h"
 #include "bindings/tensor.h"
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/peak.h"
 #include "kernels/cpu/thread_pool.h"
 #include "ort/custom_ops.h"
 
@@ -232,6 +233,13 @@ void RegisterOps(py::module_& module) {
         return names;
       },
       "CPU versions of the kernels that this processor runs, best first.");
+  module.def(
+      "multiply_add_peak",
+      [](int threads) {
+        const py::gil_scoped_release release;
+        return kernels::MultiplyAddPeak(threads, kernels::BestCpuVersion());
+      },
+      py::arg("threads"), "FLOP/s that this many threads reach with multiply-adds in registers.");
   module.def("set_kernel_threads", &Threads::SetCount, py::arg("count"));
   module.def("kernel_threads", [] { return Threads::Get()->threads(); });
 }

@@ -1,0 +1,260 @@
+"""How fast is the abstractor, and the attention inside it, on this processor?
+
+    python benchmarks/abstractor.py [--out benchmarks/results/abstractor-cpu.json] [--quick]
+
+Random weights and features at the real dimensions (six layers, 128 queries, 16 heads of 64, 257 tokens a
+frame). Every row runs its candidates in turn, so that what else the machine does hits all alike; figures are
+medians, ratios are of medians. A turn is a pause in which the threads of the candidate before it stop
+medians, ratios are of medians. A turn is a pause in which the threads of the candidate before it stop spinning,
+a call that wakes its own, and the call that is timed. Loading and compiling are not timed. The peers get what
+they need: PyTorch's and ONNX Runtime's attention get keys and values joined in one array, and the joining
+counts, since the two segments are what the abstractor has.
+Limits that the figures are held against, measured on the same machine in the same run: the rate of a 2048 x
+2048 x 2048 float32 product (PyTorch), and what the processor's multiply-adds reach in registers alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+import torch.nn.functional as F
+from g4v.export.abstractor import export_abstractor
+from g4v.export.graph import Graph
+
+from g4v import __version__, _core
+from g4v.model.abstractor import VideoAbstractor
+from g4v.model.config import AbstractorConfig
+from g4v.ops import _kernels, custom_ops_library, versions
+
+TOKENS = 257
+HEADS, SIZE, QUERIES, LAYERS = 16, 64, 128, 6
+PAUSE = 0.03  # seconds; threads of ONNX Runtime and OpenMP spin for some milliseconds after a call
+Row = dict[str, Any]
+
+
+def interleave(candidates: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """Median seconds of each."""
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    for _ in range(rounds):
+        for name, call in candidates.items():
+            time.sleep(PAUSE)
+            call()
+            start = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def relative_error(actual: Any, expected: torch.Tensor) -> float:
+    wanted = expected.double().numpy()
+    return float(np.abs(np.asarray(actual, np.float64) - wanted).max() / np.abs(wanted).max())
+
+
+def session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    options.register_custom_ops_library(custom_ops_library())
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def product_rate(threads: int) -> float:
+    """FLOP/s of PyTorch's float32 matrix product."""
+    a, b = torch.randn(2, 2048, 2048).unbind(0)
+    return 2 * 2048**3 / interleave({"sgemm": lambda: a @ b}, 7)["sgemm"]
+
+
+def attention_graph(folder: Path) -> Path:
+    """ONNX Runtime's MultiHeadAttention behind the Concat that it needs."""
+    width = HEADS * SIZE
+    with Graph(folder, "mha") as g:
+        names = ("q", "k_own", "v_own", "k_mem", "v_mem")
+        q, k_own, v_own, k_mem, v_mem = (g.input(n, "float32", ["b", n + "_rows", width]) for n in names)
+        keys, values = g.concat(k_own, k_mem, axis=1), g.concat(v_own, v_mem, axis=1)
+        g.output("out", g.attention(q, keys, values, HEADS, width), "float32", ["b", "q_rows", width])
+        g.save()
+    return folder / "mha.onnx"
+
+
+@torch.no_grad()
+def attention(batch: int, frames: int, rounds: int, threads: int, limits: Row, folder: Path) -> Row:
+    rows, width = frames * TOKENS, HEADS * SIZE
+    # As they come out of the products: heads side by side, keys and values of all layers side by side.
+    own = torch.randn(batch, QUERIES, 3, HEADS, SIZE)
+    memory = torch.randn(batch, rows, LAYERS, 2, HEADS, SIZE)
+    q, k_own, v_own = (own[:, :, i].transpose(1, 2) for i in range(3))
+    out = np.empty((batch, QUERIES, HEADS, SIZE), np.float32).transpose(0, 2, 1, 3)
+    layer = [0]
+
+    def segments() -> tuple[torch.Tensor, torch.Tensor]:
+        layer[0] = (layer[0] + 1) % LAYERS  # the next layer's, as in the chain: not what the last call cached
+        return tuple(memory[:, :, layer[0], i].transpose(1, 2) for i in range(2))  # type: ignore[return-value]
+
+    def ours(version: str) -> None:
+        k, v = (x.numpy() for x in segments())
+        arrays = [x.numpy() for x in (q, k_own, v_own)]
+        _kernels.run(*arrays, k, v, None, SIZE**-0.5, out, version=version)
+
+    def sdpa() -> torch.Tensor:
+        k, v = segments()
+        return F.scaled_dot_product_attention(q, torch.cat([k_own, k], 2), torch.cat([v_own, v], 2))
+
+    mha = session(attention_graph(folder), threads)
+    flat = {
+        n: own[:, :, i].reshape(batch, QUERIES, width).numpy() for i, n in enumerate(("q", "k_own", "v_own"))
+    }
+
+    def runtime() -> Any:
+        layer[0] = (layer[0] + 1) % LAYERS
+        # Contiguous copies of a layer's columns are made outside the clock: its graph would slice them.
+        return mha.run(None, flat | {n: copies[layer[0]][i] for i, n in enumerate(("k_mem", "v_mem"))})
+
+    copies = [
+        [np.ascontiguousarray(memory[:, :, i, j].reshape(batch, rows, width).numpy()) for j in range(2)]
+        for i in range(LAYERS)
+    ]
+    candidates: dict[str, Callable[[], Any]] = {
+        "torch sdpa": sdpa,
+        "onnxruntime MultiHeadAttention": runtime,
+    }
+    for version in versions():
+        if version != "plain":
+            candidates[f"g4v {version}"] = lambda version=version: ours(version)
+    times = interleave(candidates, rounds)
+    best = f"g4v {versions()[0]}"
+    layer[0] = LAYERS - 1
+    ours(versions()[0])
+    k, v = memory[:, :, 0, 0].transpose(1, 2).double(), memory[:, :, 0, 1].transpose(1, 2).double()
+    exact = F.scaled_dot_product_attention(
+        q.double(), torch.cat([k_own.double(), k], 2), torch.cat([v_own.double(), v], 2)
+    )
+    flop = 4.0 * batch * HEADS * QUERIES * (rows + QUERIES) * SIZE
+    return {
+        "batch": batch,
+        "frames": frames,
+        "milliseconds": {name: round(1e3 * value, 3) for name, value in times.items()},
+        "faster than": {n: round(times[n] / times[best], 2) for n in list(candidates)[:2] if best in times},
+        "share of sgemm rate": round(flop / times[best] / limits["sgemm"], 2),
+        "share of multiply-add peak": round(flop / times[best] / limits["fma"], 2),
+        "relative error against float64": relative_error(out, exact),
+    }
+
+
+@torch.no_grad()
+def whole(frames: int, rounds: int, threads: int, limits: Row, folder: Path, compile: bool) -> Row:
+    torch.manual_seed(0)
+    abstractor = VideoAbstractor(AbstractorConfig()).eval()
+    features = torch.randn(frames, TOKENS, abstractor.config.memory_size)
+    feed = {"features": features.numpy()}
+    export_abstractor(abstractor, folder)
+    ours = session(folder / "abstractor.onnx", threads)
+    torch.onnx.export(
+        abstractor,
+        (features[None],),
+        folder / "unrewritten.onnx",
+        input_names=["features"],
+        opset_version=18,
+        dynamo=False,
+        external_data=True,
+    )
+    plain = session(folder / "unrewritten.onnx", threads)
+    candidates: dict[str, Callable[[], Any]] = {
+        "g4v": lambda: ours.run(None, feed),
+        "torch eager": lambda: abstractor(features[None]),
+        "onnxruntime, graph not rewritten": lambda: plain.run(None, {"features": feed["features"][None]}),
+    }
+    if compile:
+        compiled = torch.compile(abstractor)
+        candidates["torch.compile"] = lambda: compiled(features[None])
+    times = interleave(candidates, rounds)
+    (result,) = ours.run(None, feed)
+    exact = abstractor.double()(features[None].double())[0]
+    flop = operations(frames, abstractor.config)
+    return {
+        "frames": frames,
+        "milliseconds": {name: round(1e3 * value, 1) for name, value in times.items()},
+        "faster than": {n: round(t / times["g4v"], 2) for n, t in times.items() if n != "g4v"},
+        "GFLOP": round(flop / 1e9, 1),
+        "time over operations at sgemm rate": round(times["g4v"] / (flop / limits["sgemm"]), 2),
+        "relative error against float64": relative_error(result, exact),
+    }
+
+
+def operations(frames: int, config: AbstractorConfig) -> float:
+    """FLOP of the matrix products of the plain abstractor on more than one frame."""
+    rows, d = frames * TOKENS, config.hidden_size
+    queries = config.num_queries + config.num_temporal_queries if frames > 1 else config.num_queries
+    layer = 2 * rows * d * 2 * d  # keys and values of the memory
+    layer += 2 * queries * d * (3 * d + d)  # own queries, keys, values; output
+    layer += 2 * queries * d * 3 * config.intermediate_size
+    layer += 4 * queries * (rows + queries) * d
+    return float(config.num_layers * layer + 2 * queries * d * config.output_size)
+
+
+def machine(threads: int, limits: Row) -> Row:
+    model = platform.processor()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        lines = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = lines[0].partition(": ")[2] if lines else model
+    return {
+        "processor": model,
+        "threads": threads,
+        "kernels": versions(),
+        "sgemm GFLOP/s": round(limits["sgemm"] / 1e9, 1),
+        "multiply-add GFLOP/s": round(limits["fma"] / 1e9, 1),
+        "versions": {
+            "g4v": __version__,
+            "torch": torch.__version__,
+            "onnxruntime": onnxruntime.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, help="JSON to write")
+    parser.add_argument("--rounds", type=int, default=15, help="timed calls of each candidate (default: 15)")
+    parser.add_argument("--threads", type=int, default=_core.usable_cores(), help="default: all cores")
+    parser.add_argument("--quick", action="store_true", help="8 frames and batch 1 alone, no torch.compile")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    _core.set_kernel_threads(options.threads)
+    limits = {"sgemm": product_rate(options.threads), "fma": _core.multiply_add_peak(options.threads)}
+    report: Row = {"machine": machine(options.threads, limits), "attention": [], "abstractor": []}
+    print(json.dumps(report["machine"]))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shapes = [(1, 8)] if options.quick else [(1, f) for f in (1, 4, 8, 16, 32)] + [(4, 8), (16, 8)]
+        for batch, frames in shapes:
+            row = attention(batch, frames, options.rounds, options.threads, limits, folder)
+            report["attention"].append(row)
+            print("attention", json.dumps(row), flush=True)
+        for frames in [8] if options.quick else [1, 4, 8, 16, 32]:
+            compile = frames == 8 and not options.quick
+            rounds = max(5, options.rounds // 2)
+            row = whole(frames, rounds, options.threads, limits, folder, compile)
+            report["abstractor"].append(row)
+            print("abstractor", json.dumps(row), flush=True)
+    if options.out:
+        temporary = options.out.with_suffix(".tmp")
+        temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(options.out)
+
+
+if __name__ == "__main__":
+    main()
