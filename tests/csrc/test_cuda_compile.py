@@ -1,0 +1,153 @@
+"""The CUDA kernels compile for every architecture, spill nothing, and say so where there is no GPU.
+
+About 90 seconds of one core. Skipped where there is no nvcc, which `pip install .` does without as well.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+NVCC = os.environ.get("CUDACXX") or shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
+
+needs_nvcc = pytest.mark.skipif(NVCC is None, reason="no nvcc: CUDA kernels cannot be compiled here")
+
+
+def tool(name: str) -> str:
+    found = shutil.which(name, path=sysconfig.get_path("scripts")) or shutil.which(name)
+    assert found, f"{name} was not found; `pip install {name}` brings it"
+    return found
+
+
+def run(command: list[str]) -> str:
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout}\n{result.stderr}"
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """libg4v_cuda alone, for all architectures; warnings are errors, and so are spilled registers."""
+    folder = tmp_path_factory.mktemp("cuda") / "build"
+    configure = [tool("cmake"), "-S", str(ROOT), "-B", str(folder), "-G", "Ninja"]
+    configure += [f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}", "-DG4V_CUDA=ON", "-DG4V_CUDA_ARCHITECTURES=all"]
+    run(configure)
+    run([tool("cmake"), "--build", str(folder), "--parallel", "2", "--target", "g4v_cuda"])
+    return folder
+
+
+def library_of(build: Path) -> Path:
+    return next(build.glob("**/libg4v_cuda.so"))
+
+
+@needs_nvcc
+def test_every_kernel_for_every_architecture_without_spills(build: Path) -> None:
+    kernels = json.loads((build / "cuda_resources.json").read_text(encoding="utf-8"))
+    architectures = {kernel["architecture"] for kernel in kernels}
+    assert {"75", "80", "86", "89", "90"} <= architectures
+    elements, sizes = ("float", "Half", "BFloat16"), (32, 64, 80, 96, 128)
+    expected = {f"PlainKernel<{e}, {d}>" for e in elements for d in sizes}
+    expected |= {f"TensorCoreKernel<{e}, {d}>" for e in elements[1:] for d in sizes}
+    expected |= {f"MergeKernel<{e}>" for e in elements}
+    for architecture in architectures:
+        assert {k["kernel"] for k in kernels if k["architecture"] == architecture} == expected
+    for kernel in kernels:
+        assert kernel["spill_bytes"] == 0 and kernel["stack_bytes"] == 0, kernel
+        # What the launch bounds promise: a block of 256 threads fits a multiprocessor, four of 128 do.
+        assert 0 < kernel["registers"] <= (255 if "TensorCore" in kernel["kernel"] else 128), kernel
+
+
+@needs_nvcc
+def test_library_needs_no_cuda_libraries_and_exports_its_functions_alone(build: Path) -> None:
+    if not shutil.which("nm") or not shutil.which("readelf"):
+        pytest.skip("no nm or readelf")
+    library = str(library_of(build))
+    symbols = run(["nm", "-D", "--defined-only", library]).split()[2::3]
+    assert "g4v_cuda_cross_attention" in symbols and all(s.startswith("g4v_cuda_") for s in symbols)
+    needed = run(["readelf", "-d", library])
+    assert "NEEDED" in needed and "libcuda" not in needed and "cudart" not in needed
+
+
+@needs_nvcc
+def test_without_a_gpu_every_call_says_why(build: Path) -> None:
+    """The real library on a machine without a GPU; with one, the GPU tests take over."""
+    library = ctypes.CDLL(str(library_of(build)))
+    library.g4v_cuda_error_text.restype = ctypes.c_char_p
+    library.g4v_cuda_architectures.restype = ctypes.c_char_p
+    assert library.g4v_cuda_abi_version() >= 1
+    assert b"75-real" in library.g4v_cuda_architectures()
+    assert library.g4v_cuda_runtime_version() >= 11080
+    count = ctypes.c_int32(-1)
+    code = library.g4v_cuda_device_count(ctypes.byref(count))
+    if code == 0:
+        pytest.skip("there is a GPU")
+    assert count.value == 0
+    text = library.g4v_cuda_error_text(code).decode()
+    assert (code, text) in {
+        (2, "no NVIDIA driver is installed (libcuda.so.1 was not found)"),
+        (4, "no NVIDIA GPU is visible to this process"),
+    } or (code == 3 and "driver is too old" in text)
+    params, out = (ctypes.c_char * 512)(), (ctypes.c_char * 512)()
+    assert library.g4v_cuda_describe_device(0, out) == code
+    assert library.g4v_cuda_cross_attention_plan(params, 0, out) == code
+    assert library.g4v_cuda_cross_attention(params, 0, None, ctypes.c_size_t(0), None) == code
+    assert library.g4v_cuda_cross_attention(None, 0, None, ctypes.c_size_t(0), None) == 1
+    assert library.g4v_cuda_error_text(1).decode() == "params must not be null"
+
+
+def test_a_spilling_kernel_is_found(tmp_path: Path) -> None:
+    """The record of ptxas's report, on reports made up for it."""
+    spec = importlib.util.spec_from_file_location("resources", ROOT / "csrc/kernels/cuda/resources.py")
+    assert spec and spec.loader
+    resources = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(resources)
+    report = (
+        "ptxas info    : Compiling entry function '_ZN3g4v7kernels4cuda16TensorCoreKernelINS1_4HalfELi64EEE"
+        "vNS1_6LaunchE' for 'sm_80'\n"
+        "ptxas info    : Function properties for x\n"
+        "    {0} bytes stack frame, {0} bytes spill stores, {1} bytes spill loads\n"
+        "ptxas info    : Used 171 registers, used 1 barriers, 16 bytes smem\n"
+    )
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    (logs / "one.log").write_text(report.format(0, 0), encoding="utf-8")
+    out = tmp_path / "out.json"
+    assert resources.collect(logs, out) == 0
+    assert json.loads(out.read_text()) == [
+        {
+            "kernel": "TensorCoreKernel<Half, 64>",
+            "architecture": "80",
+            "stack_bytes": 0,
+            "spill_bytes": 0,
+            "registers": 171,
+            "shared_bytes": 16,
+        }
+    ]
+    (logs / "two.log").write_text(report.format(8, 12), encoding="utf-8")
+    assert resources.collect(logs, out) == 1
+    assert sorted(kernel["spill_bytes"] for kernel in json.loads(out.read_text())) == [0, 20]
+    (logs / "two.log").unlink()
+    (logs / "one.log").unlink()
+    assert resources.collect(logs, out) == 1  # no report at all is no good news
+
+
+def test_readable_names_of_all_kernels() -> None:
+    spec = importlib.util.spec_from_file_location("resources", ROOT / "csrc/kernels/cuda/resources.py")
+    assert spec and spec.loader
+    resources = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(resources)
+    prefix = "_ZN3g4v7kernels4cuda"
+    assert resources.readable(prefix + "11PlainKernelIfLi80EEEvNS1_6LaunchE") == "PlainKernel<float, 80>"
+    assert (
+        resources.readable(prefix + "11MergeKernelINS1_8BFloat16EEEvNS1_6LaunchE") == "MergeKernel<BFloat16>"
+    )
+    assert resources.readable("_Z5otherv") == "_Z5otherv"
