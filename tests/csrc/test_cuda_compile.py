@@ -39,7 +39,8 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """libg4v_cuda alone, for all architectures; warnings are errors, and so are spilled registers."""
     folder = tmp_path_factory.mktemp("cuda") / "build"
     configure = [tool("cmake"), "-S", str(ROOT), "-B", str(folder), "-G", "Ninja"]
-    configure += [f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}", "-DG4V_CUDA=ON", "-DG4V_CUDA_ARCHITECTURES=all"]
+    configure += [f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}", "-DG4V_CUDA=ON", "-DG4V_WERROR=ON"]
+    configure += ["-DG4V_CUDA_ARCHITECTURES=all"]
     run(configure)
     run([tool("cmake"), "--build", str(folder), "--parallel", "2", "--target", "g4v_cuda"])
     return folder

@@ -16,6 +16,10 @@
 /* Grows with every change of a structure or a function here. A loader refuses any other number. */
 #define G4V_CUDA_ABI_VERSION 1
 
+#if defined(__GNUC__)
+#pragma GCC visibility push(default) /* everything else in the library is hidden */
+#endif
+
 extern "C" {
 
 enum {
@@ -77,3 +81,7 @@ int32_t g4v_cuda_cross_attention(const g4v::kernels::CrossAttentionParams* param
 const char* g4v_cuda_error_text(int32_t code);
 
 } /* extern "C" */
+
+#if defined(__GNUC__)
+#pragma GCC visibility pop
+#endif

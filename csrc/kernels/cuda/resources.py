@@ -1,9 +1,10 @@
-"""Keeps what ptxas reports of each CUDA kernel, and fails where one spills registers to memory.
+"""Keeps what ptxas reports of each CUDA kernel, and finds those that spill registers to memory.
 
 Two steps of the build call it:
 
     resources.py compile LOGS COMMAND...    runs the compiler; its ptxas lines go to a file in LOGS
-    resources.py collect LOGS OUT.json      checks all files in LOGS and writes one list
+    resources.py collect LOGS OUT.json      writes one list of all files in LOGS; fails where a kernel spills
+    resources.py collect-and-warn LOGS OUT.json     the same, but a spilling kernel is only reported
 
 OUT.json is a list of {kernel, architecture, registers, spill_bytes, stack_bytes, shared_bytes}. The shared
 memory is the static part; the kernels ask for theirs at launch (kernels/cuda/geometry.h).
@@ -91,8 +92,9 @@ def collect(logs: Path, out: Path) -> int:
 def main(arguments: list[str]) -> int:
     if len(arguments) >= 3 and arguments[0] == "compile":
         return compile_and_keep(Path(arguments[1]), arguments[2:])
-    if len(arguments) == 3 and arguments[0] == "collect":
-        return collect(Path(arguments[1]), Path(arguments[2]))
+    if len(arguments) == 3 and arguments[0] in ("collect", "collect-and-warn"):
+        failed = collect(Path(arguments[1]), Path(arguments[2]))
+        return failed if arguments[0] == "collect" else 0
     print(__doc__, file=sys.stderr)
     return 2
 
