@@ -4,11 +4,11 @@
 
 Random weights and features at the real dimensions (six layers, 128 queries, 16 heads of 64, 257 tokens a
 frame). Every row runs its candidates in turn, so that what else the machine does hits all alike; figures are
-medians, ratios are of medians. A turn is a pause in which the threads of the candidate before it stop
-medians, ratios are of medians. A turn is a pause in which the threads of the candidate before it stop spinning,
-a call that wakes its own, and the call that is timed. Loading and compiling are not timed. The peers get what
-they need: PyTorch's and ONNX Runtime's attention get keys and values joined in one array, and the joining
-counts, since the two segments are what the abstractor has.
+medians, ratios are of medians. A turn is a pause in which the threads of the one before stop spinning, a call
+that wakes its own, and the call that is timed. Loading and compiling are not timed. The peers get what they
+need: PyTorch's and ONNX Runtime's attention get keys and values joined in one array, and the joining counts,
+since the two segments are what the abstractor has.
+
 Limits that the figures are held against, measured on the same machine in the same run: the rate of a 2048 x
 2048 x 2048 float32 product (PyTorch), and what the processor's multiply-adds reach in registers alone.
 """

@@ -14,6 +14,7 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/peak.h"
 #include "kernels/cpu/thread_pool.h"
+#include "kernels/cuda_library.h"
 #include "ort/custom_ops.h"
 
 namespace g4v::bindings {
@@ -200,14 +201,34 @@ void* Workspace(size_t bytes) {
   return memory.get();
 }
 
+// `allocate` makes device memory: bytes -> a tensor of as many uint8 on q's device.
+void RunOnGpu(const Operands& operands, const py::object& stream, const py::object& allocate) {
+  std::string why;
+  const kernels::CudaKernels* const cuda = kernels::LoadCudaKernels(&why);
+  if (!cuda) throw Error(Code::Runtime, "cross_attention: q is on a GPU, but " + why);
+  const auto check = [&](int32_t code) {
+    if (code) throw Error(Code::Runtime, std::string("cross_attention: ") + cuda->error_text(code));
+  };
+  G4vCudaPlan plan{};
+  const int device = operands.device_index();
+  check(cuda->cross_attention_plan(&operands.params, device, &plan));
+  Tensor workspace;
+  if (plan.workspace_bytes > 0) {
+    workspace =
+        ViewTensor(allocate(plan.workspace_bytes), "cross_attention: the workspace", stream);
+  }
+  void* const handle =
+      stream.is_none() ? nullptr : reinterpret_cast<void*>(stream.cast<uintptr_t>());
+  check(cuda->cross_attention(&operands.params, device, workspace.data,
+                              static_cast<size_t>(plan.workspace_bytes), handle));
+}
+
 void CrossAttention(const py::object& q, const py::object& k_own, const py::object& v_own,
                     const py::object& k_mem, const py::object& v_mem, const py::object& mem_len,
                     float scale, const py::object& out, const py::object& stream,
-                    const std::string& version) {
+                    const py::object& allocate, const std::string& version) {
   const Operands operands(q, k_own, v_own, k_mem, v_mem, mem_len, out, scale, stream);
-  if (operands.device() == TensorDevice::kCuda) {
-    throw Error(Code::Runtime, "cross_attention: this build has no CUDA kernels");
-  }
+  if (operands.device() == TensorDevice::kCuda) return RunOnGpu(operands, stream, allocate);
   const CpuVersion chosen = ChooseVersion(version);
   const py::gil_scoped_release release;
   const std::shared_ptr<kernels::ThreadPool> threads = Threads::Get();
@@ -216,12 +237,37 @@ void CrossAttention(const py::object& q, const py::object& k_own, const py::obje
   kernels::CrossAttentionCpu(operands.params, workspace, *threads, chosen);
 }
 
+py::dict DescribeCuda() {
+  std::string why;
+  kernels::CudaStatus status{};
+  const kernels::CudaKernels* const cuda = kernels::LoadCudaKernels(&why, &status);
+  py::dict about;
+  about["usable"] = cuda != nullptr;
+  about["built"] = status != kernels::CudaStatus::kNotBuilt;
+  about["reason"] = why;
+  py::list devices;
+  if (cuda) {
+    about["architectures"] = cuda->architectures;
+    for (const G4vCudaDevice& device : cuda->devices) {
+      py::dict entry;
+      entry["name"] = device.name;
+      entry["architecture"] = device.architecture;
+      entry["compiled_for"] = device.compiled_for;
+      entry["multiprocessors"] = device.multiprocessors;
+      devices.append(entry);
+    }
+  }
+  about["devices"] = devices;
+  return about;
+}
+
 }  // namespace
 
 void RegisterOps(py::module_& module) {
   module.def("cross_attention", &CrossAttention, py::arg("q"), py::arg("k_own"), py::arg("v_own"),
              py::arg("k_mem"), py::arg("v_mem"), py::arg("mem_len"), py::arg("scale"),
-             py::arg("out"), py::arg("stream"), py::arg("version"));
+             py::arg("out"), py::arg("stream"), py::arg("allocate"), py::arg("version"));
+  module.def("cuda_kernels", &DescribeCuda, "Whether the CUDA kernels can be used, and why not.");
   module.def(
       "kernel_versions",
       [] {

@@ -126,6 +126,7 @@ struct CustomOp {
   X(GetDimensions, 62, OrtStatus*, const OrtTensorTypeAndShapeInfo*, int64_t*, size_t)                               \
   X(GetTensorTypeAndShape, 65, OrtStatus*, const OrtValue*, OrtTensorTypeAndShapeInfo**)                             \
   X(CreateCpuMemoryInfo, 69, OrtStatus*, int allocator_type, int memory_type, OrtMemoryInfo**)                       \
+  X(MemoryInfoGetId, 72, OrtStatus*, const OrtMemoryInfo*, int*)                                                     \
   X(AllocatorFree, 76, OrtStatus*, OrtAllocator*, void*)                                                             \
   X(GetAllocatorWithDefaultOptions, 78, OrtStatus*, OrtAllocator**)                                                  \
   X(KernelInfoGetAttribute_int64, 86, OrtStatus*, const OrtKernelInfo*, const char* name, int64_t*)                  \
@@ -144,6 +145,8 @@ struct CustomOp {
   X(GetAvailableProviders, 125, OrtStatus*, char***, int*)                                                           \
   X(ReleaseAvailableProviders, 126, OrtStatus*, char**, int)                                                         \
   X(AddSessionConfigEntry, 130, OrtStatus*, OrtSessionOptions*, const char* key, const char* value)                  \
+  X(KernelContext_GetGPUComputeStream, 193, OrtStatus*, const OrtKernelContext*, void** stream)                      \
+  X(GetTensorMemoryInfo, 194, OrtStatus*, const OrtValue*, const OrtMemoryInfo**)                                    \
   X(SessionOptionsAppendExecutionProvider_CUDA_V2, 204, OrtStatus*, OrtSessionOptions*,                              \
     const OrtCUDAProviderOptionsV2*)                                                                                 \
   X(CreateCUDAProviderOptions, 205, OrtStatus*, OrtCUDAProviderOptionsV2**)                                          \

@@ -7,6 +7,7 @@
 
 #include "base/cpu.h"
 #include "kernels/cpu/cpu.h"
+#include "kernels/cuda_library.h"
 
 namespace g4v::ort {
 namespace {
@@ -97,8 +98,9 @@ float* Data(const OrtValue* value) {
 
 class CrossAttentionKernel {
  public:
-  explicit CrossAttentionKernel(const OrtKernelInfo* info)
-      : heads_(Attribute(info, "num_heads")),
+  CrossAttentionKernel(const OrtKernelInfo* info, bool on_gpu)
+      : on_gpu_(on_gpu),
+        heads_(Attribute(info, "num_heads")),
         key_column_(Attribute(info, "key_column")),
         value_column_(Attribute(info, "value_column")) {
     if (heads_ <= 0) throw StatusError("g4v.CrossAttention: num_heads must be above 0");
@@ -142,6 +144,15 @@ class CrossAttentionKernel {
       throw StatusError(std::string("g4v.CrossAttention: ") + fault);
     }
 
+    if (on_gpu_) {
+      RunOnGpu(p, context, queries);
+    } else {
+      RunOnCpu(p, context);
+    }
+  }
+
+ private:
+  static void RunOnCpu(const CrossAttentionParams& p, OrtKernelContext* context) {
     SessionThreads threads(context);
     const kernels::CpuVersion version = kernels::BestCpuVersion();
     void* workspace = nullptr;
@@ -151,7 +162,30 @@ class CrossAttentionKernel {
     kernels::CrossAttentionCpu(p, workspace, threads, version);
   }
 
- private:
+  // On the session's stream, in the memory of the device that holds `tensor`.
+  static void RunOnGpu(const CrossAttentionParams& p, OrtKernelContext* context,
+                       const OrtValue* tensor) {
+    const kernels::CudaKernels& cuda = *kernels::LoadCudaKernels();  // made sure at registration
+    const OrtMemoryInfo* memory = nullptr;
+    int device = 0;
+    void* stream = nullptr;
+    Check(g_api.GetTensorMemoryInfo(tensor, &memory));
+    Check(g_api.MemoryInfoGetId(memory, &device));
+    Check(g_api.KernelContext_GetGPUComputeStream(context, &stream));
+    G4vCudaPlan plan{};
+    CheckCuda(cuda, cuda.cross_attention_plan(&p, device, &plan));
+    const auto bytes = static_cast<size_t>(plan.workspace_bytes);
+    void* workspace = nullptr;
+    if (bytes > 0) {
+      Check(g_api.KernelContext_GetScratchBuffer(context, memory, bytes, &workspace));
+    }
+    CheckCuda(cuda, cuda.cross_attention(&p, device, workspace, bytes, stream));
+  }
+
+  static void CheckCuda(const kernels::CudaKernels& cuda, int32_t code) {
+    if (code) throw StatusError(std::string("g4v.CrossAttention: ") + cuda.error_text(code));
+  }
+
   static int64_t Attribute(const OrtKernelInfo* info, const char* name) {
     int64_t value = 0;
     Check(g_api.KernelInfoGetAttribute_int64(info, name, &value));
@@ -176,6 +210,7 @@ class CrossAttentionKernel {
     }
   }
 
+  bool on_gpu_;
   int64_t heads_;
   int64_t key_column_;
   int64_t value_column_;
@@ -194,12 +229,13 @@ OrtStatus* Guard(Action&& action) noexcept {
   }
 }
 
-abi::CustomOp DescribeCrossAttention() {
+abi::CustomOp DescribeCrossAttention(bool on_gpu) {
   using abi::CustomOp;
   CustomOp op{};
   op.version = abi::kApiVersion;
   op.GetName = [](const CustomOp*) { return "CrossAttention"; };
   op.GetExecutionProviderType = [](const CustomOp*) -> const char* { return nullptr; };
+  if (on_gpu) op.GetExecutionProviderType = [](const CustomOp*) { return "CUDAExecutionProvider"; };
   op.GetInputTypeCount = [](const CustomOp*) -> size_t { return 2; };
   op.GetInputType = [](const CustomOp*, size_t) { return abi::kElementFloat; };
   op.GetOutputTypeCount = [](const CustomOp*) -> size_t { return 1; };
@@ -214,8 +250,13 @@ abi::CustomOp DescribeCrossAttention() {
   op.GetStartVersion = [](const CustomOp*) { return 1; };
   op.GetEndVersion = [](const CustomOp*) { return 2147483647; };
   op.CreateKernelV2 = [](const CustomOp*, const void*, const OrtKernelInfo* info, void** kernel) {
-    return Guard([&] { *kernel = new CrossAttentionKernel(info); });
+    return Guard([&] { *kernel = new CrossAttentionKernel(info, false); });
   };
+  if (on_gpu) {
+    op.CreateKernelV2 = [](const CustomOp*, const void*, const OrtKernelInfo* info, void** kernel) {
+      return Guard([&] { *kernel = new CrossAttentionKernel(info, true); });
+    };
+  }
   op.KernelComputeV2 = [](void* kernel, OrtKernelContext* context) {
     return Guard([&] { static_cast<CrossAttentionKernel*>(kernel)->Compute(context); });
   };
@@ -224,15 +265,18 @@ abi::CustomOp DescribeCrossAttention() {
 }
 
 OrtStatus* MakeDomain(const abi::Api& api, OrtCustomOpDomain** domain) {
-  static const abi::CustomOp cross_attention = DescribeCrossAttention();
+  static const abi::CustomOp on_cpu = DescribeCrossAttention(false);
+  static const abi::CustomOp on_gpu = DescribeCrossAttention(true);
   g_api = api;
   OrtStatus* status =
       api.CreateCpuMemoryInfo(abi::kDeviceAllocator, abi::kMemoryDefault, &g_host_memory);
   if (!status) status = api.CreateCustomOpDomain("g4v", domain);
-  if (!status) {
-    status =
-        api.CustomOpDomain_Add(*domain, reinterpret_cast<const OrtCustomOp*>(&cross_attention));
-  }
+  const auto add = [&](const abi::CustomOp& op) {
+    if (!status)
+      status = api.CustomOpDomain_Add(*domain, reinterpret_cast<const OrtCustomOp*>(&op));
+  };
+  add(on_cpu);
+  if (kernels::LoadCudaKernels()) add(on_gpu);
   return status;
 }
 

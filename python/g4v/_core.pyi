@@ -4,6 +4,7 @@ Methods that wait release the GIL. Errors are the classes of g4v/errors.py.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,6 +28,27 @@ def preprocess(
     frames: NDArray[np.uint8], size: int, mean: Sequence[float], std: Sequence[float]
 ) -> NDArray[np.float32]: ...
 def sample_frames(count: int, samples: int) -> list[int]: ...
+
+# Kernels: g4v.ops
+
+def cross_attention(
+    q: object,
+    k_own: object,
+    v_own: object,
+    k_mem: object,
+    v_mem: object,
+    mem_len: object,
+    scale: float,
+    out: object,
+    stream: int | None,
+    allocate: Callable[[int], object] | None,
+    version: str,
+) -> None: ...
+def kernel_versions() -> list[str]: ...
+def kernel_threads() -> int: ...
+def set_kernel_threads(count: int) -> None: ...
+def multiply_add_peak(threads: int) -> float: ...
+def cuda_kernels() -> dict[str, Any]: ...
 
 # Options: None means the bundle's default. ArgumentError names an option that is out of range.
 

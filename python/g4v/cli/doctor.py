@@ -50,7 +50,17 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     checks = [
         check
-        for make in (_python, _core, _onnxruntime_packages, _onnxruntime, _devices, _cpu, _pyav, _bundles)
+        for make in (
+            _python,
+            _core,
+            _onnxruntime_packages,
+            _onnxruntime,
+            _devices,
+            _cpu,
+            _kernels,
+            _pyav,
+            _bundles,
+        )
         for check in _attempt(make)
     ]
     failed = any(check.state == "fail" for check in checks)
@@ -145,6 +155,20 @@ def _cpu() -> list[Check]:
         pass
     features = " ".join(name for name in _FEATURES if name in flags) or "unknown features"
     return [Check("cpu", "ok", f"{import_core().usable_cores()} usable cores; {features}")]
+
+
+def _kernels() -> list[Check]:
+    """The kernels of the abstractor's attention."""
+    from .._engine import import_core
+
+    core = import_core()
+    versions = core.kernel_versions()
+    checks = [Check("cpu kernels", "ok", f"{versions[0]} of {', '.join(versions)}")]
+    cuda = core.cuda_kernels()
+    if cuda["usable"]:
+        names = ", ".join(device["name"] for device in cuda["devices"] if device["compiled_for"])
+        return [*checks, Check("cuda kernels", "ok", f"for {cuda['architectures']}; on {names}")]
+    return [*checks, Check("cuda kernels", "no", cuda["reason"])]
 
 
 def _pyav() -> list[Check]:

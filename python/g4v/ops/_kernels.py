@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 
@@ -21,7 +22,12 @@ def run(
     scale: float,
     out: Any,
     stream: int | None = None,
+    allocate: Callable[[int], Any] | None = None,
     version: str = "",
 ) -> None:
-    """Writes `out`. stream: the CUDA stream to run on. version: of the CPU kernel, the best where empty."""
-    core().cross_attention(q, k_own, v_own, k_mem, v_mem, mem_len, scale, out, stream, version)
+    """Writes `out`.
+
+    On a GPU, stream is the CUDA stream to run on and allocate(bytes) makes uint8 memory there for the kernel.
+    version: of the CPU kernel, the best where empty.
+    """
+    core().cross_attention(q, k_own, v_own, k_mem, v_mem, mem_len, scale, out, stream, allocate, version)

@@ -54,8 +54,16 @@ def _call(
     q, k_own, v_own, k_mem, v_mem, mem_len, out = (
         x if x is None else x.detach() for x in (q, k_own, v_own, k_mem, v_mem, mem_len, out)
     )  # DLPack refuses tensors that record gradients
-    stream = torch.cuda.current_stream(q.device).cuda_stream if q.is_cuda else None
-    _kernels.run(q, k_own, v_own, k_mem, v_mem, mem_len, scale, out, stream)
+    stream = allocate = None
+    if q.is_cuda:
+        # Memory of PyTorch's allocator belongs to the current stream: it may be given back before the kernel
+        # has run, and be captured in a graph.
+        stream = torch.cuda.current_stream(q.device).cuda_stream
+
+        def allocate(size: int) -> Tensor:
+            return torch.empty(size, dtype=torch.uint8, device=q.device)
+
+    _kernels.run(q, k_own, v_own, k_mem, v_mem, mem_len, scale, out, stream, allocate)
 
 
 @torch.library.custom_op("g4v::cross_attention", mutates_args=())

@@ -46,7 +46,15 @@ def cross_attention(
         return _torch.run(q, k_own, v_own, k_mem, v_mem, mem_len, float(scale), out)
     if out is None:
         out = _empty_like(q)
-    _kernels.run(q, k_own, v_own, k_mem, v_mem, _int32(mem_len), float(scale), out)
+    stream = allocate = None
+    cupy = sys.modules.get("cupy")
+    if cupy is not None and isinstance(q, cupy.ndarray):
+        stream = cupy.cuda.get_current_stream().ptr
+
+        def allocate(size: int) -> Any:
+            return cupy.empty(size, "uint8")
+
+    _kernels.run(q, k_own, v_own, k_mem, v_mem, _int32(mem_len), float(scale), out, stream, allocate)
     return out
 
 
