@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from g4v.export.llama import LlamaWeights
 from g4v.export.precision import Precisions
 from g4v.export.progress import Tick, ignore
 from g4v.export.quantise import BITS
-from g4v.export.rounding import Fitted
+from g4v.export.rounding import Bits, Fitted, Rounding, ToNearest
 from g4v.export.standard import HalfGraph, StandardGraph
 from g4v.export.tensorrt import Profile, Span
 from g4v.export.text_encoder import export_text_encoder
@@ -54,6 +54,7 @@ class Component:
     variants: Mapping[str, str]  # target -> precision
     profile: Profile  # sizes that an engine takes
     fitted_to: Callable[[], dict[str, Any] | None] = lambda: None  # after export: the calibration data
+    codes: Callable[[], dict[str, str] | None] = lambda: None  # after export: how rounded matrices were made
 
     def stem(self, target: str) -> str:
         """Of the files that are written for a target."""
@@ -85,6 +86,7 @@ class _Components:
         self.checkpoint, self.precisions, self.tick = checkpoint, precisions, tick
         self.calibration = calibration
         self._fitted_to: dict[str, Any] | None = None
+        self._codes: dict[str, str] | None = None
         self.frames = int(checkpoint.about["frames"])
 
     @cached_property
@@ -144,8 +146,10 @@ class _Components:
     def _part(self, name: str, *functions: Any) -> Component:
         variants = self.precisions[name]
         profile = self._profile(name) if set(variants) != {"cpu"} else {}
-        fitted_to = (lambda: self._fitted_to) if name == "decoder" else (lambda: None)
-        return Component(name, *functions, variants, profile, fitted_to)
+        part = Component(name, *functions, variants, profile)
+        if name == "decoder":
+            part = replace(part, fitted_to=lambda: self._fitted_to, codes=lambda: self._codes)
+        return part
 
     def _encoder(self) -> Any:
         encoder = self.checkpoint.encoder()
@@ -153,12 +157,16 @@ class _Components:
         return encoder
 
     def _export_decoder(self, weights: LlamaWeights, folder: Path, *_: Any) -> list[str]:
-        precision, rounding = self.precisions["decoder"]["cpu"], None
+        precision = self.precisions["decoder"]["cpu"]
+        rounding: Rounding | None = None
         if precision in BITS:
-            chosen = calibrate(weights, self.checkpoint.tokenizer("decoder"), self.calibration)
-            if chosen is not None:
-                rounding, self._fitted_to = Fitted(weights, precision, chosen.ids), chosen.about
+            rounding = ToNearest(weights, precision)
+            if not Bits(weights, precision).all_kept:
+                chosen = calibrate(weights, self.checkpoint.tokenizer("decoder"), self.calibration)
+                if chosen is not None:
+                    rounding, self._fitted_to = Fitted(weights, precision, chosen.ids), chosen.about
         files = export_decoder(weights, folder, precision, lambda s: self.tick(s / 2), rounding)
+        self._codes = None if rounding is None else rounding.made
         write_embedding(weights, folder / "embedding.bin")
         return files
 

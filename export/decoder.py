@@ -12,6 +12,7 @@ attention is done.
 
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,9 @@ def export_decoder(
 ) -> list[str]:
     """Writes the graph of a LlamaForCausalLM and its data; returns their names.
 
-    precision: "int8" and "int4" round the weights of all products block by block (g4v.export.quantise); the
-    head has 8 bits in both. tick: called with the share that is done. rounding: how, by default each weight
-    to the nearest code.
+    precision: "int8" and "int4" round the weights of all products block by block (g4v.export.quantise), but
+    for those whose codes are in the files already; the head has 8 bits in both. tick: called with the share
+    that is done. rounding: how, by default each weight to the nearest code.
     """
     config = weights.config
     check_llama(config)
@@ -138,7 +139,13 @@ class _Products:
         if f"{names[0]}.bias" in self.weights:
             bias = torch.cat([self.weights.read(f"{name}.bias") for name in names])
         if self.rounding:
-            return self.g.quantised_matmul(x, Quantised.of_rows(self.rounding(*names)), bias)
+            # Codes of a file may be of several kinds, which then are a product each.
+            kinds = [list(parts) for _, parts in groupby(self.rounding(*names), lambda part: part.kind)]
+            if len(kinds) == 1:
+                return self.g.quantised_matmul(x, Quantised.of_rows(kinds[0]), bias)
+            made = [self.g.quantised_matmul(x, Quantised.of_rows(parts)) for parts in kinds]
+            y = self.g.concat(*made, axis=-1)
+            return y if bias is None else self.g.op("Add", y, self.g.weight(bias))
         matrix = torch.cat([self.weights.read(f"{name}.weight") for name in names])
         return self.g.matmul(x, matrix.t(), bias)
 

@@ -16,12 +16,11 @@ import torch
 import torch.nn.functional as F
 from g4v.export.decoder import SKIP_NORM
 from g4v.export.errors import ExportError
-from g4v.export.graph import QUANTISED
+from g4v.export.graph import OFFSETS, QUANTISED
 from g4v.export.llama import EMBEDDING, HEAD, LlamaWeights
 from g4v.export.pieces import Pieces
 from g4v.export.progress import Tick, ignore
 from g4v.export.quantise import BITS, Quantised
-from g4v.export.rounding import bits_of
 from g4v.export.verify import relative_error
 from torch import Tensor
 
@@ -73,7 +72,7 @@ def compare_decoder(weights: LlamaWeights, folder: Path, precision: str, tick: T
         tensors = weights.layer(index)
         if as_written is not None:
             original.step(index, tensors)
-            _put_codes(pieces, index, precision, tensors, _PRODUCTS)
+            _put_codes(pieces, index, tensors, _PRODUCTS)
             as_written.step(index)
         exact.step(index, tensors)
         plain.step(index)
@@ -81,7 +80,7 @@ def compare_decoder(weights: LlamaWeights, folder: Path, precision: str, tick: T
     head = {f"{HEAD}.weight": weights.read(f"{HEAD}.weight")}
     wanted_before = original.logits(head[f"{HEAD}.weight"]) if rounded else None
     if rounded:
-        _put_codes(pieces, len(pieces) - 1, precision, head, ((HEAD,),))
+        _put_codes(pieces, len(pieces) - 1, head, ((HEAD,),))
     wanted = exact.logits(head[f"{HEAD}.weight"])
     error = relative_error(plain.logits(), wanted)
     if as_written is None or wanted_before is None:
@@ -167,23 +166,30 @@ class _GraphRun:
 
 
 def _put_codes(
-    pieces: Pieces,
-    index: int,
-    precision: str,
-    tensors: dict[str, Tensor],
-    products: tuple[tuple[str, ...], ...],
+    pieces: Pieces, index: int, tensors: dict[str, Tensor], products: tuple[tuple[str, ...], ...]
 ) -> None:
     """Puts what the codes in a piece stand for in place of the weights."""
-    for names, node in zip(products, pieces.nodes(index, QUANTISED), strict=True):
-        parts = [tensors[f"{name}.weight"] for name in names]
-        bits = bits_of(names[0], precision)
-        codes = Quantised.unpacked(
-            pieces.constant(node.input[1]), pieces.constant(node.input[2]), bits, parts[0].shape[1]
-        )
-        rows = codes.dequantised().split([len(part) for part in parts])
-        for name, part, rounded in zip(names, parts, rows, strict=True):
-            if not (rounded - part).norm() <= _MOST_ROUNDED[bits] * part.norm():
-                raise ExportError(
-                    f"decoder: the codes of {name} in layer {index} are not those of its weights"
-                )
-            tensors[f"{name}.weight"] = rounded
+    nodes = pieces.nodes(index, QUANTISED)
+    for names in products:
+        left = list(names)
+        while left:  # a product is as many nodes as its matrices have kinds of codes
+            codes = _codes_of(pieces, next(nodes), tensors[f"{left[0]}.weight"].shape[1])
+            rows = codes.dequantised()
+            while len(rows):
+                part = tensors[f"{left[0]}.weight"]
+                rounded, rows = rows[: len(part)], rows[len(part) :]
+                near = rounded.shape == part.shape
+                if not near or not (rounded - part).norm() <= _MOST_ROUNDED[codes.bits] * part.norm():
+                    raise ExportError(
+                        f"decoder: the codes of {left[0]} in layer {index} are not those of its weights"
+                    )
+                tensors[f"{left.pop(0)}.weight"] = rounded
+
+
+def _codes_of(pieces: Pieces, node: Any, columns: int) -> Quantised:
+    """The codes that a node multiplies with."""
+    bits = next(attribute.i for attribute in node.attribute if attribute.name == "bits")
+    added = node.input[1] + OFFSETS
+    offsets = pieces.constant(added) if added in pieces else None
+    packed, scales = (pieces.constant(name) for name in node.input[1:3])
+    return Quantised.unpacked(packed, scales, bits, columns, offsets)

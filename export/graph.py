@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from g4v.export.quantise import BLOCK, Quantised
+from g4v.export.quantise import Quantised
 from onnx import TensorProto, helper
 
 ONNX_OPSET = 20
@@ -27,6 +27,7 @@ QUANTISED = "MatMulNBits"
 # Its accuracy level at which activations are rounded to 8 bits, block by block, and products are those of
 # integers. At level 0 the weights are widened instead, as g4v.export.pieces has it to compare exactly.
 ROUNDED_ACTIVATIONS = 4
+OFFSETS = ".offsets"  # ends the name of the offsets of codes, after that of the codes
 INT_MAX = 2**63 - 1
 _INLINE_BYTES = 256  # smaller constants stay in the graph file: shapes and scalars are folded only from there
 _ALIGNMENT = 64  # bytes, of every tensor in the data file
@@ -209,20 +210,30 @@ class Graph:
         return self.matmul(x, module.weight.t(), module.bias if bias else None)
 
     def quantised_matmul(self, x: str, weight: Quantised, bias: Array | None = None) -> str:
-        """x @ weight.T + bias, where `weight` is [out, in]."""
-        x = self.op(
+        """x @ weight.T + bias, where x is [1, S, in] if `weight` has offsets, and `weight` is [out, in].
+
+        What offsets add is their product with the sums of x over each block. (MatMulNBits takes them, too, as
+        zero points in floating point, but then widens all weights on every call: 30 times slower on a CPU.)
+        """
+        packed = self.weight(weight.packed(), self._new_name("codes"))
+        y = self.op(
             QUANTISED,
             x,
-            self.weight(weight.packed()),
+            packed,
             self.weight(weight.scales),
             domain=MICROSOFT,
             K=weight.columns,
             N=len(weight.codes),
             bits=weight.bits,
-            block_size=BLOCK,
+            block_size=weight.block,
             accuracy_level=ROUNDED_ACTIVATIONS,
         )
-        return x if bias is None else self.op("Add", x, self.weight(bias))
+        if weight.offsets is not None:
+            blocks = self.reshape(x, 0, 0, -1, weight.block)
+            sums = self.op("ReduceSum", blocks, self.ints(3), keepdims=0)
+            added = self.op("MatMul", sums, self.weight(weight.offsets.t(), packed + OFFSETS))
+            y = self.op("Add", y, added)
+        return y if bias is None else self.op("Add", y, self.weight(bias))
 
     def layer_norm(self, x: str, module: torch.nn.LayerNorm) -> str:
         return self.norm("LayerNormalization", x, module.weight, module.bias, axis=-1, epsilon=module.eps)

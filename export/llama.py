@@ -15,6 +15,7 @@ from g4v.export.lora import Adapter, Merge
 from torch import Tensor
 
 from g4v.model.bases.errors import CheckpointError
+from g4v.model.bases.gguf_codes import BlockCodes
 from g4v.model.bases.llm import read_config
 from g4v.model.bases.tensors import check_shapes, llama_shapes, open_tensors
 
@@ -57,15 +58,35 @@ class LlamaWeights:
     def read(self, name: str) -> Tensor:
         """One tensor, float32; ExportError if it cannot be read or holds numbers that are not finite."""
         module, _, kind = name.rpartition(".")
-        stored = f"{EMBEDDING}.weight" if self._tied and module == HEAD else name
         with _reported():
-            tensor = self._files.read(stored)
+            tensor = self._files.read(self._stored(name))
         return self._merge.apply(module, tensor) if kind == "weight" else tensor
+
+    def code_bits(self, module: str) -> int | None:
+        """Bits of `codes`, without reading them; None where there are none."""
+        changed = module in self._merge.names
+        return None if changed else self._files.code_bits(self._stored(f"{module}.weight"))
+
+    def codes(self, module: str) -> BlockCodes | None:
+        """The codes in which the files hold the weight of a linear layer; None where they hold numbers, or
+        where an adapter changes it.
+        """
+        if self.code_bits(module) is None:
+            return None
+        with _reported():
+            return self._files.codes(self._stored(f"{module}.weight"))
+
+    def _stored(self, name: str) -> str:
+        return f"{EMBEDDING}.weight" if self._tied and name == f"{HEAD}.weight" else name
 
     def layer(self, index: int) -> dict[str, Tensor]:
         """The tensors of one layer by their names in it, such as "mlp.up_proj.weight"."""
         prefix = f"model.layers.{index}."
         return {name.removeprefix(prefix): self.read(name) for name in self.shapes if name.startswith(prefix)}
+
+    def products(self) -> list[str]:
+        """The linear layers but the head."""
+        return [name.removesuffix(".weight") for name in self.shapes if name.endswith("_proj.weight")]
 
     def rotary_frequencies(self) -> tuple[Tensor, float]:
         """Angles per position, float32 [head_dim / 2], and the factor on their cosines and sines."""

@@ -39,6 +39,10 @@ class Pieces:
         """The nodes of one operator in a piece, in order."""
         return (node for node in self._groups[index] if node.op_type == kind)
 
+    def __contains__(self, name: str) -> bool:
+        """Whether there is a weight of this name."""
+        return name in self._constants
+
     def constant(self, name: str) -> np.ndarray:
         """A copy of a weight."""
         tensor = self._constants[name]

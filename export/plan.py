@@ -18,7 +18,7 @@ from g4v.export.precision import Precisions
 from g4v.export.progress import duration
 from g4v.export.quantise import BITS, BLOCK
 from g4v.export.report import size
-from g4v.export.rounding import bits_of
+from g4v.export.rounding import Bits
 
 _LIBRARIES = 0.8e9  # bytes: Python, PyTorch, transformers, diffusers and ONNX Runtime
 # Bytes per weight of a component that is compared as a whole: float32, its copy in float64, the session's.
@@ -97,23 +97,29 @@ def _whole(name: str, variants: Mapping[str, str], weights: int) -> Need:
 def _decoder(weights: LlamaWeights, precision: str, calibration: str | None) -> Need:
     counts = {name: math.prod(shape) for name, shape in weights.shapes.items()}
     embedding = counts[f"{EMBEDDING}.weight"]
-    products = sum(n for name, n in counts.items() if name.endswith(("proj.weight", "lm_head.weight")))
+    names = [*weights.products(), HEAD]
+    multiplied = {name: counts[f"{name}.weight"] for name in names}
+    products = sum(multiplied.values())
     rest = sum(counts.values()) - products - embedding
-    sizes = {n: (bits_of(n, precision) / 8 + 4 / BLOCK if precision in BITS else 4.0) for n in ("", HEAD)}
     tables = 4 * weights.config.max_position_embeddings * weights.config.head_dim
-    head = counts[f"{HEAD}.weight"]
-    graph = int((products - head) * sizes[""] + head * sizes[HEAD] + 4 * rest + tables)
+    graph, fitted = 4.0 * rest + tables, 0
+    bits = Bits(weights, precision) if precision in BITS else None
+    for name, count in multiplied.items():
+        kept = bits is not None and bits.kept(name)
+        fitted += 0 if kept else count
+        # Codes of a file may have an offset beside the scale.
+        graph += count * (bits(name) / 8 + (8 if kept else 4) / BLOCK if bits else 4.0)
     layer = sum(n for name, n in counts.items() if name.startswith("model.layers.0."))
     peak = int(_LIBRARIES + _LAYER * max(layer, embedding))
     seconds = (products + embedding) / 1e6 * _SECONDS[precision]
     total = sum(counts.values())
-    if precision in BITS and (how := chosen(weights, calibration)) != NONE:
-        seconds += products / 1e6 * _FITTING
+    if bits and fitted and (how := chosen(weights, calibration)) != NONE:
+        seconds += fitted / 1e6 * _FITTING
         # The second moment of the widest inputs and two factors of it, in float64.
         peak += 24 * weights.config.intermediate_size**2
         peak = max(peak, int(_LIBRARIES + 4 * total)) if how == OWN else peak
-    disk = graph + 4 * embedding
-    return Need("decoder", precision, total, disk, peak, disk + graph, seconds)
+    disk = int(graph) + 4 * embedding
+    return Need("decoder", precision, total, disk, peak, disk + int(graph), seconds)
 
 
 def _count(folder: Path, prefix: str) -> int:

@@ -3,6 +3,8 @@
 A block is 32 neighbours of one row of [out, in]; it has one scale, and code 2^(bits - 1) stands for zero:
 w = (code - 2^(bits - 1)) * scale. The scale is chosen among several for the least squared error and then set
 to the one that is best for its codes. Nothing but the weights is needed: no calibration data.
+
+Codes that a file holds already may have blocks of 16, and an offset that is added to all weights of a block.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from g4v.model.bases.gguf_codes import BlockCodes
+
 BITS = {"int4": 4, "int8": 8}
 BLOCK = 32
 _VALUES = 1 << 17  # of a matrix that are worked on at once, so that they stay in the cache
@@ -24,37 +28,75 @@ _RANGES = {4: (1.0, 0.94, 0.88, -0.94, -0.875), 8: (1.0,)}
 
 @dataclass(frozen=True)
 class Quantised:
-    """codes: uint8 [out, blocks, 32] (one code each, not packed); scales: float32 [out, blocks]."""
+    """codes: uint8 [out, blocks, block] (one code each, not packed); scales: float32 [out, blocks]; offsets:
+    the same, or None where nothing is added.
+    """
 
     codes: Tensor
     scales: Tensor
     bits: int
-    columns: int  # of the matrix; the last block is filled up with zeros
+    columns: int  # of the matrix; the last block is filled up with zeros, if there are no offsets
+    offsets: Tensor | None = None
+
+    @property
+    def block(self) -> int:
+        return self.codes.shape[-1]
+
+    @property
+    def kind(self) -> tuple[int, int]:
+        """What matrices must have in common to be one."""
+        return self.bits, self.block
 
     @classmethod
     def of_rows(cls, parts: Sequence[Quantised]) -> Quantised:
-        """Several matrices of one width below each other."""
+        """Several matrices of one kind and width below each other."""
         first = parts[0]
         codes, scales = (torch.cat([getattr(part, name) for part in parts]) for name in ("codes", "scales"))
-        return cls(codes, scales, first.bits, first.columns)
+        offsets = None
+        if any(part.offsets is not None for part in parts):
+            zeros = (torch.zeros_like(part.scales) for part in parts)
+            offsets = torch.cat(
+                [
+                    zero if part.offsets is None else part.offsets
+                    for part, zero in zip(parts, zeros, strict=True)
+                ]
+            )
+        return cls(codes, scales, first.bits, first.columns, offsets)
+
+    @classmethod
+    def of_codes(cls, found: BlockCodes) -> Quantised:
+        """What a file holds."""
+        offsets = None if found.offsets is None else torch.from_numpy(found.offsets)
+        codes, scales = torch.from_numpy(found.codes), torch.from_numpy(found.scales)
+        return cls(codes, scales, found.bits, codes[0].numel(), offsets)
 
     def packed(self) -> np.ndarray:
-        """uint8 [out, blocks, 32 * bits / 8]; of two 4-bit codes the first is in the low half."""
+        """uint8 [out, blocks, block * bits / 8]; of two 4-bit codes the first is in the low half."""
         if self.bits == 8:
             return self.codes.numpy()
         return (self.codes[..., 0::2] | (self.codes[..., 1::2] << 4)).numpy()
 
     @classmethod
-    def unpacked(cls, packed: np.ndarray, scales: np.ndarray, bits: int, columns: int) -> Quantised:
-        """The inverse of `packed`. scales: float32 [out, blocks] or flat."""
+    def unpacked(
+        cls,
+        packed: np.ndarray,
+        scales: np.ndarray,
+        bits: int,
+        columns: int,
+        offsets: np.ndarray | None = None,
+    ) -> Quantised:
+        """The inverse of `packed`. scales: float32 [out, blocks] or flat; offsets: float32 [blocks, out]."""
         codes = torch.from_numpy(packed)
         if bits == 4:
             codes = torch.stack([codes & 15, codes >> 4], -1).flatten(-2)
-        return cls(codes, torch.from_numpy(scales).view(codes.shape[:2]), bits, columns)
+        added = None if offsets is None else torch.from_numpy(offsets).t()
+        return cls(codes, torch.from_numpy(scales).view(codes.shape[:2]), bits, columns, added)
 
     def dequantised(self) -> Tensor:
-        """float32 [out, in]: the matrix that MatMulNBits multiplies with."""
+        """float32 [out, in]: the matrix that is multiplied with."""
         values = self.codes.float().sub_(2 ** (self.bits - 1)).mul_(self.scales[..., None])
+        if self.offsets is not None:
+            values.add_(self.offsets[..., None])
         return values.flatten(1)[:, : self.columns]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import json
 import platform
+from collections import Counter
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,7 +24,8 @@ class PartReport:
     """One component. weights: their number. relative_error: largest difference from PyTorch in float64 over
     the largest value, on the weights as written. rounding_error: norm of what rounding the weights changed
     over the norm of the result, None where they are not rounded. peak_bytes: resident memory of the process
-    at most, None where the system does not say. fitted_to: the calibration data of rounded weights.
+    at most, None where the system does not say. fitted_to: the calibration data of rounded weights. codes:
+    of every rounded matrix whether its codes are those of the file (kept), fitted, or the nearest ones.
     """
 
     name: str
@@ -36,10 +38,16 @@ class PartReport:
     peak_bytes: int | None
     fitted_to: dict[str, Any] | None = None
     target: str = "cpu"
+    codes: dict[str, str] | None = None
 
     @property
     def label(self) -> str:
         return self.name if self.target == "cpu" else f"{self.name} ({self.target})"
+
+
+def count_codes(codes: dict[str, str]) -> dict[str, int]:
+    """How many matrices have their codes from where: such as {"kept, Q4_1": 210, "kept, Q8_0": 1}."""
+    return dict(sorted(Counter(codes.values()).items()))
 
 
 def forget_peak() -> None:
@@ -130,6 +138,13 @@ def _page(values: dict[str, Any], parts: list[PartReport]) -> str:
             _bar(size(part.peak_bytes), (part.peak_bytes or 0) / largest["peak_bytes"]),
         ]
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    codes = "".join(
+        f"<p>Codes of the {html.escape(part.label)}: "
+        + html.escape("; ".join(f"{count} {how}" for how, count in count_codes(part.codes).items()))
+        + ".</p>\n"
+        for part in parts
+        if part.codes
+    )
     heads = "".join(f"<th>{column}</th>" for column in columns)
     packages = ", ".join(f"{name} {number}" for name, number in values["packages"].items())
     title = f"Export of {html.escape(values['name'])}"
@@ -147,7 +162,7 @@ th, td {{ text-align: left; padding: .3em .8em .3em 0; border-bottom: 1px solid 
 <p>Relative error: largest difference from PyTorch in float64 over the largest value, on seeded random input
 and on the weights as they were written. Rounding: norm of what rounding the weights changed over the norm of
 the result. Peak memory: of the exporting process, mapped files among it.</p>
-<p>{html.escape(packages)}; {html.escape(values["machine"]["system"])}</p>
+{codes}<p>{html.escape(packages)}; {html.escape(values["machine"]["system"])}</p>
 </body></html>
 """
 

@@ -4,10 +4,14 @@ Rounding to the nearest code minds the weights, but what counts is what comes ou
 that a matrix meets in use, every column is rounded in turn, and the columns that are still to come make up
 for its error (GPTQ: Frantar et al., 2023). Inputs are those behind the layers that are already rounded, so
 that later ones make up for earlier ones, too.
+
+What a file holds as codes already (most GGUF files do) is not rounded again: its own codes are kept where the
+precision has room for them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -18,16 +22,44 @@ from torch import Tensor, nn
 
 _DAMPING = 0.01  # of the mean square of the inputs, added to each
 _PANEL = 64  # columns that are rounded before the others are told of it
-_HEAD_BITS = 8  # at 4 bits the head alone costs SmolLM2-135M 8% of its perplexity
 
 
-def bits_of(name: str, precision: str) -> int:
-    """Bits of a code of the matrix `name`."""
-    return max(BITS[precision], _HEAD_BITS) if name == HEAD else BITS[precision]
+class Bits:
+    """Which codes of the files are kept, and how many bits the others get. The head has 8: at 4 bits it alone
+    costs SmolLM2-135M 8% of its perplexity.
+
+    In 4 bits a matrix with codes of 5 to 8 bits keeps them if the files hold most of the weights in 4:
+    whoever made them found that it needs more. The same holds for what has no codes, as adapters change it.
+    """
+
+    def __init__(self, weights: LlamaWeights, precision: str) -> None:
+        self.weights, self._most = weights, BITS[precision]
+        sizes: dict[int | None, int] = {None: 0, 4: 0, 8: 0}
+        for name in weights.products():
+            sizes[weights.code_bits(name)] += math.prod(weights.shapes[f"{name}.weight"])
+        self._mixed = 2 * sizes[4] > sum(sizes.values())
+
+    def kept(self, name: str) -> bool:
+        """Whether the codes in the files of the matrix `name` become those of the graph."""
+        bits = self.weights.code_bits(name)
+        return bits is not None and bits <= self(name)
+
+    def __call__(self, name: str) -> int:
+        """Bits of a code of the matrix `name`."""
+        if self._most == 8 or name == HEAD or self._mixed:
+            return self.weights.code_bits(name) or 8
+        return 4
+
+    @property
+    def all_kept(self) -> bool:
+        return all(self.kept(name) for name in (*self.weights.products(), HEAD))
 
 
 class Rounding(Protocol):
     """Gives the codes of matrices that are multiplied with one input; asked in the order of the graph."""
+
+    made: dict[str, str]
+    """How the codes of each matrix were made so far: such as "kept, Q4_1" or "fitted, 8 bits"."""
 
     def __call__(self, *names: str) -> list[Quantised]: ...
 
@@ -36,12 +68,27 @@ class ToNearest:
     """Every matrix for itself: all that it needs is the matrix."""
 
     def __init__(self, weights: LlamaWeights, precision: str) -> None:
-        self.weights, self.precision = weights, precision
+        self.weights, self.bits = weights, Bits(weights, precision)
+        self.made: dict[str, str] = {}
 
     def __call__(self, *names: str) -> list[Quantised]:
-        return [
-            quantise(self.weights.read(f"{name}.weight"), bits_of(name, self.precision)) for name in names
-        ]
+        return [self._round(name) for name in names]
+
+    def _round(self, name: str) -> Quantised:
+        return _kept(self.weights, self.bits, name, self.made) or self._nearest(name)
+
+    def _nearest(self, name: str) -> Quantised:
+        self.made[name] = f"nearest, {self.bits(name)} bits"
+        return quantise(self.weights.read(f"{name}.weight"), self.bits(name))
+
+
+def _kept(weights: LlamaWeights, bits: Bits, name: str, made: dict[str, str]) -> Quantised | None:
+    """The codes in the files, where they are to be kept."""
+    found = weights.codes(name) if bits.kept(name) else None
+    if found is None:
+        return None
+    made[name] = f"kept, {found.kind}"
+    return Quantised.of_codes(found)
 
 
 class _Reached(Exception):
@@ -55,7 +102,8 @@ class Fitted:
 
     @torch.no_grad()
     def __init__(self, weights: LlamaWeights, precision: str, ids: Tensor) -> None:
-        self.weights, self.precision = weights, precision
+        self.weights, self.bits = weights, Bits(weights, precision)
+        self.made: dict[str, str] = {}
         self.x = weights.read(f"{EMBEDDING}.weight")[ids]
         frequencies, scaling = weights.rotary_frequencies()
         angles = torch.arange(ids.shape[1])[:, None] * frequencies
@@ -69,21 +117,31 @@ class Fitted:
     def __call__(self, *names: str) -> list[Quantised]:
         if names == (HEAD,):
             self._leave_layer()
-            mean_square = self.x.square().mean(-1, keepdim=True) + self.weights.config.rms_norm_eps
-            norm = self.x * mean_square.rsqrt() * self.weights.read("model.norm.weight")
-            products = _second_moment([norm])
-            return [fit(self.weights.read(f"{HEAD}.weight"), bits_of(HEAD, self.precision), products)]
-        _, _, index, *_ = names[0].split(".")  # model.layers.N.…
-        if int(index) != self.index:
+        elif (index := int(names[0].split(".")[2])) != self.index:  # model.layers.N.…
             self._leave_layer()
-            self._enter_layer(int(index))
-        modules = [self.layer.get_submodule(name.split(".", 3)[3]) for name in names]
-        products = _second_moment(self._inputs(modules[0]))
-        found = []
-        for name, module in zip(names, modules, strict=True):
-            found.append(fit(module.weight, bits_of(name, self.precision), products))
-            module.weight = nn.Parameter(found[-1].dequantised(), requires_grad=False)
-        return found
+            self._enter_layer(index)
+        found = {name: _kept(self.weights, self.bits, name, self.made) for name in names}
+        if None in found.values():
+            products = _second_moment(self._inputs_of(names[0]))
+            for name in names:
+                if found[name] is None:
+                    found[name] = self._fit(name, products)
+        return [codes for codes in found.values() if codes is not None]
+
+    def _fit(self, name: str, products: Tensor) -> Quantised:
+        self.made[name] = f"fitted, {self.bits(name)} bits"
+        if name == HEAD:
+            return fit(self.weights.read(f"{HEAD}.weight"), self.bits(HEAD), products)
+        module = self.layer.get_submodule(name.split(".", 3)[3])
+        codes = fit(module.weight, self.bits(name), products)
+        module.weight = nn.Parameter(codes.dequantised(), requires_grad=False)
+        return codes
+
+    def _inputs_of(self, name: str) -> list[Tensor]:
+        if name != HEAD:
+            return self._inputs(self.layer.get_submodule(name.split(".", 3)[3]))
+        mean_square = self.x.square().mean(-1, keepdim=True) + self.weights.config.rms_norm_eps
+        return [self.x * mean_square.rsqrt() * self.weights.read("model.norm.weight")]
 
     def _enter_layer(self, index: int) -> None:
         from transformers.models.llama.modeling_llama import LlamaDecoderLayer

@@ -20,7 +20,14 @@ from g4v.export.errors import ExportError
 from g4v.export.existing import FORMAT, FORMAT_VERSION, MANIFEST, keep_rest, merged
 from g4v.export.plan import Need
 from g4v.export.precision import Precisions
-from g4v.export.report import PartReport, forget_peak, peak_bytes, read_parts, write_report
+from g4v.export.report import (
+    PartReport,
+    count_codes,
+    forget_peak,
+    peak_bytes,
+    read_parts,
+    write_report,
+)
 from g4v.export.tensorrt import TARGET as TENSORRT
 from g4v.export.tensorrt import build_engine
 from g4v.export.unfinished import Unfinished, file_entry
@@ -97,6 +104,9 @@ class BundleWriter:
         fitted = {part.name: part.fitted_to for part in self.parts if part.fitted_to}
         if fitted:
             manifest["provenance"]["fitted_to"] = fitted
+        codes = {part.name: count_codes(part.codes) for part in self.parts if part.codes}
+        if codes:
+            manifest["provenance"]["codes"] = codes
         if "decoder" in components:
             manifest["prompt"] = self.checkpoint.prompt.to_manifest()
         if "encoder" in components:
@@ -151,6 +161,7 @@ class BundleWriter:
                 peak_bytes(),
                 part.fitted_to(),
                 target,
+                part.codes(),
             )
             reports.append(found)
             start = time.monotonic()

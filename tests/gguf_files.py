@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,23 @@ _NAMES = {
 }
 
 
-def write_gguf(folder: Path, path: Path, rope_factors: Any = None, scaling: Any = None) -> Path:
-    """Weights are written as float32, and the tokenizer if the folder has one. rope_factors: what the rotary
-    frequencies are divided by; scaling: a kind of gguf.RopeScalingType.
+_K_FACTORS = {  # bytes of a block that hold float16 factors, and their values for weights of about .05
+    "Q4_K": ((0, 2e-4), (2, 1.5e-3)),
+    "Q5_K": ((0, 1e-4), (2, 1.5e-3)),
+    "Q6_K": ((208, 2e-5),),
+}
+
+
+def write_gguf(
+    folder: Path,
+    path: Path,
+    rope_factors: Any = None,
+    scaling: Any = None,
+    kind_of: Callable[[str], str] = lambda name: "F32",
+) -> Path:
+    """Writes the weights, and the tokenizer if the folder has one. rope_factors: what the rotary frequencies
+    are divided by; scaling: a kind of gguf.RopeScalingType; kind_of: how a matrix is stored, such as "Q4_1",
+    by its name in the file. Of the K kinds blocks are random, for lack of anything that makes them in Python.
     """
     config = json.loads((folder / "config.json").read_text("utf-8"))
     writer = gguf.GGUFWriter(path, "llama")
@@ -65,12 +80,29 @@ def write_gguf(folder: Path, path: Path, rope_factors: Any = None, scaling: Any 
             if kind in heads:  # llama.cpp rotates neighbours, transformers halves
                 pairs = weight.reshape(heads[kind], 2, -1, weight.shape[1])
                 weight = pairs.swapaxes(1, 2).reshape(weight.shape)
-        writer.add_tensor(target, np.ascontiguousarray(weight, np.float32))
+        kind = kind_of(target) if weight.ndim == 2 else "F32"
+        if kind == "F32":
+            writer.add_tensor(target, np.ascontiguousarray(weight, np.float32))
+        else:
+            writer.add_tensor(target, _stored(weight, kind), raw_dtype=gguf.GGMLQuantizationType[kind])
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def _stored(weight: np.ndarray, kind: str) -> np.ndarray:
+    """uint8 [out, bytes of a row]."""
+    weight = np.ascontiguousarray(weight, np.float32)
+    if kind not in _K_FACTORS:
+        return gguf.quants.quantize(weight, gguf.GGMLQuantizationType[kind])
+    size, length = gguf.constants.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]]
+    seed = int(np.abs(weight[0, 0]) * 1e6)
+    blocks = np.random.default_rng(seed).integers(0, 256, (weight.size // size, length), np.uint8)
+    for start, factor in _K_FACTORS[kind]:
+        blocks[:, start : start + 2] = np.array([factor], np.float16).view(np.uint8)
+    return blocks.reshape(len(weight), -1)
 
 
 def _add_tokenizer(writer: Any, folder: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from g4v.model.bases.errors import CheckpointError, one_line
+from g4v.model.bases.gguf_codes import BlockCodes, bits_of_kind, read_codes
 from g4v.model.bases.llm import ROTARY_FACTORS
 from g4v.model.bases.sources import check_weights
 
@@ -25,6 +26,14 @@ class TensorFiles(Protocol):
 
     def read(self, name: str) -> Tensor:
         """A copy in float32; CheckpointError if it cannot be read or holds numbers that are not finite."""
+        ...
+
+    def code_bits(self, name: str) -> int | None:
+        """Bits of the codes that hold what is stored of a matrix, None where it is stored otherwise."""
+        ...
+
+    def codes(self, name: str) -> BlockCodes | None:
+        """The codes that are stored of a matrix, None where it is stored otherwise."""
         ...
 
 
@@ -66,6 +75,12 @@ class SafetensorsFiles:
             raise CheckpointError(f"{file}: damaged or truncated: {one_line(error)}") from None
         return finite(str(file), name, tensor)
 
+    def code_bits(self, name: str) -> None:
+        return None
+
+    def codes(self, name: str) -> None:
+        return None
+
 
 class GgufFile:
     """The tensors of a Llama in a GGUF file, by the names of transformers, with blocks widened.
@@ -100,10 +115,25 @@ class GgufFile:
         except Exception as error:  # kinds of blocks that the package cannot widen
             raise CheckpointError(f"{self._path}: {tensor.name}: {one_line(error)}") from None
         values = np.array(values, np.float32).reshape(self.shapes[name])
+        return finite(str(self._path), tensor.name, torch.from_numpy(self._in_halves(name, values)))
+
+    def code_bits(self, name: str) -> int | None:
+        return bits_of_kind(self._tensors[name].tensor_type.name)
+
+    def codes(self, name: str) -> BlockCodes | None:
+        found = read_codes(self._tensors[name])
+        if found is None:
+            return None
+        offsets = None if found.offsets is None else self._in_halves(name, found.offsets)
+        rows = self._in_halves(name, found.codes), self._in_halves(name, found.scales)
+        return BlockCodes(*rows, offsets, found.bits, found.kind)
+
+    def _in_halves(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """The rows of a tensor in the order of transformers."""
         heads = self._heads.get(name.split(".")[-2] if "." in name else "")
         if heads:  # llama.cpp rotates neighbours, transformers halves
-            values = values.reshape(heads, -1, 2, *values.shape[1:]).swapaxes(1, 2).reshape(values.shape)
-        return finite(str(self._path), tensor.name, torch.from_numpy(np.ascontiguousarray(values)))
+            rows = rows.reshape(heads, -1, 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
+        return np.ascontiguousarray(rows)
 
 
 def open_tensors(place: Path, config: Any, names: Collection[str]) -> TensorFiles:
