@@ -10,8 +10,8 @@
     RUN/t2v/             a diffusers text-to-video folder: unet/, vae/, text_encoder/, tokenizer/, scheduler/
 
 encoder and abstractor may be absent together (an assistant without eyes), and so may t2v (one that sends no
-videos). Weights may be stored in float16; everything is computed from them in float32. Parts may also stand
-elsewhere (g4v.export.sources).
+videos). Weights may be stored in float16; everything is computed from them in float32, though large ones stay
+in float16 until they are written. Parts may also stand elsewhere (g4v.export.sources).
 
 g4v_train.json:
     name, assistant, description   texts of the manifest
@@ -148,31 +148,25 @@ class Checkpoint:
     def text_encoder(self) -> Any:
         from transformers import CLIPTextModel
 
+        place = self.parts["t2v"] / "text_encoder"
         return self._load(
-            self.parts["t2v"] / "text_encoder",
-            CLIPTextModel.from_pretrained,
-            dtype=torch.float32,
-            use_safetensors=True,
+            place, CLIPTextModel.from_pretrained, dtype=_stored_type(place), use_safetensors=True
         )
 
     def unet(self) -> Any:
         from diffusers import UNet3DConditionModel
 
+        place = self.parts["t2v"] / "unet"
         return self._load(
-            self.parts["t2v"] / "unet",
-            UNet3DConditionModel.from_pretrained,
-            torch_dtype=torch.float32,
-            use_safetensors=True,
+            place, UNet3DConditionModel.from_pretrained, torch_dtype=_stored_type(place), use_safetensors=True
         )
 
     def vae(self) -> Any:
         from diffusers import AutoencoderKL
 
+        place = self.parts["t2v"] / "vae"
         return self._load(
-            self.parts["t2v"] / "vae",
-            AutoencoderKL.from_pretrained,
-            torch_dtype=torch.float32,
-            use_safetensors=True,
+            place, AutoencoderKL.from_pretrained, torch_dtype=_stored_type(place), use_safetensors=True
         )
 
     def tokenizer(self, part: str) -> Any:
@@ -213,6 +207,21 @@ class Checkpoint:
         except Exception as error:  # each library has its own classes for damaged files
             reason = " ".join(str(error).split())[:300].removeprefix(f"{place}: ")
             raise ExportError(f"{place}: cannot be read: {reason}") from None
+
+
+def _stored_type(folder: Path) -> torch.dtype:
+    """float16 where all weights of a folder are stored so, float32 otherwise."""
+    from safetensors import safe_open
+
+    for file in folder.glob("*.safetensors"):
+        try:
+            with safe_open(file, framework="pt") as opened:
+                names = opened.keys()
+                if any(opened.get_slice(name).get_dtype() != "F16" for name in names):
+                    return torch.float32
+        except Exception:  # whoever loads the file says what is wrong with it
+            return torch.float32
+    return torch.float16
 
 
 def read_json(path: Path) -> dict[str, Any]:

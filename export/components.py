@@ -68,8 +68,8 @@ class Component:
         return self.export(module, folder, self.stem(target), kind)
 
     def compare(self, module: Any, folder: Path, target: str) -> Comparison:
-        """Compares the graph in `folder` with `module`, which comes back in float64; ExportError if the graph
-        is wrong.
+        """Compares the graph in `folder` with `module`, which may come back in float64; ExportError if the
+        graph is wrong.
         """
         result = self.verify(module, folder, stem=self.stem(target))
         comparison = result if isinstance(result, Comparison) else Comparison(result, None)

@@ -7,6 +7,7 @@ graph's own codes stand for. Rounded weights must also lie near those that they 
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from g4v.export.pieces import Pieces
 from g4v.export.progress import Tick, ignore
 from g4v.export.quantise import BITS, Quantised
 from g4v.export.verify import relative_error
+from g4v.export.wide import in_float64
 from torch import Tensor
 
 _CHUNKS = [24, 7, 1, 1, 5]  # one prefill, one that continues, and single steps
@@ -118,9 +120,10 @@ class _Reference:
 
         with torch.device("meta"):
             layer: Any = LlamaDecoderLayer(self.weights.config, index)
-        layer.load_state_dict({name: t.to(self.dtype) for name, t in tensors.items()}, assign=True)
+        layer.load_state_dict(tensors, assign=True)
         given = {"position_embeddings": self.rotary, "attention_mask": self.mask}
-        result = layer.eval()(self.x, **given)
+        with in_float64(layer) if self.dtype == torch.float64 else nullcontext():
+            result = layer.eval()(self.x, **given)
         self.x = result[0] if isinstance(result, tuple) else result
 
     def logits(self, head: Tensor) -> Tensor:

@@ -107,7 +107,7 @@ class _Builder:
         t = g.silu(g.linear(t, embedding.linear_2))  # every resnet starts with this activation
         resnets = [m for m in unet.modules() if type(m).__name__ == "ResnetBlock2D"]
         weight = torch.cat([m.time_emb_proj.weight for m in resnets]).t()
-        bias = torch.cat([m.time_emb_proj.bias + m.conv1.bias for m in resnets])
+        bias = torch.cat([m.time_emb_proj.bias.float() + m.conv1.bias.float() for m in resnets])
         projected = g.reshape(g.matmul(t, weight, bias), 1, -1, 1, 1)
         lengths = [m.out_channels for m in resnets]
         names = g.op("Split", projected, g.ints(*lengths), outputs=len(resnets), axis=1)

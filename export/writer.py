@@ -141,8 +141,10 @@ class BundleWriter:
         # All are written before one is compared, which leaves the module in float64.
         files = {target: part.write(module, self.folder, target) for target in part.variants}
         variants, reports = [], []
+        comparisons = {target: part.compare(module, self.folder, target) for target in part.variants}
+        del module  # engines take memory of their own
         for target, precision in part.variants.items():
-            comparison = part.compare(module, self.folder, target)
+            comparison = comparisons[target]
             variant = {"target": target, "precision": precision}
             if target == TENSORRT:
                 files[target] = build_engine(self.folder, part.stem(target), part.profile)
