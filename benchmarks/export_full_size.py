@@ -31,7 +31,8 @@ PARTS = ("encoder", "abstractor", "text_encoder", "vae_decoder", "unet")
 _MEASURE = """
 import resource, subprocess, sys
 done = subprocess.run(sys.argv[1:], stderr=subprocess.PIPE, text=True)
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_maxrss * 1024, used.ru_utime + used.ru_stime)
 sys.stderr.write(done.stderr)
 sys.exit(done.returncode)
 """
@@ -104,6 +105,7 @@ def export(run: Path, out: Path, part: str, target: str, precision: str | None) 
     seconds = time.monotonic() - start
     if process.returncode:
         raise SystemExit(process.stderr)
+    peak, cpu_seconds = process.stdout.split()[-2:]
     (component,) = json.loads((out / "report.json").read_text("utf-8"))["components"]
     return {
         "part": part,
@@ -112,7 +114,8 @@ def export(run: Path, out: Path, part: str, target: str, precision: str | None) 
         "weights": component["weights"],
         "relative_error": component["relative_error"],
         "seconds": round(seconds, 1),
-        "peak_bytes": int(process.stdout.split()[-1]),
+        "cpu_seconds": round(float(cpu_seconds), 1),  # what other work on the machine changes less
+        "peak_bytes": int(peak),
         "bytes": component["bytes"],
         "planned": [line for line in plan if line.startswith((part, "memory of the export", "time"))],
     }

@@ -65,6 +65,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parts.add_argument("--vision", metavar="X", help="CLIPVisionModel, or a g4v encoder")
     parts.add_argument("--t2v", metavar="X", help="diffusers text-to-video pipeline")
+    video = parser.add_argument_group(
+        "videos that are made",
+        "defaults of the bundle, and the most frames and the one size that engines take",
+    )
+    video.add_argument("--frames", type=int, metavar="N", help="of a video (default: the run's)")
+    video.add_argument("--video-size", metavar="WxH", help="in pixels (default: the run's)")
     parser.add_argument(
         "--precision",
         action="append",
@@ -144,10 +150,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _quieten()
         from g4v.export.bundle import export_bundle, verify_bundle
         from g4v.export.lora import Adapter
-        from g4v.export.sources import Sources
+        from g4v.export.sources import Sources, parse_size
 
         adapters = None if options.adapter is None else [Adapter.parse(text) for text in options.adapter]
-        sources = Sources(options.llm, adapters, options.vision, options.t2v)
+        size_named = None if options.video_size is None else parse_size(options.video_size)
+        parts = (options.llm, adapters, options.vision, options.t2v)
+        sources = Sources(*parts, options.frames, size_named)
         run = options.checkpoint or str(packaged)
         if options.verify:
             verify_bundle(run, options.out, report, sources)
@@ -186,12 +194,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _plan(run: str, sources: Any, options: argparse.Namespace) -> int:
     from g4v.export.checkpoint import Checkpoint
-    from g4v.export.plan import describe_plan, plan_export
+    from g4v.export.plan import describe_plan, missing_packages, plan_export
     from g4v.export.precision import parse_precisions, parse_targets
 
     precisions = parse_precisions(options.precision or (), parse_targets(options.target or ()))
     needs = plan_export(Checkpoint.open(run, sources), precisions, options.component, options.calibration)
     lines, missing = describe_plan(needs, Path(options.out))
+    missing += missing_packages(precisions, needs)
     print("\n".join(lines))
     for line in missing:
         print(f"g4v.export: missing: {line}", file=sys.stderr)

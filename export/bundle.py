@@ -66,6 +66,7 @@ def export_bundle(
         "compact": compact,
         "calibration": calibration,
         "only": sorted(only or ()),
+        "video": [sources.frames, sources.video_size],
         "g4v": package_version(),
     }
     files = [*checkpoint.files(), *calibration_files(calibration)]

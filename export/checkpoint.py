@@ -92,6 +92,15 @@ class Checkpoint:
         except TypeError as error:
             raise ExportError(f"{run / 'g4v_train.json'}: prompt: {error}") from None
         parts = locate(run, about.get("parts", {}), sources)
+        if "t2v" not in parts and (sources.frames, sources.video_size) != (None, None):
+            raise ExportError(
+                f"{run}: t2v/ is missing: frames and size are those of the videos that it makes"
+            )
+        sources.put_video(about)
+        if sources.video_size is not None:
+            scale = vae_scale(parts["t2v"])
+            if any(side % scale for side in sources.video_size):
+                raise ExportError(f"videos of this t2v have a width and height in multiples of {scale}")
         checkpoint = cls(run, about, prompt, parts, adapters_of(run, sources))
         if not checkpoint.has("llm") and not checkpoint.has("t2v"):
             raise ExportError(f"{run}: neither llm/ nor t2v/ is there: nothing to export")
@@ -207,6 +216,11 @@ class Checkpoint:
         except Exception as error:  # each library has its own classes for damaged files
             reason = " ".join(str(error).split())[:300].removeprefix(f"{place}: ")
             raise ExportError(f"{place}: cannot be read: {reason}") from None
+
+
+def vae_scale(t2v: Path) -> int:
+    """Pixels for one latent, in height and width."""
+    return 2 ** (len(read_json(t2v / "vae" / "config.json")["block_out_channels"]) - 1)
 
 
 def _stored_type(folder: Path) -> torch.dtype:

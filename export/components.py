@@ -11,7 +11,7 @@ from typing import Any
 from g4v.export import verify
 from g4v.export.abstractor import export_abstractor
 from g4v.export.calibration import calibrate
-from g4v.export.checkpoint import Checkpoint, read_json
+from g4v.export.checkpoint import Checkpoint, read_json, vae_scale
 from g4v.export.decoder import export_decoder, write_embedding
 from g4v.export.decoder_check import Comparison, compare_decoder
 from g4v.export.encoder import export_encoder
@@ -202,8 +202,7 @@ class _Components:
         texts = {"batch": Span(1, 2, 2), "length": Span(1, self.text_length, self.text_length)}
         if name == "text_encoder":
             return texts
-        config = read_json(self.checkpoint.parts["t2v"] / "vae" / "config.json")
-        scale = 2 ** (len(config["block_out_channels"]) - 1)
+        scale = vae_scale(self.checkpoint.parts["t2v"])
         made = Span(1, int(video.get("frames", 8)), int(video.get("frames", 8)))
         high, wide = (Span.exactly(max(1, int(video.get(key, 64)) // scale)) for key in ("height", "width"))
         if name == "unet":

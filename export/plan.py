@@ -19,6 +19,8 @@ from g4v.export.progress import duration
 from g4v.export.quantise import BITS, BLOCK
 from g4v.export.report import size
 from g4v.export.rounding import Bits
+from g4v.export.tensorrt import TARGET as TENSORRT
+from g4v.export.tensorrt import load_library
 
 _LIBRARIES = 0.8e9  # bytes: Python, PyTorch, transformers, diffusers and ONNX Runtime
 # Bytes per weight of a component that is compared as a whole: float32, its copy in float64, the session's.
@@ -187,6 +189,17 @@ def describe_plan(needs: list[Need], out: Path) -> tuple[list[str], list[str]]:
     if memory and peak > memory:
         missing.append(f"{size(peak - memory)} of memory")
     return lines, missing
+
+
+def missing_packages(precisions: Precisions, needs: list[Need]) -> list[str]:
+    """What is not installed and the export needs: a line each."""
+    if not any(TENSORRT in precisions[need.name] for need in needs):
+        return []
+    try:
+        load_library()
+    except ExportError as error:
+        return [str(error)]
+    return []
 
 
 def _existing(path: Path) -> Path:

@@ -6,6 +6,7 @@ and t2v to folders, relative to the run. What the user names comes before both.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from g4v.export.lora import Adapter
 from g4v.model.bases.errors import CheckpointError, one_line
 from g4v.model.bases.sources import find_source
 
+_MOST = {"frames": 1024, "width": 4096, "height": 4096}  # as csrc/diffusion/request.cc has it
 PARTS = ("encoder", "abstractor", "frame_checker", "llm", "t2v")
 
 
@@ -28,6 +30,31 @@ class Sources:
     adapters: Sequence[Adapter] | None = None
     vision: str | None = None  # CLIPVisionModel or g4v encoder: folder or hub name
     t2v: str | None = None  # diffusers text-to-video pipeline: folder or hub name
+    frames: int | None = None  # of the videos that are made
+    video_size: tuple[int, int] | None = None  # width and height of the videos that are made, pixels
+
+    def put_video(self, about: dict[str, Any]) -> None:
+        """Puts frames and size in the place of those in g4v_train.json; ExportError: out of range."""
+        found: dict[str, int] = {}
+        if self.frames is not None:
+            found["frames"] = self.frames
+        if self.video_size is not None:
+            found["width"], found["height"] = self.video_size
+        for name, value in found.items():
+            most = _MOST[name]
+            if not 1 <= value <= most:
+                raise ExportError(f"{name} of videos is {value}: it must be from 1 to {most}")
+        if found:
+            video = about["generation"].get("video", {})
+            about["generation"] = {**about["generation"], "video": {**video, **found}}
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """ "576x320" -> width and height; ExportError for other texts."""
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if match is None:
+        raise ExportError(f"video size {text!r}: write WIDTHxHEIGHT in pixels, such as 576x320")
+    return int(match[1]), int(match[2])
 
 
 NONE = Sources()

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import sys
 from collections import namedtuple
 from pathlib import Path
 
@@ -65,6 +66,18 @@ def test_what_is_missing_is_said_before_anything_is_written(run, tmp_path, capsy
     with pytest.raises(ExportError, match=r"the bundle takes .*B, and 5\.0 KB are free there"):
         export_bundle(run, out)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_names_missing_packages(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)  # as if it were not installed
+    words = ["--checkpoint", str(run), "--out", str(tmp_path / "out"), "--dry-run"]
+    assert main([*words, "--target", "tensorrt-rtx"]) == 1
+    assert 'missing: target tensorrt-rtx needs TensorRT for RTX: pip install "g4v[tensorrt-rtx]"' in (
+        capsys.readouterr().err
+    )
+    assert main(words) == 0
+    # The decoder is written for the CPU all the same.
+    assert main([*words, "--target", "tensorrt-rtx", "--component", "decoder"]) == 0
 
 
 def test_a_dry_run_of_single_components(run, tmp_path, capsys):

@@ -9,11 +9,15 @@ import torch
 from g4v.export.__main__ import main
 from g4v.export.bundle import export_bundle, verify_bundle
 from g4v.export.checkpoint import Checkpoint
+from g4v.export.components import components_of
 from g4v.export.errors import ExportError
 from g4v.export.lora import Adapter
+from g4v.export.precision import parse_precisions
 from g4v.export.random_checkpoint import write_random_checkpoint
 from g4v.export.sources import Sources
+from g4v.export.tensorrt import Span
 
+from g4v.cli import main as g4v
 from g4v.model.assistant import Gpt4Video
 from gguf_files import write_gguf
 
@@ -43,6 +47,51 @@ def test_named_parts_take_the_place_of_the_runs(run, other, bundle, tmp_path):
     assert main([*arguments, "--out", str(out), "--quiet", "--verify"]) == 0
     with pytest.raises(ExportError):
         verify_bundle(run, out)  # not what the run alone exports to
+
+
+def test_g4v_verify_takes_the_same_parts(run, other, tmp_path, capsys):
+    parts = ["--vision", str(other / "encoder"), "--adapter", str(other / "adapter")]
+    parts += ["--t2v", str(other / "t2v")]
+    out = str(tmp_path / "mixed")
+    assert main(["--checkpoint", str(run), *parts, "--out", out, "--quiet"]) == 0
+    assert g4v(["verify", out, "--checkpoint", str(run), *parts]) == 0
+    assert "graphs: 7 compute what the run does" in capsys.readouterr().out
+    for left_out in range(0, len(parts), 2):
+        some = parts[:left_out] + parts[left_out + 2 :]
+        assert g4v(["verify", out, "--checkpoint", str(run), *some]) == 1
+    capsys.readouterr()
+    assert g4v(["verify", out, *parts]) == 1
+    assert "--adapter names a part in place of the run's; name the run with" in capsys.readouterr().err
+
+
+def test_frames_and_size_of_videos(run, tmp_path, capsys):
+    out = tmp_path / "out"
+    words = ["--checkpoint", str(run), "--out", str(out), "--component", "vae_decoder", "--component", "unet"]
+    assert main([*words, "--quiet", "--frames", "3", "--video-size", "24x16", "--target", "cpu"]) == 0
+    video = json.loads((out / "g4v.json").read_text("utf-8"))["generation"]["video"]
+    assert (video["frames"], video["width"], video["height"]) == (3, 24, 16)
+    own = json.loads((run / "g4v_train.json").read_text("utf-8"))["generation"]["video"]
+    assert video["fps"] == own["fps"]
+    precisions = parse_precisions([], ["tensorrt-rtx"])
+    checkpoint = Checkpoint.open(run, Sources(frames=3, video_size=(24, 16)))
+    profiles = {part.name: part.profile for part in components_of(checkpoint, precisions)}
+    assert profiles["unet"]["frames"] == profiles["vae_decoder"]["frames"] == Span(1, 3, 3)
+    assert profiles["unet"]["width"] == profiles["vae_decoder"]["latent_width"] == Span.exactly(6)
+    assert profiles["unet"]["height"] == Span.exactly(4)
+    assert profiles["encoder"]["frames"].most == checkpoint.about["frames"]  # of clips, not of videos
+
+    for more, message in (
+        (["--frames", "0"], "frames of videos is 0: it must be from 1 to 1024"),
+        (["--video-size", "8192x64"], "width of videos is 8192: it must be from 1 to 4096"),
+        (["--video-size", "big"], "video size 'big': write WIDTHxHEIGHT in pixels, such as 576x320"),
+        (["--video-size", "22x16"], "a width and height in multiples of 4"),
+    ):
+        assert main([*words, "--force", "--quiet", *more]) == 1
+        assert message in capsys.readouterr().err
+    shutil.copytree(run, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "t2v")
+    with pytest.raises(ExportError, match="t2v/ is missing: frames and size are those of the videos"):
+        Checkpoint.open(tmp_path / "run", Sources(frames=4))
 
 
 def test_a_run_may_leave_parts_to_another(run, bundle, tmp_path):

@@ -24,7 +24,13 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("bundle", metavar="BUNDLE", help="an embedded name (tiny) or a bundle directory")
     parser.add_argument("--checkpoint", metavar="RUN", help="the run that the bundle was exported from")
-    parser.add_argument("--llm", metavar="X", help="language model in place of the run's, as in the export")
+    parts = parser.add_argument_group("parts in place of the run's", "as they were named in the export")
+    parts.add_argument("--llm", metavar="X", help="language model")
+    parts.add_argument(
+        "--adapter", metavar="A", action="append", help="PEFT LoRA folder, or FOLDER=WEIGHT; repeatable"
+    )
+    parts.add_argument("--vision", metavar="X", help="encoder")
+    parts.add_argument("--t2v", metavar="X", help="text-to-video pipeline")
     parser.set_defaults(run=run)
 
 
@@ -35,17 +41,24 @@ def run(arguments: argparse.Namespace) -> int:
     import_core().check_bundle(str(directory), "full")
     print("files: size and SHA-256 of all are right", flush=True)
     if arguments.checkpoint is None:
+        named = [n for n in ("llm", "adapter", "vision", "t2v") if getattr(arguments, n) is not None]
+        if named:
+            raise Error(f"--{named[0]} names a part in place of the run's; name the run with --checkpoint")
         print("graphs: not compared; name the run with --checkpoint")
         return 0
     if util.find_spec("torch") is None or util.find_spec("onnx") is None:
         raise Error('graphs cannot be compared: PyTorch or onnx is missing; pip install "g4v[export]"')
-    _compare(directory, Path(arguments.checkpoint), arguments.llm)
+    _compare(directory, arguments)
     return 0
 
 
-def _compare(directory: Path, run: Path, llm: str | None) -> None:
+def _compare(directory: Path, arguments: argparse.Namespace) -> None:
     from g4v.export.bundle import verify_bundle
+    from g4v.export.lora import Adapter
     from g4v.export.sources import Sources
 
-    errors = verify_bundle(run, directory, lambda line: print(line, flush=True), Sources(llm=llm))
+    adapters = None if arguments.adapter is None else [Adapter.parse(text) for text in arguments.adapter]
+    sources = Sources(arguments.llm, adapters, arguments.vision, arguments.t2v)
+    run = Path(arguments.checkpoint)
+    errors = verify_bundle(run, directory, lambda line: print(line, flush=True), sources)
     print(f"graphs: {len(errors)} compute what the run does")
