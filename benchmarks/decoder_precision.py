@@ -1,17 +1,19 @@
 """What do 8-bit and 4-bit weights cost a language model, and what do they save?
 
-    python benchmarks/decoder_precision.py LLM [--threads 2] [--json FILE]
+    python benchmarks/decoder_precision.py LLM [--graphs NAME ...] [--tokens N] [--threads 2] [--json FILE]
 
-LLM is a LlamaForCausalLM: a folder or a GGUF file. It is exported in float32, and in int8 and int4 with codes
-that are the nearest ones and codes that are fitted to text that the model writes itself. passage.txt, which
-was written for this benchmark, goes through each graph token by token, interleaved: perplexity, bytes of the
-weights, median milliseconds of a step, and the ratios to float32. PyTorch's perplexity in float32
-comes from transformers in one pass. The last line is JSON.
+LLM is a LlamaForCausalLM: a folder or a GGUF file. It is exported in float32, and in int8 and int4 as
+`python -m g4v.export` does it: with the codes that a GGUF file holds, or with codes that are fitted to text
+that the model writes itself. "fitted" and "nearest" are what a file without codes would get: fitted ones, or
+the nearest ones. passage.txt, which was written for this benchmark, goes through each graph token by token,
+interleaved: perplexity, bytes of the weights, median milliseconds of a step, and the ratios to float32.
+PyTorch's perplexity in float32 comes from transformers in one pass. The last line is JSON.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import statistics
 import sys
@@ -20,12 +22,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-GRAPHS = {  # name: precision, and whether it is fitted
-    "fp32": ("fp32", False),
-    "int8": ("int8", True),
-    "int8 nearest": ("int8", False),
-    "int4": ("int4", True),
-    "int4 nearest": ("int4", False),
+GRAPHS = {  # name: precision, whether codes of the file are kept, and whether others are fitted
+    "fp32": ("fp32", True, False),
+    "int8": ("int8", True, True),
+    "int4": ("int4", True, True),
+    "int8 fitted": ("int8", False, True),
+    "int8 nearest": ("int8", False, False),
+    "int4 fitted": ("int4", False, True),
+    "int4 nearest": ("int4", False, False),
 }
 PASSAGE = Path(__file__).with_name("passage.txt")
 
@@ -87,6 +91,8 @@ def main() -> int:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("llm", type=Path, metavar="LLM")
+    parser.add_argument("--graphs", nargs="+", choices=list(GRAPHS), default=list(GRAPHS), metavar="NAME")
+    parser.add_argument("--tokens", type=int, help="of the passage (default: all); fewer for times alone")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, help="also write the numbers into this file")
     options = parser.parse_args()
@@ -95,30 +101,50 @@ def main() -> int:
     from g4v.export.calibration import OWN, calibrate
     from g4v.export.decoder import export_decoder
     from g4v.export.llama import EMBEDDING, LlamaWeights
-    from g4v.export.rounding import Fitted
+    from g4v.export.report import count_codes
+    from g4v.export.rounding import Bits, Fitted, ToNearest
 
     from g4v.eval.report import machine
     from g4v.model.bases.llm import load_tokenizer
 
     tokenizer = load_tokenizer(options.llm)
-    ids = tokenizer.encode(PASSAGE.read_text("utf-8"), add_special_tokens=False)
+    ids = tokenizer.encode(PASSAGE.read_text("utf-8"), add_special_tokens=False)[: options.tokens]
     weights = LlamaWeights(options.llm)
-    written = calibrate(weights, tokenizer, OWN)
-    assert written is not None
+
+    class WithoutCodes(LlamaWeights):
+        """As if the file held numbers."""
+
+        def code_bits(self, module: str) -> None:
+            return None
+
+    @functools.cache
+    def written() -> Any:
+        found = calibrate(weights, tokenizer, OWN)
+        assert found is not None
+        return found.ids
+
     embedding = weights.read(f"{EMBEDDING}.weight").numpy()
     print(f"{len(ids)} tokens", flush=True)
     rows: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as work:
         graphs = {}
-        for name, (precision, fitted) in GRAPHS.items():
+        for name in options.graphs:
+            precision, kept, fitted = GRAPHS[name]
+            source = weights if kept else WithoutCodes(options.llm)
             folder = Path(work) / name
             folder.mkdir()
+            rounding: Any = None
+            if precision != "fp32":
+                fitted = fitted and not Bits(source, precision).all_kept
+                how = (source, precision)
+                rounding = Fitted(*how, written()) if fitted else ToNearest(*how)
             start = time.perf_counter()
-            rounding = Fitted(weights, precision, written.ids) if fitted else None
-            export_decoder(weights, folder, precision, rounding=rounding)
+            export_decoder(source, folder, precision, rounding=rounding)
             seconds = time.perf_counter() - start
             graphs[name] = Graph(folder, weights.config, len(ids), options.threads)
             rows[name] = {"bytes": (folder / "decoder.data").stat().st_size, "export_seconds": seconds}
+            if rounding:
+                rows[name]["codes"] = count_codes(rounding.made)
         for token, following in zip(ids, ids[1:], strict=False):
             for graph in graphs.values():
                 graph.step(embedding[token], following)
@@ -126,8 +152,9 @@ def main() -> int:
         row = rows[name]
         row["perplexity"] = float(np.exp(np.mean(graph.losses)))
         row["milliseconds"] = statistics.median(graph.milliseconds)
-        row["perplexity_ratio"] = row["perplexity"] / rows["fp32"]["perplexity"]
-        row["time_ratio"] = row["milliseconds"] / rows["fp32"]["milliseconds"]
+        plain = rows.get("fp32", row)
+        row["perplexity_ratio"] = row["perplexity"] / plain["perplexity"]
+        row["time_ratio"] = row["milliseconds"] / plain["milliseconds"]
         print(
             f"{name:12} {row['bytes'] / 1e6:8.1f} MB  perplexity {row['perplexity']:7.3f} "
             f"({row['perplexity_ratio'] - 1:+.2%})  {row['milliseconds']:6.2f} ms a token "

@@ -23,12 +23,20 @@ struct FileEntry {
   std::string sha256;  // 64 lower-case hex digits
 };
 
+// Sizes of one dynamic dimension.
+struct Span {
+  int least = 0;
+  int usual = 0;  // at which an engine is fastest
+  int most = 0;
+};
+
 // One way to run a component: a graph for a provider and a precision, and every file that it needs.
 struct Variant {
   std::string target;     // "cpu", "cuda", ...
   std::string precision;  // "fp32", ...
   std::string graph;      // relative path of the ONNX file
   std::vector<std::string> files;
+  std::map<std::string, Span> profile;  // of an engine, by dimension; one without a span takes any
 };
 
 struct EncoderSpec {

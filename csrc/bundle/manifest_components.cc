@@ -55,11 +55,27 @@ std::array<float, 3> ReadChannels(const JsonCursor& cursor) {
   return values;
 }
 
+std::map<std::string, Span> ReadProfile(const JsonCursor& object) {
+  std::map<std::string, Span> profile;
+  for (const auto& [name, cursor] : object.Members()) {
+    const auto sizes = cursor.Elements();
+    if (sizes.size() != 3) cursor.Fail("must have 3 numbers: least, usual, most");
+    Span span;
+    int least = 1;
+    size_t next = 0;
+    for (int* size : {&span.least, &span.usual, &span.most}) {
+      *size = static_cast<int>(sizes[next++].AsInt(least, kMaxId));
+      least = *size;
+    }
+    profile.emplace(name, span);
+  }
+  return profile;
+}
+
 std::vector<Variant> ReadVariants(const JsonCursor& component, const Manifest& manifest) {
   const JsonCursor list = component.Get("variants");
   std::vector<Variant> variants;
   for (const JsonCursor& cursor : list.Elements()) {
-    // "profile" says which sizes an engine takes.
     cursor.ExpectKeys({"target", "precision", "profile", "graph", "files"});
     Variant variant;
     variant.target = cursor.Get("target").AsString();
@@ -68,6 +84,7 @@ std::vector<Variant> ReadVariants(const JsonCursor& component, const Manifest& m
     for (const JsonCursor& file : cursor.Get("files").Elements()) {
       variant.files.push_back(ReadListedFile(file, manifest));
     }
+    if (const auto profile = cursor.Find("profile")) variant.profile = ReadProfile(*profile);
     variants.push_back(std::move(variant));
   }
   if (variants.empty()) list.Fail("is empty; a component needs at least one variant");

@@ -81,8 +81,11 @@ VideoQueue& Engine::queue() { return Need(queue_, "video generator"); }
 VideoGenerationSpec Engine::ResolveVideo(const VideoOptions& first,
                                          const VideoOptions& second) const {
   Need(generator_, "video generator");
-  return ResolveVideoOptions(Require(manifest().video_generation, "video generation defaults"),
-                             manifest().components.vae_decoder->scale_factor, first, second);
+  const VideoGenerationSpec spec =
+      ResolveVideoOptions(Require(manifest().video_generation, "video generation defaults"),
+                          manifest().components.vae_decoder->scale_factor, first, second);
+  CheckProfiles(spec, manifest().components, session_options_.device);
+  return spec;
 }
 
 }  // namespace g4v

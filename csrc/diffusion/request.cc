@@ -15,6 +15,22 @@ void CheckSide(const char* name, int value, int unit) {
   }
 }
 
+// `unit` pixels are one of the dimension's steps.
+void CheckSpan(const char* name, int value, int unit, const Variant& variant,
+               const std::string& dimension) {
+  const auto found = variant.profile.find(dimension);
+  if (found == variant.profile.end()) return;
+  const int least = found->second.least * unit;
+  const int most = found->second.most * unit;
+  if (value >= least && value <= most) return;
+  const std::string able =
+      least == most ? std::to_string(most) : std::to_string(least) + " to " + std::to_string(most);
+  throw Error(Code::InvalidArgument, std::string(name) + " is " + std::to_string(value) +
+                                         " but the bundle's " + variant.target +
+                                         " engine is built for " + able +
+                                         "; export another with --frames and --video-size");
+}
+
 }  // namespace
 
 VideoGenerationSpec ResolveVideoOptions(const VideoGenerationSpec& defaults, int scale_factor,
@@ -40,6 +56,19 @@ VideoGenerationSpec ResolveVideoOptions(const VideoGenerationSpec& defaults, int
   }
   Scheduler::Make(spec.scheduler, spec.steps);  // checks both
   return spec;
+}
+
+void CheckProfiles(const VideoGenerationSpec& spec, const ComponentsSpec& components,
+                   std::string_view device) {
+  const int unit = components.vae_decoder->scale_factor;
+  const Variant& unet = SelectVariant(components.unet->variants, device, "unet");
+  CheckSpan("frames", spec.frames, 1, unet, "frames");
+  CheckSpan("width", spec.width, unit, unet, "width");
+  CheckSpan("height", spec.height, unit, unet, "height");
+  // The VAE takes the frames in pieces of its own choice.
+  const Variant& vae = SelectVariant(components.vae_decoder->variants, device, "vae_decoder");
+  CheckSpan("width", spec.width, unit, vae, "latent_width");
+  CheckSpan("height", spec.height, unit, vae, "latent_height");
 }
 
 }  // namespace g4v

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "bundle/manifest.h"
 
@@ -33,5 +34,10 @@ struct VideoRequest {
 // is the VAE's.
 VideoGenerationSpec ResolveVideoOptions(const VideoGenerationSpec& defaults, int scale_factor,
                                         const VideoOptions& first, const VideoOptions& second);
+
+// Throws Error(InvalidArgument) for a video whose sizes are outside the profile of the engines that
+// run on `device`; graphs without a profile take any size.
+void CheckProfiles(const VideoGenerationSpec& spec, const ComponentsSpec& components,
+                   std::string_view device);
 
 }  // namespace g4v

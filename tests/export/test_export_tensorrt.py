@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import shutil
 from importlib.util import find_spec
 
 import onnx
@@ -116,3 +117,53 @@ def test_a_missing_package_is_named_before_anything_is_written(run, tmp_path, mo
     with pytest.raises(ExportError, match='pip install "g4v\\[tensorrt-rtx\\]"'):
         export_bundle(run, tmp_path / "out", targets=["tensorrt-rtx"])
     assert not list(tmp_path.iterdir())
+
+
+def test_the_core_refuses_videos_outside_the_profile(bundle, tmp_path):
+    """Engines run on GPUs alone: here graphs for the CPU are said to have an engine's profile."""
+    out = tmp_path / "bundle"
+    shutil.copytree(bundle, out)
+    manifest = json.loads((out / "g4v.json").read_text("utf-8"))
+    video = manifest["generation"]["video"]
+    scale = manifest["components"]["vae_decoder"]["scale_factor"]
+    side, frames = video["width"] // scale, video["frames"]
+    unet, vae = (manifest["components"][name]["variants"][0] for name in ("unet", "vae_decoder"))
+    unet["profile"] = {
+        "batch": [1, 2, 2],
+        "frames": [1, frames, frames],
+        "height": [side] * 3,
+        "width": [1, side, side],
+    }
+    vae["profile"] = {"latent_height": [side] * 3, "latent_width": [2, side, side]}
+
+    def load():
+        (out / "g4v.json").write_text(json.dumps(manifest), "utf-8")
+        return g4v.load(out, device="cpu", threads=1)
+
+    assistant = load()
+    whole, less = side * scale, (side - 1) * scale
+    made = assistant.generate("a red circle", steps=1, frames=1, width=less)
+    assert made.frames.shape == (1, whole, less, 3)
+    for options, message in (
+        (
+            {"frames": frames + 1},
+            f"frames is {frames + 1} but the bundle's cpu engine is built for 1 to {frames}",
+        ),
+        (
+            {"width": whole + scale},
+            f"width is {whole + scale} .* built for {scale} to {whole}; export another",
+        ),
+        (
+            {"height": less},
+            f"height is {less} but the bundle's cpu engine is built for {whole}; export another",
+        ),
+        ({"width": scale}, f"width is {scale} .* built for {2 * scale} to {whole}"),  # the VAE's
+    ):
+        with pytest.raises(g4v.ArgumentError, match=message):
+            assistant.generate("a red circle", steps=1, **options)
+        with pytest.raises(g4v.ArgumentError, match=message):
+            assistant.chat(**options)
+    for wrong in ([1, 2], [2, 1, 3], [0, 1, 1], "all"):
+        unet["profile"]["frames"] = wrong
+        with pytest.raises(g4v.BundleError, match="profile.*frames"):
+            load()
