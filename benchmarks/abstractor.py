@@ -30,6 +30,7 @@ import onnxruntime
 import torch
 import torch.nn.functional as F
 from g4v.export.abstractor import export_abstractor
+from g4v.export.eight_bit import EightBitGraph
 from g4v.export.graph import Graph
 
 from g4v import __version__, _core
@@ -158,7 +159,8 @@ def whole(frames: int, rounds: int, threads: int, limits: Row, folder: Path, com
     features = torch.randn(frames, TOKENS, abstractor.config.memory_size)
     feed = {"features": features.numpy()}
     export_abstractor(abstractor, folder)
-    ours = session(folder / "abstractor.onnx", threads)
+    export_abstractor(abstractor, folder, "rounded", EightBitGraph)
+    ours, rounded = (session(folder / f"{stem}.onnx", threads) for stem in ("abstractor", "rounded"))
     torch.onnx.export(
         abstractor,
         (features[None],),
@@ -171,6 +173,7 @@ def whole(frames: int, rounds: int, threads: int, limits: Row, folder: Path, com
     plain = session(folder / "unrewritten.onnx", threads)
     candidates: dict[str, Callable[[], Any]] = {
         "g4v": lambda: ours.run(None, feed),
+        "g4v, 8-bit weights and activations": lambda: rounded.run(None, feed),
         "torch eager": lambda: abstractor(features[None]),
         "onnxruntime, graph not rewritten": lambda: plain.run(None, {"features": feed["features"][None]}),
     }
@@ -178,16 +181,20 @@ def whole(frames: int, rounds: int, threads: int, limits: Row, folder: Path, com
         compiled = torch.compile(abstractor)
         candidates["torch.compile"] = lambda: compiled(features[None])
     times = interleave(candidates, rounds)
-    (result,) = ours.run(None, feed)
+    (result,), (coarse,) = ours.run(None, feed), rounded.run(None, feed)
     exact = abstractor.double()(features[None].double())[0]
     flop = operations(frames, abstractor.config)
     return {
         "frames": frames,
         "milliseconds": {name: round(1e3 * value, 1) for name, value in times.items()},
-        "faster than": {n: round(t / times["g4v"], 2) for n, t in times.items() if n != "g4v"},
+        "faster than": {n: round(t / times["g4v"], 2) for n, t in times.items() if "g4v" not in n},
+        "8 bits faster than torch eager": round(
+            times["torch eager"] / times["g4v, 8-bit weights and activations"], 2
+        ),
         "GFLOP": round(flop / 1e9, 1),
         "time over operations at sgemm rate": round(times["g4v"] / (flop / limits["sgemm"]), 2),
         "relative error against float64": relative_error(result, exact),
+        "relative error of 8 bits": relative_error(coarse, exact),
     }
 
 

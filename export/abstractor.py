@@ -48,7 +48,7 @@ def export_abstractor(
         plain = nn.LayerNorm(width, eps=layers[0].normk.eps)  # scale one, shift zero
         memory = g.layer_norm(memory, plain)
         weight, bias = folded_memory_product(abstractor)
-        keys_values = g.matmul(memory, weight, bias)  # [1, T*N, layers*2*d]
+        keys_values = g.rounded_matmul(memory, weight, bias)  # [1, T*N, layers*2*d]
 
         start = torch.cat([abstractor.query_tokens, abstractor.temporal_query_tokens], dim=1).double()
         q = nn.functional.layer_norm(
@@ -65,10 +65,10 @@ def export_abstractor(
         for i, layer in enumerate(layers):
             if i:
                 weight = torch.cat([p.weight for p in _projections(layer)]).t()
-                fused = g.matmul(x, weight, torch.cat([p.bias for p in _projections(layer)]))
+                fused = g.rounded_matmul(x, weight, torch.cat([p.bias for p in _projections(layer)]))
             a = g.memory_attention(fused, keys_values, config.num_heads, width, i)
             out = layer.output
-            a = g.linear(a, out.out_proj, bias=False)
+            a = g.rounded_matmul(a, out.out_proj.weight.t())
             # The residual is the normalised query.
             n, y = g.skip_layer_norm(a, x, out.norm2, out.out_proj.bias)
             gate = g.silu(g.linear(n, out.mlp.w1))

@@ -14,6 +14,7 @@ from g4v.export.calibration import calibrate
 from g4v.export.checkpoint import Checkpoint, read_json, vae_scale
 from g4v.export.decoder import export_decoder, write_embedding
 from g4v.export.decoder_check import Comparison, compare_decoder
+from g4v.export.eight_bit import EightBitGraph
 from g4v.export.encoder import export_encoder
 from g4v.export.frame_checker import export_frame_checker
 from g4v.export.graph import Graph
@@ -62,10 +63,14 @@ class Component:
 
     def write(self, module: Any, folder: Path, target: str) -> list[str]:
         """Writes the graph for a target."""
-        kind = Graph
+        return self.export(module, folder, self.stem(target), self._kind(target))
+
+    def _kind(self, target: str) -> type[Graph]:
+        half, rounded = self.variants[target] == "fp16", self.variants[target] == "int8"
         if target != "cpu":
-            kind = HalfGraph if self.variants[target] == "fp16" else StandardGraph
-        return self.export(module, folder, self.stem(target), kind)
+            return HalfGraph if half else StandardGraph
+        # The decoder's builder rounds weights itself, and is compared with the rounded ones.
+        return EightBitGraph if rounded and self.name != "decoder" else Graph
 
     def compare(self, module: Any, folder: Path, target: str) -> Comparison:
         """Compares the graph in `folder` with `module`, which may come back in float64; ExportError if the
@@ -73,7 +78,9 @@ class Component:
         """
         result = self.verify(module, folder, stem=self.stem(target))
         comparison = result if isinstance(result, Comparison) else Comparison(result, None)
-        verify.check(self.stem(target), comparison.exact, self.variants[target])
+        most = {HalfGraph: verify.HALF_TOLERANCE, EightBitGraph: verify.EIGHT_BIT_TOLERANCE}
+        kind = self._kind(target)
+        verify.check(self.stem(target), comparison.exact, most.get(kind, verify.TOLERANCE))
         return comparison
 
 

@@ -35,6 +35,7 @@ _ALIGNMENT = 64  # bytes, of every tensor in the data file
 _TYPES = {
     "float32": TensorProto.FLOAT,
     "float16": TensorProto.FLOAT16,
+    "int8": TensorProto.INT8,
     "int32": TensorProto.INT32,
     "int64": TensorProto.INT64,
     "uint8": TensorProto.UINT8,
@@ -204,6 +205,10 @@ class Graph:
         """x @ weight + bias, where `weight` is [in, out] (the transpose of a torch Linear's)."""
         x = self.op("MatMul", x, self.weight(weight))
         return x if bias is None else self.op("Add", x, self.weight(bias))
+
+    def rounded_matmul(self, x: str, weight: Array, bias: Array | None = None) -> str:
+        """A product that an 8-bit graph may round (g4v.export.eight_bit)."""
+        return self.matmul(x, weight, bias)
 
     def linear(self, x: str, module: torch.nn.Linear, bias: bool = True) -> str:
         """A torch Linear; bias=False leaves its bias to a fused operator that follows."""

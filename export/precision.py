@@ -6,13 +6,14 @@ from collections.abc import Collection, Sequence
 
 from g4v.export.errors import ExportError
 
-# Target -> component -> precisions; the first is the default. int8 and int4 round weights alone
-# (g4v.export.rounding); what is computed with them is float32. A component that a target cannot run is
+# Target -> component -> precisions; the first is the default. int8 and int4 round the decoder's weights alone
+# (g4v.export.rounding); what is computed with them is float32. The abstractor's int8 rounds activations too
+# (g4v.export.eight_bit). A component that a target cannot run is
 # written for the CPU, where the core then runs it.
 PRECISIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "cpu": {
         "encoder": ("fp32",),
-        "abstractor": ("fp32",),
+        "abstractor": ("fp32", "int8"),
         "decoder": ("fp32", "int8", "int4"),
         "text_encoder": ("fp32",),
         "unet": ("fp32",),
@@ -27,6 +28,8 @@ PRECISIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "vae_decoder": ("fp16", "fp32"),
     },
 }
+# What rounds activations too is done only where it is asked for by name: its cost depends on the model.
+_BY_NAME = {("abstractor", "int8")}
 COMPONENTS = tuple(PRECISIONS["cpu"])
 Precisions = dict[str, dict[str, str]]
 """Component -> target -> precision: the variants of a bundle."""
@@ -43,8 +46,8 @@ def parse_targets(words: Sequence[str]) -> tuple[str, ...]:
 def parse_precisions(words: str | Sequence[str], targets: Sequence[str] = ("cpu",)) -> Precisions:
     """A word or words such as "int4" and "decoder=int8" -> the variants of every component; later ones win.
 
-    A precision alone is for all that can be written in it. ExportError: no such component, or one that cannot
-    be written so for any of the targets.
+    A precision alone is for all that can be written in it, but for the abstractor's int8. ExportError: no such
+    component, or one that cannot be written so for any of the targets.
     """
     found: Precisions = {}
     for component in COMPONENTS:
@@ -57,7 +60,7 @@ def parse_precisions(words: str | Sequence[str], targets: Sequence[str] = ("cpu"
         fits = False
         for one in [component] if sign else COMPONENTS:
             for target in found[one]:
-                if name in PRECISIONS[target][one]:
+                if name in PRECISIONS[target][one] and (sign or (one, name) not in _BY_NAME):
                     found[one][target], fits = name, True
         if not fits:
             raise ExportError(_refusal(component, name, found))

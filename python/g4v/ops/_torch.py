@@ -51,9 +51,6 @@ def _call(
     scale: float,
     out: Tensor,
 ) -> None:
-    q, k_own, v_own, k_mem, v_mem, mem_len, out = (
-        x if x is None else x.detach() for x in (q, k_own, v_own, k_mem, v_mem, mem_len, out)
-    )  # DLPack refuses tensors that record gradients
     stream = allocate = None
     if q.is_cuda:
         # Memory of PyTorch's allocator belongs to the current stream: it may be given back before the kernel
@@ -63,7 +60,11 @@ def _call(
         def allocate(size: int) -> Tensor:
             return torch.empty(size, dtype=torch.uint8, device=q.device)
 
-    _kernels.run(q, k_own, v_own, k_mem, v_mem, mem_len, scale, out, stream, allocate)
+    def bare(x: Tensor | None) -> Any:  # DLPack refuses tensors that record gradients
+        return None if x is None else x.detach()
+
+    keys_values = bare(k_own), bare(v_own), bare(k_mem), bare(v_mem)
+    _kernels.run(bare(q), *keys_values, bare(mem_len), scale, bare(out), stream, allocate)
 
 
 @torch.library.custom_op("g4v::cross_attention", mutates_args=())

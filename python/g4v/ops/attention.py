@@ -38,7 +38,7 @@ def cross_attention(
     RuntimeUnavailable: tensors on a GPU that the kernels cannot use here.
     """
     if scale is None:
-        shape = getattr(q, "shape", ())
+        shape: Any = getattr(q, "shape", ())
         scale = 1.0 / math.sqrt(shape[-1]) if len(shape) and shape[-1] else 1.0
     if _is_torch(q):
         from . import _torch
