@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from g4v.export.graph import Graph
 from g4v.export.transformer import clip_layers
+from onnx import TensorProto
 from torch import Tensor
 
 from g4v.model.vision import ClipEncoder, MplugOwlVideoTower, VideoEncoder
@@ -63,10 +64,11 @@ def _tower(g: Graph, pixels: str, tower: MplugOwlVideoTower) -> str:
     x = _embed(
         g, pixels, embeddings.patch_embed, embeddings.cls_token[0, 0], embeddings.position_embedding[0]
     )
-    x = g.layer_norm(x, embeddings.pre_layernorm)
+    # In a clip of several frames every layer doubles the class token: float16 would not hold it for long.
+    x = g.wide(g.layer_norm(x, embeddings.pre_layernorm))
     # 1 for a clip of several frames, 0 for a single one, which skips the temporal path.
     several = g.op("Greater", g.dimension(pixels, 0), g.ints(1))
-    several = g.op("Cast", several, to=g.real)
+    several = g.op("Cast", several, to=TensorProto.FLOAT)
     for layer in tower.encoder.layers:
         t = g.op("Mul", _temporal(g, x, layer.temporal), several)
         n, x = g.skip_layer_norm(t, x, layer.input_layernorm)
@@ -75,7 +77,7 @@ def _tower(g: Graph, pixels: str, tower: MplugOwlVideoTower) -> str:
         a = g.linear(a, layer.self_attn.dense, bias=False)
         n, x = g.skip_layer_norm(a, x, layer.post_attention_layernorm, layer.self_attn.dense.bias)
         h = g.quick_gelu(g.linear(n, layer.mlp.fc1))
-        x = g.op("Add", x, g.linear(h, layer.mlp.fc2))
+        x = g.wide(g.op("Add", x, g.wide(g.linear(h, layer.mlp.fc2))))
     return g.layer_norm(x, tower.post_layernorm)
 
 
@@ -99,7 +101,7 @@ def _temporal(g: Graph, x: str, block: torch.nn.Module) -> str:
         total = g.op("Add", total, g.op("Mul", span, g.weight(taps[:, i])))
     h = g.quick_gelu(total)
     h = g.matmul(h, block.up_proj.weight.flatten(1).t(), block.up_proj.bias)
-    return g.concat(cls, h, axis=1)
+    return g.concat(cls, g.wide(h), axis=1)
 
 
 def sample_pixels(encoder: VideoEncoder, frames: int, seed: int) -> np.ndarray:

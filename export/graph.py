@@ -135,6 +135,10 @@ class Graph:
         """A float32 value in the graph's real type."""
         return x
 
+    def wide(self, x: str) -> str:
+        """A value in float32; `skip_layer_norm` keeps sums with it so."""
+        return x
+
     def _constant(self, array: np.ndarray, name: str | None) -> str:
         if array.nbytes <= _INLINE_BYTES and name is None:
             key = (str(array.dtype), array.shape, array.tobytes())

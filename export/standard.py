@@ -6,6 +6,7 @@ The builders of the components ask for what ONNX Runtime has fused operators for
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,10 @@ class HalfGraph(StandardGraph):
 
     real = TensorProto.FLOAT16
 
+    def __init__(self, folder: str | Path, stem: str) -> None:
+        super().__init__(folder, stem)
+        self._wide: set[str] = set()  # values that are float32
+
     def input(self, name: str, dtype: str, shape: Sequence[int | str]) -> str:
         value = super().input(name, dtype, shape)
         return self.op("Cast", value, to=self.real) if dtype == "float32" else value
@@ -90,6 +95,23 @@ class HalfGraph(StandardGraph):
 
     def narrow(self, x: str) -> str:
         return self.op("Cast", x, to=self.real)
+
+    def wide(self, x: str) -> str:
+        value: str = self.op("Cast", x, to=TensorProto.FLOAT)
+        self._wide.add(value)
+        return value
+
+    def skip_layer_norm(
+        self, x: str, skip: str, norm: torch.nn.LayerNorm, bias: Array | None = None
+    ) -> tuple[str, str]:
+        if skip not in self._wide:
+            return super().skip_layer_norm(x, skip, norm, bias)
+        x = self.wide(x)
+        if bias is not None:
+            x = self.op("Add", x, self.weight(bias, wide=True))
+        total = self.op("Add", x, skip)
+        self._wide.add(total)
+        return self.layer_norm(total, norm), total
 
     def norm(self, kind: str, x: str, scale: Array, shift: Array, **attributes: Any) -> str:
         x = self.op("Cast", x, to=TensorProto.FLOAT)

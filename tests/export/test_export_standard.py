@@ -14,6 +14,7 @@ from g4v.export.unet import export_unet
 from g4v.export.vae import export_vae_decoder
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig
 
+from g4v.model.config import VideoTowerConfig
 from g4v.model.vision import build_encoder
 
 COMPONENTS = {
@@ -66,8 +67,24 @@ def test_clip_towers_and_other_activations(tmp_path, kind):
     assert verify.verify_text_encoder(text, tmp_path) < most
 
 
+def test_a_deep_tower_stays_finite_in_float16(tmp_path):
+    """Each of its layers doubles the class token of a clip."""
+    torch.manual_seed(0)
+    config = VideoTowerConfig(
+        hidden_size=32, num_layers=24, num_heads=2, intermediate_size=48, image_size=16, patch_size=8
+    )
+    tower = build_encoder(config).eval()
+    largest = []
+    tower.post_layernorm.register_forward_pre_hook(lambda _, given: largest.append(given[0].abs().max()))
+    with torch.no_grad():
+        tower(torch.randn(2, 3, 16, 16))
+    assert largest[0] > 65504
+    export_encoder(tower, tmp_path, kind=HalfGraph)
+    assert verify.verify_encoder(tower, tmp_path, 4) < 1e-2
+
+
 def test_a_weight_beyond_float16_is_refused(run, tmp_path):
-    vae = Checkpoint.open(run).vae()
+    vae = Checkpoint.open(run).vae().float()
     with torch.no_grad():
         vae.decoder.conv_in.weight[0, 0, 0, 0] = 1e5
     with pytest.raises(ExportError, match="vae_decoder: a weight of 1e\\+05 is beyond float16"):
