@@ -46,8 +46,8 @@ def parse_targets(words: Sequence[str]) -> tuple[str, ...]:
 def parse_precisions(words: str | Sequence[str], targets: Sequence[str] = ("cpu",)) -> Precisions:
     """A word or words such as "int4" and "decoder=int8" -> the variants of every component; later ones win.
 
-    A precision alone is for all that can be written in it, but for the abstractor's int8. ExportError: no such
-    component, or one that cannot be written so for any of the targets.
+    A precision alone is for all that can be written in it, but for the abstractor's int8. ExportError: no
+    such component, or one that cannot be written so for any of the targets.
     """
     found: Precisions = {}
     for component in COMPONENTS:
