@@ -1,6 +1,6 @@
 """How much memory and time does the export of a LLaMA take, and how does what it writes run?
 
-    python benchmarks/export_llama.py [--layers 32] [--precision int4] [--work DIR] [--json FILE]
+    python benchmarks/export_llama.py [--layers 32] [--precision int4] [--work DIR] [--run RUN] [--json FILE]
 
 Writes a LLaMA of the 7B model's dimensions (random weights, one float16 shard per layer) and a LoRA adapter
 of rank 16, exports them with `python -m g4v.export` in a process of its own, and has the core load the bundle
@@ -27,8 +27,8 @@ WIDTH, FEED_FORWARD, HEADS, VOCABULARY = 4096, 11008, 32, 32000  # LLaMA-7B
 TOKENS = 16
 
 
-def write_run(run: Path, layers: int) -> int:
-    """A training run without eyes and without videos; returns the bytes of the language model's weights."""
+def write_run(run: Path, layers: int) -> None:
+    """A training run without eyes and without videos."""
     import torch
     from g4v.export.random_checkpoint import write_random_checkpoint
     from peft import LoraConfig
@@ -84,7 +84,6 @@ def write_run(run: Path, layers: int) -> int:
     (run / "llm" / "model.safetensors.index.json").write_text(json.dumps(index), "utf-8")
     LoraConfig(r=16, lora_alpha=16, target_modules=["q_proj", "v_proj"]).save_pretrained(run / "adapter")
     save_file(adapter, run / "adapter" / "adapter_model.safetensors")
-    return total
 
 
 def export(run: Path, out: Path, precision: str) -> dict[str, Any]:
@@ -93,9 +92,11 @@ def export(run: Path, out: Path, precision: str) -> dict[str, Any]:
     process = subprocess.run(
         [*words, "--precision", precision], check=True, stderr=subprocess.PIPE, text=True
     )
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {
         "seconds": round(time.monotonic() - start, 1),
-        "peak_bytes": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024,
+        "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),  # what other work changes less
+        "peak_bytes": used.ru_maxrss * 1024,
         "bundle_bytes": sum(file.stat().st_size for file in out.iterdir()),
         "printed": process.stderr.splitlines(),
     }
@@ -127,6 +128,7 @@ def main() -> int:
     parser.add_argument("--layers", type=int, default=32)
     parser.add_argument("--precision", default="int4", choices=["fp32", "int8", "int4"])
     parser.add_argument("--work", type=Path, help="an empty folder with room for run and bundle")
+    parser.add_argument("--run", type=Path, help="keep the run here, and use it if it is there")
     parser.add_argument("--json", type=Path, help="also write the numbers into this file")
     parser.add_argument("--answer", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -137,9 +139,13 @@ def main() -> int:
 
     work = Path(tempfile.mkdtemp(dir=options.work))
     try:
-        weights = write_run(work / "run", options.layers)
-        print(f"written: {weights / 1e9:.2f} GB", flush=True)
-        exported = export(work / "run", work / "bundle", options.precision)
+        run = options.run or work / "run"
+        if not (run / "adapter" / "adapter_model.safetensors").exists():  # which is written last
+            write_run(run, options.layers)
+        files = (run / "llm").glob("*.safetensors")
+        weights = sum(file.stat().st_size for file in files)
+        print(f"{weights / 1e9:.2f} GB of weights", flush=True)
+        exported = export(run, work / "bundle", options.precision)
         print("\n".join(exported["printed"]), flush=True)
         words = [sys.executable, __file__, "--answer", str(work / "bundle")]
         output = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout

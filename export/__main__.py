@@ -146,6 +146,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     # PyTorch then asks for huge pages: an export goes through many times the memory that it holds at once.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    # Threads that wait for each other sleep: on a machine with other work to do, waiting awake made the first
+    # product of a 7B model take minutes instead of seconds.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         _quieten()
         from g4v.export.bundle import export_bundle, verify_bundle

@@ -22,17 +22,20 @@ from g4v.export.rounding import Bits
 from g4v.export.tensorrt import TARGET as TENSORRT
 from g4v.export.tensorrt import load_library
 
+# All of this was measured at full size: benchmarks/export_full_size.py and export_llama.py.
 _LIBRARIES = 0.8e9  # bytes: Python, PyTorch, transformers, diffusers and ONNX Runtime
-# Bytes per weight of a component that is compared as a whole: float32, its copy in float64, the session's.
-# Counted, not measured at size.
-_WHOLE = 20
-# Bytes per weight of the layer, or the head, that is worked on: float32, rounded, in float64. One layer of
-# the 7B model took 2.9 GB at most in benchmarks/export_llama.py, libraries and all.
+_TENSORRT = 0.3e9  # and of TensorRT
+# Bytes per weight of a component that is compared layer by layer: on the CPU the session's, with those that
+# it lays out anew, are the most; of an engine those of the graph, of TensorRT's copy and of the result.
+_CPU, _ENGINE = 9, 8
+_WHOLE = 24  # of one that is compared as a whole: float32, its copy in float64, the session's
+_COMPARED_WHOLE = ("abstractor", "frame_checker")  # after the encoder was read for its number of tokens
+# Bytes per weight of the layer, or the head, that is worked on: float32, rounded, the session's.
 _LAYER = 12
 # Seconds of one core per million weights: read, written, compared. That of int4 is near what one layer of the
 # 7B model took; the others are scaled from it.
 _FITTING = 1.0  # the same, more, for rounding that is fitted to 8,192 tokens
-_BUILD = (5.0, 0.16)  # of an engine: whatever its size, and per million weights
+_BUILD = (12.0, 0.04)  # of an engine: whatever its size, and per million weights
 _SECONDS = {"fp32": 0.08, "int8": 0.1, "int4": 0.12}
 
 
@@ -71,7 +74,8 @@ def plan_export(
         parts += [("vae_decoder", folder / "vae", "decoder.")]
     if checkpoint.has("frame_checker"):
         parts += [("frame_checker", checkpoint.parts["frame_checker"], "")]
-    needs = [_whole(name, precisions[name], _count(folder, prefix)) for name, folder, prefix in parts]
+    counts = {name: _count(folder, prefix) for name, folder, prefix in parts}
+    needs = [_whole(name, precisions[name], counts) for name in counts]
     if checkpoint.has("llm"):
         needs.append(_decoder(checkpoint.llm(), precisions["decoder"]["cpu"], calibration))
     names = [need.name for need in needs]
@@ -81,8 +85,9 @@ def plan_export(
     return [need for need in needs if only is None or need.name in only]
 
 
-def _whole(name: str, variants: Mapping[str, str], weights: int) -> Need:
-    disk = resident = 0
+def _whole(name: str, variants: Mapping[str, str], counts: Mapping[str, int]) -> Need:
+    weights = counts[name]
+    disk = resident = peak = 0
     seconds = 0.0
     for target, precision in variants.items():
         size = (2 if precision == "fp16" else 4) * weights
@@ -90,9 +95,13 @@ def _whole(name: str, variants: Mapping[str, str], weights: int) -> Need:
         seconds += weights / 1e6 * _SECONDS["fp32"]
         if target == "cpu":
             resident += 2 * size
+            peak = max(peak, int(_LIBRARIES + _CPU * weights))
         else:
             seconds += _BUILD[0] + weights / 1e6 * _BUILD[1]
-    peak = int(_LIBRARIES + _WHOLE * weights)
+            scale = 1 if precision == "fp16" else 2
+            peak = max(peak, int(_LIBRARIES + _TENSORRT + scale * _ENGINE * weights))
+    if name in _COMPARED_WHOLE:
+        peak = max(peak, int(_LIBRARIES + _WHOLE * weights + 4 * counts["encoder"]))
     return Need(name, ", ".join(variants.values()), weights, disk, peak, resident, seconds)
 
 

@@ -39,6 +39,7 @@ def _session(folder: Path, stem: str) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.register_custom_ops_library(custom_ops_library())
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if "." in stem:
         # Not what the CPU will run, but what an engine is built from: compared as it is written. Each weight
         # is then widened when it is used, where the optimiser would hold all of them.
