@@ -5,9 +5,7 @@
 #include <cstring>
 
 #include "cuda_host/device.h"
-#include "kernels/cuda/merge.cuh"
-#include "kernels/cuda/plain.cuh"
-#include "kernels/cuda/tensor_core.cuh"
+#include "cuda_host/host_kernels.h"
 
 namespace g4v::cuda_host {
 namespace {
@@ -15,54 +13,8 @@ namespace {
 using kernels::ConstRows;
 using kernels::CrossAttentionParams;
 using kernels::DType;
-using kernels::cuda::BFloat16;
-using kernels::cuda::Half;
 using kernels::cuda::Launch;
 using kernels::cuda::Plan;
-
-template <class T, int D>
-void AttentionBody(const Launch& launch, kernels::cuda::Kernel kernel, unsigned char* shared) {
-  if (kernel == kernels::cuda::Kernel::kPlain) {
-    kernels::cuda::PlainBody<T, D>(launch, shared);
-  } else if constexpr (sizeof(T) == 2) {
-    kernels::cuda::TensorCoreBlock<T, D>(launch, shared).Run();
-  }
-}
-
-template <class T>
-void RunKernels(const Launch& launch, const Plan& plan, Executor executor, uint64_t seed) {
-  const auto run = [&](const Grid& grid, const Body& body) {
-    if (executor == Executor::kThreads) {
-      RunBlocksInThreads(grid, body);
-    } else {
-      RunBlocks(grid, body, seed);
-    }
-  };
-  const Grid grid = {plan.blocks,
-                     plan.kernel == kernels::cuda::Kernel::kPlain
-                         ? kernels::cuda::kPlainThreads
-                         : kernels::cuda::kTensorCoreThreads,
-                     static_cast<size_t>(plan.shared_bytes)};
-  run(grid, [&](unsigned char* shared) {
-    switch (launch.p.head_size) {
-      case 32:
-        return AttentionBody<T, 32>(launch, plan.kernel, shared);
-      case 64:
-        return AttentionBody<T, 64>(launch, plan.kernel, shared);
-      case 80:
-        return AttentionBody<T, 80>(launch, plan.kernel, shared);
-      case 96:
-        return AttentionBody<T, 96>(launch, plan.kernel, shared);
-      case 128:
-        return AttentionBody<T, 128>(launch, plan.kernel, shared);
-      default:
-        Fail("no such head size");
-    }
-  });
-  if (plan.merge_blocks == 0) return;
-  run({plan.merge_blocks, kernels::cuda::kMergeThreads, 0},
-      [&](unsigned char*) { kernels::cuda::MergeBody<T>(launch); });
-}
 
 constexpr size_t kGuard = 256;              // bytes before and behind each tensor
 constexpr unsigned char kGuardByte = 0xff;  // NaN in every type
@@ -109,14 +61,21 @@ void RunPlan(const CrossAttentionParams& params, const Plan& plan, void* workspa
     launch.partial_out = reinterpret_cast<float*>(bytes);
     launch.partial_stats = reinterpret_cast<float*>(bytes + plan.stats_offset);
   }
-  switch (params.dtype) {
-    case DType::kFloat32:
-      return RunKernels<float>(launch, plan, executor, seed);
-    case DType::kFloat16:
-      return RunKernels<Half>(launch, plan, executor, seed);
-    case DType::kBFloat16:
-      return RunKernels<BFloat16>(launch, plan, executor, seed);
-  }
+  const auto run = [&](const Grid& grid, const Body& body) {
+    if (executor == Executor::kThreads) {
+      RunBlocksInThreads(grid, body);
+    } else {
+      RunBlocks(grid, body, seed);
+    }
+  };
+  const bool plain = plan.kernel == kernels::cuda::Kernel::kPlain;
+  const HostKernel attention = {plain ? HostKernel::kPlain : HostKernel::kTensorCore, params.dtype,
+                                params.head_size};
+  const int threads = plain ? kernels::cuda::kPlainThreads : kernels::cuda::kTensorCoreThreads;
+  run({plan.blocks, threads, static_cast<size_t>(plan.shared_bytes)}, BodyOf(attention, launch));
+  if (plan.merge_blocks == 0) return;
+  run({plan.merge_blocks, kernels::cuda::kMergeThreads, 0},
+      BodyOf({HostKernel::kMerge, params.dtype, 0}, launch));
 }
 
 Problem::Buffer Problem::Make(int64_t rows, bool interleaved, int64_t misaligned_by) const {

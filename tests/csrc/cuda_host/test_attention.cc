@@ -222,6 +222,22 @@ void TestPlainKernelWith16Bits() {
   }
 }
 
+// Strides of either sign: the memory's rows from the last to the first, which changes no result.
+void TestNegativeStrides() {
+  for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+    const Shape shape = {dtype, 1, 2, 6, 6, 70, 32};
+    Problem problem(shape, Values::kNormal, 53);
+    for (auto* rows : {&problem.params.k_mem, &problem.params.v_mem}) {
+      const auto bytes =
+          (shape.memory_rows - 1) * rows->row * static_cast<int64_t>(SizeOf(shape.dtype));
+      rows->data = static_cast<const unsigned char*>(rows->data) + bytes;
+      rows->row = -rows->row;
+    }
+    const Plan plan = WithSplits(problem, kSmall, 2);
+    Expect(problem, plan, "negative strides, " + Name(shape, plan));
+  }
+}
+
 // The bits do not depend on the order in which blocks and warps run.
 void TestRepeatable() {
   for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
@@ -255,6 +271,7 @@ int main() {
   TestAdversarial();
   TestScales();
   TestPlainKernelWith16Bits();
+  TestNegativeStrides();
   TestRepeatable();
   TestAbstractorShape();
   CHECK(Count().matrix_loads > 0 && Count().bank_conflicts == 0);
