@@ -29,7 +29,8 @@ class Bits:
     costs SmolLM2-135M 8% of its perplexity.
 
     In 4 bits a matrix with codes of 5 to 8 bits keeps them if the files hold most of the weights in 4:
-    whoever made them found that it needs more. The same holds for what has no codes, as adapters change it.
+    whoever made them found that it needs more. What adapters change has 8 bits there, too: queries and values
+    of SmolLM2-135M cost 1.4% of its perplexity in 4 nearest bits and .04% in 8, for 5 MB of 114.
     """
 
     def __init__(self, weights: LlamaWeights, precision: str) -> None:
