@@ -7,6 +7,7 @@ import sys
 _USAGE = """usage: python -m g4v.data COMMAND [options]
 
   dialogues  dialogues from captions
+  replies    a language model's own replies to ordinary talk
   shapes     clips and texts of the shapes world in the layouts of the field
 
 python -m g4v.data COMMAND --help tells the options"""
@@ -18,6 +19,10 @@ def main(arguments: list[str]) -> int:
         from .build.command import main as dialogues
 
         return dialogues(arguments[1:])
+    if arguments[:1] == ["replies"]:
+        from .replies.command import main as replies
+
+        return replies(arguments[1:])
     if arguments[:1] == ["shapes"]:
         from .shapes.export import main as shapes
 
@@ -27,7 +32,7 @@ def main(arguments: list[str]) -> int:
         return 0
     from g4v.cli.common import report_error
 
-    report_error("name a command: dialogues, shapes (see: python -m g4v.data --help)")
+    report_error("name a command: dialogues, replies, shapes (see: python -m g4v.data --help)")
     return 2
 
 

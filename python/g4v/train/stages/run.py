@@ -84,6 +84,10 @@ def run_stage(settings: Settings, stage: str) -> None:
     per_epoch = steps_per_epoch(len(rows), size)
     steps = settings.max_steps or per_epoch * settings.max_epochs
     about = {name: _plain(getattr(settings, name)) for name in _DECIDING}
+    # Only where they are given: runs that began before these settings existed can go on.
+    about |= {
+        name: _plain(getattr(settings, name)) for name in ("mixture", "leave_out") if getattr(settings, name)
+    }
     about |= {"rows": len(rows), "rows_per_step": size, "bases": marks, "stage": stage}
     if last is not None:
         check_same(last, read_json(last / "state.json")["config"], about)

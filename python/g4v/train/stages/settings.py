@@ -117,6 +117,12 @@ class Settings:
     generation: dict[str, Any] = _option({}, "generation defaults of the bundle", "yaml")
     licences: tuple[dict[str, str], ...] = _option((), "licences of the bundle", "yaml")
     sizes: str = _option("gpt4video-7b", "preset whose sizes a new abstractor has", "yaml")
+    mixture: dict[str, Any] = _option(
+        {}, "kinds of dialogues of the shapes world and their shares; none: the stage's own", "yaml"
+    )
+    leave_out: tuple[str, ...] = _option(
+        (), "intents of the shapes world, such as unknown, whose dialogues are drawn anew", "yaml"
+    )
     llm_sizes: dict[str, Any] = _option({}, "LlamaConfig for --dry-run where no llm is given", "yaml")
 
     def __post_init__(self) -> None:

@@ -15,6 +15,8 @@ from g4v.train.stages.clips import Clip, FileClip, ShapesClip
 from g4v.train.stages.errors import TrainingError
 from g4v.train.stages.settings import Settings
 
+_MOST_DRAWS = 1000
+
 
 @dataclass(frozen=True)
 class Row:
@@ -52,6 +54,7 @@ class ShapesRows:
     count: int
     seed: int
     kinds: dict[str, float]  # kinds with their shares
+    leave_out: frozenset[str] = frozenset()  # intents; a dialogue with one of them is drawn anew
 
     def __len__(self) -> int:
         return self.count
@@ -61,8 +64,13 @@ class ShapesRows:
 
         rng = np.random.default_rng([self.seed, index])
         names, shares = list(self.kinds), np.array(list(self.kinds.values()))
-        kind = names[int(rng.choice(len(names), p=shares / shares.sum()))]
-        dialogue = sample_dialogue(rng, "train", kind)
+        for _ in range(_MOST_DRAWS):
+            kind = names[int(rng.choice(len(names), p=shares / shares.sum()))]
+            dialogue = sample_dialogue(rng, "train", kind)
+            if self.leave_out.isdisjoint(turn.meta["intent"] for turn in dialogue.turns):
+                break
+        else:
+            raise TrainingError(f"leave_out leaves no dialogue of {', '.join(names)}")
         turns = tuple(PromptTurn(t.user, t.answer, t.video is not None) for t in dialogue.turns)
         scenes = [turn.video for turn in dialogue.turns if turn.video is not None]
         clips = tuple(ShapesClip(s, (self.seed, index, n)) for n, s in enumerate(scenes))
@@ -103,8 +111,8 @@ def open_rows(settings: Settings, stage: str, template: PromptTemplate) -> Rows:
     left_out = 0
     for name in settings.data:
         if name.startswith("shapes:"):
-            kinds = STAGE1 if stage == "stage1" else STAGE2
-            sources.append(ShapesRows(_count(name), settings.seed, kinds))
+            kinds, without = _mixture(settings, stage), _left_out(settings)
+            sources.append(ShapesRows(_count(name), settings.seed, kinds, without))
             continue
         reader = read_samples(
             name,
@@ -123,6 +131,31 @@ def open_rows(settings: Settings, stage: str, template: PromptTemplate) -> Rows:
         reason = f"; the first problem: {problems[0]}" if problems else ""
         raise TrainingError(f"{', '.join(settings.data)}: no row that can be trained on{reason}")
     return rows
+
+
+def _mixture(settings: Settings, stage: str) -> dict[str, float]:
+    """Kinds of dialogues with their shares; TrainingError: an unknown kind, or shares that are none."""
+    if not settings.mixture:
+        return STAGE1 if stage == "stage1" else STAGE2
+    from g4v.data.shapes.dialogues.compose import KINDS
+
+    for kind, share in settings.mixture.items():
+        if kind not in KINDS:
+            raise TrainingError(f"mixture: unknown kind {kind!r} (one of {', '.join(KINDS)})")
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < float("inf"):
+            raise TrainingError(f"mixture: the share of {kind} must be at least 0, not {share!r}")
+    if not any(settings.mixture.values()):
+        raise TrainingError("mixture: every share is 0")
+    return {kind: float(share) for kind, share in settings.mixture.items()}
+
+
+def _left_out(settings: Settings) -> frozenset[str]:
+    from g4v.data.shapes.dialogues import REGISTRY
+
+    for intent in settings.leave_out:
+        if intent not in REGISTRY:
+            raise TrainingError(f"leave_out: the shapes world has no intent {intent!r}")
+    return frozenset(settings.leave_out)
 
 
 def _count(name: str) -> int:

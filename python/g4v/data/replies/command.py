@@ -1,0 +1,89 @@
+"""`python -m g4v.data replies`: a language model's own replies to ordinary talk, for stage 2 to keep."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from g4v.cli.common import Parser, exit_code
+from g4v.data.build.files import write_whole
+from g4v.data.build.options import at_least
+from g4v.errors import ArgumentError
+
+_SYSTEM = "You are a helpful assistant. Answer in one or two short sentences."
+_EPILOG = """example:
+  python -m g4v.data replies --llm chat-model.gguf --out replies.json --count 1500
+  python -m g4v.train --preset small --llm chat-model.gguf --data shapes:8000 --data replies.json
+
+The file has GPT4Video's layout and no videos. Replies are greedy: the same model and seed give the same file
+on the same machine."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    result = Parser(
+        prog="python -m g4v.data replies",
+        description="Lets a chat model answer ordinary prompts in its own template. Trained on among the "
+        "rest, its own replies keep what it could talk about before.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = result.add_argument
+    add("--llm", required=True, metavar="X", help="LlamaForCausalLM: folder, GGUF file or hub name")
+    add(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="the file that is written, whole or not at all",
+    )
+    add("--count", type=at_least(1), default=1500, metavar="N", help="talks to ask for (default: 1500)")
+    add("--system", default=_SYSTEM, metavar="TEXT", help="system text while it is asked (default: be brief)")
+    add("--max-new-tokens", type=at_least(8), default=72, metavar="N", help="of a reply (default: 72)")
+    add("--batch-size", type=at_least(1), default=64, metavar="N", help="talks at once (default: 64)")
+    add("--seed", type=at_least(0), default=0, metavar="N", help="of the prompts (default: 0)")
+    return result
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command; returns its exit code."""
+    options = parser().parse_args(arguments)
+    return exit_code(lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
+    from g4v.data.replies.prompts import ordinary_talks
+
+    try:
+        talks = ordinary_talks(options.count, options.seed)
+    except ValueError as error:
+        raise ArgumentError(f"--count {options.count}: {error}") from None
+    try:
+        import torch
+
+        from g4v.data.replies.write import as_document, own_replies
+        from g4v.model.bases import load_llm, load_tokenizer
+    except ImportError as error:
+        raise ArgumentError(f'{error}; install the extra: pip install "g4v[train]"') from None
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = load_llm(options.llm, torch.bfloat16).to(device)
+    tokenizer = load_tokenizer(options.llm)
+
+    def step(done: int) -> None:
+        print(f"\rreplies: {done} of {len(talks)}", end="", file=sys.stderr, flush=True)
+
+    said = own_replies(
+        model, tokenizer, talks, options.system, options.max_new_tokens, options.batch_size, step
+    )
+    print(file=sys.stderr)
+    document = as_document(said)
+    kept = len(document["train"])
+    if not kept:
+        raise ArgumentError(f"{options.llm}: not one reply can be used")
+    write_whole(options.out, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
+    print(f"{options.out}: {kept} talks; {len(talks) - kept} had no reply that can be used")
