@@ -28,6 +28,7 @@ a run has these parts (encoder and abstractor may be missing, and so may adapter
 
 examples:
   python -m g4v.export --preset tiny --checkpoint runs/tiny --out bundles/tiny
+  python -m g4v.export --preset small --llm SmolLM2-135M-Instruct.gguf --out bundles/small
   python -m g4v.export --checkpoint runs/mine --llm llama.gguf --adapter lora --adapter style=0.5 --out mine
 
 exit codes: 0 done, 1 failed (one line on stderr says why), 2 wrong usage"""
@@ -124,8 +125,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     packaged = resources.files("g4v") / "checkpoints" / str(options.preset)
     if options.checkpoint is None and not packaged.is_dir():
         parser.error(
-            "--checkpoint is needed: this installation has no weights of the preset (those of tiny are in "
-            "python/g4v/checkpoints of a clone of the repository)"
+            "--checkpoint is needed: this installation has no weights of the preset (those of tiny and small "
+            "are in python/g4v/checkpoints of a clone of the repository)"
         )
 
     from g4v.export.progress import ProgressLine

@@ -21,7 +21,8 @@ g4v_train.json:
                                    settings; video may have "scheduler": {"type": "dpmsolver++"} to choose
                                    the sampler
     licences                       [{"component": ..., "licence": ...}]
-    provenance                     free
+    provenance                     free; "llm" is the name of a language model that is not in the run and must
+                                   be named (Sources)
     parts                          may be absent: {"encoder": "../other/encoder", ...}
 """
 
@@ -108,6 +109,12 @@ class Checkpoint:
             raise ExportError(f"{run}: encoder/ and abstractor/ must be there together")
         if checkpoint.has("frame_checker") and not checkpoint.has("encoder"):
             raise ExportError(f"{run}: encoder/ is missing: frame_checker/ reads its tokens")
+        base = about["provenance"].get("llm") if isinstance(about["provenance"], dict) else None
+        if base is not None and not checkpoint.has("llm"):
+            raise ExportError(
+                f"{run}: its language model, {base}, is not stored with it: name a folder or a GGUF file "
+                "(--llm)"
+            )
         if checkpoint.has("encoder") and not checkpoint.has("llm"):
             raise ExportError(f"{run}: llm/ is missing: encoder and abstractor serve it")
         if checkpoint.adapters and not checkpoint.has("llm"):

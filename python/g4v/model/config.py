@@ -1,4 +1,4 @@
-"""Sizes of every part, and the two presets that the project names.
+"""Sizes of every part, and the presets that the project names.
 
 The parts that come from transformers and diffusers are described by their own configuration objects; a preset
 holds the keyword arguments. Code that reads a checkpoint follows the configuration files in the checkpoint,
@@ -8,7 +8,7 @@ never a preset.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -244,6 +244,30 @@ TINY = Preset(
     },
 )
 
+# The language model is SmolLM2-135M-Instruct; what sees and what draws is that of `tiny`.
+SMALL = replace(
+    TINY,
+    name="small",
+    abstractor=replace(TINY.abstractor, output_size=576),
+    llama={
+        "hidden_size": 576,
+        "num_hidden_layers": 30,
+        "num_attention_heads": 9,
+        "num_key_value_heads": 3,
+        "intermediate_size": 1536,
+        "max_position_embeddings": 8192,
+        "rms_norm_eps": 1e-5,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 100000.0},
+        "tie_word_embeddings": True,
+    },
+    lora={
+        **_LORA,
+        "lora_alpha": 32,
+        "lora_dropout": 0.0,
+        "target_modules": ["q_proj", "v_proj", "o_proj", "up_proj", "down_proj"],
+    },
+)
+
 GPT4VIDEO_7B = Preset(
     name="gpt4video-7b",
     frames=8,
@@ -299,4 +323,4 @@ GPT4VIDEO_7B = Preset(
     },
 )
 
-PRESETS = {preset.name: preset for preset in (TINY, GPT4VIDEO_7B)}
+PRESETS = {preset.name: preset for preset in (TINY, SMALL, GPT4VIDEO_7B)}

@@ -16,7 +16,7 @@ from g4v.errors import ArgumentError
 
 _SYSTEM = "You are a helpful assistant. Answer in one or two short sentences."
 _EPILOG = """example:
-  python -m g4v.data replies --llm chat-model.gguf --out replies.json --count 1500
+  python -m g4v.data replies --llm chat-model.gguf --out replies.json --count 800
   python -m g4v.train --preset small --llm chat-model.gguf --data shapes:8000 --data replies.json
 
 The file has GPT4Video's layout and no videos. Replies are greedy: the same model and seed give the same file
@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="the file that is written, whole or not at all",
     )
-    add("--count", type=at_least(1), default=1500, metavar="N", help="talks to ask for (default: 1500)")
+    add("--count", type=at_least(1), default=800, metavar="N", help="talks to ask for (default: 800)")
     add("--system", default=_SYSTEM, metavar="TEXT", help="system text while it is asked (default: be brief)")
     add("--max-new-tokens", type=at_least(8), default=72, metavar="N", help="of a reply (default: 72)")
     add("--batch-size", type=at_least(1), default=64, metavar="N", help="talks at once (default: 64)")

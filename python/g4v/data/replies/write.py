@@ -36,7 +36,8 @@ def whole_sentences(text: str, finished: bool, user: str = "") -> str:
         text = re.sub(r"\s*\n?\s*\d+\.$", "", text)
     if len(text.split()) < _LEAST or _BARRED.search(text) or _words(text) == _words(user):
         return ""
-    return text
+    sentences = [" ".join(_words(part)) for part in re.split(r"(?<=[.!?])\s+|\n", text)]
+    return text if len(set(sentences)) == len(sentences) else ""  # small models go round in circles
 
 
 def _words(text: str) -> list[str]:
