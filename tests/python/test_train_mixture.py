@@ -69,3 +69,9 @@ def test_the_preset_small():
     drawn = open_rows(settings, "stage2", TEMPLATE)
     said = [turn.answer for index in range(150) for turn in drawn[index].turns]
     assert not any("I only know moving shapes" in answer for answer in said)
+
+
+def test_only_the_first_stage_of_small_starts_from_the_abstractor_of_tiny():
+    """It is as wide as tiny's language model: the second stage takes what the first one made of it."""
+    assert load_settings("stage1", "small", None, {}).abstractor == "tiny"
+    assert load_settings("stage2", "small", None, {}).abstractor is None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,8 +37,9 @@ def pack_run(run: Path, out: Path, parts: dict[str, str], llm: str, command: str
     for part, place in parts.items():
         if part not in _PARTS:
             raise TrainingError(f"--part {part}: is none of {', '.join(_PARTS)}")
-        if not (out / place).is_dir():
-            raise TrainingError(f"{out / place}: no such folder")
+        folder = Path(os.path.normpath(out / place))  # `out` need not be there yet
+        if not folder.is_dir():
+            raise TrainingError(f"{folder}: no such folder")
     with whole_folder(out) as work:
         for part in _TRAINED:
             _copy_rounded(run / part, work / part)
