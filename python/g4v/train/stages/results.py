@@ -38,7 +38,7 @@ def describe(settings: Settings, stage: Stage, rows: Rows, steps: int) -> None:
     path = Path(settings.out) / "g4v_train.json"
     provenance: dict[str, Any] = read_json(path)["provenance"] if path.exists() else {}
     provenance[stage.name] = {
-        "data": list(settings.data),
+        "data": [name if name.startswith("shapes:") else Path(name).name for name in settings.data],
         "rows": len(rows),
         "steps": steps,
         "learning_rate": settings.learning_rate,
