@@ -292,6 +292,12 @@ OrtStatus* AddCustomOps(const abi::Api& api, OrtSessionOptions* options) {
       if (OrtStatus* status = MakeDomain(api, &made)) return status;
       domain = made;
     }
+    if (api.CreateStatus != g_api.CreateStatus) {
+      return api.CreateStatus(
+          abi::kInvalidArgument,
+          "g4v's operators are in use with another copy of ONNX Runtime in this "
+          "process; use one copy for all sessions");
+    }
   }
   return api.AddCustomOpDomain(options, domain);
 }
