@@ -31,7 +31,7 @@ _CPU, _ENGINE = 9, 8
 _WHOLE = 24  # of one that is compared as a whole: float32, its copy in float64, the session's
 _COMPARED_WHOLE = ("abstractor", "frame_checker")  # after the encoder was read for its number of tokens
 # Bytes per weight of the layer, or the head, that is worked on: float32, rounded, the session's.
-_LAYER = 12
+_LAYER = 15
 # Seconds of one core per million weights: read, written, compared. That of int4 is near what one layer of the
 # 7B model took; the others are scaled from it.
 _FITTING = 1.0  # the same, more, for rounding that is fitted to 8,192 tokens
