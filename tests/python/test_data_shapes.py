@@ -75,6 +75,6 @@ def test_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["shapes", "--format", "msvd-qa", "--out", str(tmp_path / "file")]) == 1
     assert "cannot be written" in capsys.readouterr().err
     assert main(["shape"]) == 2
-    assert "name a command: dialogues, shapes" in capsys.readouterr().err
+    assert "name a command: dialogues, replies, shapes" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["shapes", "--format", "coco", "--out", str(tmp_path)])
