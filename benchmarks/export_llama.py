@@ -98,7 +98,7 @@ def export(run: Path, out: Path, precision: str) -> dict[str, Any]:
         "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),  # what other work changes less
         "peak_bytes": used.ru_maxrss * 1024,
         "bundle_bytes": sum(file.stat().st_size for file in out.iterdir()),
-        "printed": process.stderr.splitlines(),
+        "printed": process.stderr.replace(str(out), out.name).splitlines(),
     }
 
 

@@ -29,6 +29,7 @@
 #include <utility>
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/panel.h"
 #include "kernels/cpu/rows.h"
 
 namespace g4v::kernels {
@@ -40,8 +41,6 @@ constexpr int64_t kFewestSplitKeys = 256;  // a shorter range costs more in merg
 constexpr int64_t kMostGroupHeads = 4;     // their Q and O stay in a level-2 cache of 512 KiB
 constexpr float kLog2E = 1.44269504088896341f;
 constexpr int kPanelQueries = Simd::kPanelVectors * Simd::kLanes;
-
-using Vector = Simd::Vector;
 
 // How a call is cut into tasks.
 struct Plan {
@@ -73,110 +72,6 @@ Plan MakePlan(const CrossAttentionParams& p, int threads) {
   plan.scratch = plan.group * (p.head_size * kBlockQueries + plan.part) +
                  2 * kBlockKeys * p.head_size + kBlockKeys * kPanelQueries;
   return plan;
-}
-
-// acc[r][c] = sum over i of a[r * row + i * step] (broadcast) * b[i][c], the inner loop of both
-// products. R x C accumulators stay in registers.
-template <int R, int C>
-inline void Tile(const float* a, int64_t row, int64_t step, const float* b, int64_t count,
-                 Vector (&acc)[R][C]) {
-  for (int r = 0; r < R; ++r) {
-    for (int c = 0; c < C; ++c) acc[r][c] = Simd::Zero();
-  }
-  for (int64_t i = 0; i < count; ++i) {
-    Vector vectors[C];
-    for (int c = 0; c < C; ++c) vectors[c] = Simd::Load(b + c * Simd::kLanes);
-    for (int r = 0; r < R; ++r) {
-      const Vector one = Simd::Set(a[r * row]);
-      for (int c = 0; c < C; ++c) acc[r][c] = Simd::MulAdd(one, vectors[c], acc[r][c]);
-    }
-    a += step;
-    b += C * Simd::kLanes;
-  }
-}
-
-// S [R][C] of R keys, and the running maximum of each lane.
-template <int R, int C>
-inline void ScoreTile(const float* keys, int64_t head_size, const float* q, float* scores,
-                      Vector (&maximum)[C]) {
-  Vector acc[R][C];
-  Tile<R, C>(keys, head_size, 1, q, head_size, acc);
-  for (int r = 0; r < R; ++r) {
-    for (int c = 0; c < C; ++c) {
-      maximum[c] = Simd::Max(maximum[c], acc[r][c]);
-      Simd::Store(scores + (r * C + c) * Simd::kLanes, acc[r][c]);
-    }
-  }
-}
-
-// O [R][C] = O * keep + sum over the keys of V[key][0 .. R) * P[key].
-template <int R, int C>
-inline void SumTile(const float* values, int64_t head_size, const float* weights, int64_t keys,
-                    const Vector (&keep)[C], float* sums) {
-  Vector acc[R][C];
-  Tile<R, C>(values, 1, head_size, weights, keys, acc);
-  for (int r = 0; r < R; ++r) {
-    for (int c = 0; c < C; ++c) {
-      float* at = sums + (r * C + c) * Simd::kLanes;
-      Simd::Store(at, Simd::MulAdd(Simd::Load(at), keep[c], acc[r][c]));
-    }
-  }
-}
-
-// Calls tile(constant<R>) for the `rest` < kTileRows rows that no whole tile covers.
-template <class F>
-inline void LastTile(int64_t rest, F&& tile) {
-  [&]<int... R>(std::integer_sequence<int, R...>) {
-    ((rest == R + 1 ? tile(std::integral_constant<int, R + 1>()) : void()), ...);
-  }(std::make_integer_sequence<int, Simd::kTileRows - 1>());
-}
-
-// One panel of C * kLanes queries against `keys` copied rows.
-template <int C, class Prefetch>
-void AttendPanel(const float* q, const float* k, const float* v, int64_t keys, int64_t head_size,
-                 float* scores, float* maximum, float* sum, float* out, Prefetch&& prefetch) {
-  constexpr int kWidth = C * Simd::kLanes;
-  Vector before[C];
-  Vector above[C];
-  for (int c = 0; c < C; ++c) above[c] = before[c] = Simd::Load(maximum + c * Simd::kLanes);
-  int64_t key = 0;
-  for (; key + Simd::kTileRows <= keys; key += Simd::kTileRows) {
-    prefetch();
-    ScoreTile<Simd::kTileRows, C>(k + key * head_size, head_size, q, scores + key * kWidth, above);
-  }
-  LastTile(keys - key, [&](auto rows) {
-    ScoreTile<decltype(rows)::value, C>(k + key * head_size, head_size, q, scores + key * kWidth,
-                                        above);
-  });
-
-  Vector keep[C];
-  Vector total[C];  // of this block alone: a sum of block sums loses less than one long sum
-  for (int c = 0; c < C; ++c) {
-    keep[c] = Simd::Exp2(Simd::Sub(before[c], above[c]));
-    total[c] = Simd::Zero();
-    Simd::Store(maximum + c * Simd::kLanes, above[c]);
-  }
-  for (key = 0; key < keys; ++key) {
-    for (int c = 0; c < C; ++c) {
-      float* at = scores + key * kWidth + c * Simd::kLanes;
-      const Vector weight = Simd::Exp2(Simd::Sub(Simd::Load(at), above[c]));
-      total[c] = Simd::Add(total[c], weight);
-      Simd::Store(at, weight);
-    }
-  }
-  for (int c = 0; c < C; ++c) {
-    float* at = sum + c * Simd::kLanes;
-    Simd::Store(at, Simd::MulAdd(Simd::Load(at), keep[c], total[c]));
-  }
-
-  int64_t d = 0;
-  for (; d + Simd::kTileRows <= head_size; d += Simd::kTileRows) {
-    prefetch();
-    SumTile<Simd::kTileRows, C>(v + d, head_size, scores, keys, keep, out + d * kWidth);
-  }
-  LastTile(head_size - d, [&](auto rows) {
-    SumTile<decltype(rows)::value, C>(v + d, head_size, scores, keys, keep, out + d * kWidth);
-  });
 }
 
 void CopyRow(const char* from, DType dtype, float* to, int64_t count) {
