@@ -1,9 +1,11 @@
 #include "ort/custom_ops.h"
 
 #include <cmath>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "base/cpu.h"
 #include "kernels/cpu/cpu.h"
@@ -14,31 +16,51 @@ namespace {
 
 using kernels::CrossAttentionParams;
 
-// Lives as long as the process, as do all sessions' uses of it. The library passes its own table to
-// every kernel, but this one has the functions by name.
-abi::Api g_api;
-OrtMemoryInfo* g_host_memory = nullptr;
+// One copy of ONNX Runtime in this process. Python's module carries a copy of its own, beside the
+// one that the core loads, and what one made must not reach the other. Lives as long as the
+// process, as do the sessions that use it.
+struct Library {
+  abi::Api api;
+  OrtMemoryInfo* host_memory = nullptr;
+  OrtCustomOpDomain* domain = nullptr;
+};
 
 class StatusError {
  public:
   explicit StatusError(OrtStatus* status) : status_(status) {}
-  explicit StatusError(const std::string& message)
-      : status_(g_api.CreateStatus(abi::kInvalidArgument, message.c_str())) {}
-  OrtStatus* Take() { return std::exchange(status_, nullptr); }
+  explicit StatusError(std::string message) : message_(std::move(message)) {}
+  OrtStatus* Take(const abi::Api& api) {
+    if (status_) return std::exchange(status_, nullptr);
+    return api.CreateStatus(abi::kInvalidArgument, message_.c_str());
+  }
 
  private:
-  OrtStatus* status_;
+  OrtStatus* status_ = nullptr;
+  std::string message_;
 };
 
 void Check(OrtStatus* status) {
   if (status) throw StatusError(status);
 }
 
+// Runs `action`; what it throws becomes a status of this copy of the library.
+template <class Action>
+OrtStatus* Guard(const abi::Api& api, Action&& action) noexcept {
+  try {
+    action();
+    return nullptr;
+  } catch (StatusError& error) {
+    return error.Take(api);
+  } catch (const std::exception& error) {
+    return api.CreateStatus(abi::kInvalidArgument, error.what());
+  }
+}
+
 // The threads of the session, which the kernel must share: two sets of threads on one processor
 // would wait for each other.
 class SessionThreads final : public kernels::Parallel {
  public:
-  explicit SessionThreads(OrtKernelContext* context) : context_(context) {}
+  SessionThreads(const abi::Api& api, OrtKernelContext* context) : api_(api), context_(context) {}
 
   // The library does not tell how many threads a session has. This many pieces are made; the
   // session runs as many of them at once as it has threads.
@@ -56,10 +78,11 @@ class SessionThreads final : public kernels::Parallel {
       const Call& of = *static_cast<Call*>(data);
       of.task(of.context, static_cast<int64_t>(index));
     };
-    Check(g_api.KernelContext_ParallelFor(context_, run, static_cast<size_t>(count), 0, &call));
+    Check(api_.KernelContext_ParallelFor(context_, run, static_cast<size_t>(count), 0, &call));
   }
 
  private:
+  const abi::Api& api_;
   OrtKernelContext* context_;
 };
 
@@ -67,14 +90,14 @@ struct Shape {
   int64_t batch, rows, columns;
 };
 
-Shape ReadShape(const OrtValue* value, const char* name) {
+Shape ReadShape(const abi::Api& api, const OrtValue* value, const char* name) {
   OrtTensorTypeAndShapeInfo* info = nullptr;
-  Check(g_api.GetTensorTypeAndShape(value, &info));
+  Check(api.GetTensorTypeAndShape(value, &info));
   size_t rank = 0;
   int64_t sizes[3] = {};
-  OrtStatus* status = g_api.GetDimensionsCount(info, &rank);
-  if (!status && rank == 3) status = g_api.GetDimensions(info, sizes, 3);
-  g_api.ReleaseTensorTypeAndShapeInfo(info);
+  OrtStatus* status = api.GetDimensionsCount(info, &rank);
+  if (!status && rank == 3) status = api.GetDimensions(info, sizes, 3);
+  api.ReleaseTensorTypeAndShapeInfo(info);
   Check(status);
   if (rank != 3) {
     throw StatusError(std::string("g4v.CrossAttention: ") + name + " must have 3 dimensions, not " +
@@ -83,40 +106,43 @@ Shape ReadShape(const OrtValue* value, const char* name) {
   return {sizes[0], sizes[1], sizes[2]};
 }
 
-const OrtValue* Input(OrtKernelContext* context, size_t index) {
+const OrtValue* Input(const abi::Api& api, OrtKernelContext* context, size_t index) {
   const OrtValue* value = nullptr;
-  Check(g_api.KernelContext_GetInput(context, index, &value));
+  Check(api.KernelContext_GetInput(context, index, &value));
   return value;
 }
 
-float* Data(const OrtValue* value) {
+float* Data(const abi::Api& api, const OrtValue* value) {
   void* data = nullptr;
   // The C ABI has no way to read a tensor as const.
-  Check(g_api.GetTensorMutableData(const_cast<OrtValue*>(value), &data));
+  Check(api.GetTensorMutableData(const_cast<OrtValue*>(value), &data));
   return static_cast<float*>(data);
 }
 
 class CrossAttentionKernel {
  public:
-  CrossAttentionKernel(const OrtKernelInfo* info, bool on_gpu)
-      : on_gpu_(on_gpu),
+  CrossAttentionKernel(const Library& library, const OrtKernelInfo* info, bool on_gpu)
+      : library_(library),
+        on_gpu_(on_gpu),
         heads_(Attribute(info, "num_heads")),
         key_column_(Attribute(info, "key_column")),
         value_column_(Attribute(info, "value_column")) {
     if (heads_ <= 0) throw StatusError("g4v.CrossAttention: num_heads must be above 0");
   }
 
+  const abi::Api& api() const { return library_.api; }
+
   void Compute(OrtKernelContext* context) const {
-    const OrtValue* queries = Input(context, 0);
-    const OrtValue* memory = Input(context, 1);
-    const Shape q = ReadShape(queries, "queries");
-    const Shape m = ReadShape(memory, "memory");
+    const OrtValue* queries = Input(api(), context, 0);
+    const OrtValue* memory = Input(api(), context, 1);
+    const Shape q = ReadShape(api(), queries, "queries");
+    const Shape m = ReadShape(api(), memory, "memory");
     const int64_t width = q.columns / 3;
     CheckShapes(q, m, width);
 
     const int64_t shape[] = {q.batch, q.rows, width};
     OrtValue* out = nullptr;
-    Check(g_api.KernelContext_GetOutput(context, 0, shape, 3, &out));
+    Check(api().KernelContext_GetOutput(context, 0, shape, 3, &out));
 
     CrossAttentionParams p;
     p.batch = q.batch;
@@ -131,9 +157,9 @@ class CrossAttentionKernel {
     const auto in = [&](const kernels::StridedRows<float*>& view) {
       return kernels::ConstRows{view.data, view.batch, view.head, view.row};
     };
-    float* own = Data(queries);
-    float* kept = Data(memory);
-    const auto result = rows(Data(out), q.rows, width);
+    float* own = Data(api(), queries);
+    float* kept = Data(api(), memory);
+    const auto result = rows(Data(api(), out), q.rows, width);
     p.q = in(rows(own, q.rows, q.columns));
     p.k_own = in(rows(own + width, q.rows, q.columns));
     p.v_own = in(rows(own + 2 * width, q.rows, q.columns));
@@ -152,32 +178,32 @@ class CrossAttentionKernel {
   }
 
  private:
-  static void RunOnCpu(const CrossAttentionParams& p, OrtKernelContext* context) {
-    SessionThreads threads(context);
+  void RunOnCpu(const CrossAttentionParams& p, OrtKernelContext* context) const {
+    SessionThreads threads(api(), context);
     const kernels::CpuVersion version = kernels::BestCpuVersion();
     void* workspace = nullptr;
     if (const size_t bytes = kernels::CpuWorkspaceSize(p, threads.threads(), version)) {
-      Check(g_api.KernelContext_GetScratchBuffer(context, g_host_memory, bytes, &workspace));
+      Check(api().KernelContext_GetScratchBuffer(context, library_.host_memory, bytes, &workspace));
     }
     kernels::CrossAttentionCpu(p, workspace, threads, version);
   }
 
   // On the session's stream, in the memory of the device that holds `tensor`.
-  static void RunOnGpu(const CrossAttentionParams& p, OrtKernelContext* context,
-                       const OrtValue* tensor) {
+  void RunOnGpu(const CrossAttentionParams& p, OrtKernelContext* context,
+                const OrtValue* tensor) const {
     const kernels::CudaKernels& cuda = *kernels::LoadCudaKernels();  // made sure at registration
     const OrtMemoryInfo* memory = nullptr;
     int device = 0;
     void* stream = nullptr;
-    Check(g_api.GetTensorMemoryInfo(tensor, &memory));
-    Check(g_api.MemoryInfoGetId(memory, &device));
-    Check(g_api.KernelContext_GetGPUComputeStream(context, &stream));
+    Check(api().GetTensorMemoryInfo(tensor, &memory));
+    Check(api().MemoryInfoGetId(memory, &device));
+    Check(api().KernelContext_GetGPUComputeStream(context, &stream));
     G4vCudaPlan plan{};
     CheckCuda(cuda, cuda.cross_attention_plan(&p, device, &plan));
     const auto bytes = static_cast<size_t>(plan.workspace_bytes);
     void* workspace = nullptr;
     if (bytes > 0) {
-      Check(g_api.KernelContext_GetScratchBuffer(context, memory, bytes, &workspace));
+      Check(api().KernelContext_GetScratchBuffer(context, memory, bytes, &workspace));
     }
     CheckCuda(cuda, cuda.cross_attention(&p, device, workspace, bytes, stream));
   }
@@ -186,9 +212,9 @@ class CrossAttentionKernel {
     if (code) throw StatusError(std::string("g4v.CrossAttention: ") + cuda.error_text(code));
   }
 
-  static int64_t Attribute(const OrtKernelInfo* info, const char* name) {
+  int64_t Attribute(const OrtKernelInfo* info, const char* name) const {
     int64_t value = 0;
-    Check(g_api.KernelInfoGetAttribute_int64(info, name, &value));
+    Check(api().KernelInfoGetAttribute_int64(info, name, &value));
     return value;
   }
 
@@ -210,23 +236,21 @@ class CrossAttentionKernel {
     }
   }
 
+  const Library& library_;
   bool on_gpu_;
   int64_t heads_;
   int64_t key_column_;
   int64_t value_column_;
 };
 
-// Runs `action`; what it throws becomes a status.
-template <class Action>
-OrtStatus* Guard(Action&& action) noexcept {
-  try {
-    action();
-    return nullptr;
-  } catch (StatusError& error) {
-    return error.Take();
-  } catch (const std::exception& error) {
-    return g_api.CreateStatus(abi::kInvalidArgument, error.what());
-  }
+const Library* FindLibrary(const abi::Api& api);
+
+// `table` is that of the copy of the library that makes the kernel.
+template <bool kOnGpu>
+OrtStatus* CreateCrossAttention(const abi::CustomOp*, const void* table, const OrtKernelInfo* info,
+                                void** kernel) {
+  const abi::Api api(table);
+  return Guard(api, [&] { *kernel = new CrossAttentionKernel(*FindLibrary(api), info, kOnGpu); });
 }
 
 abi::CustomOp DescribeCrossAttention(bool on_gpu) {
@@ -249,57 +273,68 @@ abi::CustomOp DescribeCrossAttention(bool on_gpu) {
   op.GetVariadicOutputHomogeneity = [](const CustomOp*) { return 1; };
   op.GetStartVersion = [](const CustomOp*) { return 1; };
   op.GetEndVersion = [](const CustomOp*) { return 2147483647; };
-  op.CreateKernelV2 = [](const CustomOp*, const void*, const OrtKernelInfo* info, void** kernel) {
-    return Guard([&] { *kernel = new CrossAttentionKernel(info, false); });
-  };
-  if (on_gpu) {
-    op.CreateKernelV2 = [](const CustomOp*, const void*, const OrtKernelInfo* info, void** kernel) {
-      return Guard([&] { *kernel = new CrossAttentionKernel(info, true); });
-    };
-  }
+  op.CreateKernelV2 = on_gpu ? &CreateCrossAttention<true> : &CreateCrossAttention<false>;
   op.KernelComputeV2 = [](void* kernel, OrtKernelContext* context) {
-    return Guard([&] { static_cast<CrossAttentionKernel*>(kernel)->Compute(context); });
+    const auto& attention = *static_cast<CrossAttentionKernel*>(kernel);
+    return Guard(attention.api(), [&] { attention.Compute(context); });
   };
   op.KernelDestroy = [](void* kernel) { delete static_cast<CrossAttentionKernel*>(kernel); };
   return op;
 }
 
-OrtStatus* MakeDomain(const abi::Api& api, OrtCustomOpDomain** domain) {
+OrtStatus* Fill(Library* library) {
   static const abi::CustomOp on_cpu = DescribeCrossAttention(false);
   static const abi::CustomOp on_gpu = DescribeCrossAttention(true);
-  g_api = api;
-  OrtStatus* status =
-      api.CreateCpuMemoryInfo(abi::kDeviceAllocator, abi::kMemoryDefault, &g_host_memory);
-  if (!status) status = api.CreateCustomOpDomain("g4v", domain);
-  const auto add = [&](const abi::CustomOp& op) {
-    if (!status)
-      status = api.CustomOpDomain_Add(*domain, reinterpret_cast<const OrtCustomOp*>(&op));
-  };
-  add(on_cpu);
-  if (kernels::LoadCudaKernels()) add(on_gpu);
-  return status;
+  const abi::Api& api = library->api;
+  return Guard(api, [&] {
+    Check(
+        api.CreateCpuMemoryInfo(abi::kDeviceAllocator, abi::kMemoryDefault, &library->host_memory));
+    Check(api.CreateCustomOpDomain("g4v", &library->domain));
+    const auto add = [&](const abi::CustomOp& op) {
+      Check(api.CustomOpDomain_Add(library->domain, reinterpret_cast<const OrtCustomOp*>(&op)));
+    };
+    add(on_cpu);
+    if (kernels::LoadCudaKernels()) add(on_gpu);
+  });
+}
+
+// Never destroyed: a session may outlive the statics of this file.
+struct Libraries {
+  std::mutex mutex;
+  std::vector<std::unique_ptr<Library>> all;  // guarded by mutex
+};
+
+Libraries& GetLibraries() {
+  static auto* const libraries = new Libraries;
+  return *libraries;
+}
+
+// Copies are told apart by where their functions lie. Null where no session asked for operators
+// yet.
+const Library* FindLibrary(const abi::Api& api) {
+  Libraries& libraries = GetLibraries();
+  const std::lock_guard lock(libraries.mutex);
+  for (const std::unique_ptr<Library>& library : libraries.all) {
+    if (library->api.CreateStatus == api.CreateStatus) return library.get();
+  }
+  return nullptr;
 }
 
 }  // namespace
 
 OrtStatus* AddCustomOps(const abi::Api& api, OrtSessionOptions* options) {
-  static std::mutex mutex;
-  static OrtCustomOpDomain* domain = nullptr;
-  {
-    const std::lock_guard lock(mutex);
-    if (!domain) {
-      OrtCustomOpDomain* made = nullptr;
-      if (OrtStatus* status = MakeDomain(api, &made)) return status;
-      domain = made;
-    }
-    if (api.CreateStatus != g_api.CreateStatus) {
-      return api.CreateStatus(
-          abi::kInvalidArgument,
-          "g4v's operators are in use with another copy of ONNX Runtime in this "
-          "process; use one copy for all sessions");
-    }
+  const Library* found = FindLibrary(api);
+  if (!found) {
+    auto made = std::make_unique<Library>();
+    made->api = api;
+    if (OrtStatus* status = Fill(made.get())) return status;
+    found = made.get();
+    // Another thread may have been as quick: then there are two, which is as good.
+    Libraries& libraries = GetLibraries();
+    const std::lock_guard lock(libraries.mutex);
+    libraries.all.push_back(std::move(made));
   }
-  return api.AddCustomOpDomain(options, domain);
+  return api.AddCustomOpDomain(options, found->domain);
 }
 
 }  // namespace g4v::ort
