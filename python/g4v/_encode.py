@@ -31,7 +31,13 @@ _FORMATS: dict[str, tuple[str, tuple[tuple[str, str, dict[str, str]], ...]]] = {
     ".mp4": (
         "mp4",
         (
-            ("libx264", "yuv420p", {"crf": "12", "preset": "medium", "x264-params": "log-level=none"}),
+            # Without mbtree: with it x264's AVX-512 code gave other bytes for the same small frames now and
+            # then; the same clip is to be the same file.
+            (
+                "libx264",
+                "yuv420p",
+                {"crf": "12", "preset": "medium", "x264-params": "log-level=none:mbtree=0"},
+            ),
             ("libopenh264", "yuv420p", {"b": "4M"}),
             ("mpeg4", "yuv420p", {"b": "4M"}),
         ),
