@@ -106,3 +106,16 @@ def test_unwritable_folders(tmp_path, monkeypatch):
 def test_check_folder_makes_it_and_leaves_it_empty(tmp_path):
     folder = _encode.check_folder(tmp_path / "a" / "b")
     assert folder == Path(tmp_path / "a" / "b") and list(folder.iterdir()) == []
+
+
+def test_the_same_frames_are_the_same_bytes():
+    """Whatever lies in memory around them."""
+    random = np.random.default_rng(0)
+    frames = np.full((8, 64, 64, 3), 4, np.uint8)
+    for k in range(8):
+        frames[k, 20:40, 10 + 3 * k : 30 + 3 * k] = (200, 40, 30)
+    kept, found = [], set()
+    for _ in range(20):
+        kept.append(random.integers(0, 255, random.integers(1000, 300_000)).astype(np.uint8))
+        found.add(_encode.encode_video(frames, 8.0, ".mp4"))
+    assert len(found) == 1
