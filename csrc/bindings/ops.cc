@@ -2,6 +2,7 @@
 #include <pybind11/stl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
@@ -100,10 +101,13 @@ class Operands {
       params.k_own = View("k_own", k_own, params.queries, stream);
       params.v_own = View("v_own", v_own, params.queries, stream);
     }
-    const Tensor memory = ViewTensor(k_mem, "cross_attention: k_mem", stream);
-    if (memory.shape.size() != 4) Refuse("k_mem must be [B, H, N, D], not " + memory.shape_text());
-    params.memory_rows = memory.shape[2];
-    params.k_mem = View("k_mem", k_mem, params.memory_rows, stream);
+    kept_.push_back(ViewTensor(k_mem, "cross_attention: k_mem", stream));
+    const std::vector<int64_t>& shape = kept_.back().shape;
+    if (shape.size() != 4) {
+      Refuse("k_mem must be [B, H, N, D], not " + kept_.back().shape_text());
+    }
+    params.memory_rows = shape[2];
+    params.k_mem = Rows("k_mem", kept_.back(), params.memory_rows);
     params.v_mem = View("v_mem", v_mem, params.memory_rows, stream);
     if (!mem_len.is_none()) ReadLengths(mem_len, stream);
     const kernels::ConstRows result = View("out", out, params.queries, stream);
@@ -298,5 +302,13 @@ extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(
     OrtSessionOptions* options, const g4v::ort::abi::ApiBase* base) {
   const void* const table = base->GetApi(g4v::ort::abi::kApiVersion);
   // The session that asks is of a library at least this new, or it could not ask.
-  return g4v::ort::AddCustomOps(g4v::ort::abi::Api(table), options);
+  const g4v::ort::abi::Api api(table);
+  char** providers = nullptr;
+  int count = 0;
+  if (OrtStatus* status = api.GetAvailableProviders(&providers, &count)) return status;
+  const bool cuda = std::any_of(providers, providers + count, [](const char* name) {
+    return std::string(name) == "CUDAExecutionProvider";
+  });
+  if (OrtStatus* status = api.ReleaseAvailableProviders(providers, count)) return status;
+  return g4v::ort::AddCustomOps(api, options, cuda);
 }

@@ -16,13 +16,4 @@ class Parallel {
   virtual void Run(int64_t count, Task task, void* context) = 0;
 };
 
-// One after the other, on the calling thread.
-class Serial final : public Parallel {
- public:
-  int threads() const override { return 1; }
-  void Run(int64_t count, Task task, void* context) override {
-    for (int64_t i = 0; i < count; ++i) task(context, i);
-  }
-};
-
 }  // namespace g4v::kernels

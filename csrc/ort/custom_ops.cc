@@ -3,6 +3,7 @@
 #include <cmath>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,6 +22,7 @@ using kernels::CrossAttentionParams;
 // process, as do the sessions that use it.
 struct Library {
   abi::Api api;
+  bool cuda = false;  // its domain has the operators of the CUDA provider
   OrtMemoryInfo* host_memory = nullptr;
   OrtCustomOpDomain* domain = nullptr;
 };
@@ -243,14 +245,15 @@ class CrossAttentionKernel {
   int64_t value_column_;
 };
 
-const Library* FindLibrary(const abi::Api& api);
+const Library* FindLibrary(const abi::Api& api, std::optional<bool> cuda);
 
 // `table` is that of the copy of the library that makes the kernel.
 template <bool kOnGpu>
 OrtStatus* CreateCrossAttention(const abi::CustomOp*, const void* table, const OrtKernelInfo* info,
                                 void** kernel) {
   const abi::Api api(table);
-  return Guard(api, [&] { *kernel = new CrossAttentionKernel(*FindLibrary(api), info, kOnGpu); });
+  return Guard(api,
+               [&] { *kernel = new CrossAttentionKernel(*FindLibrary(api, {}), info, kOnGpu); });
 }
 
 abi::CustomOp DescribeCrossAttention(bool on_gpu) {
@@ -294,7 +297,7 @@ OrtStatus* Fill(Library* library) {
       Check(api.CustomOpDomain_Add(library->domain, reinterpret_cast<const OrtCustomOp*>(&op)));
     };
     add(on_cpu);
-    if (kernels::LoadCudaKernels()) add(on_gpu);
+    if (library->cuda && kernels::LoadCudaKernels()) add(on_gpu);
   });
 }
 
@@ -309,24 +312,26 @@ Libraries& GetLibraries() {
   return *libraries;
 }
 
-// Copies are told apart by where their functions lie. Null where no session asked for operators
-// yet.
-const Library* FindLibrary(const abi::Api& api) {
+// Copies are told apart by where their functions lie; without `cuda` either domain will do. Null
+// where no session asked for operators yet.
+const Library* FindLibrary(const abi::Api& api, std::optional<bool> cuda) {
   Libraries& libraries = GetLibraries();
   const std::lock_guard lock(libraries.mutex);
   for (const std::unique_ptr<Library>& library : libraries.all) {
-    if (library->api.CreateStatus == api.CreateStatus) return library.get();
+    if (library->api.CreateStatus != api.CreateStatus) continue;
+    if (!cuda || library->cuda == *cuda) return library.get();
   }
   return nullptr;
 }
 
 }  // namespace
 
-OrtStatus* AddCustomOps(const abi::Api& api, OrtSessionOptions* options) {
-  const Library* found = FindLibrary(api);
+OrtStatus* AddCustomOps(const abi::Api& api, OrtSessionOptions* options, bool cuda) {
+  const Library* found = FindLibrary(api, cuda);
   if (!found) {
     auto made = std::make_unique<Library>();
     made->api = api;
+    made->cuda = cuda;
     if (OrtStatus* status = Fill(made.get())) return status;
     found = made.get();
     // Another thread may have been as quick: then there are two, which is as good.

@@ -15,8 +15,9 @@
 
 namespace g4v::ort {
 
-// Makes the operators known to sessions that are made with these options. Returns a status of the
-// library, null on success. Safe to call for any number of sessions, from any thread.
-OrtStatus* AddCustomOps(const abi::Api& api, OrtSessionOptions* options);
+// Makes the operators known to sessions that are made with these options. cuda: also for the CUDA
+// provider; only then are the CUDA kernels looked for, which starts the driver. Returns a status of
+// the library, null on success. Safe to call for any number of sessions, from any thread.
+OrtStatus* AddCustomOps(const abi::Api& api, OrtSessionOptions* options, bool cuda);
 
 }  // namespace g4v::ort

@@ -35,7 +35,7 @@ void NativeOptions::Fill(const SessionOptions& options) {
                                    options.allow_spinning ? "1" : "0"));
   // Spinning threads stop when a run ends: between tokens and turns an assistant uses no CPU.
   Check(api_.AddSessionConfigEntry(options_, "session.force_spinning_stop", "1"));
-  Check(AddCustomOps(api_, options_));
+  Check(AddCustomOps(api_, options_, options.device == "cuda"));
   if (options.device == "cuda") {
     AppendCuda(options.device_id);
   } else if (options.device != "cpu") {
