@@ -13,7 +13,9 @@ from transformers import AutoTokenizer, LlamaForCausalLM  # noqa: E402
 from g4v.data.__main__ import main  # noqa: E402
 from g4v.data.formats import read_samples  # noqa: E402
 from g4v.data.replies import write  # noqa: E402
+from g4v.data.replies.declined import declined_talks  # noqa: E402
 from g4v.data.replies.prompts import ordinary_talks  # noqa: E402
+from g4v.data.replies.written import written_talks  # noqa: E402
 from g4v.model.prompt import PromptTemplate  # noqa: E402
 
 from . import training_bases as made  # noqa: E402
@@ -49,6 +51,30 @@ def test_prompts_differ_and_follow_the_seed():
         ordinary_talks(1_000_000, 0)
 
 
+def test_written_talks_keep_their_order():
+    talks = written_talks(200, 3)
+    assert talks == written_talks(200, 3) != written_talks(200, 4)
+    assert {len(talk) for talk in talks} >= {1, 2, 3}
+    follow = "Then be kind to yourself today and go to bed early tonight."
+    held = [[reply for _, reply in talk] for talk in talks]
+    assert any(follow in replies for replies in held)
+    for replies in held:
+        if follow in replies:
+            assert replies[replies.index(follow) - 1] == "That sounds exhausting. Did you sleep badly?"
+
+
+def test_what_is_declined():
+    talks = declined_talks(900, 0)
+    assert len({user.lower() for ((user, _),) in talks}) > 890
+    refusals = ("I'm sorry, but I can't", "Sorry, I can't help with that")
+    assert all(reply.startswith(refusals) for ((_, reply),) in talks)
+    assert all("doctor" in reply for ((user, reply),) in talks if "myself" in user)
+    videos = [reply for ((user, reply),) in talks if "porn" in user.lower()]
+    assert videos and all("show that" in reply or "such a video" in reply for reply in videos)
+    with pytest.raises(ValueError, match="requests to decline"):
+        declined_talks(1_000_000, 0)
+
+
 @pytest.mark.parametrize(
     ("text", "finished", "kept"),
     [
@@ -62,6 +88,9 @@ def test_prompts_differ_and_follow_the_seed():
         ("Well.\nHuman: and you?", True, ""),
         ("See <video>a dog</video> here.", True, ""),
         ("Good question. It is wet. It is wet.", True, ""),
+        ("I'm sorry for your loss.", True, ""),
+        ("The sun goes down over the sea, the sun goes down over the hill.", True, ""),
+        ("Is it raining?\nThat is a question.", True, ""),
         ("is it raining", True, ""),  # what the user said
         ("Yes", True, ""),
     ],
@@ -90,6 +119,8 @@ def test_a_talk_goes_on_with_its_own_replies(monkeypatch):
     last = next(talk for talk in asked if talk[-1]["content"] == "two")
     assert [m["role"] for m in last] == ["system", "user", "assistant", "user"]
     assert last[2]["content"] == "Reply to one." and done == [2, 3]
+    monkeypatch.setattr(write, "ask", lambda m, t, talks, n: [("The same.", True)] * len(talks))
+    assert write.own_replies(None, None, [["one", "two"]], "", 9, 2, done.append) == [[("one", "The same.")]]
 
 
 def test_batches_change_nothing(chat_model):
@@ -103,14 +134,19 @@ def test_batches_change_nothing(chat_model):
 
 def test_the_file_is_read_by_the_trainer(chat_model, tmp_path, monkeypatch, capsys):
     # A random model says nothing that is worth keeping.
-    monkeypatch.setattr(write, "whole_sentences", lambda text, finished, user: f"{len(text)} letters.")
+    monkeypatch.setattr(
+        write, "whole_sentences", lambda text, finished, user: f"{user!r}: {len(text)} letters."
+    )
     out = tmp_path / "replies.json"
     words = ["replies", "--llm", str(chat_model), "--out", str(out), "--count", "6"]
+    words += ["--written", "3", "--declined", "4"]
     assert main([*words, "--max-new-tokens", "8", "--batch-size", "4"]) == 0
-    assert "6 talks" in capsys.readouterr().out
+    assert "13 talks, 6 in the model's own words" in capsys.readouterr().out
     samples = list(read_samples(out))
-    assert [[turn.user for turn in sample.turns] for sample in samples] == ordinary_talks(6, 0)
-    assert all(turn.answer and turn.answer.endswith("letters.") for s in samples for turn in s.turns)
+    said = [[(turn.user, turn.answer) for turn in sample.turns] for sample in samples]
+    assert [[user for user, _ in talk] for talk in said[:6]] == ordinary_talks(6, 0)
+    assert all(answer.endswith("letters.") for talk in said[:6] for _, answer in talk)
+    assert said[6:9] == written_talks(3, 0) and said[9:] == declined_talks(4, 0)
     first = out.read_bytes()
     assert main([*words, "--max-new-tokens", "8", "--batch-size", "4"]) == 0
     assert out.read_bytes() == first

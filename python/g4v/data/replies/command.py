@@ -1,4 +1,4 @@
-"""`python -m g4v.data replies`: a language model's own replies to ordinary talk, for stage 2 to keep."""
+"""`python -m g4v.data replies`: ordinary talk for stage 2, mostly in the language model's own words."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ _EPILOG = """example:
   python -m g4v.data replies --llm chat-model.gguf --out replies.json --count 800
   python -m g4v.train --preset small --llm chat-model.gguf --data shapes:8000 --data replies.json
 
-The file has GPT4Video's layout and no videos. Replies are greedy: the same model and seed give the same file
+Everyday talks written by hand and declined requests of many kinds stand beside the model's own replies. The
+file has GPT4Video's layout and no videos. Replies are greedy: the same model and seed give the same file
 on the same machine."""
 
 
@@ -42,6 +43,20 @@ def parser() -> argparse.ArgumentParser:
         help="the file that is written, whole or not at all",
     )
     add("--count", type=at_least(1), default=800, metavar="N", help="talks to ask for (default: 800)")
+    add(
+        "--written",
+        type=at_least(0),
+        default=300,
+        metavar="N",
+        help="talks about everyday things, written by hand, among them (default: 300)",
+    )
+    add(
+        "--declined",
+        type=at_least(0),
+        default=400,
+        metavar="N",
+        help="harmful requests with a refusal among them (default: 400)",
+    )
     add("--system", default=_SYSTEM, metavar="TEXT", help="system text while it is asked (default: be brief)")
     add("--max-new-tokens", type=at_least(8), default=72, metavar="N", help="of a reply (default: 72)")
     add("--batch-size", type=at_least(1), default=64, metavar="N", help="talks at once (default: 64)")
@@ -56,12 +71,18 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
+    from g4v.data.replies.declined import declined_talks
     from g4v.data.replies.prompts import ordinary_talks
+    from g4v.data.replies.written import written_talks
 
     try:
         talks = ordinary_talks(options.count, options.seed)
     except ValueError as error:
         raise ArgumentError(f"--count {options.count}: {error}") from None
+    try:
+        declined = declined_talks(options.declined, options.seed)
+    except ValueError as error:
+        raise ArgumentError(f"--declined {options.declined}: {error}") from None
     try:
         import torch
 
@@ -81,9 +102,12 @@ def _run(options: argparse.Namespace) -> None:
         model, tokenizer, talks, options.system, options.max_new_tokens, options.batch_size, step
     )
     print(file=sys.stderr)
-    document = as_document(said)
-    kept = len(document["train"])
+    kept = sum(map(bool, said))
     if not kept:
         raise ArgumentError(f"{options.llm}: not one reply can be used")
+    document = as_document([*said, *written_talks(options.written, options.seed), *declined])
     write_whole(options.out, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
-    print(f"{options.out}: {kept} talks; {len(talks) - kept} had no reply that can be used")
+    print(
+        f"{options.out}: {len(document['train'])} talks, {kept} in the model's own words; "
+        f"{len(talks) - kept} prompts had no reply that can be used"
+    )

@@ -12,21 +12,22 @@ from g4v.data.formats.dialogue_text import PREAMBLE
 from g4v.errors import ArgumentError
 
 # What a reply may not hold: roles and tags would be read as such, the model's own name is another's here, and
-# what a model says of itself in place of an answer is not worth keeping.
+# what a model says of itself in place of an answer is not worth keeping, nor is condolence for a burnt cake.
 _BARRED = re.compile(
     r"^[ \t]*(?:human|assistant|ai)[ \t]*:|<[^>]*>|```|smollm|hugging ?face"
     r"|\b(?:as|i'm|i am) an? (?:friendly, |helpful )*(?:ai|digital|chatbot|language model)\b"
-    r"|sorry for (?:any|the) (?:confusion|misunderstanding)",
+    r"|sorry for (?:(?:any|the) (?:confusion|misunderstanding)|your loss)",
     re.MULTILINE | re.IGNORECASE,
 )
 _END = re.compile(r"[.!?][\"')]*(?=\s|$)")
 _LEAST = 2  # words
+_CIRCLE = 5  # words
 
 
 def whole_sentences(text: str, finished: bool, user: str = "") -> str:
     """The reply without a last sentence that was cut off; "" where nothing usable is left.
 
-    user: what it replies to; a reply that only says it again is not usable.
+    user: what it replies to; a reply that says it again is not usable.
     """
     text = re.sub(r"[ \t]+\n", "\n", re.sub(r"\n{2,}", "\n", text.strip()))
     if not finished:
@@ -34,10 +35,20 @@ def whole_sentences(text: str, finished: bool, user: str = "") -> str:
         text = text[: ends[-1]] if ends else ""
         # A cut list ends in the number of its next item.
         text = re.sub(r"\s*\n?\s*\d+\.$", "", text)
-    if len(text.split()) < _LEAST or _BARRED.search(text) or _words(text) == _words(user):
+    words = _words(text)
+    if len(text.split()) < _LEAST or _BARRED.search(text):
         return ""
-    sentences = [" ".join(_words(part)) for part in re.split(r"(?<=[.!?])\s+|\n", text)]
-    return text if len(set(sentences)) == len(sentences) else ""  # small models go round in circles
+    sentences = [_words(part) for part in re.split(r"(?<=[.!?])\s+|\n", text)]
+    if _words(user) in sentences:
+        return ""
+    # Small models go round in circles.
+    return "" if _repeats(sentences, 1) or _repeats(words, _CIRCLE) else text
+
+
+def _repeats(parts: Sequence[Any], length: int) -> bool:
+    """Whether a run of `length` parts comes twice."""
+    runs = [str(parts[i : i + length]) for i in range(len(parts) - length + 1)]
+    return len(set(runs)) < len(runs)
 
 
 def _words(text: str) -> list[str]:
@@ -113,7 +124,7 @@ def own_replies(
                 open_talks, ask(model, tokenizer, asked, max_new_tokens), strict=True
             ):
                 reply = whole_sentences(text, finished, talks[i][turn])
-                if reply:
+                if reply and reply not in (before for _, before in said[i]):
                     said[i].append((talks[i][turn], reply))
                     if turn + 1 < len(talks[i]):
                         kept.append(i)
