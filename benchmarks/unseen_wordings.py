@@ -96,8 +96,11 @@ def _request(item: dict[str, Any], rng: np.random.Generator) -> Case:
 
 def _filled(text: str, scene: Scene, rng: np.random.Generator) -> str:
     obj: Object = scene.objects[0]
-    others = [[v for v in values if v != own] for values, own in ((COLOURS, obj.colour), (SHAPES, obj.shape))]
-    colour, shape = (values[int(rng.integers(len(values)))] for values in others)
+    # A circle that spins looks like one that stands still, so nobody could call that wrong.
+    motions = [m for m in MOTION_PHRASES if (obj.shape, m) != ("circle", "spinning")]
+    kinds = ((COLOURS, obj.colour), (SHAPES, obj.shape), (motions, obj.motion))
+    others = [[v for v in values if v != own] for values, own in kinds]
+    colour, shape, motion = (values[int(rng.integers(len(values)))] for values in others)
     named = colour if "{c2}" in text else obj.colour
     return text.format(
         a=article(named),
@@ -108,6 +111,7 @@ def _filled(text: str, scene: Scene, rng: np.random.Generator) -> str:
         ab=article(scene.background or "black"),
         c2=colour,
         n2=shape,
+        ing2=MOTION_PHRASES[motion],
     )
 
 
