@@ -31,9 +31,11 @@ import torch
 import torch.nn.functional as F
 from g4v.export.abstractor import export_abstractor
 from g4v.export.eight_bit import EightBitGraph
+from g4v.export.existing import FORMAT, FORMAT_VERSION
 from g4v.export.graph import Graph
 
 from g4v import __version__, _core
+from g4v._engine import onnxruntime_directories
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.config import AbstractorConfig
 from g4v.ops import _kernels, custom_ops_library, versions
@@ -158,9 +160,7 @@ def whole(frames: int, rounds: int, threads: int, limits: Row, folder: Path, com
     abstractor = VideoAbstractor(AbstractorConfig()).eval()
     features = torch.randn(frames, TOKENS, abstractor.config.memory_size)
     feed = {"features": features.numpy()}
-    export_abstractor(abstractor, folder)
-    export_abstractor(abstractor, folder, "rounded", EightBitGraph)
-    ours, rounded = (session(folder / f"{stem}.onnx", threads) for stem in ("abstractor", "rounded"))
+    ours, rounded = (in_core(abstractor, folder / k.__name__, k, threads) for k in (Graph, EightBitGraph))
     torch.onnx.export(
         abstractor,
         (features[None],),
@@ -172,8 +172,8 @@ def whole(frames: int, rounds: int, threads: int, limits: Row, folder: Path, com
     )
     plain = session(folder / "unrewritten.onnx", threads)
     candidates: dict[str, Callable[[], Any]] = {
-        "g4v": lambda: ours.run(None, feed),
-        "g4v, 8-bit weights and activations": lambda: rounded.run(None, feed),
+        "g4v": lambda: ours(feed["features"]),
+        "g4v, 8-bit weights and activations": lambda: rounded(feed["features"]),
         "torch eager": lambda: abstractor(features[None]),
         "onnxruntime, graph not rewritten": lambda: plain.run(None, {"features": feed["features"][None]}),
     }
@@ -181,7 +181,7 @@ def whole(frames: int, rounds: int, threads: int, limits: Row, folder: Path, com
         compiled = torch.compile(abstractor)
         candidates["torch.compile"] = lambda: compiled(features[None])
     times = interleave(candidates, rounds)
-    (result,), (coarse,) = ours.run(None, feed), rounded.run(None, feed)
+    result, coarse = ours(feed["features"]), rounded(feed["features"])
     exact = abstractor.double()(features[None].double())[0]
     flop = operations(frames, abstractor.config)
     return {
@@ -195,6 +195,81 @@ def whole(frames: int, rounds: int, threads: int, limits: Row, folder: Path, com
         "time over operations at sgemm rate": round(times["g4v"] / (flop / limits["sgemm"]), 2),
         "relative error against float64": relative_error(result, exact),
         "relative error of 8 bits": relative_error(coarse, exact),
+    }
+
+
+class InCore:
+    """The abstractor of a bundle in g4v's core; without keys each frame is a new one."""
+
+    def __init__(self, folder: Path, threads: int) -> None:
+        self.core = _core.BundleAbstractor(str(folder), 32, threads, library_dirs=onnxruntime_directories())
+        self.last = 0
+
+    def __call__(self, features: np.ndarray, keys: list[int] | None = None) -> np.ndarray:
+        if keys is None:
+            keys = self.new_keys(len(features))
+        return self.core.run(features, keys)[0]
+
+    def new_keys(self, count: int) -> list[int]:
+        self.last += count
+        return list(range(self.last - count, self.last))
+
+
+def in_core(abstractor: VideoAbstractor, folder: Path, kind: type[Graph], threads: int) -> InCore:
+    """Writes a bundle of the abstractor alone, and loads it."""
+    folder.mkdir(exist_ok=True)
+    files, config = export_abstractor(abstractor, folder, kind=kind), abstractor.config
+    variant = {"target": "cpu", "precision": "fp32", "graph": files[0], "files": files}
+    component = {key: getattr(config, key) for key in ("hidden_size", "output_tokens", "output_size")}
+    manifest = {key: "" for key in ("name", "assistant", "description", "created_by")}
+    manifest |= {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        # Only the sizes are looked at here.
+        "files": {f: {"bytes": (folder / f).stat().st_size, "sha256": "0" * 64} for f in files},
+        "components": {"abstractor": component | {"variants": [variant | {"memory_graph": files[2]}]}},
+        "tokenizers": {},
+        "generation": {},
+        "licences": [],
+        "provenance": {},
+    }
+    (folder / "g4v.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return InCore(folder, threads)
+
+
+@torch.no_grad()
+def streaming(rounds: int, threads: int, folder: Path) -> Row:
+    torch.manual_seed(0)
+    abstractor = VideoAbstractor(AbstractorConfig()).eval()
+    ours = in_core(abstractor, folder / "streaming", Graph, threads)
+    features = torch.randn(9, TOKENS, abstractor.config.memory_size).numpy()
+    times: dict[str, list[float]] = {}
+
+    # Frames shown first, frames shown then and timed, and whether the core may know the first ones again.
+    cases = {
+        "a ninth frame added to eight": (slice(0, 8), slice(0, 9), True),
+        "nine frames anew": (slice(0, 9), slice(0, 9), False),
+        "a new frame for the oldest of eight": (slice(0, 8), slice(1, 9), True),
+    }
+    tokens: dict[str, np.ndarray] = {}
+    for _ in range(rounds):
+        for name, (before, after, same) in cases.items():
+            time.sleep(PAUSE)
+            keys = ours.new_keys(9)
+            ours(features[before], keys[before])
+            keys = keys if same else ours.new_keys(9)
+            start = time.perf_counter()
+            tokens[name] = ours(features[after], keys[after])
+            times.setdefault(name, []).append(time.perf_counter() - start)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    ninth, anew = list(cases)[:2]
+    memory = 2 * 8 * TOKENS * abstractor.config.hidden_size * 12 * abstractor.config.hidden_size
+    nine = operations(9, abstractor.config)
+    return {
+        "milliseconds": {name: round(1e3 * value, 1) for name, value in medians.items()},
+        "faster": round(medians[anew] / medians[ninth], 2),
+        "at most": round(nine / (nine - memory), 2),
+        "relative difference": relative_error(tokens[ninth], torch.from_numpy(tokens[anew])),
     }
 
 
@@ -257,6 +332,8 @@ def main() -> None:
             row = whole(frames, rounds, options.threads, limits, folder, compile)
             report["abstractor"].append(row)
             print("abstractor", json.dumps(row), flush=True)
+        report["streaming"] = streaming(max(7, options.rounds // 2), options.threads, folder)
+        print("streaming", json.dumps(report["streaming"]), flush=True)
     if options.out:
         temporary = options.out.with_suffix(".tmp")
         temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

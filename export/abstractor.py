@@ -1,5 +1,10 @@
 """The abstractor's graph: features [T, N, d] -> video_tokens [Q+1, D].
 
+For the CPU it is written as two, so that what was computed of a frame can be kept while a video goes on:
+
+    STEM_memory.onnx    features [T, N, d] -> memory [T, N, layers*2*d], each frame by itself
+    STEM.onnx           memory -> video_tokens
+
 The exact rewrites, done here once:
 * The memory is normalised once, without scale and shift; those of each layer's normk are folded into its
   key and value products, which makes keys and values of all layers ONE product [T*N, d] x [d, layers*2*d].
@@ -33,63 +38,92 @@ def folded_memory_product(abstractor: VideoAbstractor) -> tuple[Tensor, Tensor]:
     return torch.cat(weights, dim=1), torch.cat(biases)
 
 
+def memory_stem(stem: str) -> str:
+    """Of the graph that computes the memory of single frames, for the abstractor's own `stem`."""
+    return f"{stem}_memory"
+
+
 def export_abstractor(
     abstractor: VideoAbstractor, folder: str | Path, stem: str = "abstractor", kind: type[Graph] = Graph
 ) -> list[str]:
-    """Writes the graph and its data into `folder`; returns their names."""
+    """Writes the graph, or the two, and their data into `folder`; returns their names.
+
+    The graph that makes the tokens comes first, each graph before its data.
+    """
+    config = abstractor.config
+    tokens, memory = [config.output_tokens, config.output_size], config.num_layers * 2 * config.hidden_size
+    with torch.no_grad():
+        if not kind.keeps_frames:
+            with kind(folder, stem) as g:
+                features = g.input("features", "float32", ["frames", "tokens", config.hidden_size])
+                made = _tokens(g, _memory(g, features, abstractor), abstractor)
+                g.output("video_tokens", made, "float32", tokens)
+                g.save()
+            return g.files
+        with kind(folder, memory_stem(stem)) as first:
+            features = first.input("features", "float32", ["frames", "tokens", config.hidden_size])
+            made = _memory(first, features, abstractor)
+            first.output("memory", made, "float32", ["frames", "tokens", memory])
+            first.save()
+        with kind(folder, stem) as g:
+            given = g.input("memory", "float32", ["frames", "tokens", memory])
+            g.output("video_tokens", _tokens(g, given, abstractor), "float32", tokens)
+            g.save()
+        return [*g.files, *first.files]
+
+
+def _memory(g: Graph, features: str, abstractor: VideoAbstractor) -> str:
+    """Keys and values of all layers: [T, N, layers*2*d]."""
+    layers = [layer.crossattention for layer in abstractor.encoder.layers]
+    plain = nn.LayerNorm(abstractor.config.hidden_size, eps=layers[0].normk.eps)  # scale one, shift zero
+    weight, bias = folded_memory_product(abstractor)
+    return g.rounded_matmul(g.layer_norm(features, plain), weight, bias)
+
+
+def _tokens(g: Graph, memory: str, abstractor: VideoAbstractor) -> str:
+    """The queries' way through the layers: [Q+1, D] from the memory [T, N, layers*2*d]."""
     config = abstractor.config
     width, spatial = config.hidden_size, config.num_queries
     layers = [layer.crossattention for layer in abstractor.encoder.layers]
-    with kind(folder, stem) as g, torch.no_grad():
-        features = g.input("features", "float32", ["frames", "tokens", width])
-        queries = _QueryCount(g, features, spatial, spatial + config.num_temporal_queries)
+    queries = _QueryCount(g, memory, spatial, spatial + config.num_temporal_queries)
+    keys_values = g.reshape(memory, 1, -1, len(layers) * 2 * width)
 
-        memory = g.reshape(features, 1, -1, width)
-        plain = nn.LayerNorm(width, eps=layers[0].normk.eps)  # scale one, shift zero
-        memory = g.layer_norm(memory, plain)
-        weight, bias = folded_memory_product(abstractor)
-        keys_values = g.rounded_matmul(memory, weight, bias)  # [1, T*N, layers*2*d]
+    start = torch.cat([abstractor.query_tokens, abstractor.temporal_query_tokens], dim=1).double()
+    q = nn.functional.layer_norm(
+        start,
+        (width,),
+        layers[0].norm1.weight.double(),
+        layers[0].norm1.bias.double(),
+        layers[0].norm1.eps,
+    )
+    own = torch.cat([q @ p.weight.double().t() + p.bias.double() for p in _projections(layers[0])], -1)
+    x = queries.cut(g.weight(q))
+    fused = queries.cut(g.weight(own))
 
-        start = torch.cat([abstractor.query_tokens, abstractor.temporal_query_tokens], dim=1).double()
-        q = nn.functional.layer_norm(
-            start,
-            (width,),
-            layers[0].norm1.weight.double(),
-            layers[0].norm1.bias.double(),
-            layers[0].norm1.eps,
-        )
-        own = torch.cat([q @ p.weight.double().t() + p.bias.double() for p in _projections(layers[0])], -1)
-        x = queries.cut(g.weight(q))
-        fused = queries.cut(g.weight(own))
+    for i, layer in enumerate(layers):
+        if i:
+            weight = torch.cat([p.weight for p in _projections(layer)]).t()
+            fused = g.rounded_matmul(x, weight, torch.cat([p.bias for p in _projections(layer)]))
+        a = g.memory_attention(fused, keys_values, config.num_heads, width, i)
+        out = layer.output
+        a = g.rounded_matmul(a, out.out_proj.weight.t())
+        # The residual is the normalised query.
+        n, y = g.residual_norm(a, x, out.norm2, out.out_proj.bias)
+        h = g.gated_norm(n, out.mlp.w1, out.mlp.w3, out.mlp.ffn_ln)
+        h = g.linear(h, out.mlp.w2, bias=False)
+        if i + 1 < len(layers):
+            x, _ = g.residual_norm(h, y, layers[i + 1].norm1, out.mlp.w2.bias)
+        else:
+            x = g.op("Add", g.op("Add", h, g.weight(out.mlp.w2.bias)), y)
 
-        for i, layer in enumerate(layers):
-            if i:
-                weight = torch.cat([p.weight for p in _projections(layer)]).t()
-                fused = g.rounded_matmul(x, weight, torch.cat([p.bias for p in _projections(layer)]))
-            a = g.memory_attention(fused, keys_values, config.num_heads, width, i)
-            out = layer.output
-            a = g.rounded_matmul(a, out.out_proj.weight.t())
-            # The residual is the normalised query.
-            n, y = g.skip_layer_norm(a, x, out.norm2, out.out_proj.bias)
-            gate = g.silu(g.linear(n, out.mlp.w1))
-            h = g.op("Mul", gate, g.linear(n, out.mlp.w3))
-            h = g.linear(g.layer_norm(h, out.mlp.ffn_ln), out.mlp.w2, bias=False)
-            if i + 1 < len(layers):
-                x, _ = g.skip_layer_norm(h, y, layers[i + 1].norm1, out.mlp.w2.bias)
-            else:
-                x = g.op("Add", g.op("Add", h, g.weight(out.mlp.w2.bias)), y)
-
-        tokens = g.linear(g.slice(x, 1, 0, spatial), abstractor.visual_fc)
-        temporal = g.linear(g.slice(x, 1, spatial), abstractor.temporal_visual_fc)
-        # For a single frame `temporal` has no rows: zeros stand in for it.
-        zeros = g.weight(torch.zeros(1, spatial, config.output_size))
-        temporal = g.slice(g.concat(temporal, zeros, axis=1), 1, 0, spatial)
-        tokens = g.op("Add", tokens, temporal)
-        tokens = g.concat(tokens, g.weight(abstractor.vit_eos), axis=1)
-        tokens = g.op("Squeeze", tokens, g.ints(0))
-        g.output("video_tokens", tokens, "float32", [config.output_tokens, config.output_size])
-        g.save()
-        return g.files
+    tokens = g.linear(g.slice(x, 1, 0, spatial), abstractor.visual_fc)
+    temporal = g.linear(g.slice(x, 1, spatial), abstractor.temporal_visual_fc)
+    # For a single frame `temporal` has no rows: zeros stand in for it.
+    zeros = g.weight(torch.zeros(1, spatial, config.output_size))
+    temporal = g.slice(g.concat(temporal, zeros, axis=1), 1, 0, spatial)
+    tokens = g.op("Add", tokens, temporal)
+    tokens = g.concat(tokens, g.weight(abstractor.vit_eos), axis=1)
+    return g.op("Squeeze", tokens, g.ints(0))
 
 
 def _projections(layer: nn.Module) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
@@ -99,9 +133,9 @@ def _projections(layer: nn.Module) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
 class _QueryCount:
     """The number of queries that take part, computed from the number of frames."""
 
-    def __init__(self, g: Graph, features: str, spatial: int, total: int) -> None:
+    def __init__(self, g: Graph, memory: str, spatial: int, total: int) -> None:
         self._graph = g
-        single = g.op("Equal", g.dimension(features, 0), g.ints(1))
+        single = g.op("Equal", g.dimension(memory, 0), g.ints(1))
         self._count = g.op("Where", single, g.ints(spatial), g.ints(total))
 
     def cut(self, constant: str) -> str:

@@ -69,6 +69,7 @@ class Graph:
     """
 
     real = TensorProto.FLOAT  # the type of what is computed
+    keeps_frames = True  # runs where the core can keep what was computed of single frames of a video
 
     def __init__(self, folder: str | Path, stem: str) -> None:
         self.folder = Path(folder)
@@ -267,6 +268,22 @@ class Graph:
             epsilon=norm.eps,
         )
         return f"{name}.norm", f"{name}.sum"
+
+    def residual_norm(self, x: str, skip: str, norm: torch.nn.LayerNorm, bias: Array) -> tuple[str, str]:
+        """As skip_layer_norm, by g4v's own operator, which is several times faster on a CPU."""
+        inputs = [x, skip, *(self.weight(w) for w in (norm.weight, norm.bias, bias))]
+        name = self._new_name("SkipNorm")
+        outputs = [f"{name}.norm", f"{name}.sum"]
+        self.op("SkipNorm", *inputs, outputs=outputs, domain=OWN, epsilon=norm.eps)
+        return outputs[0], outputs[1]
+
+    def gated_norm(
+        self, x: str, gate: torch.nn.Linear, through: torch.nn.Linear, norm: torch.nn.LayerNorm
+    ) -> str:
+        """norm(silu(gate(x)) * through(x)) for 3-D x: one product, and one pass over what comes out of it."""
+        h = self.matmul(x, torch.cat([gate.weight, through.weight]).t())
+        inputs = [h, *map(self.weight, (norm.weight, norm.bias, torch.cat([gate.bias, through.bias])))]
+        return self.op("GatedNorm", *inputs, domain=OWN, epsilon=norm.eps)
 
     def quick_gelu(self, x: str, alpha: float = 1.702) -> str:
         """x * sigmoid(alpha * x)."""

@@ -19,6 +19,8 @@ from onnx import TensorProto
 class StandardGraph(Graph):
     """Values and weights are float32."""
 
+    keeps_frames = False  # an engine's input would travel to the device each time
+
     def quick_gelu(self, x: str, alpha: float = 1.702) -> str:
         scaled = x if alpha == 1 else self.op("Mul", x, self.weight(torch.tensor(alpha)))
         return self.op("Mul", x, self.op("Sigmoid", scaled))
@@ -33,6 +35,15 @@ class StandardGraph(Graph):
             x = self.op("Add", x, self.weight(bias))
         total = self.op("Add", x, skip)
         return self.layer_norm(total, norm), total
+
+    def residual_norm(self, x: str, skip: str, norm: torch.nn.LayerNorm, bias: Array) -> tuple[str, str]:
+        return self.skip_layer_norm(x, skip, norm, bias)
+
+    def gated_norm(
+        self, x: str, gate: torch.nn.Linear, through: torch.nn.Linear, norm: torch.nn.LayerNorm
+    ) -> str:
+        h = self.op("Mul", self.silu(self.linear(x, gate)), self.linear(x, through))
+        return self.layer_norm(h, norm)
 
     def self_attention(self, x: str, weight: Array, bias: Array, heads: int, causal: bool = False) -> str:
         fused = self.matmul(x, weight, bias)

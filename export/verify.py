@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from g4v.export.abstractor import memory_stem
 from g4v.export.errors import ExportError
 from g4v.export.wide import in_float64
 
@@ -62,18 +63,23 @@ def _worst(
     stem: str,
     inputs: Sequence[dict[str, torch.Tensor]],
     expected: Callable[..., torch.Tensor],
+    before: str | None = None,
 ) -> float:
     """The largest error over several inputs of the graph. expected: the output in float64 for the same
-    inputs by name, floating ones in float64.
+    inputs by name, floating ones in float64. before: a graph that the inputs go to in its place, and whose
+    output is then its input.
     """
-    session = _session(folder, stem)
-    found = [session.run(None, {k: v.numpy() for k, v in given.items()})[0] for given in inputs]
-    del session
+    found = [{name: value.numpy() for name, value in given.items()} for given in inputs]
+    for each in filter(None, (before, stem)):
+        session = _session(folder, each)
+        (output,) = (value.name for value in session.get_outputs())
+        found = [{output: session.run(None, given)[0]} for given in found]
+        del session
     wanted = (
         expected(**{k: v.double() if v.is_floating_point() else v for k, v in given.items()})
         for given in inputs
     )
-    return max(relative_error(a, b) for a, b in zip(found, wanted, strict=True))
+    return max(relative_error(a[output], b) for a, b in zip(found, wanted, strict=True))
 
 
 @torch.no_grad()
@@ -96,7 +102,10 @@ def verify_abstractor(
         for count in sorted({1, 2, frames})
     ]
     abstractor = abstractor.double()
-    return _worst(folder, stem, inputs, lambda features: abstractor(features[None])[0])
+    memory: str | None = memory_stem(stem)
+    if not (folder / f"{memory}.onnx").exists():
+        memory = None
+    return _worst(folder, stem, inputs, lambda features: abstractor(features[None])[0], memory)
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
+from g4v.export.abstractor import memory_stem
 from g4v.export.checkpoint import Checkpoint
 from g4v.export.compact import compact_graph
 from g4v.export.components import Component, components_of
@@ -145,12 +146,16 @@ class BundleWriter:
         del module  # engines take memory of their own
         for target, precision in part.variants.items():
             comparison = comparisons[target]
-            variant = {"target": target, "precision": precision}
+            variant: dict[str, Any] = {"target": target, "precision": precision}
             if target == TENSORRT:
                 files[target] = build_engine(self.folder, part.stem(target), part.profile)
                 variant["profile"] = {name: astuple(span) for name, span in part.profile.items()}
             elif self.compact:
-                compact_graph(self.folder, *files[target])
+                for graph, data in zip(files[target][::2], files[target][1::2], strict=True):
+                    compact_graph(self.folder, graph, data)
+            memory = f"{memory_stem(part.stem(target))}.onnx"
+            if memory in files[target]:
+                variant["memory_graph"] = memory
             variants.append({**variant, "graph": files[target][0], "files": files[target]})
             found = PartReport(
                 part.name,

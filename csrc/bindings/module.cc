@@ -13,6 +13,7 @@ PYBIND11_MODULE(_core, module) {
   g4v::bindings::RegisterOptions(module);
   g4v::bindings::RegisterStream(module);
   g4v::bindings::RegisterAssistant(module);
+  g4v::bindings::RegisterAbstractor(module);
   g4v::bindings::RegisterParts(module);
   g4v::bindings::RegisterOps(module);
 }

@@ -13,6 +13,7 @@ void RegisterTokenizer(pybind11::module_& module);
 void RegisterOptions(pybind11::module_& module);
 void RegisterStream(pybind11::module_& module);
 void RegisterAssistant(pybind11::module_& module);
+void RegisterAbstractor(pybind11::module_& module);
 void RegisterParts(pybind11::module_& module);
 void RegisterOps(pybind11::module_& module);
 

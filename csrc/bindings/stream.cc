@@ -51,6 +51,8 @@ void RegisterEvents(py::module_& module) {
   py::class_<DoneEvent>(module, "DoneEvent", "The last event.")
       .def_readonly("prompt_tokens", &DoneEvent::prompt_tokens)
       .def_readonly("new_tokens", &DoneEvent::new_tokens)
+      .def_readonly("video_frames", &DoneEvent::video_frames)
+      .def_readonly("encoded_frames", &DoneEvent::encoded_frames)
       .def_readonly("finish_reason", &DoneEvent::finish_reason)
       .def_readonly("timings", &DoneEvent::timings);
 }

@@ -35,6 +35,9 @@ struct Variant {
   std::string target;     // "cpu", "cuda", ...
   std::string precision;  // "fp32", ...
   std::string graph;      // relative path of the ONNX file
+  // The abstractor's, where it has a graph for what is computed of single frames: `graph` then
+  // takes what that one makes.
+  std::string memory_graph;
   std::vector<std::string> files;
   std::map<std::string, Span> profile;  // of an engine, by dimension; one without a span takes any
 };

@@ -72,17 +72,25 @@ std::map<std::string, Span> ReadProfile(const JsonCursor& object) {
   return profile;
 }
 
-std::vector<Variant> ReadVariants(const JsonCursor& component, const Manifest& manifest) {
+std::vector<Variant> ReadVariants(const JsonCursor& component, const Manifest& manifest,
+                                  bool may_have_memory = false) {
   const JsonCursor list = component.Get("variants");
   std::vector<Variant> variants;
   for (const JsonCursor& cursor : list.Elements()) {
-    cursor.ExpectKeys({"target", "precision", "profile", "graph", "files"});
+    if (may_have_memory) {
+      cursor.ExpectKeys({"target", "precision", "profile", "graph", "memory_graph", "files"});
+    } else {
+      cursor.ExpectKeys({"target", "precision", "profile", "graph", "files"});
+    }
     Variant variant;
     variant.target = cursor.Get("target").AsString();
     variant.precision = cursor.Get("precision").AsString();
     variant.graph = ReadListedFile(cursor.Get("graph"), manifest);
     for (const JsonCursor& file : cursor.Get("files").Elements()) {
       variant.files.push_back(ReadListedFile(file, manifest));
+    }
+    if (const auto memory = cursor.Find("memory_graph")) {
+      variant.memory_graph = ReadListedFile(*memory, manifest);
     }
     if (const auto profile = cursor.Find("profile")) variant.profile = ReadProfile(*profile);
     variants.push_back(std::move(variant));
@@ -114,7 +122,7 @@ AbstractorSpec ReadAbstractor(const JsonCursor& cursor, const Manifest& manifest
   spec.hidden_size = ReadSize(cursor, "hidden_size");
   spec.output_tokens = ReadSize(cursor, "output_tokens");
   spec.output_size = ReadSize(cursor, "output_size");
-  spec.variants = ReadVariants(cursor, manifest);
+  spec.variants = ReadVariants(cursor, manifest, true);
   return spec;
 }
 

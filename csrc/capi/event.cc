@@ -56,6 +56,8 @@ struct Fill {
     SetText(event.finish_reason, out);
     out.prompt_tokens = event.prompt_tokens;
     out.new_tokens = event.new_tokens;
+    out.step = event.encoded_frames;
+    out.steps = event.video_frames;
     const Timings& t = event.timings;
     out.timings = {t.encode_ms, t.prefill_ms, t.first_token_ms,
                    t.decode_ms, t.video_ms,   t.total_ms};

@@ -4,7 +4,6 @@
 #include <span>
 
 #include "base/error.h"
-#include "base/sha256.h"
 #include "chat/conversation_state.h"
 
 namespace g4v {
@@ -17,15 +16,6 @@ uint64_t RandomSeed() {
 
 // Videos of a chat: see ChatOptions::seed.
 uint64_t VideoSeed(uint64_t chat_seed, uint64_t index) { return chat_seed * 1000003u + index; }
-
-std::string ContentKey(const Frames& video) {
-  Sha256 hash;
-  const int64_t sizes[] = {video.count, video.height, video.width};
-  hash.Update({reinterpret_cast<const uint8_t*>(sizes), sizeof sizes});
-  hash.Update(*video.pixels);
-  const auto digest = hash.Finish();
-  return std::string(digest.begin(), digest.end());
-}
 
 }  // namespace
 
@@ -139,11 +129,14 @@ ConversationState::Turn ConversationState::Run(const Question& question,
   return turn;
 }
 
-VideoTokens ConversationState::Encode(const Frames& video, StreamState& stream) {
-  const std::string key = ContentKey(video);
-  VideoTokens& tokens = encoded_[key];
-  if (!tokens) tokens = engine_->video_encoder().Encode(video, &stream.control());
-  return tokens;
+VideoTokens ConversationState::Encode(const Frames& video, StreamState& stream, DoneEvent& done) {
+  const std::vector<FrameKey> keys = KeysOf(video);
+  done.video_frames = static_cast<int>(video.count);
+  if (const auto found = encoded_.find(keys); found != encoded_.end()) return found->second;
+  const VideoEncoder::Encoded encoded =
+      engine_->video_encoder().Encode(video, keys, frames_, &stream.control());
+  done.encoded_frames = static_cast<int>(encoded.frames);
+  return encoded_[keys] = encoded.tokens;
 }
 
 void ConversationState::Prefill(const Question& question, StreamState& stream,
@@ -153,7 +146,7 @@ void ConversationState::Prefill(const Question& question, StreamState& stream,
   decoder.Embed(question.before, rows);
   const double start = stream.ElapsedMs();
   if (question.video) {
-    const VideoTokens tokens = Encode(*question.video, stream);
+    const VideoTokens tokens = Encode(*question.video, stream, turn.done);
     rows.insert(rows.end(), tokens->begin(), tokens->end());
     turn.done.timings.encode_ms = stream.ElapsedMs() - start;
   }

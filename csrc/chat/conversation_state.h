@@ -48,7 +48,7 @@ class ConversationState : public std::enable_shared_from_this<ConversationState>
                  const TurnOptions& options);
   void CheckRoom(const Question& question) const;
   Turn Run(const Question& question, const std::shared_ptr<StreamState>& stream);
-  VideoTokens Encode(const Frames& video, StreamState& stream);
+  VideoTokens Encode(const Frames& video, StreamState& stream, DoneEvent& done);
   void Prefill(const Question& question, StreamState& stream, std::vector<float>& logits,
                Turn& turn);
   void Decode(const Question& question, const std::shared_ptr<StreamState>& stream,
@@ -73,7 +73,8 @@ class ConversationState : public std::enable_shared_from_this<ConversationState>
   std::vector<int32_t> pending_;  // belong to finished turns and are not in the cache yet
   uint64_t turns_ = 0;
   uint64_t videos_ = 0;
-  std::map<std::string, VideoTokens> encoded_;  // by content
+  std::map<std::vector<FrameKey>, VideoTokens> encoded_;
+  FrameMemory frames_;  // of the last video
 };
 
 }  // namespace g4v

@@ -67,8 +67,10 @@ struct Timings {
 
 // Always the last event of a stream that neither failed nor was cancelled.
 struct DoneEvent {
-  int prompt_tokens = 0;  // prefilled in this turn, video tokens included
-  int new_tokens = 0;     // sampled, the end of the turn included
+  int prompt_tokens = 0;   // prefilled in this turn, video tokens included
+  int new_tokens = 0;      // sampled, the end of the turn included
+  int video_frames = 0;    // frames of the turn's video that the assistant looked at
+  int encoded_frames = 0;  // and those of them that it had to encode: the chat knew the others
   // "stop": the assistant ended its turn; "length": max_new_tokens was reached; "context": the
   // model's context is full. "stop" for Assistant::Generate.
   std::string finish_reason;

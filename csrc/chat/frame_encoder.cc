@@ -15,13 +15,17 @@ FrameEncoder::FrameEncoder(std::shared_ptr<ort::Environment> environment, const 
       session_(std::move(environment), GraphPath(bundle, spec_.variants, options.device, "encoder"),
                options) {}
 
+std::vector<int64_t> FrameEncoder::ShapeOf(int64_t frames) const {
+  return {frames, spec_.tokens_per_frame, spec_.hidden_size};
+}
+
 FrameEncoder::Features FrameEncoder::Encode(const Frames& frames, ort::RunControl* control) {
   const int64_t size = spec_.image_size;
   const std::vector<float> pixels =
       Preprocess(frames.pixels->data(), frames.count, frames.height, frames.width, spec_.image_size,
                  spec_.mean, spec_.std);
   Features features;
-  features.shape = {frames.count, spec_.tokens_per_frame, spec_.hidden_size};
+  features.shape = ShapeOf(frames.count);
   features.values.resize(
       static_cast<size_t>(features.shape[0] * features.shape[1] * features.shape[2]));
   const ort::NamedTensor in{"pixel_values", ort::View(pixels, {frames.count, 3, size, size})};

@@ -26,6 +26,11 @@ class FrameEncoder {
   //   encoder: pixel_values [T, 3, S, S] -> features [T, N, d]
   Features Encode(const Frames& frames, ort::RunControl* control);
 
+  // Whether the features of a frame do not depend on those around it.
+  bool frame_by_frame() const { return spec_.flavour == "clip"; }
+  int tokens_per_frame() const { return spec_.tokens_per_frame; }
+  std::vector<int64_t> ShapeOf(int64_t frames) const;  // of their features
+
  private:
   EncoderSpec spec_;
   ort::Session session_;

@@ -1,17 +1,34 @@
 #include "chat/video_encoder.h"
 
+#include "base/sha256.h"
 #include "video/preprocess.h"
 
 namespace g4v {
+namespace {
 
-VideoEncoder::VideoEncoder(std::shared_ptr<ort::Environment> environment, const Bundle& bundle,
-                           const ort::SessionOptions& options, FrameEncoder& encoder)
+// Where the features of a frame depend on those around it, another video has no frame of this one.
+std::vector<FrameKey> KeysInCompany(std::span<const FrameKey> keys) {
+  Sha256 video;
+  for (const FrameKey& key : keys) video.Update(key);
+  const FrameKey all = video.Finish();
+  std::vector<FrameKey> own;
+  for (uint64_t place = 0; place < keys.size(); ++place) {
+    Sha256 frame;
+    frame.Update(all);
+    frame.Update({reinterpret_cast<const uint8_t*>(&place), sizeof place});
+    own.push_back(frame.Finish());
+  }
+  return own;
+}
+
+}  // namespace
+
+VideoEncoder::VideoEncoder(const std::shared_ptr<ort::Environment>& environment,
+                           const Bundle& bundle, const ort::SessionOptions& options,
+                           FrameEncoder& encoder)
     : encoder_(encoder),
-      abstractor_(Require(bundle.manifest().components.abstractor, "abstractor")),
-      samples_(bundle.manifest().frame_samples),
-      abstractor_session_(std::move(environment),
-                          GraphPath(bundle, abstractor_.variants, options.device, "abstractor"),
-                          options) {}
+      abstractor_(environment, bundle, options),
+      samples_(bundle.manifest().frame_samples) {}
 
 Frames VideoEncoder::Sample(const FramesView& video) const {
   CheckVideo(video);
@@ -19,16 +36,37 @@ Frames VideoEncoder::Sample(const FramesView& video) const {
   return CopyFrames(video, SampleFrames(video.count, samples_));
 }
 
-VideoTokens VideoEncoder::Encode(const Frames& frames, ort::RunControl* control) {
-  FrameEncoder::Features features = encoder_.Encode(frames, control);
-  const ort::NamedTensor in{"features", ort::View(features.values, features.shape)};
-  auto tokens =
-      std::make_shared<std::vector<float>>(static_cast<size_t>(abstractor_.output_tokens) *
-                                           static_cast<size_t>(abstractor_.output_size));
-  const ort::NamedTensor out{
-      "video_tokens", ort::View(*tokens, {abstractor_.output_tokens, abstractor_.output_size})};
-  abstractor_session_.Run({&in, 1}, {&out, 1}, control);
-  return tokens;
+VideoEncoder::Encoded VideoEncoder::Encode(const Frames& frames, std::span<const FrameKey> keys,
+                                           FrameMemory& memory, ort::RunControl* control) {
+  if (!abstractor_.keeps_frames()) {
+    return {abstractor_.Run(encoder_.Encode(frames, control), control), frames.count};
+  }
+  std::vector<FrameKey> own;
+  if (!encoder_.frame_by_frame()) {
+    own = KeysInCompany(keys);
+    keys = own;
+  }
+  const FrameMemory::Plan plan =
+      memory.Arrange(keys, abstractor_.values_per_frame(encoder_.tokens_per_frame()), samples_);
+  std::vector<int64_t> fresh;
+  for (const auto& missing : plan.missing) fresh.push_back(missing.frame);
+  FrameEncoder::Features features{{}, encoder_.ShapeOf(0)};
+  if (!fresh.empty()) features = encoder_.Encode(CopyFrames(View(frames), fresh), control);
+  return {abstractor_.Run(features, keys, plan, memory, control),
+          static_cast<int64_t>(fresh.size())};
+}
+
+std::vector<FrameKey> KeysOf(const Frames& frames) {
+  const auto size = static_cast<size_t>(frames.height) * static_cast<size_t>(frames.width) * 3;
+  const int sizes[] = {frames.height, frames.width};
+  std::vector<FrameKey> keys;
+  for (int64_t i = 0; i < frames.count; ++i) {
+    Sha256 hash;
+    hash.Update({reinterpret_cast<const uint8_t*>(sizes), sizeof sizes});
+    hash.Update({frames.pixels->data() + static_cast<size_t>(i) * size, size});
+    keys.push_back(hash.Finish());
+  }
+  return keys;
 }
 
 }  // namespace g4v

@@ -6,35 +6,40 @@
 #include <vector>
 
 #include "bundle/bundle.h"
+#include "chat/abstractor.h"
 #include "chat/frame_encoder.h"
-#include "ort/session.h"
 #include "video/frames.h"
 
 namespace g4v {
 
-// Rows of the decoder's embedding space, row-major [tokens, hidden_size].
-using VideoTokens = std::shared_ptr<const std::vector<float>>;
-
 class VideoEncoder {
  public:
   // `encoder` must outlive this. Throws Error(Bundle) where the bundle has no abstractor.
-  VideoEncoder(std::shared_ptr<ort::Environment> environment, const Bundle& bundle,
+  VideoEncoder(const std::shared_ptr<ort::Environment>& environment, const Bundle& bundle,
                const ort::SessionOptions& options, FrameEncoder& encoder);
 
-  int tokens() const { return abstractor_.output_tokens; }
+  int tokens() const { return abstractor_.tokens(); }
 
   // Copies the frames that the encoder sees: all of them where there are at most as many as it
   // samples. Throws Error(InvalidArgument) where the view is no video.
   Frames Sample(const FramesView& video) const;
 
-  //   abstractor: features [T, N, d] -> video_tokens [tokens, hidden_size]
-  VideoTokens Encode(const Frames& frames, ort::RunControl* control);
+  struct Encoded {
+    VideoTokens tokens;
+    int64_t frames = 0;  // that were encoded; the others were in the memory
+  };
+
+  // `keys`: one a frame, as KeysOf gives them. `memory`: of the conversation; it is used where the
+  // bundle allows for it.
+  Encoded Encode(const Frames& frames, std::span<const FrameKey> keys, FrameMemory& memory,
+                 ort::RunControl* control);
 
  private:
   FrameEncoder& encoder_;
-  AbstractorSpec abstractor_;
+  Abstractor abstractor_;
   int samples_;
-  ort::Session abstractor_session_;
 };
+
+std::vector<FrameKey> KeysOf(const Frames& frames);
 
 }  // namespace g4v

@@ -129,6 +129,7 @@ struct CustomOp {
   X(MemoryInfoGetId, 72, OrtStatus*, const OrtMemoryInfo*, int*)                                                     \
   X(AllocatorFree, 76, OrtStatus*, OrtAllocator*, void*)                                                             \
   X(GetAllocatorWithDefaultOptions, 78, OrtStatus*, OrtAllocator**)                                                  \
+  X(KernelInfoGetAttribute_float, 85, OrtStatus*, const OrtKernelInfo*, const char* name, float*)                    \
   X(KernelInfoGetAttribute_int64, 86, OrtStatus*, const OrtKernelInfo*, const char* name, int64_t*)                  \
   X(KernelContext_GetInputCount, 88, OrtStatus*, const OrtKernelContext*, size_t*)                                   \
   X(KernelContext_GetInput, 90, OrtStatus*, const OrtKernelContext*, size_t, const OrtValue**)                       \

@@ -5,120 +5,24 @@
 #include <mutex>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "base/cpu.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cuda_library.h"
+#include "ort/custom_kernel.h"
 
 namespace g4v::ort {
 namespace {
 
 using kernels::CrossAttentionParams;
 
-// One copy of ONNX Runtime in this process. Python's module carries a copy of its own, beside the
-// one that the core loads, and what one made must not reach the other. Lives as long as the
-// process, as do the sessions that use it.
-struct Library {
-  abi::Api api;
-  bool cuda = false;  // its domain has the operators of the CUDA provider
-  OrtMemoryInfo* host_memory = nullptr;
-  OrtCustomOpDomain* domain = nullptr;
-};
-
-class StatusError {
- public:
-  explicit StatusError(OrtStatus* status) : status_(status) {}
-  explicit StatusError(std::string message) : message_(std::move(message)) {}
-  OrtStatus* Take(const abi::Api& api) {
-    if (status_) return std::exchange(status_, nullptr);
-    return api.CreateStatus(abi::kInvalidArgument, message_.c_str());
-  }
-
- private:
-  OrtStatus* status_ = nullptr;
-  std::string message_;
-};
-
-void Check(OrtStatus* status) {
-  if (status) throw StatusError(status);
-}
-
-// Runs `action`; what it throws becomes a status of this copy of the library.
-template <class Action>
-OrtStatus* Guard(const abi::Api& api, Action&& action) noexcept {
-  try {
-    action();
-    return nullptr;
-  } catch (StatusError& error) {
-    return error.Take(api);
-  } catch (const std::exception& error) {
-    return api.CreateStatus(abi::kInvalidArgument, error.what());
-  }
-}
-
-// The threads of the session, which the kernel must share: two sets of threads on one processor
-// would wait for each other.
-class SessionThreads final : public kernels::Parallel {
- public:
-  SessionThreads(const abi::Api& api, OrtKernelContext* context) : api_(api), context_(context) {}
-
-  // The library does not tell how many threads a session has. This many pieces are made; the
-  // session runs as many of them at once as it has threads.
-  int threads() const override {
-    static const int cores = UsableCores();
-    return cores;
-  }
-
-  void Run(int64_t count, Task task, void* context) override {
-    struct Call {
-      Task task;
-      void* context;
-    } call{task, context};
-    const auto run = [](void* data, size_t index) {
-      const Call& of = *static_cast<Call*>(data);
-      of.task(of.context, static_cast<int64_t>(index));
-    };
-    Check(api_.KernelContext_ParallelFor(context_, run, static_cast<size_t>(count), 0, &call));
-  }
-
- private:
-  const abi::Api& api_;
-  OrtKernelContext* context_;
-};
-
 struct Shape {
   int64_t batch, rows, columns;
 };
 
-Shape ReadShape(const abi::Api& api, const OrtValue* value, const char* name) {
-  OrtTensorTypeAndShapeInfo* info = nullptr;
-  Check(api.GetTensorTypeAndShape(value, &info));
-  size_t rank = 0;
-  int64_t sizes[3] = {};
-  OrtStatus* status = api.GetDimensionsCount(info, &rank);
-  if (!status && rank == 3) status = api.GetDimensions(info, sizes, 3);
-  api.ReleaseTensorTypeAndShapeInfo(info);
-  Check(status);
-  if (rank != 3) {
-    throw StatusError(std::string("g4v.CrossAttention: ") + name + " must have 3 dimensions, not " +
-                      std::to_string(rank));
-  }
+Shape ReadBatch(const abi::Api& api, const OrtValue* value, const char* name) {
+  const auto sizes = ReadShape(api, value, 3, std::string("g4v.CrossAttention: ") + name);
   return {sizes[0], sizes[1], sizes[2]};
-}
-
-const OrtValue* Input(const abi::Api& api, OrtKernelContext* context, size_t index) {
-  const OrtValue* value = nullptr;
-  Check(api.KernelContext_GetInput(context, index, &value));
-  return value;
-}
-
-float* Data(const abi::Api& api, const OrtValue* value) {
-  void* data = nullptr;
-  // The C ABI has no way to read a tensor as const.
-  Check(api.GetTensorMutableData(const_cast<OrtValue*>(value), &data));
-  return static_cast<float*>(data);
 }
 
 class CrossAttentionKernel {
@@ -137,14 +41,12 @@ class CrossAttentionKernel {
   void Compute(OrtKernelContext* context) const {
     const OrtValue* queries = Input(api(), context, 0);
     const OrtValue* memory = Input(api(), context, 1);
-    const Shape q = ReadShape(api(), queries, "queries");
-    const Shape m = ReadShape(api(), memory, "memory");
+    const Shape q = ReadBatch(api(), queries, "queries");
+    const Shape m = ReadBatch(api(), memory, "memory");
     const int64_t width = q.columns / 3;
     CheckShapes(q, m, width);
 
-    const int64_t shape[] = {q.batch, q.rows, width};
-    OrtValue* out = nullptr;
-    Check(api().KernelContext_GetOutput(context, 0, shape, 3, &out));
+    float* const out = Output(api(), context, 0, {q.batch, q.rows, width});
 
     CrossAttentionParams p;
     p.batch = q.batch;
@@ -161,7 +63,7 @@ class CrossAttentionKernel {
     };
     float* own = Data(api(), queries);
     float* kept = Data(api(), memory);
-    const auto result = rows(Data(api(), out), q.rows, width);
+    const auto result = rows(out, q.rows, width);
     p.q = in(rows(own, q.rows, q.columns));
     p.k_own = in(rows(own + width, q.rows, q.columns));
     p.v_own = in(rows(own + 2 * width, q.rows, q.columns));
@@ -245,8 +147,6 @@ class CrossAttentionKernel {
   int64_t value_column_;
 };
 
-const Library* FindLibrary(const abi::Api& api, std::optional<bool> cuda);
-
 // `table` is that of the copy of the library that makes the kernel.
 template <bool kOnGpu>
 OrtStatus* CreateCrossAttention(const abi::CustomOp*, const void* table, const OrtKernelInfo* info,
@@ -256,26 +156,11 @@ OrtStatus* CreateCrossAttention(const abi::CustomOp*, const void* table, const O
                [&] { *kernel = new CrossAttentionKernel(*FindLibrary(api, {}), info, kOnGpu); });
 }
 
-abi::CustomOp DescribeCrossAttention(bool on_gpu) {
-  using abi::CustomOp;
-  CustomOp op{};
-  op.version = abi::kApiVersion;
-  op.GetName = [](const CustomOp*) { return "CrossAttention"; };
-  op.GetExecutionProviderType = [](const CustomOp*) -> const char* { return nullptr; };
-  if (on_gpu) op.GetExecutionProviderType = [](const CustomOp*) { return "CUDAExecutionProvider"; };
-  op.GetInputTypeCount = [](const CustomOp*) -> size_t { return 2; };
-  op.GetInputType = [](const CustomOp*, size_t) { return abi::kElementFloat; };
-  op.GetOutputTypeCount = [](const CustomOp*) -> size_t { return 1; };
-  op.GetOutputType = [](const CustomOp*, size_t) { return abi::kElementFloat; };
-  op.GetInputCharacteristic = [](const CustomOp*, size_t) { return abi::kInputRequired; };
-  op.GetOutputCharacteristic = [](const CustomOp*, size_t) { return abi::kInputRequired; };
-  op.GetInputMemoryType = [](const CustomOp*, size_t) { return abi::kMemoryDefault; };
-  op.GetVariadicInputMinArity = [](const CustomOp*) { return 1; };
-  op.GetVariadicInputHomogeneity = [](const CustomOp*) { return 1; };
-  op.GetVariadicOutputMinArity = [](const CustomOp*) { return 1; };
-  op.GetVariadicOutputHomogeneity = [](const CustomOp*) { return 1; };
-  op.GetStartVersion = [](const CustomOp*) { return 1; };
-  op.GetEndVersion = [](const CustomOp*) { return 2147483647; };
+Operator DescribeCrossAttention(bool on_gpu) {
+  Operator op("CrossAttention", 2, 1);
+  if (on_gpu) {
+    op.GetExecutionProviderType = [](const abi::CustomOp*) { return "CUDAExecutionProvider"; };
+  }
   op.CreateKernelV2 = on_gpu ? &CreateCrossAttention<true> : &CreateCrossAttention<false>;
   op.KernelComputeV2 = [](void* kernel, OrtKernelContext* context) {
     const auto& attention = *static_cast<CrossAttentionKernel*>(kernel);
@@ -286,8 +171,8 @@ abi::CustomOp DescribeCrossAttention(bool on_gpu) {
 }
 
 OrtStatus* Fill(Library* library) {
-  static const abi::CustomOp on_cpu = DescribeCrossAttention(false);
-  static const abi::CustomOp on_gpu = DescribeCrossAttention(true);
+  static const Operator on_cpu = DescribeCrossAttention(false);
+  static const Operator on_gpu = DescribeCrossAttention(true);
   const abi::Api& api = library->api;
   return Guard(api, [&] {
     Check(
@@ -297,6 +182,8 @@ OrtStatus* Fill(Library* library) {
       Check(api.CustomOpDomain_Add(library->domain, reinterpret_cast<const OrtCustomOp*>(&op)));
     };
     add(on_cpu);
+    add(SkipNormOperator());
+    add(GatedNormOperator());
     if (library->cuda && kernels::LoadCudaKernels()) add(on_gpu);
   });
 }
@@ -312,8 +199,9 @@ Libraries& GetLibraries() {
   return *libraries;
 }
 
-// Copies are told apart by where their functions lie; without `cuda` either domain will do. Null
-// where no session asked for operators yet.
+}  // namespace
+
+// Copies are told apart by where their functions lie.
 const Library* FindLibrary(const abi::Api& api, std::optional<bool> cuda) {
   Libraries& libraries = GetLibraries();
   const std::lock_guard lock(libraries.mutex);
@@ -324,7 +212,26 @@ const Library* FindLibrary(const abi::Api& api, std::optional<bool> cuda) {
   return nullptr;
 }
 
-}  // namespace
+Operator::Operator(const char* of, size_t in, size_t out)
+    : abi::CustomOp{}, name(of), inputs(in), outputs(out) {
+  using abi::CustomOp;
+  version = abi::kApiVersion;
+  GetName = [](const CustomOp* op) { return static_cast<const Operator*>(op)->name; };
+  GetExecutionProviderType = [](const CustomOp*) -> const char* { return nullptr; };
+  GetInputTypeCount = [](const CustomOp* op) { return static_cast<const Operator*>(op)->inputs; };
+  GetInputType = [](const CustomOp*, size_t) { return abi::kElementFloat; };
+  GetOutputTypeCount = [](const CustomOp* op) { return static_cast<const Operator*>(op)->outputs; };
+  GetOutputType = [](const CustomOp*, size_t) { return abi::kElementFloat; };
+  GetInputCharacteristic = [](const CustomOp*, size_t) { return abi::kInputRequired; };
+  GetOutputCharacteristic = [](const CustomOp*, size_t) { return abi::kInputRequired; };
+  GetInputMemoryType = [](const CustomOp*, size_t) { return abi::kMemoryDefault; };
+  GetVariadicInputMinArity = [](const CustomOp*) { return 1; };
+  GetVariadicInputHomogeneity = [](const CustomOp*) { return 1; };
+  GetVariadicOutputMinArity = [](const CustomOp*) { return 1; };
+  GetVariadicOutputHomogeneity = [](const CustomOp*) { return 1; };
+  GetStartVersion = [](const CustomOp*) { return 1; };
+  GetEndVersion = [](const CustomOp*) { return 2147483647; };
+}
 
 OrtStatus* AddCustomOps(const abi::Api& api, OrtSessionOptions* options, bool cuda) {
   const Library* found = FindLibrary(api, cuda);

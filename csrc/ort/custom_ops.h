@@ -9,6 +9,13 @@
 //     value_column  likewise for its values
 //   kernels/cross_attention.h has the formula; the scale is 1 / sqrt(W / H). Everything is read
 //   where it lies: no Split before, no Concat of own and memory keys.
+//
+//   SkipNorm(x, skip, scale, shift, bias) -> norm, sum
+//     x, skip, norm, sum  float [B, Q, W];  scale, shift, bias  float [W];  epsilon
+//   GatedNorm(x, scale, shift, bias) -> norm
+//     x  float [B, Q, 2*W], gates first;  scale, shift  float [W];  bias  float [2*W];
+//     norm  float [B, Q, W];  epsilon
+//   kernels/row_steps.h has their formulas. On the CPU only.
 #pragma once
 
 #include "ort/abi.h"

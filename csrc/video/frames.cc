@@ -21,6 +21,10 @@ void CheckVideo(const FramesView& video) {
                   std::to_string(kLongestSide));
 }
 
+FramesView View(const Frames& frames) {
+  return {frames.pixels->data(), frames.count, frames.height, frames.width};
+}
+
 Frames CopyFrames(const FramesView& video, std::span<const int64_t> indices) {
   const size_t bytes = static_cast<size_t>(video.height * video.width * 3);
   auto pixels = std::make_shared<std::vector<uint8_t>>(indices.size() * bytes);

@@ -27,6 +27,8 @@ struct FramesView {
 // Throws Error(InvalidArgument) where the view is no video.
 void CheckVideo(const FramesView& video);
 
+FramesView View(const Frames& frames);
+
 // A copy of the frames that `indices` name, or of all. The view is one that CheckVideo passed.
 Frames CopyFrames(const FramesView& video, std::span<const int64_t> indices);
 Frames CopyFrames(const FramesView& video);

@@ -136,6 +136,8 @@ class Timings:
 class DoneEvent:
     prompt_tokens: int
     new_tokens: int
+    video_frames: int
+    encoded_frames: int
     finish_reason: str  # "stop", "length" or "context"
     timings: Timings
 
@@ -213,6 +215,23 @@ def clean_user_text(text: bytes, user_prefix: str, assistant_prefix: str) -> str
 def sample_token(
     logits: NDArray[np.float32], answer: Sequence[int], seed: int, turn: int, options: TextOptions
 ) -> int: ...
+
+class BundleAbstractor:
+    """The abstractor of a bundle by itself, on the CPU."""
+
+    def __init__(
+        self,
+        directory: str,
+        frames: int,  # to make room for
+        threads: int = 0,
+        onnxruntime: str = "",
+        library_dirs: Sequence[str] = (),
+    ) -> None: ...
+    @property
+    def keeps_frames(self) -> bool: ...
+    def run(
+        self, features: NDArray[np.float32], keys: Sequence[int]
+    ) -> tuple[NDArray[np.float32], int]: ...  # features [T, N, d]; tokens, and frames that were new
 
 class Scheduler:
     """DDIM or DPM-Solver++ (2M); the keywords are those of g4v.json."""

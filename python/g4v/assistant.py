@@ -326,7 +326,15 @@ def _done(event: _core.DoneEvent, warnings: tuple[str, ...], read_ms: float) -> 
         video_ms=core.video_ms,
         total_ms=read_ms + core.total_ms,
     )
-    return Done(event.prompt_tokens, event.new_tokens, event.finish_reason, timings, warnings)
+    return Done(
+        event.prompt_tokens,
+        event.new_tokens,
+        event.finish_reason,
+        timings,
+        warnings,
+        event.video_frames,
+        event.encoded_frames,
+    )
 
 
 _PUBLIC: dict[str, Callable[[Any], Event]] = {

@@ -112,6 +112,8 @@ class Done:
     prompt_tokens: positions that were prefilled, video tokens among them. new_tokens: tokens decoded.
     finish_reason: "stop", "length" (the limit of new tokens) or "context" (the context is full).
     warnings: one sentence each, about the input video or a video that was not, or not wholly, made as asked.
+    video_frames: frames of the turn's video that the assistant looked at. encoded_frames: those of them that
+    it encoded; the chat had seen the others in the video before and kept what it knew of them.
     """
 
     prompt_tokens: int
@@ -119,6 +121,8 @@ class Done:
     finish_reason: str
     timings: Timings
     warnings: tuple[str, ...] = ()
+    video_frames: int = 0
+    encoded_frames: int = 0
 
 
 Event = Text | VideoPrompt | Progress | Video | Withheld | Refusal | Done

@@ -94,3 +94,65 @@ def test_the_abstractor_at_real_sizes_equals_pytorch_and_standard_operators(tmp_
         assert verify_abstractor(abstractor, tmp_path, 8, 257, stem) < 1e-5
     own, standard = ((tmp_path / f"{stem}.onnx").read_bytes() for stem in ("own", "standard"))
     assert b"CrossAttention" in own and b"CrossAttention" not in standard
+
+
+def write_norms(folder: Path, width: int = 40) -> tuple[Path, torch.nn.Module]:
+    """A gated norm and a residual norm in one graph: x [B, Q, width] -> norm, sum."""
+    torch.manual_seed(1)
+    parts = torch.nn.ModuleDict(
+        {
+            "gate": torch.nn.Linear(width, 3 * width),
+            "through": torch.nn.Linear(width, 3 * width),
+            "inner": torch.nn.LayerNorm(3 * width, eps=1e-3),
+            "outer": torch.nn.LayerNorm(3 * width, eps=1e-6),
+        }
+    )
+    for part in (parts["inner"], parts["outer"]):
+        torch.nn.init.normal_(part.weight)
+        torch.nn.init.normal_(part.bias)
+    with Graph(folder, "norms") as g, torch.no_grad():
+        x = g.input("x", "float32", ["b", "q", "w"])
+        skip = g.input("skip", "float32", ["b2", "q2", "w2"])
+        h = g.gated_norm(x, parts["gate"], parts["through"], parts["inner"])
+        normed, total = g.residual_norm(h, skip, parts["outer"], parts["gate"].bias)
+        for name, value in (("norm", normed), ("sum", total)):
+            g.output(name, value, "float32", ["b", "q", "h"])
+        g.save()
+    return folder / "norms.onnx", parts.double()
+
+
+@torch.no_grad()
+def test_norms_equal_pytorch(tmp_path: Path) -> None:
+    path, parts = write_norms(tmp_path)
+    x, skip = torch.randn(2, 19, 40), torch.randn(2, 19, 120)
+    norm, total = session(path).run(None, {"x": x.numpy(), "skip": skip.numpy()})
+    h = torch.nn.functional.silu(parts["gate"](x.double())) * parts["through"](x.double())
+    expected = parts["inner"](h) + skip.double() + parts["gate"].bias
+    assert np.abs(total - expected.numpy()).max() < 1e-5
+    assert np.abs(norm - parts["outer"](expected).numpy()).max() < 2e-5
+
+
+def test_norms_refuse_what_does_not_fit(tmp_path: Path) -> None:
+    path, _ = write_norms(tmp_path)
+    norms = session(path)
+    feeds = {"x": np.zeros((1, 2, 40), np.float32), "skip": np.zeros((1, 3, 120), np.float32)}
+    with pytest.raises(Exception, match="g4v.SkipNorm: x and skip differ in shape"):
+        norms.run(None, feeds)
+    feeds = {"x": np.zeros((1, 1, 15), np.float32)}
+    with pytest.raises(Exception, match="x has 15 columns, which are no pairs"):
+        gated(tmp_path, 3).run(None, feeds)
+    with pytest.raises(Exception, match="bias must have 16 values, not 8"):
+        gated(tmp_path, 3).run(None, {"x": np.zeros((1, 1, 16), np.float32)})
+    with pytest.raises(Exception, match="x must have 3 dimensions, not 2"):
+        gated(tmp_path, 2).run(None, {"x": np.zeros((1, 16), np.float32)})
+
+
+def gated(folder: Path, rank: int) -> onnxruntime.InferenceSession:
+    """A gated norm whose every constant has eight values."""
+    with Graph(folder, "gated") as g:
+        x = g.input("x", "float32", ["b", "q", "w"][-rank:])
+        row = g.weight(np.ones(8, np.float32))
+        norm = g.op("GatedNorm", x, row, row, row, domain="g4v", epsilon=1e-5)
+        g.output("out", norm, "float32", [1, 1, 8])
+        g.save()
+    return session(folder / "gated.onnx")

@@ -25,6 +25,7 @@ from g4v.model.abstractor import VideoAbstractor
 from g4v.model.config import AbstractorConfig, FrameCheckerConfig, VideoTowerConfig
 from g4v.model.frame_checker import FrameChecker
 from g4v.model.vision import build_encoder
+from g4v.ops import custom_ops_library
 
 TOLERANCE = 1e-5  # float32 graphs of these depths measure below 1e-5; the export itself allows 1e-4
 
@@ -39,7 +40,9 @@ def shaken(module, seed=0):
 
 
 def session(folder, stem):
-    return onnxruntime.InferenceSession(folder / f"{stem}.onnx", providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.register_custom_ops_library(custom_ops_library())
+    return onnxruntime.InferenceSession(folder / f"{stem}.onnx", options, providers=["CPUExecutionProvider"])
 
 
 def double(module):
@@ -78,10 +81,12 @@ def test_abstractor(tmp_path):
     config = AbstractorConfig(24, 3, 3, 40, 7, 7, 24, 36)
     abstractor = shaken(VideoAbstractor(config))
     export_abstractor(abstractor, tmp_path)
-    graph = session(tmp_path, "abstractor")
+    first, second = (session(tmp_path, name) for name in ("abstractor_memory", "abstractor"))
     for frames, tokens in ((1, 10), (2, 10), (9, 3)):
         features = torch.randn(frames, tokens, 24) * 3
-        (output,) = graph.run(None, {"features": features.numpy()})
+        (memory,) = first.run(None, {"features": features.numpy()})
+        assert memory.shape == (frames, tokens, 3 * 2 * 24)
+        (output,) = second.run(None, {"memory": memory})
         assert output.shape == (8, 36)
         assert relative_error(output, double(abstractor)(features[None].double())[0]) < TOLERANCE
 
@@ -106,12 +111,16 @@ def test_abstractor_has_one_memory_product(tmp_path):
     weight, bias = folded_memory_product(abstractor)
     assert weight.shape == (24, 3 * 2 * 24) and bias.shape == (3 * 2 * 24,)
     export_abstractor(abstractor, tmp_path)
-    model = onnx.load(tmp_path / "abstractor.onnx", load_external_data=False)
-    shapes = {t.name: tuple(t.dims) for t in model.graph.initializer}
-    products = [shapes[n.input[1]] for n in model.graph.node if n.op_type == "MatMul"]
-    assert products.count((24, 144)) == 1
-    # Layers after the first project their own queries, keys and values in one product each.
-    assert products.count((24, 72)) == 2
+    products = {}
+    for name in ("abstractor_memory", "abstractor"):
+        graph = onnx.load(tmp_path / f"{name}.onnx", load_external_data=False).graph
+        shapes = {t.name: tuple(t.dims) for t in graph.initializer}
+        products[name] = [shapes[n.input[1]] for n in graph.node if n.op_type == "MatMul"]
+    assert products["abstractor_memory"] == [(24, 144)]
+    # Layers after the first project their own queries, keys and values in one product each; so do the gates
+    # of an MLP and what they let through.
+    assert products["abstractor"].count((24, 72)) == 2
+    assert products["abstractor"].count((24, 80)) == 3
 
 
 LLAMAS = {

@@ -209,6 +209,17 @@ abstractor (float[T,2,4] features) => (float[3,4] video_tokens)
 }
 """
 
+# The same in two: what is kept of a frame is three times its features.
+_FRAME_MEMORY = """
+<ir_version: 8, opset_import: ["" : 17]>
+memory (float[T,2,4] features) => (float[T,2,4] memory)
+{
+  three = Constant <value = float {3.0}> ()
+  memory = Mul (features, three)
+}
+"""
+_FROM_MEMORY = _ABSTRACTOR.replace("features)", "memory)").replace("255.0", "85.0")
+
 _TEXT_ENCODER = """
 <ir_version: 8, opset_import: ["" : 17]>
 text_encoder (int64[B,L] input_ids) => (float[B,L,4] hidden_states)
@@ -430,8 +441,13 @@ def tokenizer(vocabulary: Vocabulary) -> dict[str, Any]:
     }
 
 
-def write_bundle(folder: Path, without: tuple[str, ...] = ()) -> Vocabulary:
-    """Writes the bundle; components named in `without` are left out of it."""
+def write_bundle(
+    folder: Path, without: tuple[str, ...] = (), keeps_frames: bool = False, flavour: str = "clip"
+) -> Vocabulary:
+    """Writes the bundle; components named in `without` are left out of it.
+
+    keeps_frames: the abstractor is of two graphs. flavour: of the encoder.
+    """
     vocabulary = Vocabulary()
     embedding = vocabulary.embedding()
     files = {
@@ -445,6 +461,11 @@ def write_bundle(folder: Path, without: tuple[str, ...] = ()) -> Vocabulary:
         "tokenizer.json": json.dumps(tokenizer(vocabulary)).encode(),
     }
     about = manifest(len(vocabulary.tokens))
+    about["components"]["encoder"]["flavour"] = flavour
+    if keeps_frames:
+        files |= {"abstractor.onnx": _graph(_FROM_MEMORY), "memory.onnx": _graph(_FRAME_MEMORY)}
+        (variant,) = about["components"]["abstractor"]["variants"]
+        variant |= {"memory_graph": "memory.onnx", "files": ["abstractor.onnx", "memory.onnx"]}
     for name in without:
         del about["components"][name]
     about["files"] = {

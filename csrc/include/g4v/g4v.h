@@ -143,7 +143,8 @@ typedef enum g4v_event_kind {
   G4V_VIDEO_MADE = 4,   /* text: the caption; frames, fps, seed, index */
   G4V_REFUSAL = 5,      /* text: the whole answer, which came as text before */
   G4V_WARNING = 6,      /* text: what the host should know; the turn goes on */
-  G4V_DONE = 7,         /* the last event: prompt_tokens, new_tokens, text = why, timings */
+  G4V_DONE = 7,         /* the last event: prompt_tokens, new_tokens, text = why, timings; step of
+                           the video's steps frames were encoded, the chat knew the others */
   G4V_WITHHELD = 8      /* in place of G4V_VIDEO_MADE: a checker found the video unsafe. text: the
                            caption; index; step of steps frames look unsafe */
 } g4v_event_kind;

@@ -26,6 +26,7 @@ struct Simd {
   static Vector Add(Vector a, Vector b) { return _mm256_add_ps(a, b); }
   static Vector Sub(Vector a, Vector b) { return _mm256_sub_ps(a, b); }
   static Vector Mul(Vector a, Vector b) { return _mm256_mul_ps(a, b); }
+  static Vector Div(Vector a, Vector b) { return _mm256_div_ps(a, b); }
   static Vector Max(Vector a, Vector b) { return _mm256_max_ps(a, b); }
   static Vector MulAdd(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
 

@@ -26,6 +26,7 @@ struct Simd {
   static Vector Add(Vector a, Vector b) { return _mm512_add_ps(a, b); }
   static Vector Sub(Vector a, Vector b) { return _mm512_sub_ps(a, b); }
   static Vector Mul(Vector a, Vector b) { return _mm512_mul_ps(a, b); }
+  static Vector Div(Vector a, Vector b) { return _mm512_div_ps(a, b); }
   static Vector Max(Vector a, Vector b) { return _mm512_max_ps(a, b); }
   static Vector MulAdd(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
 

@@ -1,0 +1,85 @@
+// The abstractor of a bundle by itself, as tests and benchmarks compare and time it.
+#include "chat/abstractor.h"
+
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <cstring>
+
+#include "base/cpu.h"
+#include "base/error.h"
+#include "bindings/register.h"
+
+namespace g4v::bindings {
+namespace {
+
+namespace py = pybind11;
+
+using Floats = py::array_t<float, py::array::c_style>;
+
+class BundleAbstractor {
+ public:
+  BundleAbstractor(const std::string& directory, int frames, int threads,
+                   const std::string& onnxruntime, const std::vector<std::string>& library_dirs)
+      : bundle_(Bundle::Open(directory, Verify::Size)),
+        abstractor_(ort::Environment::Get({onnxruntime, library_dirs}), bundle_,
+                    {threads > 0 ? threads : UsableCores()}),
+        frames_(frames) {}
+
+  // features [T, N, d] and a number for each frame; the last call's frames are not computed anew.
+  std::pair<Floats, int> Run(const Floats& features, const std::vector<uint64_t>& numbers) {
+    if (features.ndim() != 3 || static_cast<size_t>(features.shape(0)) != numbers.size()) {
+      throw Error(Code::InvalidArgument,
+                  "features must be [T, N, d], with a number for each frame");
+    }
+    std::vector<FrameKey> keys;
+    for (const uint64_t number : numbers) {
+      std::memcpy(keys.emplace_back().data(), &number, sizeof number);
+    }
+    const py::ssize_t size = features.shape(1) * features.shape(2);
+    const FrameMemory::Plan plan =
+        memory_.Arrange(keys, abstractor_.values_per_frame(features.shape(1)), frames_);
+    const auto missing = static_cast<int64_t>(plan.missing.size());
+    FrameEncoder::Features fresh{{}, {missing, features.shape(1), features.shape(2)}};
+    for (const auto& each : plan.missing) {
+      const float* const first = features.data() + each.frame * size;
+      fresh.values.insert(fresh.values.end(), first, first + size);
+    }
+    VideoTokens tokens;
+    {
+      const py::gil_scoped_release release;
+      tokens = abstractor_.Run(fresh, keys, plan, memory_, nullptr);
+    }
+    return {Array(*tokens), static_cast<int>(missing)};
+  }
+
+  bool keeps_frames() const { return abstractor_.keeps_frames(); }
+
+ private:
+  Floats Array(const std::vector<float>& tokens) const {
+    const auto rows = static_cast<py::ssize_t>(abstractor_.tokens());
+    return Floats({rows, static_cast<py::ssize_t>(tokens.size()) / rows}, tokens.data());
+  }
+
+  Bundle bundle_;
+  Abstractor abstractor_;
+  int frames_;
+  FrameMemory memory_;
+};
+
+}  // namespace
+
+void RegisterAbstractor(py::module_& module) {
+  py::class_<BundleAbstractor>(module, "BundleAbstractor",
+                               "The abstractor of a bundle, on the CPU.")
+      .def(py::init<const std::string&, int, int, const std::string&,
+                    const std::vector<std::string>&>(),
+           py::arg("directory"), py::arg("frames"), py::arg("threads") = 0,
+           py::arg("onnxruntime") = "", py::arg("library_dirs") = std::vector<std::string>())
+      .def_property_readonly("keeps_frames", &BundleAbstractor::keeps_frames)
+      .def("run", &BundleAbstractor::Run, py::arg("features"), py::arg("keys"),
+           "features [T, N, d] -> video tokens, and how many frames were not those of the last "
+           "call.");
+}
+
+}  // namespace g4v::bindings

@@ -1,0 +1,50 @@
+// The video encoder's second half: from the features of frames to the video tokens of the decoder's
+// prompt.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "bundle/bundle.h"
+#include "chat/frame_encoder.h"
+#include "chat/frame_memory.h"
+#include "ort/session.h"
+
+namespace g4v {
+
+// Rows of the decoder's embedding space, row-major [tokens, hidden_size].
+using VideoTokens = std::shared_ptr<const std::vector<float>>;
+
+class Abstractor {
+ public:
+  // Throws Error(Bundle) where the bundle has no abstractor.
+  Abstractor(const std::shared_ptr<ort::Environment>& environment, const Bundle& bundle,
+             const ort::SessionOptions& options);
+
+  int tokens() const { return spec_.output_tokens; }
+  // Whether what is computed of single frames can be kept: the bundle has a graph for it.
+  bool keeps_frames() const { return memory_session_.has_value(); }
+  // Floats of one frame's keys and values, all layers'.
+  int64_t values_per_frame(int64_t tokens_per_frame) const;
+
+  // features [T, N, d] -> video_tokens [tokens, hidden_size], where no frames are kept.
+  VideoTokens Run(const FrameEncoder::Features& features, ort::RunControl* control);
+
+  // The same of the frames in `memory`, once the frames that `plan` misses are there. `features`:
+  // theirs, in the plan's order; keys: of all frames. A memory that was left half filled by an
+  // error knows what it lacks.
+  VideoTokens Run(const FrameEncoder::Features& features, std::span<const FrameKey> keys,
+                  const FrameMemory::Plan& plan, FrameMemory& memory, ort::RunControl* control);
+
+ private:
+  VideoTokens Tokens(const ort::NamedTensor& input, ort::RunControl* control);
+
+  AbstractorSpec spec_;
+  std::optional<ort::Session> memory_session_;  // features [T, N, d] -> memory [T, N, C]
+  ort::Session session_;  // memory, or features where there is no other graph -> video_tokens
+};
+
+}  // namespace g4v

@@ -1,0 +1,58 @@
+// What the abstractor's keys and values are of the frames that a conversation saw last, kept so
+// that a video which grows or slides along costs its new frames alone.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace g4v {
+
+using FrameKey = std::array<uint8_t, 32>;  // SHA-256 of a frame's size and pixels
+
+// Slots of `values_per_frame` floats, one for each frame of the last video, side by side. The order
+// is that in which frames came: attention does not ask for it, but for the rounding of its sums.
+class FrameMemory {
+ public:
+  // What is to be done before all frames of a video are there.
+  struct Plan {
+    struct Missing {
+      int64_t slot;
+      int64_t frame;  // of the video
+    };
+    struct Copy {
+      int64_t to;
+      int64_t from;
+    };
+    std::vector<Missing> missing;  // by slot
+    std::vector<Copy> copies;      // of slots that are filled first: frames that are alike
+  };
+
+  // Makes room for one slot a key; frames that are there stay where they are, or move where they
+  // stand beyond the end. Slots in the plan lose what they held. `most`: frames to make room for at
+  // once, where there are to be more.
+  Plan Arrange(std::span<const FrameKey> keys, int64_t values_per_frame, int64_t most);
+  // The slots hold what the plan asked for.
+  void Complete(const Plan& plan, std::span<const FrameKey> keys);
+
+  int64_t frames() const { return static_cast<int64_t>(held_.size()); }
+  float* slot(int64_t index) { return values_.get() + index * values_per_frame_; }
+
+ private:
+  struct Slot {
+    bool valid = false;
+    FrameKey key{};
+  };
+
+  void Reserve(int64_t slots, int64_t values_per_frame);
+  void CopySlot(int64_t to, int64_t from);
+
+  std::vector<Slot> held_;
+  std::unique_ptr<float[]> values_;
+  int64_t capacity_ = 0;  // slots
+  int64_t values_per_frame_ = 0;
+};
+
+}  // namespace g4v

@@ -1,0 +1,143 @@
+// What the kernels of our operators share: errors, inputs and outputs, and the session's threads.
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/cpu.h"
+#include "kernels/parallel.h"
+#include "ort/abi.h"
+
+namespace g4v::ort {
+
+// One copy of ONNX Runtime in this process. Python's module carries a copy of its own, beside the
+// one that the core loads, and what one made must not reach the other. Lives as long as the
+// process, as do the sessions that use it.
+struct Library {
+  abi::Api api;
+  bool cuda = false;  // its domain has the operators of the CUDA provider
+  OrtMemoryInfo* host_memory = nullptr;
+  OrtCustomOpDomain* domain = nullptr;
+};
+
+class StatusError {
+ public:
+  explicit StatusError(OrtStatus* status) : status_(status) {}
+  explicit StatusError(std::string message) : message_(std::move(message)) {}
+  OrtStatus* Take(const abi::Api& api) {
+    if (status_) return std::exchange(status_, nullptr);
+    return api.CreateStatus(abi::kInvalidArgument, message_.c_str());
+  }
+
+ private:
+  OrtStatus* status_ = nullptr;
+  std::string message_;
+};
+
+inline void Check(OrtStatus* status) {
+  if (status) throw StatusError(status);
+}
+
+// Runs `action`; what it throws becomes a status of this copy of the library.
+template <class Action>
+OrtStatus* Guard(const abi::Api& api, Action&& action) noexcept {
+  try {
+    action();
+    return nullptr;
+  } catch (StatusError& error) {
+    return error.Take(api);
+  } catch (const std::exception& error) {
+    return api.CreateStatus(abi::kInvalidArgument, error.what());
+  }
+}
+
+// The threads of the session, which the kernel must share: two sets of threads on one processor
+// would wait for each other.
+class SessionThreads final : public kernels::Parallel {
+ public:
+  SessionThreads(const abi::Api& api, OrtKernelContext* context) : api_(api), context_(context) {}
+
+  // The library does not tell how many threads a session has. This many pieces are made; the
+  // session runs as many of them at once as it has threads.
+  int threads() const override {
+    static const int cores = UsableCores();
+    return cores;
+  }
+
+  void Run(int64_t count, Task task, void* context) override {
+    struct Call {
+      Task task;
+      void* context;
+    } call{task, context};
+    const auto run = [](void* data, size_t index) {
+      const Call& of = *static_cast<Call*>(data);
+      of.task(of.context, static_cast<int64_t>(index));
+    };
+    Check(api_.KernelContext_ParallelFor(context_, run, static_cast<size_t>(count), 0, &call));
+  }
+
+ private:
+  const abi::Api& api_;
+  OrtKernelContext* context_;
+};
+
+// Sizes of a tensor of `rank` dimensions; anything else is refused as `name`.
+inline std::vector<int64_t> ReadShape(const abi::Api& api, const OrtValue* value, size_t rank,
+                                      const std::string& name) {
+  OrtTensorTypeAndShapeInfo* info = nullptr;
+  Check(api.GetTensorTypeAndShape(value, &info));
+  size_t found = 0;
+  std::vector<int64_t> sizes(rank);
+  OrtStatus* status = api.GetDimensionsCount(info, &found);
+  if (!status && found == rank) status = api.GetDimensions(info, sizes.data(), rank);
+  api.ReleaseTensorTypeAndShapeInfo(info);
+  Check(status);
+  if (found != rank) {
+    throw StatusError(name + " must have " + std::to_string(rank) + " dimensions, not " +
+                      std::to_string(found));
+  }
+  return sizes;
+}
+
+inline const OrtValue* Input(const abi::Api& api, OrtKernelContext* context, size_t index) {
+  const OrtValue* value = nullptr;
+  Check(api.KernelContext_GetInput(context, index, &value));
+  return value;
+}
+
+inline float* Data(const abi::Api& api, const OrtValue* value) {
+  void* data = nullptr;
+  // The C ABI has no way to read a tensor as const.
+  Check(api.GetTensorMutableData(const_cast<OrtValue*>(value), &data));
+  return static_cast<float*>(data);
+}
+
+inline float* Output(const abi::Api& api, OrtKernelContext* context, size_t index,
+                     const std::vector<int64_t>& shape) {
+  OrtValue* value = nullptr;
+  Check(api.KernelContext_GetOutput(context, index, shape.data(), shape.size(), &value));
+  return Data(api, value);
+}
+
+// The copy of the library whose functions these are; without `cuda` either domain will do. Null
+// where no session asked for operators yet.
+const Library* FindLibrary(const abi::Api& api, std::optional<bool> cuda);
+
+// An operator of floats whose inputs are all needed. Lives as long as the process.
+struct Operator : abi::CustomOp {
+  Operator(const char* name, size_t inputs, size_t outputs);
+
+  const char* name;
+  size_t inputs;
+  size_t outputs;
+};
+
+// Those of custom_norms.cc.
+const Operator& SkipNormOperator();
+const Operator& GatedNormOperator();
+
+}  // namespace g4v::ort
