@@ -302,11 +302,15 @@ class TestRefusals:
             (["--strategy", "deepspeed"], "needs the package deepspeed"),
             (["--strategy", "fsdp"], "needs GPUs"),
             (["--devices", "many"], "devices must be a number"),
-            (["--max_epochs", "0"], "max_epochs must be above 0"),
+            (["--max_epochs", "0"], "max_epochs must be above 0 and finite"),
             (["--llm", "no/such/folder"], "no such file"),
             (["--max_length", "600"], "exceeds the language model's 512 positions"),
             (["--data", "missing.json"], "does not exist"),
             (["--config", "missing.yaml"], "no such file"),
+            (["--precision", "7"], "precision must be one of auto, 16"),
+            (["--accelerator", "abacus"], "accelerator abacus, devices 1"),
+            (["--devices", "3,4"], "devices 3,4"),
+            (["--learning_rate", "inf"], "must be above 0 and finite"),
         ],
     )
     def test_one_line_each(self, words, message, base, data, config, tmp_path, capsys):
@@ -328,6 +332,10 @@ class TestRefusals:
             ("stage1: 5", "stage1 is not a mapping"),
             ("- a", "is not a mapping of settings"),
             ("a: [", "cannot be read"),
+            ("batch_size: 2\nbatch_size: 3", "batch_size stands twice"),
+            ("data: [5]", "data must be of type list"),
+            ("lora_targets: {q_proj: 1}", "lora_targets must be of type list"),
+            ("licences: [Apache]", "licences must be of type list"),
         ],
     )
     def test_configuration_files(self, text, message, base, data, tmp_path, capsys):
@@ -336,6 +344,21 @@ class TestRefusals:
         assert main(["stage1", *made.options(base, data, tmp_path / "run"), "--config", str(path)]) == 1
         text = one_line(capsys)
         assert message in text and "bad.yaml" in text
+
+    @pytest.mark.parametrize(
+        ("values", "message"),
+        [
+            ({"sizes": "huge"}, "sizes must be one of tiny"),
+            ({"prompt": {"speed": 1}}, "prompt: unknown key 'speed'"),
+            ({"prompt": {"turn_end_id": "x"}}, "turn_end_id must be the number of a token, not 'x'"),
+            ({"prompt": {"stop": "Human:"}}, "stop must be a list of texts"),
+            ({"prompt": {"system": None}}, "system must be a text"),
+        ],
+    )
+    def test_values_that_only_the_run_can_judge(self, values, message, base, data, tmp_path, capsys):
+        words = ["stage1", *made.options(base, data, tmp_path / "run")]
+        assert main([*words, "--config", str(made.config_file(tmp_path, **values))]) == 1
+        assert message in one_line(capsys)
 
 
 def test_settings_come_in_their_order(tmp_path):

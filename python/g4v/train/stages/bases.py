@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -179,10 +180,26 @@ def build_template(settings: Settings, tokenizer: Any) -> PromptTemplate:
             "bos_id": tokenizer.bos_token_id if has_bos else None,
             "system": default_system(settings.assistant),
         }
-    try:
-        return PromptTemplate.from_manifest({**values, **settings.prompt})
-    except TypeError as error:
-        raise TrainingError(f"prompt: {error}") from None
+    values |= settings.prompt
+    known = {item.name for item in fields(PromptTemplate)}
+    for name, value in values.items():
+        if name not in known:
+            raise TrainingError(f"prompt: unknown key {name!r} (one of {', '.join(sorted(known))})")
+        wanted = _prompt_type(name, value)
+        if wanted:
+            raise TrainingError(f"prompt: {name} must be {wanted}, not {value!r}")
+    return PromptTemplate.from_manifest(values)
+
+
+def _prompt_type(name: str, value: Any) -> str:
+    """What a value of the template must be where it is something else; "" where it fits."""
+    if name in ("turn_end_id", "bos_id"):
+        fits = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        return "" if fits or (name == "bos_id" and value is None) else "the number of a token"
+    if name in ("stop", "refusal_openings"):
+        fits = isinstance(value, list | tuple) and all(isinstance(text, str) for text in value)
+        return "" if fits else "a list of texts"
+    return "" if isinstance(value, str) else "a text"
 
 
 def find_base_description(settings: Settings) -> dict[str, Any] | None:

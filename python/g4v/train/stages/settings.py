@@ -116,7 +116,7 @@ class Settings:
     prompt: dict[str, Any] = _option({}, "changes to the prompt template (PromptTemplate)", "yaml")
     generation: dict[str, Any] = _option({}, "generation defaults of the bundle", "yaml")
     licences: tuple[dict[str, str], ...] = _option((), "licences of the bundle", "yaml")
-    sizes: str = _option("gpt4video-7b", "preset whose sizes a new abstractor has", "yaml")
+    sizes: str = _option("gpt4video-7b", "preset whose sizes a new abstractor has", "yaml", PRESETS)
     mixture: dict[str, Any] = _option(
         {}, "kinds of dialogues of the shapes world and their shares; none: the stage's own", "yaml"
     )
@@ -132,8 +132,8 @@ class Settings:
         ).split()
         for name in positive:
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise TrainingError(f"{name} must be above 0, not {value}")
+            if value is not None and not 0 < value < float("inf"):
+                raise TrainingError(f"{name} must be above 0 and finite, not {value}")
         if self.num_workers < 0 or self.seed < 0:
             name = "num_workers" if self.num_workers < 0 else "seed"
             raise TrainingError(f"{name} must be at least 0, not {getattr(self, name)}")
@@ -148,22 +148,39 @@ class Settings:
 
 
 @cache
-def field_types() -> dict[str, tuple[Any, bool]]:
-    """Name -> (its type: str, int, float, bool, tuple or dict; whether None is allowed)."""
+def _hints() -> dict[str, tuple[Any, bool]]:
+    """Name -> (its type with what it holds, such as tuple[str, ...]; whether None is allowed)."""
     found = {}
     for name, hint in typing.get_type_hints(Settings).items():
         options = typing.get_args(hint) if typing.get_origin(hint) is types.UnionType else (hint,)
         kind = next(option for option in options if option is not type(None))
-        found[name] = (typing.get_origin(kind) or kind, len(options) > 1)
+        found[name] = (kind, len(options) > 1)
     return found
+
+
+def field_types() -> dict[str, tuple[Any, bool]]:
+    """Name -> (its type: str, int, float, bool, tuple or dict; whether None is allowed)."""
+    return {name: (typing.get_origin(kind) or kind, none) for name, (kind, none) in _hints().items()}
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML mapping; TrainingError: missing, no YAML, or no mapping."""
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        """Refuses a key that stands twice, of which YAML's own would keep the last."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            keys = [key.value for key, _ in node.value]
+            for key in keys:
+                if keys.count(key) > 1:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"{key} stands twice", node.start_mark
+                    )
+            return super().construct_mapping(node, deep)
+
     try:
-        values = yaml.safe_load(path.read_text("utf-8"))
+        values = yaml.load(path.read_text("utf-8"), Loader)  # noqa: S506  a SafeLoader
     except FileNotFoundError:
         raise TrainingError(f"{path}: no such file") from None
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -183,7 +200,7 @@ def check_values(values: Mapping[str, Any], where: str) -> dict[str, Any]:
             raise TrainingError(f"{where}: unknown setting {name!r}")
         kind, optional = field_types()[name]
         try:
-            checked[name] = None if value is None and optional else _coerce(kind, value)
+            checked[name] = None if value is None and optional else _coerce(_hints()[name][0], value)
         except (TypeError, ValueError):
             wanted = "list" if kind is tuple else "mapping" if kind is dict else kind.__name__
             raise TrainingError(f"{where}: {name} must be of type {wanted}, not {value!r}") from None
@@ -191,12 +208,18 @@ def check_values(values: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _coerce(kind: Any, value: Any) -> Any:
-    if kind is tuple:
-        return (value,) if isinstance(value, str) else tuple(value)
+    if typing.get_origin(kind) is tuple:
+        item = typing.get_args(kind)[0]
+        item = typing.get_origin(item) or item
+        items = [value] if isinstance(value, item) else value
+        if not isinstance(items, list | tuple) or not all(isinstance(one, item) for one in items):
+            raise TypeError
+        return tuple(items)
     if kind is float and not isinstance(value, bool):
         return float(value)  # YAML reads 1e-4, without a point, as text
     if kind is str and isinstance(value, int) and not isinstance(value, bool):
         return str(value)  # devices: 2, precision: 16
+    kind = typing.get_origin(kind) or kind
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise TypeError
     return value

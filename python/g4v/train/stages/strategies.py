@@ -9,9 +9,18 @@ import torch
 from g4v.train.stages.errors import TrainingError
 from g4v.train.stages.settings import Settings
 
+PRECISIONS = (
+    "auto", "16", "32", "64", "bf16", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "32-true", "64-true",
+)  # fmt: skip
+
 
 def choose_precision(settings: Settings) -> str:
-    """Lightning's name of the precision: bf16 where the GPU has it, 16 on older ones, 32 on a CPU."""
+    """Lightning's name of the precision: bf16 where the GPU has it, 16 on older ones, 32 on a CPU.
+
+    TrainingError: no such precision.
+    """
+    if settings.precision not in PRECISIONS:
+        raise TrainingError(f"precision must be one of {', '.join(PRECISIONS)}, not {settings.precision!r}")
     if settings.precision != "auto":
         return settings.precision
     if settings.accelerator == "cpu" or not torch.cuda.is_available():
