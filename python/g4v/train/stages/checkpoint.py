@@ -90,7 +90,9 @@ def _check_space(folder: Path, tensors: list[Tensor]) -> None:
     need = sum(t.numel() * t.element_size() for t in tensors) + (1 << 20)
     free = shutil.disk_usage(folder).free
     if free < need:
-        raise TrainingError(f"{folder}: a checkpoint needs {need / 1e9:.2f} GB, {free / 1e9:.2f} GB are free")
+        raise TrainingError(
+            f"{folder}: a checkpoint needs {need / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free"
+        )
 
 
 def _checkpoints(folder: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from dataclasses import fields
 from typing import Any, NoReturn
 
 from g4v.errors import Error
+from g4v.train.stages.errors import StoppedTogether
 from g4v.train.stages.settings import PRESETS, STAGES, Settings, field_types, load_settings
 
 _EPILOG = """\
@@ -105,7 +106,12 @@ def main(arguments: Sequence[str]) -> int:
                 from g4v.train.stages.run import run_stage
 
                 run_stage(settings, name)
+    except StoppedTogether:
+        return 1  # the first process has said why
     except Error as error:
+        print(f"g4v.train: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except OSError as error:  # a full disk, wherever it shows
         print(f"g4v.train: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except ImportError as error:

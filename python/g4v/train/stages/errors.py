@@ -7,3 +7,7 @@ from g4v.errors import Error
 
 class TrainingError(Error):
     """A run cannot start, go on or be saved."""
+
+
+class StoppedTogether(TrainingError):
+    """Another process has said why all of them stop."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from g4v.train.stages.checkpoint import (
 from g4v.train.stages.errors import TrainingError
 from g4v.train.stages.order import steps_per_epoch
 from g4v.train.stages.settings import Settings
+from g4v.train.stages.stops import any_process, gather, list_places, stop_together
 
 
 class StageModule(L.LightningModule):
@@ -57,6 +58,7 @@ class StageModule(L.LightningModule):
         self.faults: dict[tuple[str, str], None] = {}  # in the order in which they were met
         self._state: State | None = None
         self._step_loss: Tensor | None = None
+        self._step_places: list[str] = []  # this process's rows of the optimiser step under way
         self._saved = -1
         if resume is not None:
             self._state = load_checkpoint(resume)
@@ -79,9 +81,12 @@ class StageModule(L.LightningModule):
         torch.manual_seed(hash((self.settings.seed, batch["number"], self.trainer.global_rank)) & 0x7FFFFFFF)
         for fault in batch["faults"]:
             self.faults[tuple(fault)] = None
+        if self.settings.on_error == "stop" and any_process(bool(batch["unusable"]), self.device):
+            stop_together([f"{place}: {reason}" for place, reason in batch["unusable"]])
         losses, rows, extra = self._token_losses(batch)
         total = losses.sum()
-        if not torch.isfinite(total):
+        self._step_places += batch["places"]
+        if any_process(not bool(torch.isfinite(total)), self.device):
             self._stop_at(batch, losses.detach(), rows)
         labels = max(1, batch["step_tokens"])
         self._log_loss(total.detach() / labels, index)
@@ -139,12 +144,18 @@ class StageModule(L.LightningModule):
 
     def _stop_at(self, batch: dict[str, Any], losses: Tensor, rows: Tensor) -> None:
         bad = sorted(set(rows[~torch.isfinite(losses)].tolist()))
-        places = "; ".join(batch["places"][row] for row in bad)
-        kept = (
+        value = "NaN" if gather([True] if torch.isnan(losses).any() else []) else "infinite"
+        stop_together(
+            [batch["places"][row] for row in bad],
+            lambda places: (
+                f"step {batch['step'] + 1}: the loss is {value} on {list_places(places)}; {self._kept()}"
+            ),
+        )
+
+    def _kept(self) -> str:
+        return (
             f"the last good checkpoint is of step {self._saved}" if self._saved >= 0 else "nothing was saved"
         )
-        value = "NaN" if bool(torch.isnan(losses).any()) else "infinite"
-        raise TrainingError(f"step {batch['step'] + 1}: the loss is {value} on {places}; {kept}")
 
     def _log_loss(self, part: Tensor, index: int) -> None:
         before = self._step_loss
@@ -184,6 +195,23 @@ class StageModule(L.LightningModule):
                 self.trainer.precision_plugin.load_state_dict(scaler)
             self._state = None
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """A loss can be finite and its gradient not: its step would spoil the weights unseen."""
+        places, self._step_places = self._step_places, []
+        gradients = [p.grad for p in self.parameters() if p.grad is not None]
+        # A scale of the loss overflows on purpose now and then, and leaves out the step; DeepSpeed keeps
+        # gradients to itself.
+        if getattr(self.trainer.precision_plugin, "scaler", None) is not None or self._partitioned():
+            return
+        finite = not gradients or bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients)))
+        if any_process(not finite, self.device):
+            stop_together(
+                places,
+                lambda rows: (
+                    f"step {self.step + 1}: the gradient is not finite on {list_places(rows)}; {self._kept()}"
+                ),
+            )
+
     def on_train_batch_end(self, outputs: Any, batch: Any, index: int) -> None:
         if (index + 1) % self.settings.accumulate_grad_batches == 0:
             if self.step % self.settings.checkpoint_every == 0 and self.step != self._saved:
@@ -193,26 +221,26 @@ class StageModule(L.LightningModule):
         """Writes a checkpoint; every process must call this."""
         weights, optimizer = self.trained_tensors(), self._collect_optimizer()
         faults = self.all_faults()
-        self._saved = self.step
-        if self.trainer.is_global_zero:
+        reasons = [f"step {self.step}: {name} is not finite; {self._kept()}" for name in _spoilt(weights)[:1]]
+        if not reasons and self.trainer.is_global_zero:
             about = {
                 "config": self.about,
                 "faults": faults,
                 "precision": self.trainer.precision_plugin.state_dict(),
             }
-            save_checkpoint(self.folder, State(self.step, weights, optimizer, about))
-            for logger in self.trainer.loggers:
-                logger.save()
-        self.trainer.strategy.barrier()
+            try:
+                save_checkpoint(self.folder, State(self.step, weights, optimizer, about))
+            except TrainingError as error:
+                reasons = [str(error)]
+        if any_process(bool(reasons), self.device):
+            stop_together(reasons)
+        self._saved = self.step
+        for logger in self.trainer.loggers:
+            logger.save()
 
     def all_faults(self) -> list[tuple[str, str]]:
         """Of all processes, each once."""
-        own = list(self.faults)
-        if self.trainer.world_size == 1:
-            return own
-        gathered: list[Any] = [None] * self.trainer.world_size
-        torch.distributed.all_gather_object(gathered, own)
-        return list(dict.fromkeys(fault for faults in gathered for fault in faults))
+        return gather(list(self.faults))
 
     def _sharded(self) -> nn.Module | None:
         """FSDP's root module; None where every process holds all weights."""
@@ -274,3 +302,8 @@ class StageModule(L.LightningModule):
 def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Name -> copy on the host of every parameter that requires gradients."""
     return {n: p.detach().cpu().clone() for n, p in model.named_parameters() if p.requires_grad}
+
+
+def _spoilt(weights: Mapping[str, Tensor]) -> list[str]:
+    """Names of tensors with numbers that are not finite."""
+    return [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]

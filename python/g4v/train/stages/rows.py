@@ -69,7 +69,7 @@ class RowBatches(Dataset):  # type: ignore[type-arg]
     ids int64 [B, L] (VIDEO_ID at video positions, right-padded with 0), labels int64 [B, L] (IGNORED where a
     position does not count), clips float32 [C, ...] in reading order (absent where there is none),
     step_tokens: labels of the whole optimiser step, number: of the pass, step, places: of the B rows,
-    faults: list of (place, reason) found on the way.
+    faults: list of (place, reason) found on the way, unusable: those of them that leave nothing to learn.
 
     A row whose clip cannot be read keeps its place with every label ignored: the batch has the same shape on
     every process, and nothing is learned from it.
@@ -93,20 +93,21 @@ class RowBatches(Dataset):  # type: ignore[type-arg]
 
     def __getitem__(self, batch: MicroBatch) -> dict[str, Any]:
         faults: list[Fault] = []
+        unusable: list[Fault] = []
         ids: list[list[int]] = []
         labels: list[list[int]] = []
         clips: list[np.ndarray] = []
         places: list[str] = []
         for index in batch.rows:
             row = self.rows[index]
-            encoded, kept = self._encode(row, faults)
+            encoded, kept = self._encode(row, faults, unusable)
             row_labels = encoded.labels
             attached = sum(turn.has_video for turn in row.turns[:kept])
             for clip in row.clips[:attached]:
                 try:
                     clips.append(self.read_clip(clip))
                 except VideoError as error:
-                    faults.append((row.place, str(error)))
+                    unusable.append((row.place, str(error)))
                     clips.append(self.blank())
                     row_labels = [IGNORED] * len(row_labels)
             ids.append(encoded.ids)
@@ -122,7 +123,8 @@ class RowBatches(Dataset):  # type: ignore[type-arg]
             "number": batch.number,
             "step": batch.step,
             "places": places,
-            "faults": faults,
+            "faults": faults + unusable,
+            "unusable": unusable,
         }
         if clips:
             made["clips"] = torch.from_numpy(np.stack(clips))
@@ -132,11 +134,11 @@ class RowBatches(Dataset):  # type: ignore[type-arg]
         opening = self.encoder.template.opening_ids(self.encoder.encode)[: self.encoder.max_length]
         return EncodedPrompt(opening, [IGNORED] * len(opening))
 
-    def _encode(self, row: Row, faults: list[Fault]) -> tuple[EncodedPrompt, int]:
+    def _encode(self, row: Row, faults: list[Fault], unusable: list[Fault]) -> tuple[EncodedPrompt, int]:
         try:
             encoded, kept = self.encoder(row)
         except RowFault as error:
-            faults.append((row.place, str(error)))
+            unusable.append((row.place, str(error)))
             return self._empty(), 0
         if kept < len(row.turns):
             reason = f"only {kept} of {len(row.turns)} turns fit into {self.encoder.max_length} tokens"
@@ -146,7 +148,7 @@ class RowBatches(Dataset):  # type: ignore[type-arg]
     def _count(self, index: int) -> int:
         known = int(self.counts[index])
         if known < 0:
-            encoded, _ = self._encode(self.rows[index], [])
+            encoded, _ = self._encode(self.rows[index], [], [])
             # The first position predicts nothing, so its label would never count.
             known = sum(label != IGNORED for label in encoded.labels[1:])
             self.counts[index] = known

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +15,11 @@ import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader
 from transformers.utils import logging as transformers_logging
 
+from g4v.model.bases.errors import one_line
 from g4v.train.loop import draw_curves
 from g4v.train.stages.assemble import Stage, assemble
 from g4v.train.stages.bases import prepare_bases
@@ -51,6 +54,12 @@ def run_stage(settings: Settings, stage: str) -> None:
     last = find_checkpoint(folder)
     if last is not None and not settings.resume and first:
         raise TrainingError(f"{last} is there already: give --resume to go on from it, or another --out")
+    done = load_step(last)
+    loggers = [
+        kind(folder, name=name, version=f"from-{done}", first_step=done)
+        for kind, name in ((_TensorBoard, "tensorboard"), (_Table, "csv"))
+    ]
+    trainer = _build_trainer(settings, strategy, devices, precision, loggers)
     marks = prepare_bases(settings, first)
     # FSDP joins the weights of a layer in one buffer, which has one type.
     dtype = torch.float32 if settings.strategy == "fsdp" else dtype_of(precision)
@@ -58,28 +67,6 @@ def run_stage(settings: Settings, stage: str) -> None:
     rows = open_rows(settings, stage, parts.template)
     if stage == "stage1" and not any(row.clips for row in _some(rows)):
         raise TrainingError(f"stage1 learns from videos, and the first rows of {settings.data[0]} have none")
-    done = load_step(last)
-    loggers = [
-        kind(folder, name=name, version=f"from-{done}", first_step=done)
-        for kind, name in ((_TensorBoard, "tensorboard"), (_Table, "csv"))
-    ]
-    trainer = L.Trainer(
-        accelerator=settings.accelerator,
-        devices=devices,
-        num_nodes=settings.num_nodes,
-        strategy=strategy,
-        precision=precision,
-        max_epochs=1,  # of Lightning's: one pass over the micro-batches of all our epochs
-        accumulate_grad_batches=settings.accumulate_grad_batches,
-        gradient_clip_val=settings.gradient_clip,
-        log_every_n_steps=settings.log_every,
-        logger=loggers,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=settings.progress,
-        callbacks=[TQDMProgressBar(refresh_rate=10)] if settings.progress else [],
-        use_distributed_sampler=False,
-    )
     size = settings.batch_size * settings.accumulate_grad_batches * trainer.world_size
     per_epoch = steps_per_epoch(len(rows), size)
     steps = settings.max_steps or per_epoch * settings.max_epochs
@@ -114,15 +101,75 @@ def run_stage(settings: Settings, stage: str) -> None:
         torch.distributed.barrier()
 
 
+def _build_trainer(
+    settings: Settings, strategy: Any, devices: Any, precision: str, loggers: list[Any]
+) -> L.Trainer:
+    """TrainingError where Lightning refuses what it is asked for: no such device here, for one."""
+    try:
+        return L.Trainer(
+            accelerator=settings.accelerator,
+            devices=devices,
+            num_nodes=settings.num_nodes,
+            strategy=strategy,
+            precision=precision,
+            max_epochs=1,  # of Lightning's: one pass over the micro-batches of all our epochs
+            accumulate_grad_batches=settings.accumulate_grad_batches,
+            gradient_clip_val=settings.gradient_clip,
+            log_every_n_steps=settings.log_every,
+            logger=loggers,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=settings.progress,
+            callbacks=[TQDMProgressBar(refresh_rate=10)] if settings.progress else [],
+            use_distributed_sampler=False,
+        )
+    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+        raise TrainingError(
+            f"accelerator {settings.accelerator}, devices {settings.devices}, strategy {settings.strategy}, "
+            f"precision {precision}: {one_line(error)}"
+        ) from None
+
+
 class _Offset:
-    """A logger that counts steps from the start of the stage, Lightning from that of the process."""
+    """A logger that counts steps from the start of the stage, Lightning from that of the process.
+
+    A log that cannot be written costs one line and not the run: the next checkpoint says whether the disk is
+    still full.
+    """
 
     def __init__(self, *arguments: Any, first_step: int, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.first_step = first_step
+        self.warned = self.broken = False
+
+    def _try(self, write: Callable[..., Any], *arguments: Any) -> None:
+        if self.broken:
+            return
+        try:
+            write(*arguments)
+        except (OSError, ValueError) as error:  # ValueError is what Lightning makes of TensorBoard's
+            cause = error.__context__ if isinstance(error, ValueError) else error
+            if not isinstance(cause, OSError):
+                raise
+            self.broken = isinstance(self, TensorBoardLogger)  # its thread that writes has ended
+            if not self.warned:
+                print(
+                    f"g4v.train: warning: the {self.name} log cannot be written: {one_line(cause)}",
+                    file=sys.stderr,
+                )
+            self.warned = True
 
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
-        super().log_metrics(metrics, (step or 0) + self.first_step)  # type: ignore[misc]
+        self._try(super().log_metrics, metrics, (step or 0) + self.first_step)  # type: ignore[misc]
+
+    def log_hyperparams(self, *arguments: Any, **_: Any) -> None:
+        self._try(super().log_hyperparams, *arguments)  # type: ignore[misc]
+
+    def save(self) -> None:
+        self._try(super().save)  # type: ignore[misc]
+
+    def finalize(self, status: str) -> None:
+        self._try(super().finalize, status)  # type: ignore[misc]
 
 
 class _TensorBoard(_Offset, TensorBoardLogger):
@@ -236,3 +283,10 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message="Grad strides do not match|.*gradient_checkpointing")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     transformers_logging.disable_progress_bar()
+    threading.excepthook = _skip_disk_errors
+
+
+def _skip_disk_errors(about: threading.ExceptHookArgs) -> None:
+    """TensorBoard's thread dies of a full disk with a traceback; its logger says the same in one line."""
+    if not isinstance(about.exc_value, OSError):
+        threading.__excepthook__(about)
