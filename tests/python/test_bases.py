@@ -102,8 +102,11 @@ def test_directories_that_are_refused(llama, tmp_path):
     refuse(load_llm, tmp_path / "nowhere", "no such file")
     refuse(load_llm, str(tmp_path / "nowhere.gguf"), "no such file")
     refuse(load_llm, "owner/model.gguf", "no such file")
-    (tmp_path / "x.bin").write_bytes(b"x")
-    refuse(load_llm, tmp_path / "x.bin", "neither a model directory nor a .gguf file")
+    (tmp_path / "x.onnx").write_bytes(b"x")
+    refuse(load_llm, tmp_path / "x.onnx", "neither a model directory nor a .gguf file")
+    for load in (load_llm, load_vision):
+        torch.save(model.state_dict(), tmp_path / "x.pt")
+        refuse(load, tmp_path / "x.pt", "x.pt: is a pickle, .*g4v.model.bases convert")
 
 
 def test_only_hub_names_reach_for_the_network(tmp_path, monkeypatch):

@@ -345,6 +345,16 @@ class TestRefusals:
         text = one_line(capsys)
         assert message in text and "bad.yaml" in text
 
+    @pytest.mark.parametrize("option", ["--llm", "--encoder"])
+    def test_a_pickle_is_refused_with_the_way_to_convert_it(
+        self, option, base, data, config, tmp_path, capsys
+    ):
+        torch.save({"a": torch.zeros(2)}, tmp_path / "old.pt")
+        words = ["stage1", *made.options(base, data, tmp_path / "run"), "--config", str(config)]
+        assert main([*words, option, str(tmp_path / "old.pt")]) == 1
+        text = one_line(capsys)
+        assert "old.pt: is a pickle" in text and "python -m g4v.model.bases convert" in text
+
     @pytest.mark.parametrize(
         ("values", "message"),
         [

@@ -185,6 +185,17 @@ class TestSources:
         assert rows[3] == ShapesRows(4, 0, rows.sources[0].kinds)[3]
         assert rows[3].clips[0].read(4).shape == (4, 64, 64, 3)
 
+    def test_rows_without_an_answer_are_counted(self, tmp_path):
+        path = format_files.write(tmp_path / "msrvtt.json", format_files.MSRVTT)
+        prompts = tmp_path / "prompts.jsonl"
+        lines = [json.dumps({"prompt": {"text": text, "toxicity": 0.9}}) for text in "ab"]
+        prompts.write_text("\n".join(lines))
+        rows = open_rows(Settings(data=(str(path), str(prompts))), "stage2", TEMPLATE)
+        assert len(rows) == 2 and rows.left_out == 2
+        assert "2 rows have no answer to learn from, the first in line 1" in rows.problems[-1]
+        with pytest.raises(errors.Error, match="no row that can be trained on; .* --unsafe-requests"):
+            open_rows(Settings(data=(str(prompts),)), "stage2", TEMPLATE)
+
     @pytest.mark.parametrize("name", ["shapes:", "shapes:0", "shapes:many"])
     def test_a_bad_number_of_shapes(self, name):
         with pytest.raises(errors.Error, match="number of dialogues"):
@@ -278,6 +289,12 @@ class TestRun:
             ends.append(checkpoint.load_checkpoint(path).weights["abstractor.vit_eos"])
         torch.testing.assert_close(ends[0], ends[1], rtol=1e-2, atol=1e-3)
         assert not torch.equal(ends[0], torch.zeros_like(ends[0]))
+
+    def test_encoding_shows_how_far_it_is(self, base, tmp_path, capsys):
+        words = made.options(base, made.write_data(tmp_path / "data", 3), tmp_path / "run", max_epochs=1)
+        words += ["--config", str(made.config_file(tmp_path)), "--feature-cache", str(tmp_path / "cache")]
+        assert main(["stage1", *words, "--progress"]) == 0
+        assert "encoding clips 3/3" in capsys.readouterr().err
 
     def test_text_alone_needs_no_encoder(self, base, tmp_path):
         """The paper's second version tunes on text; the run is then an assistant without eyes."""

@@ -46,3 +46,11 @@ def test_a_run_on_a_gguf_file(gguf, tmp_path):
 
     export_bundle(out, tmp_path / "bundle")
     assert verify_bundle(out, tmp_path / "bundle", sources=Sources(llm=str(gguf)))["decoder"] < 1e-4
+
+
+def test_the_estimate_takes_the_sizes_of_the_file(gguf, capsys):
+    """Not those of the preset, which are of another model."""
+    words = ["stage2", "--preset", "small", "--llm", str(gguf), "--dry-run", "--device-tflops", "1"]
+    assert main([*words, "--max-length", "128"]) == 0
+    text = capsys.readouterr().out
+    assert "stage2: 0.00" in text, text  # billions of parameters; those of the preset are 0.137

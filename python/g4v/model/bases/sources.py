@@ -16,16 +16,30 @@ def find_source(source: str | Path) -> Path | str:
     """A Path where `source` exists locally, or the hub name that it is.
 
     A hub name is "owner/name" given as a string, where no folder "owner" stands here. CheckpointError: no
-    such file. Nothing is fetched.
+    such file, or a pickle. Nothing is fetched.
     """
     path = Path(source).expanduser()
     if path.exists():
+        refuse_pickle(path)
         return path
     name = str(source)
     is_hub = isinstance(source, str) and _HUB_NAME.fullmatch(name) and not name.endswith(".gguf")
     if not is_hub or Path(name).parts[0] in (".", "..") or Path(name).parent.exists():
         raise CheckpointError(f"{source}: no such file or directory")
     return name
+
+
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+PICKLE_ADVICE = (
+    "which can carry code; convert first: python -m g4v.model.bases convert (mPLUG-Owl, GPT4Video), or save "
+    "again with save_pretrained(..., safe_serialization=True)"
+)
+
+
+def refuse_pickle(path: Path) -> None:
+    """CheckpointError with the way out where a file is a pickle, by its name."""
+    if path.is_file() and path.suffix.lower() in _PICKLES:
+        raise CheckpointError(f"{path}: is a pickle, {PICKLE_ADVICE}")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -54,11 +68,7 @@ def check_weights(folder: Path) -> list[Path]:
         files = [folder / "model.safetensors"]
         if not files[0].exists():
             if list(folder.glob("*.bin")) or list(folder.glob("*.pt*")):
-                raise CheckpointError(
-                    f"{folder}: the weights are pickles, which can carry code; convert them first: "
-                    "python -m g4v.model.bases convert (mPLUG-Owl), or save them again with "
-                    "save_pretrained(..., safe_serialization=True)"
-                )
+                raise CheckpointError(f"{folder}: the weights are pickles, {PICKLE_ADVICE}")
             raise CheckpointError(f"{files[0]}: no such file")
     for file in files:
         check_safetensors(file)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from g4v.model.abstractor import VideoAbstractor
+from g4v.model.bases.llm import read_config
 from g4v.model.bases.sources import find_source, read_json
 from g4v.model.config import PRESETS, AbstractorConfig, VideoTowerConfig
 from g4v.model.vision import build_encoder
@@ -89,13 +90,7 @@ def _llm_config(settings: Settings) -> Any:
     source = find_part(settings, "llm")
     if source is not None:
         place = find_source(source)
-        if isinstance(place, Path) and place.is_file():
-            if not settings.llm_sizes:
-                raise TrainingError(f"{source}: give its sizes as llm_sizes for --dry-run, or a folder")
-        elif isinstance(place, Path):
-            return LlamaConfig(**read_json(place / "config.json"))
-        else:
-            return LlamaConfig.from_pretrained(place)
+        return read_config(place) if isinstance(place, Path) else LlamaConfig.from_pretrained(place)
     if settings.llm_sizes:
         return LlamaConfig(**settings.llm_sizes)
     return PRESETS[settings.sizes].llama_config(32_000)

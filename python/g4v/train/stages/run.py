@@ -7,6 +7,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader
 from transformers.utils import logging as transformers_logging
 
+from g4v.eval.progress import Progress
 from g4v.model.bases.errors import one_line
 from g4v.train.loop import draw_curves
 from g4v.train.stages.assemble import Stage, assemble
@@ -209,14 +211,18 @@ class _Stage(StageModule):
         encoder = self.model.encoder.to(device)
         dtype = next(encoder.parameters()).dtype
         clips = list(distinct(clip for index in range(len(self.data)) for clip in self.data[index].clips))
-        reasons = fill_cache(
-            cache,
-            clips[rank::world],
-            self.parts.reader,
-            lambda pixels: encoder(pixels.to(device, dtype)),
-            self.settings.num_workers,
-            rank,
-        )
+        own = [clip for clip in clips[rank::world] if clip not in cache]
+        shown = Progress("encoding clips", len(own)) if own and self.settings.progress and not rank else None
+        with shown or nullcontext():
+            reasons = fill_cache(
+                cache,
+                own,
+                self.parts.reader,
+                lambda pixels: encoder(pixels.to(device, dtype)),
+                self.settings.num_workers,
+                rank,
+                lambda _: shown.step() if shown else None,
+            )
         self.trainer.strategy.barrier()
         cache.scan()
         if not cache.where:

@@ -16,6 +16,7 @@ from g4v.train.stages.errors import TrainingError
 from g4v.train.stages.settings import Settings
 
 _MOST_DRAWS = 1000
+_PROMPTS = "refusals are written to them by python -m g4v.data dialogues --unsafe-requests FILE"
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,18 @@ def open_rows(settings: Settings, stage: str, template: PromptTemplate) -> Rows:
             settings.seed,
             template=template,
         )
-        sources.append(FileRows([sample for sample in reader if sample.turns[-1].answer is not None]))
+        samples = list(reader)
+        taught = [sample for sample in samples if sample.turns[-1].answer is not None]
+        sources.append(FileRows(taught))
         problems += reader.problems.report(1000)
-        left_out += reader.problems.count
+        left_out += reader.problems.count + len(samples) - len(taught)
+        if len(taught) < len(samples):
+            first = next(sample for sample in samples if sample.turns[-1].answer is None)
+            advice = "" if first.toxicity is None else f"; {_PROMPTS}"
+            problems.append(
+                f"{name}: {len(samples) - len(taught)} rows have no answer to learn from, the first in line "
+                f"{first.line}{advice}"
+            )
     rows = Rows(tuple(sources), tuple(problems), left_out)
     if not len(rows):
         reason = f"; the first problem: {problems[0]}" if problems else ""
