@@ -177,7 +177,7 @@ class Folded(nn.Module):
         self.eps = config.layer_norm_eps
         weight, bias = folded_memory_product(abstractor)
         self.memory = nn.Parameter(weight.t().contiguous().to(dtype))
-        self.memory_bias = nn.Parameter(bias.to(dtype))
+        self.memory_bias = nn.Parameter(bias.flatten().to(dtype))
         self.abstractor = abstractor
         start = torch.cat([abstractor.query_tokens, abstractor.temporal_query_tokens], dim=1)
         self.start = nn.Parameter(start.to(dtype))

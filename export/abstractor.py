@@ -8,6 +8,10 @@ For the CPU it is written as two, so that what was computed of a frame can be ke
 The exact rewrites, done here once:
 * The memory is normalised once, without scale and shift; those of each layer's normk are folded into its
   key and value products, which makes keys and values of all layers ONE product [T*N, d] x [d, layers*2*d].
+* That product has no bias. Scores may all be shifted alike: what the bias b of the memory's keys adds to
+  theirs, q.b, is taken from those of the own keys instead, q.(k - b). The weights of a query add up to one:
+  the bias c of the memory's values is added behind the attention, where it is part of the output product's
+  bias, and taken from the own values, v - c.
 * The first layer's queries do not depend on the input: their normalised values and all their projections are
   constants.
 * Keys and values are read where that product left them, by one operator of ours: no Split, and no Concat with
@@ -27,7 +31,10 @@ from g4v.model.abstractor import VideoAbstractor
 
 
 def folded_memory_product(abstractor: VideoAbstractor) -> tuple[Tensor, Tensor]:
-    """K and V of all layers, one product over the memory normalised without affine: weight, bias."""
+    """K and V of all layers, one product over the memory normalised without affine.
+
+    Returns weight [d, layers*2*d] and bias [layers, 2, d] in float64.
+    """
     weights, biases = [], []
     for layer in abstractor.encoder.layers:
         norm = layer.crossattention.normk
@@ -35,7 +42,7 @@ def folded_memory_product(abstractor: VideoAbstractor) -> tuple[Tensor, Tensor]:
             weight = product.weight.double()
             weights.append((weight * norm.weight.double()).t())
             biases.append(product.bias.double() + weight @ norm.bias.double())
-    return torch.cat(weights, dim=1), torch.cat(biases)
+    return torch.cat(weights, dim=1), torch.stack(biases).unflatten(0, (-1, 2))
 
 
 def memory_stem(stem: str) -> str:
@@ -76,8 +83,8 @@ def _memory(g: Graph, features: str, abstractor: VideoAbstractor) -> str:
     """Keys and values of all layers: [T, N, layers*2*d]."""
     layers = [layer.crossattention for layer in abstractor.encoder.layers]
     plain = nn.LayerNorm(abstractor.config.hidden_size, eps=layers[0].normk.eps)  # scale one, shift zero
-    weight, bias = folded_memory_product(abstractor)
-    return g.rounded_matmul(g.layer_norm(features, plain), weight, bias)
+    weight, _ = folded_memory_product(abstractor)
+    return g.rounded_matmul(g.layer_norm(features, plain), weight)
 
 
 def _tokens(g: Graph, memory: str, abstractor: VideoAbstractor) -> str:
@@ -96,19 +103,24 @@ def _tokens(g: Graph, memory: str, abstractor: VideoAbstractor) -> str:
         layers[0].norm1.bias.double(),
         layers[0].norm1.eps,
     )
-    own = torch.cat([q @ p.weight.double().t() + p.bias.double() for p in _projections(layers[0])], -1)
+    _, memory_biases = folded_memory_product(abstractor)
     x = queries.cut(g.weight(q))
-    fused = queries.cut(g.weight(own))
 
     for i, layer in enumerate(layers):
-        if i:
-            weight = torch.cat([p.weight for p in _projections(layer)]).t()
-            fused = g.rounded_matmul(x, weight, torch.cat([p.bias for p in _projections(layer)]))
+        # Queries, own keys and own values side by side.
+        weight = torch.cat([p.weight for p in _projections(layer)]).t()
+        bias = torch.cat([p.bias for p in _projections(layer)]).double()
+        bias[width:] -= memory_biases[i].flatten()
+        if i == 0:
+            fused = queries.cut(g.weight(q @ weight.double() + bias))
+        else:
+            fused = g.rounded_matmul(x, weight, bias)
         a = g.memory_attention(fused, keys_values, config.num_heads, width, i)
         out = layer.output
         a = g.rounded_matmul(a, out.out_proj.weight.t())
+        bias = out.out_proj.bias.double() + out.out_proj.weight.double() @ memory_biases[i, 1]
         # The residual is the normalised query.
-        n, y = g.residual_norm(a, x, out.norm2, out.out_proj.bias)
+        n, y = g.residual_norm(a, x, out.norm2, bias)
         h = g.gated_norm(n, out.mlp.w1, out.mlp.w3, out.mlp.ffn_ln)
         h = g.linear(h, out.mlp.w2, bias=False)
         if i + 1 < len(layers):

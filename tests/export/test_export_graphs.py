@@ -109,7 +109,7 @@ def test_abstractor_has_one_memory_product(tmp_path):
     config = AbstractorConfig(24, 3, 3, 40, 7, 7, 24, 36)
     abstractor = shaken(VideoAbstractor(config))
     weight, bias = folded_memory_product(abstractor)
-    assert weight.shape == (24, 3 * 2 * 24) and bias.shape == (3 * 2 * 24,)
+    assert weight.shape == (24, 3 * 2 * 24) and bias.shape == (3, 2, 24)
     export_abstractor(abstractor, tmp_path)
     products = {}
     for name in ("abstractor_memory", "abstractor"):
