@@ -103,6 +103,8 @@ def count_memory(sizes: Sizes, work: Work, strategy: str = "single", devices: in
         weights = (2 * (frozen + trained) + FLOAT * trained) // devices
         return Memory(weights, 2 * trained // devices, 2 * FLOAT * trained // devices, activations, 4 * layer)
     weights = frozen * work.number + trained * FLOAT
+    if work.stage == "stage2":
+        weights += sizes.abstractor_parameters * (FLOAT - work.number)  # it stays as stage 1 left it
     buckets = FLOAT * trained if strategy == "ddp" and devices > 1 else 0
     return Memory(weights, FLOAT * trained, 2 * FLOAT * trained, activations, buckets)
 
