@@ -76,15 +76,16 @@ def _parser() -> argparse.ArgumentParser:
         "--precision",
         action="append",
         metavar="P",
-        help="fp32, fp16 (engines alone), int8 or int4 (weights alone, the decoder's), or COMPONENT=P; "
-        "repeatable (default: fp32, fp16 for engines)",
+        help="fp32, fp16 (not on the CPU), int8 or int4 (weights alone, the decoder's), or COMPONENT=P; "
+        "repeatable (default: fp32 for the CPU, fp16 for all else)",
     )
     parser.add_argument(
         "--target",
         action="append",
         metavar="T",
-        help="cpu or tensorrt-rtx (engines for NVIDIA GPUs; none is needed to build them); repeatable: the "
-        "bundle then has a variant for each (default: cpu)",
+        help="cpu, cuda (ONNX Runtime's CUDA provider), tensorrt-rtx (engines for NVIDIA GPUs; none is needed "
+        "to build them) or tensorrt (engines for the GPU that builds them); repeatable: the bundle then has a "
+        "variant for each (default: cpu)",
     )
     parser.add_argument(
         "--compact",

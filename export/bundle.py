@@ -16,8 +16,7 @@ from g4v.export.existing import MANIFEST, read_manifest
 from g4v.export.plan import check_disk, plan_export
 from g4v.export.precision import parse_precisions, parse_targets
 from g4v.export.sources import NONE, Sources
-from g4v.export.tensorrt import TARGET as TENSORRT
-from g4v.export.tensorrt import load_library
+from g4v.export.tensorrt import ENGINES, load_library
 from g4v.export.unfinished import Unfinished, file_entry, fingerprint
 from g4v.export.writer import BundleWriter, Progress, Report, package_version
 
@@ -52,8 +51,8 @@ def export_bundle(
     components that are whole (g4v.export.unfinished).
     """
     precisions = parse_precisions(precision, parse_targets(targets))
-    if any(TENSORRT in variants for variants in precisions.values()):
-        load_library()
+    for target in {target for variants in precisions.values() for target in variants if target in ENGINES}:
+        load_library(ENGINES[target])
     out = Path(out).absolute()
     _check_target(out, force)
     checkpoint = Checkpoint.open(run, sources)
@@ -89,8 +88,8 @@ def verify_bundle(
     """Checks the files of a bundle against its manifest, and its graphs against the run (and the sources)
     that it was exported from.
 
-    Returns the relative error of every component; ExportError names the first file or component that is
-    wrong.
+    Returns the relative error of every component, and of its variant for CUDA as "unet (cuda)"; ExportError
+    names the first file or component that is wrong.
     """
     out = Path(out)
     manifest = read_manifest(out)
@@ -104,12 +103,16 @@ def verify_bundle(
     for name, component in written.items():
         precisions[name] = {v["target"]: v["precision"] for v in component["variants"]}
     for part in components_of(Checkpoint.open(run, sources), precisions):
-        if "cpu" in part.variants and part.name in written:
-            errors[part.name] = part.compare(part.load(), out, "cpu").exact
-            report(f"{part.name}: relative error {errors[part.name]:.1e}")
+        if part.name not in written:
+            continue
         for target in part.variants:
-            if target != "cpu" and part.name in written:
-                report(f"{part.name} for {target}: its files are whole; engines run on GPUs alone")
+            label = part.name if target == "cpu" else f"{part.name} ({target})"
+            if target in ENGINES:
+                report(f"{label}: its files are whole; engines run on GPUs alone")
+                continue
+            # A module that was compared is in float64.
+            errors[label] = part.compare(part.load(), out, target).exact
+            report(f"{label}: relative error {errors[label]:.1e}")
     return errors
 
 

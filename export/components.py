@@ -12,22 +12,26 @@ from g4v.export import verify
 from g4v.export.abstractor import export_abstractor
 from g4v.export.calibration import calibrate
 from g4v.export.checkpoint import Checkpoint, read_json, vae_scale
+from g4v.export.cuda import TARGET as CUDA
+from g4v.export.cuda import CudaGraph, CudaHalfGraph, check_kernels
 from g4v.export.decoder import export_decoder, write_embedding
 from g4v.export.decoder_check import Comparison, compare_decoder
 from g4v.export.eight_bit import EightBitGraph
 from g4v.export.encoder import export_encoder
 from g4v.export.frame_checker import export_frame_checker
 from g4v.export.graph import Graph
+from g4v.export.half import Half
 from g4v.export.llama import LlamaWeights
 from g4v.export.precision import Precisions
 from g4v.export.progress import Tick, ignore
 from g4v.export.quantise import BITS
 from g4v.export.rounding import Bits, Fitted, Rounding, ToNearest
 from g4v.export.standard import HalfGraph, StandardGraph
-from g4v.export.tensorrt import Profile, Span
+from g4v.export.tensorrt import ENGINES, Profile, Span
 from g4v.export.text_encoder import export_text_encoder
 from g4v.export.unet import export_unet
 from g4v.export.vae import export_vae_decoder
+from g4v.export.written import Written
 
 
 def components_of(
@@ -50,27 +54,27 @@ class Component:
     name: str  # as in the manifest
     load: Callable[[], Any]  # reads the module from the checkpoint
     export: Callable[..., list[str]]  # (module, folder, stem, kind of graph): graph and data file
-    verify: Callable[..., float | Comparison]  # (module, folder, stem of the graph): the relative error
+    verify: Callable[..., float | Comparison]  # (module, folder, stem=...): the relative error
     describe: Callable[[Any], dict[str, Any]]  # the manifest's keys but "variants"
     variants: Mapping[str, str]  # target -> precision
     profile: Profile  # sizes that an engine takes
-    fitted_to: Callable[[], dict[str, Any] | None] = lambda: None  # after export: the calibration data
-    codes: Callable[[], dict[str, str] | None] = lambda: None  # after export: how rounded matrices were made
+    # After export, for a target: the calibration data, and how rounded matrices were made.
+    fitted_to: Callable[[str], dict[str, Any] | None] = lambda target: None
+    codes: Callable[[str], dict[str, str] | None] = lambda target: None
 
     def stem(self, target: str) -> str:
         """Of the files that are written for a target."""
-        return self.name if target == "cpu" else f"{self.name}.{target}"
+        return stem_of(self.name, target)
 
     def write(self, module: Any, folder: Path, target: str) -> list[str]:
-        """Writes the graph for a target."""
-        return self.export(module, folder, self.stem(target), self._kind(target))
+        """Writes the graph for a target; ExportError where the target could not run it."""
+        files = self.export(module, folder, self.stem(target), self._kind(target))
+        if target == CUDA:
+            check_kernels(folder, files[0])
+        return files
 
     def _kind(self, target: str) -> type[Graph]:
-        half, rounded = self.variants[target] == "fp16", self.variants[target] == "int8"
-        if target != "cpu":
-            return HalfGraph if half else StandardGraph
-        # The decoder's builder rounds weights itself, and is compared with the rounded ones.
-        return EightBitGraph if rounded and self.name != "decoder" else Graph
+        return graph_kind(self.name, target, self.variants[target])
 
     def compare(self, module: Any, folder: Path, target: str) -> Comparison:
         """Compares the graph in `folder` with `module`, which may come back in float64; ExportError if the
@@ -78,10 +82,34 @@ class Component:
         """
         result = self.verify(module, folder, stem=self.stem(target))
         comparison = result if isinstance(result, Comparison) else Comparison(result, None)
-        most = {HalfGraph: verify.HALF_TOLERANCE, EightBitGraph: verify.EIGHT_BIT_TOLERANCE}
-        kind = self._kind(target)
-        verify.check(self.stem(target), comparison.exact, most.get(kind, verify.TOLERANCE))
+        kind, most = self._kind(target), verify.TOLERANCE
+        if issubclass(kind, Half):
+            most = verify.HALF_TOLERANCE
+        elif kind is EightBitGraph:
+            most = verify.EIGHT_BIT_TOLERANCE
+        verify.check(self.stem(target), comparison.exact, most)
         return comparison
+
+
+def stem_of(component: str, target: str) -> str:
+    """Of the files of a variant."""
+    return component if target == "cpu" else f"{component}.{target}"
+
+
+def target_of(stem: str) -> str:
+    """The inverse of `stem_of`."""
+    return stem.partition(".")[2] or "cpu"
+
+
+def graph_kind(component: str, target: str, precision: str) -> type[Graph]:
+    """What a component's graph is made of."""
+    if target == CUDA:
+        # What is computed with the decoder's rounded weights is float16.
+        return CudaGraph if precision == "fp32" else CudaHalfGraph
+    if target != "cpu":
+        return HalfGraph if precision == "fp16" else StandardGraph
+    # The decoder's builder rounds weights itself, and is compared with the rounded ones.
+    return EightBitGraph if precision == "int8" and component != "decoder" else Graph
 
 
 class _Components:
@@ -92,8 +120,9 @@ class _Components:
     ) -> None:
         self.checkpoint, self.precisions, self.tick = checkpoint, precisions, tick
         self.calibration = calibration
-        self._fitted_to: dict[str, Any] | None = None
-        self._codes: dict[str, str] | None = None
+        # Of the decoder, by target.
+        self._fitted_to: dict[str, dict[str, Any]] = {}
+        self._codes: dict[str, dict[str, str]] = {}
         self.frames = int(checkpoint.about["frames"])
 
     @cached_property
@@ -152,10 +181,10 @@ class _Components:
 
     def _part(self, name: str, *functions: Any) -> Component:
         variants = self.precisions[name]
-        profile = self._profile(name) if set(variants) != {"cpu"} else {}
+        profile = self._profile(name) if any(target in ENGINES for target in variants) else {}
         part = Component(name, *functions, variants, profile)
         if name == "decoder":
-            part = replace(part, fitted_to=lambda: self._fitted_to, codes=lambda: self._codes)
+            part = replace(part, fitted_to=self._fitted_to.get, codes=self._codes.get)
         return part
 
     def _encoder(self) -> Any:
@@ -163,23 +192,40 @@ class _Components:
         self.tokens = encoder.tokens_per_frame
         return encoder
 
-    def _export_decoder(self, weights: LlamaWeights, folder: Path, *_: Any) -> list[str]:
-        precision = self.precisions["decoder"]["cpu"]
-        rounding: Rounding | None = None
-        if precision in BITS:
-            rounding = ToNearest(weights, precision)
-            if not Bits(weights, precision).all_kept:
-                chosen = calibrate(weights, self.checkpoint.tokenizer("decoder"), self.calibration)
-                if chosen is not None:
-                    rounding, self._fitted_to = Fitted(weights, precision, chosen.ids), chosen.about
-        files = export_decoder(weights, folder, precision, lambda s: self.tick(s / 2), rounding)
-        self._codes = None if rounding is None else rounding.made
+    def _export_decoder(self, weights: LlamaWeights, folder: Path, stem: str, kind: type[Graph]) -> list[str]:
+        target = target_of(stem)
+        precision = self.precisions["decoder"][target]
+        rounding = self._rounding(weights, folder, target, precision) if precision in BITS else None
+        files = export_decoder(weights, folder, precision, self._decoder_tick(target), rounding, stem, kind)
+        if rounding is not None:
+            self._codes[target] = rounding.made
         write_embedding(weights, folder / "embedding.bin")
         return files
 
+    def _rounding(self, weights: LlamaWeights, folder: Path, target: str, precision: str) -> Rounding:
+        for before, codes in self._codes.items():
+            if self.precisions["decoder"][before] == precision:  # fitted once, for both
+                if before in self._fitted_to:
+                    self._fitted_to[target] = self._fitted_to[before]
+                return Written(weights, folder, stem_of("decoder", before), codes)
+        if not Bits(weights, precision).all_kept:
+            chosen = calibrate(weights, self.checkpoint.tokenizer("decoder"), self.calibration)
+            if chosen is not None:
+                self._fitted_to[target] = chosen.about
+                return Fitted(weights, precision, chosen.ids)
+        return ToNearest(weights, precision)
+
     def _verify_decoder(self, weights: LlamaWeights, folder: Path, stem: str) -> Comparison:
-        precision = self.precisions["decoder"]["cpu"]
-        return compare_decoder(weights, folder, precision, lambda s: self.tick((1 + s) / 2))
+        target = target_of(stem)
+        precision = self.precisions["decoder"][target]
+        kind = graph_kind("decoder", target, precision)
+        return compare_decoder(weights, folder, precision, self._decoder_tick(target, True), stem, kind)
+
+    def _decoder_tick(self, target: str, written: bool = False) -> Tick:
+        """The variants are written one after the other, and then compared."""
+        targets = list(self.precisions["decoder"])
+        before = targets.index(target) + (len(targets) if written else 0)
+        return lambda share: self.tick((before + share) / (2 * len(targets)))
 
     def _verify_encoder(self, encoder: Any, folder: Path, stem: str) -> float:
         return verify.verify_encoder(encoder, folder, self.frames, stem)

@@ -4,6 +4,8 @@
     past_key_values.{i}.key/.value [1, Hkv, L, head_dim]  ->  logits [1, 1, V], present.{i}.key/.value (same
     shape)
 
+Keys and values are of the type that is computed in; all other floating inputs and outputs are float32.
+
 The caller binds past and present of a layer to the same memory; GroupQueryAttention then appends in place,
 and a prefill may start on a cache that already holds tokens. Per layer one product makes queries, keys and
 values, and one makes gate and up. The last layer goes on with the last position alone as soon as its
@@ -49,18 +51,21 @@ def export_decoder(
     precision: str = "fp32",
     tick: Tick = ignore,
     rounding: Rounding | None = None,
+    stem: str = "decoder",
+    kind: type[Graph] = Graph,
 ) -> list[str]:
     """Writes the graph of a LlamaForCausalLM and its data; returns their names.
 
     precision: "int8" and "int4" round the weights of all products block by block (g4v.export.quantise), but
     for those whose codes are in the files already; the head has 8 bits in both. tick: called with the share
-    that is done. rounding: how, by default each weight to the nearest code.
+    that is done. rounding: how, by default each weight to the nearest code. stem: of the files; kind: of the
+    graph.
     """
     config = weights.config
     check_llama(config)
     layers = range(config.num_hidden_layers)
     cache_shape = [1, config.num_key_value_heads, "cache_length", config.head_dim]
-    with Graph(folder, "decoder") as g:
+    with kind(folder, stem) as g:
         if precision in BITS:
             rounding = rounding or ToNearest(weights, precision)
         w = _Products(g, weights, rounding)
@@ -69,7 +74,7 @@ def export_decoder(
         total = g.input("total_sequence_length", "int32", [])
         tables = [g.weight(table) for table in _rotary_tables(weights)]
         pasts = [
-            [g.input(f"past_key_values.{i}.{part}", "float32", cache_shape) for part in ("key", "value")]
+            [g.input(f"past_key_values.{i}.{part}", g.real_name, cache_shape) for part in ("key", "value")]
             for i in layers
         ]
         n = w.first_norm(x, "model.layers.0.input_layernorm")
@@ -106,7 +111,7 @@ def export_decoder(
         g.output("logits", w.product(n, HEAD), "float32", [1, 1, config.vocab_size])
         for i in layers:
             for part in ("key", "value"):
-                g.output(f"present.{i}.{part}", f"present.{i}.{part}", "float32", cache_shape)
+                g.output(f"present.{i}.{part}", f"present.{i}.{part}", g.real_name, cache_shape)
         g.save()
         return g.files
 

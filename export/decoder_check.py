@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from g4v.export.decoder import SKIP_NORM
 from g4v.export.errors import ExportError
-from g4v.export.graph import OFFSETS, QUANTISED
+from g4v.export.graph import OFFSETS, QUANTISED, Graph
 from g4v.export.llama import EMBEDDING, HEAD, LlamaWeights
 from g4v.export.pieces import Pieces
 from g4v.export.progress import Tick, ignore
@@ -52,23 +52,31 @@ class Comparison:
 
 
 @torch.no_grad()
-def compare_decoder(weights: LlamaWeights, folder: Path, precision: str, tick: Tick = ignore) -> Comparison:
+def compare_decoder(
+    weights: LlamaWeights,
+    folder: Path,
+    precision: str,
+    tick: Tick = ignore,
+    stem: str = "decoder",
+    kind: type[Graph] = Graph,
+) -> Comparison:
     """Runs prompts and single steps through the graph and through PyTorch; ExportError if the graph's codes
-    are not those of the weights. tick: called with the share that is done.
+    are not those of the weights. tick: called with the share that is done. stem: of the graph's file; kind:
+    of the graph.
     """
     config = weights.config
     generator = torch.Generator().manual_seed(_SEED)
     ids = torch.randint(config.vocab_size, (sum(_CHUNKS),), generator=generator)
     embeds = weights.read(f"{EMBEDDING}.weight")[ids]
     rounded = precision in BITS
-    pieces = Pieces(folder, "decoder", _EndOfLayer())
+    pieces = Pieces(folder, stem, _EndOfLayer(), kind.real)
     if len(pieces) != config.num_hidden_layers + 1:
-        raise ExportError(f"{folder}: decoder.onnx has not the layers of the checkpoint")
+        raise ExportError(f"{folder}: {stem}.onnx has not the layers of the checkpoint")
     # What rounding changes is far above the errors of float32.
     original = _Reference(weights, embeds, torch.float32)
     exact = _Reference(weights, embeds, torch.float64)
-    plain = _GraphRun(pieces, embeds, config, exact=True)
-    as_written = _GraphRun(pieces, embeds, config, exact=False) if rounded else None
+    plain = _GraphRun(pieces, embeds, config, kind.real_name, exact=True)
+    as_written = _GraphRun(pieces, embeds, config, kind.real_name, exact=False) if rounded else None
     for index in range(config.num_hidden_layers):
         tick(index / config.num_hidden_layers)
         tensors = weights.layer(index)
@@ -138,8 +146,9 @@ class _Reference:
 class _GraphRun:
     """Runs the chunks through the graph, piece by piece."""
 
-    def __init__(self, pieces: Pieces, embeds: Tensor, config: Any, exact: bool) -> None:
-        self.pieces, self.exact = pieces, exact
+    def __init__(self, pieces: Pieces, embeds: Tensor, config: Any, dtype: str, exact: bool) -> None:
+        """dtype: of keys and values."""
+        self.pieces, self.dtype, self.exact = pieces, np.dtype(dtype), exact
         self.cache = (1, config.num_key_value_heads, len(embeds) + 8, config.head_dim)
         ends = np.cumsum(_CHUNKS)
         self.values = [
@@ -155,7 +164,7 @@ class _GraphRun:
         session = self.pieces.session(index, self.exact)
         names = [value.name for value in session.get_inputs()]
         results = [value.name for value in session.get_outputs()]
-        caches = {name: np.zeros(self.cache, np.float32) for name in names if name.startswith("past_key")}
+        caches = {name: np.zeros(self.cache, self.dtype) for name in names if name.startswith("past_key")}
         for values in self.values:
             feeds = {name: caches[name] if name in caches else values[name] for name in names}
             made = dict(zip(results, session.run(results, feeds), strict=True))
@@ -176,7 +185,7 @@ def _put_codes(
     for names in products:
         left = list(names)
         while left:  # a product is as many nodes as its matrices have kinds of codes
-            codes = _codes_of(pieces, next(nodes), tensors[f"{left[0]}.weight"].shape[1])
+            codes = codes_of(pieces, next(nodes), tensors[f"{left[0]}.weight"].shape[1])
             rows = codes.dequantised()
             while len(rows):
                 part = tensors[f"{left[0]}.weight"]
@@ -189,10 +198,10 @@ def _put_codes(
                 tensors[f"{left.pop(0)}.weight"] = rounded
 
 
-def _codes_of(pieces: Pieces, node: Any, columns: int) -> Quantised:
-    """The codes that a node multiplies with."""
+def codes_of(pieces: Pieces, node: Any, columns: int) -> Quantised:
+    """The codes that a node multiplies with; its scales and offsets become float32."""
     bits = next(attribute.i for attribute in node.attribute if attribute.name == "bits")
     added = node.input[1] + OFFSETS
-    offsets = pieces.constant(added) if added in pieces else None
+    offsets = pieces.constant(added).astype(np.float32) if added in pieces else None
     packed, scales = (pieces.constant(name) for name in node.input[1:3])
-    return Quantised.unpacked(packed, scales, bits, columns, offsets)
+    return Quantised.unpacked(packed, scales.astype(np.float32), bits, columns, offsets)

@@ -69,6 +69,7 @@ class Graph:
     """
 
     real = TensorProto.FLOAT  # the type of what is computed
+    real_name = "float32"
     keeps_frames = True  # runs where the core can keep what was computed of single frames of a video
 
     def __init__(self, folder: str | Path, stem: str) -> None:
@@ -256,9 +257,14 @@ class Graph:
         self, x: str, skip: str, norm: torch.nn.LayerNorm, bias: Array | None = None
     ) -> tuple[str, str]:
         """s = x + bias + skip for 3-D x; returns (norm(s), s)."""
-        inputs = [x, skip, self.weight(norm.weight), self.weight(norm.bias)]
+        return self._fused_skip(x, skip, norm, bias)
+
+    def _fused_skip(
+        self, x: str, skip: str, norm: torch.nn.LayerNorm, bias: Array | None, wide: bool = False
+    ) -> tuple[str, str]:
+        inputs = [x, skip, self.weight(norm.weight, wide=wide), self.weight(norm.bias, wide=wide)]
         if bias is not None:
-            inputs.append(self.weight(bias))
+            inputs.append(self.weight(bias, wide=wide))
         name = self._new_name("SkipLayerNorm")
         self.op(
             "SkipLayerNormalization",
@@ -284,6 +290,13 @@ class Graph:
         h = self.matmul(x, torch.cat([gate.weight, through.weight]).t())
         inputs = [h, *map(self.weight, (norm.weight, norm.bias, torch.cat([gate.bias, through.bias])))]
         return self.op("GatedNorm", *inputs, domain=OWN, epsilon=norm.eps)
+
+    def gated_norm_by_parts(
+        self, x: str, gate: torch.nn.Linear, through: torch.nn.Linear, norm: torch.nn.LayerNorm
+    ) -> str:
+        """The same of operators that every engine has."""
+        h = self.op("Mul", self.silu(self.linear(x, gate)), self.linear(x, through))
+        return self.layer_norm(h, norm)
 
     def quick_gelu(self, x: str, alpha: float = 1.702) -> str:
         """x * sigmoid(alpha * x)."""

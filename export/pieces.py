@@ -17,11 +17,17 @@ EXACT = 0  # accuracy level: activations as they are, in place of rounded ones
 class Pieces:
     """The pieces of `folder`/`stem`.onnx; a piece ends behind every node for which `ends` is true.
 
-    All values that pass from one piece to another must be float32.
+    All values that pass from one piece to another must be of the type `inner`.
     """
 
-    def __init__(self, folder: Path, stem: str, ends: Callable[[onnx.NodeProto], bool]) -> None:
-        self.folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        stem: str,
+        ends: Callable[[onnx.NodeProto], bool],
+        inner: int = TensorProto.FLOAT,
+    ) -> None:
+        self.folder, self._inner = folder, inner
         self._model = onnx.load(folder / f"{stem}.onnx", load_external_data=False)
         graph = self._model.graph
         self.inputs = [value.name for value in graph.input]
@@ -82,7 +88,7 @@ class Pieces:
         results = [name for name in made if name in later or name in declared]
 
         def info(name: str) -> onnx.ValueInfoProto:
-            return declared.get(name) or helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+            return declared.get(name) or helper.make_tensor_value_info(name, self._inner, None)
 
         model = onnx.ModelProto()
         model.CopyFrom(self._model)

@@ -19,8 +19,7 @@ from g4v.export.progress import duration
 from g4v.export.quantise import BITS, BLOCK
 from g4v.export.report import size
 from g4v.export.rounding import Bits
-from g4v.export.tensorrt import TARGET as TENSORRT
-from g4v.export.tensorrt import load_library
+from g4v.export.tensorrt import ENGINES, load_library
 
 # All of this was measured at full size: benchmarks/export_full_size.py and export_llama.py.
 _LIBRARIES = 0.8e9  # bytes: Python, PyTorch, transformers, diffusers and ONNX Runtime
@@ -36,7 +35,7 @@ _LAYER = 15
 # 7B model took; the others are scaled from it.
 _FITTING = 1.0  # the same, more, for rounding that is fitted to 8,192 tokens
 _BUILD = (12.0, 0.04)  # of an engine: whatever its size, and per million weights
-_SECONDS = {"fp32": 0.08, "int8": 0.1, "int4": 0.12}
+_SECONDS = {"fp32": 0.08, "fp16": 0.08, "int8": 0.1, "int4": 0.12}
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def plan_export(
     counts = {name: _count(folder, prefix) for name, folder, prefix in parts}
     needs = [_whole(name, precisions[name], counts) for name in counts]
     if checkpoint.has("llm"):
-        needs.append(_decoder(checkpoint.llm(), precisions["decoder"]["cpu"], calibration))
+        needs.append(_decoder(checkpoint.llm(), precisions["decoder"], calibration))
     names = [need.name for need in needs]
     for component in only or ():
         if component not in names:
@@ -93,8 +92,8 @@ def _whole(name: str, variants: Mapping[str, str], counts: Mapping[str, int]) ->
         size = (2 if precision == "fp16" else 4) * weights
         disk += size
         seconds += weights / 1e6 * _SECONDS["fp32"]
-        if target == "cpu":
-            resident += 2 * size
+        if target not in ENGINES:
+            resident += 2 * size if target == "cpu" else 0
             peak = max(peak, int(_LIBRARIES + _CPU * weights))
         else:
             seconds += _BUILD[0] + weights / 1e6 * _BUILD[1]
@@ -105,32 +104,40 @@ def _whole(name: str, variants: Mapping[str, str], counts: Mapping[str, int]) ->
     return Need(name, ", ".join(variants.values()), weights, disk, peak, resident, seconds)
 
 
-def _decoder(weights: LlamaWeights, precision: str, calibration: str | None) -> Need:
+def _decoder(weights: LlamaWeights, variants: Mapping[str, str], calibration: str | None) -> Need:
     counts = {name: math.prod(shape) for name, shape in weights.shapes.items()}
     embedding = counts[f"{EMBEDDING}.weight"]
     names = [*weights.products(), HEAD]
     multiplied = {name: counts[f"{name}.weight"] for name in names}
     products = sum(multiplied.values())
     rest = sum(counts.values()) - products - embedding
-    tables = 4 * weights.config.max_position_embeddings * weights.config.head_dim
-    graph, fitted = 4.0 * rest + tables, 0
-    bits = Bits(weights, precision) if precision in BITS else None
-    for name, count in multiplied.items():
-        kept = bits is not None and bits.kept(name)
-        fitted += 0 if kept else count
-        # Codes of a file may have an offset beside the scale.
-        graph += count * (bits(name) / 8 + (8 if kept else 4) / BLOCK if bits else 4.0)
+    tables = weights.config.max_position_embeddings * weights.config.head_dim
     layer = sum(n for name, n in counts.items() if name.startswith("model.layers.0."))
     peak = int(_LIBRARIES + _LAYER * max(layer, embedding))
-    seconds = (products + embedding) / 1e6 * _SECONDS[precision]
-    total = sum(counts.values())
-    if bits and fitted and (how := chosen(weights, calibration)) != NONE:
-        seconds += fitted / 1e6 * _FITTING
-        # The second moment of the widest inputs and two factors of it, in float64.
-        peak += 24 * weights.config.intermediate_size**2
-        peak = max(peak, int(_LIBRARIES + 4 * total)) if how == OWN else peak
-    disk = int(graph) + 4 * embedding
-    return Need("decoder", precision, total, disk, peak, disk + int(graph), seconds)
+    disk = resident = 4 * embedding
+    seconds = 0.0
+    made: set[str] = set()  # codes that another target's graph reads, too
+    for target, precision in variants.items():
+        width = 4 if target == "cpu" else 2
+        graph, fitted = float(width * (rest + tables)), 0
+        bits = Bits(weights, precision) if precision in BITS else None
+        for name, count in multiplied.items():
+            kept = bits is not None and bits.kept(name)
+            fitted += 0 if kept else count
+            # Codes of a file may have an offset beside the scale.
+            codes = bits(name) / 8 if bits and precision not in made else 0
+            graph += count * (codes + width * (2 if kept else 1) / BLOCK if bits else width)
+        seconds += (products + embedding) / 1e6 * _SECONDS[precision]
+        how = chosen(weights, calibration) if bits and fitted and precision not in made else NONE
+        if how != NONE:
+            seconds += fitted / 1e6 * _FITTING
+            # The second moment of the widest inputs and two factors of it, in float64.
+            peak += 24 * weights.config.intermediate_size**2
+            peak = max(peak, int(_LIBRARIES + 4 * sum(counts.values()))) if how == OWN else peak
+        disk += int(graph)
+        resident += 2 * int(graph) if target == "cpu" else 0
+        made |= {precision} if bits else set()
+    return Need("decoder", ", ".join(variants.values()), sum(counts.values()), disk, peak, resident, seconds)
 
 
 def _count(folder: Path, prefix: str) -> int:
@@ -202,13 +209,14 @@ def describe_plan(needs: list[Need], out: Path) -> tuple[list[str], list[str]]:
 
 def missing_packages(precisions: Precisions, needs: list[Need]) -> list[str]:
     """What is not installed and the export needs: a line each."""
-    if not any(TENSORRT in precisions[need.name] for need in needs):
-        return []
-    try:
-        load_library()
-    except ExportError as error:
-        return [str(error)]
-    return []
+    missing = []
+    for target, engine in ENGINES.items():
+        if any(target in precisions[need.name] for need in needs):
+            try:
+                load_library(engine)
+            except ExportError as error:
+                missing.append(str(error))
+    return missing
 
 
 def _existing(path: Path) -> Path:

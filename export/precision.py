@@ -7,9 +7,16 @@ from collections.abc import Collection, Sequence
 from g4v.export.errors import ExportError
 
 # Target -> component -> precisions; the first is the default. int8 and int4 round the decoder's weights alone
-# (g4v.export.rounding); what is computed with them is float32. The abstractor's int8 rounds activations too
-# (g4v.export.eight_bit). A component that a target cannot run is
+# (g4v.export.rounding); what is computed with them is float32 on the CPU and float16 on CUDA. The
+# abstractor's int8 rounds activations too (g4v.export.eight_bit). A component that no target can run is
 # written for the CPU, where the core then runs it.
+_ENGINES: dict[str, tuple[str, ...]] = {
+    "encoder": ("fp16", "fp32"),
+    "abstractor": ("fp16", "fp32"),
+    "text_encoder": ("fp16", "fp32"),
+    "unet": ("fp16", "fp32"),
+    "vae_decoder": ("fp16", "fp32"),
+}
 PRECISIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "cpu": {
         "encoder": ("fp32",),
@@ -20,13 +27,13 @@ PRECISIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "vae_decoder": ("fp32",),
         "frame_checker": ("fp32",),
     },
-    "tensorrt-rtx": {
-        "encoder": ("fp16", "fp32"),
-        "abstractor": ("fp16", "fp32"),
-        "text_encoder": ("fp16", "fp32"),
-        "unet": ("fp16", "fp32"),
-        "vae_decoder": ("fp16", "fp32"),
-    },
+    "cuda": {**_ENGINES, "decoder": ("fp16", "int8", "int4"), "frame_checker": ("fp16", "fp32")},
+    "tensorrt-rtx": _ENGINES,
+    "tensorrt": _ENGINES,
+}
+_REASONS = {
+    ("cuda", "decoder", "fp32"): ": the CUDA provider's GroupQueryAttention computes in 16 bits alone",
+    ("cuda", "abstractor", "int8"): ": the CUDA provider has no kernel for DynamicQuantizeMatMul",
 }
 # What rounds activations too is done only where it is asked for by name: its cost depends on the model.
 _BY_NAME = {("abstractor", "int8")}
@@ -36,11 +43,13 @@ Precisions = dict[str, dict[str, str]]
 
 
 def parse_targets(words: Sequence[str]) -> tuple[str, ...]:
-    """Names such as "cpu", each once; without any, the CPU alone. ExportError: no such target."""
+    """Names such as "cpu", each once, in the order in which they are written; without any, the CPU alone.
+    ExportError: no such target.
+    """
     for word in words:
         if word not in PRECISIONS:
             raise ExportError(f"target {word!r} is not supported (one of {', '.join(PRECISIONS)})")
-    return tuple(dict.fromkeys(words)) or ("cpu",)
+    return tuple(target for target in PRECISIONS if target in words) or ("cpu",)
 
 
 def parse_precisions(words: str | Sequence[str], targets: Sequence[str] = ("cpu",)) -> Precisions:
@@ -73,7 +82,12 @@ def _refusal(component: str, name: str, found: Precisions) -> str:
     known = _names(found, wanted)
     hint = f"; --target {elsewhere[0]} can" if elsewhere and elsewhere[0] not in _targets(found) else ""
     if component:
-        return f"{component} cannot be written in {name!r} (only in {', '.join(known)}){hint}"
+        targets = list(found[component])
+        reason = next((_REASONS[key] for t in targets if (key := (t, component, name)) in _REASONS), "")
+        return (
+            f"{component} cannot be written in {name!r} for {' or '.join(targets)} "
+            f"(only in {', '.join(known)}){reason}{hint}"
+        )
     return f"precision {name!r} is not supported (one of {', '.join(known)}){hint}"
 
 

@@ -5,15 +5,10 @@ The builders of the components ask for what ONNX Runtime has fused operators for
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import torch
-from g4v.export.errors import ExportError
-from g4v.export.graph import Array, Graph, numpy32
-from onnx import TensorProto
+from g4v.export.graph import Array, Graph
+from g4v.export.half import Half
 
 
 class StandardGraph(Graph):
@@ -42,8 +37,7 @@ class StandardGraph(Graph):
     def gated_norm(
         self, x: str, gate: torch.nn.Linear, through: torch.nn.Linear, norm: torch.nn.LayerNorm
     ) -> str:
-        h = self.op("Mul", self.silu(self.linear(x, gate)), self.linear(x, through))
-        return self.layer_norm(h, norm)
+        return self.gated_norm_by_parts(x, gate, through, norm)
 
     def self_attention(self, x: str, weight: Array, bias: Array, heads: int, causal: bool = False) -> str:
         fused = self.matmul(x, weight, bias)
@@ -72,59 +66,5 @@ class StandardGraph(Graph):
         return self.op("Trilu", square, self.weight(np.array(1, np.int64)), upper=1)
 
 
-class HalfGraph(StandardGraph):
-    """Values and weights are float16, inputs and outputs float32. Norms are computed in float32: their sums
-    of squares overflow first.
-    """
-
-    real = TensorProto.FLOAT16
-
-    def __init__(self, folder: str | Path, stem: str) -> None:
-        super().__init__(folder, stem)
-        self._wide: set[str] = set()  # values that are float32
-
-    def input(self, name: str, dtype: str, shape: Sequence[int | str]) -> str:
-        value = super().input(name, dtype, shape)
-        return self.op("Cast", value, to=self.real) if dtype == "float32" else value
-
-    def output(self, name: str, value: str, dtype: str, shape: Sequence[int | str]) -> None:
-        if dtype == "float32":
-            self.op("Cast", value, outputs=[name], to=TensorProto.FLOAT)
-            value = name
-        super().output(name, value, dtype, shape)
-
-    def weight(self, tensor: Array, name: str | None = None, wide: bool = False) -> str:
-        array = numpy32(tensor)
-        if array.dtype != np.float32 or wide:
-            return self._constant(array, name)
-        half = array.astype(np.float16)
-        if not np.isfinite(half).all():
-            raise ExportError(
-                f"{self.stem}: a weight of {np.abs(array).max():.3g} is beyond float16; use fp32"
-            )
-        return self._constant(half, name)
-
-    def narrow(self, x: str) -> str:
-        return self.op("Cast", x, to=self.real)
-
-    def wide(self, x: str) -> str:
-        value: str = self.op("Cast", x, to=TensorProto.FLOAT)
-        self._wide.add(value)
-        return value
-
-    def skip_layer_norm(
-        self, x: str, skip: str, norm: torch.nn.LayerNorm, bias: Array | None = None
-    ) -> tuple[str, str]:
-        if skip not in self._wide:
-            return super().skip_layer_norm(x, skip, norm, bias)
-        x = self.wide(x)
-        if bias is not None:
-            x = self.op("Add", x, self.weight(bias, wide=True))
-        total = self.op("Add", x, skip)
-        self._wide.add(total)
-        return self.layer_norm(total, norm), total
-
-    def norm(self, kind: str, x: str, scale: Array, shift: Array, **attributes: Any) -> str:
-        x = self.op("Cast", x, to=TensorProto.FLOAT)
-        weights = [self.weight(part, wide=True) for part in (scale, shift)]
-        return self.narrow(self.op(kind, x, *weights, **attributes))
+class HalfGraph(Half, StandardGraph):
+    """Values and weights are float16, inputs and outputs float32; norms are computed in float32."""

@@ -1,11 +1,13 @@
-"""Engines of TensorRT for RTX, and the ONNX files through which ONNX Runtime runs them.
+"""Engines of TensorRT and of TensorRT for RTX, and the ONNX files through which ONNX Runtime runs them.
 
-An engine is built from a graph of standard operators (g4v.export.standard) on any machine, with or without a
-GPU, for the architectures that `tensorrt_rtx` names. The shapes that it takes are those of its profile.
+An engine is built from a graph of standard operators (g4v.export.standard). TensorRT for RTX does so on any
+machine, with or without a GPU, for all the architectures that it names; TensorRT on the GPU that the engine
+is for. The shapes that it takes are those of its profile.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +18,37 @@ from g4v.export.errors import ExportError
 from g4v.export.graph import IR_VERSION, MICROSOFT, ONNX_OPSET
 from onnx import helper
 
-TARGET = "tensorrt-rtx"
-_ARCHITECTURES = "80+"  # as the provider writes it: this compute capability and later ones
+
+@dataclass(frozen=True)
+class EngineTarget:
+    """module: the package that builds engines, of which only what both have is used; extra: of g4v, that
+    installs it; provider: of ONNX Runtime, that runs them; architectures: that they run on, as the provider
+    writes it ("80+": this compute capability and later ones; empty: that of the GPU they are built on);
+    gpu: a build needs one.
+    """
+
+    name: str
+    module: str
+    extra: str
+    provider: str
+    architectures: str
+    gpu: bool
+
+
+ENGINES = {
+    target.name: target
+    for target in (
+        EngineTarget(
+            "tensorrt-rtx",
+            "tensorrt_rtx",
+            "tensorrt-rtx",
+            "NvTensorRTRTXExecutionProvider",
+            "80+",
+            gpu=False,
+        ),
+        EngineTarget("tensorrt", "tensorrt", "tensorrt", "TensorrtExecutionProvider", "", gpu=True),
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -40,29 +71,36 @@ class Span:
 Profile = Mapping[str, Span]  # of the dynamic dimensions by name, as the graph declares them
 
 
-def load_library() -> Any:
-    """The module tensorrt_rtx; ExportError where it is missing or does not load."""
+def load_library(target: EngineTarget) -> Any:
+    """The module that builds engines for a target; ExportError, with what to install, where it is missing or
+    does not load.
+    """
     try:
-        import tensorrt_rtx
+        return importlib.import_module(target.module)
     except (ImportError, OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
         raise ExportError(
-            f'target {TARGET} needs TensorRT for RTX: pip install "g4v[tensorrt-rtx]" ({error})'
+            f'target {target.name} needs the package {target.module}: pip install "g4v[{target.extra}]" '
+            f"({reason})"
         ) from None
-    return tensorrt_rtx
 
 
-def build_engine(folder: Path, stem: str, profile: Profile) -> list[str]:
+def build_engine(folder: Path, stem: str, profile: Profile, target: EngineTarget) -> list[str]:
     """Builds `stem`.engine from `stem`.onnx in `folder` and puts an ONNX file that runs it in the graph's
     place; the graph's own data file is removed. Returns the names of the files.
 
     ExportError: an operator that TensorRT does not know (with its name), a dynamic dimension without a span,
     or a build that fails.
     """
-    trt = load_library()
+    trt = load_library(target)
     path = folder / f"{stem}.onnx"
     log = _Log(trt)
     builder = trt.Builder(log.logger)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    if builder is None:
+        raise ExportError(f"{stem}: {target.module} cannot start: {log.last}")
+    # Types are those of the graph; for TensorRT 11, which knows nothing else, the flag is gone.
+    typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    network = builder.create_network(0 if typed is None else 1 << int(typed))
     parser = trt.OnnxParser(network, log.logger)
     if not parser.parse_from_file(str(path)):
         errors = [parser.get_error(i) for i in range(parser.num_errors)]
@@ -75,7 +113,7 @@ def build_engine(folder: Path, stem: str, profile: Profile) -> list[str]:
         raise ExportError(f"{stem}: TensorRT cannot build the engine: {log.last}")
     graph = onnx.load(path, load_external_data=False).graph
     (folder / f"{stem}.engine").write_bytes(engine)
-    write_context(graph, folder, stem, trt.__version__)
+    write_context(graph, folder, stem, trt.__version__, target)
     (folder / f"{stem}.data").unlink()
     return [f"{stem}.onnx", f"{stem}.engine"]
 
@@ -117,7 +155,9 @@ def _shapes(builder: Any, path: Path, profile: Profile) -> Any:
     return result
 
 
-def write_context(graph: onnx.GraphProto, folder: Path, stem: str, version: str) -> None:
+def write_context(
+    graph: onnx.GraphProto, folder: Path, stem: str, version: str, target: EngineTarget
+) -> None:
     """Writes `stem`.onnx with one EPContext node, which has the inputs and outputs of `graph` and names
     `stem`.engine.
     """
@@ -130,9 +170,9 @@ def write_context(graph: onnx.GraphProto, folder: Path, stem: str, version: str)
         main_context=1,
         embed_mode=0,
         ep_cache_context=f"{stem}.engine",
-        source="NvTensorRTRTXExecutionProvider",
+        source=target.provider,
         ep_sdk_version=version,
-        hardware_architecture=_ARCHITECTURES,
+        hardware_architecture=target.architectures,
         partition_name=stem,
         onnx_model_filename=f"{stem}.onnx",
     )

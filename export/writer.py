@@ -29,8 +29,8 @@ from g4v.export.report import (
     read_parts,
     write_report,
 )
-from g4v.export.tensorrt import TARGET as TENSORRT
-from g4v.export.tensorrt import build_engine
+from g4v.export.share import share_data
+from g4v.export.tensorrt import ENGINES, build_engine
 from g4v.export.unfinished import Unfinished, file_entry
 
 # Defaults of generation.text, and what generation.video must say.
@@ -147,12 +147,16 @@ class BundleWriter:
         for target, precision in part.variants.items():
             comparison = comparisons[target]
             variant: dict[str, Any] = {"target": target, "precision": precision}
-            if target == TENSORRT:
-                files[target] = build_engine(self.folder, part.stem(target), part.profile)
+            if target in ENGINES:
+                files[target] = build_engine(self.folder, part.stem(target), part.profile, ENGINES[target])
                 variant["profile"] = {name: astuple(span) for name, span in part.profile.items()}
-            elif self.compact:
+            elif target == "cpu" and self.compact:
                 for graph, data in zip(files[target][::2], files[target][1::2], strict=True):
                     compact_graph(self.folder, graph, data)
+            elif target != "cpu" and "cpu" in files:
+                others = [file for file in files["cpu"] if file.endswith(".onnx")]
+                shared = share_data(self.folder, *files[target], others)
+                files[target] = [files[target][0], *shared]
             memory = f"{memory_stem(part.stem(target))}.onnx"
             if memory in files[target]:
                 variant["memory_graph"] = memory
@@ -161,14 +165,14 @@ class BundleWriter:
                 part.name,
                 precision,
                 self.needs[part.name].weights,
-                sum((self.folder / file).stat().st_size for file in files[target]),
+                self._size(files[target], variants[:-1]),
                 comparison.exact,
                 comparison.rounding,
                 round(time.monotonic() - start, 1),
                 peak_bytes(),
-                part.fitted_to(),
+                part.fitted_to(target),
                 target,
-                part.codes(),
+                part.codes(target),
             )
             reports.append(found)
             start = time.monotonic()
@@ -182,9 +186,14 @@ class BundleWriter:
         component = {**described, "variants": variants}
         beside = [described["embedding"]["file"]] if "embedding" in described else []
         self.parts += reports
-        every = [file for names in files.values() for file in names]
+        every = dict.fromkeys(file for names in files.values() for file in names)
         self.unfinished.note(part.name, component, reports, [*every, *beside])
         return component
+
+    def _size(self, files: Sequence[str], before: Sequence[dict[str, Any]]) -> int:
+        """Bytes of the files that the variants before have not."""
+        counted = {file for variant in before for file in variant["files"]}
+        return sum((self.folder / file).stat().st_size for file in files if file not in counted)
 
     def _tick(self, share: float) -> None:
         """So much of the component at work is done."""

@@ -1,0 +1,212 @@
+"""Bundles for ONNX Runtime's CUDA provider. Without a GPU this is what can be told of them: the provider has
+a kernel for every node, by the table of its kernels, and the graphs' numbers on the CPU are right.
+"""
+
+import json
+import shutil
+
+import numpy as np
+import onnx
+import pytest
+from g4v.export.bundle import export_bundle, verify_bundle
+from g4v.export.cuda import CudaGraph, CudaHalfGraph, check_kernels
+from g4v.export.cuda_kernels import KERNELS
+from g4v.export.errors import ExportError
+from g4v.export.graph import MICROSOFT, ONNX_OPSET, Graph
+from g4v.export.precision import COMPONENTS, PRECISIONS, parse_precisions
+from onnx import TensorProto
+
+import g4v
+
+
+def export(run, folder, *precision, targets=("cpu", "cuda"), **options):
+    export_bundle(run, folder, precision=precision, targets=targets, calibration="none", **options)
+    return json.loads((folder / "g4v.json").read_text("utf-8"))
+
+
+@pytest.fixture(scope="module")
+def both(run, tmp_path_factory):
+    """Both variants of every component, the decoder's in 4 bits."""
+    out = tmp_path_factory.mktemp("cuda") / "both"
+    export(run, out, "int4")
+    return out
+
+
+def variants(folder):
+    manifest = json.loads((folder / "g4v.json").read_text("utf-8"))
+    return {(name, v["target"]): v for name, part in manifest["components"].items() for v in part["variants"]}
+
+
+def graph(folder, variant):
+    return onnx.load(folder / variant["graph"], load_external_data=False).graph
+
+
+def places(folder, variant):
+    """Of every weight in a data file: file and number of bytes."""
+    found = []
+    for tensor in graph(folder, variant).initializer:
+        if tensor.data_location == TensorProto.EXTERNAL:
+            place = {entry.key: entry.value for entry in tensor.external_data}
+            found.append((tensor, place["location"], int(place["length"])))
+    return found
+
+
+def test_every_component_has_a_variant(both):
+    found = variants(both)
+    assert {name for name, target in found if target == "cuda"} == set(COMPONENTS)
+    for name in COMPONENTS:
+        variant = found[name, "cuda"]
+        assert variant["precision"] == ("int4" if name == "decoder" else "fp16")
+        assert "profile" not in variant  # any size
+        half, whole = graph(both, variant), graph(both, found[name, "cpu"])
+        for a, b in ((half.input, whole.input), (half.output, whole.output)):
+            assert [v.name for v in a] == [v.name for v in b]
+            for one, other in zip(a, b, strict=True):
+                kept = ("past_key_values", "present")
+                wanted = (
+                    TensorProto.FLOAT16 if one.name.startswith(kept) else other.type.tensor_type.elem_type
+                )
+                assert one.type.tensor_type.elem_type == wanted, one.name
+    # The fused operators of the CPU's graphs, and none of g4v's own.
+    for name in COMPONENTS:
+        kinds, plain = (
+            {n.op_type for n in graph(both, found[name, target]).node} for target in ("cuda", "cpu")
+        )
+        fused = {n for n in plain if n in KERNELS[MICROSOFT]}
+        assert fused <= kinds and "CrossAttention" not in kinds
+    assert {"GroupQueryAttention", "MatMulNBits", "SkipSimplifiedLayerNormalization"} <= {
+        n.op_type for n in graph(both, found["decoder", "cuda"]).node
+    }
+
+
+def test_the_provider_has_kernels_for_every_node(both, run, tmp_path):
+    for (_, target), variant in variants(both).items():
+        if target == "cuda":
+            check_kernels(both, variant["graph"])
+    export(run, tmp_path / "wide", "fp32", targets=["cuda"])
+    for variant in variants(tmp_path / "wide").values():
+        check_kernels(tmp_path / "wide", variant["graph"])
+
+
+def test_the_cpu_provider_comes_to_the_right_numbers(both, run):
+    errors = verify_bundle(run, both)
+    assert set(errors) == {*COMPONENTS, *(f"{name} (cuda)" for name in COMPONENTS)}
+    assert all(error < 1e-4 for name, error in errors.items() if "cuda" not in name)
+    # Float16 it is, and no more than that.
+    assert all(1e-6 < errors[f"{name} (cuda)"] < 1e-2 for name in COMPONENTS if name != "frame_checker")
+
+
+def test_a_damaged_cuda_graph_is_noticed(both, run, tmp_path):
+    out = tmp_path / "bundle"
+    shutil.copytree(both, out)
+    path = out / "unet.cuda.onnx"
+    model = onnx.load(path, load_external_data=False)
+    node = next(n for n in model.graph.node if n.op_type == "QuickGelu")
+    node.attribute[0].f = 3.0
+    path.write_bytes(model.SerializeToString())
+    manifest = json.loads((out / "g4v.json").read_text("utf-8"))
+    from g4v.export.unfinished import file_entry
+
+    manifest["files"][path.name] = file_entry(path)
+    (out / "g4v.json").write_text(json.dumps(manifest), "utf-8")
+    with pytest.raises(ExportError, match="unet.cuda: the graph differs from PyTorch"):
+        verify_bundle(run, out)
+
+
+def test_codes_are_stored_once(both):
+    """The scales alone are in each target's own type."""
+    found = variants(both)
+    half, whole = found["decoder", "cuda"], found["decoder", "cpu"]
+    assert half["files"] == ["decoder.cuda.onnx", "decoder.cuda.data", "decoder.data"]
+    codes = [place for place in places(both, half) if place[0].data_type == TensorProto.UINT8]
+    # Matrices below 4 KiB are not worth it; the test's are small.
+    assert {file for _, file, size in codes if size >= 4096} == {"decoder.data"}
+    mine, shared = (
+        [onnx.numpy_helper.to_array(t, str(both)) for t, _, size in places(both, v) if t.data_type == 2]
+        for v in (half, whole)
+    )
+    assert len(mine) == len(shared) and all(np.array_equal(a, b) for a, b in zip(mine, shared, strict=True))
+
+
+def test_float16_weights_are_stored_once_where_the_cpu_has_them_so(run, tmp_path):
+    manifest = export(run, tmp_path / "compact", compact=True)
+    for name in ("unet", "decoder"):
+        cpu, cuda = manifest["components"][name]["variants"]
+        assert cpu["files"][1] in cuda["files"]
+        sizes = {file: manifest["files"][file]["bytes"] for file in (*cpu["files"], *cuda["files"])}
+        assert sizes.get(f"{name}.cuda.data", 0) < 0.7 * sizes[f"{name}.data"]
+    assert max(verify_bundle(run, tmp_path / "compact").values()) < 1e-2
+    assert g4v.load(tmp_path / "compact", device="cpu", threads=1).generate("a", steps=1).frames.any()
+
+
+def test_the_same_export_gives_the_same_files(both, run, tmp_path):
+    export(run, tmp_path / "again", "int4")
+    assert (tmp_path / "again" / "g4v.json").read_bytes() == (both / "g4v.json").read_bytes()
+
+
+def test_for_cuda_alone(run, tmp_path):
+    manifest = export(run, tmp_path / "out", targets=["cuda"])
+    for part in manifest["components"].values():
+        (variant,) = part["variants"]
+        assert (variant["target"], variant["precision"]) == ("cuda", "fp16")
+    with pytest.raises(g4v.BundleError, match='encoder has no variant for "cpu", only for "cuda"'):
+        g4v.load(tmp_path / "out", device="cpu")
+
+
+def test_precisions_that_cuda_cannot_run_are_refused(run, tmp_path):
+    for words, message in (
+        (
+            ["decoder=fp32"],
+            "decoder cannot be written in 'fp32' for cuda \\(only in fp16, int8, int4\\): "
+            "the CUDA provider's GroupQueryAttention computes in 16 bits alone; --target cpu can",
+        ),
+        (
+            ["abstractor=int8"],
+            "abstractor cannot .* for cuda .* has no kernel for DynamicQuantizeMatMul; --target cpu can",
+        ),
+        (["fp8"], "precision 'fp8' is not supported \\(one of fp16, fp32, int8, int4\\)"),
+    ):
+        with pytest.raises(ExportError, match=message):
+            export_bundle(run, tmp_path / "out", precision=words, targets=["cuda"])
+    assert not list(tmp_path.iterdir())
+    assert parse_precisions(["decoder=int8"], ("cpu", "cuda"))["decoder"] == {"cpu": "int8", "cuda": "int8"}
+    assert set(PRECISIONS["cuda"]) == set(COMPONENTS)
+
+
+def test_what_the_provider_has_no_kernel_for_is_named(tmp_path):
+    def written(kind, build, name="x"):
+        with kind(tmp_path, name) as g:
+            g.output("y", build(g, g.input("x", "float32", ["rows", 8])), "float32", ["rows", 8])
+            g.save()
+        return f"{name}.onnx"
+
+    check_kernels(tmp_path, written(CudaHalfGraph, lambda g, x: g.silu(x)))
+    for build, message in (
+        (lambda g, x: g.op("HardSwish", x), "x.onnx: .* no kernel for HardSwish"),
+        (lambda g, x: g.op("CrossAttention", x, x, domain="g4v"), "no kernel for CrossAttention"),
+        (lambda g, x: g.op("BitShift", x, x), "no kernel for BitShift"),
+        (lambda g, x: g.op("Add", x, g.op("Cast", x, to=TensorProto.FLOAT)), "float16 and float,"),
+        (
+            lambda g, x: g.op("ReduceMax", g.op("Cast", x, to=TensorProto.INT8), g.ints(1)),
+            "ReduceMax .* with int8",
+        ),
+        (lambda g, x: g.op("Identity", x, x), "Identity .* fewer inputs"),
+    ):
+        with pytest.raises(ExportError, match=message):
+            check_kernels(tmp_path, written(CudaHalfGraph, build))
+    # Attention over a float32 cache, which the CPU's decoder has.
+    attention = written(CudaGraph, lambda g, x: g.op("GroupQueryAttention", x, domain=MICROSOFT))
+    with pytest.raises(ExportError, match="GroupQueryAttention .* with float as T"):
+        check_kernels(tmp_path, attention)
+    # The table is for one set of operators.
+    model = onnx.load(tmp_path / written(Graph, lambda g, x: g.op("Relu", x)), load_external_data=False)
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT16
+    (tmp_path / "x.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ExportError, match="x.onnx: y is declared as FLOAT16 but computed as FLOAT"):
+        check_kernels(tmp_path, "x.onnx")
+    (opset,) = (entry for entry in model.opset_import if entry.domain == "")
+    assert opset.version == ONNX_OPSET
+    opset.version += 1
+    (tmp_path / "x.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ExportError, match="x.onnx: .* no kernel for Relu"):
+        check_kernels(tmp_path, "x.onnx")
