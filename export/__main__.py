@@ -83,9 +83,9 @@ def _parser() -> argparse.ArgumentParser:
         "--target",
         action="append",
         metavar="T",
-        help="cpu, cuda (ONNX Runtime's CUDA provider), tensorrt-rtx (engines for NVIDIA GPUs; none is needed "
-        "to build them) or tensorrt (engines for the GPU that builds them); repeatable: the bundle then has a "
-        "variant for each (default: cpu)",
+        help="cpu, cuda (ONNX Runtime's CUDA provider), tensorrt-rtx (engines for NVIDIA GPUs; none is "
+        "needed to build them) or tensorrt (engines for the GPU that builds them); repeatable: the bundle "
+        "then has a variant for each (default: cpu)",
     )
     parser.add_argument(
         "--compact",

@@ -22,17 +22,17 @@ from onnx import helper
 @dataclass(frozen=True)
 class EngineTarget:
     """module: the package that builds engines, of which only what both have is used; extra: of g4v, that
-    installs it; provider: of ONNX Runtime, that runs them; architectures: that they run on, as the provider
-    writes it ("80+": this compute capability and later ones; empty: that of the GPU they are built on);
-    gpu: a build needs one.
+    installs it; major: its version, which the provider's own copy must share; provider: of ONNX Runtime, that
+    runs them; architectures: that they run on, as the provider writes it ("80+": this compute capability and
+    later ones; empty: that of the GPU they are built on, without which there is no build).
     """
 
     name: str
     module: str
     extra: str
+    major: str
     provider: str
     architectures: str
-    gpu: bool
 
 
 ENGINES = {
@@ -42,11 +42,11 @@ ENGINES = {
             "tensorrt-rtx",
             "tensorrt_rtx",
             "tensorrt-rtx",
+            "1",
             "NvTensorRTRTXExecutionProvider",
             "80+",
-            gpu=False,
         ),
-        EngineTarget("tensorrt", "tensorrt", "tensorrt", "TensorrtExecutionProvider", "", gpu=True),
+        EngineTarget("tensorrt", "tensorrt", "tensorrt", "10", "TensorrtExecutionProvider", ""),
     )
 }
 
@@ -72,17 +72,23 @@ Profile = Mapping[str, Span]  # of the dynamic dimensions by name, as the graph 
 
 
 def load_library(target: EngineTarget) -> Any:
-    """The module that builds engines for a target; ExportError, with what to install, where it is missing or
-    does not load.
+    """The module that builds engines for a target; ExportError, with what to install, where it is missing,
+    does not load or is of another version than the provider that runs them.
     """
+    install = f'pip install "g4v[{target.extra}]"'
     try:
-        return importlib.import_module(target.module)
+        module = importlib.import_module(target.module)
     except (ImportError, OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise ExportError(
-            f'target {target.name} needs the package {target.module}: pip install "g4v[{target.extra}]" '
-            f"({reason})"
+            f"target {target.name} needs the package {target.module}: {install} ({reason})"
         ) from None
+    if module.__version__.split(".")[0] != target.major:
+        raise ExportError(
+            f"target {target.name} needs {target.module} {target.major}, whose engines ONNX Runtime runs, "
+            f"not {module.__version__}: {install}"
+        )
+    return module
 
 
 def build_engine(folder: Path, stem: str, profile: Profile, target: EngineTarget) -> list[str]:
@@ -95,12 +101,11 @@ def build_engine(folder: Path, stem: str, profile: Profile, target: EngineTarget
     trt = load_library(target)
     path = folder / f"{stem}.onnx"
     log = _Log(trt)
-    builder = trt.Builder(log.logger)
-    if builder is None:
-        raise ExportError(f"{stem}: {target.module} cannot start: {log.last}")
-    # Types are those of the graph; for TensorRT 11, which knows nothing else, the flag is gone.
-    typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
-    network = builder.create_network(0 if typed is None else 1 << int(typed))
+    try:
+        builder = trt.Builder(log.logger)
+    except TypeError:  # pybind's word for a builder that is null, such as that of TensorRT without a GPU
+        raise ExportError(f"{stem}: {target.module} cannot build engines here: {log.last}") from None
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log.logger)
     if not parser.parse_from_file(str(path)):
         errors = [parser.get_error(i) for i in range(parser.num_errors)]

@@ -23,7 +23,7 @@ class BundleAbstractor {
                    const std::string& onnxruntime, const std::vector<std::string>& library_dirs)
       : bundle_(Bundle::Open(directory, Verify::Size)),
         abstractor_(ort::Environment::Get({onnxruntime, library_dirs}), bundle_,
-                    {threads > 0 ? threads : UsableCores()}),
+                    OnCpu(threads > 0 ? threads : UsableCores())),
         frames_(frames) {}
 
   // features [T, N, d] and a number for each frame; the last call's frames are not computed anew.
@@ -56,6 +56,13 @@ class BundleAbstractor {
   bool keeps_frames() const { return abstractor_.keeps_frames(); }
 
  private:
+  static Placement OnCpu(int threads) {
+    Placement placement;
+    placement.targets.usable = {{"cpu", "cpu"}};
+    placement.options.threads = threads;
+    return placement;
+  }
+
   Floats Array(const std::vector<float>& tokens) const {
     const auto rows = static_cast<py::ssize_t>(abstractor_.tokens());
     return Floats({rows, static_cast<py::ssize_t>(tokens.size()) / rows}, tokens.data());

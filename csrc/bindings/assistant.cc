@@ -48,13 +48,15 @@ std::optional<FramesView> FramesArgument(const py::object& frames) {
 std::shared_ptr<Assistant> Load(const std::string& directory, const std::string& device,
                                 int threads, const std::string& onnxruntime,
                                 const std::vector<std::string>& library_dirs,
-                                const std::string& verify, const py::object& frame_checker) {
+                                const std::string& verify, const py::object& frame_checker,
+                                const std::vector<std::string>& provider_dirs) {
   const LoadOptions options{device,
                             threads,
                             onnxruntime,
                             library_dirs,
                             ParseVerify(verify),
-                            PythonFrameScorer(frame_checker)};
+                            PythonFrameScorer(frame_checker),
+                            provider_dirs};
   const py::gil_scoped_release release;
   return Assistant::Load(directory, options);
 }
@@ -113,7 +115,9 @@ void RegisterAssistant(py::module_& module) {
       .def_static("load", &Load, py::arg("directory"), py::kw_only(), py::arg("device") = "auto",
                   py::arg("threads") = 0, py::arg("onnxruntime") = "",
                   py::arg("library_dirs") = std::vector<std::string>(), py::arg("verify") = "auto",
-                  py::arg("frame_checker") = py::none(), "Loads a bundle directory.")
+                  py::arg("frame_checker") = py::none(),
+                  py::arg("provider_dirs") = std::vector<std::string>(),
+                  "Loads a bundle directory.")
       .def("chat", &Chat, py::kw_only(), py::arg("seed") = py::none(),
            py::arg("text_options") = py::none(), py::arg("video_options") = py::none(),
            "A new conversation.")

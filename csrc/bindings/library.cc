@@ -5,6 +5,7 @@
 #include "base/cpu.h"
 #include "bindings/register.h"
 #include "ort/session.h"
+#include "ort/targets.h"
 
 namespace g4v::bindings {
 namespace {
@@ -38,6 +39,20 @@ py::tuple ResolveDevice(const std::string& device, const std::string& path,
   return py::make_tuple(resolved, why);
 }
 
+py::tuple ResolveTargets(const std::string& device, const std::set<std::string>& wanted,
+                         const std::vector<std::string>& provider_dirs, const std::string& path,
+                         const std::vector<std::string>& directories) {
+  const auto environment = Load(path, directories);
+  ort::Targets targets;
+  {
+    const py::gil_scoped_release release;
+    targets = ort::ResolveTargets(environment, {device, wanted, provider_dirs});
+  }
+  std::vector<std::pair<std::string, std::string>> usable;
+  for (const ort::Target& target : targets.usable) usable.emplace_back(target.name, target.device);
+  return py::make_tuple(targets.device, usable, targets.refused);
+}
+
 void ProbeDevice(const std::string& device, const std::string& path,
                  const std::vector<std::string>& directories) {
   const auto environment = Load(path, directories);
@@ -57,6 +72,11 @@ void RegisterLibrary(py::module_& module) {
   module.def("resolve_device", &ResolveDevice, py::arg("device"), py::arg("path") = "",
              py::arg("directories") = none,
              "Returns (\"cpu\" or \"cuda\", the reason) for a device name.");
+  module.def(
+      "resolve_targets", &ResolveTargets, py::arg("device"), py::arg("wanted"),
+      py::arg("provider_dirs") = none, py::arg("path") = "", py::arg("directories") = none,
+      "Returns (\"cpu\" or \"cuda\", [(target, device of its sessions)] best first, {target: "
+      "why not}).");
   module.def("probe_device", &ProbeDevice, py::arg("device"), py::arg("path") = "",
              py::arg("directories") = none,
              "Makes a tiny session on \"cpu\" or \"cuda\"; raises g4v.RuntimeUnavailable with the "

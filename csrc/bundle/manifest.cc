@@ -189,15 +189,4 @@ Manifest Manifest::Parse(std::string_view json_text) {
   return manifest;
 }
 
-const Variant& SelectVariant(const std::vector<Variant>& variants, std::string_view target,
-                             const std::string& component) {
-  for (const std::string_view wanted : {target, std::string_view("cpu")}) {
-    for (const Variant& variant : variants) {
-      if (variant.target == wanted) return variant;
-    }
-  }
-  throw Error(Code::Bundle, "the bundle's " + component + " has no variant for \"" +
-                                std::string(target) + "\" nor for \"cpu\"; export one");
-}
-
 }  // namespace g4v

@@ -199,9 +199,4 @@ const T& Require(const std::optional<T>& component, const std::string& name) {
   return *component;
 }
 
-// The variant for `target` ("cuda"), else the one for "cpu". Throws Error(Bundle) where there is
-// neither.
-const Variant& SelectVariant(const std::vector<Variant>& variants, std::string_view target,
-                             const std::string& component);
-
 }  // namespace g4v

@@ -10,17 +10,18 @@ const char* const kMemory = "memory";
 }  // namespace
 
 Abstractor::Abstractor(const std::shared_ptr<ort::Environment>& environment, const Bundle& bundle,
-                       const ort::SessionOptions& options)
+                       const Placement& placement)
     : spec_(Require(bundle.manifest().components.abstractor, "abstractor")),
-      session_(environment, GraphPath(bundle, spec_.variants, options.device, "abstractor"),
-               options) {
-  const Variant& variant = SelectVariant(spec_.variants, options.device, "abstractor");
+      session_(environment, GraphFor(bundle, spec_.variants, placement, "abstractor")) {
+  const auto [variant, device] = Place(spec_.variants, placement.targets, "abstractor");
   if (variant.memory_graph.empty()) {
     if (!session_.has_input(kMemory)) return;
     throw Error(Code::Bundle, variant.graph +
                                   " reads 'memory', which no graph of this bundle makes; export "
                                   "the bundle again");
   }
+  ort::SessionOptions options = placement.options;
+  options.device = device;
   memory_session_.emplace(environment, bundle.PathOf(variant.memory_graph).string(), options);
   const std::vector<int64_t>& made = memory_session_->output_shape(kMemory);
   const std::vector<int64_t>& read = session_.input_shape(kMemory);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "bundle/bundle.h"
+#include "bundle/placement.h"
 #include "chat/frame_encoder.h"
 #include "chat/frame_memory.h"
 #include "ort/session.h"
@@ -22,7 +23,7 @@ class Abstractor {
  public:
   // Throws Error(Bundle) where the bundle has no abstractor.
   Abstractor(const std::shared_ptr<ort::Environment>& environment, const Bundle& bundle,
-             const ort::SessionOptions& options);
+             const Placement& placement);
 
   int tokens() const { return spec_.output_tokens; }
   // Whether what is computed of single frames can be kept: the bundle has a graph for it.

@@ -10,10 +10,11 @@ namespace g4v {
 namespace {
 
 void AddComponent(Json::Object& components, const std::string& name,
-                  const std::vector<Variant>& variants, const std::string& device) {
-  const Variant& variant = SelectVariant(variants, device, name);
-  components.emplace_back(
-      name, Json::Object{{"target", variant.target}, {"precision", variant.precision}});
+                  const std::vector<Variant>& variants, const ort::Targets& targets) {
+  const Placed placed = Place(variants, targets, name);
+  components.emplace_back(name, Json::Object{{"target", placed.variant.target},
+                                             {"precision", placed.variant.precision},
+                                             {"provider", placed.device}});
 }
 
 Json TextDefaults(const TextGenerationSpec& text) {
@@ -72,27 +73,30 @@ std::shared_ptr<Stream> Assistant::Generate(const std::string& prompt,
 Json Assistant::Info() const {
   const Manifest& manifest = engine_->manifest();
   const ComponentsSpec& parts = manifest.components;
-  const std::string& device = engine_->device();
+  const ort::Targets& targets = engine_->targets();
   Json::Object components;
-  if (parts.encoder) AddComponent(components, "encoder", parts.encoder->variants, device);
-  if (parts.abstractor) AddComponent(components, "abstractor", parts.abstractor->variants, device);
-  if (parts.decoder) AddComponent(components, "decoder", parts.decoder->variants, device);
+  if (parts.encoder) AddComponent(components, "encoder", parts.encoder->variants, targets);
+  if (parts.abstractor) AddComponent(components, "abstractor", parts.abstractor->variants, targets);
+  if (parts.decoder) AddComponent(components, "decoder", parts.decoder->variants, targets);
   if (parts.text_encoder) {
-    AddComponent(components, "text_encoder", parts.text_encoder->variants, device);
+    AddComponent(components, "text_encoder", parts.text_encoder->variants, targets);
   }
-  if (parts.unet) AddComponent(components, "unet", parts.unet->variants, device);
+  if (parts.unet) AddComponent(components, "unet", parts.unet->variants, targets);
   if (parts.vae_decoder) {
-    AddComponent(components, "vae_decoder", parts.vae_decoder->variants, device);
+    AddComponent(components, "vae_decoder", parts.vae_decoder->variants, targets);
   }
   if (parts.frame_checker) {
-    AddComponent(components, "frame_checker", parts.frame_checker->variants, device);
+    AddComponent(components, "frame_checker", parts.frame_checker->variants, targets);
   }
+  Json::Object refused;
+  for (const auto& [target, reason] : targets.refused) refused.emplace_back(target, reason);
   Json::Object info{{"name", manifest.name},
                     {"assistant", manifest.assistant},
                     {"description", manifest.description},
-                    {"device", device},
+                    {"device", targets.device},
                     {"onnxruntime", engine_->environment()->version()},
                     {"components", std::move(components)},
+                    {"not_used", std::move(refused)},
                     {"context_length", parts.decoder ? parts.decoder->context_length : 0},
                     {"frame_samples", manifest.frame_samples}};
   if (manifest.text_generation) info.emplace_back("text", TextDefaults(*manifest.text_generation));

@@ -23,7 +23,7 @@ ConversationState::ConversationState(std::shared_ptr<Engine> engine, const ChatO
     : engine_(std::move(engine)),
       options_(options),
       seed_(options.seed ? *options.seed : RandomSeed()),
-      cache_(engine_->decoder().spec()),
+      cache_(engine_->decoder().NewCache()),
       pending_(engine_->opening()) {
   engine_->prompt();
   ResolveTextOptions(engine_->text_defaults(), options_.text, {});

@@ -1,6 +1,7 @@
 #include "chat/engine.h"
 
 #include <future>
+#include <set>
 
 #include "base/cpu.h"
 #include "base/error.h"
@@ -8,16 +9,33 @@
 namespace g4v {
 namespace {
 
-ort::SessionOptions MakeSessionOptions(const std::shared_ptr<ort::Environment>& environment,
-                                       const LoadOptions& options) {
+std::set<std::string> TargetsOf(const ComponentsSpec& components) {
+  std::set<std::string> targets;
+  const auto add = [&targets](const auto& component) {
+    if (!component) return;
+    for (const Variant& variant : component->variants) targets.insert(variant.target);
+  };
+  add(components.encoder);
+  add(components.abstractor);
+  add(components.decoder);
+  add(components.text_encoder);
+  add(components.unet);
+  add(components.vae_decoder);
+  add(components.frame_checker);
+  return targets;
+}
+
+Placement MakePlacement(const std::shared_ptr<ort::Environment>& environment,
+                        const ComponentsSpec& components, const LoadOptions& options) {
   if (options.threads < 0 || options.threads > 1024) {
     throw Error(Code::InvalidArgument,
                 "threads is " + std::to_string(options.threads) + " but must be 0 to 1024");
   }
-  ort::SessionOptions session;
-  session.threads = options.threads > 0 ? options.threads : UsableCores();
-  session.device = ort::ResolveDevice(environment, options.device);
-  return session;
+  Placement placement;
+  placement.options.threads = options.threads > 0 ? options.threads : UsableCores();
+  placement.targets = ort::ResolveTargets(
+      environment, {options.device, TargetsOf(components), options.provider_dirs});
+  return placement;
 }
 
 template <class T>
@@ -34,19 +52,19 @@ T& Need(const std::unique_ptr<T>& part, const std::string& name) {
 Engine::Engine(const std::filesystem::path& directory, const LoadOptions& options)
     : bundle_(Bundle::Open(directory, options.verify)),
       environment_(ort::Environment::Get({options.onnxruntime, options.library_dirs})),
-      session_options_(MakeSessionOptions(environment_, options)) {
+      placement_(MakePlacement(environment_, manifest().components, options)) {
   const ComponentsSpec& components = manifest().components;
   const TokenizersSpec& tokenizers = manifest().tokenizers;
   // The parts are independent of each other: load them side by side.
   std::future<void> encoders = std::async(std::launch::async, [this, &components, &options] {
     if (components.encoder) {
-      frame_encoder_ = std::make_unique<FrameEncoder>(environment_, bundle_, session_options_);
+      frame_encoder_ = std::make_unique<FrameEncoder>(environment_, bundle_, placement_);
     }
     if (components.encoder && components.abstractor && components.decoder) {
       video_encoder_ =
-          std::make_unique<VideoEncoder>(environment_, bundle_, session_options_, *frame_encoder_);
+          std::make_unique<VideoEncoder>(environment_, bundle_, placement_, *frame_encoder_);
     }
-    frame_checker_ = std::make_unique<FrameChecker>(environment_, bundle_, session_options_,
+    frame_checker_ = std::make_unique<FrameChecker>(environment_, bundle_, placement_,
                                                     frame_encoder_.get(), options.frame_scorer);
   });
   if (tokenizers.decoder) tokenizer_ = Tokenizer::Load(bundle_.ReadText(tokenizers.decoder->file));
@@ -54,7 +72,7 @@ Engine::Engine(const std::filesystem::path& directory, const LoadOptions& option
     caption_tokenizer_ = Tokenizer::Load(bundle_.ReadText(tokenizers.text_encoder->file));
   }
   if (components.decoder) {
-    decoder_ = std::make_unique<Decoder>(environment_, bundle_, session_options_);
+    decoder_ = std::make_unique<Decoder>(environment_, bundle_, placement_);
   }
   if (manifest().prompt && tokenizer_) {
     prompt_.emplace(*manifest().prompt, *tokenizer_);
@@ -62,8 +80,8 @@ Engine::Engine(const std::filesystem::path& directory, const LoadOptions& option
   }
   encoders.get();
   if (components.text_encoder && components.unet && components.vae_decoder && caption_tokenizer_) {
-    generator_ = std::make_unique<VideoGenerator>(environment_, bundle_, *caption_tokenizer_,
-                                                  session_options_);
+    generator_ =
+        std::make_unique<VideoGenerator>(environment_, bundle_, *caption_tokenizer_, placement_);
     queue_ = std::make_unique<VideoQueue>(*generator_, *frame_checker_);
   }
 }
@@ -84,7 +102,7 @@ VideoGenerationSpec Engine::ResolveVideo(const VideoOptions& first,
   const VideoGenerationSpec spec =
       ResolveVideoOptions(Require(manifest().video_generation, "video generation defaults"),
                           manifest().components.vae_decoder->scale_factor, first, second);
-  CheckProfiles(spec, manifest().components, session_options_.device);
+  CheckProfiles(spec, manifest().components, placement_.targets);
   return spec;
 }
 

@@ -24,7 +24,7 @@ class Engine {
 
   const Manifest& manifest() const { return bundle_.manifest(); }
   const std::shared_ptr<ort::Environment>& environment() const { return environment_; }
-  const std::string& device() const { return session_options_.device; }
+  const ort::Targets& targets() const { return placement_.targets; }
 
   // Each throws Error(Bundle) that names what the bundle lacks.
   Decoder& decoder();
@@ -43,7 +43,7 @@ class Engine {
  private:
   Bundle bundle_;
   std::shared_ptr<ort::Environment> environment_;
-  ort::SessionOptions session_options_;
+  Placement placement_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::unique_ptr<Tokenizer> caption_tokenizer_;
   std::optional<PromptTemplate> prompt_;

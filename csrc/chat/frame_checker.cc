@@ -28,14 +28,13 @@ void CheckScores(const std::vector<float>& scores, int64_t frames, const char* w
 }  // namespace
 
 FrameChecker::FrameChecker(std::shared_ptr<ort::Environment> environment, const Bundle& bundle,
-                           const ort::SessionOptions& options, FrameEncoder* encoder,
-                           FrameScorer scorer)
+                           const Placement& placement, FrameEncoder* encoder, FrameScorer scorer)
     : encoder_(encoder), scorer_(std::move(scorer)), withhold_above_(kWithholdAbove) {
   const auto& spec = bundle.manifest().components.frame_checker;
   if (!spec) return;
   withhold_above_ = spec->withhold_above;
   session_.emplace(std::move(environment),
-                   GraphPath(bundle, spec->variants, options.device, "frame_checker"), options);
+                   GraphFor(bundle, spec->variants, placement, "frame_checker"));
 }
 
 std::vector<float> FrameChecker::Score(const Frames& frames, ort::RunControl* control) {

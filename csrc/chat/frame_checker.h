@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "bundle/bundle.h"
+#include "bundle/placement.h"
 #include "chat/frame_encoder.h"
 #include "chat/options.h"
 #include "ort/session.h"
@@ -18,7 +19,7 @@ class FrameChecker {
   // `encoder` is null, or outlives this. Without a checker in the bundle and without a scorer
   // nothing is checked.
   FrameChecker(std::shared_ptr<ort::Environment> environment, const Bundle& bundle,
-               const ort::SessionOptions& options, FrameEncoder* encoder, FrameScorer scorer);
+               const Placement& placement, FrameEncoder* encoder, FrameScorer scorer);
 
   // How unsafe each frame is, 0 to 1: the larger of what the two say. Empty where nothing checks.
   // Throws Error(Runtime) where a checker fails or gives other than one number in range a frame.

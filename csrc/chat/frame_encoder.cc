@@ -4,16 +4,10 @@
 
 namespace g4v {
 
-std::string GraphPath(const Bundle& bundle, const std::vector<Variant>& variants,
-                      const std::string& device, const std::string& component) {
-  return bundle.PathOf(SelectVariant(variants, device, component).graph).string();
-}
-
 FrameEncoder::FrameEncoder(std::shared_ptr<ort::Environment> environment, const Bundle& bundle,
-                           const ort::SessionOptions& options)
+                           const Placement& placement)
     : spec_(Require(bundle.manifest().components.encoder, "encoder")),
-      session_(std::move(environment), GraphPath(bundle, spec_.variants, options.device, "encoder"),
-               options) {}
+      session_(std::move(environment), GraphFor(bundle, spec_.variants, placement, "encoder")) {}
 
 std::vector<int64_t> FrameEncoder::ShapeOf(int64_t frames) const {
   return {frames, spec_.tokens_per_frame, spec_.hidden_size};

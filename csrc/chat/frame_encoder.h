@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "bundle/bundle.h"
+#include "bundle/placement.h"
 #include "ort/session.h"
 #include "video/frames.h"
 
@@ -16,7 +17,7 @@ class FrameEncoder {
  public:
   // Throws Error(Bundle) where the bundle has no encoder.
   FrameEncoder(std::shared_ptr<ort::Environment> environment, const Bundle& bundle,
-               const ort::SessionOptions& options);
+               const Placement& placement);
 
   struct Features {
     std::vector<float> values;   // row-major
@@ -35,9 +36,5 @@ class FrameEncoder {
   EncoderSpec spec_;
   ort::Session session_;
 };
-
-// The graph of the variant that `device` takes.
-std::string GraphPath(const Bundle& bundle, const std::vector<Variant>& variants,
-                      const std::string& device, const std::string& component);
 
 }  // namespace g4v

@@ -27,6 +27,9 @@ struct LoadOptions {
   std::vector<std::string> library_dirs;  // folders that may hold ONNX Runtime
   Verify verify = Verify::Auto;           // how thoroughly the files are checked
   FrameScorer frame_scorer = {};          // beside the bundle's frame checker; may be empty
+  // Folders that may hold what engines need: the provider plugin of TensorRT for RTX with its
+  // libraries, or the libraries of TensorRT.
+  std::vector<std::string> provider_dirs = {};
 };
 
 struct ChatOptions {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "bundle/bundle.h"
+#include "bundle/placement.h"
 #include "chat/abstractor.h"
 #include "chat/frame_encoder.h"
 #include "video/frames.h"
@@ -16,7 +17,7 @@ class VideoEncoder {
  public:
   // `encoder` must outlive this. Throws Error(Bundle) where the bundle has no abstractor.
   VideoEncoder(const std::shared_ptr<ort::Environment>& environment, const Bundle& bundle,
-               const ort::SessionOptions& options, FrameEncoder& encoder);
+               const Placement& placement, FrameEncoder& encoder);
 
   int tokens() const { return abstractor_.tokens(); }
 

@@ -14,10 +14,6 @@ constexpr int kChunk = 512;
 
 size_t ElementSize(const EmbeddingSpec& embedding) { return embedding.dtype == "float16" ? 2 : 4; }
 
-std::string GraphPath(const Bundle& bundle, const DecoderSpec& spec, const std::string& device) {
-  return bundle.PathOf(SelectVariant(spec.variants, device, "decoder").graph).string();
-}
-
 float HalfToFloat(uint16_t half) {
   const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16;
   const uint32_t exponent = (half >> 10) & 31;
@@ -33,10 +29,11 @@ float HalfToFloat(uint16_t half) {
 }  // namespace
 
 Decoder::Decoder(std::shared_ptr<ort::Environment> environment, const Bundle& bundle,
-                 const ort::SessionOptions& options)
+                 const Placement& placement)
     : spec_(Require(bundle.manifest().components.decoder, "decoder")),
       embedding_(bundle.Map(spec_.embedding.file)),
-      session_(std::move(environment), GraphPath(bundle, spec_, options.device), options) {
+      session_(std::move(environment), GraphFor(bundle, spec_.variants, placement, "decoder")),
+      cache_type_(session_.input_type("past_key_values.0.key")) {
   const size_t bytes = static_cast<size_t>(spec_.vocab_size) *
                        static_cast<size_t>(spec_.hidden_size) * ElementSize(spec_.embedding);
   if (embedding_.size() != bytes) {

@@ -8,6 +8,7 @@
 
 #include "base/mapped_file.h"
 #include "bundle/bundle.h"
+#include "bundle/placement.h"
 #include "decoder/kv_cache.h"
 #include "ort/session.h"
 
@@ -19,9 +20,12 @@ class Decoder {
  public:
   // Throws Error(Bundle) where the graph or the embedding does not fit the manifest.
   Decoder(std::shared_ptr<ort::Environment> environment, const Bundle& bundle,
-          const ort::SessionOptions& options);
+          const Placement& placement);
 
   const DecoderSpec& spec() const { return spec_; }
+
+  // An empty cache of the type that the graph has.
+  KvCache NewCache() const { return KvCache(spec_, cache_type_); }
 
   // Appends the embeddings of `ids` to `rows`, row-major [n, hidden_size].
   void Embed(std::span<const int32_t> ids, std::vector<float>& rows) const;
@@ -39,6 +43,7 @@ class Decoder {
   DecoderSpec spec_;
   MappedFile embedding_;
   ort::Session session_;
+  ort::DType cache_type_;
 };
 
 }  // namespace g4v

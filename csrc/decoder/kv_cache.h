@@ -1,6 +1,7 @@
 // Keys and values of one conversation.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -10,12 +11,13 @@
 
 namespace g4v {
 
-// Per layer one buffer for keys and one for values, float32 [1, kv_heads, capacity, head_dim],
-// bound to the decoder's past and present alike: the graph appends in place. The buffers grow in
-// powers of two up to the context length, so that a short talk with a long-context model is cheap.
+// Per layer one buffer for keys and one for values, [1, kv_heads, capacity, head_dim], bound to the
+// decoder's past and present alike: the graph appends in place. The buffers grow in powers of two
+// up to the context length, so that a short talk with a long-context model is cheap.
 class KvCache {
  public:
-  explicit KvCache(const DecoderSpec& spec);
+  // dtype: F32 or F16, as the graph has it.
+  KvCache(const DecoderSpec& spec, ort::DType dtype);
   KvCache(const KvCache&) = delete;
   KvCache& operator=(const KvCache&) = delete;
 
@@ -36,7 +38,8 @@ class KvCache {
   DecoderSpec spec_;
   int length_ = 0;
   int capacity_ = 0;
-  std::vector<std::vector<float>> buffers_;  // key and value of each layer in turn
+  ort::DType dtype_;
+  std::vector<std::vector<std::byte>> buffers_;  // key and value of each layer in turn
   std::vector<ort::NamedTensor> past_;
   std::vector<ort::NamedTensor> present_;
 };

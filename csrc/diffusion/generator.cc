@@ -47,18 +47,17 @@ void ToPixels(const float* image, int64_t area, uint8_t* pixels) {
 }  // namespace
 
 VideoGenerator::VideoGenerator(std::shared_ptr<ort::Environment> environment, const Bundle& bundle,
-                               const Tokenizer& tokenizer, ort::SessionOptions options)
+                               const Tokenizer& tokenizer, Placement placement)
     : bundle_(bundle),
       tokenizer_(tokenizer),
       tokens_(Require(bundle.manifest().tokenizers.text_encoder, "text encoder tokenizer")),
       text_encoder_(Require(bundle.manifest().components.text_encoder, "text encoder")),
       unet_(Require(bundle.manifest().components.unet, "unet")),
       vae_decoder_(Require(bundle.manifest().components.vae_decoder, "vae decoder")) {
-  const auto open = [this, environment, options](const std::vector<Variant>& variants,
-                                                 const std::string& component) {
-    const Variant& variant = SelectVariant(variants, options.device, component);
-    return std::make_unique<ort::Session>(environment, bundle_.PathOf(variant.graph).string(),
-                                          options);
+  const auto open = [this, environment, placement](const std::vector<Variant>& variants,
+                                                   const std::string& component) {
+    return std::make_unique<ort::Session>(environment,
+                                          GraphFor(bundle_, variants, placement, component));
   };
   sessions_ = std::async(std::launch::async, [this, open] {
                 auto sessions = std::make_shared<Sessions>();

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "bundle/bundle.h"
+#include "bundle/placement.h"
 #include "diffusion/request.h"
 #include "ort/session.h"
 #include "text/tokenizer.h"
@@ -21,7 +22,7 @@ class VideoGenerator {
   // first Generate. `bundle` and `tokenizer` must outlive the generator. Throws Error(Bundle) where
   // a component is missing.
   VideoGenerator(std::shared_ptr<ort::Environment> environment, const Bundle& bundle,
-                 const Tokenizer& tokenizer, ort::SessionOptions options);
+                 const Tokenizer& tokenizer, Placement placement);
 
   // Makes one video, uint8 [frames, height, width, 3]; `progress` is called after each denoising
   // step with its number from 1 on. The same request gives the same video. Any number of threads.

@@ -59,14 +59,14 @@ VideoGenerationSpec ResolveVideoOptions(const VideoGenerationSpec& defaults, int
 }
 
 void CheckProfiles(const VideoGenerationSpec& spec, const ComponentsSpec& components,
-                   std::string_view device) {
+                   const ort::Targets& targets) {
   const int unit = components.vae_decoder->scale_factor;
-  const Variant& unet = SelectVariant(components.unet->variants, device, "unet");
+  const Variant& unet = Place(components.unet->variants, targets, "unet").variant;
   CheckSpan("frames", spec.frames, 1, unet, "frames");
   CheckSpan("width", spec.width, unit, unet, "width");
   CheckSpan("height", spec.height, unit, unet, "height");
   // The VAE takes the frames in pieces of its own choice.
-  const Variant& vae = SelectVariant(components.vae_decoder->variants, device, "vae_decoder");
+  const Variant& vae = Place(components.vae_decoder->variants, targets, "vae_decoder").variant;
   CheckSpan("width", spec.width, unit, vae, "latent_width");
   CheckSpan("height", spec.height, unit, vae, "latent_height");
 }

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "bundle/manifest.h"
+#include "bundle/placement.h"
 
 namespace g4v {
 
@@ -36,8 +37,8 @@ VideoGenerationSpec ResolveVideoOptions(const VideoGenerationSpec& defaults, int
                                         const VideoOptions& first, const VideoOptions& second);
 
 // Throws Error(InvalidArgument) for a video whose sizes are outside the profile of the engines that
-// run on `device`; graphs without a profile take any size.
+// run it; graphs without a profile take any size.
 void CheckProfiles(const VideoGenerationSpec& spec, const ComponentsSpec& components,
-                   std::string_view device);
+                   const ort::Targets& targets);
 
 }  // namespace g4v

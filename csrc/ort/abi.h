@@ -22,6 +22,8 @@ struct OrtTypeInfo;
 struct OrtTensorTypeAndShapeInfo;
 struct OrtAllocator;
 struct OrtCUDAProviderOptionsV2;
+struct OrtTensorRTProviderOptionsV2;
+struct OrtEpDevice;
 struct OrtCustomOp;
 struct OrtCustomOpDomain;
 struct OrtKernelInfo;
@@ -30,10 +32,12 @@ struct OrtShapeInferContext;
 
 namespace g4v::ort::abi {
 
-// Version of the table that is asked for. Every function below exists since version 17; 20 (ONNX
-// Runtime 1.20) is the first release whose CPU GroupQueryAttention prefills onto a non-empty KV
-// cache, which a second turn needs.
+// Version of the table that is asked for. Every function of the first list below exists since
+// version 17; 20 (ONNX Runtime 1.20) is the first release whose CPU GroupQueryAttention prefills
+// onto a non-empty KV cache, which a second turn needs.
 constexpr uint32_t kApiVersion = 20;
+// That of the second list: provider plugins. Older libraries are used without it.
+constexpr uint32_t kPluginApiVersion = 22;
 
 // Enumerations cross the ABI as int.
 constexpr int kLogFatal = 4;
@@ -146,6 +150,12 @@ struct CustomOp {
   X(GetAvailableProviders, 125, OrtStatus*, char***, int*)                                                           \
   X(ReleaseAvailableProviders, 126, OrtStatus*, char**, int)                                                         \
   X(AddSessionConfigEntry, 130, OrtStatus*, OrtSessionOptions*, const char* key, const char* value)                  \
+  X(SessionOptionsAppendExecutionProvider_TensorRT_V2, 170, OrtStatus*, OrtSessionOptions*,                          \
+    const OrtTensorRTProviderOptionsV2*)                                                                             \
+  X(CreateTensorRTProviderOptions, 171, OrtStatus*, OrtTensorRTProviderOptionsV2**)                                  \
+  X(UpdateTensorRTProviderOptions, 172, OrtStatus*, OrtTensorRTProviderOptionsV2*, const char* const* keys,          \
+    const char* const* values, size_t)                                                                               \
+  X(ReleaseTensorRTProviderOptions, 174, void, OrtTensorRTProviderOptionsV2*)                                        \
   X(KernelContext_GetGPUComputeStream, 193, OrtStatus*, const OrtKernelContext*, void** stream)                      \
   X(GetTensorMemoryInfo, 194, OrtStatus*, const OrtValue*, const OrtMemoryInfo**)                                    \
   X(SessionOptionsAppendExecutionProvider_CUDA_V2, 204, OrtStatus*, OrtSessionOptions*,                              \
@@ -158,19 +168,32 @@ struct CustomOp {
     size_t count, size_t batches, void* context)                                                                     \
   X(KernelContext_GetScratchBuffer, 277, OrtStatus*, const OrtKernelContext*, const OrtMemoryInfo*, size_t bytes,    \
     void**)
+
+// Of kPluginApiVersion. The devices belong to the library.
+#define G4V_ORT_PLUGIN_FUNCTIONS(X)                                                                                  \
+  X(RegisterExecutionProviderLibrary, 301, OrtStatus*, OrtEnv*, const char* name, const char* path)                  \
+  X(GetEpDevices, 303, OrtStatus*, const OrtEnv*, const OrtEpDevice* const** devices, size_t* count)                 \
+  X(SessionOptionsAppendExecutionProvider_V2, 304, OrtStatus*, OrtSessionOptions*, OrtEnv*,                          \
+    const OrtEpDevice* const* devices, size_t, const char* const* keys, const char* const* values, size_t)           \
+  X(EpDevice_EpName, 312, const char*, const OrtEpDevice*)
 // clang-format on
 
 // The functions, callable by name. Empty until it is made from the library's table.
 struct Api {
 #define G4V_ORT_MEMBER(name, position, result, ...) result (*name)(__VA_ARGS__) = nullptr;
   G4V_ORT_FUNCTIONS(G4V_ORT_MEMBER)
+  G4V_ORT_PLUGIN_FUNCTIONS(G4V_ORT_MEMBER)  // null where the library has none
 #undef G4V_ORT_MEMBER
 
   Api() = default;
-  explicit Api(const void* table) {
+  // plugins: the table reaches to kPluginApiVersion.
+  explicit Api(const void* table, bool plugins = false) {
     const auto* slots = static_cast<void (*const*)()>(table);
 #define G4V_ORT_FILL(name, position, ...) name = reinterpret_cast<decltype(name)>(slots[position]);
     G4V_ORT_FUNCTIONS(G4V_ORT_FILL)
+    if (plugins) {
+      G4V_ORT_PLUGIN_FUNCTIONS(G4V_ORT_FILL)
+    }
 #undef G4V_ORT_FILL
   }
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <span>
 
 #include "ort/library.h"
 
@@ -13,6 +14,8 @@ namespace fs = std::filesystem;
 // What the CUDA provider links against, each after what it needs itself.
 constexpr const char* kNeeded[] = {"libcudart", "libnvrtc",  "libnvJitLink", "libcublasLt",
                                    "libcublas", "libcurand", "libcufft",     "libcudnn"};
+// And what the TensorRT provider links against.
+constexpr const char* kTensorRt[] = {"libnvinfer", "libnvinfer_plugin", "libnvonnxparser"};
 
 // nvidia/cudnn/lib, nvidia/cu13/lib, ... below each root.
 std::vector<fs::path> LibraryFolders(const std::vector<std::string>& roots) {
@@ -41,21 +44,29 @@ std::string FindLibrary(const std::vector<fs::path>& folders, const std::string&
   return newest;
 }
 
-}  // namespace
-
-std::vector<std::string> PreloadCudaLibraries(const std::vector<std::string>& roots) {
-  const auto folders = LibraryFolders(roots);
+std::vector<std::string> Preload(const std::vector<fs::path>& folders,
+                                 std::span<const char* const> names, const char* suffix) {
   std::vector<std::string> missing;
-  for (const std::string name : kNeeded) {
+  for (const std::string name : names) {
     const std::string file = FindLibrary(folders, name);
     // Without a wheel the system's own copy may serve: the loader's word on the plain name decides.
-    const std::string& target = file.empty() ? name + ".so" : file;
+    const std::string& target = file.empty() ? name + suffix : file;
     if (!dlopen(target.c_str(), RTLD_NOW | RTLD_GLOBAL)) {
       const char* message = dlerror();
       missing.push_back(name + ": " + (message ? message : "cannot be loaded"));
     }
   }
   return missing;
+}
+
+}  // namespace
+
+std::vector<std::string> PreloadCudaLibraries(const std::vector<std::string>& roots) {
+  return Preload(LibraryFolders(roots), kNeeded, ".so");
+}
+
+std::vector<std::string> PreloadTensorRtLibraries(const std::vector<std::string>& folders) {
+  return Preload({folders.begin(), folders.end()}, kTensorRt, ".so.10");
 }
 
 }  // namespace g4v::ort

@@ -116,12 +116,12 @@ std::string FileOf(const void* symbol, const std::string& fallback) {
   return error ? path : canonical.string();
 }
 
-bool IsTooOld(const std::string& version) {
+// Whether the library is older than 1.`minor`.
+bool IsOlder(const std::string& version, int minor) {
   const size_t dot = version.find('.');
   if (dot == std::string::npos) return false;  // GetApi decides
   const int major = std::atoi(version.c_str());
-  const int minor = std::atoi(version.c_str() + dot + 1);
-  return major < 1 || (major == 1 && minor < kMinimumMinorVersion);
+  return major < 1 || (major == 1 && std::atoi(version.c_str() + dot + 1) < minor);
 }
 
 }  // namespace
@@ -166,14 +166,20 @@ Environment::Environment(void* handle, std::string path) {
   version_ = base->GetVersionString();
   // GetApi prints to stderr where the version is unknown to it, so the version string is looked at
   // first.
-  const void* table = IsTooOld(version_) ? nullptr : base->GetApi(abi::kApiVersion);
+  const void* table =
+      IsOlder(version_, kMinimumMinorVersion) ? nullptr : base->GetApi(abi::kApiVersion);
   if (!table) {
     throw Error(Code::Runtime, "ONNX Runtime " + version_ + " at " + path_ +
                                    " is too old: at least 1." +
                                    std::to_string(kMinimumMinorVersion) +
                                    " is needed; `pip install --upgrade onnxruntime` brings it");
   }
-  api_ = abi::Api(table);
+  const bool plugins = !IsOlder(version_, abi::kPluginApiVersion);
+  if (const void* longer = plugins ? base->GetApi(abi::kPluginApiVersion) : nullptr) {
+    api_ = abi::Api(longer, true);
+  } else {
+    api_ = abi::Api(table);
+  }
   // Only fatal messages are logged: every failure reaches the caller as an error, once.
   Check(api_.CreateEnv(abi::kLogFatal, "g4v", &env_), "ONNX Runtime cannot start");
   Check(api_.DisableTelemetryEvents(env_), "ONNX Runtime cannot start");

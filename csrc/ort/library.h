@@ -42,6 +42,9 @@ class Environment {
   // "CPUExecutionProvider").
   std::vector<std::string> Providers() const;
   bool HasProvider(const std::string& name) const;
+  // Whether providers that are libraries of their own can be registered: ONNX Runtime 1.22 and
+  // later.
+  bool TakesPlugins() const { return api_.RegisterExecutionProviderLibrary != nullptr; }
   // Throws Error(Runtime) "<doing>: <ONNX Runtime's message on one line>" where `status` is a
   // failure; releases it.
   void Check(OrtStatus* status, const std::string& doing) const;
@@ -60,5 +63,8 @@ class Environment {
 // for each library that is nowhere: its name and the loader's message. Libraries that the system
 // already provides are left alone.
 std::vector<std::string> PreloadCudaLibraries(const std::vector<std::string>& roots);
+
+// The same for TensorRT 10's libraries, which are in one of the folders or in the system's.
+std::vector<std::string> PreloadTensorRtLibraries(const std::vector<std::string>& folders);
 
 }  // namespace g4v::ort

@@ -5,6 +5,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "ort/custom_ops.h"
+#include "ort/rtx_plugin.h"
 
 namespace g4v::ort {
 
@@ -35,6 +36,8 @@ void NativeOptions::Fill(const SessionOptions& options) {
                                    options.allow_spinning ? "1" : "0"));
   // Spinning threads stop when a run ends: between tokens and turns an assistant uses no CPU.
   Check(api_.AddSessionConfigEntry(options_, "session.force_spinning_stop", "1"));
+  if (options.device == "tensorrt-rtx") return AppendTensorRtRtx(options.device_id);
+  if (options.device == "tensorrt") return AppendTensorRt(options.device_id);
   Check(AddCustomOps(api_, options_, options.device == "cuda"));
   if (options.device == "cuda") {
     AppendCuda(options.device_id);
@@ -42,6 +45,32 @@ void NativeOptions::Fill(const SessionOptions& options) {
     throw Error(Code::InvalidArgument,
                 "unknown device \"" + options.device + "\"; a session runs on \"cpu\" or \"cuda\"");
   }
+}
+
+void NativeOptions::AppendTensorRtRtx(int device_id) {
+  const OrtEpDevice* device = RtxPlugin::Get(environment_, {}).Device(device_id);
+  environment_.Check(api_.SessionOptionsAppendExecutionProvider_V2(options_, environment_.get(),
+                                                                   &device, 1, nullptr, nullptr, 0),
+                     "the provider of TensorRT for RTX cannot be used");
+}
+
+void NativeOptions::AppendTensorRt(int device_id) {
+  const std::string doing = "the TensorRT provider of ONNX Runtime " + environment_.version() +
+                            " cannot be used (`g4v doctor` shows what is missing)";
+  if (!environment_.HasProvider("TensorrtExecutionProvider")) {
+    throw Error(Code::Runtime,
+                "this ONNX Runtime has no TensorRT provider: install onnxruntime-gpu in place of "
+                "onnxruntime, and `pip install \"g4v[tensorrt]\"`");
+  }
+  OrtTensorRTProviderOptionsV2* tensorrt = nullptr;
+  environment_.Check(api_.CreateTensorRTProviderOptions(&tensorrt), doing);
+  const std::string id = std::to_string(device_id);
+  const char* keys[] = {"device_id"};
+  const char* values[] = {id.c_str()};
+  OrtStatus* status = api_.UpdateTensorRTProviderOptions(tensorrt, keys, values, std::size(keys));
+  if (!status) status = api_.SessionOptionsAppendExecutionProvider_TensorRT_V2(options_, tensorrt);
+  api_.ReleaseTensorRTProviderOptions(tensorrt);
+  environment_.Check(status, doing);
 }
 
 void NativeOptions::AppendCuda(int device_id) {

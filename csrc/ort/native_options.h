@@ -20,6 +20,8 @@ class NativeOptions {
   void Check(OrtStatus* status) const;
   void Fill(const SessionOptions& options);
   void AppendCuda(int device_id);
+  void AppendTensorRt(int device_id);
+  void AppendTensorRtRtx(int device_id);
 
   const Environment& environment_;
   const abi::Api& api_;

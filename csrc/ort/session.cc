@@ -64,8 +64,9 @@ std::vector<int64_t> ReadShape(const Environment& environment,
   return shape;
 }
 
+// element: receives the type of the elements, 0 where the value is no tensor.
 std::vector<int64_t> ReadDeclaredShape(const Environment& environment, const OrtSession* session,
-                                       TypeFunction function, size_t index) {
+                                       TypeFunction function, size_t index, int* element) {
   const abi::Api& api = environment.api();
   OrtTypeInfo* type = nullptr;
   environment.Check(function(session, index, &type), "a graph's types cannot be read");
@@ -73,7 +74,10 @@ std::vector<int64_t> ReadDeclaredShape(const Environment& environment, const Ort
                                                                           api.ReleaseTypeInfo);
   const OrtTensorTypeAndShapeInfo* info = nullptr;
   environment.Check(api.CastTypeInfoToTensorInfo(type, &info), "a graph's types cannot be read");
-  return info ? ReadShape(environment, info) : std::vector<int64_t>{};
+  *element = 0;
+  if (!info) return {};
+  environment.Check(api.GetTensorElementType(info, element), "a graph's types cannot be read");
+  return ReadShape(environment, info);
 }
 
 }  // namespace
@@ -177,13 +181,16 @@ Session::Session(std::shared_ptr<Environment> environment, const std::string& pa
                         "a graph's outputs cannot be read");
     for (size_t i = 0; i < inputs; ++i) {
       input_names_.push_back(ReadName(*environment_, session_, api.SessionGetInputName, i));
+      int element = 0;
       input_shapes_.push_back(
-          ReadDeclaredShape(*environment_, session_, api.SessionGetInputTypeInfo, i));
+          ReadDeclaredShape(*environment_, session_, api.SessionGetInputTypeInfo, i, &element));
+      input_types_.push_back(element);
     }
     for (size_t i = 0; i < outputs; ++i) {
       output_names_.push_back(ReadName(*environment_, session_, api.SessionGetOutputName, i));
+      int element = 0;
       output_shapes_.push_back(
-          ReadDeclaredShape(*environment_, session_, api.SessionGetOutputTypeInfo, i));
+          ReadDeclaredShape(*environment_, session_, api.SessionGetOutputTypeInfo, i, &element));
     }
   } catch (...) {
     if (host_memory_) api.ReleaseMemoryInfo(host_memory_);
@@ -217,6 +224,17 @@ const std::vector<int64_t>& Session::output_shape(const std::string& name) const
   if (found == output_names_.end())
     throw Error(Code::Bundle, path_ + " has no output \"" + name + "\"");
   return output_shapes_[static_cast<size_t>(found - output_names_.begin())];
+}
+
+DType Session::input_type(const std::string& name) const {
+  input_shape(name);  // throws where there is none
+  const auto found = std::find(input_names_.begin(), input_names_.end(), name);
+  const int element = input_types_[static_cast<size_t>(found - input_names_.begin())];
+  for (const DType dtype : {DType::F32, DType::I64, DType::I32, DType::F16, DType::U8}) {
+    if (ElementType(dtype) == element) return dtype;
+  }
+  throw Error(Code::Bundle, path_ + ": the input \"" + name +
+                                "\" has a type that this g4v does not know; update g4v");
 }
 
 // The values of one Run call; releases all of them, whoever allocated them.

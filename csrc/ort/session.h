@@ -46,11 +46,18 @@ TensorView View(const int64_t* data, std::vector<int64_t> shape);
 TensorView View(const int32_t* data, std::vector<int64_t> shape);
 
 struct SessionOptions {
-  int threads = 0;             // threads of one operator; 0 = one for each core
-  std::string device = "cpu";  // "cpu", or "cuda" (an error where it cannot be used)
-  int device_id = 0;           // which GPU
+  int threads = 0;  // threads of one operator; 0 = one for each core
+  // "cpu", "cuda", or for engines "tensorrt" or "tensorrt-rtx"; an error where it cannot be used.
+  std::string device = "cpu";
+  int device_id = 0;  // which GPU
   bool allow_spinning =
       false;  // idle threads spin while a run is under way: lower latency, more CPU time
+};
+
+// A graph, and the session that is to run it.
+struct GraphFile {
+  std::string path;
+  SessionOptions options;
 };
 
 // Stops running graphs: share one between a thread that calls Session::Run and a thread that
@@ -79,6 +86,8 @@ class Session {
   // unusable and Error(Runtime) where the device is.
   Session(std::shared_ptr<Environment> environment, const std::string& path,
           const SessionOptions& options);
+  Session(std::shared_ptr<Environment> environment, const GraphFile& graph)
+      : Session(std::move(environment), graph.path, graph.options) {}
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -91,6 +100,9 @@ class Session {
   // input or output.
   const std::vector<int64_t>& input_shape(const std::string& name) const;
   const std::vector<int64_t>& output_shape(const std::string& name) const;
+  // Declared type of an input. Throws Error(Bundle) where the graph has no such input, or one of
+  // another type than those of DType.
+  DType input_type(const std::string& name) const;
   const std::string& device() const { return device_; }
 
   // Runs with caller-owned inputs and preallocated outputs of exactly the right shape; nothing is
@@ -115,6 +127,7 @@ class Session {
   OrtMemoryInfo* host_memory_ = nullptr;
   std::vector<std::string> input_names_;
   std::vector<std::string> output_names_;
+  std::vector<int> input_types_;  // as in abi.h
   std::vector<std::vector<int64_t>> input_shapes_;
   std::vector<std::vector<int64_t>> output_shapes_;
 };

@@ -3,7 +3,7 @@
 Methods that wait release the GIL. Errors are the classes of g4v/errors.py.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,13 @@ BUNDLE_FORMAT_VERSION: int
 def library_info(path: str = "", directories: Sequence[str] = ()) -> dict[str, object]: ...
 def resolve_device(device: str, path: str = "", directories: Sequence[str] = ()) -> tuple[str, str]: ...
 def probe_device(device: str, path: str = "", directories: Sequence[str] = ()) -> None: ...
+def resolve_targets(
+    device: str,
+    wanted: Set[str],
+    provider_dirs: Sequence[str] = (),
+    path: str = "",
+    directories: Sequence[str] = (),
+) -> tuple[str, list[tuple[str, str]], dict[str, str]]: ...
 def preload_cuda_libraries(roots: Sequence[str]) -> list[str]: ...
 def usable_cores() -> int: ...
 
@@ -191,6 +198,7 @@ class Assistant:
         library_dirs: Sequence[str] = (),
         verify: str = "auto",
         frame_checker: Callable[[NDArray[np.uint8]], ArrayLike] | None = None,
+        provider_dirs: Sequence[str] = (),
     ) -> Assistant: ...
     def chat(
         self,

@@ -74,6 +74,18 @@ def preload_cuda() -> list[str]:
     return missing
 
 
+def provider_directories() -> list[str]:
+    """Folders of the installed wheels that hold what engines need; no wheel is imported.
+
+    The provider plugin of TensorRT for RTX, with its libraries, and the libraries of TensorRT.
+    """
+    folders = []
+    for package in ("onnxruntime_ep_nv_tensorrt_rtx", "tensorrt_libs"):
+        spec = importlib.util.find_spec(package)
+        folders += [str(Path(place)) for place in (spec.submodule_search_locations if spec else None) or ()]
+    return folders
+
+
 def load_core_assistant(
     directory: Path,
     device: str,
@@ -92,5 +104,6 @@ def load_core_assistant(
         library_dirs=onnxruntime_directories(),
         verify=verify,
         frame_checker=frame_checker,
+        provider_dirs=provider_directories(),
     )
     return assistant

@@ -113,6 +113,24 @@ def test_a_damaged_cuda_graph_is_noticed(both, run, tmp_path):
         verify_bundle(run, out)
 
 
+def test_the_core_runs_the_graphs(both, tmp_path):
+    """Here on the CPU, as if they were for it: float16 keys and values are what differs for the core."""
+    out = tmp_path / "bundle"
+    shutil.copytree(both, out)
+    manifest = json.loads((out / "g4v.json").read_text("utf-8"))
+    for part in manifest["components"].values():
+        part["variants"] = [{**v, "target": "cpu"} for v in part["variants"] if v["target"] == "cuda"]
+    (out / "g4v.json").write_text(json.dumps(manifest), "utf-8")
+    half, whole = (g4v.load(folder, device="cpu", threads=1) for folder in (out, both))
+    assert half.info["components"]["unet"]["precision"] == "fp16"
+    clip = np.random.default_rng(0).integers(0, 256, (4, 48, 48, 3), np.uint8)
+    for video in (clip, None):
+        *_, done = half.chat(seed=0, max_new_tokens=8).send("Hi", video=video)
+        assert isinstance(done, g4v.Done) and done.new_tokens > 0
+    frames = [a.generate("a red circle", seed=3, steps=2).frames.astype(int) for a in (half, whole)]
+    assert np.abs(frames[0] - frames[1]).mean() < 4  # of 255
+
+
 def test_codes_are_stored_once(both):
     """The scales alone are in each target's own type."""
     found = variants(both)
@@ -149,7 +167,7 @@ def test_for_cuda_alone(run, tmp_path):
     for part in manifest["components"].values():
         (variant,) = part["variants"]
         assert (variant["target"], variant["precision"]) == ("cuda", "fp16")
-    with pytest.raises(g4v.BundleError, match='encoder has no variant for "cpu", only for "cuda"'):
+    with pytest.raises(g4v.BundleError, match='has no variant for "cpu", only for "cuda"; export one'):
         g4v.load(tmp_path / "out", device="cpu")
 
 

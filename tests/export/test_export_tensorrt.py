@@ -1,13 +1,17 @@
 """Engines of TensorRT for RTX, built here without a GPU, and the bundle that carries them."""
 
+import ast
 import json
 import shutil
 import sys
+import types
 from importlib.util import find_spec
+from pathlib import Path
 
 import onnx
 import pytest
 import torch
+from g4v.export import tensorrt
 from g4v.export.__main__ import main
 from g4v.export.bundle import export_bundle, verify_bundle
 from g4v.export.errors import ExportError
@@ -111,6 +115,74 @@ def test_a_missing_package_is_named_before_anything_is_written(run, tmp_path, mo
     with pytest.raises(ExportError, match=f'target {target} needs .*pip install "g4v\\[{target}\\]"'):
         export_bundle(run, tmp_path / "out", targets=[target])
     assert not list(tmp_path.iterdir())
+
+
+# What tensorrt 10 and tensorrt_rtx 1 both have, and the exporter may use: names of the module, and attributes
+# of its objects.
+COMMON = {"Builder", "OnnxParser", "NetworkDefinitionCreationFlag", "ILogger", "__version__"}
+COMMON_ATTRIBUTES = {
+    "Builder": {
+        "create_network",
+        "create_builder_config",
+        "create_optimization_profile",
+        "build_serialized_network",
+    },
+    "OnnxParser": {"parse_from_file", "num_errors", "get_error"},
+    "ParserError": {"node_operator", "node_name", "desc"},
+    "IBuilderConfig": {"add_optimization_profile"},
+    "IOptimizationProfile": {"set_shape"},
+    "NetworkDefinitionCreationFlag": {"STRONGLY_TYPED"},
+    "ILogger": {"ERROR", "INTERNAL_ERROR"},
+}
+
+
+@pytest.fixture
+def as_tensorrt(monkeypatch):
+    """A module `tensorrt` that is tensorrt_rtx, less what only the latter may have."""
+    import tensorrt_rtx
+
+    module = types.ModuleType("tensorrt")
+    for name in COMMON - {"__version__"}:
+        setattr(module, name, getattr(tensorrt_rtx, name))
+    module.__version__ = "10.13.3"
+    monkeypatch.setitem(sys.modules, "tensorrt", module)
+    return module
+
+
+def test_only_what_both_packages_have_is_used():
+    tree = ast.parse(Path(tensorrt.__file__).read_text("utf-8"))
+    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    trt = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "trt"
+    }
+    assert trt <= COMMON
+    if find_spec("tensorrt_rtx"):
+        import tensorrt_rtx
+
+        for kind, names in COMMON_ATTRIBUTES.items():
+            known = set(dir(getattr(tensorrt_rtx, kind)))
+            assert names <= known
+            # Whatever a class of the package has and the exporter names is on the list.
+            others = set().union(*COMMON_ATTRIBUTES.values()) | {"name", "logger", "log"}
+            assert {n for n in used & known if not n.startswith("_")} <= others, kind
+
+
+@needs_tensorrt
+def test_engines_of_tensorrt_are_built_by_the_same_code(run, tmp_path, as_tensorrt):
+    out = tmp_path / "bundle"
+    export_bundle(run, out, targets=["tensorrt"], only=["abstractor"])
+    (variant,) = json.loads((out / "g4v.json").read_text("utf-8"))["components"]["abstractor"]["variants"]
+    assert (variant["target"], variant["precision"]) == ("tensorrt", "fp16")
+    assert variant["files"] == ["abstractor.tensorrt.onnx", "abstractor.tensorrt.engine"]
+    (node,) = onnx.load(out / variant["graph"]).graph.node
+    values = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    assert values["source"] == b"TensorrtExecutionProvider" and values["ep_sdk_version"] == b"10.13.3"
+    assert values["hardware_architecture"] == b""  # of the GPU that built it
+    as_tensorrt.__version__ = "11.4.0"
+    with pytest.raises(ExportError, match='needs tensorrt 10, .* not 11.4.0: pip install "g4v.tensorrt.'):
+        export_bundle(run, tmp_path / "other", targets=["tensorrt"])
 
 
 def test_the_core_refuses_videos_outside_the_profile(bundle, tmp_path):

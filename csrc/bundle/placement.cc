@@ -1,0 +1,38 @@
+#include "bundle/placement.h"
+
+#include "base/error.h"
+
+namespace g4v {
+
+Placed Place(const std::vector<Variant>& variants, const ort::Targets& targets,
+             const std::string& component) {
+  for (const ort::Target& target : targets.usable) {
+    for (const Variant& variant : variants) {
+      if (variant.target == target.name) return {variant, target.device};
+    }
+  }
+  std::string found, reasons;
+  for (const Variant& variant : variants) {
+    found += (found.empty() ? "\"" : ", \"") + variant.target + "\"";
+    const auto refused = targets.refused.find(variant.target == "cpu" ? "cuda" : variant.target);
+    if (refused != targets.refused.end())
+      reasons += (reasons.empty() ? "" : "; ") + refused->second;
+  }
+  if (!reasons.empty()) {
+    throw Error(Code::Runtime, "the bundle's " + component + " is written for " + found +
+                                   ", which cannot be used here: " + reasons);
+  }
+  const std::string wanted = targets.usable.empty() ? "cpu" : targets.usable.back().name;
+  throw Error(Code::Bundle, "the bundle's " + component + " has no variant for \"" + wanted +
+                                "\", only for " + found + "; export one with --target " + wanted);
+}
+
+ort::GraphFile GraphFor(const Bundle& bundle, const std::vector<Variant>& variants,
+                        const Placement& placement, const std::string& component) {
+  const Placed placed = Place(variants, placement.targets, component);
+  ort::GraphFile graph{bundle.PathOf(placed.variant.graph).string(), placement.options};
+  graph.options.device = placed.device;
+  return graph;
+}
+
+}  // namespace g4v

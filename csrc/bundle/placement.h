@@ -1,0 +1,33 @@
+// Which variant of a component is run, and the session that runs it.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "bundle/bundle.h"
+#include "ort/session.h"
+#include "ort/targets.h"
+
+namespace g4v {
+
+struct Placed {
+  const Variant& variant;
+  std::string device;  // of the session, as in ort::SessionOptions
+};
+
+// The variant for the best of the targets that can be used. Throws Error(Bundle) where there is
+// none at all, and Error(Runtime) with the reasons where what there is cannot be used here.
+Placed Place(const std::vector<Variant>& variants, const ort::Targets& targets,
+             const std::string& component);
+
+// How sessions are made, and where. `options.device` is set for each.
+struct Placement {
+  ort::Targets targets;
+  ort::SessionOptions options;
+};
+
+// The graph of the variant that `Place` chooses.
+ort::GraphFile GraphFor(const Bundle& bundle, const std::vector<Variant>& variants,
+                        const Placement& placement, const std::string& component);
+
+}  // namespace g4v
