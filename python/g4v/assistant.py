@@ -40,12 +40,12 @@ def load(
     device: "cpu", "cuda", or "auto", which takes GPUs for what can run on them here and the CPU for the rest.
     On GPUs a component runs as TensorRT engine where the bundle has one that can be used, else on CUDA;
     `Assistant.info` says which it is, and why others are not. "cuda" never falls back to the CPU. threads:
-    CPU threads of one operator, None for one per core. verify: "auto" checks the SHA-256 of the files of small bundles (up to
-    256 MB), "full" of all, "size" of none; sizes are checked always. frame_checker: looks at every generated
-    video before anybody sees it, beside the bundle's own checker; it is called with uint8 frames [T, H, W, 3]
-    on a thread of the core and returns for each frame how unsafe it is, 0 to 1. Where more than the bundle's
-    share of frames (0.4 without a say) is at 0.5 and above, the video is withheld. An exception of it ends
-    the turn.
+    CPU threads of one operator, None for one per core. verify: "auto" checks the SHA-256 of the files of
+    small bundles (up to 256 MB), "full" of all, "size" of none; sizes are checked always. frame_checker:
+    looks at every generated video before anybody sees it, beside the bundle's own checker; it is called with
+    uint8 frames [T, H, W, 3] on a thread of the core and returns for each frame how unsafe it is, 0 to 1.
+    Where more than the bundle's share of frames (0.4 without a say) is at 0.5 and above, the video is
+    withheld. An exception of it ends the turn.
 
     Raises `BundleError` (missing, damaged, foreign, newer), `RuntimeUnavailable` (no ONNX Runtime, no such
     device) or `ArgumentError`.

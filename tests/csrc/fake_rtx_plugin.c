@@ -1,6 +1,6 @@
-/* Stands in for the provider plugin of TensorRT for RTX, in the ABI of ONNX Runtime 1.23: it takes the
-   machine's first device (a CPU) where $G4V_FAKE_RTX_DEVICES is 1, none where it is 0, and every session that
-   asks for it is refused with its own words. */
+/* Stands in for the provider plugin of TensorRT for RTX, in the ABI of ONNX Runtime 1.23: it takes
+   the machine's first device (a CPU) where $G4V_FAKE_RTX_DEVICES is 1, none where it is 0, and
+   every session that asks for it is refused with its own words. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -9,10 +9,10 @@ typedef struct Factory {
   uint32_t version;
   const char* (*get_name)(const struct Factory*);
   const char* (*get_vendor)(const struct Factory*);
-  void* (*get_supported_devices)(struct Factory*, const void* const* devices, size_t count, void** ep_devices,
-                                 size_t most, size_t* made);
-  void* (*create_ep)(struct Factory*, const void* const* devices, const void* const* metadata, size_t count,
-                     const void* options, const void* logger, void** ep);
+  void* (*get_supported_devices)(struct Factory*, const void* const* devices, size_t count,
+                                 void** ep_devices, size_t most, size_t* made);
+  void* (*create_ep)(struct Factory*, const void* const* devices, const void* const* metadata,
+                     size_t count, const void* options, const void* logger, void** ep);
   void (*release_ep)(struct Factory*, void* ep);
   uint32_t (*get_vendor_id)(const struct Factory*);
   const char* (*get_version)(const struct Factory*);
@@ -42,8 +42,8 @@ static const char* GetVendor(const Factory* factory) {
   return "g4v's tests";
 }
 
-static void* GetSupportedDevices(Factory* factory, const void* const* devices, size_t count, void** ep_devices,
-                                 size_t most, size_t* made) {
+static void* GetSupportedDevices(Factory* factory, const void* const* devices, size_t count,
+                                 void** ep_devices, size_t most, size_t* made) {
   const char* wanted = getenv("G4V_FAKE_RTX_DEVICES");
   *made = 0;
   if (!wanted || wanted[0] != '1' || count == 0 || most == 0) return NULL;
@@ -55,8 +55,8 @@ static void* GetSupportedDevices(Factory* factory, const void* const* devices, s
   return create(factory, devices[0], NULL, NULL, &ep_devices[0]);
 }
 
-static void* CreateEp(Factory* factory, const void* const* devices, const void* const* metadata, size_t count,
-                      const void* options, const void* logger, void** ep) {
+static void* CreateEp(Factory* factory, const void* const* devices, const void* const* metadata,
+                      size_t count, const void* options, const void* logger, void** ep) {
   (void)factory, (void)devices, (void)metadata, (void)count, (void)options, (void)logger;
   void* (*create_status)(int, const char*);
   *(void**)&create_status = api[CREATE_STATUS];
@@ -87,13 +87,13 @@ static _Bool IsStreamAware(const Factory* factory) {
   return 0;
 }
 
-void* CreateEpFactories(const char* name, const struct ApiBase* base, const void* logger, Factory** factories,
-                        size_t most, size_t* made);
-void* CreateEpFactories(const char* name, const struct ApiBase* base, const void* logger, Factory** factories,
-                        size_t most, size_t* made) {
+void* CreateEpFactories(const char* name, const struct ApiBase* base, const void* logger,
+                        Factory** factories, size_t most, size_t* made);
+void* CreateEpFactories(const char* name, const struct ApiBase* base, const void* logger,
+                        Factory** factories, size_t most, size_t* made) {
   static Factory factory = {
-      23, GetName, GetVendor, GetSupportedDevices, CreateEp, ReleaseEp, GetVendorId, GetVersion, {NULL},
-      CreateDataTransfer, IsStreamAware, NULL};
+      23,          GetName,    GetVendor, GetSupportedDevices, CreateEp,      ReleaseEp,
+      GetVendorId, GetVersion, {NULL},    CreateDataTransfer,  IsStreamAware, NULL};
   (void)name, (void)logger;
   api = base->get_api(23);
   *made = most > 0;

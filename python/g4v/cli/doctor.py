@@ -125,7 +125,7 @@ def _onnxruntime() -> list[Check]:
 
 
 def _devices() -> list[Check]:
-    from .._engine import import_core, onnxruntime_directories, preload_cuda
+    from .._engine import import_core, onnxruntime_directories, preload_cuda, provider_directories
     from ..errors import Error
 
     core, directories = import_core(), onnxruntime_directories()
@@ -139,7 +139,17 @@ def _devices() -> list[Check]:
             hint = f"; missing: {'; '.join(missing)}" if device == "cuda" and missing else ""
             checks.append(Check(f"device {device}", "fail" if device == "cpu" else "no", f"{error}{hint}"))
     device, why = core.resolve_device("auto", directories=directories)
-    return [*checks, Check("device auto", "ok", f"is {device}: {why}" if why else f"is {device}")]
+    checks.append(Check("device auto", "ok", f"is {device}: {why}" if why else f"is {device}"))
+    targets = {"tensorrt-rtx", "tensorrt"}
+    _, usable, refused = core.resolve_targets(
+        "auto", targets, provider_directories(), directories=directories
+    )
+    for target in sorted(targets):
+        works = target in dict(usable)
+        checks.append(
+            Check(f"engines {target}", "ok" if works else "no", "can be run" if works else refused[target])
+        )
+    return checks
 
 
 def _cpu() -> list[Check]:
