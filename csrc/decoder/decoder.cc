@@ -32,8 +32,14 @@ Decoder::Decoder(std::shared_ptr<ort::Environment> environment, const Bundle& bu
                  const Placement& placement)
     : spec_(Require(bundle.manifest().components.decoder, "decoder")),
       embedding_(bundle.Map(spec_.embedding.file)),
-      session_(std::move(environment), GraphFor(bundle, spec_.variants, placement, "decoder")),
+      session_(environment, GraphFor(bundle, spec_.variants, placement, "decoder")),
       cache_type_(session_.input_type("past_key_values.0.key")) {
+  // The CUDA provider's attention has no float32: a graph in it is computed on the CPU there.
+  if (session_.device() == "cuda" && cache_type_ == ort::DType::F16) {
+    ort::SessionOptions growing = placement.options;
+    growing.device = session_.device();
+    growing_ = MakeGrowingSession(environment, cache_type_, growing);
+  }
   const size_t bytes = static_cast<size_t>(spec_.vocab_size) *
                        static_cast<size_t>(spec_.hidden_size) * ElementSize(spec_.embedding);
   if (embedding_.size() != bytes) {

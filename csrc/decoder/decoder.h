@@ -24,8 +24,9 @@ class Decoder {
 
   const DecoderSpec& spec() const { return spec_; }
 
-  // An empty cache of the type that the graph has.
-  KvCache NewCache() const { return KvCache(spec_, cache_type_); }
+  // An empty cache of the type that the graph has, on the graph's device where it is computed
+  // there.
+  KvCache NewCache() const { return KvCache(spec_, cache_type_, growing_.get()); }
 
   // Appends the embeddings of `ids` to `rows`, row-major [n, hidden_size].
   void Embed(std::span<const int32_t> ids, std::vector<float>& rows) const;
@@ -44,6 +45,7 @@ class Decoder {
   MappedFile embedding_;
   ort::Session session_;
   ort::DType cache_type_;
+  std::unique_ptr<ort::Session> growing_;  // where the caches are on the GPU
 };
 
 }  // namespace g4v

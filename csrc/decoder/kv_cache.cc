@@ -8,10 +8,39 @@ namespace {
 
 constexpr int kFirstCapacity = 256;
 
+// Fields of ONNX's protobuf messages; all are shorter than 128 bytes.
+std::string Field(int number, const std::string& content) {
+  return {std::string{static_cast<char>(number << 3 | 2), static_cast<char>(content.size())} +
+          content};
+}
+
+std::string Field(int number, int value) {
+  return {static_cast<char>(number << 3), static_cast<char>(value)};
+}
+
+// A ValueInfoProto without a shape.
+std::string Value(const std::string& name, int element) {
+  return Field(1, name) + Field(2, Field(1, Field(1, element)));
+}
+
+// ONNX, ir_version 8, opset 18: present = Pad(past, pads)
+std::string GrowingModel(int element) {
+  const std::string node =
+      Field(1, "past") + Field(1, "pads") + Field(2, "present") + Field(4, "Pad");
+  const std::string graph = Field(1, node) + Field(2, "grow") + Field(11, Value("past", element)) +
+                            Field(11, Value("pads", ort::abi::kElementInt64)) +
+                            Field(12, Value("present", element));
+  return Field(1, 8) + Field(8, Field(2, 18)) + Field(7, graph);
+}
+
 }  // namespace
 
-KvCache::KvCache(const DecoderSpec& spec, ort::DType dtype)
-    : spec_(spec), dtype_(dtype), buffers_(static_cast<size_t>(spec.layers) * 2) {
+KvCache::KvCache(const DecoderSpec& spec, ort::DType dtype, ort::Session* device)
+    : spec_(spec),
+      dtype_(dtype),
+      device_(device),
+      buffers_(static_cast<size_t>(spec.layers) * 2),
+      device_buffers_(static_cast<size_t>(spec.layers) * 2) {
   for (int layer = 0; layer < spec.layers; ++layer) {
     for (const char* part : {".key", ".value"}) {
       past_.push_back({"past_key_values." + std::to_string(layer) + part, {}});
@@ -25,7 +54,15 @@ void KvCache::Reserve(int tokens) {
   int64_t capacity = std::max(capacity_, kFirstCapacity);
   while (capacity < tokens) capacity *= 2;
   capacity = std::min<int64_t>(capacity, spec_.context_length);
+  if (device_) {
+    GrowOnDevice(capacity);
+  } else {
+    GrowOnHost(capacity);
+  }
+  capacity_ = static_cast<int>(capacity);
+}
 
+void KvCache::GrowOnHost(int64_t capacity) {
   const size_t heads = static_cast<size_t>(spec_.kv_heads);
   const size_t token = static_cast<size_t>(spec_.head_dim) * ort::SizeOf(dtype_);
   const size_t old_row = static_cast<size_t>(capacity_) * token;
@@ -39,13 +76,43 @@ void KvCache::Reserve(int tokens) {
     }
   }
   buffers_ = std::move(grown);
-  capacity_ = static_cast<int>(capacity);
   for (size_t i = 0; i < buffers_.size(); ++i) {
-    const ort::TensorView view{
-        dtype_, buffers_[i].data(), {1, spec_.kv_heads, capacity, spec_.head_dim}};
-    past_[i].tensor = view;
-    present_[i].tensor = view;
+    past_[i].tensor = {
+        dtype_, buffers_[i].data(), {1, spec_.kv_heads, capacity, spec_.head_dim}, nullptr};
+    present_[i].tensor = past_[i].tensor;
   }
+}
+
+// Buffer by buffer, so that no more than one of them is there twice. After an error those that are
+// larger already serve as they are: the graph reads no more of them than their tokens.
+void KvCache::GrowOnDevice(int64_t capacity) {
+  const size_t row = static_cast<size_t>(spec_.kv_heads) * static_cast<size_t>(spec_.head_dim);
+  const std::vector<std::byte> zeros(row * ort::SizeOf(dtype_));
+  const ort::TensorView first{dtype_,
+                              const_cast<std::byte*>(zeros.data()),  // only read
+                              {1, spec_.kv_heads, 1, spec_.head_dim},
+                              nullptr};
+  for (size_t i = 0; i < device_buffers_.size(); ++i) {
+    const ort::TensorView& old = device_buffers_[i] ? device_buffers_[i]->view() : first;
+    if (old.shape[2] < capacity) {
+      auto grown = device_->Allocate(dtype_, {1, spec_.kv_heads, capacity, spec_.head_dim});
+      const std::vector<int64_t> pads = {0, 0, 0, 0, 0, 0, capacity - old.shape[2], 0};
+      const ort::NamedTensor inputs[] = {{"past", old}, {"pads", ort::View(pads, {8})}};
+      const ort::NamedTensor output{"present", grown->view()};
+      device_->Run(inputs, {&output, 1});
+      device_buffers_[i] = std::move(grown);
+    }
+    past_[i].tensor = present_[i].tensor = device_buffers_[i]->view();
+  }
+}
+
+std::unique_ptr<ort::Session> MakeGrowingSession(std::shared_ptr<ort::Environment> environment,
+                                                 ort::DType dtype,
+                                                 const ort::SessionOptions& options) {
+  const int element =
+      dtype == ort::DType::F16 ? ort::abi::kElementFloat16 : ort::abi::kElementFloat;
+  return std::make_unique<ort::Session>(std::move(environment), GrowingModel(element),
+                                        "that enlarges the cache", options);
 }
 
 }  // namespace g4v

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -16,8 +17,9 @@ namespace g4v {
 // up to the context length, so that a short talk with a long-context model is cheap.
 class KvCache {
  public:
-  // dtype: F32 or F16, as the graph has it.
-  KvCache(const DecoderSpec& spec, ort::DType dtype);
+  // dtype: F32 or F16, as the graph has it. device: where the buffers are, and which enlarges them
+  // (MakeGrowingSession); it must outlive the cache. Null: the host's memory.
+  KvCache(const DecoderSpec& spec, ort::DType dtype, ort::Session* device = nullptr);
   KvCache(const KvCache&) = delete;
   KvCache& operator=(const KvCache&) = delete;
 
@@ -38,10 +40,22 @@ class KvCache {
   DecoderSpec spec_;
   int length_ = 0;
   int capacity_ = 0;
+  void GrowOnHost(int64_t capacity);
+  void GrowOnDevice(int64_t capacity);
+
   ort::DType dtype_;
-  std::vector<std::vector<std::byte>> buffers_;  // key and value of each layer in turn
+  ort::Session* device_;
+  // Key and value of each layer in turn, in one of the two.
+  std::vector<std::vector<std::byte>> buffers_;
+  std::vector<std::unique_ptr<ort::DeviceTensor>> device_buffers_;
   std::vector<ort::NamedTensor> past_;
   std::vector<ort::NamedTensor> present_;
 };
+
+// The session that enlarges caches on a device:
+//   past [1, H, L, D] of dtype, pads int64 [8] -> present [1, H, L', D], zeros behind the past
+std::unique_ptr<ort::Session> MakeGrowingSession(std::shared_ptr<ort::Environment> environment,
+                                                 ort::DType dtype,
+                                                 const ort::SessionOptions& options);
 
 }  // namespace g4v

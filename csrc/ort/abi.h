@@ -121,6 +121,8 @@ struct CustomOp {
   X(CreateRunOptions, 39, OrtStatus*, OrtRunOptions**)                                                               \
   X(RunOptionsSetTerminate, 46, OrtStatus*, OrtRunOptions*)                                                          \
   X(RunOptionsUnsetTerminate, 47, OrtStatus*, OrtRunOptions*)                                                        \
+  X(CreateTensorAsOrtValue, 48, OrtStatus*, OrtAllocator*, const int64_t* shape, size_t rank, int element_type,      \
+    OrtValue**)                                                                                                      \
   X(CreateTensorWithDataAsOrtValue, 49, OrtStatus*, const OrtMemoryInfo*, void*, size_t bytes, const int64_t* shape, \
     size_t rank, int element_type, OrtValue**)                                                                       \
   X(GetTensorMutableData, 51, OrtStatus*, OrtValue*, void**)                                                         \
@@ -129,6 +131,7 @@ struct CustomOp {
   X(GetDimensionsCount, 61, OrtStatus*, const OrtTensorTypeAndShapeInfo*, size_t*)                                   \
   X(GetDimensions, 62, OrtStatus*, const OrtTensorTypeAndShapeInfo*, int64_t*, size_t)                               \
   X(GetTensorTypeAndShape, 65, OrtStatus*, const OrtValue*, OrtTensorTypeAndShapeInfo**)                             \
+  X(CreateMemoryInfo, 68, OrtStatus*, const char* name, int allocator_type, int id, int memory_type, OrtMemoryInfo**) \
   X(CreateCpuMemoryInfo, 69, OrtStatus*, int allocator_type, int memory_type, OrtMemoryInfo**)                       \
   X(MemoryInfoGetId, 72, OrtStatus*, const OrtMemoryInfo*, int*)                                                     \
   X(AllocatorFree, 76, OrtStatus*, OrtAllocator*, void*)                                                             \
@@ -150,6 +153,8 @@ struct CustomOp {
   X(GetAvailableProviders, 125, OrtStatus*, char***, int*)                                                           \
   X(ReleaseAvailableProviders, 126, OrtStatus*, char**, int)                                                         \
   X(AddSessionConfigEntry, 130, OrtStatus*, OrtSessionOptions*, const char* key, const char* value)                  \
+  X(CreateAllocator, 131, OrtStatus*, const OrtSession*, const OrtMemoryInfo*, OrtAllocator**)                       \
+  X(ReleaseAllocator, 132, void, OrtAllocator*)                                                                      \
   X(SessionOptionsAppendExecutionProvider_TensorRT_V2, 170, OrtStatus*, OrtSessionOptions*,                          \
     const OrtTensorRTProviderOptionsV2*)                                                                             \
   X(CreateTensorRTProviderOptions, 171, OrtStatus*, OrtTensorRTProviderOptionsV2**)                                  \

@@ -158,17 +158,37 @@ void RunControl::Reset() {
 
 Session::Session(std::shared_ptr<Environment> environment, const std::string& path,
                  const SessionOptions& options)
-    : environment_(std::move(environment)), path_(path), device_(options.device) {
-  const abi::Api& api = environment_->api();
+    : environment_(std::move(environment)),
+      path_(path),
+      device_(options.device),
+      device_id_(options.device_id) {
   const NativeOptions native(*environment_, options);
   try {
-    environment_->Check(
-        api.CreateSession(environment_->get(), path.c_str(), native.get(), &session_),
-        "the graph " + path + " cannot be loaded");
+    environment_->Check(environment_->api().CreateSession(environment_->get(), path.c_str(),
+                                                          native.get(), &session_),
+                        "the graph " + path + " cannot be loaded");
   } catch (const Error& error) {
     // On the CPU only the graph can be at fault; with a GPU the device may be.
     throw Error(device_ == "cpu" ? Code::Bundle : Code::Runtime, error.what());
   }
+  Describe();
+}
+
+Session::Session(std::shared_ptr<Environment> environment, std::span<const char> model,
+                 const std::string& name, const SessionOptions& options)
+    : environment_(std::move(environment)),
+      path_(name),
+      device_(options.device),
+      device_id_(options.device_id) {
+  const NativeOptions native(*environment_, options);
+  environment_->Check(environment_->api().CreateSessionFromArray(
+                          environment_->get(), model.data(), model.size(), native.get(), &session_),
+                      "the graph " + name + " cannot be loaded");
+  Describe();
+}
+
+void Session::Describe() {
+  const abi::Api& api = environment_->api();
   try {
     environment_->Check(
         api.CreateCpuMemoryInfo(abi::kDeviceAllocator, abi::kMemoryDefault, &host_memory_),
@@ -193,16 +213,54 @@ Session::Session(std::shared_ptr<Environment> environment, const std::string& pa
           ReadDeclaredShape(*environment_, session_, api.SessionGetOutputTypeInfo, i, &element));
     }
   } catch (...) {
-    if (host_memory_) api.ReleaseMemoryInfo(host_memory_);
-    api.ReleaseSession(session_);
+    Release();
     throw;
   }
 }
 
-Session::~Session() {
-  environment_->api().ReleaseMemoryInfo(host_memory_);
-  environment_->api().ReleaseSession(session_);
+void Session::Release() {
+  const abi::Api& api = environment_->api();
+  if (allocator_) api.ReleaseAllocator(allocator_);
+  if (host_memory_) api.ReleaseMemoryInfo(host_memory_);
+  api.ReleaseSession(session_);
 }
+
+Session::~Session() { Release(); }
+
+std::unique_ptr<DeviceTensor> Session::Allocate(DType dtype, std::vector<int64_t> shape) {
+  const abi::Api& api = environment_->api();
+  const std::lock_guard<std::mutex> lock(allocator_mutex_);
+  if (!allocator_) {
+    OrtMemoryInfo* memory = nullptr;
+    environment_->Check(
+        api.CreateMemoryInfo(device_ == "cpu" ? "Cpu" : "Cuda", abi::kDeviceAllocator, device_id_,
+                             abi::kMemoryDefault, &memory),
+        "no memory info");
+    OrtStatus* status = api.CreateAllocator(session_, memory, &allocator_);
+    api.ReleaseMemoryInfo(memory);
+    environment_->Check(status, "no memory of the device \"" + device_ + "\" can be had");
+  }
+  TensorView view{dtype, nullptr, std::move(shape), nullptr};
+  environment_->Check(api.CreateTensorAsOrtValue(allocator_, view.shape.data(), view.shape.size(),
+                                                 ElementType(dtype), &view.value),
+                      std::to_string(ElementCount(view.shape) * SizeOf(dtype)) +
+                          " bytes on the device \"" + device_ + "\" cannot be had");
+  OrtValue* const value = view.value;
+  auto tensor = std::make_unique<DeviceTensor>(environment_, value, std::move(view));
+  return tensor;
+}
+
+DeviceTensor::DeviceTensor(std::shared_ptr<Environment> environment, OrtValue* value,
+                           TensorView view)
+    : environment_(std::move(environment)), view_(std::move(view)) {
+  view_.value = value;
+  OrtStatus* status = environment_->api().GetTensorMutableData(value, &view_.data);
+  if (!status) return;
+  environment_->api().ReleaseValue(value);
+  environment_->Check(status, "a tensor of the device cannot be used");
+}
+
+DeviceTensor::~DeviceTensor() { environment_->api().ReleaseValue(view_.value); }
 
 bool Session::has_input(const std::string& name) const {
   return std::find(input_names_.begin(), input_names_.end(), name) != input_names_.end();
@@ -237,18 +295,21 @@ DType Session::input_type(const std::string& name) const {
                                 "\" has a type that this g4v does not know; update g4v");
 }
 
-// The values of one Run call; releases all of them, whoever allocated them.
+// The values of one Run call; releases all of them but those of the caller.
 struct Session::Call {
   explicit Call(Session& session) : session(session), api(session.environment_->api()) {}
   ~Call() {
-    for (OrtValue* value : inputs) api.ReleaseValue(value);
-    for (OrtValue* value : outputs) {
-      if (value) api.ReleaseValue(value);
+    for (const auto& values : {inputs, outputs}) {
+      for (OrtValue* value : values) {
+        const bool mine = std::find(lent.begin(), lent.end(), value) == lent.end();
+        if (value && mine) api.ReleaseValue(value);
+      }
     }
   }
 
   OrtValue* Wrap(const NamedTensor& named) {
     const TensorView& tensor = named.tensor;
+    if (tensor.value) return lent.emplace_back(tensor.value);
     OrtValue* value = nullptr;
     const size_t bytes = ElementCount(tensor.shape) * SizeOf(tensor.dtype);
     session.environment_->Check(api.CreateTensorWithDataAsOrtValue(
@@ -306,6 +367,7 @@ struct Session::Call {
   std::vector<const char*> output_names;
   std::vector<OrtValue*> inputs;
   std::vector<OrtValue*> outputs;
+  std::vector<OrtValue*> lent;  // by DeviceTensors
 };
 
 void Session::Run(std::span<const NamedTensor> inputs, std::span<const NamedTensor> outputs,

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -18,12 +19,13 @@ enum class DType { F32, I64, I32, F16, U8 };
 size_t SizeOf(DType dtype);       // bytes of one element
 const char* NameOf(DType dtype);  // "float32", ...
 
-// Caller-owned host memory, row-major and contiguous. A rank-0 tensor has an empty shape. Inputs
-// are only read.
+// Caller-owned memory, row-major and contiguous. A rank-0 tensor has an empty shape. Inputs are
+// only read.
 struct TensorView {
   DType dtype = DType::F32;
-  void* data = nullptr;
+  void* data = nullptr;  // the host's, unless `value` is set
   std::vector<int64_t> shape;
+  OrtValue* value = nullptr;  // of a DeviceTensor
 };
 
 struct NamedTensor {
@@ -80,6 +82,24 @@ class RunControl {
   std::atomic<bool> terminated_{false};
 };
 
+// A tensor in the memory of the device of a session, which must outlive it. Graphs on that device
+// read and write it in place.
+class DeviceTensor {
+ public:
+  DeviceTensor(std::shared_ptr<Environment> environment, OrtValue* value, TensorView view);
+  ~DeviceTensor();
+  DeviceTensor(const DeviceTensor&) = delete;
+  DeviceTensor& operator=(const DeviceTensor&) = delete;
+
+  const TensorView& view() const {
+    return view_;
+  }  // its data are the device's: on a GPU no host reads them
+
+ private:
+  std::shared_ptr<Environment> environment_;
+  TensorView view_;
+};
+
 class Session {
  public:
   // Loads the graph at `path` with its external data. Throws Error(Bundle) where the graph is
@@ -88,6 +108,9 @@ class Session {
           const SessionOptions& options);
   Session(std::shared_ptr<Environment> environment, const GraphFile& graph)
       : Session(std::move(environment), graph.path, graph.options) {}
+  // Loads a graph from memory; `name` is for errors.
+  Session(std::shared_ptr<Environment> environment, std::span<const char> model,
+          const std::string& name, const SessionOptions& options);
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -105,6 +128,10 @@ class Session {
   DType input_type(const std::string& name) const;
   const std::string& device() const { return device_; }
 
+  // A tensor in the device's memory; what it holds is not set. Throws Error(Runtime) where there is
+  // no room.
+  std::unique_ptr<DeviceTensor> Allocate(DType dtype, std::vector<int64_t> shape);
+
   // Runs with caller-owned inputs and preallocated outputs of exactly the right shape; nothing is
   // copied on the CPU. An output may share its memory with an input where the graph is made for it
   // (the KV cache). Any number of threads may run one session at once. Throws Error(Cancelled)
@@ -120,11 +147,17 @@ class Session {
  private:
   struct Call;
 
+  void Describe();  // reads names, types and shapes
+  void Release();
+
   std::shared_ptr<Environment> environment_;
   std::string path_;
   std::string device_;
+  int device_id_ = 0;
   OrtSession* session_ = nullptr;
   OrtMemoryInfo* host_memory_ = nullptr;
+  OrtAllocator* allocator_ = nullptr;  // of the device's memory; made when it is asked for
+  std::mutex allocator_mutex_;
   std::vector<std::string> input_names_;
   std::vector<std::string> output_names_;
   std::vector<int> input_types_;  // as in abi.h

@@ -9,10 +9,12 @@ import numpy as np
 import onnx
 import pytest
 from g4v.export.bundle import export_bundle, verify_bundle
+from g4v.export.checkpoint import Checkpoint
 from g4v.export.cuda import CudaGraph, CudaHalfGraph, check_kernels
 from g4v.export.cuda_kernels import KERNELS
 from g4v.export.errors import ExportError
 from g4v.export.graph import MICROSOFT, ONNX_OPSET, Graph
+from g4v.export.plan import plan_export
 from g4v.export.precision import COMPONENTS, PRECISIONS, parse_precisions
 from onnx import TensorProto
 
@@ -155,6 +157,22 @@ def test_float16_weights_are_stored_once_where_the_cpu_has_them_so(run, tmp_path
         assert sizes.get(f"{name}.cuda.data", 0) < 0.7 * sizes[f"{name}.data"]
     assert max(verify_bundle(run, tmp_path / "compact").values()) < 1e-2
     assert g4v.load(tmp_path / "compact", device="cpu", threads=1).generate("a", steps=1).frames.any()
+
+
+def test_the_plan_knows_what_is_shared(both, run, tmp_path):
+    manifest = json.loads((both / "g4v.json").read_text("utf-8"))
+    checkpoint = Checkpoint.open(run)
+    codes, wide = (
+        {n.name: n for n in plan_export(checkpoint, parse_precisions(words, ("cpu", "cuda")))}
+        for words in ("int4", [])
+    )
+    for name in ("unet", "text_encoder", "decoder"):
+        files = {file for v in manifest["components"][name]["variants"] for file in v["files"]}
+        files |= {"embedding.bin"} if name == "decoder" else set()
+        size = sum(manifest["files"][file]["bytes"] for file in files if not file.endswith(".onnx"))
+        assert 0.75 * size < codes[name].disk < 1.25 * size, name
+    assert codes["decoder"].precision == "int4, int4" and wide["decoder"].precision == "fp32, fp16"
+    assert wide["decoder"].disk > 1.5 * codes["decoder"].disk
 
 
 def test_the_same_export_gives_the_same_files(both, run, tmp_path):

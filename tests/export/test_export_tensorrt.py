@@ -18,6 +18,7 @@ from g4v.export.errors import ExportError
 from g4v.export.graph import Graph
 from g4v.export.standard import StandardGraph
 from g4v.export.tensorrt import ENGINES, Span, build_engine
+from onnxruntime.capi.onnxruntime_pybind11_state import get_all_operator_schema
 
 import g4v
 
@@ -55,6 +56,11 @@ def test_every_component_has_an_engine(engines, bundle):
         (node,) = graph.node
         values = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         assert node.op_type == "EPContext" and values["embed_mode"] == 0
+        assert values["source"] == RTX.provider.encode()  # by which the plugin knows its own
+        # ONNX Runtime's own schema of the node.
+        known = next(s for s in get_all_operator_schema() if s.name == "EPContext").attributes
+        for attribute in node.attribute:
+            assert int(known[attribute.name].type.value) == attribute.type
         assert values["ep_cache_context"].decode() == engine["files"][1]
         assert [v.name for v in graph.input] == [v.name for v in plain.input] == list(node.input)
         assert [v.name for v in graph.output] == [v.name for v in plain.output] == list(node.output)

@@ -122,6 +122,13 @@ def test_the_cpu_takes_the_variant_for_the_cpu(bundle_dir, tmp_path):
         g4v.load(engines, device="cpu")
 
 
+def test_a_damaged_engine_is_refused(bundle_dir, tmp_path):
+    engines = with_engines(tmp_path / "both", bundle_dir, "encoder")
+    (engines / "encoder.engine").write_bytes(b"another..")
+    with pytest.raises(g4v.BundleError, match='damaged, .*: "encoder.engine"'):
+        g4v.load(engines)
+
+
 @no_cuda
 def test_cuda_does_not_fall_back(bundle_dir, tmp_path, monkeypatch):
     monkeypatch.setenv("G4V_TENSORRT_RTX_PROVIDER", str(tmp_path))
