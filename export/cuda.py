@@ -27,9 +27,7 @@ class CudaGraph(Graph):
 
     # g4v's own operators have no CUDA kernels, or not in every installation.
 
-    def residual_norm(
-        self, x: str, skip: str, norm: torch.nn.LayerNorm, bias: Array
-    ) -> tuple[str, str]:
+    def residual_norm(self, x: str, skip: str, norm: torch.nn.LayerNorm, bias: Array) -> tuple[str, str]:
         return self.skip_layer_norm(x, skip, norm, bias)
 
     def gated_norm(

@@ -58,7 +58,6 @@ class BundleAbstractor {
  private:
   static Placement OnCpu(int threads) {
     Placement placement;
-    placement.targets.usable = {{"cpu", "cpu"}};
     placement.options.threads = threads;
     return placement;
   }

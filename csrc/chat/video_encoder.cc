@@ -24,8 +24,7 @@ std::vector<FrameKey> KeysInCompany(std::span<const FrameKey> keys) {
 }  // namespace
 
 VideoEncoder::VideoEncoder(const std::shared_ptr<ort::Environment>& environment,
-                           const Bundle& bundle, const Placement& placement,
-                           FrameEncoder& encoder)
+                           const Bundle& bundle, const Placement& placement, FrameEncoder& encoder)
     : encoder_(encoder),
       abstractor_(environment, bundle, placement),
       samples_(bundle.manifest().frame_samples) {}
