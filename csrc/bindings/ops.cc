@@ -178,12 +178,12 @@ class Operands {
 
 CpuVersion ChooseVersion(const std::string& name) {
   if (name.empty()) return kernels::BestCpuVersion();
-  for (const CpuVersion version : {CpuVersion::kPlain, CpuVersion::kAvx2, CpuVersion::kAvx512}) {
+  for (const CpuVersion version : kernels::kCpuVersions) {
     if (name != kernels::Name(version)) continue;
     if (!kernels::Available(version)) Refuse("this processor has no " + name);
     return version;
   }
-  Refuse("version must be \"plain\", \"avx2\" or \"avx512\", not \"" + name + "\"");
+  Refuse("version must be \"plain\", \"avx2\", \"avx512\" or \"amx\", not \"" + name + "\"");
 }
 
 // Scratch memory of a calling thread: grows to the largest call, so that later ones allocate
@@ -276,8 +276,7 @@ void RegisterOps(py::module_& module) {
       "kernel_versions",
       [] {
         std::vector<std::string> names;
-        for (const CpuVersion version :
-             {CpuVersion::kAvx512, CpuVersion::kAvx2, CpuVersion::kPlain}) {
+        for (const CpuVersion version : kernels::kCpuVersions) {
           if (kernels::Available(version)) names.emplace_back(kernels::Name(version));
         }
         return names;
@@ -285,11 +284,14 @@ void RegisterOps(py::module_& module) {
       "CPU versions of the kernels that this processor runs, best first.");
   module.def(
       "multiply_add_peak",
-      [](int threads) {
+      [](int threads, bool bfloat16) {
         const py::gil_scoped_release release;
-        return kernels::MultiplyAddPeak(threads, kernels::BestCpuVersion());
+        return kernels::MultiplyAddPeak(
+            threads, kernels::BestCpuVersion(),
+            bfloat16 ? kernels::DType::kBFloat16 : kernels::DType::kFloat32);
       },
-      py::arg("threads"), "FLOP/s that this many threads reach with multiply-adds in registers.");
+      py::arg("threads"), py::arg("bfloat16") = false,
+      "FLOP/s that this many threads reach with multiply-adds in registers.");
   module.def("set_kernel_threads", &Threads::SetCount, py::arg("count"));
   module.def("kernel_threads", [] { return Threads::Get()->threads(); });
 }

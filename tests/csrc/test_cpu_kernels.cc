@@ -102,13 +102,100 @@ void Run(Problem& problem, Parallel& parallel, CpuVersion version) {
   CrossAttentionCpu(problem.params, workspace.get(), parallel, version);
 }
 
+// A problem's operands in bfloat16, its float32 ones rounded to the same values.
+class Rounded {
+ public:
+  explicit Rounded(Problem& problem)
+      : params(problem.params),
+        problem_(problem),
+        q_(Round(problem.q)),
+        own_(Round(problem.own)),
+        memory_(Round(problem.memory)),
+        out_(problem.out.size(), 0x7FC0) {
+    params.dtype = DType::kBFloat16;
+    params.q.data = q_.data();
+    params.k_own.data = own_.data();
+    params.v_own.data = own_.data() + (values(params.v_own) - problem.own.data());
+    params.k_mem.data = memory_.data();
+    params.v_mem.data = memory_.data() + (values(params.v_mem) - problem.memory.data());
+    params.out.data = out_.data();
+  }
+
+  const std::vector<uint16_t>& out() const { return out_; }
+
+  // The largest error of what was computed.
+  double Error() {
+    for (size_t i = 0; i < out_.size(); ++i) problem_.out[i] = BFloat16ToFloat(out_[i]);
+    return ::Error(problem_);
+  }
+
+  // The same of attention as it is written down, every step rounded to bfloat16.
+  double PlainError() {
+    const CrossAttentionParams& p = problem_.params;
+    for (int64_t index = 0; index < p.batch * p.heads * p.queries; ++index) {
+      const int64_t b = index / (p.heads * p.queries);
+      const int64_t h = index / p.queries % p.heads;
+      const int64_t row = index % p.queries;
+      std::vector<float> weights;
+      float top = std::numeric_limits<float>::lowest();
+      for (int64_t j = 0; j < p.own_rows + p.mem_len[b]; ++j) {
+        const bool own = j < p.own_rows;
+        const float* k = own ? At(p.k_own, b, h, j) : At(p.k_mem, b, h, j - p.own_rows);
+        float score = 0;
+        for (int64_t d = 0; d < p.head_size; ++d) score += At(p.q, b, h, row)[d] * k[d];
+        weights.push_back(Round(Round(score) * p.scale));
+        top = std::max(top, weights.back());
+      }
+      float total = 0;
+      for (float& weight : weights) total += weight = std::exp(weight - top);
+      for (int64_t d = 0; d < p.head_size; ++d) {
+        float sum = 0;
+        for (size_t i = 0; i < weights.size(); ++i) {
+          const auto j = static_cast<int64_t>(i);
+          const bool own = j < p.own_rows;
+          const float* v = own ? At(p.v_own, b, h, j) : At(p.v_mem, b, h, j - p.own_rows);
+          sum += Round(weights[i] / total) * v[d];
+        }
+        problem_.out[static_cast<size_t>(b * p.out.batch + h * p.out.head + row * p.out.row + d)] =
+            Round(sum);
+      }
+    }
+    return ::Error(problem_);
+  }
+
+  CrossAttentionParams params;
+
+ private:
+  static float Round(float value) { return BFloat16ToFloat(FloatToBFloat16(value)); }
+  static std::vector<uint16_t> Round(std::vector<float>& values) {
+    std::vector<uint16_t> rounded;
+    for (float& value : values) {
+      rounded.push_back(FloatToBFloat16(value));
+      value = Round(value);
+    }
+    return rounded;
+  }
+  static const float* values(const ConstRows& rows) { return static_cast<const float*>(rows.data); }
+
+  Problem& problem_;
+  std::vector<uint16_t> q_, own_, memory_, out_;
+};
+
+void Run(Rounded& rounded, Parallel& parallel, CpuVersion version) {
+  const size_t bytes = CpuWorkspaceSize(rounded.params, parallel.threads(), version);
+  const std::unique_ptr<char[]> workspace(new char[bytes]);
+  CrossAttentionCpu(rounded.params, workspace.get(), parallel, version);
+}
+
+bool Here(CpuVersion version) {
+  if (!Available(version)) std::cerr << Name(version) << ": skipped, not on this processor\n";
+  return Available(version);
+}
+
 void TestVersions(ThreadPool& pool) {
   uint32_t seed = 1;
-  for (const CpuVersion version : {CpuVersion::kPlain, CpuVersion::kAvx2, CpuVersion::kAvx512}) {
-    if (!Available(version)) {
-      std::cerr << Name(version) << ": not on this processor\n";
-      continue;
-    }
+  for (const CpuVersion version : kCpuVersions) {
+    if (!Here(version)) continue;
     for (const int64_t size : kHeadSizes) {
       for (const int64_t queries : {1, 7, 16, 65, 129}) {
         for (const int64_t rows : {0, 1, 64, 131}) {
@@ -128,6 +215,70 @@ void TestVersions(ThreadPool& pool) {
     const std::vector<float> first = split.out;
     Run(split, pool, version);
     CHECK(std::memcmp(first.data(), split.out.data(), first.size() * sizeof(float)) == 0);
+  }
+}
+
+void CheckRounded(Problem& problem, Parallel& parallel, CpuVersion version) {
+  Rounded rounded(problem);
+  Run(rounded, parallel, version);
+  const double error = rounded.Error();
+  CHECK(error <= 2 * rounded.PlainError() + 1e-6);
+}
+
+void TestBFloat16(ThreadPool& pool) {
+  uint32_t seed = 1;
+  for (const CpuVersion version : kCpuVersions) {
+    if (!Here(version)) continue;
+    for (const int64_t size : kHeadSizes) {
+      for (const int64_t queries : {1, 16, 17, 33, 129}) {
+        for (const int64_t rows : {0, 1, 31, 64, 131, 300}) {
+          Problem problem(2, 2, queries, rows, size, seed % 3 != 0, seed);
+          ++seed;
+          CheckRounded(problem, pool, version);
+        }
+      }
+    }
+    Problem large(1, 2, 40, 300, 64, true, 3);  // one key has nearly all the weight
+    for (float& value : large.q) value *= 40;
+    CheckRounded(large, pool, version);
+    Problem equal(1, 2, 40, 300, 80, true, 4);
+    for (float& value : equal.q) value = 0;
+    CheckRounded(equal, pool, version);
+    // Scores that rise from key to key, by 1 and by 100 a row: no maximum holds for long.
+    for (const float slope : {1.0f, 100.0f, -1.0f, -100.0f}) {
+      Problem rising(1, 2, 40, 300, 32, false, 5);
+      for (float& value : rising.q) value = 0.25f;
+      for (int64_t h = 0; h < 2; ++h) {
+        for (int64_t j = 0; j < 300; ++j) {
+          float* k = const_cast<float*>(At(rising.params.k_mem, 0, h, j));
+          for (int64_t d = 0; d < 32; ++d) k[d] = slope * static_cast<float>(j);
+        }
+      }
+      rising.params.scale = slope < 0 ? -0.125f : 0.125f;
+      CheckRounded(rising, pool, version);
+    }
+    // What is no number stays none, and in its own query and head.
+    Problem broken(1, 2, 20, 200, 64, false, 6);
+    broken.lengths[0] = 200;
+    const_cast<float*>(At(broken.params.k_mem, 0, 0, 150))[3] = std::nanf("");
+    const_cast<float*>(At(broken.params.v_mem, 0, 1, 150))[3] = std::nanf("");
+    Rounded rounded(broken);
+    Run(rounded, pool, version);
+    for (int64_t row = 0; row < 20; ++row) {
+      for (int64_t d = 0; d < 128; ++d) {
+        const float value = BFloat16ToFloat(rounded.out()[static_cast<size_t>(row * 128 + d)]);
+        CHECK(std::isnan(value) == (d < 64 || d == 67));
+      }
+    }
+    // One head and a long memory: the keys are split.
+    Problem split(1, 1, 64, 2056, 64, true, 7);
+    split.lengths[0] = 2051;
+    Rounded first(split);
+    Run(first, pool, version);
+    Rounded second(split);
+    Run(second, pool, version);
+    CHECK(first.out() == second.out());
+    CheckRounded(split, pool, version);
   }
 }
 
@@ -188,5 +339,6 @@ int main() {
   TestThreads();
   ThreadPool pool(3);
   TestVersions(pool);
+  TestBFloat16(pool);
   return g4v::test::Finish();
 }

@@ -1,25 +1,24 @@
-// The attention with queries in vector lanes; simd_avx2.h or simd_avx512.h gives `Simd`.
+// The attention with queries in vector lanes: how a call is cut into tasks, and the walk of a task
+// over its keys. panel.h (float32) or tiles.h (bfloat16) gives `Panels`, the products and the
+// softmax.
 //
 // A task is one head or a few, up to 128 queries and a range of keys. It keeps everything
-// transposed, which makes the softmax elementwise (a lane is a query) and needs no transpose of
-// keys or values:
+// transposed, which makes the softmax elementwise (a lane is a query):
 //
-//   Q  [D][queries]     transposed once, times scale * log2(e), so that scores are powers of two
-//   S  [keys][queries]  += K[key][d] (broadcast) * Q[d][queries]      for 64 keys at a time
+//   Q  [D][queries]     transposed once
+//   S  [keys][queries]  = K Q for kBlockKeys keys at a time
 //   P  = 2^(S - max)    max, sum and the sums before are corrected when a new maximum appears
-//   O  [D][queries]     += V[key][d] (broadcast) * P[key][queries]
+//   O  [D][queries]     += V^T P
 //
-// Both products are register tiles of kTileRows x kPanelVectors accumulators; the 64 rows of K and
-// V are first copied next to each other (as float32): in the product for all layers they lie a
-// multiple of 4 KiB apart, where they would evict one another from the caches. The next 64 are
-// prefetched meanwhile. Work per 64 keys and 64 queries at D = 64: 1 M multiply-adds over 48 KiB,
-// all in L1.
+// The rows of K and V are first copied next to each other: in the product for all layers they lie a
+// multiple of 4 KiB apart, where they would evict one another from the caches. The next are
+// prefetched meanwhile.
 //
 // Where threads would be idle, the keys are split as well; every part leaves (max, sum, O) in the
 // workspace, and the parts are merged in their order. Where there is more than enough to do, a task
-// takes several heads, whose rows lie next to each other: 64 keys of one head, then of the next. A
-// row of the product for all layers has a page of its own, and finding it costs as much as its
-// data.
+// takes several heads, whose rows lie next to each other: a block of keys of one head, then of the
+// next. A row of the product for all layers has a page of its own, and finding it costs as much as
+// its data.
 #pragma once
 
 #include <algorithm>
@@ -28,28 +27,24 @@
 #include <limits>
 #include <utility>
 
+#include "kernels/cpu/block.h"
 #include "kernels/cpu/cpu.h"
-#include "kernels/cpu/panel.h"
 #include "kernels/cpu/rows.h"
 
 namespace g4v::kernels {
 namespace {
 
-constexpr int64_t kBlockQueries = 128;
-constexpr int64_t kBlockKeys = 64;
 constexpr int64_t kFewestSplitKeys = 256;  // a shorter range costs more in merging than it saves
-constexpr int64_t kMostGroupHeads = 4;     // their Q and O stay in a level-2 cache of 512 KiB
-constexpr float kLog2E = 1.44269504088896341f;
-constexpr int kPanelQueries = Simd::kPanelVectors * Simd::kLanes;
 
 // How a call is cut into tasks.
 struct Plan {
   int64_t query_blocks;
-  int64_t splits;   // of the keys
-  int64_t group;    // heads of a task; 1 where the keys are split
-  int64_t tasks;    // batch * heads / group * query_blocks * splits
-  int64_t scratch;  // floats of one thread
-  int64_t part;     // floats of one part: O [D][128], max [128], sum [128]
+  int64_t splits;    // of the keys
+  int64_t group;     // heads of a task; 1 where the keys are split
+  int64_t together;  // heads whose rows are copied at once: 1 or group
+  int64_t tasks;     // batch * heads / group * query_blocks * splits
+  int64_t scratch;   // floats of one thread
+  int64_t part;      // floats of one part: O [D][128], max [128], sum [128]
 };
 
 Plan MakePlan(const CrossAttentionParams& p, int threads) {
@@ -62,59 +57,58 @@ Plan MakePlan(const CrossAttentionParams& p, int threads) {
     plan.splits = std::min((2 * threads + blocks - 1) / blocks, keys / kFewestSplitKeys);
     plan.splits = std::max<int64_t>(plan.splits, 1);
   }
-  plan.group = kMostGroupHeads;
+  plan.group = Panels::kMostGroupHeads;
   while (plan.group > 1 && (p.heads % plan.group != 0 || blocks / plan.group < 2 * threads)) {
     plan.group /= 2;
   }
   plan.tasks = blocks / plan.group * plan.splits;
   plan.part = (p.head_size + 2) * kBlockQueries;
-  // Q and a part of each head, K and V, S.
-  plan.scratch = plan.group * (p.head_size * kBlockQueries + plan.part) +
-                 2 * kBlockKeys * p.head_size + kBlockKeys * kPanelQueries;
+  plan.together = Panels::kCopyTogether ? plan.group : 1;
+  // Q and a part of each head, K and V of those copied at once, and what Panels needs for one.
+  plan.scratch = plan.group * (Panels::QueryFloats(p.head_size) + plan.part) +
+                 plan.together * 2 * Panels::kBlockKeys * Panels::RowFloats(p.head_size) +
+                 Panels::ScratchFloats(p.head_size);
   return plan;
 }
 
-void CopyRow(const char* from, DType dtype, float* to, int64_t count) {
-  for (int64_t d = 0; d < count; d += Simd::kLanes) {
-    Simd::Store(to + d, Simd::LoadAs(from + d * static_cast<int64_t>(SizeOf(dtype)), dtype));
+// Asks for the rows that are copied next: keys [key, end) of a block's head and the heads after it.
+// A call asks for a few lines: some 16 requests to memory can be in flight, and loads wait behind
+// those that queue up. Of heads whose rows lie next to each other the first two are enough for a
+// processor to follow by itself.
+constexpr int64_t kPrefetchHeads = 2;
+
+class Prefetcher {
+ public:
+  Prefetcher(const CrossAttentionParams& p, const Block& block, int64_t heads, int64_t key,
+             int64_t end, int64_t calls)
+      : p_(p), block_(block), heads_(heads), key_(key), left_(2 * heads * (end - key)) {
+    each_ = (left_ + calls - 1) / calls;
   }
-}
 
-void PrefetchRow(const char* row, int64_t bytes) {
-  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(row + i, 0, 2);
-}
+  void operator()() {
+    const int64_t bytes = p_.head_size * static_cast<int64_t>(SizeOf(p_.dtype));
+    for (int64_t i = std::min(each_, left_); i > 0; --i, --left_) {
+      const int64_t h = block_.h + head_;
+      const char* row = values_ ? ValueRow(p_, block_.b, h, key_) : KeyRow(p_, block_.b, h, key_);
+      if (head_ < kPrefetchHeads) {
+        for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + at, 0, 2);
+      }
+      if (++head_ < heads_) continue;
+      head_ = 0;
+      if (values_) ++key_;
+      values_ = !values_;
+    }
+  }
 
-// Where the lanes of query `i` of a block lie in a transposed array [panels][D][width of the
-// panel]: element d is at start[d * width].
-struct Lane {
-  int64_t start;
-  int64_t width;
-};
-
-// Panels are full but for the last, whose width is the fewest whole vectors.
-Lane FindLane(int64_t query, int64_t queries, int64_t head_size) {
-  const int64_t panel = query / kPanelQueries;
-  const int64_t in_panel = std::min<int64_t>(queries - panel * kPanelQueries, kPanelQueries);
-  const int64_t width = (in_panel + Simd::kLanes - 1) / Simd::kLanes * Simd::kLanes;
-  return {panel * kPanelQueries * head_size + query % kPanelQueries, width};
-}
-
-// Scratch memory of one thread.
-struct Scratch {
-  float* k;       // [64][D]
-  float* v;       // [64][D]
-  float* scores;  // [64][width]
-  float* heads;   // [group] x (Q [panels][D][width], Part)
-};
-
-// What a range of keys adds up to, for one block of queries.
-struct Part {
-  float* out;      // [panels][D][width]
-  float* maximum;  // [128], in powers of two
-  float* sum;      // [128]
-
-  Part(float* memory, int64_t head_size)
-      : out(memory), maximum(memory + head_size * kBlockQueries), sum(maximum + kBlockQueries) {}
+ private:
+  const CrossAttentionParams& p_;
+  const Block block_;
+  const int64_t heads_;
+  int64_t key_;
+  int64_t left_;  // rows of one head
+  int64_t each_;
+  int64_t head_ = 0;
+  bool values_ = false;
 };
 
 class BlockedCall {
@@ -141,16 +135,12 @@ class BlockedCall {
 
  private:
   void Work(int64_t thread) {
+    const typename Panels::Session session;
     float* memory = scratch_ + thread * plan_.scratch;
     for (int64_t task; (task = next_.fetch_add(1, std::memory_order_relaxed)) < plan_.tasks;) {
       Attend(task, memory);
     }
   }
-
-  // Up to 128 queries of one head.
-  struct Block {
-    int64_t b, h, first_query, queries;
-  };
 
   // index: of (batch, group of heads, block of queries). The block of the group's first head.
   Block BlockOf(int64_t index) const {
@@ -166,18 +156,14 @@ class BlockedCall {
     const int64_t keys = p_.own_rows + MemoryLength(p_, first.b);
     const int64_t begin = keys * split / plan_.splits;
     const int64_t end = keys * (split + 1) / plan_.splits;
-    Scratch scratch{};
-    scratch.k = memory;
-    scratch.v = scratch.k + kBlockKeys * d;
-    scratch.scores = scratch.v + kBlockKeys * d;
-    scratch.heads = scratch.scores + kBlockKeys * kPanelQueries;
+    float* const rows = memory + Panels::ScratchFloats(d);
+    const int64_t row_floats = 2 * Panels::kBlockKeys * Panels::RowFloats(d);
+    float* const heads = rows + plan_.together * row_floats;
+    const int64_t query_floats = Panels::QueryFloats(d);
 
-    const auto queries = [&](int64_t head) {
-      return scratch.heads + head * (d * kBlockQueries + plan_.part);
-    };
+    const auto queries = [&](int64_t head) { return heads + head * (query_floats + plan_.part); };
     const auto part = [&](int64_t head) {
-      return Part(
-          plan_.splits == 1 ? queries(head) + d * kBlockQueries : parts_ + task * plan_.part, d);
+      return Part(plan_.splits == 1 ? queries(head) + query_floats : parts_ + task * plan_.part, d);
     };
     const auto block = [&](int64_t head) {
       Block of = first;
@@ -185,19 +171,26 @@ class BlockedCall {
       return of;
     };
     for (int64_t head = 0; head < plan_.group; ++head) {
-      TransposeQueries(block(head), queries(head));
+      Panels::PackQueries(p_, block(head), queries(head));
       const Part sums = part(head);
       std::fill_n(sums.out, d * kBlockQueries, 0.0f);
       std::fill_n(sums.maximum, kBlockQueries, std::numeric_limits<float>::lowest());
       std::fill_n(sums.sum, kBlockQueries, 0.0f);
     }
-    for (int64_t key = begin; key < end; key += kBlockKeys) {
-      const int64_t count = std::min(kBlockKeys, end - key);
-      for (int64_t head = 0; head < plan_.group; ++head) {
-        const bool same = head + 1 < plan_.group;
-        const int64_t next = same ? key : key + count;
-        AttendKeys(block(head), scratch, queries(head), part(head), key, count,
-                   {block(same ? head + 1 : 0), next, std::min(next + kBlockKeys, end)});
+    for (int64_t key = begin; key < end; key += Panels::kBlockKeys) {
+      const int64_t count = std::min(Panels::kBlockKeys, end - key);
+      for (int64_t head = 0; head < plan_.group; head += plan_.together) {
+        CopyRows(block(head), key, count, rows);
+        const int64_t after = (head + plan_.together) % plan_.group;
+        const int64_t next = after == 0 ? key + count : key;
+        Prefetcher prefetch(p_, block(after), plan_.together, next,
+                            std::min(next + Panels::kBlockKeys, end),
+                            plan_.together * Panels::Steps(first.queries, count, d));
+        for (int64_t i = 0; i < plan_.together; ++i) {
+          float* const k = rows + i * row_floats;
+          Panels::Attend(p_, block(head + i), count, queries(head + i), k, k + row_floats / 2,
+                         part(head + i), memory, prefetch);
+        }
       }
     }
     for (int64_t head = 0; head < plan_.group && plan_.splits == 1; ++head) {
@@ -206,59 +199,54 @@ class BlockedCall {
     }
   }
 
-  // Writes [panels][D][width].
-  void TransposeQueries(const Block& block, float* to) const {
-    const float factor = p_.scale * kLog2E;
-    std::fill_n(to, p_.head_size * kBlockQueries, 0.0f);  // lanes without a query
-    alignas(64) float row[kLargestHeadSize];
-    for (int64_t i = 0; i < block.queries; ++i) {
-      CopyRow(Row(p_.q, p_.dtype, block.b, block.h, block.first_query + i), p_.dtype, row,
-              p_.head_size);
-      const Lane lane = FindLane(i, block.queries, p_.head_size);
-      for (int64_t d = 0; d < p_.head_size; ++d) to[lane.start + d * lane.width] = row[d] * factor;
+  // Keys and values of a head, or of all of a task, row by row: [heads][2][kBlockKeys][RowFloats].
+  void CopyRows(const Block& first, int64_t key, int64_t count, float* to) const {
+    switch (p_.head_size) {
+      case 32:
+        return CopyRowsOf<32>(first, key, count, to);
+      case 64:
+        return CopyRowsOf<64>(first, key, count, to);
+      case 80:
+        return CopyRowsOf<80>(first, key, count, to);
+      case 96:
+        return CopyRowsOf<96>(first, key, count, to);
+      default:
+        return CopyRowsOf<128>(first, key, count, to);
     }
   }
 
-  // The rows that are needed next: keys [key, end) of a block's head.
-  struct Next {
-    Block block;
-    int64_t key, end;
-  };
+  // Few instructions a row: the more rows a processor sees ahead, the more of their pages it looks
+  // up at once.
+  template <int64_t kSize>
+  void CopyRowsOf(const Block& first, int64_t key, int64_t count, float* to) const {
+    const int64_t own = std::clamp<int64_t>(p_.own_rows - key, 0, count);
+    CopySegment<kSize>(p_.k_own, p_.v_own, first, key, own, to);
+    CopySegment<kSize>(p_.k_mem, p_.v_mem, first, key + own - p_.own_rows, count - own,
+                       to + own * Panels::RowFloats(kSize));
+  }
 
-  void AttendKeys(const Block& block, const Scratch& scratch, const float* q, const Part& part,
-                  int64_t key, int64_t count, Next next) const {
-    const int64_t d = p_.head_size;
-    const int64_t bytes = d * static_cast<int64_t>(SizeOf(p_.dtype));
-    for (int64_t i = 0; i < count; ++i) {
-      CopyRow(KeyRow(p_, block.b, block.h, key + i), p_.dtype, scratch.k + i * d, d);
-      CopyRow(ValueRow(p_, block.b, block.h, key + i), p_.dtype, scratch.v + i * d, d);
-    }
-    // A few lines before every tile: a processor has some 16 requests to memory in flight, and
-    // loads wait behind those that queue up.
-    const int64_t tiles = (block.queries + kPanelQueries - 1) / kPanelQueries *
-                          ((count + d + 2 * Simd::kTileRows - 2) / Simd::kTileRows);
-    const int64_t rows = 2 * (next.end - next.key);
-    int64_t asked = 0;
-    const auto prefetch = [&] {
-      for (const int64_t until = std::min(rows, asked + rows / tiles + 1); asked < until; ++asked) {
-        const int64_t row = next.key + asked / 2;
-        PrefetchRow(asked % 2 ? ValueRow(p_, next.block.b, next.block.h, row)
-                              : KeyRow(p_, next.block.b, next.block.h, row),
-                    bytes);
+  template <int64_t kSize>
+  void CopySegment(const ConstRows& keys, const ConstRows& values, const Block& first, int64_t row,
+                   int64_t count, float* to) const {
+    constexpr int64_t kRow = Panels::RowFloats(kSize);
+    constexpr int64_t kPart = Panels::kBlockKeys * kRow;
+    if (count == 0) return;
+    const DType dtype = p_.dtype;
+    const int64_t heads = plan_.together;
+    const auto size = static_cast<int64_t>(SizeOf(dtype));
+    const char* k = Row(keys, dtype, first.b, first.h, row);
+    const char* v = Row(values, dtype, first.b, first.h, row);
+    const int64_t k_head = keys.head * size;
+    const int64_t v_head = values.head * size;
+    const int64_t k_row = keys.row * size;
+    const int64_t v_row = values.row * size;
+    for (int64_t i = 0; i < count; ++i, to += kRow, k += k_row, v += v_row) {
+      for (int64_t head = 0; head < heads; ++head) {
+        Panels::template CopyRow<kSize>(k + head * k_head, dtype, to + head * 2 * kPart);
       }
-    };
-    for (int64_t query = 0; query < block.queries; query += kPanelQueries) {
-      const Lane lane = FindLane(query, block.queries, d);
-      const auto attend = [&](auto vectors) {
-        AttendPanel<decltype(vectors)::value>(q + lane.start, scratch.k, scratch.v, count, d,
-                                              scratch.scores, part.maximum + query,
-                                              part.sum + query, part.out + lane.start, prefetch);
-      };
-      [&]<int... C>(std::integer_sequence<int, C...>) {
-        ((lane.width == (C + 1) * Simd::kLanes ? attend(std::integral_constant<int, C + 1>())
-                                               : void()),
-         ...);
-      }(std::make_integer_sequence<int, Simd::kPanelVectors>());
+      for (int64_t head = 0; head < heads; ++head) {
+        Panels::template CopyRow<kSize>(v + head * v_head, dtype, to + head * 2 * kPart + kPart);
+      }
     }
   }
 
@@ -272,7 +260,7 @@ class BlockedCall {
     const int64_t d = p_.head_size;
     alignas(64) float row[kLargestHeadSize];
     for (int64_t i = 0; i < block.queries; ++i) {
-      const Lane lane = FindLane(i, block.queries, d);
+      const Lane lane = FindLane(i, block.queries, d, Panels::kPanelQueries, Simd::kLanes);
       const auto part = [&](int64_t split) {
         return single ? *single : Part(parts_ + (index * plan_.splits + split) * plan_.part, d);
       };

@@ -1,8 +1,10 @@
 // The abstractor's attention on the processor.
 //
-// Three versions of one operation: `plain` is the formula as it reads; `avx2` and `avx512` keep 16
-// or 64 queries in vector lanes and walk over the keys (blocked.h). The best that the processor has
-// is chosen at run time. All take their scratch memory from the caller and allocate nothing.
+// Four versions of one operation: `plain` is the formula as it reads; `avx2` and `avx512` keep 16
+// or 64 queries in vector lanes and walk over the keys (blocked.h), in float32 whatever the inputs
+// are; `amx` multiplies bfloat16 in tiles (tiles.h), and is `avx512` for the other types. The best
+// that the processor has is chosen at run time. All take their scratch memory from the caller and
+// allocate nothing.
 #pragma once
 
 #include <cstddef>
@@ -15,11 +17,13 @@ namespace g4v::kernels {
 
 constexpr int64_t kLargestHeadSize = 128;
 
-enum class CpuVersion { kPlain, kAvx2, kAvx512 };
+enum class CpuVersion { kPlain, kAvx2, kAvx512, kAmx };
+constexpr CpuVersion kCpuVersions[] = {CpuVersion::kAmx, CpuVersion::kAvx512, CpuVersion::kAvx2,
+                                       CpuVersion::kPlain};  // best first
 
-const char* Name(CpuVersion version);  // "plain", "avx2", "avx512"
+const char* Name(CpuVersion version);  // "plain", "avx2", "avx512", "amx"
 
-// Whether this build and this processor have it.
+// Whether this build, this processor and the operating system have it.
 bool Available(CpuVersion version);
 CpuVersion BestCpuVersion();
 

@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <iterator>
+
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/versions.h"
 
@@ -5,6 +8,8 @@ namespace g4v::kernels {
 
 const char* Name(CpuVersion version) {
   switch (version) {
+    case CpuVersion::kAmx:
+      return "amx";
     case CpuVersion::kAvx512:
       return "avx512";
     case CpuVersion::kAvx2:
@@ -17,9 +22,25 @@ const char* Name(CpuVersion version) {
 
 #ifdef G4V_X86
 
+namespace {
+
+// What runs for these operands.
+CpuVersion For(const CrossAttentionParams& params, CpuVersion version) {
+  if (version != CpuVersion::kAmx || params.dtype == DType::kBFloat16) return version;
+  return CpuVersion::kAvx512;
+}
+
+}  // namespace
+
 bool Available(CpuVersion version) {
   // These also ask whether the operating system saves the registers.
   switch (version) {
+    case CpuVersion::kAmx:
+#ifdef G4V_AMX
+      return Available(CpuVersion::kAvx512) && AmxAvailable();
+#else
+      return false;
+#endif
     case CpuVersion::kAvx512:
       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
@@ -33,19 +54,34 @@ bool Available(CpuVersion version) {
 }
 
 size_t CpuWorkspaceSize(const CrossAttentionParams& params, int threads, CpuVersion version) {
-  if (version == CpuVersion::kAvx512) return Avx512WorkspaceSize(params, threads);
-  if (version == CpuVersion::kAvx2) return Avx2WorkspaceSize(params, threads);
+  switch (For(params, version)) {
+    case CpuVersion::kAmx:
+#ifdef G4V_AMX
+      return AmxWorkspaceSize(params, threads);
+#endif
+    case CpuVersion::kAvx512:
+      return Avx512WorkspaceSize(params, threads);
+    case CpuVersion::kAvx2:
+      return Avx2WorkspaceSize(params, threads);
+    case CpuVersion::kPlain:
+      break;
+  }
   return 0;
 }
 
 void CrossAttentionCpu(const CrossAttentionParams& params, void* workspace, Parallel& parallel,
                        CpuVersion version) {
-  if (version == CpuVersion::kAvx512) {
-    CrossAttentionAvx512(params, workspace, parallel);
-  } else if (version == CpuVersion::kAvx2) {
-    CrossAttentionAvx2(params, workspace, parallel);
-  } else {
-    CrossAttentionPlain(params, parallel);
+  switch (For(params, version)) {
+    case CpuVersion::kAmx:
+#ifdef G4V_AMX
+      return CrossAttentionAmx(params, workspace, parallel);
+#endif
+    case CpuVersion::kAvx512:
+      return CrossAttentionAvx512(params, workspace, parallel);
+    case CpuVersion::kAvx2:
+      return CrossAttentionAvx2(params, workspace, parallel);
+    case CpuVersion::kPlain:
+      return CrossAttentionPlain(params, parallel);
   }
 }
 
@@ -62,9 +98,8 @@ void CrossAttentionCpu(const CrossAttentionParams& params, void*, Parallel& para
 #endif
 
 CpuVersion BestCpuVersion() {
-  static const CpuVersion best = Available(CpuVersion::kAvx512) ? CpuVersion::kAvx512
-                                 : Available(CpuVersion::kAvx2) ? CpuVersion::kAvx2
-                                                                : CpuVersion::kPlain;
+  static const CpuVersion best =
+      *std::find_if(std::begin(kCpuVersions), std::end(kCpuVersions), &Available);
   return best;
 }
 

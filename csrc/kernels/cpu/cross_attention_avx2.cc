@@ -24,6 +24,8 @@
 
 #include "kernels/cpu/simd_avx2.h"
 // The operations above are those of:
+#include "kernels/cpu/panel.h"
+// and these those of:
 #include "kernels/cpu/blocked.h"
 
 namespace g4v::kernels {

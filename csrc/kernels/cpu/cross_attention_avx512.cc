@@ -26,6 +26,8 @@
 
 #include "kernels/cpu/simd_avx512.h"
 // The operations above are those of:
+#include "kernels/cpu/panel.h"
+// and these those of:
 #include "kernels/cpu/blocked.h"
 
 namespace g4v::kernels {

@@ -65,6 +65,15 @@ float ChainsScalar() {
   return sum;
 }
 
+#ifdef G4V_AMX
+
+float Tiles() {
+  AmxProducts(kRepeats);
+  return 0;
+}
+
+#endif
+
 struct Call {
   float (*chains)();
   volatile float sink;  // keeps the compiler from leaving the chains out
@@ -72,19 +81,26 @@ struct Call {
 
 }  // namespace
 
-double MultiplyAddPeak(int threads, CpuVersion version) {
+double MultiplyAddPeak(int threads, CpuVersion version, DType dtype) {
   Call call{&ChainsScalar, 0.0f};
-  double lanes = 1;
+  double each = kChains;  // multiply-adds of a repeat
+#ifdef G4V_AMX
+  if (version == CpuVersion::kAmx && dtype == DType::kBFloat16) {
+    call.chains = &Tiles;
+    each = 16 * 32 * 16;
+  } else
+#endif
 #ifdef G4V_X86
-  if (version == CpuVersion::kAvx512) {
+      if (version >= CpuVersion::kAvx512) {
     call.chains = &Chains512;
-    lanes = 16;
+    each = 16 * kChains;
   } else if (version == CpuVersion::kAvx2) {
     call.chains = &Chains256;
-    lanes = 8;
+    each = 8 * kChains;
   }
 #else
   (void)version;
+  (void)dtype;
 #endif
   ThreadPool pool(threads);
   const auto task = [](void* context, int64_t) {
@@ -98,7 +114,7 @@ double MultiplyAddPeak(int threads, CpuVersion version) {
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
     fastest = std::min(fastest, took.count());
   }
-  return 2.0 * lanes * kChains * static_cast<double>(kRepeats) * threads / fastest;
+  return 2.0 * each * static_cast<double>(kRepeats) * threads / fastest;
 }
 
 }  // namespace g4v::kernels

@@ -5,8 +5,9 @@
 
 namespace g4v::kernels {
 
-// FLOP/s (two for each float32 multiply-add) of `threads` threads at once, on registers alone, with
-// the widest vectors of `version`. Takes about a fifth of a second.
-double MultiplyAddPeak(int threads, CpuVersion version);
+// FLOP/s (two for each multiply-add) of `threads` threads at once, on registers alone: of float32
+// with the widest vectors of `version`, or of bfloat16 as `version` computes it, in tiles or as
+// float32. Takes about a fifth of a second.
+double MultiplyAddPeak(int threads, CpuVersion version, DType dtype);
 
 }  // namespace g4v::kernels

@@ -7,6 +7,11 @@
 #define G4V_X86
 #endif
 
+// The build checks whether the compiler knows the tiles.
+#if defined(G4V_X86) && defined(__linux__) && defined(G4V_COMPILER_HAS_AMX)
+#define G4V_AMX
+#endif
+
 namespace g4v::kernels {
 
 size_t Avx2WorkspaceSize(const CrossAttentionParams& params, int threads);
@@ -14,5 +19,11 @@ void CrossAttentionAvx2(const CrossAttentionParams& params, void* workspace, Par
 
 size_t Avx512WorkspaceSize(const CrossAttentionParams& params, int threads);
 void CrossAttentionAvx512(const CrossAttentionParams& params, void* workspace, Parallel& parallel);
+
+// For bfloat16 alone, on processors that also have AVX-512.
+bool AmxAvailable();  // asks the system for the tiles, once
+size_t AmxWorkspaceSize(const CrossAttentionParams& params, int threads);
+void CrossAttentionAmx(const CrossAttentionParams& params, void* workspace, Parallel& parallel);
+void AmxProducts(int64_t count);  // of 16 x 32 x 16 multiply-adds, for measuring
 
 }  // namespace g4v::kernels
