@@ -11,8 +11,7 @@
 //   O  [D][queries]     += V^T P
 //
 // The rows of K and V are first copied next to each other: in the product for all layers they lie a
-// multiple of 4 KiB apart, where they would evict one another from the caches. The next are
-// prefetched meanwhile.
+// multiple of 4 KiB apart, where they would evict one another from the caches.
 //
 // Where threads would be idle, the keys are split as well; every part leaves (max, sum, O) in the
 // workspace, and the parts are merged in their order. Where there is more than enough to do, a task
@@ -71,44 +70,31 @@ Plan MakePlan(const CrossAttentionParams& p, int threads) {
   return plan;
 }
 
-// Asks for the rows that are copied next: keys [key, end) of a block's head and the heads after it.
-// A call asks for a few lines: some 16 requests to memory can be in flight, and loads wait behind
-// those that queue up. Of heads whose rows lie next to each other the first two are enough for a
-// processor to follow by itself.
-constexpr int64_t kPrefetchHeads = 2;
-
+// Asks for the rows that are copied next: keys [key, end) of a block's head. A call asks for a few
+// lines: some 16 requests to memory can be in flight, and loads wait behind those that queue up.
 class Prefetcher {
  public:
-  Prefetcher(const CrossAttentionParams& p, const Block& block, int64_t heads, int64_t key,
-             int64_t end, int64_t calls)
-      : p_(p), block_(block), heads_(heads), key_(key), left_(2 * heads * (end - key)) {
-    each_ = (left_ + calls - 1) / calls;
-  }
+  Prefetcher(const CrossAttentionParams& p, const Block& block, int64_t key, int64_t end,
+             int64_t calls)
+      : p_(p), block_(block), key_(key), rows_(2 * (end - key)), each_(rows_ / calls + 1) {}
 
   void operator()() {
     const int64_t bytes = p_.head_size * static_cast<int64_t>(SizeOf(p_.dtype));
-    for (int64_t i = std::min(each_, left_); i > 0; --i, --left_) {
-      const int64_t h = block_.h + head_;
-      const char* row = values_ ? ValueRow(p_, block_.b, h, key_) : KeyRow(p_, block_.b, h, key_);
-      if (head_ < kPrefetchHeads) {
-        for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + at, 0, 2);
-      }
-      if (++head_ < heads_) continue;
-      head_ = 0;
-      if (values_) ++key_;
-      values_ = !values_;
+    for (const int64_t until = std::min(rows_, asked_ + each_); asked_ < until; ++asked_) {
+      const int64_t key = key_ + asked_ / 2;
+      const char* row =
+          asked_ % 2 ? ValueRow(p_, block_.b, block_.h, key) : KeyRow(p_, block_.b, block_.h, key);
+      for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + at, 0, 2);
     }
   }
 
  private:
   const CrossAttentionParams& p_;
   const Block block_;
-  const int64_t heads_;
-  int64_t key_;
-  int64_t left_;  // rows of one head
-  int64_t each_;
-  int64_t head_ = 0;
-  bool values_ = false;
+  const int64_t key_;
+  const int64_t rows_;
+  const int64_t each_;
+  int64_t asked_ = 0;
 };
 
 class BlockedCall {
@@ -183,9 +169,8 @@ class BlockedCall {
         CopyRows(block(head), key, count, rows);
         const int64_t after = (head + plan_.together) % plan_.group;
         const int64_t next = after == 0 ? key + count : key;
-        Prefetcher prefetch(p_, block(after), plan_.together, next,
-                            std::min(next + Panels::kBlockKeys, end),
-                            plan_.together * Panels::Steps(first.queries, count, d));
+        Prefetcher prefetch(p_, block(after), next, std::min(next + Panels::kBlockKeys, end),
+                            Panels::Steps(first.queries, count, d));
         for (int64_t i = 0; i < plan_.together; ++i) {
           float* const k = rows + i * row_floats;
           Panels::Attend(p_, block(head + i), count, queries(head + i), k, k + row_floats / 2,

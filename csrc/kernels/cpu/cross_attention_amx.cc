@@ -13,6 +13,7 @@
 #include <atomic>
 #include <cmath>
 #include <limits>
+#include <type_traits>
 #include <utility>
 
 #include "kernels/cpu/float16.h"
@@ -88,8 +89,22 @@ void CrossAttentionAmx(const CrossAttentionParams& params, void* workspace, Para
 }
 
 void AmxProducts(int64_t count) {
+  // Numbers as they come: with zeros a processor runs up to a quarter faster.
+  alignas(64) uint16_t values[4][kTileWords];
+  uint32_t random = 1;
+  for (auto& tile : values) {
+    for (uint16_t& value : tile) {
+      random = random * 1664525u + 1013904223u;
+      value = static_cast<uint16_t>((random >> 16 & 0x807F) | 0x3F80);  // 1 to 2, of either sign
+    }
+  }
   const TileSession session;
-  for (int64_t i = 0; i < count; i += 4) {  // of independent sums, zeros all
+  Fence();
+  _tile_loadd(4, values[0], 64);
+  _tile_loadd(5, values[1], 64);
+  _tile_loadd(6, values[2], 64);
+  _tile_loadd(7, values[3], 64);
+  for (int64_t i = 0; i < count; i += 4) {
     _tile_dpbf16ps(0, 4, 6);
     _tile_dpbf16ps(1, 4, 7);
     _tile_dpbf16ps(2, 5, 6);
