@@ -36,6 +36,21 @@ std::string OneLine(const std::string& text) {
   return line;
 }
 
+// Without what a provider's message has before its reason: a place in the library's source, then
+// "[ONNXRuntimeError] : 1 : FAIL : ".
+std::string Reason(const std::string& message) {
+  const std::string mark = "[ONNXRuntimeError] : ";
+  size_t start = message.rfind(mark);
+  if (start == std::string::npos) return message;
+  start += mark.size();
+  for (int i = 0; i < 2; ++i) {
+    const size_t end = message.find(" : ", start);
+    if (end == std::string::npos) return message;
+    start = end + 3;
+  }
+  return message.substr(start);
+}
+
 // libonnxruntime itself, not its providers: libonnxruntime.so, libonnxruntime.so.1.31.1,
 // libonnxruntime.1.dylib.
 bool IsLibraryName(const std::string& name) {
@@ -201,7 +216,7 @@ bool Environment::HasProvider(const std::string& name) const {
 
 void Environment::Check(OrtStatus* status, const std::string& doing) const {
   if (!status) return;
-  const std::string message = OneLine(api_.GetErrorMessage(status));
+  const std::string message = OneLine(Reason(api_.GetErrorMessage(status)));
   api_.ReleaseStatus(status);
   throw Error(Code::Runtime, doing + ": " + message);
 }

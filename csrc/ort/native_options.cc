@@ -70,7 +70,7 @@ void NativeOptions::AppendTensorRt(int device_id) {
   OrtStatus* status = api_.UpdateTensorRTProviderOptions(tensorrt, keys, values, std::size(keys));
   if (!status) status = api_.SessionOptionsAppendExecutionProvider_TensorRT_V2(options_, tensorrt);
   api_.ReleaseTensorRTProviderOptions(tensorrt);
-  environment_.Check(status, doing);
+  CheckProvider(status, doing, "g4v[tensorrt]");
 }
 
 void NativeOptions::AppendCuda(int device_id) {
@@ -90,7 +90,20 @@ void NativeOptions::AppendCuda(int device_id) {
   OrtStatus* status = api_.UpdateCUDAProviderOptions(cuda, keys, values, std::size(keys));
   if (!status) status = api_.SessionOptionsAppendExecutionProvider_CUDA_V2(options_, cuda);
   api_.ReleaseCUDAProviderOptions(cuda);
-  environment_.Check(status, doing);
+  CheckProvider(status, doing, "g4v[cuda]");
+}
+
+void NativeOptions::CheckProvider(OrtStatus* status, const std::string& doing,
+                                  const std::string& extra) const {
+  try {
+    environment_.Check(status, doing);
+  } catch (const Error& error) {
+    const std::string message = error.what();
+    const bool library = message.find("cannot open shared object file") != std::string::npos;
+    throw Error(error.code(), message + (library ? "; `pip install \"" + extra +
+                                                       "\"` brings the libraries that it needs"
+                                                 : ""));
+  }
 }
 
 }  // namespace g4v::ort

@@ -18,6 +18,8 @@ class NativeOptions {
 
  private:
   void Check(OrtStatus* status) const;
+  // Adds to a complaint of a missing library what to install; releases the status.
+  void CheckProvider(OrtStatus* status, const std::string& doing, const std::string& extra) const;
   void Fill(const SessionOptions& options);
   void AppendCuda(int device_id);
   void AppendTensorRt(int device_id);
