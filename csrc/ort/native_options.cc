@@ -70,7 +70,7 @@ void NativeOptions::AppendTensorRt(int device_id) {
   OrtStatus* status = api_.UpdateTensorRTProviderOptions(tensorrt, keys, values, std::size(keys));
   if (!status) status = api_.SessionOptionsAppendExecutionProvider_TensorRT_V2(options_, tensorrt);
   api_.ReleaseTensorRTProviderOptions(tensorrt);
-  CheckProvider(status, doing, "g4v[tensorrt]");
+  CheckProvider(status, doing, "g4v[cuda,tensorrt]");
 }
 
 void NativeOptions::AppendCuda(int device_id) {
