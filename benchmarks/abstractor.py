@@ -1,6 +1,6 @@
 """How fast is the abstractor, and the attention inside it, on this processor?
 
-    python benchmarks/abstractor.py [--out benchmarks/results/abstractor-cpu.json] [--quick]
+    python benchmarks/abstractor.py [--out benchmarks/results/abstractor-cpu.json] [--quick] [--parts ...]
 
 Random weights and features at the real dimensions (six layers, 128 queries, 16 heads of 64, 257 tokens a
 frame). Every row runs its candidates in turn, so that what else the machine does hits all alike; figures are
@@ -10,7 +10,9 @@ need: PyTorch's and ONNX Runtime's attention get keys and values joined in one a
 since the two segments are what the abstractor has.
 
 Limits that the figures are held against, measured on the same machine in the same run: the rate of a 2048 x
-2048 x 2048 float32 product (PyTorch), and what the processor's multiply-adds reach in registers alone.
+2048 x 2048 float32 product (PyTorch), and what the processor's multiply-adds reach in registers alone, of
+float32 and of bfloat16. In bfloat16, "reading" is the time that copying a layer's keys and values into one
+array takes (PyTorch), as every kernel has to bring them into its caches.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ from g4v.ops import _kernels, custom_ops_library, versions
 TOKENS = 257
 HEADS, SIZE, QUERIES, LAYERS = 16, 64, 128, 6
 PAUSE = 0.03  # seconds; threads of ONNX Runtime and OpenMP spin for some milliseconds after a call
+PARTS = ("attention", "attention in bfloat16", "abstractor")
 Row = dict[str, Any]
 
 
@@ -131,11 +134,11 @@ def attention(batch: int, frames: int, rounds: int, threads: int, limits: Row, f
         "torch sdpa": sdpa,
         "onnxruntime MultiHeadAttention": runtime,
     }
-    for version in versions():
-        if version != "plain":
-            candidates[f"g4v {version}"] = lambda version=version: ours(version)
+    # amx is avx512 where nothing is bfloat16
+    for version in [v for v in versions() if v not in ("plain", "amx")] or ["plain"]:
+        candidates[f"g4v {version}"] = lambda version=version: ours(version)
     times = interleave(candidates, rounds)
-    best = f"g4v {versions()[0]}"
+    best = next(name for name in candidates if name.startswith("g4v"))
     layer[0] = LAYERS - 1
     ours(versions()[0])
     k, v = memory[:, :, 0, 0].transpose(1, 2).double(), memory[:, :, 0, 1].transpose(1, 2).double()
@@ -147,11 +150,70 @@ def attention(batch: int, frames: int, rounds: int, threads: int, limits: Row, f
         "batch": batch,
         "frames": frames,
         "milliseconds": {name: round(1e3 * value, 3) for name, value in times.items()},
-        "faster than": {n: round(times[n] / times[best], 2) for n in list(candidates)[:2] if best in times},
+        "faster than": {n: round(times[n] / times[best], 2) for n in list(candidates)[:2]},
         "share of sgemm rate": round(flop / times[best] / limits["sgemm"], 2),
         "share of multiply-add peak": round(flop / times[best] / limits["fma"], 2),
         "relative error against float64": relative_error(out, exact),
     }
+
+
+@torch.no_grad()
+def attention_bfloat16(batch: int, frames: int, rounds: int, limits: Row) -> Row:
+    """Ours in tiles, ours that widens bfloat16 to float32, and PyTorch's, all on bfloat16 operands."""
+    rows = frames * TOKENS
+    own = torch.randn(batch, QUERIES, 3, HEADS, SIZE).bfloat16()
+    memory = torch.randn(batch, rows, LAYERS, 2, HEADS, SIZE).bfloat16()
+    q, k_own, v_own = (own[:, :, i].transpose(1, 2) for i in range(3))
+    out = torch.empty(batch, QUERIES, HEADS, SIZE, dtype=torch.bfloat16).transpose(1, 2)
+    copy = torch.empty(2, batch, rows, HEADS, SIZE, dtype=torch.bfloat16)
+    layer = [0]
+
+    def segments() -> tuple[torch.Tensor, torch.Tensor]:
+        layer[0] = (layer[0] + 1) % LAYERS
+        return tuple(memory[:, :, layer[0], i].transpose(1, 2) for i in range(2))  # type: ignore[return-value]
+
+    def ours(version: str) -> None:
+        _kernels.run(q, k_own, v_own, *segments(), None, SIZE**-0.5, out, version=version)
+
+    def joined() -> tuple[torch.Tensor, torch.Tensor]:
+        k, v = segments()
+        return torch.cat([k_own, k], 2), torch.cat([v_own, v], 2)
+
+    candidates: dict[str, Callable[[], Any]] = {
+        "torch sdpa": lambda: F.scaled_dot_product_attention(q, *joined()),
+        "reading": lambda: [to.copy_(x.transpose(1, 2)) for to, x in zip(copy, segments(), strict=True)],
+    }
+    names = [f"g4v {v}" for v in versions() if v != "plain"] or ["g4v plain"]
+    for name in names:
+        candidates[name] = lambda version=name[4:]: ours(version)
+    times = interleave(candidates, rounds)
+    reading = times.pop("reading")
+
+    def error(call: Callable[[], Any]) -> float:
+        layer[0] = LAYERS - 1
+        result = call()
+        return relative_error((out if result is None else result).float(), exact)
+
+    layer[0] = LAYERS - 1
+    keys, values = (x.double() for x in joined())
+    exact = F.scaled_dot_product_attention(q.double(), keys, values)
+    flop = 4.0 * batch * HEADS * QUERIES * (rows + QUERIES) * SIZE
+    return {
+        "batch": batch,
+        "frames": frames,
+        "milliseconds": {name: round(1e3 * value, 3) for name, value in times.items()},
+        "milliseconds of reading": round(1e3 * reading, 3),
+        "faster than": {n: round(times[n] / times[names[0]], 2) for n in times if n != names[0]},
+        "share of multiply-add peak": round(flop / times[names[0]] / limits["fma bfloat16"], 2),
+        "relative error against float64": {
+            **{name: error(candidates[name]) for name in times},
+            "softmax(q k) v, step by step": error(lambda: plain_attention(q, *joined())),
+        },
+    }
+
+
+def plain_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    return torch.softmax(q @ k.transpose(-1, -2) * SIZE**-0.5, -1) @ v
 
 
 @torch.no_grad()
@@ -296,6 +358,7 @@ def machine(threads: int, limits: Row) -> Row:
         "kernels": versions(),
         "sgemm GFLOP/s": round(limits["sgemm"] / 1e9, 1),
         "multiply-add GFLOP/s": round(limits["fma"] / 1e9, 1),
+        "bfloat16 multiply-add GFLOP/s": round(limits["fma bfloat16"] / 1e9, 1),
         "versions": {
             "g4v": __version__,
             "torch": torch.__version__,
@@ -312,21 +375,31 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON to write")
     parser.add_argument("--rounds", type=int, default=15, help="timed calls of each candidate (default: 15)")
     parser.add_argument("--threads", type=int, default=_core.usable_cores(), help="default: all cores")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="default: all")
     parser.add_argument("--quick", action="store_true", help="8 frames and batch 1 alone, no torch.compile")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     _core.set_kernel_threads(options.threads)
-    limits = {"sgemm": product_rate(options.threads), "fma": _core.multiply_add_peak(options.threads)}
-    report: Row = {"machine": machine(options.threads, limits), "attention": [], "abstractor": []}
+    limits = {
+        "sgemm": product_rate(options.threads),
+        "fma": _core.multiply_add_peak(options.threads),
+        "fma bfloat16": _core.multiply_add_peak(options.threads, bfloat16=True),
+    }
+    report: Row = {"machine": machine(options.threads, limits), **{part: [] for part in options.parts}}
     print(json.dumps(report["machine"]))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shapes = [(1, 8)] if options.quick else [(1, f) for f in (1, 4, 8, 16, 32)] + [(4, 8), (16, 8)]
-        for batch, frames in shapes:
+        for batch, frames in shapes if "attention" in options.parts else []:
             row = attention(batch, frames, options.rounds, options.threads, limits, folder)
             report["attention"].append(row)
             print("attention", json.dumps(row), flush=True)
-        for frames in [8] if options.quick else [1, 4, 8, 16, 32]:
+        for batch, frames in shapes if "attention in bfloat16" in options.parts else []:
+            row = attention_bfloat16(batch, frames, options.rounds, limits)
+            report["attention in bfloat16"].append(row)
+            print("attention in bfloat16", json.dumps(row), flush=True)
+        abstractors = [8] if options.quick else [1, 4, 8, 16, 32]
+        for frames in abstractors if "abstractor" in options.parts else []:
             compile = frames == 8 and not options.quick
             rounds = max(5, options.rounds // 2)
             row = whole(frames, rounds, options.threads, limits, folder, compile)

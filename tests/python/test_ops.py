@@ -16,7 +16,12 @@ import torch.nn.functional as F
 import g4v
 from g4v.ops import _kernels, cross_attention, set_threads, versions
 
-VERSIONS = versions()
+VERSIONS = [
+    pytest.param(
+        name, marks=pytest.mark.skipif(name not in versions(), reason=f"no {name} on this processor")
+    )
+    for name in ("amx", "avx512", "avx2", "plain")
+]
 
 
 def reference(q: Any, k_own: Any, v_own: Any, k_mem: Any, v_mem: Any, mem_len: Any = None) -> np.ndarray:
@@ -124,18 +129,76 @@ def test_adversarial_scores(version: str) -> None:
     assert not problem.run(version, np.array([0], np.int32)).any()  # no keys at all: zeros
 
 
+def check_16_bit(
+    problem: Problem, version: str, dtype: torch.dtype, mem_len: list[int] | None = None
+) -> None:
+    """No worse than twice the same attention step by step in `dtype`, as PyTorch computes it."""
+    operands = [None if x is None else torch.from_numpy(x.copy()).to(dtype) for x in problem.operands]
+    q, k_own, v_own, k_mem, v_mem = operands
+    if k_mem.shape[2] > 1:  # columns of a product for three layers, last row first
+        k_mem, v_mem = (torch.stack([x.flip(2)] * 3, 3)[:, :, :, 1] for x in (k_mem, v_mem))
+        problem.k_mem, problem.v_mem = (x.float().numpy() for x in (k_mem, v_mem))
+    out = torch.full((*q.shape[:3], 2 * q.shape[3]), torch.nan, dtype=dtype)[..., : q.shape[3]]
+    lengths = None if mem_len is None else np.array(mem_len, np.int32)
+    scale = q.shape[-1] ** -0.5
+    _kernels.run(q, k_own, v_own, k_mem, v_mem, lengths, scale, out, version=version)
+    wide = [None if x is None else x.float().numpy() for x in (q, k_own, v_own, k_mem, v_mem)]
+    expected = reference(*wide, mem_len)
+    keys = k_mem if k_own is None else torch.cat([k_own, k_mem], 2)
+    values = v_mem if v_own is None else torch.cat([v_own, v_mem], 2)
+    scores = q @ keys.transpose(-1, -2) * scale
+    if mem_len is not None:
+        place = torch.arange(keys.shape[2]) - (keys.shape[2] - k_mem.shape[2])
+        hidden = place >= torch.tensor(mem_len)[:, None, None, None]
+        scores = scores.masked_fill(hidden, float("-inf"))
+    plain = torch.softmax(scores, -1).nan_to_num() @ values
+    limit = 2 * error(plain.float().numpy(), expected) + 1e-6
+    assert error(out.float().numpy(), expected) <= limit, (q.shape, keys.shape, mem_len)
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_16_bit_is_no_worse_than_twice_plain_16_bit_attention(version: str, dtype: torch.dtype) -> None:
     for queries, rows in ((128, 700), (7, 33), (1, 0)):
-        problem = Problem(1, 3, queries, rows, 64, seed=rows)
-        q, k_own, v_own, k_mem, v_mem = (torch.from_numpy(x).to(dtype) for x in problem.operands)
-        out = torch.empty_like(q)
-        _kernels.run(q, k_own, v_own, k_mem, v_mem, None, 0.125, out, version=version)
-        expected = reference(*(x.float().numpy() for x in (q, k_own, v_own, k_mem, v_mem)))
-        keys, values = torch.cat([k_own, k_mem], 2), torch.cat([v_own, v_mem], 2)
-        plain = torch.softmax(q @ keys.transpose(-1, -2) * 0.125, -1) @ values
-        assert error(out.float().numpy(), expected) <= 2 * error(plain.float().numpy(), expected) + 1e-6
+        check_16_bit(Problem(1, 3, queries, rows, 64, seed=rows), version, dtype)
+    random = np.random.default_rng(0)
+    for seed in range(40):
+        queries, rows = int(random.integers(1, 140)), int(random.integers(1, 400))
+        size = (32, 64, 80, 96, 128)[seed % 5]
+        problem = Problem(2, 2, queries, rows, size, own=seed % 2 == 0, seed=seed)
+        lengths = random.integers(0, rows + 1, 2).tolist() if seed % 3 else None
+        check_16_bit(problem, version, dtype, lengths)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_adversarial_scores_in_16_bit(version: str, dtype: torch.dtype) -> None:
+    problem = Problem(1, 2, 40, 300, 64)
+    problem.q *= 40.0  # scores of several hundred
+    check_16_bit(problem, version, dtype)
+    problem.q[:] = 0  # equal scores
+    check_16_bit(problem, version, dtype)
+    problem = Problem(1, 2, 40, 300, 80, own=False)
+    problem.k_mem[:] = 0
+    problem.k_mem[:, :, 0] = problem.q[:, :, 0] = 9.0  # one hot, in what becomes the last row
+    check_16_bit(problem, version, dtype)
+    for slope in (0.1, 1.0, -1.0):  # scores that rise, or fall, from each key to the next
+        problem = Problem(1, 2, 40, 300, 32, own=False)
+        problem.q[:] = 1.0
+        problem.k_mem[:] = slope * np.arange(300, dtype=np.float32)[:, None]
+        check_16_bit(problem, version, dtype)
+    problem = Problem(1, 1, 3, 40, 96, own=False)
+    q, k_mem, v_mem = (
+        torch.from_numpy(x.copy()).to(dtype) for x in (problem.q, problem.k_mem, problem.v_mem)
+    )
+    k_mem[0, 0, 33:] = v_mem[0, 0, 33:] = torch.nan  # behind the mask nothing is read
+    out = torch.empty_like(q)
+    _kernels.run(q, None, None, k_mem, v_mem, np.array([33], np.int32), 0.1, out, version=version)
+    assert torch.isfinite(out).all()
+    _kernels.run(q, None, None, k_mem, v_mem, np.array([0], np.int32), 0.1, out, version=version)
+    assert not out.any()  # no keys at all: zeros
+    _kernels.run(q, None, None, k_mem, v_mem, np.array([34], np.int32), 0.1, out, version=version)
+    assert torch.isnan(out).all()  # and what is read counts
 
 
 def test_numpy_and_torch_agree_and_write_to_out() -> None:

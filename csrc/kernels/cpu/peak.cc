@@ -81,7 +81,8 @@ struct Call {
 
 }  // namespace
 
-double MultiplyAddPeak(int threads, CpuVersion version, DType dtype) {
+double MultiplyAddPeak(int threads, [[maybe_unused]] CpuVersion version,
+                       [[maybe_unused]] DType dtype) {
   Call call{&ChainsScalar, 0.0f};
   double each = kChains;  // multiply-adds of a repeat
 #ifdef G4V_AMX
@@ -98,9 +99,6 @@ double MultiplyAddPeak(int threads, CpuVersion version, DType dtype) {
     call.chains = &Chains256;
     each = 8 * kChains;
   }
-#else
-  (void)version;
-  (void)dtype;
 #endif
   ThreadPool pool(threads);
   const auto task = [](void* context, int64_t) {

@@ -21,7 +21,9 @@ _FEATURES = (
     "avx512f",
     "avx512_vnni",
     "avx_vnni",
+    "avx512_bf16",
     "amx_int8",
+    "amx_bf16",
     "asimddp",
 )
 
@@ -173,7 +175,9 @@ def _kernels() -> list[Check]:
 
     core = import_core()
     versions = core.kernel_versions()
-    checks = [Check("cpu kernels", "ok", f"{versions[0]} of {', '.join(versions)}")]
+    best = next(name for name in versions if name != "amx")  # which is for bfloat16 alone
+    used = f"{best}, amx for bfloat16," if "amx" in versions else best
+    checks = [Check("cpu kernels", "ok", f"{used} of {', '.join(versions)}")]
     cuda = core.cuda_kernels()
     if cuda["usable"]:
         names = ", ".join(device["name"] for device in cuda["devices"] if device["compiled_for"])

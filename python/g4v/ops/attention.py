@@ -88,7 +88,10 @@ def _int32(lengths: Any) -> Any:
 
 
 def versions() -> list[str]:
-    """The CPU versions of the kernels that this processor runs, best first: "avx512", "avx2", "plain"."""
+    """The CPU versions of the kernels that this processor runs, best first: "amx", "avx512", "avx2", "plain".
+
+    "amx" multiplies bfloat16 in tiles and is "avx512" for the other types, which it widens to float32.
+    """
     return _kernels.core().kernel_versions()
 
 
