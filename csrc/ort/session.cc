@@ -1,12 +1,29 @@
 #include "ort/session.h"
 
 #include <algorithm>
+#include <atomic>
+#include <mutex>
 
 #include "base/error.h"
 #include "ort/native_options.h"
 
 namespace g4v::ort {
 namespace {
+
+// The library notes a domain of operators at the first session that has it, and two at once can
+// trip over each other ("the domain is already exist"). So the first session of all is made alone.
+class FirstAlone {
+ public:
+  FirstAlone() : lock_(mutex_, std::defer_lock) {
+    if (!known_.load(std::memory_order_acquire)) lock_.lock();
+  }
+  void Succeeded() const { known_.store(true, std::memory_order_release); }
+
+ private:
+  static inline std::mutex mutex_;
+  static inline std::atomic<bool> known_{false};
+  std::unique_lock<std::mutex> lock_;
+};
 
 int ElementType(DType dtype) {
   switch (dtype) {
@@ -164,9 +181,11 @@ Session::Session(std::shared_ptr<Environment> environment, const std::string& pa
       device_id_(options.device_id) {
   const NativeOptions native(*environment_, options);
   try {
+    const FirstAlone alone;
     environment_->Check(environment_->api().CreateSession(environment_->get(), path.c_str(),
                                                           native.get(), &session_),
                         "the graph " + path + " cannot be loaded");
+    alone.Succeeded();
   } catch (const Error& error) {
     // On the CPU only the graph can be at fault; with a GPU the device may be.
     throw Error(device_ == "cpu" ? Code::Bundle : Code::Runtime, error.what());
@@ -181,9 +200,11 @@ Session::Session(std::shared_ptr<Environment> environment, std::span<const char>
       device_(options.device),
       device_id_(options.device_id) {
   const NativeOptions native(*environment_, options);
+  const FirstAlone alone;
   environment_->Check(environment_->api().CreateSessionFromArray(
                           environment_->get(), model.data(), model.size(), native.get(), &session_),
                       "the graph " + name + " cannot be loaded");
+  alone.Succeeded();
   Describe();
 }
 

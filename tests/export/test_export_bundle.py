@@ -18,6 +18,7 @@ from g4v.export.random_checkpoint import write_random_checkpoint
 
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.assistant import Gpt4Video
+from g4v.ops import custom_ops_library
 
 FILES = {
     *(
@@ -25,6 +26,7 @@ FILES = {
         for stem in (
             "encoder",
             "abstractor",
+            "abstractor_memory",
             "decoder",
             "text_encoder",
             "unet",
@@ -83,10 +85,15 @@ def test_bundle_computes_what_the_assistant_computes(run, bundle):
     expected = model(ids, pixel_values=pixels[None]).logits[0, -1].numpy()
 
     def graph(stem):
-        return onnxruntime.InferenceSession(bundle / f"{stem}.onnx", providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.register_custom_ops_library(custom_ops_library())
+        return onnxruntime.InferenceSession(
+            bundle / f"{stem}.onnx", options, providers=["CPUExecutionProvider"]
+        )
 
     (features,) = graph("encoder").run(None, {"pixel_values": pixels.numpy()})
-    (video,) = graph("abstractor").run(None, {"features": features})
+    (memory,) = graph("abstractor_memory").run(None, {"features": features})
+    (video,) = graph("abstractor").run(None, {"memory": memory})
     table = np.fromfile(bundle / "embedding.bin", "<f4").reshape(-1, 48)
     embeds = np.concatenate([table[[1, 30, 31]], video, table[[40, 41]]])
     feeds = {

@@ -68,7 +68,7 @@ class TestSmall:
         assert {part for part in about["parts"].values() if not (CHECKPOINT / part).is_dir()} == set()
         files = [p for p in CHECKPOINT.rglob("*") if p.is_file()]
         assert sum(path.stat().st_size for path in files) <= 12e6
-        assert {path.suffix for path in files} <= {".json", ".safetensors", ".png", ".md"}
+        assert {path.suffix for path in files} <= {".json", ".safetensors", ".png", ".md", ".yaml"}
 
     def test_its_adapter_is_what_the_preset_says(self):
         config = json.loads((CHECKPOINT / "adapter" / "adapter_config.json").read_text("utf-8"))

@@ -41,8 +41,8 @@ def test_named_parts_take_the_place_of_the_runs(run, other, bundle, tmp_path):
     assert main([*arguments, "--out", str(out), "--quiet"]) == 0
     export_bundle(other, tmp_path / "theirs")
     own, theirs, mixed = hashes(bundle), hashes(tmp_path / "theirs"), hashes(out)
-    assert len(own) == 7 and not set(own.values()) & set(theirs.values())
-    kept = {"abstractor", "frame_checker"}
+    assert len(own) == 8 and not set(own.values()) & set(theirs.values())
+    kept = {"abstractor", "abstractor_memory", "frame_checker"}
     assert mixed == {name: own[name] if name in kept else theirs[name] for name in own}
     assert main([*arguments, "--out", str(out), "--quiet", "--verify"]) == 0
     with pytest.raises(ExportError):
