@@ -60,35 +60,37 @@ def export_abstractor(
     config = abstractor.config
     tokens, memory = [config.output_tokens, config.output_size], config.num_layers * 2 * config.hidden_size
     with torch.no_grad():
+        weight, biases = folded_memory_product(abstractor)
         if not kind.keeps_frames:
             with kind(folder, stem) as g:
                 features = g.input("features", "float32", ["frames", "tokens", config.hidden_size])
-                made = _tokens(g, _memory(g, features, abstractor), abstractor)
+                made = _tokens(g, _memory(g, features, abstractor, weight), abstractor, biases)
                 g.output("video_tokens", made, "float32", tokens)
                 g.save()
             return g.files
         with kind(folder, memory_stem(stem)) as first:
             features = first.input("features", "float32", ["frames", "tokens", config.hidden_size])
-            made = _memory(first, features, abstractor)
+            made = _memory(first, features, abstractor, weight)
             first.output("memory", made, "float32", ["frames", "tokens", memory])
             first.save()
         with kind(folder, stem) as g:
             given = g.input("memory", "float32", ["frames", "tokens", memory])
-            g.output("video_tokens", _tokens(g, given, abstractor), "float32", tokens)
+            g.output("video_tokens", _tokens(g, given, abstractor, biases), "float32", tokens)
             g.save()
         return [*g.files, *first.files]
 
 
-def _memory(g: Graph, features: str, abstractor: VideoAbstractor) -> str:
-    """Keys and values of all layers: [T, N, layers*2*d]."""
+def _memory(g: Graph, features: str, abstractor: VideoAbstractor, weight: Tensor) -> str:
+    """Keys and values of all layers, without biases: [T, N, layers*2*d]. weight: of the folded product."""
     layers = [layer.crossattention for layer in abstractor.encoder.layers]
     plain = nn.LayerNorm(abstractor.config.hidden_size, eps=layers[0].normk.eps)  # scale one, shift zero
-    weight, _ = folded_memory_product(abstractor)
     return g.rounded_matmul(g.layer_norm(features, plain), weight)
 
 
-def _tokens(g: Graph, memory: str, abstractor: VideoAbstractor) -> str:
-    """The queries' way through the layers: [Q+1, D] from the memory [T, N, layers*2*d]."""
+def _tokens(g: Graph, memory: str, abstractor: VideoAbstractor, memory_biases: Tensor) -> str:
+    """The queries' way through the layers: [Q+1, D] from the memory [T, N, layers*2*d], which lacks
+    memory_biases [layers, 2, d].
+    """
     config = abstractor.config
     width, spatial = config.hidden_size, config.num_queries
     layers = [layer.crossattention for layer in abstractor.encoder.layers]
@@ -103,7 +105,6 @@ def _tokens(g: Graph, memory: str, abstractor: VideoAbstractor) -> str:
         layers[0].norm1.bias.double(),
         layers[0].norm1.eps,
     )
-    _, memory_biases = folded_memory_product(abstractor)
     x = queries.cut(g.weight(q))
 
     for i, layer in enumerate(layers):

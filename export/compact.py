@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from g4v.export.graph import ALIGNMENT
 from onnx import TensorProto, helper
 
 _SMALLEST = 4096  # bytes; smaller weights are not worth a node
-_ALIGNMENT = 64  # bytes, as in g4v.export.graph
 
 
 def compact_graph(folder: Path, graph: str, data: str) -> None:
@@ -41,7 +41,7 @@ def compact_graph(folder: Path, graph: str, data: str) -> None:
                     tensor.name += ".f16"
                     tensor.data_type = TensorProto.FLOAT16
                     content = narrow.view(np.uint8)
-            out.write(b"\0" * (-out.tell() % _ALIGNMENT))
+            out.write(b"\0" * (-out.tell() % ALIGNMENT))
             place["offset"].value, place["length"].value = str(out.tell()), str(content.nbytes)
             out.write(content.tobytes())
     del old

@@ -30,7 +30,7 @@ ROUNDED_ACTIVATIONS = 4
 OFFSETS = ".offsets"  # ends the name of the offsets of codes, after that of the codes
 INT_MAX = 2**63 - 1
 _INLINE_BYTES = 256  # smaller constants stay in the graph file: shapes and scalars are folded only from there
-_ALIGNMENT = 64  # bytes, of every tensor in the data file
+ALIGNMENT = 64  # bytes, of every tensor in the data file
 
 _TYPES = {
     "float32": TensorProto.FLOAT,
@@ -154,7 +154,7 @@ class Graph:
         if array.nbytes <= _INLINE_BYTES:
             tensor.raw_data = array.tobytes()
         else:
-            self._data.write(b"\0" * (-self._data.tell() % _ALIGNMENT))
+            self._data.write(b"\0" * (-self._data.tell() % ALIGNMENT))
             place = {"location": f"{self.stem}.data", "offset": self._data.tell(), "length": array.nbytes}
             tensor.data_location = TensorProto.EXTERNAL
             for key, value in place.items():

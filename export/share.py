@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from g4v.export.graph import ALIGNMENT
 from onnx import TensorProto
 
 _SMALLEST = 4096  # bytes; smaller weights are not worth a second file
-_ALIGNMENT = 64  # bytes, as in g4v.export.graph
 
 
 def share_data(folder: Path, graph: str, data: str, others: Sequence[str]) -> list[str]:
@@ -30,7 +30,7 @@ def share_data(folder: Path, graph: str, data: str, others: Sequence[str]) -> li
         for tensor, content in _external(folder, model):
             found = places.get(_digest(content)) if len(content) >= _SMALLEST else None
             if found is None:
-                out.write(b"\0" * (-out.tell() % _ALIGNMENT))
+                out.write(b"\0" * (-out.tell() % ALIGNMENT))
                 found = (data, str(out.tell()))
                 out.write(content.data)
             for entry in tensor.external_data:

@@ -40,15 +40,16 @@ class BundleAbstractor {
     const FrameMemory::Plan plan =
         memory_.Arrange(keys, abstractor_.values_per_frame(features.shape(1)), frames_);
     const auto missing = static_cast<int64_t>(plan.missing.size());
-    FrameEncoder::Features fresh{{}, {missing, features.shape(1), features.shape(2)}};
+    fresh_.shape = {missing, features.shape(1), features.shape(2)};
+    fresh_.values.clear();
     for (const auto& each : plan.missing) {
       const float* const first = features.data() + each.frame * size;
-      fresh.values.insert(fresh.values.end(), first, first + size);
+      fresh_.values.insert(fresh_.values.end(), first, first + size);
     }
     VideoTokens tokens;
     {
       const py::gil_scoped_release release;
-      tokens = abstractor_.Run(fresh, keys, plan, memory_, nullptr);
+      tokens = abstractor_.Run(fresh_, keys, plan, memory_, nullptr);
     }
     return {Array(*tokens), static_cast<int>(missing)};
   }
@@ -71,6 +72,7 @@ class BundleAbstractor {
   Abstractor abstractor_;
   int frames_;
   FrameMemory memory_;
+  FrameEncoder::Features fresh_;  // of the last call, whose room the next one uses again
 };
 
 }  // namespace

@@ -13,16 +13,16 @@ Abstractor::Abstractor(const std::shared_ptr<ort::Environment>& environment, con
                        const Placement& placement)
     : spec_(Require(bundle.manifest().components.abstractor, "abstractor")),
       session_(environment, GraphFor(bundle, spec_.variants, placement, "abstractor")) {
-  const auto [variant, device] = Place(spec_.variants, placement.targets, "abstractor");
+  const Variant& variant = Place(spec_.variants, placement.targets, "abstractor").variant;
   if (variant.memory_graph.empty()) {
     if (!session_.has_input(kMemory)) return;
     throw Error(Code::Bundle, variant.graph +
                                   " reads 'memory', which no graph of this bundle makes; export "
                                   "the bundle again");
   }
-  ort::SessionOptions options = placement.options;
-  options.device = device;
-  memory_session_.emplace(environment, bundle.PathOf(variant.memory_graph).string(), options);
+  ort::GraphFile graph = GraphFor(bundle, spec_.variants, placement, "abstractor");
+  graph.path = bundle.PathOf(variant.memory_graph).string();
+  memory_session_.emplace(environment, graph);
   const std::vector<int64_t>& made = memory_session_->output_shape(kMemory);
   const std::vector<int64_t>& read = session_.input_shape(kMemory);
   if (made.size() != 3 || made.back() <= 0 || read != made) {

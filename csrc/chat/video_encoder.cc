@@ -1,24 +1,20 @@
 #include "chat/video_encoder.h"
 
+#include <cstring>
+
 #include "base/sha256.h"
 #include "video/preprocess.h"
 
 namespace g4v {
 namespace {
 
-// Where the features of a frame depend on those around it, another video has no frame of this one.
-std::vector<FrameKey> KeysInCompany(std::span<const FrameKey> keys) {
-  Sha256 video;
-  for (const FrameKey& key : keys) video.Update(key);
-  const FrameKey all = video.Finish();
-  std::vector<FrameKey> own;
-  for (uint64_t place = 0; place < keys.size(); ++place) {
-    Sha256 frame;
-    frame.Update(all);
-    frame.Update({reinterpret_cast<const uint8_t*>(&place), sizeof place});
-    own.push_back(frame.Finish());
+// Keys that are all different, for frames that no other video can have.
+std::vector<FrameKey> KeysByPlace(size_t count) {
+  std::vector<FrameKey> keys(count);
+  for (uint64_t place = 0; place < count; ++place) {
+    std::memcpy(keys[place].data(), &place, sizeof place);
   }
-  return own;
+  return keys;
 }
 
 }  // namespace
@@ -40,11 +36,17 @@ VideoEncoder::Encoded VideoEncoder::Encode(const Frames& frames, std::span<const
   if (!abstractor_.keeps_frames()) {
     return {abstractor_.Run(encoder_.Encode(frames, control), control), frames.count};
   }
-  std::vector<FrameKey> own;
   if (!encoder_.frame_by_frame()) {
-    own = KeysInCompany(keys);
-    keys = own;
+    // The features of a frame depend on those around it: there is nothing to keep.
+    FrameMemory once;
+    return EncodeMissing(frames, KeysByPlace(keys.size()), once, control);
   }
+  return EncodeMissing(frames, keys, memory, control);
+}
+
+VideoEncoder::Encoded VideoEncoder::EncodeMissing(const Frames& frames,
+                                                  std::span<const FrameKey> keys,
+                                                  FrameMemory& memory, ort::RunControl* control) {
   const FrameMemory::Plan plan =
       memory.Arrange(keys, abstractor_.values_per_frame(encoder_.tokens_per_frame()), samples_);
   std::vector<int64_t> fresh;

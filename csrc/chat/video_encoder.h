@@ -31,11 +31,15 @@ class VideoEncoder {
   };
 
   // `keys`: one a frame, as KeysOf gives them. `memory`: of the conversation; it is used where the
-  // bundle allows for it.
+  // bundle allows for it and the encoder sees frames one by one.
   Encoded Encode(const Frames& frames, std::span<const FrameKey> keys, FrameMemory& memory,
                  ort::RunControl* control);
 
  private:
+  // Encodes the frames that `memory` lacks.
+  Encoded EncodeMissing(const Frames& frames, std::span<const FrameKey> keys, FrameMemory& memory,
+                        ort::RunControl* control);
+
   FrameEncoder& encoder_;
   Abstractor abstractor_;
   int samples_;

@@ -37,12 +37,12 @@ class KvCache {
   std::span<const ort::NamedTensor> present() const { return present_; }
 
  private:
-  DecoderSpec spec_;
-  int length_ = 0;
-  int capacity_ = 0;
   void GrowOnHost(int64_t capacity);
   void GrowOnDevice(int64_t capacity);
 
+  DecoderSpec spec_;
+  int length_ = 0;
+  int capacity_ = 0;
   ort::DType dtype_;
   ort::Session* device_;
   // Key and value of each layer in turn, in one of the two.

@@ -1,7 +1,6 @@
 #include <array>
 
 #include "base/error.h"
-#include "ort/native_options.h"
 #include "ort/session.h"
 
 namespace g4v::ort {
@@ -10,7 +9,7 @@ namespace {
 // A one-node ONNX model (y = Identity(x), one float), enough to see whether a provider comes up.
 //   ir_version 8, opset 13; graph { node { x -> y, "Identity" } name "p" input x: float[1] output
 //   y: float[1] }
-constexpr std::array<unsigned char, 63> kProbeModel = {
+constexpr std::array<char, 63> kProbeModel = {
     0x08, 0x08, 0x42, 0x02, 0x10, 0x0d, 0x3a, 0x37,                                      // model
     0x0a, 0x10, 0x0a, 0x01, 'x',  0x12, 0x01, 'y',                                       // node
     0x22, 0x08, 'I',  'd',  'e',  'n',  't',  'i',  't',  'y',                           //
@@ -26,13 +25,7 @@ void ProbeDevice(const std::shared_ptr<Environment>& environment, const std::str
   SessionOptions options;
   options.threads = 1;
   options.device = device;
-  const NativeOptions native(*environment, options);
-  OrtSession* session = nullptr;
-  environment->Check(
-      environment->api().CreateSessionFromArray(environment->get(), kProbeModel.data(),
-                                                kProbeModel.size(), native.get(), &session),
-      "a session on \"" + device + "\" cannot be made");
-  environment->api().ReleaseSession(session);
+  const Session session(environment, kProbeModel, "that tries \"" + device + "\"", options);
 }
 
 std::string ResolveDevice(const std::shared_ptr<Environment>& environment,

@@ -320,8 +320,8 @@ DType Session::input_type(const std::string& name) const {
 struct Session::Call {
   explicit Call(Session& session) : session(session), api(session.environment_->api()) {}
   ~Call() {
-    for (const auto& values : {inputs, outputs}) {
-      for (OrtValue* value : values) {
+    for (const auto* values : {&inputs, &outputs}) {
+      for (OrtValue* value : *values) {
         const bool mine = std::find(lent.begin(), lent.end(), value) == lent.end();
         if (value && mine) api.ReleaseValue(value);
       }

@@ -36,3 +36,13 @@ def assistant(bundle):
 def bundle_dir(bundle):
     """The folder of the synthetic bundle; a test that changes it takes a copy."""
     return bundle[0]
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """PyTorch with one thread: small models are no faster with more, and other tests have them back."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -19,10 +19,7 @@ from g4v.model.vision import MplugOwlVideoTower
 
 from .base_checkpoints import CONFIG, Owl, is_video_only, lora_tensors, write_checkpoint
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

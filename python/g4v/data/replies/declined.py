@@ -104,7 +104,7 @@ def declined_talks(count: int, seed: int) -> list[list[tuple[str, str]]]:
     if count > len(drawn):
         raise ValueError(f"there are {len(drawn)} requests to decline")
     rng = np.random.default_rng(seed)
-    # The commonest form, listed twice, comes first as often as the rest of the draw allows.
+    # A form that is listed twice is drawn twice as often.
     share = np.array([_ASKING.count(form) if not seen else 1.0 for form, _, seen in drawn])
     chosen = rng.choice(len(drawn), size=count, replace=False, p=share / share.sum())
     talks = []

@@ -294,5 +294,6 @@ def _quieten() -> None:
 
 def _skip_disk_errors(about: threading.ExceptHookArgs) -> None:
     """TensorBoard's thread dies of a full disk with a traceback; its logger says the same in one line."""
-    if not isinstance(about.exc_value, OSError):
+    theirs = type(about.thread).__module__.partition(".")[0] == "tensorboard"
+    if not (theirs and isinstance(about.exc_value, OSError)):
         threading.__excepthook__(about)
