@@ -9,10 +9,11 @@ that wakes its own, and the call that is timed. Loading and compiling are not ti
 need: PyTorch's and ONNX Runtime's attention get keys and values joined in one array, and the joining counts,
 since the two segments are what the abstractor has.
 
-Limits that the figures are held against, measured on the same machine in the same run: the rate of a 2048 x
-2048 x 2048 float32 product (PyTorch), and what the processor's multiply-adds reach in registers alone, of
-float32 and of bfloat16. In bfloat16, "reading" is the time that copying a layer's keys and values into one
-array takes (PyTorch), as every kernel has to bring them into its caches.
+Limits that the figures are held against are candidates like the others, since the processor's clock changes
+with what runs on it and beside it: the rate of a 2048 x 2048 x 2048 float32 product (PyTorch), what the
+processor's multiply-adds reach in registers alone, of float32 and of bfloat16, and how fast 256 MiB are read
+(PyTorch's sum). In bfloat16, "reading" is the time that copying a layer's keys and values into one array
+takes (PyTorch), as every kernel has to bring them into its caches.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,17 +50,43 @@ PARTS = ("attention", "attention in bfloat16", "abstractor", "streaming")
 Row = dict[str, Any]
 
 
-def interleave(candidates: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Median seconds of each."""
-    times: dict[str, list[float]] = {name: [] for name in candidates}
-    for _ in range(rounds):
-        for name, call in candidates.items():
-            time.sleep(PAUSE)
-            call()
-            start = time.perf_counter()
-            call()
-            times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
+class Limits:
+    """What the machine does at most, measured in turn with what is held against it."""
+
+    def __init__(self, threads: int) -> None:
+        self.a, self.b = torch.randn(2, 2048, 2048).unbind(0)
+        self.bytes = torch.randn(1 << 26)
+        self.calls: dict[str, Callable[[], float]] = {
+            "sgemm GFLOP/s": lambda: 2e-9 * 2048**3 / seconds(lambda: self.a @ self.b),
+            "multiply-add GFLOP/s": lambda: _core.multiply_add_peak(threads) / 1e9,
+            "bfloat16 multiply-add GFLOP/s": lambda: _core.multiply_add_peak(threads, bfloat16=True) / 1e9,
+            "GB/s read": lambda: 1e-9 * self.bytes.nbytes / seconds(self.bytes.sum),
+        }
+        self.all: dict[str, list[float]] = {name: [] for name in self.calls}
+
+    def interleave(
+        self, candidates: dict[str, Callable[[], Any]], rounds: int, names: Sequence[str]
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        """Median seconds of each candidate, and the medians of the limits that `names` tells."""
+        times: dict[str, list[float]] = {name: [] for name in candidates}
+        found: dict[str, list[float]] = {name: [] for name in names}
+        for _ in range(rounds):
+            for name, call in candidates.items():
+                times[name].append(seconds(call))
+            for name in names:
+                found[name].append(self.calls[name]())
+        for name in names:
+            self.all[name] += found[name]
+        medians = [{n: statistics.median(v) for n, v in lists.items()} for lists in (times, found)]
+        return medians[0], medians[1]
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    time.sleep(PAUSE)
+    call()
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
 
 
 def relative_error(actual: Any, expected: torch.Tensor) -> float:
@@ -75,12 +102,6 @@ def session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def product_rate(threads: int) -> float:
-    """FLOP/s of PyTorch's float32 matrix product."""
-    a, b = torch.randn(2, 2048, 2048).unbind(0)
-    return 2 * 2048**3 / interleave({"sgemm": lambda: a @ b}, 7)["sgemm"]
-
-
 def attention_graph(folder: Path) -> Path:
     """ONNX Runtime's MultiHeadAttention behind the Concat that it needs."""
     width = HEADS * SIZE
@@ -94,7 +115,7 @@ def attention_graph(folder: Path) -> Path:
 
 
 @torch.no_grad()
-def attention(batch: int, frames: int, rounds: int, threads: int, limits: Row, folder: Path) -> Row:
+def attention(batch: int, frames: int, rounds: int, threads: int, limits: Limits, folder: Path) -> Row:
     rows, width = frames * TOKENS, HEADS * SIZE
     # As they come out of the products: heads side by side, keys and values of all layers side by side.
     own = torch.randn(batch, QUERIES, 3, HEADS, SIZE)
@@ -137,7 +158,8 @@ def attention(batch: int, frames: int, rounds: int, threads: int, limits: Row, f
     # amx is avx512 where nothing is bfloat16
     for version in [v for v in versions() if v not in ("plain", "amx")] or ["plain"]:
         candidates[f"g4v {version}"] = lambda version=version: ours(version)
-    times = interleave(candidates, rounds)
+    names = ("sgemm GFLOP/s", "multiply-add GFLOP/s")
+    times, most = limits.interleave(candidates, rounds, names)
     best = next(name for name in candidates if name.startswith("g4v"))
     layer[0] = LAYERS - 1
     ours(versions()[0])
@@ -151,14 +173,15 @@ def attention(batch: int, frames: int, rounds: int, threads: int, limits: Row, f
         "frames": frames,
         "milliseconds": {name: round(1e3 * value, 3) for name, value in times.items()},
         "faster than": {n: round(times[n] / times[best], 2) for n in list(candidates)[:2]},
-        "share of sgemm rate": round(flop / times[best] / limits["sgemm"], 2),
-        "share of multiply-add peak": round(flop / times[best] / limits["fma"], 2),
+        **{name: round(value, 1) for name, value in most.items()},
+        "share of sgemm rate": round(1e-9 * flop / times[best] / most[names[0]], 2),
+        "share of multiply-add peak": round(1e-9 * flop / times[best] / most[names[1]], 2),
         "relative error against float64": relative_error(out, exact),
     }
 
 
 @torch.no_grad()
-def attention_bfloat16(batch: int, frames: int, rounds: int, limits: Row) -> Row:
+def attention_bfloat16(batch: int, frames: int, rounds: int, limits: Limits) -> Row:
     """Ours in tiles, ours that widens bfloat16 to float32, and PyTorch's, all on bfloat16 operands."""
     rows = frames * TOKENS
     own = torch.randn(batch, QUERIES, 3, HEADS, SIZE).bfloat16()
@@ -186,7 +209,8 @@ def attention_bfloat16(batch: int, frames: int, rounds: int, limits: Row) -> Row
     names = [f"g4v {v}" for v in versions() if v != "plain"] or ["g4v plain"]
     for name in names:
         candidates[name] = lambda version=name[4:]: ours(version)
-    times = interleave(candidates, rounds)
+    peak = "bfloat16 multiply-add GFLOP/s"
+    times, most = limits.interleave(candidates, rounds, [peak])
     reading = times.pop("reading")
 
     def error(call: Callable[[], Any]) -> float:
@@ -204,7 +228,8 @@ def attention_bfloat16(batch: int, frames: int, rounds: int, limits: Row) -> Row
         "milliseconds": {name: round(1e3 * value, 3) for name, value in times.items()},
         "milliseconds of reading": round(1e3 * reading, 3),
         "faster than": {n: round(times[n] / times[names[0]], 2) for n in times if n != names[0]},
-        "share of multiply-add peak": round(flop / times[names[0]] / limits["fma bfloat16"], 2),
+        peak: round(most[peak], 1),
+        "share of multiply-add peak": round(1e-9 * flop / times[names[0]] / most[peak], 2),
         "relative error against float64": {
             **{name: error(candidates[name]) for name in times},
             "softmax(q k) v, step by step": error(lambda: plain_attention(q, *joined())),
@@ -217,7 +242,7 @@ def plain_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.
 
 
 @torch.no_grad()
-def whole(frames: int, rounds: int, threads: int, limits: Row, folder: Path, compile: bool) -> Row:
+def whole(frames: int, rounds: int, threads: int, limits: Limits, folder: Path, compile: bool) -> Row:
     torch.manual_seed(0)
     abstractor = VideoAbstractor(AbstractorConfig()).eval()
     features = torch.randn(frames, TOKENS, abstractor.config.memory_size)
@@ -242,10 +267,16 @@ def whole(frames: int, rounds: int, threads: int, limits: Row, folder: Path, com
     if compile:
         compiled = torch.compile(abstractor)
         candidates["torch.compile"] = lambda: compiled(features[None])
-    times = interleave(candidates, rounds)
+    names = ("sgemm GFLOP/s", "GB/s read")
+    times, most = limits.interleave(candidates, rounds, names)
     result, coarse = ours(feed["features"]), rounded(feed["features"])
     exact = abstractor.double()(features[None].double())[0]
     flop = operations(frames, abstractor.config)
+    products = flop / most[names[0]] / 1e9
+    # Every weight once, and the keys and values of all frames once more than their product writes them.
+    size = (folder / "Graph").glob("*.data")
+    read = sum(file.stat().st_size for file in size) + 4 * frames * TOKENS * 2 * LAYERS * HEADS * SIZE
+    reading = read / most[names[1]] / 1e9
     return {
         "frames": frames,
         "milliseconds": {name: round(1e3 * value, 1) for name, value in times.items()},
@@ -254,7 +285,10 @@ def whole(frames: int, rounds: int, threads: int, limits: Row, folder: Path, com
             times["torch eager"] / times["g4v, 8-bit weights and activations"], 2
         ),
         "GFLOP": round(flop / 1e9, 1),
-        "time over operations at sgemm rate": round(times["g4v"] / (flop / limits["sgemm"]), 2),
+        **{name: round(value, 1) for name, value in most.items()},
+        "time over operations at sgemm rate": round(times["g4v"] / products, 2),
+        "milliseconds of operations at sgemm rate": round(1e3 * products, 1),
+        "milliseconds of reading weights and memory": round(1e3 * reading, 1),
         "relative error against float64": relative_error(result, exact),
         "relative error of 8 bits": relative_error(coarse, exact),
     }
@@ -346,7 +380,7 @@ def operations(frames: int, config: AbstractorConfig) -> float:
     return float(config.num_layers * layer + 2 * queries * d * config.output_size)
 
 
-def machine(threads: int, limits: Row) -> Row:
+def machine(threads: int) -> Row:
     model = platform.processor()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
@@ -356,9 +390,6 @@ def machine(threads: int, limits: Row) -> Row:
         "processor": model,
         "threads": threads,
         "kernels": versions(),
-        "sgemm GFLOP/s": round(limits["sgemm"] / 1e9, 1),
-        "multiply-add GFLOP/s": round(limits["fma"] / 1e9, 1),
-        "bfloat16 multiply-add GFLOP/s": round(limits["fma bfloat16"] / 1e9, 1),
         "versions": {
             "g4v": __version__,
             "torch": torch.__version__,
@@ -380,12 +411,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     _core.set_kernel_threads(options.threads)
-    limits = {
-        "sgemm": product_rate(options.threads),
-        "fma": _core.multiply_add_peak(options.threads),
-        "fma bfloat16": _core.multiply_add_peak(options.threads, bfloat16=True),
-    }
-    report: Row = {"machine": machine(options.threads, limits), **{part: [] for part in options.parts}}
+    limits = Limits(options.threads)
+    report: Row = {"machine": machine(options.threads), **{part: [] for part in options.parts}}
     print(json.dumps(report["machine"]))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -408,6 +435,9 @@ def main() -> None:
         if "streaming" in options.parts:
             report["streaming"].append(streaming(max(7, options.rounds // 2), options.threads, folder))
             print("streaming", json.dumps(report["streaming"][0]), flush=True)
+    report["limits, medians of all rows"] = {
+        name: round(statistics.median(values), 1) for name, values in limits.all.items() if values
+    }
     if options.out:
         temporary = options.out.with_suffix(".tmp")
         temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
