@@ -137,6 +137,12 @@ class Checkpoint:
 
         return self._load(self.parts["encoder"], load_vision).float()
 
+    def image_size(self) -> int:
+        """Edge of the encoder's square input, pixels."""
+        config = read_json(self.parts["encoder"] / "config.json")
+        config = config.get("vision_config", config)  # of both halves of a CLIP model
+        return int(config.get("image_size", 224))
+
     def image_statistics(self) -> tuple[list[float], list[float]]:
         """Mean and standard deviation of normalised pixels, per channel."""
         path = self.parts["encoder"] / "preprocessor_config.json"
