@@ -98,6 +98,13 @@ def _parser() -> argparse.ArgumentParser:
         help="text that int8 and int4 weights are fitted to; own: text that the language model writes itself "
         "(the default up to 1 billion weights); none: each weight to the nearest code (the default above)",
     )
+    parser.add_argument(
+        "--calibration-video",
+        metavar="FILE",
+        action="append",
+        help="video that graphs are compared, their ranges measured and 8-bit products fitted on; repeatable "
+        "(default: a few drawn clips)",
+    )
     parser.add_argument("--force", action="store_true", help="replace a bundle that exists at --out")
     parser.add_argument(
         "--component",
@@ -163,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sources = Sources(*parts, options.frames, size_named)
         run = options.checkpoint or str(packaged)
         if options.verify:
-            verify_bundle(run, options.out, report, sources)
+            verify_bundle(run, options.out, report, sources, options.calibration_video or ())
             report(f"{options.out}: right")
             return 0
         if options.dry_run:
@@ -179,6 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             force=options.force,
             only=options.component,
             sources=sources,
+            videos=options.calibration_video or (),
             report=report,
             progress=progress,
         )

@@ -15,6 +15,7 @@ from g4v.export.errors import ExportError
 from g4v.export.existing import MANIFEST, read_manifest
 from g4v.export.plan import check_disk, plan_export
 from g4v.export.precision import parse_precisions, parse_targets
+from g4v.export.samples import Samples
 from g4v.export.sources import NONE, Sources
 from g4v.export.tensorrt import ENGINES, load_library
 from g4v.export.unfinished import Unfinished, file_entry, fingerprint
@@ -33,6 +34,7 @@ def export_bundle(
     force: bool = False,
     only: Collection[str] | None = None,
     sources: Sources = NONE,
+    videos: Sequence[str | Path] = (),
     report: Report = lambda line: None,
     progress: Progress = lambda component, share: None,
 ) -> dict[str, Any]:
@@ -43,7 +45,8 @@ def export_bundle(
     alone (both: g4v.export.precision). compact: store weights as
     float16 where that is exact (g4v.export.compact). calibration: what rounded weights are fitted to: a text
     file, "own" or "none" (g4v.export.calibration). force: replace a bundle that exists. only: components to
-    export; a bundle that exists keeps its others. sources: parts that take the place of the run's. report:
+    export; a bundle that exists keeps its others. sources: parts that take the place of the run's. videos:
+    files that real inputs are made from, by default drawn clips (g4v.export.samples). report:
     called with one line per part. progress: called with the component at work and the share of everything
     that is done. ExportError, before anything appears at `out`, if the run is incomplete or inconsistent, if
     a graph differs from PyTorch by more than `verify.TOLERANCE`, if the disk is too small, or if `out`
@@ -56,6 +59,7 @@ def export_bundle(
     out = Path(out).absolute()
     _check_target(out, force)
     checkpoint = Checkpoint.open(run, sources)
+    samples = Samples(checkpoint, videos)
     old = read_manifest(out) if only is not None and (out / MANIFEST).exists() else None
     needs = plan_export(checkpoint, precisions, only, calibration)
     check_disk(needs, out)
@@ -68,11 +72,11 @@ def export_bundle(
         "video": [sources.frames, sources.video_size],
         "g4v": package_version(),
     }
-    files = [*checkpoint.files(), *calibration_files(calibration)]
+    files = [*checkpoint.files(), *calibration_files(calibration), *map(Path, videos)]
     unfinished = Unfinished(out, fingerprint(files, settings))
     with unfinished.open():
         writer = BundleWriter(
-            checkpoint, unfinished, precisions, compact, calibration, needs, report, progress
+            checkpoint, unfinished, precisions, compact, calibration, needs, samples, report, progress
         )
         manifest = writer.write(name or checkpoint.about["name"])
         if old is not None:
@@ -83,13 +87,18 @@ def export_bundle(
 
 
 def verify_bundle(
-    run: str | Path, out: str | Path, report: Report = lambda line: None, sources: Sources = NONE
+    run: str | Path,
+    out: str | Path,
+    report: Report = lambda line: None,
+    sources: Sources = NONE,
+    videos: Sequence[str | Path] = (),
 ) -> dict[str, float]:
     """Checks the files of a bundle against its manifest, and its graphs against the run (and the sources)
-    that it was exported from.
+    that it was exported from, on random inputs and on the real ones of the export (videos: the files that
+    these were made from, where they were not drawn).
 
-    Returns the relative error of every component, and of its variant for CUDA as "unet (cuda)"; ExportError
-    names the first file or component that is wrong.
+    Returns the relative error of every component, and of its variant for CUDA as "unet (cuda)": the larger of
+    both. ExportError names the first file or component that is wrong, or a video that is another.
     """
     out = Path(out)
     manifest = read_manifest(out)
@@ -97,23 +106,39 @@ def verify_bundle(
     for path, entry in listed.items():
         if not (out / path).is_file() or file_entry(out / path) != entry:
             raise ExportError(f"{out / path}: is missing or damaged: size or SHA-256 differ from {MANIFEST}")
+    checkpoint = Checkpoint.open(run, sources)
+    samples = Samples(checkpoint, videos)
+    _check_samples(manifest, samples)
     errors = {}
     written = manifest["components"]
     precisions = parse_precisions(())
     for name, component in written.items():
         precisions[name] = {v["target"]: v["precision"] for v in component["variants"]}
-    for part in components_of(Checkpoint.open(run, sources), precisions):
-        if part.name not in written:
+    for part in components_of(checkpoint, precisions):
+        name = part.name
+        if name not in written:
             continue
         for target in part.variants:
-            label = part.name if target == "cpu" else f"{part.name} ({target})"
+            label = name if target == "cpu" else f"{name} ({target})"
             if target in ENGINES:
                 report(f"{label}: its files are whole; engines run on GPUs alone")
                 continue
             # A module that was compared is in float64.
-            errors[label] = part.compare(part.load(), out, target).exact
-            report(f"{label}: relative error {errors[label]:.1e}")
+            feeds = samples.feeds(name) if name in manifest["provenance"].get("samples", {}) else ()
+            found = part.compare(part.load(), out, target, feeds)
+            errors[label] = max(found.exact, found.real or 0.0)
+            real = "" if found.real is None else f" ({found.real:.1e} on real inputs)"
+            report(f"{label}: relative error {found.exact:.1e}{real}")
     return errors
+
+
+def _check_samples(manifest: dict[str, Any], samples: Samples) -> None:
+    """ExportError where a bundle was compared on other videos than are given."""
+    given = samples.about.get("videos", [])
+    for name, used in manifest["provenance"].get("samples", {}).items():
+        if used.get("videos", []) != given:
+            named = ", ".join(video["file"] for video in used.get("videos", [])) or "drawn clips"
+            raise ExportError(f"{name} was compared on {named}: name the same with --calibration-video")
 
 
 def _check_target(out: Path, force: bool) -> None:

@@ -22,6 +22,7 @@ from g4v.export.frame_checker import export_frame_checker
 from g4v.export.graph import Graph
 from g4v.export.half import Half
 from g4v.export.llama import LlamaWeights
+from g4v.export.overflow import Measured, measure_graph
 from g4v.export.precision import Precisions
 from g4v.export.progress import Tick, ignore
 from g4v.export.quantise import BITS
@@ -31,6 +32,7 @@ from g4v.export.tensorrt import ENGINES, Profile, Span
 from g4v.export.text_encoder import export_text_encoder
 from g4v.export.unet import export_unet
 from g4v.export.vae import export_vae_decoder
+from g4v.export.verify import Feeds
 from g4v.export.written import Written
 
 
@@ -54,7 +56,8 @@ class Component:
     name: str  # as in the manifest
     load: Callable[[], Any]  # reads the module from the checkpoint
     export: Callable[..., list[str]]  # (module, folder, stem, kind of graph): graph and data file
-    verify: Callable[..., float | Comparison]  # (module, folder, stem=...): the relative error
+    # (module, folder, stem=..., feeds=real inputs): the relative error.
+    verify: Callable[..., float | Comparison]
     describe: Callable[[Any], dict[str, Any]]  # the manifest's keys but "variants"
     variants: Mapping[str, str]  # target -> precision
     profile: Profile  # sizes that an engine takes
@@ -76,18 +79,35 @@ class Component:
     def _kind(self, target: str) -> type[Graph]:
         return graph_kind(self.name, target, self.variants[target])
 
-    def compare(self, module: Any, folder: Path, target: str) -> Comparison:
-        """Compares the graph in `folder` with `module`, which may come back in float64; ExportError if the
-        graph is wrong.
+    def measure(self, folder: Path, target: str, feeds: Feeds) -> Measured | None:
+        """Measures the graph in `folder` on real inputs and keeps in float32 what float16 would not hold;
+        None without inputs. ExportError where the target could not run what comes of it.
+        """
+        if not feeds:
+            return None
+        stem = self.stem(target)
+        found = measure_graph(folder, stem, feeds, issubclass(self._kind(target), Half))
+        if target == CUDA and found.kept:
+            check_kernels(folder, f"{stem}.onnx")
+        return found
+
+    def compare(self, module: Any, folder: Path, target: str, feeds: Feeds = ()) -> Comparison:
+        """Compares the graph in `folder` with `module`, which may come back in float64, on random inputs and
+        on the first two of `feeds`; ExportError if the graph is wrong.
         """
         result = self.verify(module, folder, stem=self.stem(target))
         comparison = result if isinstance(result, Comparison) else Comparison(result, None)
+        if feeds:
+            real = self.verify(module, folder, stem=self.stem(target), feeds=feeds[:2])
+            comparison = replace(comparison, real=real)
         kind, most = self._kind(target), verify.TOLERANCE
         if issubclass(kind, Half):
             most = verify.HALF_TOLERANCE
         elif kind is EightBitGraph:
             most = verify.EIGHT_BIT_TOLERANCE
         verify.check(self.stem(target), comparison.exact, most)
+        if comparison.real is not None:
+            verify.check(self.stem(target), comparison.real, most)
         return comparison
 
 
@@ -227,20 +247,20 @@ class _Components:
         before = targets.index(target) + (len(targets) if written else 0)
         return lambda share: self.tick((before + share) / (2 * len(targets)))
 
-    def _verify_encoder(self, encoder: Any, folder: Path, stem: str) -> float:
-        return verify.verify_encoder(encoder, folder, self.frames, stem)
+    def _verify_encoder(self, encoder: Any, folder: Path, stem: str, feeds: Feeds = ()) -> float:
+        return verify.verify_encoder(encoder, folder, self.frames, stem, feeds)
 
-    def _verify_abstractor(self, abstractor: Any, folder: Path, stem: str) -> float:
-        return verify.verify_abstractor(abstractor, folder, self.frames, self.tokens, stem)
+    def _verify_abstractor(self, abstractor: Any, folder: Path, stem: str, feeds: Feeds = ()) -> float:
+        return verify.verify_abstractor(abstractor, folder, self.frames, self.tokens, stem, feeds)
 
-    def _verify_frame_checker(self, checker: Any, folder: Path, stem: str) -> float:
-        return verify.verify_frame_checker(checker, folder, self.frames, self.tokens, stem)
+    def _verify_frame_checker(self, checker: Any, folder: Path, stem: str, feeds: Feeds = ()) -> float:
+        return verify.verify_frame_checker(checker, folder, self.frames, self.tokens, stem, feeds)
 
-    def _verify_unet(self, unet: Any, folder: Path, stem: str) -> float:
-        return verify.verify_unet(unet, folder, self.text_length, 8, stem)
+    def _verify_unet(self, unet: Any, folder: Path, stem: str, feeds: Feeds = ()) -> float:
+        return verify.verify_unet(unet, folder, self.text_length, 8, stem, feeds)
 
-    def _verify_vae(self, vae: Any, folder: Path, stem: str) -> float:
-        return verify.verify_vae_decoder(vae, folder, 8, stem)
+    def _verify_vae(self, vae: Any, folder: Path, stem: str, feeds: Feeds = ()) -> float:
+        return verify.verify_vae_decoder(vae, folder, 8, stem, feeds)
 
     def _profile(self, name: str) -> Profile:
         """What the core asks of a component: clips and videos of up to the run's own numbers of frames,

@@ -66,6 +66,7 @@ def export_decoder(
     layers = range(config.num_hidden_layers)
     cache_shape = [1, config.num_key_value_heads, "cache_length", config.head_dim]
     with kind(folder, stem) as g:
+        g.refuses_large = True  # its graph is not rewritten
         if precision in BITS:
             rounding = rounding or ToNearest(weights, precision)
         w = _Products(g, weights, rounding)

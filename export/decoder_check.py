@@ -45,10 +45,12 @@ _ROWS = 8192  # of the output head that are widened at once
 class Comparison:
     """exact: largest error of the logits over the largest logit, on the weights that the graph holds.
     rounding: norm of what rounding changed in the logits over their norm, None where nothing was rounded.
+    real: on real inputs (g4v.export.samples), as `norm_error` has it; None where there are none.
     """
 
     exact: float
     rounding: float | None
+    real: float | None = None
 
 
 @torch.no_grad()

@@ -70,6 +70,7 @@ class Graph:
 
     real = TensorProto.FLOAT  # the type of what is computed
     real_name = "float32"
+    refuses_large = False  # ExportError for weights beyond the real type, which else are written in float32
     keeps_frames = True  # runs where the core can keep what was computed of single frames of a video
 
     def __init__(self, folder: str | Path, stem: str) -> None:

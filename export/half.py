@@ -39,12 +39,13 @@ class Half(Graph):
         array = numpy32(tensor)
         if array.dtype != np.float32 or wide:
             return self._constant(array, name)
-        half = array.astype(np.float16)
-        if not np.isfinite(half).all():
-            raise ExportError(
-                f"{self.stem}: a weight of {np.abs(array).max():.3g} is beyond float16; use fp32"
-            )
-        return self._constant(half, name)
+        with np.errstate(over="ignore"):
+            half = array.astype(np.float16)
+        if np.isfinite(half).all():
+            return self._constant(half, name)
+        if self.refuses_large:
+            raise ExportError(f"{self.stem}: a weight of {np.abs(array).max():.3g} is beyond float16")
+        return self._constant(array, name)  # g4v.export.overflow has it used in float32
 
     def narrow(self, x: str) -> str:
         return self.op("Cast", x, to=self.real)

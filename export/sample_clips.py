@@ -55,6 +55,7 @@ def clips(videos: Sequence[Path], frames: int, size: int, clean: bool = False) -
             raise ExportError(str(error)) from None
     if not videos:
         for number, scene in enumerate(_scenes()):
+            scene = replace(scene, skull=scene.skull and not clean)
             yield render(scene, np.random.default_rng([SEED, number]), frames, -(-size // 8) * 8, clean)
 
 
@@ -67,9 +68,10 @@ def captions() -> list[str]:
 def _scenes() -> list[Scene]:
     rng = np.random.default_rng(SEED)
     found = [sample_scene(rng, "all", objects=1 + number // 2 % 2) for number in range(DRAWN)]
-    return [
-        replace(s, objects=(), background=None, foreign=True) if i % 2 else s for i, s in enumerate(found)
-    ]
+    found[0] = replace(found[0], skull=True)  # for the frame checker
+    for number in range(1, DRAWN, 2):
+        found[number] = Scene((), foreign=True)
+    return found
 
 
 def fitted(clip: np.ndarray, height: int, width: int) -> Tensor:

@@ -124,8 +124,8 @@ class Samples:
             tokenizer = self._checkpoint.tokenizer("text_encoder")
             if tokenizer.pad_token_id is None:
                 raise ExportError(f"{place / 'tokenizer'}: has no pad token")
-        except ExportError as error:
-            self._notes["tokens"] = f"random token ids ({error})"
+        except ExportError:
+            self._notes["tokens"] = "random token ids (the run has no tokenizer for texts that can be used)"
             generator = torch.Generator().manual_seed(SEED)
             most = int(config["vocab_size"])
             return [
@@ -152,9 +152,9 @@ class Samples:
             if "tokens" in self._notes:
                 self._notes["text"] = self._notes["tokens"]
             return [model(torch.from_numpy(ids["input_ids"])).last_hidden_state for ids in texts]
-        except ExportError as error:
+        except ExportError:
             # What the last norm of a text encoder leaves is about of unit variance.
-            self._notes["text"] = f"random text states ({error})"
+            self._notes["text"] = "random text states (the run has no text encoder that can be read)"
             width = int(read_json(place / "unet" / "config.json")["cross_attention_dim"])
             shape, generator = (*texts[0]["input_ids"].shape, width), torch.Generator().manual_seed(SEED)
             return [torch.randn(shape, generator=generator) for _ in texts]
@@ -179,10 +179,10 @@ class Samples:
             if not self._encodes(place / "vae"):
                 raise ExportError(f"{place / 'vae'}: has no weights of the encoder")
             vae = self._checkpoint.vae().float()
-        except ExportError as error:
+        except ExportError:
             # The scaling factor of a latent diffusion model is chosen so that scaled latents have unit
             # variance (Rombach et al., 2022, appendix G).
-            self._notes["latents"] = f"random latents of unit variance, scaled ({error})"
+            self._notes["latents"] = "random latents (the run has no VAE encoder that can be read)"
             channels, generator = int(config["latent_channels"]), torch.Generator().manual_seed(SEED)
             return [torch.randn(frames, channels, height, width, generator=generator) for _ in made]
         return [vae.encode(clip).latent_dist.mean * factor for clip in made]

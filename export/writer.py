@@ -7,9 +7,8 @@ a change of meaning needs a new FORMAT_VERSION in both.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import astuple
+from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,10 @@ from g4v.export.errors import ExportError
 from g4v.export.existing import FORMAT, FORMAT_VERSION, MANIFEST, keep_rest, merged
 from g4v.export.plan import Need
 from g4v.export.precision import Precisions
-from g4v.export.report import (
-    PartReport,
-    count_codes,
-    forget_peak,
-    peak_bytes,
-    read_parts,
-    write_report,
-)
+from g4v.export.report import PartReport, count_codes, read_parts, write_report
+from g4v.export.samples import Samples
 from g4v.export.share import share_data
+from g4v.export.steps import Stopwatch
 from g4v.export.tensorrt import ENGINES, build_engine
 from g4v.export.unfinished import Unfinished, file_entry
 
@@ -52,6 +46,7 @@ class BundleWriter:
         compact: bool,
         calibration: str | None,
         needs: Sequence[Need],
+        samples: Samples,
         report: Report,
         progress: Progress,
     ) -> None:
@@ -61,6 +56,7 @@ class BundleWriter:
         self.precisions = precisions
         self.compact = compact
         self.calibration = calibration
+        self.samples = samples
         self.needs = {need.name: need for need in needs}
         self.report = report
         self.progress = progress
@@ -108,6 +104,9 @@ class BundleWriter:
         codes = {part.name: count_codes(part.codes) for part in self.parts if part.codes}
         if codes:
             manifest["provenance"]["codes"] = codes
+        samples = {part.name: part.samples for part in self.parts if part.samples}
+        if samples:
+            manifest["provenance"]["samples"] = samples
         if "decoder" in components:
             manifest["prompt"] = self.checkpoint.prompt.to_manifest()
         if "encoder" in components:
@@ -135,28 +134,40 @@ class BundleWriter:
     def _write_part(self, part: Component, position: str) -> dict[str, Any]:
         self._at_work = part.name
         self._tick(0)
-        forget_peak()
-        start = time.monotonic()
-        module = part.load()
-        described = part.describe(module)
+        watch, first = Stopwatch(), next(iter(part.variants))
+        with watch("inputs", first):  # before the module takes memory
+            feeds = self.samples.feeds(part.name)
+        with watch("load", first):
+            module = part.load()
+            described = part.describe(module)
         # All are written before one is compared, which leaves the module in float64.
-        files = {target: part.write(module, self.folder, target) for target in part.variants}
-        variants, reports = [], []
-        comparisons = {target: part.compare(module, self.folder, target) for target in part.variants}
+        files, measured, comparisons = {}, {}, {}
+        for target in part.variants:
+            with watch("write", target):
+                files[target] = part.write(module, self.folder, target)
+            with watch("measure", target):
+                measured[target] = part.measure(self.folder, target, feeds)
+        for target in part.variants:
+            with watch("compare", target):
+                comparisons[target] = part.compare(module, self.folder, target, feeds)
         del module  # engines take memory of their own
+        variants: list[dict[str, Any]] = []
+        reports = []
         for target, precision in part.variants.items():
-            comparison = comparisons[target]
+            comparison, ranges = comparisons[target], measured[target]
             variant: dict[str, Any] = {"target": target, "precision": precision}
-            if target in ENGINES:
-                files[target] = build_engine(self.folder, part.stem(target), part.profile, ENGINES[target])
-                variant["profile"] = {name: astuple(span) for name, span in part.profile.items()}
-            elif target == "cpu" and self.compact:
-                for graph, data in zip(files[target][::2], files[target][1::2], strict=True):
-                    compact_graph(self.folder, graph, data)
-            elif target != "cpu" and "cpu" in files:
-                others = [file for file in files["cpu"] if file.endswith(".onnx")]
-                shared = share_data(self.folder, *files[target], others)
-                files[target] = [files[target][0], *shared]
+            with watch("build" if target in ENGINES else "store", target):
+                if target in ENGINES:
+                    stem = part.stem(target)
+                    files[target] = build_engine(self.folder, stem, part.profile, ENGINES[target])
+                    variant["profile"] = {name: astuple(span) for name, span in part.profile.items()}
+                elif target == "cpu" and self.compact:
+                    for graph, data in zip(files[target][::2], files[target][1::2], strict=True):
+                        compact_graph(self.folder, graph, data)
+                elif target != "cpu" and "cpu" in files:
+                    others = [file for file in files["cpu"] if file.endswith(".onnx")]
+                    shared = share_data(self.folder, *files[target], others)
+                    files[target] = [files[target][0], *shared]
             memory = f"{memory_stem(part.stem(target))}.onnx"
             if memory in files[target]:
                 variant["memory_graph"] = memory
@@ -168,27 +179,39 @@ class BundleWriter:
                 self._size(files[target], variants[:-1]),
                 comparison.exact,
                 comparison.rounding,
-                round(time.monotonic() - start, 1),
-                peak_bytes(),
+                watch.seconds(target),
+                watch.peak_bytes(target),
                 part.fitted_to(target),
                 target,
                 part.codes(target),
+                real_error=comparison.real,
+                steps=[asdict(step) for step in watch.steps(target)],
             )
+            if ranges is not None:
+                samples = {**self.samples.about, "inputs": self.samples.inputs(part.name)}
+                found = replace(found, samples=samples, **asdict(ranges))
             reports.append(found)
-            start = time.monotonic()
-            rounded = ""
-            if found.rounding_error is not None:
-                rounded = f" ({found.rounding_error:.1e} by {precision} weights)"
-            self.report(
-                f"{position}{'' if target == 'cpu' else f' for {target}'}: {found.bytes / 1e6:.1f} MB, "
-                f"relative error {found.relative_error:.1e}{rounded}, {found.seconds:.1f} s"
-            )
+            self._report_part(f"{position}{'' if target == 'cpu' else f' for {target}'}", found)
         component = {**described, "variants": variants}
         beside = [described["embedding"]["file"]] if "embedding" in described else []
         self.parts += reports
         every = dict.fromkeys(file for names in files.values() for file in names)
         self.unfinished.note(part.name, component, reports, [*every, *beside])
         return component
+
+    def _report_part(self, label: str, found: PartReport) -> None:
+        """Lines for a person."""
+        errors = f"relative error {found.relative_error:.1e}"
+        if found.real_error is not None:
+            errors += f" ({found.real_error:.1e} on real inputs)"
+        if found.rounding_error is not None:
+            errors += f" ({found.rounding_error:.1e} by {found.precision} weights)"
+        self.report(f"{label}: {found.bytes / 1e6:.1f} MB, {errors}, {found.seconds:.1f} s")
+        if found.kept:
+            largest = max(found.kept.values())
+            self.report(f"{label}: {len(found.kept)} nodes stay in float32: their values reach {largest:.3g}")
+        if found.samples and found.samples["inputs"] != "real":
+            self.report(f"{label}: {found.samples['inputs']} in place of real inputs")
 
     def _size(self, files: Sequence[str], before: Sequence[dict[str, Any]]) -> int:
         """Bytes of the files that the variants before have not."""

@@ -17,7 +17,7 @@ def add_parser(commands: Any) -> None:
         description=(
             "Checks every file of a bundle against its SHA-256. With --checkpoint, and where PyTorch is "
             "installed (the extra g4v[export]), the comparison of the export is run again: every graph for "
-            "the CPU against PyTorch in float64."
+            "the CPU and for CUDA against PyTorch in float64, on the same inputs."
         ),
         epilog="examples:\n  g4v verify tiny\n  g4v verify bundles/mine --checkpoint runs/mine",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -31,6 +31,9 @@ def add_parser(commands: Any) -> None:
     )
     parts.add_argument("--vision", metavar="X", help="encoder")
     parts.add_argument("--t2v", metavar="X", help="text-to-video pipeline")
+    parts.add_argument(
+        "--calibration-video", metavar="FILE", action="append", help="video of the comparison; repeatable"
+    )
     parser.set_defaults(run=run)
 
 
@@ -41,9 +44,16 @@ def run(arguments: argparse.Namespace) -> int:
     import_core().check_bundle(str(directory), "full")
     print("files: size and SHA-256 of all are right", flush=True)
     if arguments.checkpoint is None:
-        named = [n for n in ("llm", "adapter", "vision", "t2v") if getattr(arguments, n) is not None]
+        named = [
+            n
+            for n in ("llm", "adapter", "vision", "t2v", "calibration_video")
+            if getattr(arguments, n) is not None
+        ]
         if named:
-            raise Error(f"--{named[0]} names a part in place of the run's; name the run with --checkpoint")
+            option, what = named[0].replace("_", "-"), "a part in place of the run's"
+            if option == "calibration-video":
+                what = "what is compared on"
+            raise Error(f"--{option} names {what}; name the run with --checkpoint")
         print("graphs: not compared; name the run with --checkpoint")
         return 0
     if util.find_spec("torch") is None or util.find_spec("onnx") is None:
@@ -60,5 +70,6 @@ def _compare(directory: Path, arguments: argparse.Namespace) -> None:
     adapters = None if arguments.adapter is None else [Adapter.parse(text) for text in arguments.adapter]
     sources = Sources(arguments.llm, adapters, arguments.vision, arguments.t2v)
     run = Path(arguments.checkpoint)
-    errors = verify_bundle(run, directory, lambda line: print(line, flush=True), sources)
+    videos = arguments.calibration_video or ()
+    errors = verify_bundle(run, directory, lambda line: print(line, flush=True), sources, videos)
     print(f"graphs: {len(errors)} compute what the run does")
