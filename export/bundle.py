@@ -107,8 +107,9 @@ def verify_bundle(
         if not (out / path).is_file() or file_entry(out / path) != entry:
             raise ExportError(f"{out / path}: is missing or damaged: size or SHA-256 differ from {MANIFEST}")
     checkpoint = Checkpoint.open(run, sources)
-    samples = Samples(checkpoint, videos)
-    _check_samples(manifest, samples)
+    used = manifest["provenance"].get("samples", {})
+    drawn, filmed = Samples(checkpoint), Samples(checkpoint, videos)
+    _check_videos(used, filmed.about.get("videos", []))
     errors = {}
     written = manifest["components"]
     precisions = parse_precisions(())
@@ -124,7 +125,8 @@ def verify_bundle(
                 report(f"{label}: its files are whole; engines run on GPUs alone")
                 continue
             # A module that was compared is in float64.
-            feeds = samples.feeds(name) if name in manifest["provenance"].get("samples", {}) else ()
+            samples = filmed if "videos" in used.get(name, {}) else drawn
+            feeds = samples.feeds(name) if name in used else ()
             found = part.compare(part.load(), out, target, feeds)
             errors[label] = max(found.exact, found.real or 0.0)
             real = "" if found.real is None else f" ({found.real:.1e} on real inputs)"
@@ -132,12 +134,11 @@ def verify_bundle(
     return errors
 
 
-def _check_samples(manifest: dict[str, Any], samples: Samples) -> None:
-    """ExportError where a bundle was compared on other videos than are given."""
-    given = samples.about.get("videos", [])
-    for name, used in manifest["provenance"].get("samples", {}).items():
-        if used.get("videos", []) != given:
-            named = ", ".join(video["file"] for video in used.get("videos", [])) or "drawn clips"
+def _check_videos(used: dict[str, Any], given: list[dict[str, Any]]) -> None:
+    """ExportError where a component was compared on other videos than are given. used: of each component."""
+    for name, samples in used.items():
+        if samples.get("videos", given) != given:
+            named = ", ".join(video["file"] for video in samples["videos"])
             raise ExportError(f"{name} was compared on {named}: name the same with --calibration-video")
 
 

@@ -5,7 +5,6 @@ They are no part of the bundle's identity: g4v.json does not list them, since ti
 
 from __future__ import annotations
 
-import html
 import json
 import platform
 from collections import Counter
@@ -13,6 +12,9 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from g4v.export.ranges import LIMIT
+from g4v.export.report_page import page
 
 JSON, HTML = "report.json", "report.html"
 _PACKAGES = ("g4v", "torch", "transformers", "diffusers", "onnx", "onnxruntime")
@@ -52,6 +54,16 @@ class PartReport:
     def label(self) -> str:
         return self.name if self.target == "cpu" else f"{self.name} ({self.target})"
 
+    @property
+    def share(self) -> float | None:
+        """The largest value over float16's limit."""
+        return max(self.largest.values()) / LIMIT if self.largest else None
+
+    @property
+    def left_share(self) -> float | None:
+        """The same of what was left in float16."""
+        return None if self.left is None else self.left / LIMIT
+
 
 def count_codes(codes: dict[str, str]) -> dict[str, int]:
     """How many matrices have their codes from where: such as {"kept, Q4_1": 210, "kept, Q8_0": 1}."""
@@ -67,7 +79,7 @@ def write_report(folder: Path, name: str, parts: list[PartReport]) -> None:
         "components": [asdict(part) for part in parts],
     }
     (folder / JSON).write_text(json.dumps(values, indent=1) + "\n", "utf-8")
-    (folder / HTML).write_text(_page(values, parts), "utf-8")
+    (folder / HTML).write_text(page(values, parts), "utf-8")
 
 
 def read_parts(folder: Path) -> list[PartReport]:
@@ -99,64 +111,6 @@ def size(count: float | None) -> str:
     return f"{count:.1f} GB"
 
 
-def _page(values: dict[str, Any], parts: list[PartReport]) -> str:
-    """One file without scripts and without anything from elsewhere."""
-    columns = (
-        "component",
-        "precision",
-        "weights",
-        "size",
-        "relative error",
-        "rounding",
-        "time",
-        "peak memory",
-    )
-    largest = {
-        key: max((getattr(part, key) or 0 for part in parts), default=0) or 1
-        for key in ("bytes", "seconds", "peak_bytes")
-    }
-    rows = []
-    for part in parts:
-        rounding = "" if part.rounding_error is None else f"{part.rounding_error:.1e}"
-        cells = [
-            html.escape(part.label),
-            part.precision,
-            f"{part.weights / 1e6:.2f} M",
-            _bar(size(part.bytes), part.bytes / largest["bytes"]),
-            f"{part.relative_error:.1e}",
-            rounding,
-            _bar(f"{part.seconds:.1f} s", part.seconds / largest["seconds"]),
-            _bar(size(part.peak_bytes), (part.peak_bytes or 0) / largest["peak_bytes"]),
-        ]
-        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    codes = "".join(
-        f"<p>Codes of the {html.escape(part.label)}: "
-        + html.escape("; ".join(f"{count} {how}" for how, count in count_codes(part.codes).items()))
-        + ".</p>\n"
-        for part in parts
-        if part.codes
-    )
-    heads = "".join(f"<th>{column}</th>" for column in columns)
-    packages = ", ".join(f"{name} {number}" for name, number in values["packages"].items())
-    title = f"Export of {html.escape(values['name'])}"
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
-body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 75em; color: #222 }}
-table {{ border-collapse: collapse; width: 100% }}
-th, td {{ text-align: left; padding: .3em .8em .3em 0; border-bottom: 1px solid #ddd; white-space: nowrap }}
-.bar {{ display: inline-block; height: .8em; background: #4a7fb5; margin-right: .5em }}
-</style></head><body>
-<h1>{title}</h1>
-<table><thead><tr>{heads}</tr></thead><tbody>
-{chr(10).join(rows)}
-</tbody></table>
-<p>Relative error: largest difference from PyTorch in float64 over the largest value, on seeded random input
-and on the weights as they were written. Rounding: norm of what rounding the weights changed over the norm of
-the result. Peak memory: of the exporting process, mapped files among it.</p>
-{codes}<p>{html.escape(packages)}; {html.escape(values["machine"]["system"])}</p>
-</body></html>
-"""
-
-
-def _bar(text: str, share: float) -> str:
-    return f'<span class="bar" style="width:{max(1, round(80 * share))}px"></span>{text}'
+def seconds(count: float) -> str:
+    """Time for a person: "0.4 s"."""
+    return f"{count:.1f} s" if count < 100 else f"{count:.0f} s"

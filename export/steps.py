@@ -13,10 +13,13 @@ _STATUS, _FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 @dataclass(frozen=True)
 class Step:
-    """peak_bytes: of the process meanwhile, mapped files among it; None where the system does not say."""
+    """cpu_seconds: of all cores, which other work on the machine changes less; peak_bytes: of the process
+    meanwhile, mapped files among it, None where the system does not say.
+    """
 
     name: str
     seconds: float
+    cpu_seconds: float
     peak_bytes: int | None
 
 
@@ -29,10 +32,11 @@ class Stopwatch:
     @contextmanager
     def __call__(self, name: str, target: str) -> Iterator[None]:
         _forget_peak()
-        start = time.monotonic()
+        start, worked = time.monotonic(), time.process_time()
         yield
-        seconds = round(time.monotonic() - start, 2)
-        self._steps.setdefault(target, []).append(Step(name, seconds, _peak_bytes()))
+        seconds, worked = time.monotonic() - start, time.process_time() - worked
+        step = Step(name, round(seconds, 2), round(worked, 2), _peak_bytes())
+        self._steps.setdefault(target, []).append(step)
 
     def steps(self, target: str) -> list[Step]:
         return self._steps.get(target, [])

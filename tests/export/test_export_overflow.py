@@ -28,6 +28,7 @@ from onnx import TensorProto, helper
 from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionConfig
 
+from g4v.cli import main
 from g4v.model.vision import build_encoder
 
 
@@ -234,7 +235,7 @@ def large_run(run, tmp_path_factory):
     return out
 
 
-def test_the_report_names_what_stayed_in_float32(large_run, tmp_path):
+def test_the_report_names_what_stayed_in_float32(large_run, tmp_path, capsys):
     lines = []
     out = tmp_path / "out"
     export_bundle(large_run, out, targets=["cuda"], only=["abstractor"], report=lines.append)
@@ -243,6 +244,12 @@ def test_the_report_names_what_stayed_in_float32(large_run, tmp_path):
     assert any(f"{len(part['kept'])} nodes stay in float32" in line for line in lines)
     errors = (part["relative_error"], part["real_error"])
     assert all(1e-6 < error < 1e-2 for error in errors)
+    first = next(iter(part["kept"]))
+    page = (out / "report.html").read_text("utf-8")
+    assert f"a factor of {MARGIN:g} of the limit, abstractor (cuda): {first} " in page
+    assert main(["inspect", str(out)]) == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  abstractor (cuda)")]
+    assert f"{len(part['kept'])} nodes" in row
 
 
 def test_an_engine_is_built_of_both_types(large_run, tmp_path):

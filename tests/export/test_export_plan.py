@@ -138,12 +138,33 @@ def test_the_report_is_in_the_bundle(bundle, capsys):
         assert 0 <= part["relative_error"] < 1e-4 and part["rounding_error"] is None
         assert part["weights"] > 0 and part["bytes"] > 0 and part["seconds"] >= 0
         assert part["peak_bytes"] is None or part["peak_bytes"] > 10**8
+        steps = {step["name"]: step for step in part["steps"]}
+        assert list(steps) == ["inputs", "load", "write", "measure", "compare", "store"]
+        assert part["seconds"] == pytest.approx(sum(s["seconds"] for s in steps.values()), abs=0.06)
+        assert part["peak_bytes"] == max(s["peak_bytes"] or 0 for s in steps.values()) or None
+        if part["name"] != "decoder":
+            assert 0 < part["real_error"] < 1e-4 and part["samples"]["inputs"] == "real"
+            assert 0 < max(part["largest"].values()) == part["left"] and part["kept"] == {}
+    assert manifest["provenance"]["samples"]["unet"] == {
+        "clips": 4,
+        "drawn_by": "g4v.data.shapes",
+        "seed": 20231125,
+        "captions": 4,
+        "inputs": "real",
+    }
     page = (bundle / "report.html").read_text("utf-8")
     assert all(f"<td>{name}</td>" in page for name in parts)
     assert "<script" not in page and "http" not in page
+    assert page.count("<svg") == page.count("</svg>") == 5  # errors, ranges, time, memory, size
+    assert page.count("<circle") == 2 * 7 - 1 + 6  # both errors of all but the decoder, and their ranges
     assert g4v.cli.main(["inspect", str(bundle)]) == 0
     text = capsys.readouterr().out
     assert "at export" in text and f"{parts['unet']['relative_error']:.1e}" in text
+    table = text.partition("at export")[2].splitlines()[1:9]
+    assert table[0].split() == ["random", "real", "of", "float16", "time", "memory"]
+    assert max(map(len, table)) <= 90
+    unet = next(line for line in table if "unet" in line).split()
+    assert unet[2] == f"{parts['unet']['real_error']:.1e}" and unet[3].endswith("%")
 
 
 def test_a_damaged_report_harms_nothing(bundle, tmp_path, capsys):
@@ -151,7 +172,13 @@ def test_a_damaged_report_harms_nothing(bundle, tmp_path, capsys):
 
     copy = tmp_path / "copy"
     shutil.copytree(bundle, copy)
-    for content in (b"[]", b"\xff", b'{"components": [1]}', b'{"components": [{}]}'):
+    for content in (
+        b"[]",
+        b"\xff",
+        b'{"components": [1]}',
+        b'{"components": [{}]}',
+        b'{"components": [{"name": "unet", "largest": 3}]}',
+    ):
         (copy / "report.json").write_bytes(content)
         assert g4v.cli.main(["inspect", str(copy)]) == 0
         assert "at export" not in capsys.readouterr().out

@@ -3,12 +3,14 @@ where numbers stand in for them.
 """
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from g4v.export.__main__ import main as export
 from g4v.export.checkpoint import Checkpoint
 from g4v.export.errors import ExportError
 from g4v.export.precision import COMPONENTS
@@ -142,3 +144,37 @@ def test_what_the_run_lacks_is_random_and_said(run, tmp_path):
     samples = Samples(Checkpoint.open(copy))
     assert "random text states" in samples.inputs("unet")
     assert [f["sample"].shape for f in samples.feeds("unet")] == [f["sample"].shape for f in feeds]
+
+
+def test_a_bundle_is_verified_on_the_samples_of_its_export(run, tmp_path, capsys):
+    from g4v.cli import main
+
+    one, other = video(tmp_path / "one.mp4"), video(tmp_path / "other.mp4", frames=9)
+    out = tmp_path / "out"
+    command = ["--checkpoint", str(run), "--out", str(out), "--component", "encoder", "--quiet"]
+    assert export([*command, "--calibration-video", str(one)]) == 0
+    verify = ["verify", str(out), "--checkpoint", str(run)]
+    assert main([*verify, "--calibration-video", str(one)]) == 0
+    printed = capsys.readouterr().out
+    (part,) = json.loads((out / "report.json").read_text("utf-8"))["components"]
+    assert (
+        f"encoder: relative error {part['relative_error']:.1e} ({part['real_error']:.1e} on real" in printed
+    )
+    for words in ([], ["--calibration-video", str(other)]):
+        assert main([*verify, *words]) == 1
+        assert (
+            "encoder was compared on one.mp4: name the same with --calibration-video"
+            in capsys.readouterr().err
+        )
+    assert main(["verify", str(out), "--calibration-video", str(one)]) == 1
+    assert "name the run with --checkpoint" in capsys.readouterr().err
+    # The other components may have seen other videos, or drawn clips.
+    command[command.index("encoder")] = "unet"
+    assert export([*command, "--force"]) == 0
+    samples = json.loads((out / "g4v.json").read_text("utf-8"))["provenance"]["samples"]
+    assert "videos" in samples["encoder"] and samples["unet"]["clips"] == 4
+    capsys.readouterr()
+    assert main([*verify, "--calibration-video", str(one)]) == 0
+    assert capsys.readouterr().out.count("on real inputs") == 2
+    assert export([*command, "--force", "--calibration-video", str(tmp_path / "no.mp4")]) == 1
+    assert "no.mp4: no such file" in capsys.readouterr().err

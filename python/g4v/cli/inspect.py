@@ -9,6 +9,8 @@ from typing import Any
 
 from .common import print_json
 
+_FLOAT16 = 65504  # its largest number
+
 
 def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
@@ -76,22 +78,48 @@ def describe(manifest: dict[str, Any]) -> list[str]:
     return lines
 
 
+_COLUMNS = ("", "random", "real", "rounding", "of float16", "in float32", "time", "memory")
+
+
 def describe_report(directory: Path) -> list[str]:
     """What the exporter found, where it left its report.json; nothing if that is missing or damaged."""
     try:
         parts = json.loads((directory / "report.json").read_text(encoding="utf-8"))["components"]
-        lines = [_found(part) for part in parts]
-    except (OSError, ValueError, KeyError, TypeError):
+        rows = [_COLUMNS, *map(_found, parts)]
+        notes = [note for part in parts for note in _notes(part)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
-    return ["at export (largest relative error against PyTorch in float64):", *lines]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
+    used = [i for i in range(len(_COLUMNS)) if i == 0 or any(row[i] for row in rows[1:])]
+    lines = ["at export (errors against PyTorch in float64, on random inputs and on real ones):"]
+    for row in rows:
+        cells = [row[i].rjust(widths[i]) if i else row[i].ljust(widths[i]) for i in used]
+        lines.append("  " + "  ".join(cells).rstrip())
+    return lines + notes
 
 
-def _found(part: dict[str, Any]) -> str:
-    rounding = part["rounding_error"]
-    rounded = "" if rounding is None else f", {rounding:.1e} by rounding its weights"
-    memory = "" if part["peak_bytes"] is None else f", {_size(part['peak_bytes'])} of memory"
-    name = part["name"] if part.get("target", "cpu") == "cpu" else f"{part['name']} for {part['target']}"
-    return f"  {name:13} {part['relative_error']:.1e}{rounded}; {part['seconds']} s{memory}"
+def _found(part: dict[str, Any]) -> tuple[str, ...]:
+    """A row. Reports of earlier releases have fewer columns."""
+
+    def error(key: str) -> str:
+        return "" if part.get(key) is None else f"{part[key]:.1e}"
+
+    share = 100 * max((part.get("largest") or {}).values(), default=0) / _FLOAT16
+    return (
+        part["name"] if part.get("target", "cpu") == "cpu" else f"{part['name']} ({part['target']})",
+        error("relative_error"),
+        error("real_error"),
+        error("rounding_error"),
+        f"{share:.0f}%" if share >= 10 else f"{share:.2g}%" if share else "",
+        f"{len(part['kept'])} nodes" if part.get("kept") else "",
+        f"{part['seconds']} s",
+        "" if part["peak_bytes"] is None else _size(part["peak_bytes"]),
+    )
+
+
+def _notes(part: dict[str, Any]) -> list[str]:
+    inputs = (part.get("samples") or {}).get("inputs", "real")
+    return [] if inputs == "real" else [f"  {part['name']}: {inputs} in place of real inputs"]
 
 
 def _size(count: int) -> str:
