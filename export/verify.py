@@ -67,6 +67,8 @@ def open_session(path: Path, as_written: bool) -> Any:
     options.log_severity_level = 3
     options.register_custom_ops_library(custom_ops_library())
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Every input has its own shapes; from the second run on a pattern would hold all of its memory at once.
+    options.enable_mem_pattern = False
     if as_written:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.add_session_config_entry("session.disable_prepacking", "1")
