@@ -14,7 +14,7 @@ _DESCRIPTION = """\
 Writes a bundle (a directory with g4v.json, ONNX graphs and their weights) from a training run: merges the
 LoRA adapter, rewrites the abstractor, builds the graphs, and compares each one with PyTorch in float64 while
 it is written (a relative error above 1e-4 stops the export). Nothing appears at --out unless all of it is
-right, and the same run always gives the same files."""
+right, and the same run always gives the same files (but for engines)."""
 
 _EPILOG = """\
 a run has these parts (encoder and abstractor may be missing, and so may adapter, frame_checker and t2v):
@@ -86,6 +86,33 @@ def _parser() -> argparse.ArgumentParser:
         help="cpu, cuda (ONNX Runtime's CUDA provider), tensorrt-rtx (engines for NVIDIA GPUs; none is "
         "needed to build them) or tensorrt (engines for the GPU that builds them); repeatable: the bundle "
         "then has a variant for each (default: cpu)",
+    )
+    engines = parser.add_argument_group(
+        "engines",
+        "of targets tensorrt-rtx and tensorrt; those of encoder, UNet and autoencoder differ in some bytes "
+        "from build to build",
+    )
+    engines.add_argument(
+        "--compute-capability",
+        metavar="CC",
+        action="append",
+        help="of the GPUs to build for, repeatable: 8.6, 8.9, 12.0 or 12.1 for tensorrt-rtx (default: one "
+        "engine for all of them); 8.0+ for tensorrt (default: the GPU at hand)",
+    )
+    engines.add_argument(
+        "--builder-optimization-level",
+        type=int,
+        metavar="0-5",
+        help="more takes longer to build and may run faster (default: the library's, 3)",
+    )
+    engines.add_argument(
+        "--workspace", type=int, metavar="MIB", help="scratch memory on the GPU at most (default: no limit)"
+    )
+    engines.add_argument(
+        "--timing-cache",
+        metavar="FILE",
+        help="where tensorrt keeps its measurements: later builds on the same GPU are faster and choose the "
+        "same (without it, two exports for tensorrt may differ)",
     )
     parser.add_argument(
         "--compact",
@@ -161,6 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _quieten()
         from g4v.export.bundle import export_bundle, verify_bundle
+        from g4v.export.engine_options import EngineOptions
         from g4v.export.lora import Adapter
         from g4v.export.sources import Sources, parse_size
 
@@ -168,6 +196,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         size_named = None if options.video_size is None else parse_size(options.video_size)
         parts = (options.llm, adapters, options.vision, options.t2v)
         sources = Sources(*parts, options.frames, size_named)
+        engines = EngineOptions.parse(
+            options.compute_capability,
+            options.builder_optimization_level,
+            options.workspace,
+            options.timing_cache,
+        )
+        engines.check(options.target or ())
         run = options.checkpoint or str(packaged)
         if options.verify:
             verify_bundle(run, options.out, report, sources, options.calibration_video or ())
@@ -187,6 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             only=options.component,
             sources=sources,
             videos=options.calibration_video or (),
+            engines=engines,
             report=report,
             progress=progress,
         )

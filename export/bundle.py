@@ -11,6 +11,7 @@ from typing import Any
 from g4v.export.calibration import calibration_files
 from g4v.export.checkpoint import Checkpoint
 from g4v.export.components import components_of
+from g4v.export.engine_options import NO_OPTIONS, EngineOptions
 from g4v.export.errors import ExportError
 from g4v.export.existing import MANIFEST, read_manifest
 from g4v.export.plan import check_disk, plan_export
@@ -35,6 +36,7 @@ def export_bundle(
     only: Collection[str] | None = None,
     sources: Sources = NONE,
     videos: Sequence[str | Path] = (),
+    engines: EngineOptions = NO_OPTIONS,
     report: Report = lambda line: None,
     progress: Progress = lambda component, share: None,
 ) -> dict[str, Any]:
@@ -46,14 +48,15 @@ def export_bundle(
     float16 where that is exact (g4v.export.compact). calibration: what rounded weights are fitted to: a text
     file, "own" or "none" (g4v.export.calibration). force: replace a bundle that exists. only: components to
     export; a bundle that exists keeps its others. sources: parts that take the place of the run's. videos:
-    files that real inputs are made from, by default drawn clips (g4v.export.samples). report:
-    called with one line per part. progress: called with the component at work and the share of everything
-    that is done. ExportError, before anything appears at `out`, if the run is incomplete or inconsistent, if
-    a graph differs from PyTorch by more than `verify.TOLERANCE`, if the disk is too small, or if `out`
-    exists. The same run gives the same bytes. After a KeyboardInterrupt the same call goes on from the
-    components that are whole (g4v.export.unfinished).
+    files that real inputs are made from, by default drawn clips (g4v.export.samples). engines: how engines
+    are built. report: called with one line per part. progress: called with the component at work and the
+    share of everything that is done. ExportError, before anything appears at `out`, if the run is incomplete
+    or inconsistent, if a graph differs from PyTorch by more than `verify.TOLERANCE`, if the disk is too
+    small, or if `out` exists. The same run gives the same bytes, engines excepted. After a KeyboardInterrupt
+    the same call goes on from the components that are whole (g4v.export.unfinished).
     """
     precisions = parse_precisions(precision, parse_targets(targets))
+    engines.check(targets)
     for target in {target for variants in precisions.values() for target in variants if target in ENGINES}:
         load_library(ENGINES[target])
     out = Path(out).absolute()
@@ -70,13 +73,23 @@ def export_bundle(
         "calibration": calibration,
         "only": sorted(only or ()),
         "video": [sources.frames, sources.video_size],
+        "engines": repr(engines),
         "g4v": package_version(),
     }
     files = [*checkpoint.files(), *calibration_files(calibration), *map(Path, videos)]
     unfinished = Unfinished(out, fingerprint(files, settings))
     with unfinished.open():
         writer = BundleWriter(
-            checkpoint, unfinished, precisions, compact, calibration, needs, samples, report, progress
+            checkpoint,
+            unfinished,
+            precisions,
+            compact,
+            calibration,
+            needs,
+            samples,
+            report,
+            progress,
+            engines,
         )
         manifest = writer.write(name or checkpoint.about["name"])
         if old is not None:

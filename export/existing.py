@@ -91,7 +91,7 @@ def merged(old: dict[str, Any], new: dict[str, Any], rest: dict[str, Any], named
         if component in new["components"]:
             result[section] = new[section]
     result["provenance"] = dict(old["provenance"])
-    for key in ("relative_errors", "fitted_to", "codes", "samples"):
+    for key in ("relative_errors", "fitted_to", "codes", "samples", "engines"):
         before, fresh = (whole["provenance"].get(key, {}) for whole in (old, new))
         values = {**before, **fresh}
         result["provenance"][key] = {n: v for n, v in values.items() if n.split()[0] in kept or n in fresh}

@@ -30,6 +30,7 @@ class PartReport:
     relative_error is found on seeded random inputs, real_error on real ones, which `samples` describes;
     largest, kept, left: as in g4v.export.overflow.Measured. All four are None where there are no samples.
     steps: name, seconds and peak_bytes of each.
+    engine: options that an engine was built with.
     """
 
     name: str
@@ -49,6 +50,7 @@ class PartReport:
     kept: dict[str, float] | None = None
     left: float | None = None
     steps: list[dict[str, Any]] = field(default_factory=list)
+    engine: dict[str, Any] | None = None
 
     @property
     def label(self) -> str:

@@ -2,7 +2,7 @@
 
 An engine is built from a graph of standard operators (g4v.export.standard). TensorRT for RTX does so on any
 machine, with or without a GPU, for all the architectures that it names; TensorRT on the GPU that the engine
-is for. The shapes that it takes are those of its profile.
+is for. The shapes that it takes are those of its profile; g4v.export.engine_options has what else is chosen.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+from g4v.export.engine_options import NO_OPTIONS, RTX, TENSORRT, EngineOptions
 from g4v.export.errors import ExportError
 from g4v.export.graph import IR_VERSION, MICROSOFT, ONNX_OPSET
 from onnx import helper
@@ -23,8 +24,8 @@ from onnx import helper
 class EngineTarget:
     """module: the package that builds engines, of which only what both have is used; extra: of g4v, that
     installs it; major: its version, which the provider's own copy must share; provider: of ONNX Runtime, that
-    runs them; architectures: that they run on, as the provider writes it ("80+": this compute capability and
-    later ones; empty: that of the GPU they are built on, without which there is no build).
+    runs them; architectures: compute capabilities that they run on there by default, such as 86 for 8.6 ("+":
+    and later ones; empty: that of the GPU they are built on, without which there is no build).
     """
 
     name: str
@@ -39,14 +40,14 @@ ENGINES = {
     target.name: target
     for target in (
         EngineTarget(
-            "tensorrt-rtx",
+            RTX,
             "tensorrt_rtx",
             "tensorrt-rtx",
             "1",
             "NvTensorRTRTXExecutionProvider",
-            "80+",
+            "86,89,120+",  # the library's engines also run on 80, on which the provider does not
         ),
-        EngineTarget("tensorrt", "tensorrt", "tensorrt", "10", "TensorrtExecutionProvider", ""),
+        EngineTarget(TENSORRT, "tensorrt", "tensorrt", "10", "TensorrtExecutionProvider", ""),
     )
 }
 
@@ -91,12 +92,15 @@ def load_library(target: EngineTarget) -> Any:
     return module
 
 
-def build_engine(folder: Path, stem: str, profile: Profile, target: EngineTarget) -> list[str]:
+def build_engine(
+    folder: Path, stem: str, profile: Profile, target: EngineTarget, options: EngineOptions = NO_OPTIONS
+) -> list[str]:
     """Builds `stem`.engine from `stem`.onnx in `folder` and puts an ONNX file that runs it in the graph's
-    place; the graph's own data file is removed. Returns the names of the files.
+    place; the graph's own data file is removed. Returns the names of the files. options.timing_cache is read
+    where it exists, and written anew.
 
     ExportError: an operator that TensorRT does not know (with its name), a dynamic dimension without a span,
-    or a build that fails.
+    a timing cache of another GPU or version, or a build that fails, such as for too small a workspace.
     """
     trt = load_library(target)
     path = folder / f"{stem}.onnx"
@@ -113,12 +117,18 @@ def build_engine(folder: Path, stem: str, profile: Profile, target: EngineTarget
         raise ExportError(f"{stem}: TensorRT cannot read the graph: {reasons}")
     config = builder.create_builder_config()
     config.add_optimization_profile(_shapes(builder, path, profile))
+    options.apply(trt, config, target.name)
+    timings = None
+    if options.timing_cache is not None and target.name == TENSORRT:
+        timings = _TimingCache(options.timing_cache, config)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         raise ExportError(f"{stem}: TensorRT cannot build the engine: {log.last}")
+    if timings is not None:
+        timings.save()
     graph = onnx.load(path, load_external_data=False).graph
     (folder / f"{stem}.engine").write_bytes(engine)
-    write_context(graph, folder, stem, trt.__version__, target)
+    write_context(graph, folder, stem, trt.__version__, target, options)
     (folder / f"{stem}.data").unlink()
     return [f"{stem}.onnx", f"{stem}.engine"]
 
@@ -143,6 +153,24 @@ class _Log:
         self.last = " ".join(message.split())
 
 
+class _TimingCache:
+    """What TensorRT has measured, in a file: later builds on the same GPU take their choices from there."""
+
+    def __init__(self, path: Path, config: Any) -> None:
+        self.path = path
+        before = path.read_bytes() if path.exists() else b""
+        self.cache = config.create_timing_cache(before)
+        if self.cache is None or not config.set_timing_cache(self.cache, False):
+            raise ExportError(
+                f"{path}: is no timing cache of this GPU and this version of TensorRT; name another file"
+            )
+
+    def save(self) -> None:
+        temporary = self.path.with_name(self.path.name + ".tmp")
+        temporary.write_bytes(self.cache.serialize())
+        temporary.replace(self.path)
+
+
 def _shapes(builder: Any, path: Path, profile: Profile) -> Any:
     """The optimisation profile of all inputs of a graph."""
     result = builder.create_optimization_profile()
@@ -161,11 +189,17 @@ def _shapes(builder: Any, path: Path, profile: Profile) -> Any:
 
 
 def write_context(
-    graph: onnx.GraphProto, folder: Path, stem: str, version: str, target: EngineTarget
+    graph: onnx.GraphProto,
+    folder: Path,
+    stem: str,
+    version: str,
+    target: EngineTarget,
+    options: EngineOptions = NO_OPTIONS,
 ) -> None:
     """Writes `stem`.onnx with one EPContext node, which has the inputs and outputs of `graph` and names
     `stem`.engine.
     """
+    named = options.capabilities_of(target.name)
     node = helper.make_node(
         "EPContext",
         [value.name for value in graph.input],
@@ -177,7 +211,7 @@ def write_context(
         ep_cache_context=f"{stem}.engine",
         source=target.provider,
         ep_sdk_version=version,
-        hardware_architecture=target.architectures,
+        hardware_architecture=",".join(named).replace(".", "") or target.architectures,
         partition_name=stem,
         onnx_model_filename=f"{stem}.onnx",
     )

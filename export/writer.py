@@ -16,6 +16,7 @@ from g4v.export.abstractor import memory_stem
 from g4v.export.checkpoint import Checkpoint
 from g4v.export.compact import compact_graph
 from g4v.export.components import Component, components_of
+from g4v.export.engine_options import NO_OPTIONS, EngineOptions
 from g4v.export.errors import ExportError
 from g4v.export.existing import FORMAT, FORMAT_VERSION, MANIFEST, keep_rest, merged
 from g4v.export.plan import Need
@@ -49,6 +50,7 @@ class BundleWriter:
         samples: Samples,
         report: Report,
         progress: Progress,
+        engines: EngineOptions = NO_OPTIONS,
     ) -> None:
         self.checkpoint = checkpoint
         self.unfinished = unfinished
@@ -60,6 +62,7 @@ class BundleWriter:
         self.needs = {need.name: need for need in needs}
         self.report = report
         self.progress = progress
+        self.engines = engines
         self.parts: list[PartReport] = []
         self._at_work = ""
 
@@ -107,6 +110,9 @@ class BundleWriter:
         samples = {part.name: part.samples for part in self.parts if part.samples}
         if samples:
             manifest["provenance"]["samples"] = samples
+        built = {part.label: part.engine for part in self.parts if part.engine}
+        if built:
+            manifest["provenance"]["engines"] = built
         if "decoder" in components:
             manifest["prompt"] = self.checkpoint.prompt.to_manifest()
         if "encoder" in components:
@@ -159,7 +165,9 @@ class BundleWriter:
             with watch("build" if target in ENGINES else "store", target):
                 if target in ENGINES:
                     stem = part.stem(target)
-                    files[target] = build_engine(self.folder, stem, part.profile, ENGINES[target])
+                    files[target] = build_engine(
+                        self.folder, stem, part.profile, ENGINES[target], self.engines
+                    )
                     variant["profile"] = {name: astuple(span) for name, span in part.profile.items()}
                 elif target == "cpu" and self.compact:
                     for graph, data in zip(files[target][::2], files[target][1::2], strict=True):
@@ -186,6 +194,7 @@ class BundleWriter:
                 part.codes(target),
                 real_error=comparison.real,
                 steps=[asdict(step) for step in watch.steps(target)],
+                engine=self.engines.describe(target) if target in ENGINES else None,
             )
             if ranges is not None:
                 samples = {**self.samples.about, "inputs": self.samples.inputs(part.name)}

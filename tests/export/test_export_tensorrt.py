@@ -128,7 +128,15 @@ def test_a_missing_package_is_named_before_anything_is_written(run, tmp_path, mo
 
 # What tensorrt 10 and tensorrt_rtx 1 both have, and the exporter may use: names of the module, and attributes
 # of its objects.
-COMMON = {"Builder", "OnnxParser", "NetworkDefinitionCreationFlag", "ILogger", "__version__"}
+COMMON = {
+    "Builder",
+    "OnnxParser",
+    "NetworkDefinitionCreationFlag",
+    "ILogger",
+    "HardwareCompatibilityLevel",
+    "MemoryPoolType",
+    "__version__",
+}
 COMMON_ATTRIBUTES = {
     "Builder": {
         "create_network",
@@ -138,7 +146,8 @@ COMMON_ATTRIBUTES = {
     },
     "OnnxParser": {"parse_from_file", "num_errors", "get_error"},
     "ParserError": {"node_operator", "node_name", "desc"},
-    "IBuilderConfig": {"add_optimization_profile"},
+    "IBuilderConfig": {"add_optimization_profile", "create_timing_cache", "set_timing_cache"},
+    "ITimingCache": {"serialize"},
     "IOptimizationProfile": {"set_shape"},
     "NetworkDefinitionCreationFlag": {"STRONGLY_TYPED"},
     "ILogger": {"ERROR", "INTERNAL_ERROR"},
