@@ -76,8 +76,8 @@ def _parser() -> argparse.ArgumentParser:
         "--precision",
         action="append",
         metavar="P",
-        help="fp32, fp16 (not on the CPU), int8 or int4 (weights alone, the decoder's), or COMPONENT=P; "
-        "repeatable (default: fp32 for the CPU, fp16 for all else)",
+        help="fp32, fp16 or bf16 (neither on the CPU), int8 or int4 (weights alone, the decoder's), or "
+        "COMPONENT=P; repeatable (default: fp32 for the CPU, fp16 for all else)",
     )
     parser.add_argument(
         "--target",

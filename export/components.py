@@ -10,6 +10,7 @@ from typing import Any
 
 from g4v.export import verify
 from g4v.export.abstractor import export_abstractor
+from g4v.export.bfloat import BFloat, BFloatGraph, CudaBFloatGraph
 from g4v.export.calibration import calibrate
 from g4v.export.checkpoint import Checkpoint, read_json, vae_scale
 from g4v.export.cuda import TARGET as CUDA
@@ -85,8 +86,9 @@ class Component:
         """
         if not feeds:
             return None
-        stem = self.stem(target)
-        found = measure_graph(folder, stem, feeds, issubclass(self._kind(target), Half))
+        stem, kind = self.stem(target), self._kind(target)
+        half = issubclass(kind, Half) and not issubclass(kind, BFloat)
+        found = measure_graph(folder, stem, feeds, half)
         if target == CUDA and found.kept:
             check_kernels(folder, f"{stem}.onnx")
         return found
@@ -101,7 +103,9 @@ class Component:
             real = self.verify(module, folder, stem=self.stem(target), feeds=feeds[:2])
             comparison = replace(comparison, real=real)
         kind, most = self._kind(target), verify.TOLERANCE
-        if issubclass(kind, Half):
+        if issubclass(kind, BFloat):
+            most = verify.BFLOAT_TOLERANCE
+        elif issubclass(kind, Half):
             most = verify.HALF_TOLERANCE
         elif kind is EightBitGraph:
             most = verify.EIGHT_BIT_TOLERANCE
@@ -125,9 +129,9 @@ def graph_kind(component: str, target: str, precision: str) -> type[Graph]:
     """What a component's graph is made of."""
     if target == CUDA:
         # What is computed with the decoder's rounded weights is float16.
-        return CudaGraph if precision == "fp32" else CudaHalfGraph
+        return {"fp32": CudaGraph, "bf16": CudaBFloatGraph}.get(precision, CudaHalfGraph)
     if target != "cpu":
-        return HalfGraph if precision == "fp16" else StandardGraph
+        return {"fp16": HalfGraph, "bf16": BFloatGraph, "fp32": StandardGraph}[precision]
     # The decoder's builder rounds weights itself, and is compared with the rounded ones.
     return EightBitGraph if precision == "int8" and component != "decoder" else Graph
 

@@ -35,6 +35,7 @@ ALIGNMENT = 64  # bytes, of every tensor in the data file
 _TYPES = {
     "float32": TensorProto.FLOAT,
     "float16": TensorProto.FLOAT16,
+    "bfloat16": TensorProto.BFLOAT16,
     "int8": TensorProto.INT8,
     "int32": TensorProto.INT32,
     "int64": TensorProto.INT64,
@@ -160,7 +161,7 @@ class Graph:
             tensor.data_location = TensorProto.EXTERNAL
             for key, value in place.items():
                 tensor.external_data.add(key=key, value=str(value))
-            self._data.write(array.data)
+            self._data.write(array.reshape(-1).view(np.uint8).data)
         self.initializers.append(tensor)
         return name
 

@@ -89,7 +89,7 @@ def _whole(name: str, variants: Mapping[str, str], counts: Mapping[str, int]) ->
     disk = resident = peak = 0
     seconds = 0.0
     for target, precision in variants.items():
-        size = (2 if precision == "fp16" else 4) * weights
+        size = (2 if precision in ("fp16", "bf16") else 4) * weights
         disk += size
         seconds += weights / 1e6 * _SECONDS["fp32"]
         if target not in ENGINES:
@@ -97,7 +97,7 @@ def _whole(name: str, variants: Mapping[str, str], counts: Mapping[str, int]) ->
             peak = max(peak, int(_LIBRARIES + _CPU * weights))
         else:
             seconds += _BUILD[0] + weights / 1e6 * _BUILD[1]
-            scale = 1 if precision == "fp16" else 2
+            scale = 2 if precision == "fp32" else 1
             peak = max(peak, int(_LIBRARIES + _TENSORRT + scale * _ENGINE * weights))
     if name in _COMPARED_WHOLE:
         peak = max(peak, int(_LIBRARIES + _WHOLE * weights + 4 * counts["encoder"]))

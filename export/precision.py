@@ -11,11 +11,11 @@ from g4v.export.errors import ExportError
 # abstractor's int8 rounds activations too (g4v.export.eight_bit). A component that no target can run is
 # written for the CPU, where the core then runs it.
 _ENGINES: dict[str, tuple[str, ...]] = {
-    "encoder": ("fp16", "fp32"),
-    "abstractor": ("fp16", "fp32"),
-    "text_encoder": ("fp16", "fp32"),
-    "unet": ("fp16", "fp32"),
-    "vae_decoder": ("fp16", "fp32"),
+    "encoder": ("fp16", "bf16", "fp32"),
+    "abstractor": ("fp16", "bf16", "fp32"),
+    "text_encoder": ("fp16", "bf16", "fp32"),
+    "unet": ("fp16", "bf16", "fp32"),
+    "vae_decoder": ("fp16", "bf16", "fp32"),
 }
 PRECISIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "cpu": {
@@ -27,12 +27,22 @@ PRECISIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "vae_decoder": ("fp32",),
         "frame_checker": ("fp32",),
     },
-    "cuda": {**_ENGINES, "decoder": ("fp16", "int8", "int4"), "frame_checker": ("fp16", "fp32")},
+    "cuda": {
+        **_ENGINES,
+        "decoder": ("fp16", "int8", "int4"),
+        "unet": ("fp16", "fp32"),
+        "vae_decoder": ("fp16", "fp32"),
+        "frame_checker": ("fp16", "bf16", "fp32"),
+    },
     "tensorrt-rtx": _ENGINES,
     "tensorrt": _ENGINES,
 }
+_NO_CONVOLUTION = ": the CUDA provider has no bfloat16 convolution for the graphs' operators"
 _REASONS = {
     ("cuda", "decoder", "fp32"): ": the CUDA provider's GroupQueryAttention computes in 16 bits alone",
+    ("cuda", "decoder", "bf16"): ": the core keeps keys and values in float16 or float32",
+    ("cuda", "unet", "bf16"): _NO_CONVOLUTION,
+    ("cuda", "vae_decoder", "bf16"): _NO_CONVOLUTION,
     ("cuda", "abstractor", "int8"): ": the CUDA provider has no kernel for DynamicQuantizeMatMul",
 }
 # What rounds activations too is done only where it is asked for by name: its cost depends on the model.

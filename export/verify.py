@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from g4v.export.abstractor import memory_stem
+from g4v.export.bfloat import is_coarse, runnable
 from g4v.export.errors import ExportError
 from g4v.export.wide import in_float64
 
@@ -16,6 +17,9 @@ from g4v.ops import custom_ops_library
 
 TOLERANCE = 1e-4  # largest relative error of a float32 graph
 HALF_TOLERANCE = 1e-2  # and of a float16 one
+# And of a bfloat16 one, as `norm_error` has it. PyTorch's own modules, run in bfloat16, come to 4e-2 (the
+# encoder of tiny, on two random frames).
+BFLOAT_TOLERANCE = 8e-2
 EIGHT_BIT_TOLERANCE = 2e-2  # and of one that rounds activations to 8 bits
 _SEED = 20231125
 
@@ -34,8 +38,8 @@ def relative_error(actual: np.ndarray, expected: torch.Tensor) -> float:
 def norm_error(actual: np.ndarray, expected: torch.Tensor) -> float:
     """The norm of the difference over that of the expected values; infinite for NaN or a wrong shape.
 
-    For real inputs: of a trained model some few values are far worse conditioned than the rest in any type (a
-    sharp attention may turn to another token), and say little of the graph.
+    For real inputs and graphs of coarse types: of a trained model some few values are far worse conditioned
+    than the rest in any type (a sharp attention may turn to another token), and say little of the graph.
     """
     wanted = expected.detach().double().numpy()
     if actual.shape != wanted.shape or not np.isfinite(actual).all():
@@ -77,7 +81,8 @@ def open_session(path: Path, as_written: bool) -> Any:
 
 def _session(folder: Path, stem: str) -> Any:
     """Of a graph for the CPU as the CPU will run it; of another, from which an engine is built, as it is."""
-    return open_session(folder / f"{stem}.onnx", as_written="." in stem)
+    with runnable(folder / f"{stem}.onnx") as path:
+        return open_session(path, as_written="." in stem)
 
 
 def memory_of(folder: Path, stem: str) -> str | None:
@@ -117,6 +122,8 @@ def _worst(
     wanted = (
         expected(**{name: _wide(torch.as_tensor(value)) for name, value in given.items()}) for given in inputs
     )
+    if error is relative_error and is_coarse(folder / f"{stem}.onnx"):
+        error = norm_error
     return max(error(a[output], b) for a, b in zip(found, wanted, strict=True))
 
 

@@ -203,7 +203,7 @@ def test_precisions_that_cuda_cannot_run_are_refused(run, tmp_path):
             ["abstractor=int8"],
             "abstractor cannot .* for cuda .* has no kernel for DynamicQuantizeMatMul; --target cpu can",
         ),
-        (["fp8"], "precision 'fp8' is not supported \\(one of fp16, fp32, int8, int4\\)"),
+        (["fp8"], "precision 'fp8' is not supported \\(one of fp16, bf16, fp32, int8, int4\\)"),
     ):
         with pytest.raises(ExportError, match=message):
             export_bundle(run, tmp_path / "out", precision=words, targets=["cuda"])
