@@ -76,8 +76,9 @@ def _parser() -> argparse.ArgumentParser:
         "--precision",
         action="append",
         metavar="P",
-        help="fp32, fp16 or bf16 (neither on the CPU), int8 or int4 (weights alone, the decoder's), or "
-        "COMPONENT=P; repeatable (default: fp32 for the CPU, fp16 for all else)",
+        help="fp32, fp16 or bf16 (neither on the CPU), int8 or int4 (weights alone, the decoder's), fp8 "
+        "(engines of encoder and UNet, of others by name), or COMPONENT=P; repeatable (default: fp32 for the "
+        "CPU, fp16 for all else)",
     )
     parser.add_argument(
         "--target",
@@ -190,6 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from g4v.export.bundle import export_bundle, verify_bundle
         from g4v.export.engine_options import EngineOptions
         from g4v.export.lora import Adapter
+        from g4v.export.precision import parse_precisions, parse_targets
         from g4v.export.sources import Sources, parse_size
 
         adapters = None if options.adapter is None else [Adapter.parse(text) for text in options.adapter]
@@ -203,6 +205,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.timing_cache,
         )
         engines.check(options.target or ())
+        engines.check_precisions(
+            parse_precisions(options.precision or (), parse_targets(options.target or ()))
+        )
         run = options.checkpoint or str(packaged)
         if options.verify:
             verify_bundle(run, options.out, report, sources, options.calibration_video or ())

@@ -57,6 +57,7 @@ def export_bundle(
     """
     precisions = parse_precisions(precision, parse_targets(targets))
     engines.check(targets)
+    engines.check_precisions(precisions)
     for target in {target for variants in precisions.values() for target in variants if target in ENGINES}:
         load_library(ENGINES[target])
     out = Path(out).absolute()

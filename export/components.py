@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from g4v.export.decoder import export_decoder, write_embedding
 from g4v.export.decoder_check import Comparison, compare_decoder
 from g4v.export.eight_bit import EightBitGraph
 from g4v.export.encoder import export_encoder
+from g4v.export.float8 import Float8Graph, to_float8
 from g4v.export.frame_checker import export_frame_checker
 from g4v.export.graph import Graph
 from g4v.export.half import Half
@@ -65,6 +66,7 @@ class Component:
     # After export, for a target: the calibration data, and how rounded matrices were made.
     fitted_to: Callable[[str], dict[str, Any] | None] = lambda target: None
     codes: Callable[[str], dict[str, str] | None] = lambda target: None
+    float8: dict[str, dict[str, str]] = field(default_factory=dict)  # target -> what `to_float8` has made
 
     def stem(self, target: str) -> str:
         """Of the files that are written for a target."""
@@ -81,28 +83,36 @@ class Component:
         return graph_kind(self.name, target, self.variants[target])
 
     def measure(self, folder: Path, target: str, feeds: Feeds) -> Measured | None:
-        """Measures the graph in `folder` on real inputs and keeps in float32 what float16 would not hold;
-        None without inputs. ExportError where the target could not run what comes of it.
+        """Measures the graph in `folder` on real inputs, keeps in float32 what float16 would not hold, and
+        rounds what is to be of 8-bit floating numbers; None without inputs. ExportError where the target
+        could not run what comes of it.
         """
-        if not feeds:
-            return None
         stem, kind = self.stem(target), self._kind(target)
+        if not feeds and kind is not Float8Graph:
+            return None
         half = issubclass(kind, Half) and not issubclass(kind, BFloat)
         found = measure_graph(folder, stem, feeds, half)
         if target == CUDA and found.kept:
             check_kernels(folder, f"{stem}.onnx")
+        if kind is Float8Graph:
+            self.float8[target] = to_float8(folder, stem, feeds)
         return found
 
     def compare(self, module: Any, folder: Path, target: str, feeds: Feeds = ()) -> Comparison:
         """Compares the graph in `folder` with `module`, which may come back in float64, on random inputs and
-        on the first two of `feeds`; ExportError if the graph is wrong.
+        on the first two of `feeds`, one of 8-bit floating numbers on these alone, which its scales were found
+        on; ExportError if the graph is wrong.
         """
+        kind, most = self._kind(target), verify.TOLERANCE
+        if kind is Float8Graph:
+            error = self.verify(module, folder, stem=self.stem(target), feeds=feeds)
+            verify.check(self.stem(target), error, verify.FLOAT8_TOLERANCE)
+            return Comparison(error, None, error)
         result = self.verify(module, folder, stem=self.stem(target))
         comparison = result if isinstance(result, Comparison) else Comparison(result, None)
         if feeds:
             real = self.verify(module, folder, stem=self.stem(target), feeds=feeds[:2])
             comparison = replace(comparison, real=real)
-        kind, most = self._kind(target), verify.TOLERANCE
         if issubclass(kind, BFloat):
             most = verify.BFLOAT_TOLERANCE
         elif issubclass(kind, Half):
@@ -131,7 +141,8 @@ def graph_kind(component: str, target: str, precision: str) -> type[Graph]:
         # What is computed with the decoder's rounded weights is float16.
         return {"fp32": CudaGraph, "bf16": CudaBFloatGraph}.get(precision, CudaHalfGraph)
     if target != "cpu":
-        return {"fp16": HalfGraph, "bf16": BFloatGraph, "fp32": StandardGraph}[precision]
+        kinds: dict[str, type[Graph]] = {"fp16": HalfGraph, "bf16": BFloatGraph, "fp8": Float8Graph}
+        return kinds.get(precision, StandardGraph)
     # The decoder's builder rounds weights itself, and is compared with the rounded ones.
     return EightBitGraph if precision == "int8" and component != "decoder" else Graph
 
@@ -208,8 +219,8 @@ class _Components:
         profile = self._profile(name) if any(target in ENGINES for target in variants) else {}
         part = Component(name, *functions, variants, profile)
         if name == "decoder":
-            part = replace(part, fitted_to=self._fitted_to.get, codes=self._codes.get)
-        return part
+            return replace(part, fitted_to=self._fitted_to.get, codes=self._codes.get)
+        return replace(part, codes=part.float8.get)
 
     def _encoder(self) -> Any:
         encoder = self.checkpoint.encoder()

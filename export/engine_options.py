@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from g4v.export.errors import ExportError
+from g4v.export.precision import Precisions
 
 RTX, TENSORRT = "tensorrt-rtx", "tensorrt"
 # Of the GPUs that ONNX Runtime's plugin for TensorRT for RTX takes (release 0.5: 8.6, 8.9, 12.0 and later),
@@ -23,6 +24,7 @@ RTX, TENSORRT = "tensorrt-rtx", "tensorrt"
 RTX_CAPABILITIES = ("8.6", "8.9", "12.0", "12.1")
 # TensorRT builds for the GPU at hand, or for that generation and all later ones.
 AMPERE_PLUS = "8.0+"
+_FIRST_FLOAT8 = "8.9"  # with products of 8-bit floating numbers
 _LEVELS = range(6)
 
 
@@ -84,6 +86,17 @@ class EngineOptions:
         folder = self.timing_cache.parent
         if self.timing_cache.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
             raise ExportError(f"{self.timing_cache}: no timing cache can be written there")
+
+    def check_precisions(self, precisions: Precisions) -> None:
+        """ExportError for GPUs that have no products of 8-bit floating numbers, which a component needs."""
+        old = [word for word in self.capabilities if _number(word) < _number(_FIRST_FLOAT8)]
+        for component, variants in precisions.items():
+            for target, precision in variants.items():
+                if precision == "fp8" and set(old) & set(self.capabilities_of(target)):
+                    raise ExportError(
+                        f"{component} in fp8 needs GPUs of compute capability {_FIRST_FLOAT8} or later: "
+                        f"--compute-capability {old[0]} does not go with it"
+                    )
 
     def capabilities_of(self, target: str) -> tuple[str, ...]:
         """Those that are named for a target; none: the library's own."""

@@ -35,6 +35,7 @@ _LAYER = 15
 # 7B model took; the others are scaled from it.
 _FITTING = 1.0  # the same, more, for rounding that is fitted to 8,192 tokens
 _BUILD = (12.0, 0.04)  # of an engine: whatever its size, and per million weights
+_BYTES = {"fp16": 2, "bf16": 2, "fp8": 1}  # for a weight; others are float32
 _SECONDS = {"fp32": 0.08, "fp16": 0.08, "int8": 0.1, "int4": 0.12}
 
 
@@ -89,7 +90,7 @@ def _whole(name: str, variants: Mapping[str, str], counts: Mapping[str, int]) ->
     disk = resident = peak = 0
     seconds = 0.0
     for target, precision in variants.items():
-        size = (2 if precision in ("fp16", "bf16") else 4) * weights
+        size = _BYTES.get(precision, 4) * weights
         disk += size
         seconds += weights / 1e6 * _SECONDS["fp32"]
         if target not in ENGINES:

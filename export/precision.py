@@ -8,15 +8,16 @@ from g4v.export.errors import ExportError
 
 # Target -> component -> precisions; the first is the default. int8 and int4 round the decoder's weights alone
 # (g4v.export.rounding); what is computed with them is float32 on the CPU and float16 on CUDA. The
-# abstractor's int8 rounds activations too (g4v.export.eight_bit). A component that no target can run is
-# written for the CPU, where the core then runs it.
-_ENGINES: dict[str, tuple[str, ...]] = {
+# abstractor's int8 rounds activations too (g4v.export.eight_bit), and so does fp8 (g4v.export.float8). A
+# component that no target can run is written for the CPU, where the core then runs it.
+_DEVICE: dict[str, tuple[str, ...]] = {
     "encoder": ("fp16", "bf16", "fp32"),
     "abstractor": ("fp16", "bf16", "fp32"),
     "text_encoder": ("fp16", "bf16", "fp32"),
     "unet": ("fp16", "bf16", "fp32"),
     "vae_decoder": ("fp16", "bf16", "fp32"),
 }
+_ENGINES = {component: (*names, "fp8") for component, names in _DEVICE.items()}
 PRECISIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "cpu": {
         "encoder": ("fp32",),
@@ -28,7 +29,7 @@ PRECISIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "frame_checker": ("fp32",),
     },
     "cuda": {
-        **_ENGINES,
+        **_DEVICE,
         "decoder": ("fp16", "int8", "int4"),
         "unet": ("fp16", "fp32"),
         "vae_decoder": ("fp16", "fp32"),
@@ -45,8 +46,9 @@ _REASONS = {
     ("cuda", "vae_decoder", "bf16"): _NO_CONVOLUTION,
     ("cuda", "abstractor", "int8"): ": the CUDA provider has no kernel for DynamicQuantizeMatMul",
 }
-# What rounds activations too is done only where it is asked for by name: its cost depends on the model.
-_BY_NAME = {("abstractor", "int8")}
+# What rounds activations too is done only where it is asked for by name: its cost depends on the model. Who
+# asks for fp8 asks for engines, of which encoder and UNet are most of the work.
+_BY_NAME = {("abstractor", "int8"), ("abstractor", "fp8"), ("text_encoder", "fp8"), ("vae_decoder", "fp8")}
 COMPONENTS = tuple(PRECISIONS["cpu"])
 Precisions = dict[str, dict[str, str]]
 """Component -> target -> precision: the variants of a bundle."""
@@ -65,7 +67,8 @@ def parse_targets(words: Sequence[str]) -> tuple[str, ...]:
 def parse_precisions(words: str | Sequence[str], targets: Sequence[str] = ("cpu",)) -> Precisions:
     """A word or words such as "int4" and "decoder=int8" -> the variants of every component; later ones win.
 
-    A precision alone is for all that can be written in it, but for the abstractor's int8. ExportError: no
+    A precision alone is for all that can be written in it, but for the abstractor's int8; fp8 alone is for
+    encoder and UNet. ExportError: no
     such component, or one that cannot be written so for any of the targets.
     """
     found: Precisions = {}

@@ -17,7 +17,7 @@ import onnx
 from g4v.export.engine_options import NO_OPTIONS, RTX, TENSORRT, EngineOptions
 from g4v.export.errors import ExportError
 from g4v.export.graph import IR_VERSION, MICROSOFT, ONNX_OPSET
-from onnx import helper
+from onnx import TensorProto, helper
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class EngineTarget:
     """module: the package that builds engines, of which only what both have is used; extra: of g4v, that
     installs it; major: its version, which the provider's own copy must share; provider: of ONNX Runtime, that
     runs them; architectures: compute capabilities that they run on there by default, such as 86 for 8.6 ("+":
-    and later ones; empty: that of the GPU they are built on, without which there is no build).
+    and later ones; empty: that of the GPU they are built on, without which there is no build); float8: the
+    same where a graph has products of 8-bit floating numbers.
     """
 
     name: str
@@ -34,6 +35,7 @@ class EngineTarget:
     major: str
     provider: str
     architectures: str
+    float8: str
 
 
 ENGINES = {
@@ -46,8 +48,9 @@ ENGINES = {
             "1",
             "NvTensorRTRTXExecutionProvider",
             "86,89,120+",  # the library's engines also run on 80, on which the provider does not
+            "89,120+",
         ),
-        EngineTarget(TENSORRT, "tensorrt", "tensorrt", "10", "TensorrtExecutionProvider", ""),
+        EngineTarget(TENSORRT, "tensorrt", "tensorrt", "10", "TensorrtExecutionProvider", "", ""),
     )
 }
 
@@ -199,6 +202,8 @@ def write_context(
     """Writes `stem`.onnx with one EPContext node, which has the inputs and outputs of `graph` and names
     `stem`.engine.
     """
+    coarse = any(tensor.data_type == TensorProto.FLOAT8E4M3FN for tensor in graph.initializer)
+    default = target.float8 if coarse else target.architectures
     named = options.capabilities_of(target.name)
     node = helper.make_node(
         "EPContext",
@@ -211,7 +216,7 @@ def write_context(
         ep_cache_context=f"{stem}.engine",
         source=target.provider,
         ep_sdk_version=version,
-        hardware_architecture=",".join(named).replace(".", "") or target.architectures,
+        hardware_architecture=",".join(named).replace(".", "") or default,
         partition_name=stem,
         onnx_model_filename=f"{stem}.onnx",
     )

@@ -20,6 +20,7 @@ HALF_TOLERANCE = 1e-2  # and of a float16 one
 # And of a bfloat16 one, as `norm_error` has it. PyTorch's own modules, run in bfloat16, come to 4e-2 (the
 # encoder of tiny, on two random frames).
 BFLOAT_TOLERANCE = 8e-2
+FLOAT8_TOLERANCE = 1e-1  # and of one of 8-bit floating numbers, on real inputs, as `norm_error` has it
 EIGHT_BIT_TOLERANCE = 2e-2  # and of one that rounds activations to 8 bits
 _SEED = 20231125
 
