@@ -71,12 +71,6 @@ class CudaBFloatGraph(BFloat, CudaHalfGraph):
         return Half.norm(self, kind, x, scale, shift, **attributes)
 
 
-def is_coarse(path: Path) -> bool:
-    """Whether a graph has weights of fewer bits of mantissa than float16's."""
-    graph = onnx.load(path, load_external_data=False).graph
-    return any(tensor.data_type == _BFLOAT for tensor in graph.initializer)
-
-
 @contextmanager
 def runnable(path: Path) -> Iterator[Path]:
     """A graph that ONNX Runtime's CPU provider can run in place of `path`, beside it: `path` itself unless it

@@ -118,7 +118,9 @@ class Component:
         elif issubclass(kind, Half):
             most = verify.HALF_TOLERANCE
         elif kind is EightBitGraph:
-            most = verify.EIGHT_BIT_TOLERANCE
+            most = (
+                verify.EIGHT_BIT_TOLERANCE if self.name == "abstractor" else verify.EIGHT_BIT_NORM_TOLERANCE
+            )
         verify.check(self.stem(target), comparison.exact, most)
         if comparison.real is not None:
             verify.check(self.stem(target), comparison.real, most)

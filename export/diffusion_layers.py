@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 def conv(g: Graph, x: str, module: nn.Conv2d, bias: bool = True) -> str:
     """A Conv2d; bias=False leaves its bias to the caller."""
-    inputs = [x, g.weight(module.weight)]
-    if bias and module.bias is not None:
-        inputs.append(g.weight(module.bias))
-    pads = list(module.padding) * 2
-    return g.op(
-        "Conv", *inputs, kernel_shape=list(module.kernel_size), strides=list(module.stride), pads=pads
-    )
+    given = module.bias if bias else None
+    return g.convolution(x, module.weight, given, module.stride, tuple(module.padding) * 2)
+
+
+def rounded_conv(g: Graph, x: str, module: nn.Conv2d, bias: bool = True) -> str:
+    """The same of strides of 1, which an 8-bit graph may round."""
+    given = module.bias if bias else None
+    return g.rounded_convolution(x, module.weight, given, tuple(module.padding) * 2)
 
 
 def group_norm(g: Graph, x: str, module: nn.GroupNorm, affine: bool = True) -> str:
@@ -57,10 +58,10 @@ def resnet(g: Graph, x: str, block: Any, time: str | None = None) -> str:
     if resamples or block.time_embedding_norm not in ("default", "group"):
         raise ExportError("a resnet block that resamples or scales by time is not supported")
     h = g.silu(group_norm(g, x, block.norm1))
-    h = conv(g, h, block.conv1, bias=time is None)
+    h = rounded_conv(g, h, block.conv1, bias=time is None)
     if time is not None:
         h = g.op("Add", h, time)
-    h = conv(g, g.silu(group_norm(g, h, block.norm2)), block.conv2)
+    h = rounded_conv(g, g.silu(group_norm(g, h, block.norm2)), block.conv2)
     if block.conv_shortcut is not None:
         x = conv(g, x, block.conv_shortcut)
     h = g.op("Add", x, h)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from g4v.export.graph import Graph
-from g4v.export.transformer import clip_layers
+from g4v.export.transformer import clip_layers, rounded_after
 from onnx import TensorProto
 from torch import Tensor
 
@@ -69,15 +70,16 @@ def _tower(g: Graph, pixels: str, tower: MplugOwlVideoTower) -> str:
     # 1 for a clip of several frames, 0 for a single one, which skips the temporal path.
     several = g.op("Greater", g.dimension(pixels, 0), g.ints(1))
     several = g.op("Cast", several, to=TensorProto.FLOAT)
-    for layer in tower.encoder.layers:
-        t = g.op("Mul", _temporal(g, x, layer.temporal), several)
+    for i, layer in enumerate(tower.encoder.layers):
+        matmul, linear, attention = rounded_after(g, i)
+        t = g.op("Mul", _temporal(g, x, layer.temporal, matmul), several)
         n, x = g.skip_layer_norm(t, x, layer.input_layernorm)
         weight, bias = _split_heads(layer.self_attn.query_key_value, config.num_heads)
-        a = g.self_attention(n, weight, bias, config.num_heads)
-        a = g.linear(a, layer.self_attn.dense, bias=False)
+        a = attention(n, weight, bias, config.num_heads)
+        a = linear(a, layer.self_attn.dense, bias=False)
         n, x = g.skip_layer_norm(a, x, layer.post_attention_layernorm, layer.self_attn.dense.bias)
-        h = g.quick_gelu(g.linear(n, layer.mlp.fc1))
-        x = g.wide(g.op("Add", x, g.wide(g.linear(h, layer.mlp.fc2))))
+        h = g.quick_gelu(linear(n, layer.mlp.fc1))
+        x = g.wide(g.op("Add", x, g.wide(linear(h, layer.mlp.fc2))))
     return g.layer_norm(x, tower.post_layernorm)
 
 
@@ -88,11 +90,11 @@ def _split_heads(fused: torch.nn.Linear, heads: int) -> tuple[Tensor, Tensor]:
     return weight.t(), bias
 
 
-def _temporal(g: Graph, x: str, block: torch.nn.Module) -> str:
+def _temporal(g: Graph, x: str, block: torch.nn.Module, matmul: Callable[..., str]) -> str:
     """The temporal block: x [T, N, d] -> [T, N, d], the class token as it is."""
     cls = g.slice(x, 1, 0, 1)
     patches = g.layer_norm(g.slice(x, 1, 1), block.ln)
-    patches = g.matmul(patches, block.down_proj.weight.flatten(1).t(), block.down_proj.bias)
+    patches = matmul(patches, block.down_proj.weight.flatten(1).t(), block.down_proj.bias)
     padded = g.op("Pad", patches, g.ints(1, 0, 0, 1, 0, 0))
     taps = block.conv.weight[:, 0, :, 0, 0]  # [d/2, 3]
     spans = (g.slice(padded, 0, 0, -2), patches, g.slice(padded, 0, 2))
@@ -100,7 +102,7 @@ def _temporal(g: Graph, x: str, block: torch.nn.Module) -> str:
     for i, span in enumerate(spans):
         total = g.op("Add", total, g.op("Mul", span, g.weight(taps[:, i])))
     h = g.quick_gelu(total)
-    h = g.matmul(h, block.up_proj.weight.flatten(1).t(), block.up_proj.bias)
+    h = matmul(h, block.up_proj.weight.flatten(1).t(), block.up_proj.bias)
     return g.concat(cls, g.wide(h), axis=1)
 
 

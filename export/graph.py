@@ -192,13 +192,15 @@ class Graph:
             for t in self.initializers
             if t.data_location == TensorProto.EXTERNAL
         ]
-        model = _model(self.nodes, self.stem, [*self.inputs, *external], self.outputs, inline)
+        model = _model(
+            self._nodes_of_known_shapes(), self.stem, [*self.inputs, *external], self.outputs, inline
+        )
         logging.getLogger("onnxruntime.tools.symbolic_shape_infer").setLevel(logging.ERROR)
         inferred = SymbolicShapeInference.infer_shapes(model)
         shapes = {info.name: info for info in inferred.graph.value_info}
         # The inference leaves out the fused sums, which are shaped like what they sum.
         for node in self.nodes:
-            if node.op_type.startswith("Skip") and node.output[0] in shapes:
+            if node.op_type == "SkipLayerNormalization" and node.output[0] in shapes:
                 info = onnx.ValueInfoProto()
                 info.CopyFrom(shapes[node.output[0]])
                 info.name = node.output[3]
@@ -206,6 +208,10 @@ class Graph:
         made = {name for node in self.nodes for name in node.output}
         declared = {info.name for info in self.outputs}
         return [shapes[name] for name in sorted(made - declared) if name in shapes]
+
+    def _nodes_of_known_shapes(self) -> list[onnx.NodeProto]:
+        """The nodes as ONNX Runtime's inference of shapes knows them."""
+        return self.nodes
 
     # Shorthands for what most graphs are made of.
 
@@ -218,9 +224,17 @@ class Graph:
         """A product that an 8-bit graph may round (g4v.export.eight_bit)."""
         return self.matmul(x, weight, bias)
 
+    def rounded_rows(self, x: str, weight: Array, bias: Array | None = None) -> str:
+        """The same, with a scale for each row of x."""
+        return self.matmul(x, weight, bias)
+
     def linear(self, x: str, module: torch.nn.Linear, bias: bool = True) -> str:
         """A torch Linear; bias=False leaves its bias to a fused operator that follows."""
         return self.matmul(x, module.weight.t(), module.bias if bias else None)
+
+    def rounded_linear(self, x: str, module: torch.nn.Linear, bias: bool = True) -> str:
+        """A torch Linear that an 8-bit graph may round, as `rounded_rows`."""
+        return self.rounded_rows(x, module.weight.t(), module.bias if bias else None)
 
     def quantised_matmul(self, x: str, weight: Quantised, bias: Array | None = None) -> str:
         """x @ weight.T + bias, where x is [1, S, in] if `weight` has offsets, and `weight` is [out, in].
@@ -247,6 +261,20 @@ class Graph:
             added = self.op("MatMul", sums, self.weight(weight.offsets.t(), packed + OFFSETS))
             y = self.op("Add", y, added)
         return y if bias is None else self.op("Add", y, self.weight(bias))
+
+    def convolution(
+        self, x: str, weight: Array, bias: Array | None, strides: Sequence[int], pads: Sequence[int]
+    ) -> str:
+        """A convolution of x [B, C, H, W] with `weight` [O, C, kh, kw]. pads: top, left, bottom, right."""
+        inputs = [x, self.weight(weight)]
+        if bias is not None:
+            inputs.append(self.weight(bias))
+        shape = list(weight.shape[2:])
+        return self.op("Conv", *inputs, kernel_shape=shape, strides=list(strides), pads=list(pads))
+
+    def rounded_convolution(self, x: str, weight: Array, bias: Array | None, pads: Sequence[int]) -> str:
+        """One with strides of 1 that an 8-bit graph may round (g4v.export.eight_bit)."""
+        return self.convolution(x, weight, bias, (1, 1), pads)
 
     def layer_norm(self, x: str, module: torch.nn.LayerNorm) -> str:
         return self.norm("LayerNormalization", x, module.weight, module.bias, axis=-1, epsilon=module.eps)
@@ -357,6 +385,10 @@ class Graph:
             num_heads=heads,
             unidirectional=int(causal),
         )
+
+    def rounded_attention(self, x: str, weight: Array, bias: Array, heads: int, causal: bool = False) -> str:
+        """The same, with a product that an 8-bit graph may round, as `rounded_rows`."""
+        return self.self_attention(x, weight, bias, heads, causal)
 
     def reshape(self, x: str, *shape: int) -> str:
         """Reshape to constant dimensions; 0 keeps the input's, one -1 is inferred."""

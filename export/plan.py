@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,19 @@ _FITTING = 1.0  # the same, more, for rounding that is fitted to 8,192 tokens
 _BUILD = (12.0, 0.04)  # of an engine: whatever its size, and per million weights
 _BYTES = {"fp16": 2, "bf16": 2, "fp8": 1}  # for a weight; others are float32
 _SECONDS = {"fp32": 0.08, "fp16": 0.08, "int8": 0.1, "int4": 0.12}
+
+# Matrices that int8 makes bytes of, by component (g4v.export.eight_bit and the builders). The abstractor's
+# first queries are constants, and so have no product.
+_ROUNDED = {
+    "encoder": re.compile(r"layers\.(?!0\.).*\.weight"),
+    "abstractor": re.compile(
+        r"attention\.(key|value)\.weight|layers\.(?!0\.).*attention\.query\.weight|out_proj\.weight"
+    ),
+    "unet": re.compile(
+        r"resnets.*conv[12]\.weight|temp_convs.*\.weight|proj_(in|out)\.weight"
+        r"|transformer_blocks(?!.*attn2\.to_[kv]).*\.weight|transformer_in.*\.weight"
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -74,8 +88,9 @@ def plan_export(
         parts += [("vae_decoder", folder / "vae", "decoder.")]
     if checkpoint.has("frame_checker"):
         parts += [("frame_checker", checkpoint.parts["frame_checker"], "")]
-    counts = {name: _count(folder, prefix) for name, folder, prefix in parts}
-    needs = [_whole(name, precisions[name], counts) for name in counts]
+    shapes = {name: _shapes(folder, prefix) for name, folder, prefix in parts}
+    counts = {name: sum(map(math.prod, found.values())) for name, found in shapes.items()}
+    needs = [_whole(name, precisions[name], counts, _rounded(name, shapes[name])) for name in counts]
     if checkpoint.has("llm"):
         needs.append(_decoder(checkpoint.llm(), precisions["decoder"], calibration))
     names = [need.name for need in needs]
@@ -85,12 +100,13 @@ def plan_export(
     return [need for need in needs if only is None or need.name in only]
 
 
-def _whole(name: str, variants: Mapping[str, str], counts: Mapping[str, int]) -> Need:
+def _whole(name: str, variants: Mapping[str, str], counts: Mapping[str, int], rounded: int) -> Need:
+    """rounded: weights that int8 makes bytes of."""
     weights = counts[name]
     disk = resident = peak = 0
     seconds = 0.0
     for target, precision in variants.items():
-        size = _BYTES.get(precision, 4) * weights
+        size = _BYTES.get(precision, 4) * weights - (3 * rounded if precision == "int8" else 0)
         disk += size
         seconds += weights / 1e6 * _SECONDS["fp32"]
         if target not in ENGINES:
@@ -141,16 +157,25 @@ def _decoder(weights: LlamaWeights, variants: Mapping[str, str], calibration: st
     return Need("decoder", ", ".join(variants.values()), sum(counts.values()), disk, peak, resident, seconds)
 
 
-def _count(folder: Path, prefix: str) -> int:
-    """Weights in the safetensors files of a folder whose names start with `prefix`."""
+def _rounded(component: str, shapes: Mapping[str, Sequence[int]]) -> int:
+    """Weights that int8 of a component makes bytes of."""
+    if component not in _ROUNDED:
+        return 0
+    # A depthwise convolution is no product.
+    matrices = {name: shape for name, shape in shapes.items() if len(shape) > 1 and shape[1] > 1}
+    return sum(math.prod(shape) for name, shape in matrices.items() if _ROUNDED[component].search(name))
+
+
+def _shapes(folder: Path, prefix: str) -> dict[str, Sequence[int]]:
+    """Shapes of the weights in the safetensors files of a folder whose names start with `prefix`."""
     from safetensors import safe_open
 
-    total = 0
+    total: dict[str, Sequence[int]] = {}
     for file in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(file, framework="pt") as opened:
                 names = [name for name in opened.keys() if name.startswith(prefix)]  # noqa: SIM118
-                total += sum(math.prod(opened.get_slice(name).get_shape()) for name in names)
+                total |= {name: opened.get_slice(name).get_shape() for name in names}
         except Exception as error:  # safetensors raises its own class
             raise ExportError(f"{file}: damaged or truncated: {error}") from None
     if not total:

@@ -7,8 +7,8 @@ from collections.abc import Collection, Sequence
 from g4v.export.errors import ExportError
 
 # Target -> component -> precisions; the first is the default. int8 and int4 round the decoder's weights alone
-# (g4v.export.rounding); what is computed with them is float32 on the CPU and float16 on CUDA. The
-# abstractor's int8 rounds activations too (g4v.export.eight_bit), and so does fp8 (g4v.export.float8). A
+# (g4v.export.rounding); what is computed with them is float32 on the CPU and float16 on CUDA. Other
+# components' int8 rounds activations too (g4v.export.eight_bit), and so does fp8 (g4v.export.float8). A
 # component that no target can run is written for the CPU, where the core then runs it.
 _DEVICE: dict[str, tuple[str, ...]] = {
     "encoder": ("fp16", "bf16", "fp32"),
@@ -20,11 +20,11 @@ _DEVICE: dict[str, tuple[str, ...]] = {
 _ENGINES = {component: (*names, "fp8") for component, names in _DEVICE.items()}
 PRECISIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "cpu": {
-        "encoder": ("fp32",),
+        "encoder": ("fp32", "int8"),
         "abstractor": ("fp32", "int8"),
         "decoder": ("fp32", "int8", "int4"),
         "text_encoder": ("fp32",),
-        "unet": ("fp32",),
+        "unet": ("fp32", "int8"),
         "vae_decoder": ("fp32",),
         "frame_checker": ("fp32",),
     },
@@ -44,11 +44,14 @@ _REASONS = {
     ("cuda", "decoder", "bf16"): ": the core keeps keys and values in float16 or float32",
     ("cuda", "unet", "bf16"): _NO_CONVOLUTION,
     ("cuda", "vae_decoder", "bf16"): _NO_CONVOLUTION,
+    ("cuda", "encoder", "int8"): ": the CUDA provider has no kernel for MatMulIntegerToFloat",
+    ("cuda", "unet", "int8"): ": the CUDA provider has no kernel for MatMulIntegerToFloat",
     ("cuda", "abstractor", "int8"): ": the CUDA provider has no kernel for DynamicQuantizeMatMul",
 }
 # What rounds activations too is done only where it is asked for by name: its cost depends on the model. Who
 # asks for fp8 asks for engines, of which encoder and UNet are most of the work.
-_BY_NAME = {("abstractor", "int8"), ("abstractor", "fp8"), ("text_encoder", "fp8"), ("vae_decoder", "fp8")}
+_BY_NAME = {(component, "int8") for component in ("encoder", "abstractor", "unet")}
+_BY_NAME |= {(component, "fp8") for component in ("abstractor", "text_encoder", "vae_decoder")}
 COMPONENTS = tuple(PRECISIONS["cpu"])
 Precisions = dict[str, dict[str, str]]
 """Component -> target -> precision: the variants of a bundle."""
@@ -67,9 +70,9 @@ def parse_targets(words: Sequence[str]) -> tuple[str, ...]:
 def parse_precisions(words: str | Sequence[str], targets: Sequence[str] = ("cpu",)) -> Precisions:
     """A word or words such as "int4" and "decoder=int8" -> the variants of every component; later ones win.
 
-    A precision alone is for all that can be written in it, but for the abstractor's int8; fp8 alone is for
-    encoder and UNet. ExportError: no
-    such component, or one that cannot be written so for any of the targets.
+    A precision alone is for all that can be written in it, but for an int8 that rounds activations; fp8 alone
+    is for encoder and UNet. ExportError: no such component, or one that cannot be written so for any of the
+    targets.
     """
     found: Precisions = {}
     for component in COMPONENTS:

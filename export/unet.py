@@ -145,8 +145,7 @@ class _Builder:
         for stage in (block.conv1, block.conv2, block.conv3, block.conv4):
             norm, kernel = stage[0], stage[-1]
             h = g.silu(group_norm(g, h, norm))
-            weight = g.weight(kernel.weight.flatten(3))
-            h = g.op("Conv", h, weight, g.weight(kernel.bias), kernel_shape=[3, 1], pads=[1, 0, 1, 0])
+            h = g.rounded_convolution(h, kernel.weight.flatten(3), kernel.bias, (1, 0, 1, 0))
         h = g.transpose(g.op("Add", start, h), 0, 2, 1, 3)
         return g.op("Reshape", h, g.op("Shape", x))
 
@@ -155,7 +154,7 @@ class _Builder:
         g = self.g
         h = group_norm(g, x, model.norm, affine=False)
         h = g.transpose(g.reshape(h, 0, model.in_channels, -1), 0, 2, 1)  # [B*F, h*w, C]
-        h = g.matmul(h, *fold_group_norm(model.norm, model.proj_in))
+        h = g.rounded_rows(h, *fold_group_norm(model.norm, model.proj_in))
         for block in model.transformer_blocks:
             h = self.transformer_block(h, block, cross=True)
         h = self._project_out(h, model.proj_out)
@@ -169,7 +168,7 @@ class _Builder:
         h = g.transpose(h, 0, 3, 2, 1)  # [B, h*w, F, C]
         shape = g.op("Shape", h)
         h = g.op("Reshape", h, g.concat(g.ints(-1), self.frames, g.ints(channels), axis=0))
-        h = g.matmul(h, *fold_group_norm(model.norm, model.proj_in))
+        h = g.rounded_rows(h, *fold_group_norm(model.norm, model.proj_in))
         for block in model.transformer_blocks:
             h = self.transformer_block(h, block, cross=False)
         h = g.op("Reshape", self._project_out(h, model.proj_out), shape)
@@ -177,7 +176,7 @@ class _Builder:
         return g.op("Add", h, x)
 
     def _project_out(self, h: str, module: nn.Linear | nn.Conv2d) -> str:
-        return self.g.matmul(h, module.weight.flatten(1).t(), module.bias)
+        return self.g.rounded_rows(h, module.weight.flatten(1).t(), module.bias)
 
     def transformer_block(self, x: str, block: Any, cross: bool) -> str:
         """A BasicTransformerBlock on x [N, S, d]; with `cross` its second attention reads the text."""
@@ -194,21 +193,21 @@ class _Builder:
             raise ExportError("t2v/unet: a feed-forward layer of an unsupported kind")
         value, gate = geglu.proj.weight.chunk(2)
         value_bias, gate_bias = geglu.proj.bias.chunk(2)
-        gate = g.gelu(g.matmul(n, gate.t()), gate_bias)
-        h = g.linear(g.op("Mul", g.matmul(n, value.t(), value_bias), gate), out)
+        gate = g.gelu(g.rounded_rows(n, gate.t()), gate_bias)
+        h = g.rounded_linear(g.op("Mul", g.rounded_rows(n, value.t(), value_bias), gate), out)
         return g.op("Add", h, x)
 
     def _self_attention(self, n: str, block: Any) -> str:
         weight, bias = fused_qkv(block.to_q, block.to_k, block.to_v)
-        a = self.g.self_attention(n, weight, bias, block.heads)
-        return self.g.linear(a, block.to_out[0], bias=False)
+        a = self.g.rounded_attention(n, weight, bias, block.heads)
+        return self.g.rounded_linear(a, block.to_out[0], bias=False)
 
     def _text_attention(self, n: str, block: Any) -> str:
         """All frames of a batch entry read the same text: their queries stand in one row."""
         g = self.g
-        q = g.linear(n, block.to_q)
+        q = g.rounded_linear(n, block.to_q)
         shape = g.op("Shape", q)
         q = g.op("Reshape", q, g.concat(self.batch, g.ints(-1, block.inner_dim), axis=0))
         k, v = g.linear(self.text, block.to_k), g.linear(self.text, block.to_v)
         a = g.attention(q, k, v, block.heads, block.inner_dim)
-        return g.linear(g.op("Reshape", a, shape), block.to_out[0], bias=False)
+        return g.rounded_linear(g.op("Reshape", a, shape), block.to_out[0], bias=False)
