@@ -77,8 +77,9 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         metavar="P",
         help="fp32, fp16 or bf16 (neither on the CPU), int8 or int4 (weights alone, the decoder's), fp8 "
-        "(engines of encoder and UNet, of others by name), or COMPONENT=P; repeatable (default: fp32 for the "
-        "CPU, fp16 for all else)",
+        "(engines of encoder and UNet), or COMPONENT=P; encoder=int8, abstractor=int8 and unet=int8 round "
+        "activations, too (on the CPU alone), and fp8 is for other engines by name; repeatable (default: "
+        "fp32 for the CPU, fp16 for all else)",
     )
     parser.add_argument(
         "--target",
