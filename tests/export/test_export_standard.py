@@ -7,6 +7,7 @@ from g4v.export import verify
 from g4v.export.abstractor import export_abstractor
 from g4v.export.checkpoint import Checkpoint
 from g4v.export.encoder import export_encoder
+from g4v.export.errors import ExportError
 from g4v.export.standard import HalfGraph, StandardGraph
 from g4v.export.text_encoder import export_text_encoder
 from g4v.export.unet import export_unet
@@ -92,3 +93,11 @@ def test_a_weight_beyond_float16_is_written_in_float32(run, tmp_path):
     assert [
         t.name for t in weights if t.data_type == 1 and list(t.dims) == list(vae.decoder.conv_in.weight.shape)
     ]
+
+
+def test_where_a_graph_is_not_rewritten_such_a_weight_is_refused(tmp_path):
+    """That of the language model."""
+    with HalfGraph(tmp_path, "decoder") as g:
+        g.refuses_large = True
+        with pytest.raises(ExportError, match="decoder: a weight of 1e\\+05 is beyond float16"):
+            g.weight(torch.tensor([1.0, 1e5]))
