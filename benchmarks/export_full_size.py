@@ -10,7 +10,8 @@ own, for the CPU or as an engine of TensorRT for RTX, which is built without a G
 graph against PyTorch in float64 (the largest difference over the largest value), the process's peak resident
 memory, which counts mapped files, its time, and what `--dry-run` foretold. Inputs: clips of 1, 2 and 8 frames
 for encoder and abstractor; two texts; one denoising step on latents of 8x8 for 2 videos of 4 frames and on
-8x12 for one frame; 3 latents of 8x8 for the VAE. With --json the parts are added to those in FILE. The last
+8x12 for one frame; 3 latents of 8x8 for the VAE; and real inputs (g4v.export.samples), whose error is the
+norm of the difference over that of the result. With --json the parts are added to those in FILE. The last
 line is JSON.
 """
 
@@ -113,10 +114,13 @@ def export(run: Path, out: Path, part: str, target: str, precision: str | None) 
         "precision": component["precision"],
         "weights": component["weights"],
         "relative_error": component["relative_error"],
+        "real_error": component["real_error"],
+        "largest_of_float16": max(component["largest"].values()) / 65504,
         "seconds": round(seconds, 1),
         "cpu_seconds": round(float(cpu_seconds), 1),  # what other work on the machine changes less
         "peak_bytes": int(peak),
         "bytes": component["bytes"],
+        "steps": component["steps"],
         "planned": [line for line in plan if line.startswith((part, "memory of the export", "time"))],
     }
 

@@ -149,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="write nothing: say how much disk, memory and time it will take, and what is missing",
+        help="write nothing: say how much disk, memory and time it and a run will take, and what is missing",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
     return parser
@@ -251,10 +251,15 @@ def _plan(run: str, sources: Any, options: argparse.Namespace) -> int:
     from g4v.export.checkpoint import Checkpoint
     from g4v.export.plan import describe_plan, missing_packages, plan_export
     from g4v.export.precision import parse_precisions, parse_targets
+    from g4v.export.run_costs import describe_run
+    from g4v.export.sample_clips import check_videos
 
+    check_videos(options.calibration_video or ())
     precisions = parse_precisions(options.precision or (), parse_targets(options.target or ()))
-    needs = plan_export(Checkpoint.open(run, sources), precisions, options.component, options.calibration)
+    checkpoint = Checkpoint.open(run, sources)
+    needs = plan_export(checkpoint, precisions, options.component, options.calibration)
     lines, missing = describe_plan(needs, Path(options.out))
+    lines += describe_run(checkpoint, needs)
     missing += missing_packages(precisions, needs)
     print("\n".join(lines))
     for line in missing:

@@ -139,9 +139,16 @@ class Checkpoint:
 
     def image_size(self) -> int:
         """Edge of the encoder's square input, pixels."""
+        return int(self._vision().get("image_size", 224))
+
+    def tokens_per_frame(self) -> int:
+        """Of the encoder."""
+        return int((self.image_size() // int(self._vision().get("patch_size", 32))) ** 2 + 1)
+
+    def _vision(self) -> dict[str, Any]:
         config = read_json(self.parts["encoder"] / "config.json")
-        config = config.get("vision_config", config)  # of both halves of a CLIP model
-        return int(config.get("image_size", 224))
+        found: dict[str, Any] = config.get("vision_config", config)  # of both halves of a CLIP model
+        return found
 
     def image_statistics(self) -> tuple[list[float], list[float]]:
         """Mean and standard deviation of normalised pixels, per channel."""

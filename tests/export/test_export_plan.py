@@ -53,6 +53,12 @@ def test_a_dry_run_tells_and_writes_nothing(run, tmp_path, capsys):
     assert text.splitlines()[0].split() == ["component", "precision", "weights", "bundle", "peak", "memory"]
     for name in ("encoder", "decoder", "unet", "disk: ", "memory of the export: ", "time: about "):
         assert f"\n{name}" in text
+    for line in (
+        "memory of the assistant on a GPU: about ",
+        "time of a run on this CPU: first token about a ",
+    ):
+        assert f"\n{line}" in text
+    assert "(assumed, none is asked): first token about a video" in text and "video of 8 frames in 4" in text
     assert not (tmp_path / "new").exists()
 
 
@@ -197,3 +203,47 @@ def test_pickled_weights_are_refused(run, tmp_path):
     file.unlink()
     with pytest.raises(ExportError, match="unet: no safetensors with weights"):
         export_bundle(bad, tmp_path / "out")
+
+
+def test_operations_of_a_run_are_counted(run):
+    """Against those of every product and convolution that PyTorch does."""
+    import torch
+    from g4v.export import run_costs
+
+    checkpoint = Checkpoint.open(run)
+    tensors = plan.read_tensors(checkpoint)
+    frames, edge, total = 3, 8, [0.0]
+
+    def count(module, given, result):
+        if not isinstance(result, torch.Tensor) or not hasattr(module, "weight") or module.weight.ndim < 2:
+            return
+        total[0] += 2.0 * module.weight[0].numel() * result.numel()
+
+    unet, vae = checkpoint.unet().float(), checkpoint.vae().float()
+    for module in (*unet.modules(), *vae.decoder.modules()):
+        module.register_forward_hook(count)
+    with torch.no_grad():
+        unet(torch.randn(1, 4, frames, edge, edge), 7, torch.randn(1, 16, 32))
+        found = frames * run_costs._convolved(tensors["unet"], 2, edge**2)
+        assert total[0] < found < 1.3 * total[0]
+        total[0] = 0.0
+        vae.decode(torch.randn(frames, 4, edge, edge))
+        found = frames * run_costs._convolved(tensors["vae_decoder"], 3, (4 * edge) ** 2)
+        assert 0.99 * total[0] < found < 1.3 * total[0]
+    needs = {need.name: need for need in plan.plan_export(checkpoint, parse_precisions("int4"))}
+    whole = run_costs.run_costs(checkpoint, tensors, needs["decoder"])
+    assert whole.cache == 2 * 2 * 3 * 2 * 16 * 192  # keys and values of 3 layers, 2 heads of 16, float16
+    assert whole.token == needs["decoder"].gpu < 0.4 * 4 * needs["decoder"].weights
+    alone = run_costs.run_costs(checkpoint, {"unet": tensors["unet"]}, None)
+    assert (alone.question, alone.token, alone.video) == (None, None, None)
+
+
+def test_a_gpu_holds_what_is_for_it(run):
+    checkpoint = Checkpoint.open(run)
+    sizes = {
+        targets: {n.name: n.gpu for n in plan.plan_export(checkpoint, parse_precisions((), targets))}
+        for targets in (("cpu",), ("cpu", "cuda"), ("cpu", "cuda", "tensorrt-rtx"))
+    }
+    cpu, cuda, engines = sizes.values()
+    for name in cpu:
+        assert 0.45 * cpu[name] < cuda[name] <= 0.7 * cpu[name] and engines[name] == cuda[name]
