@@ -118,7 +118,8 @@ def export(run: Path, out: Path, part: str, target: str, precision: str | None) 
         "largest_of_float16": max(component["largest"].values()) / 65504,
         "seconds": round(seconds, 1),
         "cpu_seconds": round(float(cpu_seconds), 1),  # what other work on the machine changes less
-        "peak_bytes": int(peak),
+        # With every step the exporter starts a measurement anew, which makes the system forget what was.
+        "peak_bytes": max(int(peak), component["peak_bytes"] or 0),
         "bytes": component["bytes"],
         "steps": component["steps"],
         "planned": [line for line in plan if line.startswith((part, "memory of the export", "time"))],

@@ -93,10 +93,13 @@ def export(run: Path, out: Path, precision: str) -> dict[str, Any]:
         [*words, "--precision", precision], check=True, stderr=subprocess.PIPE, text=True
     )
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # With every step the exporter starts a measurement anew, which makes the system forget what was.
+    components = json.loads((out / "report.json").read_text("utf-8"))["components"]
+    steps = max(part["peak_bytes"] or 0 for part in components)
     return {
         "seconds": round(time.monotonic() - start, 1),
         "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),  # what other work changes less
-        "peak_bytes": used.ru_maxrss * 1024,
+        "peak_bytes": max(used.ru_maxrss * 1024, steps),
         "bundle_bytes": sum(file.stat().st_size for file in out.iterdir()),
         "printed": process.stderr.replace(str(out), out.name).splitlines(),
     }

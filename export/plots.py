@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-_LABELS, _WIDTH, _ROW, _SPARE = 240, 560, 24, 150  # of names; of the scale; of a row; behind the scale
+_LABELS, _WIDTH, _ROW, _SPARE = 240, 560, 24, 180  # of names; of the scale; of a row; behind the scale
 COLOURS = ("#4a7fb5", "#e08a3c", "#5fa55a", "#b0579a", "#8a7a66", "#c9b037", "#6f6f6f")
 _LIGHT = "#d8d8d8"
 
