@@ -23,6 +23,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import onnx
+import torch
 from g4v.export.errors import ExportError
 from g4v.export.ranges import measure_ranges, value_types
 from g4v.export.standard import HalfGraph
@@ -35,9 +36,9 @@ LARGEST = 448.0  # of E4M3
 MARGIN = 2.0
 # Against the float16 graph, which has an error of its own.
 TOLERANCE = 0.8 * FLOAT8_TOLERANCE
-_SMALLEST = 1 << 10  # weights; fewer are not worth the casts
+_SMALLEST = 1 << 12  # weights; fewer are not worth the casts
 _MULTIPLE = 16  # of rows and columns of a product in 8 bits: others would be padded
-_GROUPS = 48  # of neighbouring products at most, whose errors are found one by one
+_GROUPS = 32  # of neighbouring products at most, whose errors are found one by one
 _CODES, _HALF = TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT16
 _ALIGNMENT = 64  # bytes, as in g4v.export.graph
 
@@ -61,13 +62,12 @@ def to_float8(folder: Path, stem: str, feeds: Feeds) -> dict[str, str]:
     products = _products(model.graph, ranges)
     data = np.memmap(folder / f"{stem}.data", np.uint8, "r")
     scales = {weight: _scales(_content(model, data, weight), axis) for weight, axis in products.values()}
-    work = _Search(folder, stem, model, ranges, products, scales)
-    rounded = work.choose(feeds[:2])
+    rounded = _Search(folder, stem, model, ranges, products, scales).choose(feeds[:2]) if products else []
     if not rounded:
         raise ExportError(
             f"{stem}: no product can be of 8-bit numbers within {FLOAT8_TOLERANCE:.0e}; use fp16"
         )
-    result = _insert(model, ranges, {name: products[name] for name in rounded}, scales, stored=True)
+    result = _insert(model, ranges, {name: products[name] for name in rounded}, scales)
     _rewrite_data(folder, stem, result, data, {products[name] for name in rounded}, scales)
     temporary = folder / f"{stem}.onnx.tmp"
     temporary.write_bytes(result.SerializeToString(deterministic=True))
@@ -76,7 +76,7 @@ def to_float8(folder: Path, stem: str, feeds: Feeds) -> dict[str, str]:
 
 
 class _Search:
-    """Finds which products may be rounded."""
+    """Finds which products may be rounded, with a graph in which every group of them has a switch."""
 
     def __init__(
         self,
@@ -87,41 +87,42 @@ class _Search:
         products: Mapping[str, tuple[str, int]],
         scales: Mapping[str, np.ndarray],
     ) -> None:
-        self.place = folder / f".{stem}.float8.onnx"
-        self.model, self.ranges, self.products, self.scales = model, ranges, products, scales
+        names, count = list(products), min(_GROUPS, len(products))
+        self.groups = [names[len(names) * i // count : len(names) * (i + 1) // count] for i in range(count)]
+        self.switches = [f"float8_group_{i}" for i in range(count)]
+        groups = {n: switch for switch, group in zip(self.switches, self.groups, strict=True) for n in group}
+        switched = _insert(model, ranges, products, scales, groups)
+        for switch in self.switches:
+            switched.graph.input.append(helper.make_tensor_value_info(switch, TensorProto.BOOL, []))
+        place = folder / f".{stem}.float8.onnx"
+        try:
+            place.write_bytes(switched.SerializeToString())
+            self.session = open_session(place, as_written=True)
+        finally:
+            place.unlink(missing_ok=True)
 
     def choose(self, feeds: Feeds) -> list[str]:
         """Names of products, in the graph's order."""
-        names = list(self.products)
-        self.wanted = self._run((), feeds)
-        if self._error(names, feeds) <= TOLERANCE:
-            return names
-        count = min(_GROUPS, len(names))
-        groups = [names[len(names) * i // count : len(names) * (i + 1) // count] for i in range(count)]
-        groups.sort(key=lambda group: self._error(group, feeds))  # the harmless ones first
-        low, high = 0, len(groups) - 1  # so many can be rounded; more than this many cannot
+        self.wanted = [self._run((), feed) for feed in feeds]
+        every = range(len(self.groups))
+        if self._error(every, feeds) <= TOLERANCE:
+            return [name for group in self.groups for name in group]
+        order = sorted(every, key=lambda group: self._error([group], feeds[:1]))  # the harmless ones first
+        low, high = 0, len(order) - 1  # so many can be rounded; more than so many cannot
         while low < high:
             middle = (low + high + 1) // 2
-            chosen = [name for group in groups[:middle] for name in group]
-            low, high = (middle, high) if self._error(chosen, feeds) <= TOLERANCE else (low, middle - 1)
-        kept = {name for group in groups[:low] for name in group}
-        return [name for name in names if name in kept]
+            fits = self._error(order[:middle], feeds) <= TOLERANCE
+            low, high = (middle, high) if fits else (low, middle - 1)
+        return [name for group in sorted(order[:low]) for name in self.groups[group]]
 
-    def _error(self, names: Sequence[str], feeds: Feeds) -> float:
-        import torch
+    def _error(self, groups: Sequence[int], feeds: Feeds) -> float:
+        found = (self._run(groups, feed) for feed in feeds)
+        return max(norm_error(a, torch.from_numpy(b)) for a, b in zip(found, self.wanted, strict=False))
 
-        found = self._run(names, feeds)
-        return max(norm_error(a, torch.from_numpy(b)) for a, b in zip(found, self.wanted, strict=True))
-
-    def _run(self, names: Collection[str], feeds: Feeds) -> list[np.ndarray]:
-        chosen = {name: self.products[name] for name in names}
-        model = _insert(self.model, self.ranges, chosen, self.scales, stored=False)
-        try:
-            self.place.write_bytes(model.SerializeToString())
-            session = open_session(self.place, as_written=True)
-            return [session.run(None, dict(feed))[0] for feed in feeds]
-        finally:
-            self.place.unlink(missing_ok=True)
+    def _run(self, groups: Collection[int], feed: Mapping[str, np.ndarray]) -> np.ndarray:
+        switches = {switch: np.array(i in groups) for i, switch in enumerate(self.switches)}
+        result: np.ndarray = self.session.run(None, {**feed, **switches})[0]
+        return result
 
 
 def _products(graph: onnx.GraphProto, ranges: Mapping[str, float]) -> dict[str, tuple[str, int]]:
@@ -155,11 +156,13 @@ def _insert(
     ranges: Mapping[str, float],
     products: Mapping[str, tuple[str, int]],
     scales: Mapping[str, np.ndarray],
-    stored: bool,
+    switches: Mapping[str, str] | None = None,
 ) -> onnx.ModelProto:
-    """A copy of the model with the nodes of the docstring above around `products`. stored: the data file has
-    codes in place of their weights; else these are rounded when the graph runs.
+    """A copy of the model with the nodes of the docstring above around `products`, for a data file that has
+    codes in place of their weights. switches: of every product a value that says whether it is rounded; the
+    data file then stays as it is.
     """
+    stored = switches is None
     result = onnx.ModelProto()
     result.CopyFrom(model)
     graph, rounded, nodes = result.graph, set(), []
@@ -196,7 +199,12 @@ def _insert(
             nodes.append(
                 helper.make_node("DequantizeLinear", inputs, [made], f"{made}.dequantise", axis=axis)
             )
-            node.input[0], node.input[1] = f"{x}.rounded", made
+            for place, (exact, coarse) in enumerate(((x, f"{x}.rounded"), (weight, made))):
+                chosen = coarse
+                if switches is not None:
+                    chosen = f"{coarse}.{node.name}"
+                    nodes.append(helper.make_node("Where", [switches[node.name], coarse, exact], [chosen]))
+                node.input[place] = chosen
         nodes.append(node)
     kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:]

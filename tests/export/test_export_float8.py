@@ -9,6 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from g4v.export import float8
 from g4v.export.__main__ import main
 from g4v.export.bundle import export_bundle
 from g4v.export.checkpoint import Checkpoint
@@ -26,6 +27,12 @@ from onnx import TensorProto
 
 RTX = ENGINES["tensorrt-rtx"]
 needs_tensorrt = pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="needs tensorrt-rtx-cu13")
+
+
+@pytest.fixture(autouse=True)
+def small_products(monkeypatch):
+    """Products that are not worth it are so here: the run's are small."""
+    monkeypatch.setattr(float8, "_SMALLEST", 1 << 10)
 
 
 def weight(*shape, seed=0):
