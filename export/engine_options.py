@@ -1,9 +1,10 @@
 """What may be chosen of the building of engines, and which of it each library can do.
 
-Not offered, since no bundle could use it: version-compatible engines (TensorRT for RTX has none; those of
-TensorRT bring host code, which ONNX Runtime's provider does not allow) and engines without weights (TensorRT
-for RTX strips none without a GPU, and its provider refits only those that it has built itself; that of
-TensorRT writes the whole engine to the current folder, and takes what it finds there under that name).
+Not offered, since no bundle could use it yet: version-compatible engines (TensorRT for RTX has none; those of
+TensorRT bring host code, which ONNX Runtime's provider does not allow) and engines without weights. TensorRT
+for RTX strips none where there is no GPU, and its provider refits only those that it has built itself. That
+of TensorRT refits from an ONNX file, but writes the whole engine of a separate file to the current folder,
+and takes what it finds there under that name.
 """
 
 from __future__ import annotations
