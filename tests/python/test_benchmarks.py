@@ -57,3 +57,16 @@ def test_dialogues_of_a_server_that_is_not_ours(tmp_path):
     assert found["answers"] == planned and found["accepted"] == 0
     assert sum(found["rejected"].values()) >= found["answers"]
     assert found["completion_tokens"] <= 8 * found["answers"] and found["prompt_tokens"] > 100
+
+
+def test_a_step_of_unet_graphs():
+    """On the small UNet of the repository."""
+    tiny = FOLDER.parent / "python" / "g4v" / "checkpoints" / "tiny"
+    if not tiny.is_dir():
+        pytest.skip("needs a clone's weights")
+    limits = {"float32": 1e-5, "float16, engine": 1e-2}
+    words = ["--run", tiny, "--size", "64x64", "--frames", 4, "--graphs", *limits]
+    found = run("unet_step.py", *words)["steps"]
+    errors = {name: step["norm error"] for name, step in found.items() if name != "PyTorch"}
+    assert set(errors) == set(limits)
+    assert all(1e-9 < errors[name] < limit for name, limit in limits.items()), errors

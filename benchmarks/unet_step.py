@@ -1,0 +1,130 @@
+"""Does a denoising step at the real size compute what PyTorch computes?
+
+    python benchmarks/unet_step.py [--run DIR] [--size 576x320] [--frames 8] [--graphs NAME ...] [--json FILE]
+
+The UNet of ZeroScope (1.41 billion random weights, or that of a run, such as `export_full_size.py --run DIR`
+writes), one step with guidance: latents of one video and of its unguided twin, 77 positions of text. PyTorch
+computes it in float32; the graphs of our exporter are run by ONNX Runtime on the CPU, each in a process of its
+own:
+
+    float32          that of the cpu target
+    float16, CUDA    that of the cuda target; the CPU computes each operator in float32 and rounds its result
+    float16, engine  what engines are built from, likewise
+    int8             that of the cpu target with `unet=int8`
+
+Reported: the largest difference over the largest value, the norm of the difference over the norm, seconds of
+the step and peak resident memory, mapped files among it. Seconds are one run each, of no speed comparison.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from g4v.export.checkpoint import Checkpoint
+from g4v.export.cuda import CudaHalfGraph
+from g4v.export.eight_bit import EightBitGraph
+from g4v.export.graph import Graph
+from g4v.export.standard import HalfGraph
+from g4v.export.unet import export_unet
+from g4v.export.verify import norm_error, open_session, relative_error
+
+from g4v.eval.report import machine
+
+GRAPHS: dict[str, type[Graph]] = {
+    "float32": Graph,
+    "float16, CUDA": CudaHalfGraph,
+    "float16, engine": HalfGraph,
+    "int8": EightBitGraph,
+}
+PYTORCH = "PyTorch"
+TIMESTEP, TEXT, SCALE = 521, 77, 8  # pixels for one latent
+
+
+def inputs(unet: Any, width: int, height: int, frames: int) -> dict[str, torch.Tensor]:
+    random = torch.Generator().manual_seed(20231125)
+    size = (1, unet.config.in_channels, frames, height // SCALE, width // SCALE)
+    # Both halves of a guided step start from the same latents.
+    sample = torch.randn(size, generator=random).expand(2, *size[1:]).contiguous()
+    text = torch.randn(2, TEXT, unet.config.cross_attention_dim, generator=random)
+    return {"sample": sample, "timestep": torch.tensor([TIMESTEP]), "encoder_hidden_states": text}
+
+
+@torch.no_grad()
+def compute(name: str, options: argparse.Namespace, work: Path) -> dict[str, Any]:
+    """One of GRAPHS, or PyTorch, which leaves its result in `work`."""
+    unet = Checkpoint.open(options.run).unet()
+    given = inputs(unet, *options.size, options.frames)
+    expected = work / "expected.npy"
+    if name == PYTORCH:
+        unet = unet.float()
+        start = time.perf_counter()
+        np.save(expected, unet(**given).sample.numpy())
+        return {
+            "seconds": round(time.perf_counter() - start, 1),
+            "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        }
+    with tempfile.TemporaryDirectory(dir=work) as folder:
+        export_unet(unet, folder, "unet", GRAPHS[name])
+        del unet
+        session = open_session(Path(folder) / "unet.onnx", as_written="float16" in name)
+        feed = {key: value.numpy() for key, value in given.items()}
+        start = time.perf_counter()
+        (result,) = session.run(None, feed)
+        seconds = time.perf_counter() - start
+    wanted = torch.from_numpy(np.load(expected))
+    return {
+        "relative error": relative_error(result, wanted),
+        "norm error": norm_error(result, wanted),
+        "seconds": round(seconds, 1),
+        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }
+
+
+def main() -> int:
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    parser.add_argument("--run", type=Path, help="keep the run here, and use it if it is there")
+    parser.add_argument("--size", default="576x320", metavar="WxH", help="in pixels (default: 576x320)")
+    parser.add_argument("--frames", type=int, default=8, help="default: 8")
+    parser.add_argument("--graphs", nargs="+", choices=GRAPHS, default=list(GRAPHS), help="default: all")
+    parser.add_argument("--work", type=Path, help="a folder with room for the run and a graph (11 GB)")
+    parser.add_argument("--json", type=Path, help="also write the numbers into this file")
+    parser.add_argument("--compute", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    words = options.size
+    options.size = tuple(int(part) for part in words.split("x"))
+    if options.compute:
+        print(json.dumps(compute(options.compute, options, options.work)))
+        return 0
+    with tempfile.TemporaryDirectory(dir=options.work) as name:
+        work = Path(name)
+        run = options.run or work / "run"
+        if not (run / "g4v_train.json").exists():
+            maker = Path(__file__).with_name("export_full_size.py")
+            subprocess.run([sys.executable, maker, "--write", run], check=True)
+        found: dict[str, Any] = {"machine": machine(), "size": words, "frames": options.frames, "steps": {}}
+        for each in (PYTORCH, *options.graphs):
+            command = [sys.executable, __file__, "--compute", each, "--run", run, "--work", work]
+            command += ["--size", words, "--frames", str(options.frames)]
+            done = subprocess.run(command, stdout=subprocess.PIPE, env=os.environ, check=True, text=True)
+            found["steps"][each] = json.loads(done.stdout.splitlines()[-1])
+            print(each, json.dumps(found["steps"][each]), flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+    print(json.dumps(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
