@@ -2,10 +2,10 @@
 
     python benchmarks/unet_step.py [--run DIR] [--size 576x320] [--frames 8] [--graphs NAME ...] [--json FILE]
 
-The UNet of ZeroScope (1.41 billion random weights, or that of a run, such as `export_full_size.py --run DIR`
-writes), one step with guidance: latents of one video and of its unguided twin, 77 positions of text. PyTorch
-computes it in float32; the graphs of our exporter are run by ONNX Runtime on the CPU, each in a process of its
-own:
+The UNet of ZeroScope (1.41 billion random weights, or that of a run, as `export_full_size.py --run DIR`
+writes one), one step with guidance: latents of one video and of its unguided twin, 77 positions of text.
+PyTorch computes it in float32; the graphs of our exporter are run by ONNX Runtime on the CPU, each in a
+process of its own:
 
     float32          that of the cpu target
     float16, CUDA    that of the cuda target; the CPU computes each operator in float32 and rounds its result
