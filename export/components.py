@@ -29,6 +29,7 @@ from g4v.export.precision import Precisions
 from g4v.export.progress import Tick, ignore
 from g4v.export.quantise import BITS
 from g4v.export.rounding import Bits, Fitted, Rounding, ToNearest
+from g4v.export.sample_clips import captions
 from g4v.export.standard import HalfGraph, StandardGraph
 from g4v.export.tensorrt import ENGINES, Profile, Span
 from g4v.export.text_encoder import export_text_encoder
@@ -256,7 +257,14 @@ class _Components:
         target = target_of(stem)
         precision = self.precisions["decoder"][target]
         kind = graph_kind("decoder", target, precision)
-        return compare_decoder(weights, folder, precision, self._decoder_tick(target, True), stem, kind)
+        tick, text = self._decoder_tick(target, True), self._text(weights)
+        return compare_decoder(weights, folder, precision, tick, stem, kind, text)
+
+    def _text(self, weights: LlamaWeights) -> list[int]:
+        """Tokens of captions, those that the model has embeddings for."""
+        tokenizer = self.checkpoint.tokenizer("decoder")
+        found = tokenizer.encode(" ".join(captions()), add_special_tokens=False)
+        return [token for token in found if token < weights.config.vocab_size]
 
     def _decoder_tick(self, target: str, written: bool = False) -> Tick:
         """The variants are written one after the other, and then compared."""

@@ -7,6 +7,7 @@ graph's own codes stand for. Rounded weights must also lie near those that they 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from g4v.export.llama import EMBEDDING, HEAD, LlamaWeights
 from g4v.export.pieces import Pieces
 from g4v.export.progress import Tick, ignore
 from g4v.export.quantise import BITS, Quantised
-from g4v.export.verify import relative_error
+from g4v.export.verify import norm_error, relative_error
 from g4v.export.wide import in_float64
 from torch import Tensor
 
@@ -45,7 +46,8 @@ _ROWS = 8192  # of the output head that are widened at once
 class Comparison:
     """exact: largest error of the logits over the largest logit, on the weights that the graph holds.
     rounding: norm of what rounding changed in the logits over their norm, None where nothing was rounded.
-    real: on real inputs (g4v.export.samples), as `norm_error` has it; None where there are none.
+    real: on real inputs (g4v.export.samples; of a decoder both are of the same text), as `norm_error` has it;
+    None where there are none.
     """
 
     exact: float
@@ -61,14 +63,18 @@ def compare_decoder(
     tick: Tick = ignore,
     stem: str = "decoder",
     kind: type[Graph] = Graph,
+    text: Sequence[int] = (),
 ) -> Comparison:
     """Runs prompts and single steps through the graph and through PyTorch; ExportError if the graph's codes
     are not those of the weights. tick: called with the share that is done. stem: of the graph's file; kind:
-    of the graph.
+    of the graph. text: ids of its tokens, repeated where it is short; without any, random tokens.
     """
     config = weights.config
-    generator = torch.Generator().manual_seed(_SEED)
-    ids = torch.randint(config.vocab_size, (sum(_CHUNKS),), generator=generator)
+    if text:
+        ids = torch.tensor(text).repeat(-(-sum(_CHUNKS) // len(text)))[: sum(_CHUNKS)]
+    else:
+        generator = torch.Generator().manual_seed(_SEED)
+        ids = torch.randint(config.vocab_size, (sum(_CHUNKS),), generator=generator)
     embeds = weights.read(f"{EMBEDDING}.weight")[ids]
     rounded = precision in BITS
     pieces = Pieces(folder, stem, _EndOfLayer(), kind.real)
@@ -94,11 +100,11 @@ def compare_decoder(
     if rounded:
         _put_codes(pieces, len(pieces) - 1, head, ((HEAD,),))
     wanted = exact.logits(head[f"{HEAD}.weight"])
-    error = relative_error(plain.logits(), wanted)
+    found = plain.logits()
+    error, real = relative_error(found, wanted), norm_error(found, wanted) if text else None
     if as_written is None or wanted_before is None:
-        return Comparison(error, None)
-    change = (torch.from_numpy(as_written.logits()).double() - wanted_before).norm() / wanted_before.norm()
-    return Comparison(error, float(change))
+        return Comparison(error, None, real)
+    return Comparison(error, norm_error(as_written.logits(), wanted_before), real)
 
 
 class _EndOfLayer:

@@ -157,7 +157,7 @@ def test_precisions_are_named_alone_or_by_component(run, tmp_path):
     assert parse_precisions([], ("tensorrt-rtx",))["frame_checker"] == {"cpu": "fp32"}
     for words, message in (
         (["int3"], "'int3' is not supported \\(one of fp32, int8, int4\\)"),
-        (["unet=int4"], "unet cannot be written in 'int4' for cpu \\(only in fp32\\)$"),
+        (["unet=int4"], "unet cannot be written in 'int4' for cpu \\(only in fp32, int8\\)$"),
         (["unet=fp16"], "unet cannot be written in 'fp16' for cpu .*; --target cuda can"),
         (["fp16"], "'fp16' is not supported .*; --target cuda can"),
         (
@@ -170,5 +170,5 @@ def test_precisions_are_named_alone_or_by_component(run, tmp_path):
             parse_precisions(words)
     with pytest.raises(ExportError, match="target 'rocm' .* .one of cpu, cuda, tensorrt-rtx, tensorrt.$"):
         parse_targets(["rocm"])
-    with pytest.raises(ExportError, match="encoder cannot be written"):
-        export_bundle(run, tmp_path / "out", precision=["encoder=int8"])
+    with pytest.raises(ExportError, match="text_encoder cannot be written"):
+        export_bundle(run, tmp_path / "out", precision=["text_encoder=int8"])
