@@ -25,6 +25,7 @@ import numpy as np
 import onnx
 import torch
 from g4v.export.errors import ExportError
+from g4v.export.graph import ALIGNMENT
 from g4v.export.ranges import measure_ranges, value_types
 from g4v.export.standard import HalfGraph
 from g4v.export.verify import FLOAT8_TOLERANCE, Feeds, norm_error, open_session
@@ -40,7 +41,6 @@ _SMALLEST = 1 << 12  # weights; fewer are not worth the casts
 _MULTIPLE = 16  # of rows and columns of a product in 8 bits: others would be padded
 _GROUPS = 32  # of neighbouring products at most, whose errors are found one by one
 _CODES, _HALF = TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT16
-_ALIGNMENT = 64  # bytes, as in g4v.export.graph
 
 
 class Float8Graph(HalfGraph):
@@ -249,7 +249,7 @@ def _rewrite_data(
                 weight, axis = axes[tensor.name]
                 halves = content.view(np.float16).reshape(tensor.dims)
                 content = round_weight(halves, scales[weight], axis).reshape(-1).view(np.uint8)
-            out.write(b"\0" * (-out.tell() % _ALIGNMENT))
+            out.write(b"\0" * (-out.tell() % ALIGNMENT))
             for entry in tensor.external_data:
                 if entry.key != "location":
                     entry.value = str(out.tell() if entry.key == "offset" else content.nbytes)
