@@ -63,6 +63,11 @@ def _time(seconds: float) -> str:
     return duration(seconds) if seconds >= 10 else f"{seconds:.1f} s"
 
 
+def _rate(value: float) -> str:
+    """Two digits that count: 0.52, 6.5, 650, 41,000."""
+    return f"{float(f'{value:.2g}'):,g}"
+
+
 @dataclass(frozen=True)
 class Run:
     """question: operations up to the first token of an answer about a video, None without eyes; token: bytes
@@ -85,7 +90,7 @@ class Run:
         if self.question is not None:
             parts.append(f"first token about a video {_time(self.question / machine.flops)}")
         if self.token is not None:
-            parts.append(f"{machine.bandwidth / self.token:.2g} tokens/s at most")
+            parts.append(f"{_rate(machine.bandwidth / self.token)} tokens/s at most")
         if self.video is not None:
             made = f"video of {self.frames} frames in {self.steps} steps"
             parts.append(f"{made} {_time(self.video / machine.flops)}")

@@ -247,3 +247,13 @@ def test_a_gpu_holds_what_is_for_it(run):
     cpu, cuda, engines = sizes.values()
     for name in cpu:
         assert 0.45 * cpu[name] < cuda[name] <= 0.7 * cpu[name] and engines[name] == cuda[name]
+
+
+def test_rates_are_written_as_people_read_them():
+    from g4v.export.run_costs import ASSUMED_GPU, Run
+
+    def line(token):
+        return Run(None, ASSUMED_GPU.bandwidth / token, None, 8, 4, 0.0, 0.0).line(ASSUMED_GPU, "it")
+
+    for rate, text in ((0.523, "0.52"), (6.51, "6.5"), (648, "650"), (41234, "41,000")):
+        assert line(rate) == f"time of a run on it: {text} tokens/s at most"
