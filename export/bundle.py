@@ -73,6 +73,7 @@ def export_bundle(
         "compact": compact,
         "calibration": calibration,
         "only": sorted(only or ()),
+        "adapters": [adapter.weight for adapter in checkpoint.adapters],
         "video": [sources.frames, sources.video_size],
         "engines": repr(engines),
         "g4v": package_version(),

@@ -8,6 +8,8 @@ from g4v.export import writer
 from g4v.export.__main__ import main
 from g4v.export.bundle import export_bundle
 from g4v.export.errors import ExportError
+from g4v.export.lora import Adapter
+from g4v.export.sources import Sources
 
 
 def contents(folder):
@@ -69,6 +71,15 @@ def test_other_settings_and_other_weights_start_anew(run, tmp_path):
     file = copy / "encoder" / "model.safetensors"
     os.utime(file, ns=(1, 1))
     assert going_on(copy, out) == []
+
+
+def test_an_adapter_of_another_weight_starts_anew(run, tmp_path):
+    def weighing(weight):
+        return Sources(adapters=[Adapter(run / "adapter", weight)])
+
+    out = tmp_path / "out"
+    stopped(run, out, "text_encoder", sources=weighing(1.0))
+    assert going_on(run, out, sources=weighing(0.5)) == []
 
 
 @pytest.mark.parametrize("harm", ["damage", "junk", "list"])
