@@ -74,11 +74,8 @@ class Component:
         return stem_of(self.name, target)
 
     def write(self, module: Any, folder: Path, target: str) -> list[str]:
-        """Writes the graph for a target; ExportError where the target could not run it."""
-        files = self.export(module, folder, self.stem(target), self._kind(target))
-        if target == CUDA:
-            check_kernels(folder, files[0])
-        return files
+        """Writes the graph for a target, which `measure` then completes."""
+        return self.export(module, folder, self.stem(target), self._kind(target))
 
     def _kind(self, target: str) -> type[Graph]:
         return graph_kind(self.name, target, self.variants[target])
@@ -88,15 +85,14 @@ class Component:
         rounds what is to be of 8-bit floating numbers; None without inputs. ExportError where the target
         could not run what comes of it.
         """
-        stem, kind = self.stem(target), self._kind(target)
-        if not feeds and kind is not Float8Graph:
-            return None
-        half = issubclass(kind, Half) and not issubclass(kind, BFloat)
-        found = measure_graph(folder, stem, feeds, half)
-        if target == CUDA and found.kept:
-            check_kernels(folder, f"{stem}.onnx")
+        stem, kind, found = self.stem(target), self._kind(target), None
+        if feeds or kind is Float8Graph:
+            half = issubclass(kind, Half) and not issubclass(kind, BFloat)
+            found = measure_graph(folder, stem, feeds, half)
         if kind is Float8Graph:
             self.float8[target] = to_float8(folder, stem, feeds)
+        if target == CUDA:
+            check_kernels(folder, f"{stem}.onnx")
         return found
 
     def compare(self, module: Any, folder: Path, target: str, feeds: Feeds = ()) -> Comparison:

@@ -6,6 +6,7 @@ what a float16 node gives beyond the limit becomes infinite.
 """
 
 import json
+import shutil
 
 import numpy as np
 import onnx
@@ -21,6 +22,7 @@ from g4v.export.errors import ExportError
 from g4v.export.graph import Graph
 from g4v.export.overflow import MARGIN, keep_wide, measure_graph
 from g4v.export.ranges import INNER, LIMIT, by_kind, measure_ranges, value_types
+from g4v.export.report import read_parts
 from g4v.export.samples import Samples
 from g4v.export.standard import HalfGraph
 from g4v.export.unet import export_unet
@@ -211,6 +213,17 @@ def test_ordinary_graphs_stay_as_they_are(run, tmp_path):
         assert (tmp_path / "text.onnx").read_bytes() == before
 
 
+def test_a_weight_beyond_float16_is_exported_for_cuda(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    file = copy / "encoder" / "model.safetensors"
+    weights = {name: weight.float() for name, weight in load_file(file).items()}
+    weights["encoder.layers.0.mlp.fc1.weight"][0, 0] = 1e5
+    save_file(weights, file, {"format": "pt"})
+    export_bundle(copy, tmp_path / "out", targets=["cuda"], only=["encoder"])
+    (part,) = read_parts(tmp_path / "out")
+    assert part.kept
+
+
 def test_values_that_are_not_finite_in_float32_are_an_error(run, tmp_path):
     abstractor = Checkpoint.open(run).abstractor()
     scaled(abstractor.encoder.layers[0].crossattention.output.mlp.w2, by=1e39)
@@ -222,8 +235,6 @@ def test_values_that_are_not_finite_in_float32_are_an_error(run, tmp_path):
 @pytest.fixture(scope="module")
 def large_run(run, tmp_path_factory):
     """The run with the first layer of its abstractor 300,000 times as large, in float32."""
-    import shutil
-
     out = tmp_path_factory.mktemp("large") / "run"
     shutil.copytree(run, out)
     (file,) = (out / "abstractor").glob("*.safetensors")
