@@ -5,3 +5,7 @@ from g4v.errors import Error
 
 class ExportError(Error):
     """The checkpoint cannot be exported; the message names the file or the setting."""
+
+
+class InaccurateError(ExportError):
+    """A graph does not compute what PyTorch does."""

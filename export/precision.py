@@ -92,11 +92,22 @@ def parse_precisions(words: str | Sequence[str], targets: Sequence[str] = ("cpu"
     return found
 
 
+def advice(component: str, precision: str) -> str:
+    """The end of an error's line where that precision is too coarse. The decoder has none: it is compared on
+    its rounded weights.
+    """
+    finer = {"fp8": "fp16"}.get(precision, "fp32")
+    if component == "decoder" or precision == finer:
+        return ""
+    return f"; --precision {component}={finer} is more exact"
+
+
 def _refusal(component: str, name: str, found: Precisions) -> str:
     wanted = [component] if component else COMPONENTS
     elsewhere = [t for t, parts in PRECISIONS.items() if any(name in parts.get(c, ()) for c in wanted)]
     known = _names(found, wanted)
-    hint = f"; --target {elsewhere[0]} can" if elsewhere and elsewhere[0] not in _targets(found) else ""
+    tried = {target for one in wanted for target in found[one]}
+    hint = f"; --target {elsewhere[0]} can" if elsewhere and elsewhere[0] not in tried else ""
     if component:
         targets = list(found[component])
         reason = next((_REASONS[key] for t in targets if (key := (t, component, name)) in _REASONS), "")
@@ -110,7 +121,3 @@ def _refusal(component: str, name: str, found: Precisions) -> str:
 def _names(found: Precisions, components: Collection[str]) -> list[str]:
     names = [n for c in components for t in found[c] for n in PRECISIONS[t][c]]
     return list(dict.fromkeys(names))
-
-
-def _targets(found: Precisions) -> set[str]:
-    return {target for variants in found.values() for target in variants}

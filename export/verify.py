@@ -12,7 +12,7 @@ import torch
 from g4v.export.abstractor import memory_stem
 from g4v.export.bfloat import runnable
 from g4v.export.eight_bit import PRODUCT
-from g4v.export.errors import ExportError
+from g4v.export.errors import ExportError, InaccurateError
 from g4v.export.wide import in_float64
 from onnx import TensorProto
 
@@ -37,7 +37,7 @@ Feeds = Sequence[Mapping[str, np.ndarray]]
 def relative_error(actual: np.ndarray, expected: torch.Tensor) -> float:
     """The largest absolute difference over the largest expected value; infinite for NaN or a wrong shape."""
     wanted = expected.detach().double().numpy()
-    if actual.shape != wanted.shape or not np.isfinite(actual).all():
+    if not _comparable(actual, wanted):
         return float("inf")
     return float(np.abs(actual - wanted).max() / np.abs(wanted).max())
 
@@ -49,7 +49,7 @@ def norm_error(actual: np.ndarray, expected: torch.Tensor) -> float:
     than the rest in any type (a sharp attention may turn to another token), and say little of the graph.
     """
     wanted = expected.detach().double().numpy()
-    if actual.shape != wanted.shape or not np.isfinite(actual).all():
+    if not _comparable(actual, wanted):
         return float("inf")
     return float(np.linalg.norm(actual - wanted) / np.linalg.norm(wanted))
 
@@ -57,15 +57,25 @@ def norm_error(actual: np.ndarray, expected: torch.Tensor) -> float:
 def probability_error(actual: np.ndarray, expected: torch.Tensor) -> float:
     """The largest difference of probabilities, however small they are; infinite as above."""
     wanted = expected.detach().double().numpy()
-    if actual.shape != wanted.shape or not np.isfinite(actual).all():
+    if not _comparable(actual, wanted):
         return float("inf")
     return float(np.abs(actual - wanted).max())
 
 
+def _comparable(actual: np.ndarray, wanted: np.ndarray) -> bool:
+    return actual.shape == wanted.shape and bool(np.isfinite(actual).all() and np.isfinite(wanted).all())
+
+
 def check(component: str, error: float, most: float) -> None:
-    """ExportError if the error is beyond the tolerance."""
+    """InaccurateError if the error is beyond the tolerance."""
+    if error == float("inf"):
+        raise ExportError(
+            f"{component}: what the graph or PyTorch computes is not finite, or of another shape"
+        )
     if not error <= most:
-        raise ExportError(f"{component}: the graph differs from PyTorch by {error:.1e} (at most {most:.0e})")
+        raise InaccurateError(
+            f"{component}: the graph differs from PyTorch by {error:.1e} (at most {most:.0e})"
+        )
 
 
 def open_session(path: Path, as_written: bool) -> Any:

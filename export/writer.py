@@ -17,10 +17,10 @@ from g4v.export.checkpoint import Checkpoint
 from g4v.export.compact import compact_graph
 from g4v.export.components import Component, components_of
 from g4v.export.engine_options import NO_OPTIONS, EngineOptions
-from g4v.export.errors import ExportError
+from g4v.export.errors import ExportError, InaccurateError
 from g4v.export.existing import FORMAT, FORMAT_VERSION, MANIFEST, keep_rest, merged
 from g4v.export.plan import Need
-from g4v.export.precision import Precisions
+from g4v.export.precision import Precisions, advice
 from g4v.export.report import PartReport, count_codes, read_parts, write_report
 from g4v.export.samples import Samples
 from g4v.export.share import share_data
@@ -155,7 +155,10 @@ class BundleWriter:
                 measured[target] = part.measure(self.folder, target, feeds)
         for target in part.variants:
             with watch("compare", target):
-                comparisons[target] = part.compare(module, self.folder, target, feeds)
+                try:
+                    comparisons[target] = part.compare(module, self.folder, target, feeds)
+                except InaccurateError as error:
+                    raise ExportError(f"{error}{advice(part.name, part.variants[target])}") from None
         del module  # engines take memory of their own
         variants: list[dict[str, Any]] = []
         reports = []

@@ -25,6 +25,8 @@ from g4v.export.verify import (
     EIGHT_BIT_TOLERANCE,
     check,
     norm_error,
+    probability_error,
+    relative_error,
     verify_abstractor,
     verify_encoder,
 )
@@ -81,6 +83,9 @@ def test_what_rounds_activations_is_a_precision_by_name() -> None:
             parse_precisions(f"{component}=int8", ("cuda",))
     with pytest.raises(ExportError, match="text_encoder cannot be written in 'int8'"):
         parse_precisions("text_encoder=int8")
+    # The CPU can, though other components are written for it anyway.
+    with pytest.raises(ExportError, match="for tensorrt-rtx .*; --target cpu can"):
+        parse_precisions("encoder=int8", ("tensorrt-rtx",))
 
 
 def test_an_error_beyond_the_tolerance_is_refused() -> None:
@@ -90,6 +95,15 @@ def test_an_error_beyond_the_tolerance_is_refused() -> None:
         ExportError, match=r"encoder: the graph differs from PyTorch by 1.1e-01 \(at most 1e-01"
     ):
         check("encoder", 1.1e-1, EIGHT_BIT_NORM_TOLERANCE)
+
+
+def test_an_error_of_nothing_finite_is_no_number() -> None:
+    """Wherever among the inputs it stands: `max` would let a NaN pass."""
+    nothing = torch.tensor([1.0, float("nan")])
+    for error in (relative_error, norm_error, probability_error):
+        assert max(0.1, error(np.ones(2), nothing)) == float("inf")
+    with pytest.raises(ExportError, match="encoder: what the graph or PyTorch computes is not finite"):
+        check("encoder", float("inf"), EIGHT_BIT_NORM_TOLERANCE)
 
 
 def test_an_encoder_that_does_not_bear_it_is_refused(run: Path, tmp_path: Path) -> None:
@@ -104,7 +118,7 @@ def test_an_encoder_that_does_not_bear_it_is_refused(run: Path, tmp_path: Path) 
     weights[name] = weights[name] * 60
     save_file(weights, file, {"format": "pt"})
     export_bundle(sharp, tmp_path / "exact", only=["encoder"])
-    with pytest.raises(ExportError, match=r"encoder: the graph differs from PyTorch by .* \(at most 1e-01\)"):
+    with pytest.raises(ExportError, match=r"encoder: .* \(at most 1e-01\); --precision encoder=fp32"):
         export_bundle(sharp, tmp_path / "out", precision="encoder=int8", only=["encoder"])
     assert not (tmp_path / "out").exists()
 
