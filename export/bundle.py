@@ -130,8 +130,11 @@ def verify_bundle(
     precisions = parse_precisions(())
     for name, component in written.items():
         precisions[name] = {v["target"]: v["precision"] for v in component["variants"]}
-    for part in components_of(checkpoint, precisions):
-        name = part.name
+    parts = {part.name: part for part in components_of(checkpoint, precisions)}
+    for name in written:
+        if name not in parts:
+            raise ExportError(f"{out}: has {name}, and {run} has not: name the run that it was exported from")
+    for name, part in parts.items():
         if name not in written:
             continue
         for target in part.variants:

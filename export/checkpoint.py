@@ -231,11 +231,17 @@ class Checkpoint:
 
     @staticmethod
     def _load(place: Path, load: Any, **options: Any) -> Any:
+        """ExportError: files that are damaged, or weights that are not finite."""
         try:
-            return load(place, **options)
+            found = load(place, **options)
         except Exception as error:  # each library has its own classes for damaged files
             reason = " ".join(str(error).split())[:300].removeprefix(f"{place}: ")
             raise ExportError(f"{place}: cannot be read: {reason}") from None
+        if isinstance(found, torch.nn.Module):
+            for name, weight in found.named_parameters():
+                if not all(torch.isfinite(end) for end in weight.detach().aminmax()):
+                    raise ExportError(f"{place}: {name} holds numbers that are not finite")
+        return found
 
 
 def vae_scale(t2v: Path) -> int:

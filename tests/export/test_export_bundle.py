@@ -15,6 +15,7 @@ from g4v.export.bundle import export_bundle, verify_bundle
 from g4v.export.checkpoint import Checkpoint
 from g4v.export.errors import ExportError
 from g4v.export.random_checkpoint import write_random_checkpoint
+from safetensors.torch import load_file, save_file
 
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.assistant import Gpt4Video
@@ -142,6 +143,35 @@ def test_verify_finds_a_damaged_file_and_foreign_weights(run, bundle, tmp_path):
     other = shutil.copytree(run, tmp_path / "other")
     shutil.rmtree(other / "adapter")
     with pytest.raises(ExportError, match="decoder: the graph differs from PyTorch"):
+        verify_bundle(other, bundle)
+
+
+PARTS = {
+    "encoder": "encoder",
+    "abstractor": "abstractor",
+    "frame_checker": "frame_checker",
+    "t2v/text_encoder": "text_encoder",
+    "t2v/unet": "unet",
+    "t2v/vae": "vae_decoder",
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_weights_that_are_not_finite_are_named(run, tmp_path, part):
+    copy = shutil.copytree(run, tmp_path / "run")
+    (file,) = (copy / part).glob("*.safetensors")
+    weights = load_file(file)
+    name = next(name for name, weight in sorted(weights.items()) if weight.ndim > 1)
+    weights[name].view(-1)[1] = float("nan")
+    save_file(weights, file, {"format": "pt"})
+    with pytest.raises(ExportError, match=f"{part}: .*{name.split('.')[-2]}.* not finite"):
+        export_bundle(copy, tmp_path / "out", only=[PARTS[part]])
+
+
+def test_verify_refuses_a_run_that_lacks_a_component(run, bundle, tmp_path):
+    other = shutil.copytree(run, tmp_path / "other")
+    shutil.rmtree(other / "frame_checker")
+    with pytest.raises(ExportError, match="has frame_checker, and .*other has not"):
         verify_bundle(other, bundle)
 
 
