@@ -235,8 +235,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         size = sum(entry["bytes"] for entry in manifest["files"].values()) / 1e6
         report(f"{options.out}: {len(manifest['files']) + 1} files, {size:.1f} MB")
         return 0
-    except (Error, OSError) as error:
+    except Error as error:
         return fail(error)
+    except OSError as error:  # such as a disk that became full
+        return fail(f"{error.filename or options.out}: {error.strerror or error}")
     except ImportError as error:
         return fail(f'{error}; install the extra: pip install "g4v[export]"')
     except KeyboardInterrupt:
@@ -248,19 +250,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _plan(run: str, sources: Any, options: argparse.Namespace) -> int:
+    from g4v.export.bundle import check_place
+    from g4v.export.calibration import calibration_files
     from g4v.export.checkpoint import Checkpoint
+    from g4v.export.errors import ExportError
     from g4v.export.plan import describe_plan, missing_packages, plan_export
     from g4v.export.precision import parse_precisions, parse_targets
     from g4v.export.run_costs import describe_run
     from g4v.export.sample_clips import check_videos
 
     check_videos(options.calibration_video or ())
+    calibration_files(options.calibration)
     precisions = parse_precisions(options.precision or (), parse_targets(options.target or ()))
     checkpoint = Checkpoint.open(run, sources)
     needs = plan_export(checkpoint, precisions, options.component, options.calibration)
     lines, missing = describe_plan(needs, Path(options.out))
     lines += describe_run(checkpoint, needs)
     missing += missing_packages(precisions, needs)
+    try:
+        check_place(Path(options.out), options.force)
+    except ExportError as error:
+        missing.append(str(error))
     print("\n".join(lines))
     for line in missing:
         print(f"g4v.export: missing: {line}", file=sys.stderr)

@@ -14,7 +14,7 @@ from g4v.export.components import components_of
 from g4v.export.engine_options import NO_OPTIONS, EngineOptions
 from g4v.export.errors import ExportError
 from g4v.export.existing import MANIFEST, read_manifest
-from g4v.export.plan import check_disk, plan_export
+from g4v.export.plan import check_disk, existing, plan_export
 from g4v.export.precision import parse_precisions, parse_targets
 from g4v.export.samples import Samples
 from g4v.export.sources import NONE, Sources
@@ -61,7 +61,7 @@ def export_bundle(
     for target in {target for variants in precisions.values() for target in variants if target in ENGINES}:
         load_library(ENGINES[target])
     out = Path(out).absolute()
-    _check_target(out, force)
+    check_place(out, force)
     checkpoint = Checkpoint.open(run, sources)
     samples = Samples(checkpoint, videos)
     old = read_manifest(out) if only is not None and (out / MANIFEST).exists() else None
@@ -160,7 +160,13 @@ def _check_videos(used: dict[str, Any], given: list[dict[str, Any]]) -> None:
             raise ExportError(f"{name} was compared on {named}: name the same with --calibration-video")
 
 
-def _check_target(out: Path, force: bool) -> None:
+def check_place(out: Path, force: bool) -> None:
+    """ExportError if no bundle can be put at `out`, or none without `force`."""
+    above = existing(out.absolute().parent)
+    if not above.is_dir():
+        raise ExportError(f"{out}: cannot be made, since {above} is a file")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise ExportError(f"{out}: cannot be made, since {above} is not writable")
     if not out.exists():
         return
     if not out.is_dir():

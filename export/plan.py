@@ -23,6 +23,9 @@ from g4v.export.report import size
 from g4v.export.rounding import Bits
 from g4v.export.tensorrt import ENGINES, load_library
 
+from g4v.model.bases.errors import CheckpointError
+from g4v.model.bases.sources import index_files
+
 # All of this was measured at full size: benchmarks/export_full_size.py and export_llama.py.
 _LIBRARIES = 0.8e9  # bytes: Python, PyTorch, transformers, diffusers and ONNX Runtime
 _TENSORRT = 0.5e9  # and of TensorRT
@@ -215,6 +218,11 @@ def _shapes(folder: Path, prefix: str) -> dict[str, Sequence[int]]:
     from safetensors import safe_open
 
     found: dict[str, Sequence[int]] = {}
+    try:
+        for index in folder.glob("*.safetensors.index.json"):
+            index_files(index)
+    except CheckpointError as error:  # such as for a file that it names and that is missing
+        raise ExportError(str(error)) from None
     for file in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(file, framework="pt") as opened:
@@ -236,7 +244,7 @@ def needed_disk(needs: list[Need]) -> int:
 
 def check_disk(needs: list[Need], out: Path) -> None:
     """ExportError if the bundle will not fit where it is to be written."""
-    free = shutil.disk_usage(_existing(out)).free
+    free = shutil.disk_usage(existing(out)).free
     if needed_disk(needs) > free:
         raise ExportError(
             f"{out}: the bundle takes {size(needed_disk(needs))}, and {size(free)} are free there: choose "
@@ -259,7 +267,7 @@ def describe_plan(needs: list[Need], out: Path) -> tuple[list[str], list[str]]:
         for row in table
     ]
     disk, peak = needed_disk(needs), max(need.peak for need in needs)
-    free, memory = shutil.disk_usage(_existing(out)).free, _memory()
+    free, memory = shutil.disk_usage(existing(out)).free, _memory()
     resident = sum(need.resident for need in needs)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # More than half of the work is done by one core at a time.
@@ -267,7 +275,7 @@ def describe_plan(needs: list[Need], out: Path) -> tuple[list[str], list[str]]:
     lines += [
         f"disk: {size(disk)} at {out} ({size(free)} free)",
         f"memory of the export: about {size(peak)}" + (f" ({size(memory)} free)" if memory else ""),
-        f"memory of the assistant on the CPU: about {size(resident)}",
+        *([f"memory of the assistant on the CPU: about {size(resident)}"] if resident else []),
         f"time: about {duration(_START + seconds)}",
     ]
     missing = []
@@ -290,7 +298,7 @@ def missing_packages(precisions: Precisions, needs: list[Need]) -> list[str]:
     return missing
 
 
-def _existing(path: Path) -> Path:
+def existing(path: Path) -> Path:
     """The path, or the nearest folder above it that exists."""
     path = path.absolute()
     while not path.exists():

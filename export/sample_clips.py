@@ -28,11 +28,13 @@ _EVERYDAY = (
 
 
 def check_videos(videos: Sequence[str | Path]) -> list[Path]:
-    """The files by their paths; ExportError if one is missing."""
+    """The files by their paths; ExportError if one is missing or has no frame that can be read."""
     paths = [Path(video) for video in videos]
     for path in paths:
-        if not path.is_file():
+        if not path.exists():
             raise ExportError(f"{path}: no such file (--calibration-video takes a video file)")
+    if paths:  # without any, clips are drawn
+        list(clips(paths, 1, 1))
     return paths
 
 

@@ -37,9 +37,7 @@ _STEPS = 5  # time steps of a denoising run that the UNet sees; 3 where it is la
 
 
 class Samples:
-    """videos: files in place of the drawn clips. ExportError: a file that is missing, or, once it is asked
-    for, cannot be read.
-    """
+    """videos: files in place of the drawn clips. ExportError: one that is missing or cannot be read."""
 
     def __init__(self, checkpoint: Checkpoint, videos: Sequence[str | Path] = ()) -> None:
         self._checkpoint = checkpoint

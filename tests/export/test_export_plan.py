@@ -1,14 +1,17 @@
 """What an export says before it starts, and what it leaves to read afterwards."""
 
+import errno
 import io
 import json
+import os
+import re
 import shutil
 import sys
 from collections import namedtuple
 from pathlib import Path
 
 import pytest
-from g4v.export import plan
+from g4v.export import plan, writer
 from g4v.export.__main__ import main
 from g4v.export.bundle import export_bundle
 from g4v.export.checkpoint import Checkpoint
@@ -84,6 +87,48 @@ def test_a_dry_run_names_missing_packages(run, tmp_path, capsys, monkeypatch):
     assert main(words) == 0
     # The decoder is written for the CPU all the same.
     assert main([*words, "--target", "tensorrt-rtx", "--component", "decoder"]) == 0
+
+
+def test_a_dry_run_says_where_no_bundle_can_be_put(run, bundle, tmp_path, capsys, monkeypatch):
+    words = ["--checkpoint", str(run), "--component", "abstractor", "--dry-run", "--out"]
+    file = tmp_path / "file"
+    file.touch()
+    for out, reason in (
+        (bundle, r"exists already \(--force replaces it\)"),
+        (file / "a" / "b", "cannot be made, since .*file is a file"),
+    ):
+        assert main([*words, str(out)]) == 1
+        assert re.fullmatch(f"g4v.export: missing: {out}: {reason}\n", capsys.readouterr().err)
+        with pytest.raises(ExportError, match=reason):
+            export_bundle(run, out)
+    assert main([*words, str(bundle), "--force"]) == 0
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # root may write anywhere
+    with pytest.raises(ExportError, match=f"cannot be made, since {tmp_path} is not writable"):
+        export_bundle(run, tmp_path / "out")
+
+
+def test_a_dry_run_looks_at_all_files_that_are_named(run, tmp_path, capsys):
+    words = ["--checkpoint", str(run), "--out", str(tmp_path / "out"), "--dry-run"]
+    for option in ("--calibration", "--calibration-video"):
+        assert main([*words, option, str(tmp_path / "none")]) == 1
+        assert f"{tmp_path / 'none'}: no such file ({option} takes" in capsys.readouterr().err
+    copy = shutil.copytree(run, tmp_path / "run")
+    index = copy / "t2v" / "unet" / "diffusion_pytorch_model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"conv_in.weight": "second.safetensors"}}))
+    assert main(["--checkpoint", str(copy), *words[2:]]) == 1
+    assert "second.safetensors: no such file, but the index names it" in capsys.readouterr().err
+
+
+def test_a_disk_that_becomes_full_is_named(run, tmp_path, capsys, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(writer, "file_entry", full)
+    out = tmp_path / "out"
+    words = ["--checkpoint", str(run), "--component", "abstractor", "--quiet", "--out", str(out)]
+    assert main(words) == 1
+    assert capsys.readouterr().err == f"g4v.export: {out}: No space left on device\n"
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_dry_run_of_single_components(run, tmp_path, capsys):

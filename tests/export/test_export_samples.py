@@ -118,8 +118,9 @@ def test_bad_videos_are_named(run, tmp_path):
         Samples(checkpoint, [tmp_path / "none.mp4"])
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(b"no film at all")
-    with pytest.raises(ExportError, match=r"bad\.mp4 cannot be opened as a video"):
-        Samples(checkpoint, [bad]).feeds("encoder")
+    for path, reason in ((bad, r"bad\.mp4 cannot be opened as a video"), (tmp_path, "is a directory")):
+        with pytest.raises(ExportError, match=reason):
+            Samples(checkpoint, [path])  # before any work
 
 
 def test_what_the_run_lacks_is_random_and_said(run, tmp_path):
