@@ -28,9 +28,8 @@ class PartReport:
     at most, None where the system does not say. fitted_to: the calibration data of rounded weights. codes:
     of every rounded matrix whether its codes are those of the file (kept), fitted, or the nearest ones.
     relative_error is found on seeded random inputs, real_error on real ones, which `samples` describes;
-    largest, kept, left: as in g4v.export.overflow.Measured. All four are None where there are no samples.
-    steps: name, seconds and peak_bytes of each.
-    engine: options that an engine was built with.
+    largest, kept, left: as in g4v.export.overflow.Measured. All of these are None where there are no samples.
+    steps: name, seconds and peak_bytes of each. engine: options that an engine was built with.
     """
 
     name: str
@@ -55,6 +54,11 @@ class PartReport:
     @property
     def label(self) -> str:
         return self.name if self.target == "cpu" else f"{self.name} ({self.target})"
+
+    @property
+    def random_error(self) -> float | None:
+        """relative_error where it was found on random inputs: graphs in fp8 are compared on real ones alone."""
+        return None if self.precision == "fp8" else self.relative_error
 
     @property
     def share(self) -> float | None:

@@ -66,7 +66,7 @@ def _cells(part: PartReport) -> list[str]:
         part.precision,
         f"{part.weights / 1e6:.1f} M" if part.weights >= 1e6 else f"{part.weights / 1e3:.1f} k",
         size(part.bytes),
-        f"{part.relative_error:.1e}",
+        "" if part.random_error is None else f"{part.random_error:.1e}",
         "" if part.real_error is None else f"{part.real_error:.1e}",
         "" if part.rounding_error is None else f"{part.rounding_error:.1e}",
         "" if part.share is None else _percent(part.share),
@@ -81,7 +81,7 @@ def _percent(share: float) -> str:
 
 
 def _errors(parts: list[PartReport]) -> str:
-    rows = [Row(part.label, [part.relative_error, part.real_error, part.rounding_error]) for part in parts]
+    rows = [Row(part.label, [part.random_error, part.real_error, part.rounding_error]) for part in parts]
     legend = ["seeded random inputs", "real inputs", "what rounding the weights changed"]
     if not any(part.rounding_error for part in parts):
         legend.pop()
@@ -147,10 +147,12 @@ def _costs(parts: list[PartReport]) -> str:
     sizes = [Row(part.label, [part.bytes], size(part.bytes)) for part in parts]
     return f"""<h2>Time of each step</h2>
 {bars(times, names, lambda value: f"{value:g} s")}
-<h2>Peak memory of the exporting process, mapped files among it, and the step that it was in</h2>
+<h2>Peak memory of the exporting process, and the step that it was in</h2>
 {bars(memory)}
+<p>Mapped files are among it, and so is what the process has kept of components before.</p>
 <h2>Size in the bundle</h2>
 {bars(sizes)}
+<p>Files that two targets share count for the first.</p>
 """
 
 
@@ -161,7 +163,8 @@ def _notes(parts: list[PartReport]) -> str:
             from g4v.export.report import count_codes
 
             codes = "; ".join(f"{count} {how}" for how, count in count_codes(part.codes).items())
-            lines.append(f"<p>Codes of the {html.escape(part.label)}: {html.escape(codes)}.</p>\n")
+            what = "Products" if part.precision == "fp8" else "Codes"
+            lines.append(f"<p>{what} of the {html.escape(part.label)}: {html.escape(codes)}.</p>\n")
         if part.samples and part.samples["inputs"] != "real":
             text = html.escape(f"{part.label}: {part.samples['inputs']} in place of real inputs.")
             lines.append(f'<p class="warn">{text}</p>\n')

@@ -214,7 +214,9 @@ class BundleWriter:
     def _report_part(self, label: str, found: PartReport) -> None:
         """Lines for a person."""
         errors = f"relative error {found.relative_error:.1e}"
-        if found.real_error is not None:
+        if found.random_error is None:
+            errors += " on real inputs"
+        elif found.real_error is not None:
             errors += f" ({found.real_error:.1e} on real inputs)"
         if found.rounding_error is not None:
             errors += f" ({found.rounding_error:.1e} by {found.precision} weights)"

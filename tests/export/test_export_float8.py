@@ -19,11 +19,14 @@ from g4v.export.engine_options import EngineOptions
 from g4v.export.errors import ExportError
 from g4v.export.float8 import LARGEST, MARGIN, Float8Graph, round_weight, to_float8
 from g4v.export.precision import PRECISIONS, parse_precisions
+from g4v.export.report import PartReport, write_report
 from g4v.export.samples import Samples
 from g4v.export.standard import HalfGraph
 from g4v.export.tensorrt import ENGINES, Span, build_engine
 from g4v.export.verify import FLOAT8_TOLERANCE
 from onnx import TensorProto
+
+from g4v.cli.inspect import describe_report
 
 RTX = ENGINES["tensorrt-rtx"]
 needs_tensorrt = pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="needs tensorrt-rtx-cu13")
@@ -235,3 +238,10 @@ def test_engines_hold_the_codes(tmp_path, kind):
         build_engine(folder, "net.x", {"n": Span(1, 4, 8)}, RTX)
         sizes[graph] = (folder / "net.x.engine").stat().st_size
     assert sizes[Float8Graph] < 0.65 * sizes[HalfGraph]
+
+
+def test_reports_have_no_error_on_random_inputs(tmp_path):
+    part = PartReport("unet", "fp8", 10, 10, 7e-2, None, 1.0, None, target="tensorrt-rtx", real_error=7e-2)
+    write_report(tmp_path, "net", [part])
+    assert "\n".join(describe_report(tmp_path)).count("7.0e-02") == 1
+    assert (tmp_path / "report.html").read_text("utf-8").count("7.0e-02") == 1
