@@ -57,7 +57,7 @@ class PartReport:
 
     @property
     def random_error(self) -> float | None:
-        """relative_error where it was found on random inputs: graphs in fp8 are compared on real ones alone."""
+        """relative_error where it is that of random inputs: graphs in fp8 are compared on real ones alone."""
         return None if self.precision == "fp8" else self.relative_error
 
     @property

@@ -89,8 +89,8 @@ def _errors(parts: list[PartReport]) -> str:
 {marks(rows, legend, lambda value: f"{value:.0e}")}
 <p>On random inputs: the largest difference over the largest value, on the weights as written. On real
 inputs: the norm of the difference over the norm of the result (of the frame checker: the largest difference
-of probabilities; of the decoder both are of the same text); so, too, on random inputs of bf16 graphs, in
-which every result is rounded to bfloat16, of encoders and UNets in int8, and of fp8 graphs, which are
+of probabilities; of the decoder both are of the same text); so, too, on random inputs of fp16 and bf16
+graphs, in which every result is rounded to 16 bits, and of encoders and UNets in int8. Graphs in fp8 are
 compared on real inputs alone. Rounding: norm of what rounding the weights changed over the norm of the
 result.</p>
 """

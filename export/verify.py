@@ -10,16 +10,15 @@ import numpy as np
 import onnx
 import torch
 from g4v.export.abstractor import memory_stem
-from g4v.export.bfloat import runnable
 from g4v.export.eight_bit import PRODUCT
-from g4v.export.errors import ExportError, InaccurateError
+from g4v.export.errors import InaccurateError
+from g4v.export.sixteen_bits import runnable, sixteen_bits
 from g4v.export.wide import in_float64
-from onnx import TensorProto
 
 from g4v.ops import custom_ops_library
 
 TOLERANCE = 1e-4  # largest relative error of a float32 graph
-HALF_TOLERANCE = 1e-2  # and of a float16 one
+HALF_TOLERANCE = 1e-2  # and of a float16 one, as `norm_error` has it
 # And of a bfloat16 one, as `norm_error` has it. PyTorch's own modules, run in bfloat16, come to 4e-2 (the
 # encoder of tiny, on two random frames).
 BFLOAT_TOLERANCE = 8e-2
@@ -69,7 +68,7 @@ def _comparable(actual: np.ndarray, wanted: np.ndarray) -> bool:
 def check(component: str, error: float, most: float) -> None:
     """InaccurateError if the error is beyond the tolerance."""
     if error == float("inf"):
-        raise ExportError(
+        raise InaccurateError(
             f"{component}: what the graph or PyTorch computes is not finite, or of another shape"
         )
     if not error <= most:
@@ -103,12 +102,11 @@ def _session(folder: Path, stem: str) -> Any:
 
 
 def is_coarse(path: Path) -> bool:
-    """Whether a graph computes with fewer bits than float16 has: in bfloat16, or with activations that are
-    rounded to 8 bits row by row or before a convolution.
+    """Whether a graph computes in 16 bits, or with activations that are rounded to 8 bits row by row or
+    before a convolution.
     """
     graph = onnx.load(path, load_external_data=False).graph
-    bfloat = any(tensor.data_type == TensorProto.BFLOAT16 for tensor in graph.initializer)
-    return bfloat or any(node.op_type == PRODUCT for node in graph.node)
+    return sixteen_bits(graph) is not None or any(node.op_type == PRODUCT for node in graph.node)
 
 
 def memory_of(folder: Path, stem: str) -> str | None:
