@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
-from export_full_size import _draw
+from export_full_size import draw_weights
 from g4v.export.bundle import export_bundle
 from g4v.export.checkpoint import Checkpoint
 from g4v.export.eight_bit import EightBitGraph
@@ -194,7 +194,7 @@ def compare(
 def encoder(options: argparse.Namespace) -> Row:
     torch.manual_seed(0)
     tower = build_encoder(PRESETS["gpt4video-7b"].encoder_config()).eval()
-    _draw(tower)
+    draw_weights(tower)
     clip = read_video(options.video, 8)[0] if options.video else drawn(1, 8, 224)[0]
     pixels = torch.from_numpy(import_core().preprocess(clip, 224, CLIP_MEAN, CLIP_STD))
     kinds = {"g4v fp32": Graph, "g4v int8": EightBitGraph}
@@ -217,7 +217,7 @@ def unet(options: argparse.Namespace) -> Row:
             "up_block_types": tuple(kind.format("Up") for kind in (plain, attends, attends)),
         }
     ).eval()
-    _draw(model)
+    draw_weights(model)
     feed = {
         "sample": torch.randn(1, 4, 8, 20, 36),
         "timestep": torch.tensor([500]),

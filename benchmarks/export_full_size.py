@@ -71,7 +71,7 @@ def write_run(run: Path) -> None:
         for name, buffer in module.named_buffers():  # of the text encoder, which no checkpoint holds
             assert name.endswith("position_ids"), name
             buffer.copy_(torch.arange(buffer.numel()).view_as(buffer))
-        _draw(module)
+        draw_weights(module)
         if folder.name == "abstractor":
             module.save_pretrained(folder, torch.float16)
         else:
@@ -81,7 +81,7 @@ def write_run(run: Path) -> None:
     (run / "g4v_train.json").write_text(json.dumps(about), "utf-8")
 
 
-def _draw(module: Any) -> None:
+def draw_weights(module: Any) -> None:
     """Norms near 1, and matrices that keep the size of what they multiply."""
     import torch
 

@@ -112,6 +112,15 @@ class Samples:
         video: dict[str, Any] = self._checkpoint.about["generation"].get("video", {})
         return video
 
+    @property
+    def _vae(self) -> dict[str, Any]:
+        return read_json(self._checkpoint.parts["t2v"] / "vae" / "config.json")
+
+    @property
+    def _scaling_factor(self) -> float:
+        """Of latents, to about unit variance for the UNet; diffusers' default is Stable Diffusion's."""
+        return float(self._vae.get("scaling_factor", 0.18215))
+
     def _texts(self) -> Feeds:
         """input_ids int64 [2, L]: the negative prompt and a caption."""
         place = self._checkpoint.parts["t2v"]
@@ -161,13 +170,12 @@ class Samples:
     def _latents(self) -> list[Tensor]:
         """float32 [F, C, h, w] of each clip, scaled to about unit variance as the UNet takes them."""
         place = self._checkpoint.parts["t2v"]
-        config, scale = read_json(place / "vae" / "config.json"), vae_scale(place)
+        channels, scale = int(self._vae["latent_channels"]), vae_scale(place)
         frames = int(self._video.get("frames", 8))
         height, width = (max(1, int(self._video.get(key, 64)) // scale) for key in ("height", "width"))
         if self._large(place / "unet", place / "vae"):
             frames, most = min(frames, _SMALL_VIDEO[0]), _SMALL_VIDEO[1]
             height, width = min(height, most), min(width, most)
-        factor = float(config.get("scaling_factor", 0.18215))
         size = scale * max(height, width)
         made = [
             fitted(clip, scale * height, scale * width)
@@ -181,9 +189,9 @@ class Samples:
             # The scaling factor of a latent diffusion model is chosen so that scaled latents have unit
             # variance (Rombach et al., 2022, appendix G).
             self._notes["latents"] = "random latents (the run has no VAE encoder that can be read)"
-            channels, generator = int(config["latent_channels"]), torch.Generator().manual_seed(SEED)
+            generator = torch.Generator().manual_seed(SEED)
             return [torch.randn(frames, channels, height, width, generator=generator) for _ in made]
-        return [vae.encode(clip).latent_dist.mean * factor for clip in made]
+        return [vae.encode(clip).latent_dist.mean * self._scaling_factor for clip in made]
 
     @staticmethod
     def _encodes(folder: Path) -> bool:
@@ -199,10 +207,7 @@ class Samples:
         return False
 
     def _vae_latents(self) -> Feeds:
-        factor = float(
-            read_json(self._checkpoint.parts["t2v"] / "vae" / "config.json").get("scaling_factor", 0.18215)
-        )
-        found = [(latents / factor).contiguous().numpy() for latents in self._latents]
+        found = [(latents / self._scaling_factor).contiguous().numpy() for latents in self._latents]
         return [{"latents": latents} for latents in (found[0], found[-1][:1], *found[1:])]
 
     def _denoising(self) -> Feeds:
