@@ -166,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "are in python/g4v/checkpoints of a clone of the repository)"
         )
 
-    from g4v.export.progress import ProgressLine
+    from g4v.export.progress import ProgressLine, quieten
 
     from g4v.errors import Error
 
@@ -188,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # product of a 7B model take minutes instead of seconds.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        _quieten()
+        quieten()
         from g4v.export.bundle import export_bundle, verify_bundle
         from g4v.export.engine_options import EngineOptions
         from g4v.export.lora import Adapter
@@ -275,19 +275,6 @@ def _plan(run: str, sources: Any, options: argparse.Namespace) -> int:
     for line in missing:
         print(f"g4v.export: missing: {line}", file=sys.stderr)
     return 1 if missing else 0
-
-
-def _quieten() -> None:
-    """Keeps the libraries' notes and progress bars off stderr: it carries our own lines."""
-    import warnings
-
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    warnings.simplefilter("ignore", FutureWarning)
-    for logging in (diffusers_logging, transformers_logging):
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
 
 
 if __name__ == "__main__":

@@ -52,3 +52,16 @@ class ProgressLine:
 def duration(seconds: float) -> str:
     """Time for a person: "40 s", "3 min"."""
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def quieten() -> None:
+    """Keeps the libraries' notes and progress bars off stderr: it carries our own lines."""
+    import warnings
+
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    warnings.simplefilter("ignore", FutureWarning)
+    for logging in (diffusers_logging, transformers_logging):
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()

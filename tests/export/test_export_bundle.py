@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+import transformers
 from g4v.export.__main__ import main
 from g4v.export.bundle import export_bundle, verify_bundle
 from g4v.export.checkpoint import Checkpoint
@@ -264,8 +265,10 @@ def test_g4v_verify_compares_again(run, bundle, tmp_path, capsys):
 
     assert g4v(["verify", str(bundle)]) == 0
     assert "not compared; name the run with --checkpoint" in capsys.readouterr().out
+    transformers.utils.logging.enable_progress_bar()
     assert g4v(["verify", str(bundle), "--checkpoint", str(run)]) == 0
-    text = capsys.readouterr().out
+    text, errors = capsys.readouterr()
+    assert not errors  # no bars of other libraries
     assert "unet: relative error " in text and "graphs: 7 compute what the run does" in text
     broken = tmp_path / "broken"
     shutil.copytree(bundle, broken)
