@@ -8,12 +8,14 @@ PyTorch computes it in float32; the graphs of our exporter are run by ONNX Runti
 process of its own:
 
     float32          that of the cpu target
-    float16, CUDA    that of the cuda target; the CPU computes each operator in float32 and rounds its result
+    float16, CUDA    that of the cuda target; each operator is computed in float32, and its result rounded
     float16, engine  what engines are built from, likewise
     int8             that of the cpu target with `unet=int8`
 
-Reported: the largest difference over the largest value, the norm of the difference over the norm, seconds of
-the step and peak resident memory, mapped files among it. Seconds are one run each, of no speed comparison.
+Reported, of random latents: the largest difference over the largest value, the norm of the difference over
+the norm, seconds of the step and peak resident memory, mapped files among it. Seconds are one run each, of no
+speed comparison.
+With --json the steps are added to those in FILE.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from g4v.export.checkpoint import Checkpoint
 from g4v.export.cuda import CudaHalfGraph
 from g4v.export.eight_bit import EightBitGraph
 from g4v.export.graph import Graph
+from g4v.export.sixteen_bits import runnable
 from g4v.export.standard import HalfGraph
 from g4v.export.unet import export_unet
 from g4v.export.verify import norm_error, open_session, relative_error
@@ -77,7 +80,8 @@ def compute(name: str, options: argparse.Namespace, work: Path) -> dict[str, Any
     with tempfile.TemporaryDirectory(dir=work) as folder:
         export_unet(unet, folder, "unet", GRAPHS[name])
         del unet
-        session = open_session(Path(folder) / "unet.onnx", as_written="float16" in name)
+        with runnable(Path(folder) / "unet.onnx") as path:
+            session = open_session(path, as_written="float16" in name)
         feed = {key: value.numpy() for key, value in given.items()}
         start = time.perf_counter()
         (result,) = session.run(None, feed)
@@ -113,14 +117,21 @@ def main() -> int:
         if not (run / "g4v_train.json").exists():
             maker = Path(__file__).with_name("export_full_size.py")
             subprocess.run([sys.executable, maker, "--write", run], check=True)
-        found: dict[str, Any] = {"machine": machine(), "size": words, "frames": options.frames, "steps": {}}
+        rows: list[dict[str, Any]] = []
         for each in (PYTORCH, *options.graphs):
             command = [sys.executable, __file__, "--compute", each, "--run", run, "--work", work]
             command += ["--size", words, "--frames", str(options.frames)]
             done = subprocess.run(command, stdout=subprocess.PIPE, env=os.environ, check=True, text=True)
-            found["steps"][each] = json.loads(done.stdout.splitlines()[-1])
-            print(each, json.dumps(found["steps"][each]), flush=True)
+            about = {"graph": each, "size": words, "frames": options.frames}
+            rows.append(about | json.loads(done.stdout.splitlines()[-1]))
+            print(json.dumps(rows[-1]), flush=True)
+    found = {"machine": machine(), "steps": rows}
     if options.json:
+        if options.json.exists():
+            new = [(row["graph"], row["size"], row["frames"]) for row in rows]
+            before = json.loads(options.json.read_text("utf-8"))["steps"]
+            kept = [row for row in before if (row["graph"], row["size"], row["frames"]) not in new]
+            found["steps"] = kept + rows
         options.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
     print(json.dumps(found))
     return 0
