@@ -145,7 +145,15 @@ def verify_bundle(
             # A module that was compared is in float64.
             samples = filmed if "videos" in used.get(name, {}) else drawn
             feeds = samples.feeds(name) if name in used else ()
-            found = part.compare(part.load(), out, target, feeds)
+            module = part.load()
+            for key, value in part.describe(module).items():
+                there = written[name].get(key)
+                if there != value:
+                    raise ExportError(
+                        f"{out}: {name}.{key} is {there}, and that of {run} is {value}: name the run that it "
+                        "was exported from"
+                    )
+            found = part.compare(module, out, target, feeds)
             errors[label] = max(found.exact, found.real or 0.0)
             real = "" if found.real is None else f" ({found.real:.1e} on real inputs)"
             report(f"{label}: relative error {found.exact:.1e}{real}")

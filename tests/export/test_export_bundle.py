@@ -176,6 +176,13 @@ def test_verify_refuses_a_run_that_lacks_a_component(run, bundle, tmp_path):
         verify_bundle(other, bundle)
 
 
+def test_verify_refuses_a_run_of_other_sizes(small, bundle, tmp_path):
+    wider = replace(small, encoder={**small.encoder, "image_size": 48})
+    other = write_random_checkpoint(tmp_path / "other", wider, vocab_size=280)
+    with pytest.raises(ExportError, match=r"encoder\.image_size is 32, and that of .*other is 48"):
+        verify_bundle(other, bundle)
+
+
 def test_out_is_replaced_only_on_request_and_only_if_it_is_a_bundle(run, bundle, tmp_path):
     mine = tmp_path / "mine"
     mine.mkdir()
