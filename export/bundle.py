@@ -16,11 +16,12 @@ from g4v.export.errors import ExportError
 from g4v.export.existing import MANIFEST, read_manifest
 from g4v.export.plan import check_disk, existing, plan_export
 from g4v.export.precision import parse_precisions, parse_targets
+from g4v.export.report import package_versions
 from g4v.export.samples import Samples
 from g4v.export.sources import NONE, Sources
 from g4v.export.tensorrt import ENGINES, load_library
 from g4v.export.unfinished import Unfinished, file_entry, fingerprint
-from g4v.export.writer import BundleWriter, Progress, Report, package_version
+from g4v.export.writer import BundleWriter, Progress, Report
 
 
 def export_bundle(
@@ -76,7 +77,7 @@ def export_bundle(
         "adapters": [adapter.weight for adapter in checkpoint.adapters],
         "video": [sources.frames, sources.video_size],
         "engines": repr(engines),
-        "g4v": package_version(),
+        "packages": package_versions(),
     }
     files = [*checkpoint.files(), *calibration_files(calibration), *map(Path, videos)]
     unfinished = Unfinished(out, fingerprint(files, settings))

@@ -18,6 +18,7 @@ from g4v.export.report_page import page
 
 JSON, HTML = "report.json", "report.html"
 _PACKAGES = ("g4v", "torch", "transformers", "diffusers", "onnx", "onnxruntime")
+_BUILDERS = ("tensorrt-rtx-cu13", "tensorrt")
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def write_report(folder: Path, name: str, parts: list[PartReport]) -> None:
     values = {
         "name": name,
         "machine": {"system": platform.platform(), "processor": platform.machine()},
-        "packages": _versions(),
+        "packages": package_versions(),
         "components": [asdict(part) for part in parts],
     }
     (folder / JSON).write_text(json.dumps(values, indent=1) + "\n", "utf-8")
@@ -96,9 +97,10 @@ def read_parts(folder: Path) -> list[PartReport]:
         return []
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Of the packages that what is written depends on, as far as they are installed."""
     found = {}
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, *_BUILDERS):
         try:
             found[package] = version(package)
         except PackageNotFoundError:  # g4v itself, run from a source tree

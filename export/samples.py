@@ -26,10 +26,8 @@ import torch
 from g4v.export.checkpoint import Checkpoint, read_json, vae_scale
 from g4v.export.errors import ExportError
 from g4v.export.sample_clips import SEED, about_clips, captions, check_videos, clips, fitted
+from g4v.export.verify import Feeds
 from torch import Tensor
-
-Feeds = list[dict[str, np.ndarray]]
-"""Inputs of a graph by name, one dict for each run."""
 
 _LARGE = 200e6  # bytes of weight files, above which a component gets fewer and smaller inputs
 _SMALL_VIDEO = (4, 16)  # frames, and rows and columns of latents at most, of a large UNet's

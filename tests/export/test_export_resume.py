@@ -48,6 +48,12 @@ def test_the_same_command_goes_on(run, bundle, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
+def test_what_other_versions_of_the_libraries_wrote_is_written_anew(run, tmp_path, monkeypatch):
+    stopped(run, tmp_path / "out")
+    monkeypatch.setattr("g4v.export.bundle.package_versions", lambda: {"torch": "1.0"})
+    assert going_on(run, tmp_path / "out") == []
+
+
 def test_nothing_is_kept_where_nothing_is_done(run, tmp_path):
     stopped(run, tmp_path / "out", "encoder")
     assert not list(tmp_path.iterdir())
