@@ -27,6 +27,7 @@ import torch
 from g4v.export.errors import ExportError
 from g4v.export.graph import ALIGNMENT
 from g4v.export.ranges import measure_ranges, value_types
+from g4v.export.sixteen_bits import runnable
 from g4v.export.standard import HalfGraph
 from g4v.export.verify import FLOAT8_TOLERANCE, Feeds, norm_error, open_session
 from onnx import TensorProto, helper
@@ -49,7 +50,7 @@ class Float8Graph(HalfGraph):
 
 def to_float8(folder: Path, stem: str, feeds: Feeds) -> dict[str, str]:
     """Rewrites `stem`.onnx and its data in `folder`, each through a temporary name. feeds: real inputs by
-    name; activations get their scales from all of them, errors are found on the first two. Returns of every
+    name, from which activations get their scales and on which errors are found. Returns of every
     product with weights "fp8", or "fp16" where it stays so; those too small for it are not named.
 
     ExportError: no inputs to measure, or no product that can be rounded within the tolerance.
@@ -62,7 +63,7 @@ def to_float8(folder: Path, stem: str, feeds: Feeds) -> dict[str, str]:
     products = _products(model.graph, ranges)
     data = np.memmap(folder / f"{stem}.data", np.uint8, "r")
     scales = {weight: _scales(_content(model, data, weight), axis) for weight, axis in products.values()}
-    rounded = _Search(folder, stem, model, ranges, products, scales).choose(feeds[:2]) if products else []
+    rounded = _Search(folder, stem, model, ranges, products, scales).choose(feeds) if products else []
     if not rounded:
         raise ExportError(
             f"{stem}: no product can be of 8-bit numbers within {FLOAT8_TOLERANCE:.0e}; use fp16"
@@ -97,7 +98,8 @@ class _Search:
         place = folder / f".{stem}.float8.onnx"
         try:
             place.write_bytes(switched.SerializeToString())
-            self.session = open_session(place, as_written=True)
+            with runnable(place) as path:
+                self.session = open_session(path, as_written=True)
         finally:
             place.unlink(missing_ok=True)
 
