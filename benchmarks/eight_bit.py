@@ -35,6 +35,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
+from abstractor import session
 from export_full_size import draw_weights
 from g4v.export.bundle import export_bundle
 from g4v.export.checkpoint import Checkpoint
@@ -52,7 +53,6 @@ from g4v.data.shapes.world import caption, sample_scene
 from g4v.eval.report import machine
 from g4v.model.config import PRESETS
 from g4v.model.vision import build_encoder
-from g4v.ops import custom_ops_library
 from g4v.video import read_video
 
 CLIP_MEAN, CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
@@ -71,14 +71,6 @@ def drawn(count: int, frames: int, size: int) -> list[np.ndarray]:
     """Clips of the shapes world, uint8 [frames, size, size, 3]."""
     randoms = [np.random.default_rng([7, i]) for i in range(count)]
     return [render(sample_scene(r, "all"), r, frames, size) for r in randoms]
-
-
-def session(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    options.register_custom_ops_library(custom_ops_library())
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def integer_product(folder: Path, threads: int) -> tuple[Callable[[], Any], float]:

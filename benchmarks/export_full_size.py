@@ -126,6 +126,17 @@ def export(run: Path, out: Path, part: str, target: str, precision: str | None) 
     }
 
 
+def add_rows(path: Path, found: dict[str, Any], name: str, keys: tuple[str, ...]) -> None:
+    """Puts the rows found[name] among those of the JSON file, in place of rows of the same keys."""
+    if path.exists():
+        new = [tuple(row[key] for key in keys) for row in found[name]]
+        before = json.loads(path.read_text("utf-8"))[name]
+        found[name] = [row for row in before if tuple(row[key] for key in keys) not in new] + found[name]
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+    temporary.replace(path)
+
+
 def main() -> int:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
@@ -161,12 +172,7 @@ def main() -> int:
         shutil.rmtree(work)
     found = {"machine": machine(), "exports": rows}
     if options.json:
-        if options.json.exists():
-            before = json.loads(options.json.read_text("utf-8"))["exports"]
-            new = {(row["part"], row["target"], row["precision"]) for row in rows}
-            kept = [row for row in before if (row["part"], row["target"], row["precision"]) not in new]
-            found["exports"] = kept + rows
-        options.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+        add_rows(options.json, found, "exports", ("part", "target", "precision"))
     print(json.dumps(found))
     return 0
 

@@ -33,6 +33,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from export_full_size import add_rows
 from g4v.export.checkpoint import Checkpoint
 from g4v.export.cuda import CudaHalfGraph
 from g4v.export.eight_bit import EightBitGraph
@@ -127,12 +128,7 @@ def main() -> int:
             print(json.dumps(rows[-1]), flush=True)
     found = {"machine": machine(), "steps": rows}
     if options.json:
-        if options.json.exists():
-            new = [(row["graph"], row["size"], row["frames"]) for row in rows]
-            before = json.loads(options.json.read_text("utf-8"))["steps"]
-            kept = [row for row in before if (row["graph"], row["size"], row["frames"]) not in new]
-            found["steps"] = kept + rows
-        options.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+        add_rows(options.json, found, "steps", ("graph", "size", "frames"))
     print(json.dumps(found))
     return 0
 

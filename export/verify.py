@@ -96,7 +96,9 @@ def open_session(path: Path, as_written: bool) -> Any:
 
 
 def _session(folder: Path, stem: str) -> Any:
-    """Of a graph for the CPU as the CPU will run it; of another, from which an engine is built, as it is."""
+    """Of a graph for the CPU as the CPU will run it; of one for a GPU, or from which an engine is built, as
+    that computes it.
+    """
     with runnable(folder / f"{stem}.onnx") as path:
         return open_session(path, as_written="." in stem)
 

@@ -62,8 +62,6 @@ def test_dialogues_of_a_server_that_is_not_ours(tmp_path):
 def test_a_step_of_unet_graphs():
     """On the small UNet of the repository."""
     tiny = FOLDER.parent / "python" / "g4v" / "checkpoints" / "tiny"
-    if not tiny.is_dir():
-        pytest.skip("needs a clone's weights")
     limits = {"float32": 1e-5, "float16, engine": 1e-2}
     words = ["--run", tiny, "--size", "64x64", "--frames", 4, "--graphs", *limits]
     found = run("unet_step.py", *words)["steps"]
