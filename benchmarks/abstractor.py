@@ -155,8 +155,7 @@ def attention(batch: int, frames: int, rounds: int, threads: int, limits: Limits
         "torch sdpa": sdpa,
         "onnxruntime MultiHeadAttention": runtime,
     }
-    # amx is avx512 where nothing is bfloat16
-    for version in [v for v in versions() if v not in ("plain", "amx")] or ["plain"]:
+    for version in [v for v in versions() if v != "plain"] or ["plain"]:
         candidates[f"g4v {version}"] = lambda version=version: ours(version)
     names = ("sgemm GFLOP/s", "multiply-add GFLOP/s")
     times, most = limits.interleave(candidates, rounds, names)

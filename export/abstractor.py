@@ -123,14 +123,15 @@ def _tokens(g: Graph, memory: str, abstractor: VideoAbstractor, memory_biases: T
         # The residual is the normalised query.
         n, y = g.residual_norm(a, x, out.norm2, bias)
         h = g.gated_norm(n, out.mlp.w1, out.mlp.w3, out.mlp.ffn_ln)
-        h = g.linear(h, out.mlp.w2, bias=False)
+        h = g.tiled_matmul(h, out.mlp.w2.weight.t())
         if i + 1 < len(layers):
             x, _ = g.residual_norm(h, y, layers[i + 1].norm1, out.mlp.w2.bias)
         else:
             x = g.op("Add", g.op("Add", h, g.weight(out.mlp.w2.bias)), y)
 
-    tokens = g.linear(g.slice(x, 1, 0, spatial), abstractor.visual_fc)
-    temporal = g.linear(g.slice(x, 1, spatial), abstractor.temporal_visual_fc)
+    head, temporal_head = abstractor.visual_fc, abstractor.temporal_visual_fc
+    tokens = g.tiled_matmul(g.slice(x, 1, 0, spatial), head.weight.t(), head.bias)
+    temporal = g.tiled_matmul(g.slice(x, 1, spatial), temporal_head.weight.t(), temporal_head.bias)
     # For a single frame `temporal` has no rows: zeros stand in for it.
     zeros = g.weight(torch.zeros(1, spatial, config.output_size))
     temporal = g.slice(g.concat(temporal, zeros, axis=1), 1, 0, spatial)

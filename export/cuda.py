@@ -24,6 +24,7 @@ class CudaGraph(Graph):
     """Values and weights are float32."""
 
     keeps_frames = False  # what is kept would travel to the GPU each time
+    tiles = False
 
     # g4v's own operators have no CUDA kernels, or not in every installation.
 

@@ -23,6 +23,7 @@ MICROSOFT = "com.microsoft"  # ONNX Runtime's contributed operators
 # Operators of ours, which sessions outside the core get from g4v.ops.custom_ops_library().
 OWN = "g4v"
 KERNEL_HEAD_SIZES = (32, 64, 80, 96, 128)  # as in csrc/kernels/cross_attention.h
+TILED = "MatMul"  # of ours
 QUANTISED = "MatMulNBits"
 # Its accuracy level at which activations are rounded to 8 bits, block by block, and products are those of
 # integers. At level 0 the weights are widened instead, as g4v.export.pieces has it to compare exactly.
@@ -53,13 +54,22 @@ def numpy32(tensor: Array) -> np.ndarray:
 
 def _model(nodes: list, name: str, inputs: list, outputs: list, initializers: list) -> onnx.ModelProto:
     own = any(node.domain == OWN for node in nodes)
+    tiled = any(node.domain == OWN and node.op_type == TILED for node in nodes)
     return helper.make_model(
         helper.make_graph(nodes, name, inputs, outputs, initializers),
         producer_name="g4v",
         ir_version=IR_VERSION,
         opset_imports=[helper.make_opsetid("", ONNX_OPSET)]
         + [helper.make_opsetid(domain, 1) for domain in (MICROSOFT, OWN) if domain == MICROSOFT or own],
+        functions=[_tiled_function()] if tiled else [],
     )
+
+
+def _tiled_function() -> onnx.FunctionProto:
+    """What sessions put in place of g4v's product where the processor has no kernel for it."""
+    product = helper.make_node("MatMul", ["x", "weight"], ["out"])
+    opset = helper.make_opsetid("", ONNX_OPSET)
+    return helper.make_function(OWN, TILED, ["x", "weight"], ["out"], [product], [opset], ["pieces"])
 
 
 class Graph:
@@ -73,6 +83,8 @@ class Graph:
     real_name = "float32"
     refuses_large = False  # ExportError for weights beyond the real type, which else are written in float32
     keeps_frames = True  # runs where the core can keep what was computed of single frames of a video
+    tiles = True  # runs on processors that may have the tiles of g4v's own product
+    pieces = 3  # of bfloat16 that it takes a value of float32 as (csrc/kernels/tiled_product.h)
 
     def __init__(self, folder: str | Path, stem: str) -> None:
         self.folder = Path(folder)
@@ -220,9 +232,18 @@ class Graph:
         x = self.op("MatMul", x, self.weight(weight))
         return x if bias is None else self.op("Add", x, self.weight(bias))
 
+    def tiled_matmul(self, x: str, weight: Array, bias: Array | None = None) -> str:
+        """The same for many rows of x, by g4v's own operator (csrc/ort/custom_ops.h), which is several times
+        faster on processors with tiles of bfloat16, and as exact.
+        """
+        if not self.tiles:
+            return self.matmul(x, weight, bias)
+        x = self.op(TILED, x, self.weight(weight), domain=OWN, pieces=self.pieces)
+        return x if bias is None else self.op("Add", x, self.weight(bias))
+
     def rounded_matmul(self, x: str, weight: Array, bias: Array | None = None) -> str:
         """A product that an 8-bit graph may round (g4v.export.eight_bit)."""
-        return self.matmul(x, weight, bias)
+        return self.tiled_matmul(x, weight, bias)
 
     def rounded_rows(self, x: str, weight: Array, bias: Array | None = None) -> str:
         """The same, with a scale for each row of x."""
@@ -317,7 +338,7 @@ class Graph:
         self, x: str, gate: torch.nn.Linear, through: torch.nn.Linear, norm: torch.nn.LayerNorm
     ) -> str:
         """norm(silu(gate(x)) * through(x)) for 3-D x: one product, and one pass over what comes out of it."""
-        h = self.matmul(x, torch.cat([gate.weight, through.weight]).t())
+        h = self.tiled_matmul(x, torch.cat([gate.weight, through.weight]).t())
         inputs = [h, *map(self.weight, (norm.weight, norm.bias, torch.cat([gate.bias, through.bias])))]
         return self.op("GatedNorm", *inputs, domain=OWN, epsilon=norm.eps)
 

@@ -15,6 +15,7 @@ class StandardGraph(Graph):
     """Values and weights are float32."""
 
     keeps_frames = False  # an engine's input would travel to the device each time
+    tiles = False
 
     def quick_gelu(self, x: str, alpha: float = 1.702) -> str:
         scaled = x if alpha == 1 else self.op("Mul", x, self.weight(torch.tensor(alpha)))

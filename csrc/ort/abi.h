@@ -169,10 +169,13 @@ struct CustomOp {
   X(UpdateCUDAProviderOptions, 206, OrtStatus*, OrtCUDAProviderOptionsV2*, const char* const* keys,                  \
     const char* const* values, size_t)                                                                               \
   X(ReleaseCUDAProviderOptions, 208, void, OrtCUDAProviderOptionsV2*)                                                \
+  X(KernelInfoGetConstantInput_tensor, 249, OrtStatus*, const OrtKernelInfo*, size_t index, int* is_constant,        \
+    const OrtValue**)                                                                                                \
   X(KernelContext_ParallelFor, 274, OrtStatus*, const OrtKernelContext*, void (*function)(void*, size_t),            \
     size_t count, size_t batches, void* context)                                                                     \
   X(KernelContext_GetScratchBuffer, 277, OrtStatus*, const OrtKernelContext*, const OrtMemoryInfo*, size_t bytes,    \
-    void**)
+    void**)                                                                                                          \
+  X(KernelInfoGetAllocator, 278, OrtStatus*, const OrtKernelInfo*, int memory_type, OrtAllocator**)
 
 // Of kPluginApiVersion. The devices belong to the library.
 #define G4V_ORT_PLUGIN_FUNCTIONS(X)                                                                                  \

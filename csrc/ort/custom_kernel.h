@@ -85,20 +85,28 @@ class SessionThreads final : public kernels::Parallel {
   OrtKernelContext* context_;
 };
 
+inline std::vector<int64_t> ReadShape(const abi::Api& api, const OrtValue* value) {
+  OrtTensorTypeAndShapeInfo* info = nullptr;
+  Check(api.GetTensorTypeAndShape(value, &info));
+  size_t rank = 0;
+  std::vector<int64_t> sizes;
+  OrtStatus* status = api.GetDimensionsCount(info, &rank);
+  if (!status) {
+    sizes.resize(rank);
+    status = api.GetDimensions(info, sizes.data(), rank);
+  }
+  api.ReleaseTensorTypeAndShapeInfo(info);
+  Check(status);
+  return sizes;
+}
+
 // Sizes of a tensor of `rank` dimensions; anything else is refused as `name`.
 inline std::vector<int64_t> ReadShape(const abi::Api& api, const OrtValue* value, size_t rank,
                                       const std::string& name) {
-  OrtTensorTypeAndShapeInfo* info = nullptr;
-  Check(api.GetTensorTypeAndShape(value, &info));
-  size_t found = 0;
-  std::vector<int64_t> sizes(rank);
-  OrtStatus* status = api.GetDimensionsCount(info, &found);
-  if (!status && found == rank) status = api.GetDimensions(info, sizes.data(), rank);
-  api.ReleaseTensorTypeAndShapeInfo(info);
-  Check(status);
-  if (found != rank) {
+  std::vector<int64_t> sizes = ReadShape(api, value);
+  if (sizes.size() != rank) {
     throw StatusError(name + " must have " + std::to_string(rank) + " dimensions, not " +
-                      std::to_string(found));
+                      std::to_string(sizes.size()));
   }
   return sizes;
 }
@@ -123,6 +131,45 @@ inline float* Output(const abi::Api& api, OrtKernelContext* context, size_t inde
   return Data(api, value);
 }
 
+// A kernel's way to scratch memory of its session's arena.
+class Arena {
+ public:
+  Arena(const abi::Api& api, const OrtKernelInfo* info) : api_(api) {
+    Check(api_.KernelInfoGetAllocator(info, abi::kMemoryDefault, &allocator_));
+  }
+  ~Arena() { api_.ReleaseAllocator(allocator_); }
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  // For one call. The library leaves it to us to give it back.
+  class Scratch {
+   public:
+    Scratch(const Arena& arena, OrtKernelContext* context, const OrtMemoryInfo* memory,
+            size_t bytes)
+        : arena_(arena) {
+      if (bytes == 0) return;
+      Check(arena_.api_.KernelContext_GetScratchBuffer(context, memory, bytes, &data_));
+    }
+    ~Scratch() {
+      if (!data_) return;
+      OrtStatus* const status = arena_.api_.AllocatorFree(arena_.allocator_, data_);
+      if (status) arena_.api_.ReleaseStatus(status);
+    }
+    Scratch(const Scratch&) = delete;
+    Scratch& operator=(const Scratch&) = delete;
+
+    void* data() const { return data_; }
+
+   private:
+    const Arena& arena_;
+    void* data_ = nullptr;
+  };
+
+ private:
+  const abi::Api& api_;
+  OrtAllocator* allocator_ = nullptr;
+};
+
 // The copy of the library whose functions these are; without `cuda` either domain will do. Null
 // where no session asked for operators yet.
 const Library* FindLibrary(const abi::Api& api, std::optional<bool> cuda);
@@ -139,5 +186,8 @@ struct Operator : abi::CustomOp {
 // Those of custom_norms.cc.
 const Operator& SkipNormOperator();
 const Operator& GatedNormOperator();
+
+// That of custom_matmul.cc; null where the processor has no tiles.
+const Operator* MatMulOperator();
 
 }  // namespace g4v::ort

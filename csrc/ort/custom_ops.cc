@@ -29,6 +29,7 @@ class CrossAttentionKernel {
  public:
   CrossAttentionKernel(const Library& library, const OrtKernelInfo* info, bool on_gpu)
       : library_(library),
+        arena_(library.api, info),
         on_gpu_(on_gpu),
         heads_(Attribute(info, "num_heads")),
         key_column_(Attribute(info, "key_column")),
@@ -85,11 +86,9 @@ class CrossAttentionKernel {
   void RunOnCpu(const CrossAttentionParams& p, OrtKernelContext* context) const {
     SessionThreads threads(api(), context);
     const kernels::CpuVersion version = kernels::BestCpuVersion();
-    void* workspace = nullptr;
-    if (const size_t bytes = kernels::CpuWorkspaceSize(p, threads.threads(), version)) {
-      Check(api().KernelContext_GetScratchBuffer(context, library_.host_memory, bytes, &workspace));
-    }
-    kernels::CrossAttentionCpu(p, workspace, threads, version);
+    const Arena::Scratch scratch(arena_, context, library_.host_memory,
+                                 kernels::CpuWorkspaceSize(p, threads.threads(), version));
+    kernels::CrossAttentionCpu(p, scratch.data(), threads, version);
   }
 
   // On the session's stream, in the memory of the device that holds `tensor`.
@@ -105,11 +104,9 @@ class CrossAttentionKernel {
     G4vCudaPlan plan{};
     CheckCuda(cuda, cuda.cross_attention_plan(&p, device, &plan));
     const auto bytes = static_cast<size_t>(plan.workspace_bytes);
-    void* workspace = nullptr;
-    if (bytes > 0) {
-      Check(api().KernelContext_GetScratchBuffer(context, memory, bytes, &workspace));
-    }
-    CheckCuda(cuda, cuda.cross_attention(&p, device, workspace, bytes, stream));
+    // Given back before the kernel has run: the arena hands it to what comes later on the stream.
+    const Arena::Scratch scratch(arena_, context, memory, bytes);
+    CheckCuda(cuda, cuda.cross_attention(&p, device, scratch.data(), bytes, stream));
   }
 
   static void CheckCuda(const kernels::CudaKernels& cuda, int32_t code) {
@@ -141,6 +138,7 @@ class CrossAttentionKernel {
   }
 
   const Library& library_;
+  const Arena arena_;
   bool on_gpu_;
   int64_t heads_;
   int64_t key_column_;
@@ -184,6 +182,7 @@ OrtStatus* Fill(Library* library) {
     add(on_cpu);
     add(SkipNormOperator());
     add(GatedNormOperator());
+    if (const Operator* product = MatMulOperator()) add(*product);
     if (library->cuda && kernels::LoadCudaKernels()) add(on_gpu);
   });
 }

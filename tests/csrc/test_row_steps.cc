@@ -105,6 +105,28 @@ void TestEqualRowsGiveTheShift() {
   for (const float value : out) CHECK(value == 0.25f);
 }
 
+// A processor with more than a version has steps for takes the best that there are.
+void TestTilesTakeTheVectors() {
+  std::mt19937 random(12);
+  ThreadPool pool(2);
+  constexpr int64_t kRows = 33;
+  constexpr int64_t kWidth = 1027;
+  const std::vector<float> x = Random(2 * kRows * kWidth, 1.0f, random);
+  const std::vector<float> scale = Random(2 * kWidth, 1.0f, random);
+  std::vector<float> found[2];
+  for (const CpuVersion version : {CpuVersion::kAvx512, CpuVersion::kAmx}) {
+    std::vector<float>& out = found[version == CpuVersion::kAmx];
+    out.resize(3 * kRows * kWidth);
+    const NormParams norm{kRows, kWidth, kEpsilon, scale.data(), scale.data(), out.data()};
+    SkipNormCpu({norm, x.data(), x.data(), scale.data(), out.data() + kRows * kWidth}, pool,
+                version);
+    NormParams gated = norm;
+    gated.out = out.data() + 2 * kRows * kWidth;
+    GatedNormCpu({gated, x.data(), scale.data()}, pool, version);
+  }
+  CHECK(found[0] == found[1]);  // those of plain differ in some bits
+}
+
 }  // namespace
 
 int main() {
@@ -115,6 +137,7 @@ int main() {
       std::cerr << "skipped: this processor has no " << Name(version) << "\n";
     }
   }
+  if (Available(CpuVersion::kAvx512)) TestTilesTakeTheVectors();
   TestEqualRowsGiveTheShift();
   return g4v::test::Finish();
 }

@@ -15,7 +15,7 @@ from g4v.export.verify import verify_abstractor
 
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.config import AbstractorConfig
-from g4v.ops import custom_ops_library
+from g4v.ops import custom_ops_library, versions
 
 
 def session(path: Path, threads: int = 2) -> onnxruntime.InferenceSession:
@@ -94,6 +94,71 @@ def test_the_abstractor_at_real_sizes_equals_pytorch_and_standard_operators(tmp_
         assert verify_abstractor(abstractor, tmp_path, 8, 257, stem) < 1e-5
     own, standard = ((tmp_path / f"{stem}.onnx").read_bytes() for stem in ("own", "standard"))
     assert b"CrossAttention" in own and b"CrossAttention" not in standard
+
+
+def write_product(folder: Path, weight: np.ndarray, pieces: int = 3) -> Path:
+    with Graph(folder, "product") as g:
+        g.pieces = pieces
+        x = g.input("x", "float32", ["b", "q", "w"])
+        g.output(
+            "out", g.tiled_matmul(x, weight, np.ones(weight.shape[1], np.float32)), "float32", ["b", "q", "n"]
+        )
+        g.save()
+    return folder / "product.onnx"
+
+
+@pytest.mark.parametrize("pieces,most", [(3, 2e-6), (2, 2e-5)])
+def test_products_equal_float64_with_and_without_the_operator(
+    tmp_path: Path, pieces: int, most: float
+) -> None:
+    random = np.random.default_rng(4)
+    weight, x = random.standard_normal((300, 70)), random.standard_normal((2, 37, 300))
+    path = write_product(tmp_path, weight.astype(np.float32), pieces)
+    expected = x.astype(np.float32).astype(np.float64) @ weight.astype(np.float32) + 1.0
+    plain = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for each in (session(path), plain):
+        (out,) = each.run(None, {"x": x.astype(np.float32)})
+        assert np.linalg.norm(out - expected) < most * np.linalg.norm(expected)
+    assert session(path).run(None, {"x": np.zeros((2, 0, 300), np.float32)})[0].shape == (2, 0, 70)
+
+
+@pytest.mark.skipif("amx" not in versions(), reason="without tiles the product is ONNX Runtime's")
+def test_products_refuse_what_does_not_fit(tmp_path: Path) -> None:
+    weight = np.zeros((300, 70), np.float32)
+    with pytest.raises(Exception, match="g4v.MatMul: x must have rows of 300 values, not of 299"):
+        session(write_product(tmp_path, weight)).run(None, {"x": np.zeros((1, 2, 299), np.float32)})
+    with pytest.raises(Exception, match="g4v.MatMul: pieces must be 2 or 3, not 4"):
+        session(write_product(tmp_path, weight, 4))
+    with Graph(tmp_path, "variable") as g:
+        x = g.input("x", "float32", ["b", "q", "w"])
+        y = g.input("y", "float32", ["w", "n"])
+        g.output("out", g.op("MatMul", x, y, domain="g4v", pieces=3), "float32", ["b", "q", "n"])
+        g.save()
+    with pytest.raises(Exception, match="g4v.MatMul: the weight must be a constant of the graph"):
+        session(tmp_path / "variable.onnx")
+
+
+def test_calls_give_their_scratch_memory_back(tmp_path: Path) -> None:
+    """Each of them would leave some 100 MB behind in 200 calls."""
+    random = np.random.default_rng(5)
+    memory = random.standard_normal((1, 300, 1024), np.float32)
+    queries = random.standard_normal((1, 128, 3 * 512), np.float32)
+    product = session(write_product(tmp_path, np.ones((512, 64), np.float32)))
+    attention = session(write(tmp_path, 8, 512, 0))
+
+    def resident() -> float:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+
+    def call() -> None:
+        product.run(None, {"x": np.ones((1, 1000, 512), np.float32)})
+        attention.run(None, {"queries": queries, "memory": memory})
+
+    for _ in range(20):
+        call()
+    before = resident()
+    for _ in range(200):
+        call()
+    assert resident() - before < 60
 
 
 def write_norms(folder: Path, width: int = 40) -> tuple[Path, torch.nn.Module]:

@@ -1,5 +1,5 @@
 // The attention with queries in vector lanes: how a call is cut into tasks, and the walk of a task
-// over its keys. panel.h (float32) or tiles.h (bfloat16) gives `Panels`, the products and the
+// over its keys. panel.h (vectors) or tiles.h (tiles) gives `Panels`, the products and the
 // softmax.
 //
 // A task is one head or a few, up to 128 queries and a range of keys. It keeps everything

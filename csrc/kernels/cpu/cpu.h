@@ -2,9 +2,9 @@
 //
 // Four versions of one operation: `plain` is the formula as it reads; `avx2` and `avx512` keep 16
 // or 64 queries in vector lanes and walk over the keys (blocked.h), in float32 whatever the inputs
-// are; `amx` multiplies bfloat16 in tiles (tiles.h), and is `avx512` for the other types. The best
-// that the processor has is chosen at run time. All take their scratch memory from the caller and
-// allocate nothing.
+// are; `amx` multiplies in tiles of bfloat16 (tiles.h), values of float32 as sums of three of
+// them. The best that the processor has is chosen at run time. All take their scratch memory from
+// the caller and allocate nothing.
 #pragma once
 
 #include <cstddef>

@@ -22,16 +22,6 @@ const char* Name(CpuVersion version) {
 
 #ifdef G4V_X86
 
-namespace {
-
-// What runs for these operands.
-CpuVersion For(const CrossAttentionParams& params, CpuVersion version) {
-  if (version != CpuVersion::kAmx || params.dtype == DType::kBFloat16) return version;
-  return CpuVersion::kAvx512;
-}
-
-}  // namespace
-
 bool Available(CpuVersion version) {
   // These also ask whether the operating system saves the registers.
   switch (version) {
@@ -54,10 +44,11 @@ bool Available(CpuVersion version) {
 }
 
 size_t CpuWorkspaceSize(const CrossAttentionParams& params, int threads, CpuVersion version) {
-  switch (For(params, version)) {
+  switch (version) {
     case CpuVersion::kAmx:
 #ifdef G4V_AMX
-      return AmxWorkspaceSize(params, threads);
+      return params.dtype == DType::kBFloat16 ? AmxWorkspaceSize(params, threads)
+                                              : AmxFloat32WorkspaceSize(params, threads);
 #endif
     case CpuVersion::kAvx512:
       return Avx512WorkspaceSize(params, threads);
@@ -71,10 +62,12 @@ size_t CpuWorkspaceSize(const CrossAttentionParams& params, int threads, CpuVers
 
 void CrossAttentionCpu(const CrossAttentionParams& params, void* workspace, Parallel& parallel,
                        CpuVersion version) {
-  switch (For(params, version)) {
+  switch (version) {
     case CpuVersion::kAmx:
 #ifdef G4V_AMX
-      return CrossAttentionAmx(params, workspace, parallel);
+      return params.dtype == DType::kBFloat16
+                 ? CrossAttentionAmx(params, workspace, parallel)
+                 : CrossAttentionAmxFloat32(params, workspace, parallel);
 #endif
     case CpuVersion::kAvx512:
       return CrossAttentionAvx512(params, workspace, parallel);

@@ -4,10 +4,7 @@
 
 #ifdef G4V_AMX
 
-#include <cpuid.h>
 #include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -19,62 +16,26 @@
 #include "kernels/cpu/float16.h"
 #include "kernels/cpu/rows.h"
 
-namespace g4v::kernels {
-namespace {
-
-// Linux gives a process the tiles' state only when it asks, once, for all its threads. It refuses
-// where a signal stack is too small for the state.
-bool AskForTiles() {
-  constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
-  constexpr long kTileData = 18;               // XFEATURE_XTILEDATA
-  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-}
-
-bool SystemSavesTiles() {
-  unsigned a = 0;
-  unsigned b = 0;
-  unsigned c = 0;
-  unsigned d = 0;
-  constexpr unsigned kSaves = 1u << 27;  // OSXSAVE: XCR0 can be read
-  if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & kSaves)) return false;
-  unsigned low = 0;
-  unsigned high = 0;
-  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-  constexpr unsigned kTiles = 3u << 17;  // XTILECFG and XTILEDATA
-  return (low & kTiles) == kTiles;
-}
-
-bool ProcessorHasTiles() {
-  unsigned a = 0;
-  unsigned b = 0;
-  unsigned c = 0;
-  unsigned d = 0;
-  constexpr unsigned kBFloat16 = 1u << 22;
-  constexpr unsigned kTiles = 1u << 24;
-  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & kBFloat16) && (d & kTiles);
-}
-
-}  // namespace
-
-bool AmxAvailable() {
-  static const bool available = ProcessorHasTiles() && SystemSavesTiles() && AskForTiles();
-  return available;
-}
-
-}  // namespace g4v::kernels
-
 #ifdef __clang__
 #pragma clang attribute push(                                                                      \
-    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,amx-tile,amx-bf16"))), \
+    __attribute__((                                                                                \
+        target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c,amx-tile,amx-bf16"))), \
     apply_to = function)
 #else
 #pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,amx-tile,amx-bf16")
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c,amx-tile,amx-bf16")
 #endif
 
 #include "kernels/cpu/simd_avx512.h"
 // Some of the operations below are those of it.
 #include "kernels/cpu/tiles.h"
+
+namespace g4v::kernels {
+namespace {
+using Panels = TilePanels<1>;
+}
+}  // namespace g4v::kernels
+
 // These are the products of:
 #include "kernels/cpu/blocked.h"
 

@@ -70,8 +70,8 @@ void GatedNormRowsPlain(const GatedNormParams& p, int64_t first, int64_t last) {
 void SkipNormCpu(const SkipNormParams& params, Parallel& parallel, CpuVersion version) {
   auto* rows = &SkipNormRowsPlain;
 #ifdef G4V_X86
-  if (version == CpuVersion::kAvx2) rows = &SkipNormRowsAvx2;
-  if (version == CpuVersion::kAvx512) rows = &SkipNormRowsAvx512;
+  if (version >= CpuVersion::kAvx2) rows = &SkipNormRowsAvx2;
+  if (version >= CpuVersion::kAvx512) rows = &SkipNormRowsAvx512;
 #else
   (void)version;
 #endif
@@ -82,8 +82,8 @@ void SkipNormCpu(const SkipNormParams& params, Parallel& parallel, CpuVersion ve
 void GatedNormCpu(const GatedNormParams& params, Parallel& parallel, CpuVersion version) {
   auto* rows = &GatedNormRowsPlain;
 #ifdef G4V_X86
-  if (version == CpuVersion::kAvx2) rows = &GatedNormRowsAvx2;
-  if (version == CpuVersion::kAvx512) rows = &GatedNormRowsAvx512;
+  if (version >= CpuVersion::kAvx2) rows = &GatedNormRowsAvx2;
+  if (version >= CpuVersion::kAvx512) rows = &GatedNormRowsAvx512;
 #else
   (void)version;
 #endif

@@ -1,5 +1,6 @@
-// AMX tiles of bfloat16: their configuration, the two products of tiles.h, and a transpose.
-// Included only by a file that is compiled for them.
+// AMX tiles of bfloat16: their configuration, products of values that are sums of one, two or three
+// of bfloat16 (kernels/tiled_product.h), and how such sums and their tiles are made. Included only
+// by a file that is compiled for them.
 #pragma once
 
 #include <immintrin.h>
@@ -81,80 +82,138 @@ inline void Transpose(__m512i (&x)[16]) {
   }
 }
 
-// Four accumulators (2 x C), two tiles of the left factor, two of the right.
-template <int C>
-inline void Products(const uint16_t* a0, const uint16_t* a1, int64_t a_stride, const uint16_t* b) {
-  _tile_loadd(4, a0, a_stride);
-  _tile_loadd(6, b, 64);
-  _tile_dpbf16ps(0, 4, 6);
-  if constexpr (C == 2) {
-    _tile_loadd(7, b + kTileWords, 64);
-    _tile_dpbf16ps(1, 4, 7);
+// A value as a sum of P of bfloat16, in float32; the largest part first, each of what the ones
+// before left. Three hold all 24 bits however they are rounded: cutting bits off is the quickest.
+template <int P>
+inline void Split(__m512 x, __m512 (&pieces)[P]) {
+  for (__m512& piece : pieces) {
+    const __m512i bits =
+        P == 3 ? _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(~0xFFFF))
+               : _mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(x)), 16);
+    piece = _mm512_castsi512_ps(bits);
+    x = _mm512_sub_ps(x, piece);
   }
-  _tile_loadd(5, a1, a_stride);
+}
+
+// Upper halves of both, side by side.
+inline __m512i Pair(__m512 even, __m512 odd) {
+  return _mm512_mask_blend_epi16(0xAAAAAAAAu, _mm512_srli_epi32(_mm512_castps_si512(even), 16),
+                                 _mm512_castps_si512(odd));
+}
+
+// Pieces of 32 values as bfloat16, in their order.
+inline __m512i Narrow(__m512 first, __m512 second) {
+  return (__m512i)_mm512_cvtne2ps_pbh(second, first);
+}
+
+// The left factor of a step: two tiles, of each piece; those of the next piece `piece` values on.
+struct LeftTiles {
+  const uint16_t* tiles[2];
+  int64_t stride;  // of a tile's rows, bytes
+  int64_t piece;
+};
+
+inline void LoadLeft(const LeftTiles& a, int piece) {
+  _tile_loadd(4, a.tiles[0] + piece * a.piece, a.stride);
+  _tile_loadd(5, a.tiles[1] + piece * a.piece, a.stride);
+}
+
+template <int C>
+inline void LoadRight(const uint16_t* b, int piece) {
+  _tile_loadd(6, b + piece * C * kTileWords, 64);
+  if constexpr (C == 2) _tile_loadd(7, b + (piece * C + 1) * kTileWords, 64);
+}
+
+template <int C>
+inline void Multiply() {
+  _tile_dpbf16ps(0, 4, 6);
+  if constexpr (C == 2) _tile_dpbf16ps(1, 4, 7);
   _tile_dpbf16ps(2, 5, 6);
   if constexpr (C == 2) _tile_dpbf16ps(3, 5, 7);
 }
 
-// S of 32 keys [32][padded D], as tiles [2][C][16][16].
+// Four accumulators (2 x C) += the factors of a step, of P pieces; b: [P][C tiles]. Which pieces
+// are multiplied is in kernels/tiled_product.h; the order is that which loads the fewest tiles.
+template <int C, int P>
+inline void Products(const LeftTiles& a, const uint16_t* b) {
+  static_assert(P >= 1 && P <= 3);
+  LoadLeft(a, 0);
+  LoadRight<C>(b, P - 1);
+  Multiply<C>();
+  if constexpr (P == 2) {
+    LoadRight<C>(b, 0);
+    Multiply<C>();
+    LoadLeft(a, 1);
+    Multiply<C>();
+  }
+  if constexpr (P == 3) {
+    LoadRight<C>(b, 1);
+    Multiply<C>();
+    LoadLeft(a, 1);
+    Multiply<C>();
+    LoadRight<C>(b, 0);
+    Multiply<C>();
+    LoadLeft(a, 2);
+    Multiply<C>();
+    LoadLeft(a, 0);
+    Multiply<C>();
+  }
+}
+
 template <int C>
+inline void ClearSums() {
+  _tile_zero(0);
+  if constexpr (C == 2) _tile_zero(1);
+  _tile_zero(2);
+  if constexpr (C == 2) _tile_zero(3);
+}
+
+// The accumulators as [2][C][16][16].
+template <int C>
+inline void StoreSums(float* sums) {
+  constexpr int64_t kValues = kTile * kTile;
+  _tile_stored(0, sums, 64);
+  if constexpr (C == 2) _tile_stored(1, sums + kValues, 64);
+  _tile_stored(2, sums + C * kValues, 64);
+  if constexpr (C == 2) _tile_stored(3, sums + 3 * kValues, 64);
+}
+
+// S of 32 keys [32][P][padded D], as [2][C][16][16]. q: [padded D / 32][P][C tiles].
+template <int C, int P>
 inline void TileScores(const uint16_t* k, const uint16_t* q, int64_t padded, float* scores) {
   Fence();
-  _tile_zero(0);
-  _tile_zero(2);
-  if constexpr (C == 2) {
-    _tile_zero(1);
-    _tile_zero(3);
+  ClearSums<C>();
+  const int64_t row = P * padded;
+  for (int64_t d = 0; d < padded; d += 32, q += P * C * kTileWords) {
+    Products<C, P>({{k + d, k + kTile * row + d}, row * 2, padded}, q);
   }
-  for (int64_t d = 0; d < padded; d += 32, q += C * kTileWords) {
-    Products<C>(k + d, k + kTile * padded + d, padded * 2, q);
-  }
-  constexpr int64_t kValues = kTile * kTile;
-  _tile_stored(0, scores, 64);
-  if constexpr (C == 2) _tile_stored(1, scores + kValues, 64);
-  _tile_stored(2, scores + C * kValues, 64);
-  if constexpr (C == 2) _tile_stored(3, scores + 3 * kValues, 64);
+  StoreSums<C>(scores);
   Fence();
 }
 
-// O [D][C * 16] += V^T P of `steps` * 32 keys.
-template <int C>
+// O [D][C * 16] += V^T P of `steps` * 32 keys. v: [steps][P][D][32]; weights: [steps][P][C tiles].
+template <int C, int P>
 inline void TileSums(const uint16_t* v, const uint16_t* weights, int64_t head_size, int64_t steps,
                      float* out) {
   Fence();
-  int64_t d = 0;
-  for (; d + 32 <= head_size; d += 32) {
+  // Of a head of 80 the last 16 rows are multiplied twice, and the second time kept once.
+  for (int64_t d = 0; d < head_size; d += 32) {
+    const bool half = head_size - d < 32;
     float* low = out + d * C * kTile;
-    float* high = low + kTile * C * kTile;
+    float* high = half ? low : low + kTile * C * kTile;
     _tile_loadd(0, low, C * 64);
     if constexpr (C == 2) _tile_loadd(1, low + kTile, C * 64);
     _tile_loadd(2, high, C * 64);
     if constexpr (C == 2) _tile_loadd(3, high + kTile, C * 64);
     for (int64_t i = 0; i < steps; ++i) {
-      const uint16_t* a = v + (i * head_size + d) * kTileKeys;
-      Products<C>(a, a + kTileWords, 64, weights + i * C * kTileWords);
+      const uint16_t* a = v + (i * P * head_size + d) * kTileKeys;
+      Products<C, P>({{a, half ? a : a + kTileWords}, 64, head_size * kTileKeys},
+                     weights + i * P * C * kTileWords);
     }
     _tile_stored(0, low, C * 64);
     if constexpr (C == 2) _tile_stored(1, low + kTile, C * 64);
     _tile_stored(2, high, C * 64);
     if constexpr (C == 2) _tile_stored(3, high + kTile, C * 64);
-  }
-  if (d < head_size) {  // of 80
-    float* low = out + d * C * kTile;
-    _tile_loadd(0, low, C * 64);
-    if constexpr (C == 2) _tile_loadd(1, low + kTile, C * 64);
-    for (int64_t i = 0; i < steps; ++i) {
-      _tile_loadd(4, v + (i * head_size + d) * kTileKeys, 64);
-      const uint16_t* b = weights + i * C * kTileWords;
-      _tile_loadd(6, b, 64);
-      _tile_dpbf16ps(0, 4, 6);
-      if constexpr (C == 2) {
-        _tile_loadd(7, b + kTileWords, 64);
-        _tile_dpbf16ps(1, 4, 7);
-      }
-    }
-    _tile_stored(0, low, C * 64);
-    if constexpr (C == 2) _tile_stored(1, low + kTile, C * 64);
   }
   Fence();
 }

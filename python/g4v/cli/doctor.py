@@ -175,9 +175,7 @@ def _kernels() -> list[Check]:
 
     core = import_core()
     versions = core.kernel_versions()
-    best = next(name for name in versions if name != "amx")  # which is for bfloat16 alone
-    used = f"{best}, amx for bfloat16," if "amx" in versions else best
-    checks = [Check("cpu kernels", "ok", f"{used} of {', '.join(versions)}")]
+    checks = [Check("cpu kernels", "ok", f"{versions[0]} of {', '.join(versions)}")]
     cuda = core.cuda_kernels()
     if cuda["usable"]:
         names = ", ".join(device["name"] for device in cuda["devices"] if device["compiled_for"])
