@@ -18,6 +18,16 @@ constexpr int TensorCoreSharedBytes(int head_size) {
   return kTensorCoreStages * 2 * kTensorCoreKeys * head_size * 2;
 }
 
+constexpr int kWarpgroupSize = 4 * kWarpSize;
+constexpr int kWarpgroupQueries = 128;  // of a block: two warpgroups of 64
+constexpr int kWarpgroupThreads = 2 * kWarpgroupSize;
+constexpr int kWarpgroupKeys = 64;  // of a tile
+constexpr int kWarpgroupStages = 4;
+
+constexpr int WarpgroupSharedBytes(int head_size) {
+  return kWarpgroupStages * 2 * kWarpgroupKeys * head_size * 2;
+}
+
 constexpr int kPlainWarps = 4;
 constexpr int kPlainThreads = kPlainWarps * kWarpSize;
 constexpr int kPlainRows = 4;  // queries of a warp

@@ -9,6 +9,10 @@ namespace g4v::kernels::cuda {
 template <class T, int D>
 const void* TensorCoreKernelAddress();
 
+// Half, BFloat16; 64, 128. Machine code for sm_90a alone.
+template <class T, int D>
+const void* WarpgroupKernelAddress();
+
 // float, Half, BFloat16; 32, 64, 80, 96, 128.
 template <class T, int D>
 const void* PlainKernelAddress();

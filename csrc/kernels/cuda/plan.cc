@@ -46,6 +46,43 @@ int32_t ChooseSplits(int64_t tiles, int64_t units, int64_t slots) {
   return best;
 }
 
+const char* TensorCoreRefusal(const CrossAttentionParams& p, const Gpu& gpu) {
+  if (p.dtype == DType::kFloat32) return "the tensor-core kernels take float16 and bfloat16 alone";
+  if (gpu.architecture < 80) return "the tensor-core kernels need a GPU of compute capability 8.0";
+  if (gpu.shared_bytes_per_block < TensorCoreSharedBytes(static_cast<int>(p.head_size))) {
+    return "the GPU has too little shared memory for the tensor-core kernels";
+  }
+  if (!RowsAreAligned(p)) return "the tensor-core kernels need rows at multiples of 16 bytes";
+  return nullptr;
+}
+
+const char* WarpgroupRefusal(const CrossAttentionParams& p, const Gpu& gpu) {
+  if (!gpu.has_warpgroup_kernels) {
+    return "the wgmma kernel needs a GPU of compute capability 9.0 and a build with code for it";
+  }
+  if (p.head_size != 64 && p.head_size != 128) return "the wgmma kernel takes heads of 64 or 128";
+  if (gpu.shared_bytes_per_block < WarpgroupSharedBytes(static_cast<int>(p.head_size))) {
+    return "the GPU has too little shared memory for the wgmma kernel";
+  }
+  return TensorCoreRefusal(p, gpu);
+}
+
+Kernel Choose(const CrossAttentionParams& p, const Gpu& gpu) {
+  return TensorCoreRefusal(p, gpu) ? Kernel::kPlain : Kernel::kTensorCore;
+}
+
+int32_t SharedBytesOf(Kernel kernel, int head_size) {
+  switch (kernel) {
+    case Kernel::kPlain:
+      return PlainSharedBytes(head_size);
+    case Kernel::kTensorCore:
+      return TensorCoreSharedBytes(head_size);
+    case Kernel::kWarpgroup:
+      return WarpgroupSharedBytes(head_size);
+  }
+  return 0;
+}
+
 Plan Refused(const char* error) {
   Plan plan;
   plan.error = error;
@@ -60,18 +97,36 @@ bool RowsAreAligned(const CrossAttentionParams& p) {
          IsAligned(p.k_mem, p, p.memory_rows) && IsAligned(p.v_mem, p, p.memory_rows);
 }
 
-Plan MakePlan(const CrossAttentionParams& p, const Gpu& gpu) {
+int ThreadsOf(Kernel kernel) {
+  switch (kernel) {
+    case Kernel::kPlain:
+      return kPlainThreads;
+    case Kernel::kTensorCore:
+      return kTensorCoreThreads;
+    case Kernel::kWarpgroup:
+      return kWarpgroupThreads;
+  }
+  return 0;
+}
+
+Plan MakePlan(const CrossAttentionParams& p, const Gpu& gpu, int32_t wanted) {
   if (p.queries > kMostRows || p.own_rows > kMostRows || p.memory_rows > kMostRows ||
       p.own_rows + p.memory_rows > kMostRows) {
     return Refused("queries and keys must each be at most 2^30");
   }
   const auto head_size = static_cast<int>(p.head_size);
   Plan plan;
-  const bool tensor_core = p.dtype != DType::kFloat32 && gpu.architecture >= 80 &&
-                           gpu.shared_bytes_per_block >= TensorCoreSharedBytes(head_size) &&
-                           RowsAreAligned(p);
-  plan.kernel = tensor_core ? Kernel::kTensorCore : Kernel::kPlain;
-  plan.shared_bytes = tensor_core ? TensorCoreSharedBytes(head_size) : PlainSharedBytes(head_size);
+  if (wanted < kChosen || wanted > static_cast<int32_t>(Kernel::kWarpgroup)) {
+    return Refused("kernel must be -1 (the library chooses), 0, 1 or 2");
+  }
+  plan.kernel = wanted == kChosen ? Choose(p, gpu) : static_cast<Kernel>(wanted);
+  const char* refusal = nullptr;
+  if (plan.kernel == Kernel::kTensorCore) refusal = TensorCoreRefusal(p, gpu);
+  if (plan.kernel == Kernel::kWarpgroup) refusal = WarpgroupRefusal(p, gpu);
+  if (refusal) return Refused(refusal);
+  const bool tensor_core = plan.kernel != Kernel::kPlain;
+  plan.shared_bytes = SharedBytesOf(plan.kernel, head_size);
+  static_assert(kTensorCoreQueries == kWarpgroupQueries, "both take the same blocks");
   const int64_t tile = tensor_core ? kTensorCoreQueries : kPlainQueries;
   plan.query_tiles = static_cast<int32_t>(DivideUp(p.queries, tile));
 

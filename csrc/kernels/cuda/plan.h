@@ -12,12 +12,18 @@ namespace g4v::kernels::cuda {
 enum class Kernel : int32_t {
   kPlain = 0,       // plain.cuh
   kTensorCore = 1,  // tensor_core.cuh
+  kWarpgroup = 2,   // warpgroup.cuh
 };
+int ThreadsOf(Kernel kernel);  // of a block
+
+// What a caller may ask for: kChosen, or a Kernel by its number.
+constexpr int32_t kChosen = -1;
 
 struct Gpu {
   int32_t architecture = 0;  // compute capability 9.0 is 90
   int32_t multiprocessors = 0;
   int32_t shared_bytes_per_block = 0;  // the most that a kernel may ask for
+  bool has_warpgroup_kernels = false;  // it is a 9.0, and the library was built for 9.0a too
 };
 
 struct Plan {
@@ -42,6 +48,12 @@ bool RowsAreAligned(const CrossAttentionParams& params);
 // `params` has passed CheckCrossAttention. The plan, and so the bits of the result, depend on the
 // sizes, the alignment, the architecture and the number of multiprocessors, on nothing else:
 // mem_len is not looked at.
-Plan MakePlan(const CrossAttentionParams& params, const Gpu& gpu);
+//
+// `wanted` is kChosen or a Kernel; one that cannot serve the call is refused. kChosen never gives
+// kWarpgroup: that kernel has not been run on a GPU yet. benchmarks/gpu.sh checks and measures it
+// beside kTensorCore. Where its figures ("kernel 2" in the JSON's attention rows) are the better
+// ones, let Choose in plan.cc return kWarpgroup wherever WarpgroupRefusal finds nothing, and strike
+// this paragraph and the first of warpgroup.cuh.
+Plan MakePlan(const CrossAttentionParams& params, const Gpu& gpu, int32_t wanted = kChosen);
 
 }  // namespace g4v::kernels::cuda

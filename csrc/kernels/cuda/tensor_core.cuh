@@ -39,67 +39,14 @@
 // the time.
 #pragma once
 
+#include "kernels/cuda/accumulators.cuh"
 #include "kernels/cuda/geometry.h"
 #include "kernels/cuda/intrinsics.cuh"
-#include "kernels/cuda/output.cuh"
 #include "kernels/cuda/split.h"
 
 namespace g4v::kernels::cuda {
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
-
-// The online softmax of two query rows, those of a thread's accumulators: lane / 4 and 8 below.
-struct RunningSoftmax {
-  float max[2] = {-INFINITY, -INFINITY};   // of the raw scores
-  float base[2] = {-INFINITY, -INFINITY};  // c max, the exponent's offset
-  float sum[2] = {0.0f, 0.0f};             // of this thread's columns alone, until Finish
-
-  // Turns the scores of a tile into weights and returns in `shrink` what o is to be multiplied by.
-  // kLast: only the first `count` columns are keys.
-  template <bool kLast, int kBlocks>
-  G4V_DEVICE void Update(float (&s)[kBlocks][4], int32_t count, float scale_log2,
-                         float (&shrink)[2]) {
-    const int32_t left = count - ThreadIndex() % 4 * 2;  // keys from this thread's first column on
-    G4V_UNROLL
-    for (int half = 0; half < 2; ++half) {
-      float top = max[half];
-      G4V_UNROLL
-      for (int n = 0; n < kBlocks; ++n) {
-        G4V_UNROLL
-        for (int i = 0; i < 2; ++i) {
-          if (!kLast || n * 8 + i < left) top = Max(top, s[n][2 * half + i]);
-        }
-      }
-      top = Max(top, ShuffleXor(top, 1));  // the four lanes of a row
-      top = Max(top, ShuffleXor(top, 2));
-      // Scores that are all -inf (infinite inputs) must not give inf - inf.
-      const float offset = top == -INFINITY ? 0.0f : top * scale_log2;
-      shrink[half] = Exp2(base[half] - offset);
-      max[half] = top;
-      base[half] = offset;
-      float added = 0.0f;
-      G4V_UNROLL
-      for (int n = 0; n < kBlocks; ++n) {
-        G4V_UNROLL
-        for (int i = 0; i < 2; ++i) {
-          float& score = s[n][2 * half + i];
-          score = Exp2(MultiplyAdd(score, scale_log2, -offset));
-          if (kLast && n * 8 + i >= left) score = 0.0f;
-          added += score;
-        }
-      }
-      sum[half] = MultiplyAdd(sum[half], shrink[half], added);
-    }
-  }
-
-  G4V_DEVICE void Finish() {
-    G4V_UNROLL
-    for (int half = 0; half < 2; ++half) {
-      sum[half] += ShuffleXor(sum[half], 1);
-      sum[half] += ShuffleXor(sum[half], 2);
-    }
-  }
-};
 
 template <class T, int D>
 struct TensorCoreBlock {
@@ -278,35 +225,6 @@ struct TensorCoreBlock {
     if (has_queries) AddValues<kLast>(tile, count, s, shrink);
   }
 
-  G4V_DEVICE void Store() {
-    softmax.Finish();
-    const int32_t lane = ThreadIndex() % kWarpSize;
-    const int32_t column = lane % 4 * 2;
-    G4V_UNROLL
-    for (int half = 0; half < 2; ++half) {
-      const int32_t row = ThreadIndex() / kWarpSize * 16 + lane / 4 + half * 8;
-      if (row >= queries) continue;
-      const int32_t query = first_query + row;
-      const float sum = softmax.sum[half];
-      if (launch.splits == 1) {
-        const float factor = sum > 0.0f || sum != sum ? 1.0f / sum : 0.0f;
-        auto* to = static_cast<T*>(OutRow<T>(launch.p, work.batch, work.head, query));
-        G4V_UNROLL
-        for (int n = 0; n < kOutBlocks; ++n) {
-          const uint32_t pair = PackPair<T>(o[n][2 * half] * factor, o[n][2 * half + 1] * factor);
-          *reinterpret_cast<uint32_t*>(to + n * 8 + column) = pair;
-        }
-      } else {
-        const PartialRow to = PartialRowOf(launch, work.split, work.batch, work.head, query, D);
-        G4V_UNROLL
-        for (int n = 0; n < kOutBlocks; ++n) {
-          StorePair(to.out + n * 8 + column, o[n][2 * half], o[n][2 * half + 1]);
-        }
-        if (column == 0) StorePair(to.stats, softmax.base[half], sum);
-      }
-    }
-  }
-
   G4V_DEVICE void Run() {
     const int32_t warp = ThreadIndex() / kWarpSize;
     const bool has_queries = warp * 16 < queries;
@@ -322,7 +240,10 @@ struct TensorCoreBlock {
       for (int32_t tile = 0; tile < full; ++tile) Tile<false>(tile, has_queries);
       if (full < tiles) Tile<true>(full, has_queries);
     }
-    if (has_queries) Store();
+    if (has_queries) {
+      softmax.Finish();
+      StoreRows<T, D>(launch, work, first_query, queries, softmax, o);
+    }
   }
 };
 

@@ -68,11 +68,12 @@ void RunPlan(const CrossAttentionParams& params, const Plan& plan, void* workspa
       RunBlocks(grid, body, seed);
     }
   };
-  const bool plain = plan.kernel == kernels::cuda::Kernel::kPlain;
-  const HostKernel attention = {plain ? HostKernel::kPlain : HostKernel::kTensorCore, params.dtype,
+  constexpr HostKernel::Kind kKinds[] = {HostKernel::kPlain, HostKernel::kTensorCore,
+                                         HostKernel::kWarpgroup};
+  const HostKernel attention = {kKinds[static_cast<int>(plan.kernel)], params.dtype,
                                 params.head_size};
-  const int threads = plain ? kernels::cuda::kPlainThreads : kernels::cuda::kTensorCoreThreads;
-  run({plan.blocks, threads, static_cast<size_t>(plan.shared_bytes)}, BodyOf(attention, launch));
+  run({plan.blocks, kernels::cuda::ThreadsOf(plan.kernel), static_cast<size_t>(plan.shared_bytes)},
+      BodyOf(attention, launch));
   if (plan.merge_blocks == 0) return;
   run({plan.merge_blocks, kernels::cuda::kMergeThreads, 0},
       BodyOf({HostKernel::kMerge, params.dtype, 0}, launch));

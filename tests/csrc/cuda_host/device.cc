@@ -127,6 +127,7 @@ void CopyAsync16(void* shared, const void* global, bool valid) {
     Fail("cp.async of 16 bytes at an address that is no multiple of 16");
   }
   std::memset(shared, 0xff, 16);
+  StateOf(shared) = PieceState::kCopying;
   Copies().open.push_back({shared, valid ? global : nullptr});
 }
 
@@ -137,7 +138,7 @@ void CommitCopies() {
 }
 
 void WaitForCopies(size_t newest) {
-  auto& committed = Copies().committed;
+  auto& [committed, open, landed] = Copies();
   while (committed.size() > newest) {
     for (const Copy& copy : committed.front()) {
       if (copy.from) {
@@ -145,6 +146,8 @@ void WaitForCopies(size_t newest) {
       } else {
         std::memset(copy.to, 0, 16);
       }
+      StateOf(copy.to) = PieceState::kLanded;
+      landed.push_back(copy.to);
     }
     committed.erase(committed.begin());
   }

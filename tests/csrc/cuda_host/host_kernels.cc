@@ -5,6 +5,7 @@
 #include "kernels/cuda/merge.cuh"
 #include "kernels/cuda/plain.cuh"
 #include "kernels/cuda/tensor_core.cuh"
+#include "kernels/cuda/warpgroup.cuh"
 
 namespace g4v::cuda_host {
 namespace {
@@ -19,7 +20,14 @@ Body AttentionBody(HostKernel::Kind kind, const Launch& launch) {
   if (kind == HostKernel::kPlain) {
     return [&](unsigned char* shared) { kernels::cuda::PlainBody<T, D>(launch, shared); };
   }
+  if constexpr (sizeof(T) == 2 && D % 64 == 0) {
+    if (kind == HostKernel::kWarpgroup) {
+      return
+          [&](unsigned char* shared) { kernels::cuda::WarpgroupBlock<T, D>(launch, shared).Run(); };
+    }
+  }
   if constexpr (sizeof(T) == 2) {
+    if (kind != HostKernel::kTensorCore) Fail("this head size has no warpgroup kernel");
     return
         [&](unsigned char* shared) { kernels::cuda::TensorCoreBlock<T, D>(launch, shared).Run(); };
   }
@@ -93,6 +101,10 @@ const void* TensorCoreKernelAddress() {
   return Address<T, D, cuda_host::HostKernel::kTensorCore>();
 }
 template <class T, int D>
+const void* WarpgroupKernelAddress() {
+  return Address<T, D, cuda_host::HostKernel::kWarpgroup>();
+}
+template <class T, int D>
 const void* PlainKernelAddress() {
   return Address<T, D, cuda_host::HostKernel::kPlain>();
 }
@@ -122,5 +134,9 @@ G4V_INSTANTIATE(BFloat16, 80);
 G4V_INSTANTIATE(BFloat16, 96);
 G4V_INSTANTIATE(BFloat16, 128);
 template const void* MergeKernelAddress<BFloat16>();
+template const void* WarpgroupKernelAddress<Half, 64>();
+template const void* WarpgroupKernelAddress<Half, 128>();
+template const void* WarpgroupKernelAddress<BFloat16, 64>();
+template const void* WarpgroupKernelAddress<BFloat16, 128>();
 
 }  // namespace g4v::kernels::cuda

@@ -7,7 +7,7 @@
 namespace g4v::cuda_host {
 
 struct HostKernel {
-  enum Kind { kPlain, kTensorCore, kMerge } kind;
+  enum Kind { kPlain, kTensorCore, kWarpgroup, kMerge } kind;
   kernels::DType dtype;
   int64_t head_size;  // 0 for a merge, which serves all
 };

@@ -12,6 +12,8 @@
 #include <random>
 #include <thread>
 
+#include "cuda_host/wgmma.h"
+
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/common_interface_defs.h>
 #endif
@@ -41,6 +43,7 @@ struct Barrier {
 struct Warp {
   Barrier barrier;
   Lane lanes[kWarp];
+  WarpProducts products;
 };
 
 struct Block {
@@ -50,6 +53,7 @@ struct Block {
   Barrier barrier;
   unsigned char* shared = nullptr;
   size_t shared_bytes = 0;
+  std::vector<PieceState> pieces;  // of shared memory, 16 bytes each
   // Blocks until `barrier` has left `generation`.
   virtual void Wait(Barrier& barrier, uint64_t generation) = 0;
   virtual void Lock() {}
@@ -61,6 +65,7 @@ struct Block {
     index = block_index;
     shared = memory;
     shared_bytes = grid.shared_bytes;
+    pieces.assign((grid.shared_bytes + 15) / 16, PieceState::kUnwritten);
     threads.resize(static_cast<size_t>(grid.threads));
     warps.resize(static_cast<size_t>(grid.threads / kWarp));
     for (int i = 0; i < grid.threads; ++i) {
@@ -69,6 +74,12 @@ struct Block {
     }
     for (Warp& warp : warps) warp.barrier.expected = kWarp;
     barrier.expected = grid.threads;
+  }
+
+  void CheckEnd() {
+    std::vector<WarpProducts*> products;
+    for (Warp& warp : warps) products.push_back(&warp.products);
+    CheckProductsOfBlock(products);
   }
 
   template <class Last>
@@ -93,14 +104,16 @@ Counters counters;
 // Fresh for every block, exactly as large as asked for: AddressSanitizer guards both ends. Filled
 // with NaNs of every type, because shared memory starts with anything.
 struct SharedMemory {
-  explicit SharedMemory(size_t bytes)
-      : data(static_cast<unsigned char*>(std::aligned_alloc(128, (bytes + 127) / 128 * 128))) {
+  explicit SharedMemory(size_t bytes) {
+    void* memory = nullptr;
+    if (posix_memalign(&memory, 1024, bytes) != 0) Fail("out of memory");
+    data = static_cast<unsigned char*>(memory);
     std::memset(data, 0xff, bytes);
   }
   ~SharedMemory() { std::free(data); }
   SharedMemory(const SharedMemory&) = delete;
   SharedMemory& operator=(const SharedMemory&) = delete;
-  unsigned char* data;
+  unsigned char* data = nullptr;
 };
 
 // ---- fibers
@@ -249,6 +262,7 @@ void RunBlocks(const Grid& grid, const Body& body, uint64_t seed) {
     block.barrier = Barrier();
     block.Prepare(index, grid, shared.data);
     block.Run(grid);
+    block.CheckEnd();
   }
 }
 
@@ -269,6 +283,7 @@ void RunBlocksInThreads(const Grid& grid, const Body& body) {
       });
     }
     for (std::thread& thread : threads) thread.join();
+    block.CheckEnd();
   }
 }
 
@@ -299,6 +314,16 @@ void CheckShared(const void* pointer, size_t bytes) {
 }
 
 const void* SharedBase() { return running->block->shared; }
+
+PieceState& StateOf(const void* shared) {
+  Block& block = *running->block;
+  return block
+      .pieces[static_cast<size_t>(static_cast<const unsigned char*>(shared) - block.shared) / 16];
+}
+
+WarpProducts& Products() {
+  return running->block->warps[static_cast<size_t>(running->index / kWarp)].products;
+}
 
 CopyGroups& Copies() { return running->copies; }
 Counters& Count() { return counters; }

@@ -45,6 +45,15 @@ void MeetWarp(Lane& mine, Together together);
 void CheckShared(const void* pointer, size_t bytes);
 const void* SharedBase();
 
+// What has happened to 16 bytes of shared memory, as far as wgmma is concerned: it reads by the
+// "async proxy", which sees a copy only once its thread has waited for it and then fenced.
+enum class PieceState : uint8_t { kUnwritten, kCopying, kLanded, kVisible };
+PieceState& StateOf(const void* shared);  // of the running block
+
+// Warpgroup products of the running warp: wgmma.h.
+struct WarpProducts;
+WarpProducts& Products();
+
 // Copies under way of the running thread (cp.async).
 struct Copy {
   void* to;
@@ -53,6 +62,7 @@ struct Copy {
 struct CopyGroups {
   std::vector<std::vector<Copy>> committed;  // oldest first
   std::vector<Copy> open;
+  std::vector<const void*> landed;  // since this thread's last FenceProxyAsync
 };
 CopyGroups& Copies();
 
