@@ -6,6 +6,7 @@
 #include <iterator>
 #include <type_traits>
 
+#include "kernels/cuda/addresses.h"
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/library.h"
 #include "kernels/cuda/plan.h"
@@ -92,60 +93,6 @@ class UseDevice {
   cudaError_t error_ = cudaSuccess;
 };
 
-template <class T>
-const void* AddressOf(Kernel kernel, int64_t head_size) {
-  if (kernel == Kernel::kPlain) {
-    switch (head_size) {
-      case 32:
-        return PlainKernelAddress<T, 32>();
-      case 64:
-        return PlainKernelAddress<T, 64>();
-      case 80:
-        return PlainKernelAddress<T, 80>();
-      case 96:
-        return PlainKernelAddress<T, 96>();
-      case 128:
-        return PlainKernelAddress<T, 128>();
-      default:
-        return nullptr;  // CheckCrossAttention has refused it
-    }
-  }
-  if constexpr (sizeof(T) == 2) {
-    switch (head_size) {
-      case 32:
-        return TensorCoreKernelAddress<T, 32>();
-      case 64:
-        return TensorCoreKernelAddress<T, 64>();
-      case 80:
-        return TensorCoreKernelAddress<T, 80>();
-      case 96:
-        return TensorCoreKernelAddress<T, 96>();
-      case 128:
-        return TensorCoreKernelAddress<T, 128>();
-      default:
-        return nullptr;
-    }
-  }
-  return nullptr;  // MakePlan gives float32 to the plain kernel alone
-}
-
-struct Addresses {
-  const void* attention;
-  const void* merge;
-};
-
-Addresses AddressesOf(const CrossAttentionParams& p, const Plan& plan) {
-  switch (p.dtype) {
-    case DType::kFloat32:
-      return {AddressOf<float>(plan.kernel, p.head_size), MergeKernelAddress<float>()};
-    case DType::kFloat16:
-      return {AddressOf<Half>(plan.kernel, p.head_size), MergeKernelAddress<Half>()};
-    case DType::kBFloat16:
-      return {AddressOf<BFloat16>(plan.kernel, p.head_size), MergeKernelAddress<BFloat16>()};
-  }
-  return {nullptr, nullptr};
-}
-
 // Of the current device. `compiled_for` is the architecture that the loaded kernels were written
 // for, which may be older than the GPU: kernels for 7.5 have no tensor-core part wherever they run.
 int32_t DescribeGpu(int32_t device, Gpu* gpu, int32_t* compiled_for) {
@@ -168,6 +115,14 @@ int32_t DescribeGpu(int32_t device, Gpu* gpu, int32_t* compiled_for) {
   cudaFuncAttributes attributes;
   G4V_RETURN_IF_CUDA_FAILS(cudaFuncGetAttributes(&attributes, MergeKernelAddress<float>()));
   *compiled_for = attributes.ptxVersion;
+#if G4V_CUDA_WARPGROUP
+  // Code for 9.0a runs on 9.0 and nowhere else; whether there is any, the runtime knows.
+  if (gpu->architecture == 90) {
+    gpu->has_warpgroup_kernels =
+        cudaFuncGetAttributes(&attributes, WarpgroupKernelAddress<BFloat16, 64>()) == cudaSuccess;
+    cudaGetLastError();
+  }
+#endif
   return G4V_CUDA_OK;
 }
 
@@ -199,7 +154,7 @@ int32_t GpuForPlan(int32_t device, Gpu* gpu) {
 // Loads the kernels and lets the attention have its shared memory, once per kernel and device.
 int32_t Prepare(const CrossAttentionParams& p, const Plan& plan, const Addresses& addresses,
                 int32_t device) {
-  static std::atomic<uint64_t> prepared[2][3][std::size(kHeadSizes)];  // a bit for each device
+  static std::atomic<uint64_t> prepared[3][3][std::size(kHeadSizes)];  // a bit for each device
   size_t head_index = 0;
   while (kHeadSizes[head_index] != p.head_size) ++head_index;
   std::atomic<uint64_t>& bits =
@@ -216,7 +171,7 @@ int32_t Prepare(const CrossAttentionParams& p, const Plan& plan, const Addresses
 }
 
 // Checks, plans and prepares; the device is current.
-int32_t PlanCall(const CrossAttentionParams* params, int32_t device, Plan* plan,
+int32_t PlanCall(const CrossAttentionParams* params, int32_t device, int32_t kernel, Plan* plan,
                  Addresses* addresses) {
   if (const char* problem = CheckCrossAttention(*params)) {
     return Fail(G4V_CUDA_INVALID_ARGUMENT, problem);
@@ -225,8 +180,12 @@ int32_t PlanCall(const CrossAttentionParams* params, int32_t device, Plan* plan,
   if (dtype < 0 || dtype > 2) return Fail(G4V_CUDA_INVALID_ARGUMENT, "dtype must be 0, 1 or 2");
   Gpu gpu;
   if (const int32_t code = GpuForPlan(device, &gpu)) return code;
-  *plan = MakePlan(*params, gpu);
-  if (plan->error) return Fail(G4V_CUDA_INVALID_ARGUMENT, plan->error);
+  *plan = MakePlan(*params, gpu, kernel);
+  if (plan->error) {
+    const bool too_old =
+        kernel == static_cast<int32_t>(Kernel::kWarpgroup) && !gpu.has_warpgroup_kernels;
+    return Fail(too_old ? G4V_CUDA_GPU_TOO_OLD : G4V_CUDA_INVALID_ARGUMENT, plan->error);
+  }
   *addresses = AddressesOf(*params, *plan);
   return Prepare(*params, *plan, *addresses, device);
 }
@@ -299,6 +258,11 @@ int32_t g4v_cuda_describe_device(int32_t device, G4vCudaDevice* out) {
 
 int32_t g4v_cuda_cross_attention_plan(const CrossAttentionParams* params, int32_t device,
                                       G4vCudaPlan* plan) {
+  return g4v_cuda_cross_attention_plan_with(params, device, G4V_CUDA_KERNEL_CHOSEN, plan);
+}
+
+int32_t g4v_cuda_cross_attention_plan_with(const CrossAttentionParams* params, int32_t device,
+                                           int32_t kernel, G4vCudaPlan* plan) {
   if (!params || !plan) {
     return Fail(G4V_CUDA_INVALID_ARGUMENT, "params and plan must not be null");
   }
@@ -308,7 +272,7 @@ int32_t g4v_cuda_cross_attention_plan(const CrossAttentionParams* params, int32_
   G4V_RETURN_IF_CUDA_FAILS(use.error());
   Plan made;
   Addresses addresses;
-  if (const int32_t code = PlanCall(params, device, &made, &addresses)) return code;
+  if (const int32_t code = PlanCall(params, device, kernel, &made, &addresses)) return code;
   plan->kernel = static_cast<int32_t>(made.kernel);
   plan->splits = made.splits;
   plan->blocks = made.blocks;
@@ -318,13 +282,20 @@ int32_t g4v_cuda_cross_attention_plan(const CrossAttentionParams* params, int32_
 
 int32_t g4v_cuda_cross_attention(const CrossAttentionParams* params, int32_t device,
                                  void* workspace, size_t workspace_bytes, void* stream) {
+  return g4v_cuda_cross_attention_with(params, device, G4V_CUDA_KERNEL_CHOSEN, workspace,
+                                       workspace_bytes, stream);
+}
+
+int32_t g4v_cuda_cross_attention_with(const CrossAttentionParams* params, int32_t device,
+                                      int32_t kernel, void* workspace, size_t workspace_bytes,
+                                      void* stream) {
   if (!params) return Fail(G4V_CUDA_INVALID_ARGUMENT, "params must not be null");
   if (device < 0) return Fail(G4V_CUDA_INVALID_ARGUMENT, "device must be at least 0");
   const UseDevice use(device);
   G4V_RETURN_IF_CUDA_FAILS(use.error());
   Plan plan;
   Addresses addresses;
-  if (const int32_t code = PlanCall(params, device, &plan, &addresses)) return code;
+  if (const int32_t code = PlanCall(params, device, kernel, &plan, &addresses)) return code;
   if (plan.blocks == 0) return G4V_CUDA_OK;
   if (plan.workspace_bytes > 0 &&
       (!workspace || static_cast<int64_t>(workspace_bytes) < plan.workspace_bytes ||
@@ -345,8 +316,7 @@ int32_t g4v_cuda_cross_attention(const CrossAttentionParams* params, int32_t dev
     launch.partial_out = reinterpret_cast<float*>(bytes);
     launch.partial_stats = reinterpret_cast<float*>(bytes + plan.stats_offset);
   }
-  const int threads = plan.kernel == Kernel::kTensorCore ? kTensorCoreThreads : kPlainThreads;
-  if (const int32_t code = LaunchKernel(addresses.attention, plan.blocks, threads,
+  if (const int32_t code = LaunchKernel(addresses.attention, plan.blocks, ThreadsOf(plan.kernel),
                                         plan.shared_bytes, &launch, stream)) {
     return code;
   }

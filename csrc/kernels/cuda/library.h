@@ -14,7 +14,7 @@
 #include "kernels/cross_attention.h"
 
 /* Grows with every change of a structure or a function here. A loader refuses any other number. */
-#define G4V_CUDA_ABI_VERSION 1
+#define G4V_CUDA_ABI_VERSION 2
 
 #if defined(__GNUC__)
 #pragma GCC visibility push(default) /* everything else in the library is hidden */
@@ -41,9 +41,12 @@ typedef struct G4vCudaDevice {
   int32_t shared_bytes_per_block; /* the most that a kernel may ask for */
 } G4vCudaDevice;
 
+/* In place of a kernel's number: the library chooses. */
+#define G4V_CUDA_KERNEL_CHOSEN (-1)
+
 /* What a call will do. */
 typedef struct G4vCudaPlan {
-  int32_t kernel; /* 0: without tensor cores, 1: tensor cores (kernels/cuda/plan.h) */
+  int32_t kernel; /* 0: without tensor cores, 1: tensor cores, 2: wgmma (kernels/cuda/plan.h) */
   int32_t splits; /* blocks that share a query's keys; above 1 a second kernel merges */
   int64_t blocks; /* of the attention kernel */
   int64_t workspace_bytes;
@@ -75,6 +78,17 @@ int32_t g4v_cuda_cross_attention_plan(const g4v::kernels::CrossAttentionParams* 
    same inputs give the same bits. */
 int32_t g4v_cuda_cross_attention(const g4v::kernels::CrossAttentionParams* params, int32_t device,
                                  void* workspace, size_t workspace_bytes, void* stream);
+
+/* The same two by a kernel of the caller's choice, for tests and measurements: -1, 0, 1 or 2 as in
+   G4vCudaPlan, the same number in both. Kernel 2 has not been measured yet and is never chosen by
+   the library; where the GPU is no 9.0 or the build has no code for 9.0a, it is refused with
+   G4V_CUDA_GPU_TOO_OLD. A kernel that cannot serve the sizes, the type or the strides is refused
+   with G4V_CUDA_INVALID_ARGUMENT. */
+int32_t g4v_cuda_cross_attention_plan_with(const g4v::kernels::CrossAttentionParams* params,
+                                           int32_t device, int32_t kernel, G4vCudaPlan* plan);
+int32_t g4v_cuda_cross_attention_with(const g4v::kernels::CrossAttentionParams* params,
+                                      int32_t device, int32_t kernel, void* workspace,
+                                      size_t workspace_bytes, void* stream);
 
 /* One sentence on the last failure of this thread if it had this code, or on the code in general.
    Valid until the thread's next failing call. */

@@ -58,7 +58,7 @@ const char* TensorCoreRefusal(const CrossAttentionParams& p, const Gpu& gpu) {
 
 const char* WarpgroupRefusal(const CrossAttentionParams& p, const Gpu& gpu) {
   if (!gpu.has_warpgroup_kernels) {
-    return "the wgmma kernel needs a GPU of compute capability 9.0 and a build with code for it";
+    return "the wgmma kernel needs a GPU of compute capability 9.0 and a build with code for 9.0a";
   }
   if (p.head_size != 64 && p.head_size != 128) return "the wgmma kernel takes heads of 64 or 128";
   if (gpu.shared_bytes_per_block < WarpgroupSharedBytes(static_cast<int>(p.head_size))) {

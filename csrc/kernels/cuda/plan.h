@@ -17,7 +17,7 @@ enum class Kernel : int32_t {
 int ThreadsOf(Kernel kernel);  // of a block
 
 // What a caller may ask for: kChosen, or a Kernel by its number.
-constexpr int32_t kChosen = -1;
+constexpr int32_t kChosen = -1;  // G4V_CUDA_KERNEL_CHOSEN
 
 struct Gpu {
   int32_t architecture = 0;  // compute capability 9.0 is 90

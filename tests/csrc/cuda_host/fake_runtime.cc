@@ -77,8 +77,12 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
   }
   return cudaSuccess;
 }
-cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void*) {
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* kernel) {
   if (const auto error = Begin("cudaFuncGetAttributes")) return error;
+  if (static_cast<const HostKernel*>(kernel)->kind == HostKernel::kWarpgroup) {
+    const bool runs = Current().architecture == 90 && Current().built_for_90a;
+    return runs ? cudaSuccess : cudaErrorInvalidDeviceFunction;
+  }
   attributes->ptxVersion = Current().compiled_for;
   return Current().compiled_for ? cudaSuccess : cudaErrorNoKernelImageForDevice;
 }

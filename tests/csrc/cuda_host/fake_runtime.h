@@ -16,6 +16,7 @@ struct FakeGpu {
   int compiled_for = 90;  // 0: the library has no kernels for it
   int multiprocessors = 132;
   int shared_bytes = 232448;
+  bool built_for_90a = true;  // wgmma kernels; they run on 9.0 alone
 };
 
 struct FakeMachine {

@@ -74,9 +74,9 @@ void TestArguments() {
   CHECK(g4v_cuda_cross_attention(nullptr, 0, nullptr, 0, nullptr) == G4V_CUDA_INVALID_ARGUMENT);
   CHECK(g4v_cuda_device_count(nullptr) == G4V_CUDA_INVALID_ARGUMENT);
   CHECK(g4v_cuda_describe_device(0, nullptr) == G4V_CUDA_INVALID_ARGUMENT);
-  for (const int32_t device : {-1, 2}) {
+  for (const int32_t device : {-1, 3}) {
     CHECK(g4v_cuda_cross_attention_plan(&params, device, &plan) == G4V_CUDA_INVALID_ARGUMENT);
-    CHECK(Says(G4V_CUDA_INVALID_ARGUMENT, "the devices are 0 to 1"));
+    CHECK(Says(G4V_CUDA_INVALID_ARGUMENT, "the devices are 0 to 2"));
   }
   CHECK(g4v_cuda_cross_attention(&params, -1, nullptr, 0, nullptr) == G4V_CUDA_INVALID_ARGUMENT);
   CHECK(g4v_cuda_cross_attention(&params, 7, nullptr, 0, nullptr) == G4V_CUDA_FAILED);
@@ -112,6 +112,55 @@ void TestAllKernels() {
       }
     }
   }
+}
+
+// The wgmma kernel runs where it is asked for, on a GPU and of a build that have it, and is never
+// chosen; what it cannot do is refused in a line.
+void TestKernelOfTheCallersChoice() {
+  constexpr int32_t kWarpgroup = 2;
+  for (const DType dtype : {DType::kFloat16, DType::kBFloat16}) {
+    for (const int64_t head_size : {64, 128}) {
+      Problem problem({dtype, 1, 1, 70, 70, 500, head_size}, Values::kNormal, 5);
+      G4vCudaPlan plan;
+      CHECK(g4v_cuda_cross_attention_plan(&problem.params, 0, &plan) == 0 && plan.kernel == 1);
+      CHECK(g4v_cuda_cross_attention_plan_with(&problem.params, 0, kWarpgroup, &plan) == 0);
+      CHECK(plan.kernel == kWarpgroup && plan.splits > 1);
+      Workspace workspace(plan);
+      problem.ClearOutput();
+      CHECK(g4v_cuda_cross_attention_with(&problem.params, 0, kWarpgroup, workspace.data(),
+                                          workspace.bytes.size(), nullptr) == 0);
+      CHECK(ErrorOf(problem) < 2e-2 && problem.GuardsAreWhole());
+    }
+  }
+  Problem problem({DType::kBFloat16, 1, 1, 3, 3, 40, 64}, Values::kNormal, 5);
+  auto params = problem.params;
+  G4vCudaPlan plan;
+  const auto plan_with = [&](int32_t device, int32_t kernel) {
+    return g4v_cuda_cross_attention_plan_with(&params, device, kernel, &plan);
+  };
+  for (const int32_t device : {1, 2}) {  // an 8.0; a 9.0 with a build that has no code for 9.0a
+    CHECK(plan_with(device, kWarpgroup) == G4V_CUDA_GPU_TOO_OLD);
+    CHECK(Says(G4V_CUDA_GPU_TOO_OLD, "needs a GPU of compute capability 9.0"));
+    CHECK(g4v_cuda_cross_attention_with(&params, device, kWarpgroup, nullptr, 0, nullptr) ==
+          G4V_CUDA_GPU_TOO_OLD);
+  }
+  CHECK(plan_with(2, -1) == 0 && plan.kernel == 1);
+  for (const int32_t kernel : {-2, 3}) {
+    CHECK(plan_with(0, kernel) == G4V_CUDA_INVALID_ARGUMENT);
+    CHECK(Says(G4V_CUDA_INVALID_ARGUMENT, "kernel must be"));
+  }
+  params.head_size = 32;
+  CHECK(plan_with(0, kWarpgroup) == G4V_CUDA_INVALID_ARGUMENT);
+  CHECK(Says(G4V_CUDA_INVALID_ARGUMENT, "heads of 64 or 128"));
+  params = problem.params;
+  params.dtype = DType::kFloat32;
+  CHECK(plan_with(0, kWarpgroup) == G4V_CUDA_INVALID_ARGUMENT);
+  CHECK(Says(G4V_CUDA_INVALID_ARGUMENT, "float16 and bfloat16"));
+  params = problem.params;
+  params.k_mem.row += 4;
+  CHECK(plan_with(0, kWarpgroup) == G4V_CUDA_INVALID_ARGUMENT);
+  CHECK(Says(G4V_CUDA_INVALID_ARGUMENT, "multiples of 16 bytes"));
+  CHECK(plan_with(0, 0) == 0 && plan.kernel == 0);
 }
 
 // After the plan, a call is two launches on the caller's stream: nothing that a capture forbids.
@@ -177,10 +226,12 @@ void TestWorkspaceAndFailedLaunch() {
 int main() {
   using namespace g4v::cuda_host;
   TestMachinesThatFail();
-  // An H200, and a GPU whose kernels were compiled for 7.5 although it could do more.
-  Machine().gpus = {FakeGpu(), {80, 75, 108, 166912}};
+  // An H200, a GPU whose kernels were compiled for 7.5 although it could do more, and an H200 with
+  // a build that left 9.0a out.
+  Machine().gpus = {FakeGpu(), {80, 75, 108, 166912}, {90, 90, 132, 232448, false}};
   TestArguments();
   TestAllKernels();
+  TestKernelOfTheCallersChoice();
   TestCallsOfACall();
   TestWorkspaceAndFailedLaunch();
   return g4v::test::Finish();

@@ -45,6 +45,36 @@ void TestKernelChoice() {
   }
 }
 
+// A kernel of the caller's choice is taken or refused, and the wgmma kernel is nobody else's.
+void TestKernelOfTheCallersChoice() {
+  Gpu hopper = kH200;
+  hopper.has_warpgroup_kernels = true;
+  const auto wanted = [](Kernel kernel) { return static_cast<int32_t>(kernel); };
+  CrossAttentionParams p = Abstractor(1, 8);
+  CHECK(MakePlan(p, hopper).kernel == Kernel::kTensorCore);
+  for (const Kernel kernel : {Kernel::kPlain, Kernel::kTensorCore, Kernel::kWarpgroup}) {
+    const Plan plan = MakePlan(p, hopper, wanted(kernel));
+    CHECK(!plan.error && plan.kernel == kernel && ThreadsOf(kernel) % kWarpSize == 0);
+  }
+  const Plan plan = MakePlan(p, hopper, wanted(Kernel::kWarpgroup));
+  CHECK(plan.splits == 8 && plan.blocks == 128 && ThreadsOf(plan.kernel) == 256);
+  CHECK(plan.workspace_bytes == MakePlan(p, hopper).workspace_bytes);
+  for (const int64_t head_size : kHeadSizes) {
+    p.head_size = head_size;
+    const Plan any = MakePlan(p, hopper, wanted(Kernel::kWarpgroup));
+    CHECK((any.error == nullptr) == (head_size % 64 == 0));
+    CHECK(any.shared_bytes <= hopper.shared_bytes_per_block);
+  }
+  p = Abstractor(1, 8);
+  for (const Gpu& gpu : {kH200, kA100, kRtx4090, kT4}) {  // without its code
+    CHECK(MakePlan(p, gpu, wanted(Kernel::kWarpgroup)).error);
+  }
+  CHECK(MakePlan(p, kT4, wanted(Kernel::kTensorCore)).error);
+  CHECK(MakePlan(p, kT4, wanted(Kernel::kPlain)).kernel == Kernel::kPlain);
+  CHECK(MakePlan(p, hopper, 3).error && MakePlan(p, hopper, -2).error);
+  CHECK(MakePlan(Abstractor(1, 8, DType::kFloat32), hopper, wanted(Kernel::kWarpgroup)).error);
+}
+
 void TestAlignment() {
   alignas(16) static uint16_t memory[64];
   const auto kernel = [](const CrossAttentionParams& p) { return MakePlan(p, kH200).kernel; };
@@ -187,6 +217,7 @@ void TestValidKeys() {
 int main() {
   using namespace g4v::kernels::cuda;
   TestKernelChoice();
+  TestKernelOfTheCallersChoice();
   TestAlignment();
   TestSplits();
   TestEmptyAndTooLarge();
