@@ -6,6 +6,8 @@ Random weights and features at the real dimensions. Every row runs its candidate
 of the time on the device: CUDA events around a CUDA graph of each, g4v's and its peers' alike, but for eager
 PyTorch, which has no graph: that is what it is measured for. Each call of an attention reads another layer's
 keys and values, as in the abstractor. PyTorch's back ends get keys and values joined, and the joining counts.
+"g4v" is the kernel that the library chooses; "g4v wgmma" is the one that it does not choose yet, where there
+is one for the GPU and the type: csrc/kernels/cuda/plan.h says what to do once it wins.
 
 --device cpu runs the same code on the CPU, to try the file, not to measure.
 """
@@ -24,6 +26,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from forced_kernel import WGMMA, ForcedKernel
 from g4v.export.abstractor import folded_memory_product
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -37,6 +40,7 @@ TOKENS = 257
 HEADS, SIZE, QUERIES, LAYERS = 16, 64, 128, 6
 # What an H200 reaches: bytes a second from memory, operations a second of dense bfloat16.
 LIMITS = {"H200": (4.8e12, 989e12), "H100": (3.35e12, 989e12), "A100": (2.0e12, 312e12)}
+WGMMA_NAME = "g4v wgmma"
 Row = dict[str, Any]
 
 
@@ -115,6 +119,12 @@ def attention(timer: Timer, batch: int, frames: int, dtype: torch.dtype, rounds:
 
     candidates = {"g4v": timer.prepare(ours, graph=True)}
     refused = {}
+    wgmma_out = torch.empty_strided(out.shape, out.stride(), device=device, dtype=dtype)
+    try:
+        calls = [ForcedKernel(WGMMA, q, k_own, v_own, *layer, wgmma_out) for layer in layers]
+        candidates[WGMMA_NAME] = timer.prepare(lambda: [call.start() for call in calls], graph=True)
+    except RuntimeError as error:
+        refused[WGMMA_NAME] = str(error).splitlines()[0]
     backends = {
         "torch flash": SDPBackend.FLASH_ATTENTION,
         "torch memory-efficient": SDPBackend.EFFICIENT_ATTENTION,
@@ -135,7 +145,14 @@ def attention(timer: Timer, batch: int, frames: int, dtype: torch.dtype, rounds:
     )
     plain = torch.softmax(q @ torch.cat([k_own, layers[-1][0]], 2).transpose(-1, -2) * SIZE**-0.5, -1)
     plain = plain @ torch.cat([v_own, layers[-1][1]], 2)
-    peers = {name: value for name, value in times.items() if name != "g4v"}
+    peers = {name: value for name, value in times.items() if "g4v" not in name}
+    wgmma = {}
+    if WGMMA_NAME in times:
+        candidates[WGMMA_NAME]()
+        wgmma = {
+            "wgmma faster than g4v's choice": round(times["g4v"] / times[WGMMA_NAME], 3),
+            "relative error of wgmma": relative_error(wgmma_out, exact),
+        }
     flop = 4.0 * batch * HEADS * QUERIES * (rows + QUERIES) * SIZE
     size = 2.0 * batch * HEADS * SIZE * (rows + 2 * QUERIES) * q.element_size()
     return {
@@ -150,6 +167,7 @@ def attention(timer: Timer, batch: int, frames: int, dtype: torch.dtype, rounds:
         **roofline(times["g4v"], size, flop, device),
         "relative error against float64": relative_error(out, exact),
         "relative error of plain attention in the same type": relative_error(plain, exact),
+        **wgmma,
     }
 
 
@@ -272,6 +290,22 @@ def machine(device: str) -> Row:
     return about
 
 
+def verdict(rows: list[Row]) -> str:
+    """One line: which of g4v's two 16-bit kernels wins, and whether the unchosen one is exact enough."""
+    measured = [row for row in rows if "relative error of wgmma" in row]
+    if not measured:
+        return "wgmma was not measured: " + next(
+            (row["refused"][WGMMA_NAME] for row in rows if WGMMA_NAME in row["refused"]), "no rows"
+        )
+    ratios = [row["wgmma faster than g4v's choice"] for row in measured]
+    allowed = "relative error of plain attention in the same type"
+    wrong = [row for row in measured if not row["relative error of wgmma"] <= 2 * row[allowed]]
+    won = sum(ratio > 1 for ratio in ratios)
+    speed = f"{min(ratios)} to {max(ratios)} times the speed of the chosen kernel"
+    exact = f"IT IS WRONG in {len(wrong)} of them" if wrong else "exact enough in all"
+    return f"wgmma wins in {won} of {len(ratios)} shapes: {speed}; {exact}"
+
+
 def main() -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
@@ -292,6 +326,7 @@ def main() -> None:
             for batch, frames in shapes:
                 report["attention"].append(attention(timer, batch, frames, dtype, options.rounds))
                 print("attention", json.dumps(report["attention"][-1]), flush=True)
+        print(verdict(report["attention"]), flush=True)
         for frames in [2] if options.quick else [4, 8, 16, 32]:
             report["abstractor"].append(whole(timer, frames, torch.bfloat16, options.rounds, config))
             print("abstractor", json.dumps(report["abstractor"][-1]), flush=True)

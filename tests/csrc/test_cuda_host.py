@@ -55,7 +55,16 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     "name",
-    ["test_device", "test_plan", "test_attention", "test_library", "test_races", "test_races_finds_one"],
+    [
+        "test_device",
+        "test_wgmma",
+        "test_plan",
+        "test_attention",
+        "test_warpgroup",
+        "test_library",
+        "test_races",
+        "test_races_finds_one",
+    ],
 )
 def test_on_the_cpu(build: Path, name: str) -> None:
     report = run([tool("ctest"), "--test-dir", str(build), "--output-on-failure", "-R", f"^{name}$"])

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+CHOSEN, WGMMA = -1, 2  # kernels, by their numbers in csrc/kernels/cuda/library.h
 ELEMENTS = {"float32": 0, "float16": 1, "bfloat16": 2}  # DType in csrc/kernels/cross_attention.h
 
 

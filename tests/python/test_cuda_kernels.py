@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from .cuda_driver import ELEMENTS, Driver, Params, Plan, Rows, from_bits, to_bits
+from .cuda_driver import CHOSEN, ELEMENTS, WGMMA, Driver, Params, Plan, Rows, from_bits, to_bits
 
 
 def find_library() -> Path | None:
@@ -110,8 +110,8 @@ class Problem:
 class OnGpu:
     """A problem's tensors on the GPU, with NaNs wherever nothing belongs to it."""
 
-    def __init__(self, driver: Driver, library: ctypes.CDLL, problem: Problem) -> None:
-        self.driver, self.library, self.problem = driver, library, problem
+    def __init__(self, driver: Driver, library: ctypes.CDLL, problem: Problem, kernel: int = CHOSEN) -> None:
+        self.driver, self.library, self.problem, self.kernel = driver, library, problem, kernel
         self.pointers: list[int] = []
         self.params = Params(
             dtype=ELEMENTS[problem.dtype],
@@ -132,9 +132,8 @@ class OnGpu:
             driver.upload(pointer, np.array(problem.lengths, np.int32))
             self.params.mem_len = pointer
         self.plan = Plan()
-        self.expect(
-            library.g4v_cuda_cross_attention_plan(ctypes.byref(self.params), 0, ctypes.byref(self.plan))
-        )
+        plan = (ctypes.byref(self.params), 0, kernel, ctypes.byref(self.plan))
+        self.expect(library.g4v_cuda_cross_attention_plan_with(*plan))
         self.workspace = self.keep(driver.allocate(self.plan.workspace_bytes))
 
     def keep(self, pointer: int) -> int:
@@ -168,9 +167,10 @@ class OnGpu:
 
     def start(self) -> None:
         self.expect(
-            self.library.g4v_cuda_cross_attention(
+            self.library.g4v_cuda_cross_attention_with(
                 ctypes.byref(self.params),
                 0,
+                self.kernel,
                 ctypes.c_void_p(self.workspace),
                 ctypes.c_size_t(self.plan.workspace_bytes),
                 self.driver.stream,
@@ -206,8 +206,8 @@ class OnGpu:
 def place(driver: Driver, library: ctypes.CDLL) -> Iterator[object]:
     placed: list[OnGpu] = []
 
-    def make(problem: Problem) -> OnGpu:
-        placed.append(OnGpu(driver, library, problem))
+    def make(problem: Problem, kernel: int = CHOSEN) -> OnGpu:
+        placed.append(OnGpu(driver, library, problem, kernel))
         return placed[-1]
 
     yield make
@@ -267,6 +267,56 @@ def test_the_abstractor_and_that_the_bits_repeat(place, dtype: str) -> None:
     check(gpu)
     first = gpu.output()
     for _ in range(5):
+        gpu.clear()
+        gpu.start()
+        np.testing.assert_array_equal(gpu.output().view(np.uint8), first.view(np.uint8))
+
+
+@pytest.fixture
+def place_wgmma(place, library: ctypes.CDLL) -> object:
+    """Places a problem for the wgmma kernel, which the library never chooses by itself."""
+    plan = Plan()
+    params = Params(ELEMENTS["bfloat16"], 1, 1, 0, 0, 0, 64)
+    if code := library.g4v_cuda_cross_attention_plan_with(ctypes.byref(params), 0, WGMMA, ctypes.byref(plan)):
+        assert code == 5
+        pytest.skip(library.g4v_cuda_error_text(code).decode())
+
+    def make(problem: Problem) -> OnGpu:
+        gpu = place(problem, WGMMA)
+        assert gpu.plan.kernel == WGMMA
+        return gpu
+
+    return make
+
+
+@pytest.mark.parametrize("head_size", [64, 128])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_wgmma_types_and_lengths(place_wgmma, dtype: str, head_size: int) -> None:
+    for interleaved in (False, True):
+        problem = Problem(
+            dtype, 2, 3, queries=130, own=130, memory=700, head_size=head_size, interleaved=interleaved
+        )
+        check(place_wgmma(problem))
+    lengths = [500, 0, 1, 77]
+    check(place_wgmma(Problem(dtype, batch=4, own=0, memory=500, head_size=head_size, lengths=lengths)))
+    check(place_wgmma(Problem(dtype, memory=900, head_size=head_size, spread=15.0)))
+
+
+@pytest.mark.parametrize(
+    "queries, own, memory",
+    list(itertools.product([1, 17, 65, 128], [0, 1, 64], [0, 1, 17, 33, 49, 65, 2056])),
+)
+def test_wgmma_tails(place_wgmma, queries: int, own: int, memory: int) -> None:
+    check(place_wgmma(Problem("bfloat16", queries=queries, own=own, memory=memory)))
+
+
+@pytest.mark.parametrize("frames", [8, 32])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_wgmma_the_abstractor_and_that_the_bits_repeat(place_wgmma, dtype: str, frames: int) -> None:
+    gpu = place_wgmma(Problem(dtype, heads=16, queries=128, own=128, memory=frames * 257, interleaved=True))
+    check(gpu)
+    first = gpu.output()
+    for _ in range(20):
         gpu.clear()
         gpu.start()
         np.testing.assert_array_equal(gpu.output().view(np.uint8), first.view(np.uint8))

@@ -1,13 +1,15 @@
-"""Keeps what ptxas reports of each CUDA kernel, and finds those that spill registers to memory.
+"""Keeps what ptxas reports of each CUDA kernel, and finds those that spill registers or serialize wgmma.
 
 Two steps of the build call it:
 
     resources.py compile LOGS COMMAND...    runs the compiler; its ptxas lines go to a file in LOGS
     resources.py collect LOGS OUT.json      writes one list of all files in LOGS; fails where a kernel spills
-    resources.py collect-and-warn LOGS OUT.json     the same, but a spilling kernel is only reported
+                                            or ptxas serializes its wgmma instructions
+    resources.py collect-and-warn LOGS OUT.json     the same, but such a kernel is only reported
 
-OUT.json is a list of {kernel, architecture, registers, spill_bytes, stack_bytes, shared_bytes}. The shared
-memory is the static part; the kernels ask for theirs at launch (kernels/cuda/geometry.h).
+OUT.json is a list of {kernel, architecture, registers, spill_bytes, stack_bytes, shared_bytes}, with
+"wgmma_serialized" where ptxas gives a reason. The shared memory is the static part; the kernels ask for
+theirs at launch (kernels/cuda/geometry.h).
 """
 
 from __future__ import annotations
@@ -22,9 +24,13 @@ from pathlib import Path
 
 ENTRY = re.compile(r"Compiling entry function '(\w+)' for 'sm_(\w+)'")
 STACK = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
+# Where ptxas cannot keep wgmma asynchronous it waits on its own account: right, but slow.
+SERIALIZED = re.compile(r"\(C75\d\d\) (.*?)(?: (?:for|in) (?:the )?function '(\w+)')?$")
 USED = re.compile(r"Used (\d+) registers(?:.*?(\d+) bytes smem)?")
 # A mangled name: TensorCoreKernelINS1_4HalfELi64EE, PlainKernelIfLi32EE, MergeKernelIfE.
-MANGLED = re.compile(r"(\w*?)(TensorCore|Plain|Merge)Kernel(?:I(?:\w*?)(Half|BFloat16)|If)E?(?:Li(\d+)E)?")
+MANGLED = re.compile(
+    r"(\w*?)(TensorCore|Warpgroup|Plain|Merge)Kernel(?:I(?:\w*?)(Half|BFloat16)|If)E?(?:Li(\d+)E)?"
+)
 
 
 def readable(mangled: str) -> str:
@@ -38,6 +44,7 @@ def readable(mangled: str) -> str:
 def parse(log: str) -> list[dict[str, object]]:
     """One entry for each kernel and architecture in ptxas's words."""
     found: list[dict[str, object]] = []
+    reasons: dict[str, str] = {}
     for line in log.splitlines():
         if entry := ENTRY.search(line):
             found.append({"kernel": readable(entry.group(1)), "architecture": entry.group(2)})
@@ -47,7 +54,12 @@ def parse(log: str) -> list[dict[str, object]]:
         elif (used := USED.search(line)) and found:
             found[-1]["registers"] = int(used.group(1))
             found[-1]["shared_bytes"] = int(used.group(2) or 0)
+        elif serialized := SERIALIZED.search(line.rstrip()):
+            reasons[readable(serialized.group(2) or "")] = serialized.group(1)
     for kernel in found:
+        # A report that names no function is held against every kernel of the file.
+        if reason := reasons.get(str(kernel["kernel"])) or reasons.get(""):
+            kernel["wgmma_serialized"] = reason
         if not {"registers", "spill_bytes"} <= kernel.keys():
             raise ValueError(f"ptxas said nothing about the registers of {kernel['kernel']}")
     return found
@@ -86,7 +98,10 @@ def collect(logs: Path, out: Path) -> int:
             f"stack {kernel['stack_bytes']} bytes, {kernel['registers']} registers",
             file=sys.stderr,
         )
-    return 1 if spilling else 0
+    serialized = [kernel for kernel in kernels if "wgmma_serialized" in kernel]
+    for kernel in serialized:
+        print(f"{kernel['kernel']}: {kernel['wgmma_serialized']}", file=sys.stderr)
+    return 1 if spilling or serialized else 0
 
 
 def main(arguments: list[str]) -> int:

@@ -20,6 +20,7 @@ void TestKernels() {
   struct Case {
     Shape shape;
     kernels::cuda::Gpu gpu;
+    int32_t wanted = kernels::cuda::kChosen;
   };
   const kernels::cuda::Gpu split_in_two = {80, 2, 166912};
   const Case cases[] = {
@@ -27,10 +28,15 @@ void TestKernels() {
       {{DType::kBFloat16, 1, 1, 20, 20, 285, 32}, {80, 1, 166912}},
       {{DType::kFloat16, 1, 1, 5, 5, 270, 80}, split_in_two},
       {{DType::kFloat32, 1, 1, 9, 0, 70, 32}, split_in_two},
+      // wgmma: seven tiles, the first one short, both warpgroups; then one warpgroup that only
+      // copies.
+      {{DType::kBFloat16, 1, 1, 70, 20, 390, 64}, {90, 1, 232448, true}, 2},
+      {{DType::kFloat16, 1, 1, 20, 0, 400, 128}, {90, 2, 232448, true}, 2},
   };
   for (const Case& one : cases) {
     Problem problem(one.shape, Values::kNormal, 7);
-    const auto plan = MakePlan(problem.params, one.gpu);
+    const auto plan = MakePlan(problem.params, one.gpu, one.wanted);
+    CHECK(!plan.error);
     std::vector<float> workspace(static_cast<size_t>(plan.workspace_bytes / 4));
     problem.ClearOutput();
     RunPlan(problem.params, plan, workspace.data(), Executor::kThreads, 0);
