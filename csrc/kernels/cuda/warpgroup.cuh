@@ -24,18 +24,23 @@
 // The two warpgroups meet once a tile, where the copies of (v[j], k[j+1]) have arrived and the
 // stage before may be filled again.
 //
-// Why cp.async and not TMA. A tile of 64 keys and values at D = 64 is 16 KiB: 4 copies of 16 bytes
-// a thread, with their addresses some 30 of the about 500 instructions that a thread issues for a
-// tile, most of those the softmax's; TMA could save those 6 percent. It would cost: tensor maps
-// made on the host in every call; a second way for the tile that holds own and memory rows, for
-// rows behind mem_len (NaNs may be there, and 0 NaN is NaN: they must be zeros in shared memory),
-// and for negative strides. Bulk copies without a tensor map cannot swizzle. The bytes are the
-// same. cp.async writes by the generic proxy and wgmma reads by the async proxy: each thread fences
+// Why cp.async and not TMA. The bytes are the same; what TMA saves is instructions. A thread issues
+// about 340 for a whole tile at D = 64 (SASS of CUDA 13.0), of which its 4 copies take about 50: a
+// TMA tile would take two of one thread. At 8 frames that is little, because 7 of its 10 half
+// tiles are started before the first has arrived, when nothing else can be done. TMA costs tensor
+// maps made on the host in every call, and a second way for tiles that hold own and memory rows,
+// for the short tile (rows behind mem_len may hold NaNs, and 0 NaN is NaN: they must be zeros in
+// shared memory) and for negative strides. Bulk copies without a tensor map cannot swizzle. Where a
+// GPU shows that long memories are bound by instructions, TMA for whole tiles of the memory is the
+// next thing to try.
+//
+// cp.async writes by the generic proxy and wgmma reads by the async proxy: each thread fences
 // between its wait for its copies and the barrier.
 //
-// Limits: as in tensor_core.cuh; at the shape there, a tile's two products take 512 cycles of a
-// multiprocessor's tensor cores, and its 8,192 exponentials 512 cycles at 16 a cycle: both have to
-// overlap, and neither can be far above half busy without.
+// Limits: as in tensor_core.cuh for bytes and operations. For a tile, D = 64, a multiprocessor
+// needs 512 cycles of its tensor cores for the two products, 512 for 8,192 exponentials at 16 a
+// cycle, and about 680 to issue 340 instructions of 8 warps on 4 schedulers (mma.sync's kernel:
+// about 470, 940 cycles): instructions, not products, are what a tile is bound by.
 #pragma once
 
 #include "kernels/cuda/accumulators.cuh"
@@ -66,6 +71,7 @@ struct WarpgroupBlock {
   int32_t first_query;
   int32_t queries;  // of this block that exist: 1 .. 128
   RowList keys, values;
+  int64_t next_keys, next_values;  // CopyTile's, addresses
   unsigned char* shared;
   float scale_log2;
   uint64_t key_descriptor, value_descriptor;  // of the first stage
@@ -89,6 +95,8 @@ struct WarpgroupBlock {
     queries = left < kWarpgroupQueries ? left : kWarpgroupQueries;
     keys = MakeRowList<2>(params.k_own, params.k_mem, params, work);
     values = MakeRowList<2>(params.v_own, params.v_mem, params, work);
+    next_keys = FirstOfMemory(keys);
+    next_values = FirstOfMemory(values);
     scale_log2 = (params.scale < 0.0f ? -params.scale : params.scale) * 1.44269504088896340736f;
     key_descriptor = KeysDescriptor(SharedAddress(shared));
     value_descriptor = ValuesDescriptor<kKeys>(SharedAddress(shared) + kTileBytes);
@@ -100,8 +108,16 @@ struct WarpgroupBlock {
   G4V_DEVICE unsigned char* KeyTile(int32_t tile) const { return shared + StageBytes(tile); }
   G4V_DEVICE unsigned char* ValueTile(int32_t tile) const { return KeyTile(tile) + kTileBytes; }
 
-  // A thread copies one piece of every kRowsAtOnce-th row.
-  G4V_DEVICE void CopyTile(const RowList& rows, int32_t tile, unsigned char* to) const {
+  // Where this thread's first piece of tile 1 would be, were all its rows the memory's.
+  G4V_DEVICE int64_t FirstOfMemory(const RowList& rows) const {
+    const int64_t row = range.begin + first_keys + ThreadIndex() / kPieces - rows.own_rows;
+    return static_cast<int64_t>(reinterpret_cast<uintptr_t>(rows.memory)) +
+           row * rows.memory_stride + ThreadIndex() % kPieces * 16;
+  }
+
+  // A thread copies one piece of every kRowsAtOnce-th row. Tiles are copied in order; `next` is
+  // FirstOfMemory, moved on by every tile but the first.
+  G4V_DEVICE void CopyTile(const RowList& rows, int32_t tile, unsigned char* to, int64_t* next) {
     constexpr int kRowsAtOnce = kWarpgroupThreads / kPieces;
     static_assert(kRowsAtOnce % 8 == 0, "the swizzle is the same for all rows of a thread");
     const int32_t row = ThreadIndex() / kPieces;
@@ -109,11 +125,10 @@ struct WarpgroupBlock {
     to += SwizzledOffset<kKeys>(row, piece);
     const int32_t first = range.begin + (tile == 0 ? 0 : first_keys + (tile - 1) * kKeys);
     if (tile > 0 && first >= rows.own_rows) {  // most tiles: whole, and of the memory alone
-      const unsigned char* from =
-          rows.memory + (first - rows.own_rows + row) * rows.memory_stride + piece * 16;
       G4V_UNROLL
       for (int i = 0; i < kKeys; i += kRowsAtOnce) {
-        CopyAsync16(to + i * kBlockRowBytes, from + i * rows.memory_stride, true);
+        const int64_t from = *next + i * rows.memory_stride;
+        CopyAsync16(to + i * kBlockRowBytes, reinterpret_cast<const void*>(from), true);
       }
     } else {  // tile 0: as many groups of 16 rows as it has, zeros behind its last key
       const int32_t valid = tile == 0 ? first_keys : kKeys;
@@ -124,13 +139,14 @@ struct WarpgroupBlock {
         CopyAsync16(to + (i - row) * kBlockRowBytes, from, i < valid);
       }
     }
+    if (tile > 0) *next += kKeys * rows.memory_stride;
   }
 
   // One group: the values of `tile` and the keys of the next, which are needed together. Empty
   // behind the last tile, so that WaitForCopies can count.
-  G4V_DEVICE void StartTile(int32_t tile) const {
-    if (tile < tiles) CopyTile(values, tile, ValueTile(tile));
-    if (tile + 1 < tiles) CopyTile(keys, tile + 1, KeyTile(tile + 1));
+  G4V_DEVICE void StartTile(int32_t tile) {
+    if (tile < tiles) CopyTile(values, tile, ValueTile(tile), &next_values);
+    if (tile + 1 < tiles) CopyTile(keys, tile + 1, KeyTile(tile + 1), &next_keys);
     CommitCopies();
   }
 
@@ -270,7 +286,7 @@ struct WarpgroupBlock {
 
   // Up to where the values of `tile` and the keys of the next are there, and later ones on their
   // way: into the stage of the tile before, which all have left.
-  G4V_DEVICE void MeetTile(int32_t tile) const {
+  G4V_DEVICE void MeetTile(int32_t tile) {
     MeetCopies<kAhead - 1>();
     StartTile(tile + kAhead);
   }
@@ -279,7 +295,7 @@ struct WarpgroupBlock {
     const bool has_queries = ThreadIndex() / kWarpgroupSize * 64 < queries;  // of a warpgroup
     if (tiles > 0) {
       if (has_queries) LoadQueries();
-      CopyTile(keys, 0, KeyTile(0));
+      CopyTile(keys, 0, KeyTile(0), &next_keys);
       CommitCopies();
       for (int32_t tile = 0; tile < kAhead; ++tile) StartTile(tile);
       MeetCopies<kAhead>();  // the first keys alone
