@@ -1,7 +1,7 @@
 """The CUDA kernels on the CPU: builds and runs the simulator of cuda_host under the sanitizers.
 
 No CUDA is needed: the kernels' own source runs, block by block, with every GPU instruction replaced by a
-function that does what the PTX manual says. About 90 seconds on one core.
+function that does what the PTX manual says. About two and a half minutes on one core.
 """
 
 from __future__ import annotations

@@ -26,13 +26,13 @@
 //
 // Why cp.async and not TMA. The bytes are the same; what TMA saves is instructions. A thread issues
 // about 340 for a whole tile at D = 64 (SASS of CUDA 13.0), of which its 4 copies take about 50: a
-// TMA tile would take two of one thread. At 8 frames that is little, because 7 of its 10 half
-// tiles are started before the first has arrived, when nothing else can be done. TMA costs tensor
-// maps made on the host in every call, and a second way for tiles that hold own and memory rows,
-// for the short tile (rows behind mem_len may hold NaNs, and 0 NaN is NaN: they must be zeros in
-// shared memory) and for negative strides. Bulk copies without a tensor map cannot swizzle. Where a
-// GPU shows that long memories are bound by instructions, TMA for whole tiles of the memory is the
-// next thing to try.
+// TMA tile would take two of one thread. At 8 frames that is little, because 7 of the 10 half
+// tiles of a block are started before the first has arrived, when nothing else can be done. TMA
+// costs tensor maps made on the host in every call, and a second way for tiles that hold own and
+// memory rows, for the short tile (rows behind mem_len may hold NaNs, and 0 NaN is NaN: they must
+// be zeros in shared memory) and for negative strides. Bulk copies without a tensor map cannot
+// swizzle. Where a GPU shows that long memories are bound by instructions, TMA for whole tiles of
+// the memory is the next thing to try.
 //
 // cp.async writes by the generic proxy and wgmma reads by the async proxy: each thread fences
 // between its wait for its copies and the barrier.
