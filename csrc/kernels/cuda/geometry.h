@@ -28,6 +28,9 @@ constexpr int WarpgroupSharedBytes(int head_size) {
   return kWarpgroupStages * 2 * kWarpgroupKeys * head_size * 2;
 }
 
+// Blocks that one multiprocessor holds at a time: registers allow two where a row is 64 long.
+constexpr int WarpgroupBlocksAtOnce(int head_size) { return head_size <= 64 ? 2 : 1; }
+
 constexpr int kPlainWarps = 4;
 constexpr int kPlainThreads = kPlainWarps * kWarpSize;
 constexpr int kPlainRows = 4;  // queries of a warp

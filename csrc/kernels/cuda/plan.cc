@@ -139,7 +139,8 @@ Plan MakePlan(const CrossAttentionParams& p, const Gpu& gpu, int32_t wanted) {
   }
   const int64_t tiles = heads * plan.query_tiles;
   const int64_t units = DivideUp(p.own_rows + p.memory_rows, kUnitKeys);
-  // One tensor-core block of 8 warps fills a multiprocessor's registers; plain ones are small.
+  // One tensor-core block of 8 warps fills a multiprocessor's registers; plain ones are small. Two
+  // wgmma blocks may fit, but share what a tile is bound by.
   const int64_t slots = std::max<int64_t>(gpu.multiprocessors, 1) * (tensor_core ? 1 : 4);
   plan.splits = ChooseSplits(tiles, units, slots);
   plan.blocks = tiles * plan.splits;
