@@ -20,10 +20,11 @@ using Floats = py::array_t<float, py::array::c_style>;
 class BundleAbstractor {
  public:
   BundleAbstractor(const std::string& directory, int frames, int threads,
-                   const std::string& onnxruntime, const std::vector<std::string>& library_dirs)
+                   const std::string& onnxruntime, const std::vector<std::string>& library_dirs,
+                   const std::string& device, std::optional<int> cuda_graphs)
       : bundle_(Bundle::Open(directory, Verify::Size)),
-        abstractor_(ort::Environment::Get({onnxruntime, library_dirs}), bundle_,
-                    OnCpu(threads > 0 ? threads : UsableCores())),
+        environment_(ort::Environment::Get({onnxruntime, library_dirs})),
+        abstractor_(environment_, bundle_, On(*this, device, threads, cuda_graphs)),
         frames_(frames) {}
 
   // features [T, N, d] and a number for each frame; the last call's frames are not computed anew.
@@ -32,6 +33,7 @@ class BundleAbstractor {
       throw Error(Code::InvalidArgument,
                   "features must be [T, N, d], with a number for each frame");
     }
+    if (!abstractor_.keeps_frames()) return RunWhole(features);
     std::vector<FrameKey> keys;
     for (const uint64_t number : numbers) {
       std::memcpy(keys.emplace_back().data(), &number, sizeof number);
@@ -55,12 +57,27 @@ class BundleAbstractor {
   }
 
   bool keeps_frames() const { return abstractor_.keeps_frames(); }
+  int cuda_graphs() const { return abstractor_.cuda_graphs(); }
 
  private:
-  static Placement OnCpu(int threads) {
+  static Placement On(const BundleAbstractor& self, const std::string& device, int threads,
+                      std::optional<int> cuda_graphs) {
     Placement placement;
-    placement.options.threads = threads;
+    placement.options.threads = threads > 0 ? threads : UsableCores();
+    placement.targets = ort::ResolveTargets(self.environment_, {.device = device});
+    placement.cuda_graphs = cuda_graphs;
     return placement;
+  }
+
+  std::pair<Floats, int> RunWhole(const Floats& features) {
+    fresh_.shape = {features.shape(0), features.shape(1), features.shape(2)};
+    fresh_.values.assign(features.data(), features.data() + features.size());
+    VideoTokens tokens;
+    {
+      const py::gil_scoped_release release;
+      tokens = abstractor_.Run(fresh_, frames_, nullptr);
+    }
+    return {Array(*tokens), static_cast<int>(features.shape(0))};
   }
 
   Floats Array(const std::vector<float>& tokens) const {
@@ -69,6 +86,7 @@ class BundleAbstractor {
   }
 
   Bundle bundle_;
+  std::shared_ptr<ort::Environment> environment_;
   Abstractor abstractor_;
   int frames_;
   FrameMemory memory_;
@@ -78,13 +96,14 @@ class BundleAbstractor {
 }  // namespace
 
 void RegisterAbstractor(py::module_& module) {
-  py::class_<BundleAbstractor>(module, "BundleAbstractor",
-                               "The abstractor of a bundle, on the CPU.")
+  py::class_<BundleAbstractor>(module, "BundleAbstractor", "The abstractor of a bundle.")
       .def(py::init<const std::string&, int, int, const std::string&,
-                    const std::vector<std::string>&>(),
+                    const std::vector<std::string>&, const std::string&, std::optional<int>>(),
            py::arg("directory"), py::arg("frames"), py::arg("threads") = 0,
-           py::arg("onnxruntime") = "", py::arg("library_dirs") = std::vector<std::string>())
+           py::arg("onnxruntime") = "", py::arg("library_dirs") = std::vector<std::string>(),
+           py::arg("device") = "cpu", py::arg("cuda_graphs") = py::none())
       .def_property_readonly("keeps_frames", &BundleAbstractor::keeps_frames)
+      .def_property_readonly("cuda_graphs", &BundleAbstractor::cuda_graphs, "Captured so far.")
       .def("run", &BundleAbstractor::Run, py::arg("features"), py::arg("keys"),
            "features [T, N, d] -> video tokens, and how many frames were not those of the last "
            "call.");

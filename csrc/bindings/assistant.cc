@@ -49,14 +49,15 @@ std::shared_ptr<Assistant> Load(const std::string& directory, const std::string&
                                 int threads, const std::string& onnxruntime,
                                 const std::vector<std::string>& library_dirs,
                                 const std::string& verify, const py::object& frame_checker,
-                                const std::vector<std::string>& provider_dirs) {
+                                const std::vector<std::string>& provider_dirs, bool cuda_graphs) {
   const LoadOptions options{device,
                             threads,
                             onnxruntime,
                             library_dirs,
                             ParseVerify(verify),
                             PythonFrameScorer(frame_checker),
-                            provider_dirs};
+                            provider_dirs,
+                            cuda_graphs};
   const py::gil_scoped_release release;
   return Assistant::Load(directory, options);
 }
@@ -117,7 +118,7 @@ void RegisterAssistant(py::module_& module) {
                   py::arg("library_dirs") = std::vector<std::string>(), py::arg("verify") = "auto",
                   py::arg("frame_checker") = py::none(),
                   py::arg("provider_dirs") = std::vector<std::string>(),
-                  "Loads a bundle directory.")
+                  py::arg("cuda_graphs") = false, "Loads a bundle directory.")
       .def("chat", &Chat, py::kw_only(), py::arg("seed") = py::none(),
            py::arg("text_options") = py::none(), py::arg("video_options") = py::none(),
            "A new conversation.")

@@ -1,6 +1,7 @@
 // Which variant of a component is run, and the session that runs it.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,8 @@ Placed Place(const std::vector<Variant>& variants, const ort::Targets& targets,
 struct Placement {
   ort::Targets targets;
   ort::SessionOptions options;
+  // The abstractor runs as CUDA graphs, at most as many; see ort/captured_session.h.
+  std::optional<int> cuda_graphs = {};
 };
 
 // The graph of the variant that `Place` chooses.

@@ -17,7 +17,7 @@ using g4v::capi::Report;
 using g4v::capi::Write;
 
 constexpr g4v_load_options kLoadDefaults = {
-    sizeof(g4v_load_options), "auto", 0, nullptr, "auto", nullptr, nullptr};
+    sizeof(g4v_load_options), "auto", 0, nullptr, "auto", nullptr, nullptr, 0};
 
 g4v::FrameScorer Scorer(g4v_frame_checker checker, void* user) {
   if (!checker) return {};
@@ -125,6 +125,7 @@ g4v_status g4v_load(const char* directory, const g4v_load_options* options,
     load.onnxruntime = given.onnxruntime ? given.onnxruntime : "";
     load.verify = ReadVerify(&Need(given.verify, "verify"));
     load.frame_scorer = Scorer(given.frame_checker, given.frame_checker_user);
+    load.cuda_graphs = given.cuda_graphs != 0;
     auto handle = std::make_unique<g4v_assistant>();
     handle->assistant = g4v::Assistant::Load(directory, load);
     const Json info = handle->assistant->Info();

@@ -11,20 +11,29 @@ const char* const kMemory = "memory";
 
 Abstractor::Abstractor(const std::shared_ptr<ort::Environment>& environment, const Bundle& bundle,
                        const Placement& placement)
-    : spec_(Require(bundle.manifest().components.abstractor, "abstractor")),
-      session_(environment, GraphFor(bundle, spec_.variants, placement, "abstractor")) {
-  const Variant& variant = Place(spec_.variants, placement.targets, "abstractor").variant;
+    : spec_(Require(bundle.manifest().components.abstractor, "abstractor")) {
+  const Placed placed = Place(spec_.variants, placement.targets, "abstractor");
+  ort::GraphFile graph = GraphFor(bundle, spec_.variants, placement, "abstractor");
+  if (!placement.cuda_graphs) {
+    session_.emplace(environment, graph);
+  } else if (placed.device == "cuda") {
+    captured_.emplace(environment, graph, *placement.cuda_graphs);
+  } else {
+    throw Error(Code::InvalidArgument,
+                "cuda_graphs are for the CUDA provider, and this bundle's abstractor runs on \"" +
+                    placed.device + "\"; load it without cuda_graphs");
+  }
+  const Variant& variant = placed.variant;
   if (variant.memory_graph.empty()) {
-    if (!session_.has_input(kMemory)) return;
+    if (!session().has_input(kMemory)) return;
     throw Error(Code::Bundle, variant.graph +
                                   " reads 'memory', which no graph of this bundle makes; export "
                                   "the bundle again");
   }
-  ort::GraphFile graph = GraphFor(bundle, spec_.variants, placement, "abstractor");
   graph.path = bundle.PathOf(variant.memory_graph).string();
   memory_session_.emplace(environment, graph);
   const std::vector<int64_t>& made = memory_session_->output_shape(kMemory);
-  const std::vector<int64_t>& read = session_.input_shape(kMemory);
+  const std::vector<int64_t>& read = session().input_shape(kMemory);
   if (made.size() != 3 || made.back() <= 0 || read != made) {
     throw Error(Code::Bundle,
                 "the abstractor's two graphs do not fit together; export the bundle again");
@@ -35,8 +44,10 @@ int64_t Abstractor::values_per_frame(int64_t tokens_per_frame) const {
   return tokens_per_frame * memory_session_->output_shape(kMemory).back();
 }
 
-VideoTokens Abstractor::Run(const FrameEncoder::Features& features, ort::RunControl* control) {
-  return Tokens({"features", ort::View(features.values, features.shape)}, control);
+VideoTokens Abstractor::Run(const FrameEncoder::Features& features, int64_t most,
+                            ort::RunControl* control) {
+  const std::vector<uint64_t> stamps(static_cast<size_t>(features.shape[0]));  // each time others
+  return Tokens({"features", ort::View(features.values, features.shape)}, stamps, most, control);
 }
 
 VideoTokens Abstractor::Run(const FrameEncoder::Features& features, std::span<const FrameKey> keys,
@@ -54,15 +65,30 @@ VideoTokens Abstractor::Run(const FrameEncoder::Features& features, std::span<co
     next += tokens * width;
   }
   memory.Complete(plan, keys);
-  return Tokens({kMemory, ort::View(memory.slot(0), {memory.frames(), tokens, columns})}, control);
+  std::vector<uint64_t> stamps;
+  for (int64_t slot = 0; slot < memory.frames(); ++slot) stamps.push_back(memory.stamp(slot));
+  return Tokens({kMemory, ort::View(memory.slot(0), {memory.frames(), tokens, columns})}, stamps,
+                memory.capacity(), control);
 }
 
-VideoTokens Abstractor::Tokens(const ort::NamedTensor& input, ort::RunControl* control) {
+VideoTokens Abstractor::Tokens(const ort::NamedTensor& input, std::span<const uint64_t> stamps,
+                               int64_t most, ort::RunControl* control) {
   auto tokens = std::make_shared<std::vector<float>>(static_cast<size_t>(spec_.output_tokens) *
                                                      static_cast<size_t>(spec_.output_size));
   const ort::NamedTensor out{"video_tokens",
                              ort::View(*tokens, {spec_.output_tokens, spec_.output_size})};
-  session_.Run({&input, 1}, {&out, 1}, control);
+  if (!captured_) {
+    session_->Run({&input, 1}, {&out, 1}, control);
+    return tokens;
+  }
+  const std::vector<int64_t> frame(input.tensor.shape.begin() + 1, input.tensor.shape.end());
+  const float* next = static_cast<const float*>(input.tensor.data);
+  std::vector<ort::CapturedSession::Block> blocks;
+  for (const uint64_t stamp : stamps) {
+    blocks.push_back({next, stamp});
+    next += frame[0] * frame[1];
+  }
+  captured_->Run({input.name, frame, blocks, most, out.name, out.tensor}, control);
   return tokens;
 }
 

@@ -12,6 +12,7 @@
 #include "bundle/placement.h"
 #include "chat/frame_encoder.h"
 #include "chat/frame_memory.h"
+#include "ort/captured_session.h"
 #include "ort/session.h"
 
 namespace g4v {
@@ -21,7 +22,9 @@ using VideoTokens = std::shared_ptr<const std::vector<float>>;
 
 class Abstractor {
  public:
-  // Throws Error(Bundle) where the bundle has no abstractor.
+  // Throws Error(Bundle) where the bundle has no abstractor. With placement.cuda_graphs: also
+  // Error(InvalidArgument) where the CUDA provider does not run it, and what CapturedSession
+  // throws.
   Abstractor(const std::shared_ptr<ort::Environment>& environment, const Bundle& bundle,
              const Placement& placement);
 
@@ -30,9 +33,12 @@ class Abstractor {
   bool keeps_frames() const { return memory_session_.has_value(); }
   // Floats of one frame's keys and values, all layers'.
   int64_t values_per_frame(int64_t tokens_per_frame) const;
+  // CUDA graphs captured so far; none without placement.cuda_graphs.
+  int cuda_graphs() const { return captured_ ? captured_->graphs() : 0; }
 
-  // features [T, N, d] -> video_tokens [tokens, hidden_size], where no frames are kept.
-  VideoTokens Run(const FrameEncoder::Features& features, ort::RunControl* control);
+  // features [T, N, d] -> video_tokens [tokens, hidden_size], where no frames are kept. most:
+  // frames that CUDA graphs make room for at the first call, where there are to be more.
+  VideoTokens Run(const FrameEncoder::Features& features, int64_t most, ort::RunControl* control);
 
   // The same of the frames in `memory`, once the frames that `plan` misses are there. `features`:
   // theirs, in the plan's order; keys: of all frames. A memory that was left half filled by an
@@ -41,11 +47,16 @@ class Abstractor {
                   const FrameMemory::Plan& plan, FrameMemory& memory, ort::RunControl* control);
 
  private:
-  VideoTokens Tokens(const ort::NamedTensor& input, ort::RunControl* control);
+  // input: [T, *], all of one; stamps: of the T frames, all 0 without.
+  VideoTokens Tokens(const ort::NamedTensor& input, std::span<const uint64_t> stamps, int64_t most,
+                     ort::RunControl* control);
+  const ort::Session& session() const { return captured_ ? captured_->session() : *session_; }
 
   AbstractorSpec spec_;
   std::optional<ort::Session> memory_session_;  // features [T, N, d] -> memory [T, N, C]
-  ort::Session session_;  // memory, or features where there is no other graph -> video_tokens
+  // memory, or features where there is no other graph -> video_tokens; one of the two.
+  std::optional<ort::Session> session_;
+  std::optional<ort::CapturedSession> captured_;
 };
 
 }  // namespace g4v

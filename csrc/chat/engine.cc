@@ -5,6 +5,7 @@
 
 #include "base/cpu.h"
 #include "base/error.h"
+#include "ort/captured_session.h"
 
 namespace g4v {
 namespace {
@@ -25,16 +26,39 @@ std::set<std::string> TargetsOf(const ComponentsSpec& components) {
   return targets;
 }
 
+void CheckCudaGraphs(const ComponentsSpec& components, const ort::Targets& targets) {
+  if (targets.device == "cpu") {
+    const auto refused = targets.refused.find("cuda");
+    throw Error(Code::Runtime,
+                "cuda_graphs needs a GPU that can be used" +
+                    (refused == targets.refused.end() ? std::string() : ": " + refused->second));
+  }
+  if (!components.encoder || !components.abstractor || !components.decoder) {
+    throw Error(Code::Bundle,
+                "cuda_graphs are of the abstractor, and this bundle sees no videos; load it "
+                "without cuda_graphs");
+  }
+}
+
 Placement MakePlacement(const std::shared_ptr<ort::Environment>& environment,
                         const ComponentsSpec& components, const LoadOptions& options) {
   if (options.threads < 0 || options.threads > 1024) {
     throw Error(Code::InvalidArgument,
                 "threads is " + std::to_string(options.threads) + " but must be 0 to 1024");
   }
+  if (options.cuda_graphs && options.device == "cpu") {
+    throw Error(Code::InvalidArgument,
+                "cuda_graphs needs a GPU, and device is \"cpu\"; load the bundle with device "
+                "\"cuda\" or without cuda_graphs");
+  }
   Placement placement;
   placement.options.threads = options.threads > 0 ? options.threads : UsableCores();
   placement.targets = ort::ResolveTargets(
       environment, {options.device, TargetsOf(components), options.provider_dirs});
+  if (options.cuda_graphs) {
+    CheckCudaGraphs(components, placement.targets);
+    placement.cuda_graphs = ort::CapturedSession::kMostGraphs;
+  }
   return placement;
 }
 

@@ -1,8 +1,17 @@
 #include "chat/frame_memory.h"
 
 #include <algorithm>
+#include <atomic>
 
 namespace g4v {
+namespace {
+
+uint64_t NextStamp() {
+  static std::atomic<uint64_t> last{0};
+  return ++last;
+}
+
+}  // namespace
 
 FrameMemory::Plan FrameMemory::Arrange(std::span<const FrameKey> keys, int64_t values_per_frame,
                                        int64_t most) {
@@ -56,7 +65,7 @@ FrameMemory::Plan FrameMemory::Arrange(std::span<const FrameKey> keys, int64_t v
 
 void FrameMemory::Complete(const Plan& plan, std::span<const FrameKey> keys) {
   for (const auto& [slot, frame] : plan.missing) {
-    held_[static_cast<size_t>(slot)] = {true, keys[static_cast<size_t>(frame)]};
+    held_[static_cast<size_t>(slot)] = {true, keys[static_cast<size_t>(frame)], NextStamp()};
   }
   for (const auto& [to, from] : plan.copies) {
     CopySlot(to, from);

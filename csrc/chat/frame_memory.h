@@ -38,12 +38,16 @@ class FrameMemory {
   void Complete(const Plan& plan, std::span<const FrameKey> keys);
 
   int64_t frames() const { return static_cast<int64_t>(held_.size()); }
+  int64_t capacity() const { return capacity_; }  // slots that there is room for
+  // Tells what a filled slot holds: no other values of this process have the same, and none has 0.
+  uint64_t stamp(int64_t index) const { return held_[static_cast<size_t>(index)].stamp; }
   float* slot(int64_t index) { return values_.get() + index * values_per_frame_; }
 
  private:
   struct Slot {
     bool valid = false;
     FrameKey key{};
+    uint64_t stamp = 0;
   };
 
   void Reserve(int64_t slots, int64_t values_per_frame);

@@ -30,6 +30,9 @@ struct LoadOptions {
   // Folders that may hold what engines need: the provider plugin of TensorRT for RTX with its
   // libraries, or the libraries of TensorRT.
   std::vector<std::string> provider_dirs = {};
+  // The abstractor's runs are captured as CUDA graphs, one for each number of frames, and replayed.
+  // Refused where there is no abstractor that the CUDA provider runs as a whole.
+  bool cuda_graphs = false;
 };
 
 struct ChatOptions {

@@ -34,7 +34,7 @@ Frames VideoEncoder::Sample(const FramesView& video) const {
 VideoEncoder::Encoded VideoEncoder::Encode(const Frames& frames, std::span<const FrameKey> keys,
                                            FrameMemory& memory, ort::RunControl* control) {
   if (!abstractor_.keeps_frames()) {
-    return {abstractor_.Run(encoder_.Encode(frames, control), control), frames.count};
+    return {abstractor_.Run(encoder_.Encode(frames, control), samples_, control), frames.count};
   }
   if (!encoder_.frame_by_frame()) {
     // The features of a frame depend on those around it: there is nothing to keep.

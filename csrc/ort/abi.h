@@ -155,6 +155,7 @@ struct CustomOp {
   X(AddSessionConfigEntry, 130, OrtStatus*, OrtSessionOptions*, const char* key, const char* value)                  \
   X(CreateAllocator, 131, OrtStatus*, const OrtSession*, const OrtMemoryInfo*, OrtAllocator**)                       \
   X(ReleaseAllocator, 132, void, OrtAllocator*)                                                                      \
+  X(AddRunConfigEntry, 165, OrtStatus*, OrtRunOptions*, const char* key, const char* value)                          \
   X(SessionOptionsAppendExecutionProvider_TensorRT_V2, 170, OrtStatus*, OrtSessionOptions*,                          \
     const OrtTensorRTProviderOptionsV2*)                                                                             \
   X(CreateTensorRTProviderOptions, 171, OrtStatus*, OrtTensorRTProviderOptionsV2**)                                  \

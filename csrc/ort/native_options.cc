@@ -1,6 +1,7 @@
 #include "ort/native_options.h"
 
 #include <iterator>
+#include <vector>
 
 #include "base/cpu.h"
 #include "base/error.h"
@@ -36,11 +37,15 @@ void NativeOptions::Fill(const SessionOptions& options) {
                                    options.allow_spinning ? "1" : "0"));
   // Spinning threads stop when a run ends: between tokens and turns an assistant uses no CPU.
   Check(api_.AddSessionConfigEntry(options_, "session.force_spinning_stop", "1"));
+  if (options.cuda_graphs && options.device != "cuda") {
+    throw Error(Code::InvalidArgument,
+                "CUDA graphs are for \"cuda\", not for \"" + options.device + "\"");
+  }
   if (options.device == "tensorrt-rtx") return AppendTensorRtRtx(options.device_id);
   if (options.device == "tensorrt") return AppendTensorRt(options.device_id);
   Check(AddCustomOps(api_, options_, options.device == "cuda"));
   if (options.device == "cuda") {
-    AppendCuda(options.device_id);
+    AppendCuda(options);
   } else if (options.device != "cpu") {
     throw Error(Code::InvalidArgument,
                 "unknown device \"" + options.device + "\"; a session runs on \"cpu\" or \"cuda\"");
@@ -73,7 +78,7 @@ void NativeOptions::AppendTensorRt(int device_id) {
   CheckProvider(status, doing, "g4v[cuda,tensorrt]");
 }
 
-void NativeOptions::AppendCuda(int device_id) {
+void NativeOptions::AppendCuda(const SessionOptions& options) {
   const std::string doing = "the CUDA provider of ONNX Runtime " + environment_.version() +
                             " cannot be used (`g4v doctor` shows what is missing)";
   if (!environment_.HasProvider("CUDAExecutionProvider")) {
@@ -83,11 +88,15 @@ void NativeOptions::AppendCuda(int device_id) {
   }
   OrtCUDAProviderOptionsV2* cuda = nullptr;
   environment_.Check(api_.CreateCUDAProviderOptions(&cuda), doing);
-  const std::string id = std::to_string(device_id);
-  const char* keys[] = {"device_id", "cudnn_conv_algo_search", "use_tf32"};
+  const std::string id = std::to_string(options.device_id);
   // TF32 would cost three digits of the fp32 graphs' agreement with PyTorch.
-  const char* values[] = {id.c_str(), "HEURISTIC", "0"};
-  OrtStatus* status = api_.UpdateCUDAProviderOptions(cuda, keys, values, std::size(keys));
+  std::vector<const char*> keys = {"device_id", "cudnn_conv_algo_search", "use_tf32"};
+  std::vector<const char*> values = {id.c_str(), "HEURISTIC", "0"};
+  if (options.cuda_graphs) {
+    keys.push_back("enable_cuda_graph");
+    values.push_back("1");
+  }
+  OrtStatus* status = api_.UpdateCUDAProviderOptions(cuda, keys.data(), values.data(), keys.size());
   if (!status) status = api_.SessionOptionsAppendExecutionProvider_CUDA_V2(options_, cuda);
   api_.ReleaseCUDAProviderOptions(cuda);
   CheckProvider(status, doing, "g4v[cuda]");

@@ -21,7 +21,7 @@ class NativeOptions {
   // Adds to a complaint of a missing library what to install; releases the status.
   void CheckProvider(OrtStatus* status, const std::string& doing, const std::string& extra) const;
   void Fill(const SessionOptions& options);
-  void AppendCuda(int device_id);
+  void AppendCuda(const SessionOptions& options);
   void AppendTensorRt(int device_id);
   void AppendTensorRtRtx(int device_id);
 

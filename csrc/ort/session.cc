@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "base/error.h"
+#include "ort/gpu_work.h"
 #include "ort/native_options.h"
 
 namespace g4v::ort {
@@ -153,10 +154,16 @@ TensorView View(const int32_t* data, std::vector<int64_t> shape) {
   return MakeView(DType::I32, data, std::move(shape));
 }
 
-RunControl::RunControl(std::shared_ptr<Environment> environment)
+RunControl::RunControl(std::shared_ptr<Environment> environment, std::optional<int> cuda_graph)
     : environment_(std::move(environment)) {
-  environment_->Check(environment_->api().CreateRunOptions(&options_),
-                      "ONNX Runtime has no run options");
+  const abi::Api& api = environment_->api();
+  environment_->Check(api.CreateRunOptions(&options_), "ONNX Runtime has no run options");
+  if (!cuda_graph) return;
+  const std::string number = std::to_string(*cuda_graph);
+  OrtStatus* status = api.AddRunConfigEntry(options_, "gpu_graph_id", number.c_str());
+  if (!status) return;
+  api.ReleaseRunOptions(options_);
+  environment_->Check(status, "ONNX Runtime takes no number of a CUDA graph");
 }
 
 RunControl::~RunControl() { environment_->api().ReleaseRunOptions(options_); }
@@ -179,6 +186,7 @@ Session::Session(std::shared_ptr<Environment> environment, const std::string& pa
       path_(path),
       device_(options.device),
       device_id_(options.device_id) {
+  const GpuWork work(device_ != "cpu");
   const NativeOptions native(*environment_, options);
   try {
     const FirstAlone alone;
@@ -199,6 +207,7 @@ Session::Session(std::shared_ptr<Environment> environment, std::span<const char>
       path_(name),
       device_(options.device),
       device_id_(options.device_id) {
+  const GpuWork work(device_ != "cpu");
   const NativeOptions native(*environment_, options);
   const FirstAlone alone;
   environment_->Check(environment_->api().CreateSessionFromArray(
@@ -246,9 +255,13 @@ void Session::Release() {
   api.ReleaseSession(session_);
 }
 
-Session::~Session() { Release(); }
+Session::~Session() {
+  const GpuWork work(device_ != "cpu");  // gives memory back
+  Release();
+}
 
 std::unique_ptr<DeviceTensor> Session::Allocate(DType dtype, std::vector<int64_t> shape) {
+  const GpuWork work(device_ != "cpu");
   const abi::Api& api = environment_->api();
   const std::lock_guard<std::mutex> lock(allocator_mutex_);
   if (!allocator_) {
@@ -282,6 +295,25 @@ DeviceTensor::DeviceTensor(std::shared_ptr<Environment> environment, OrtValue* v
 }
 
 DeviceTensor::~DeviceTensor() { environment_->api().ReleaseValue(view_.value); }
+
+std::unique_ptr<DeviceTensor> DeviceTensor::Part(int64_t first, std::vector<int64_t> shape) const {
+  const abi::Api& api = environment_->api();
+  const size_t size = SizeOf(view_.dtype);
+  const size_t count = ElementCount(shape);
+  if (first < 0 || static_cast<size_t>(first) + count > ElementCount(view_.shape)) {
+    throw Error(Code::Internal, "a part of a device's tensor goes beyond it");
+  }
+  TensorView view{view_.dtype, nullptr, std::move(shape), nullptr};
+  const OrtMemoryInfo* memory = nullptr;  // the tensor's own
+  environment_->Check(api.GetTensorMemoryInfo(view_.value, &memory), "no memory info");
+  char* const data = static_cast<char*>(view_.data) + static_cast<size_t>(first) * size;
+  environment_->Check(
+      api.CreateTensorWithDataAsOrtValue(memory, data, count * size, view.shape.data(),
+                                         view.shape.size(), ElementType(view.dtype), &view.value),
+      "a part of a device's tensor cannot be used");
+  OrtValue* const value = view.value;
+  return std::make_unique<DeviceTensor>(environment_, value, std::move(view));
+}
 
 bool Session::has_input(const std::string& name) const {
   return std::find(input_names_.begin(), input_names_.end(), name) != input_names_.end();
@@ -350,6 +382,7 @@ struct Session::Call {
 
   void Execute(RunControl* control) {
     if (control && control->terminated()) throw Error(Code::Cancelled, "cancelled");
+    const GpuWork work(session.device_ != "cpu");
     OrtStatus* status =
         api.Run(session.session_, control ? control->options_ : nullptr, input_names.data(),
                 inputs.data(), inputs.size(), output_names.data(), outputs.size(), outputs.data());

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -54,6 +55,9 @@ struct SessionOptions {
   int device_id = 0;  // which GPU
   bool allow_spinning =
       false;  // idle threads spin while a run is under way: lower latency, more CPU time
+  // Runs whose control has a graph's number are captured as a CUDA graph and replayed. For "cuda"
+  // alone, and for graphs of which every node runs there; see captured_session.h.
+  bool cuda_graphs = false;
 };
 
 // A graph, and the session that is to run it.
@@ -62,11 +66,16 @@ struct GraphFile {
   SessionOptions options;
 };
 
+constexpr int kNoCudaGraph = -1;  // launched one by one, though the session has cuda_graphs
+
 // Stops running graphs: share one between a thread that calls Session::Run and a thread that
 // cancels.
 class RunControl {
  public:
-  explicit RunControl(std::shared_ptr<Environment> environment);
+  // cuda_graph: the number, from 1, of the CUDA graph that the runs with this control are, or
+  // kNoCudaGraph. Without it runs of a session with `cuda_graphs` are the graph number 0.
+  explicit RunControl(std::shared_ptr<Environment> environment,
+                      std::optional<int> cuda_graph = std::nullopt);
   ~RunControl();
   RunControl(const RunControl&) = delete;
   RunControl& operator=(const RunControl&) = delete;
@@ -94,6 +103,9 @@ class DeviceTensor {
   const TensorView& view() const {
     return view_;
   }  // its data are the device's: on a GPU no host reads them
+
+  // A tensor of this one's memory, from its element `first` on. This one must outlive it.
+  std::unique_ptr<DeviceTensor> Part(int64_t first, std::vector<int64_t> shape) const;
 
  private:
   std::shared_ptr<Environment> environment_;

@@ -199,6 +199,7 @@ class Assistant:
         verify: str = "auto",
         frame_checker: Callable[[NDArray[np.uint8]], ArrayLike] | None = None,
         provider_dirs: Sequence[str] = (),
+        cuda_graphs: bool = False,
     ) -> Assistant: ...
     def chat(
         self,
@@ -225,7 +226,9 @@ def sample_token(
 ) -> int: ...
 
 class BundleAbstractor:
-    """The abstractor of a bundle by itself, on the CPU."""
+    """The abstractor of a bundle by itself. cuda_graphs, for device "cuda": with data that stay on the device
+    and at most as many CUDA graphs; 0 launches kernel by kernel from the same memory.
+    """
 
     def __init__(
         self,
@@ -234,9 +237,13 @@ class BundleAbstractor:
         threads: int = 0,
         onnxruntime: str = "",
         library_dirs: Sequence[str] = (),
+        device: str = "cpu",
+        cuda_graphs: int | None = None,
     ) -> None: ...
     @property
     def keeps_frames(self) -> bool: ...
+    @property
+    def cuda_graphs(self) -> int: ...  # captured so far
     def run(
         self, features: NDArray[np.float32], keys: Sequence[int]
     ) -> tuple[NDArray[np.float32], int]: ...  # features [T, N, d]; tokens, and frames that were new

@@ -92,6 +92,7 @@ def load_core_assistant(
     threads: int | None,
     verify: str,
     frame_checker: FrameChecker | None = None,
+    cuda_graphs: bool = False,
 ) -> _core.Assistant:
     """The core's assistant. Raises `BundleError`, `RuntimeUnavailable` or `ArgumentError`."""
     core = import_core()
@@ -105,5 +106,6 @@ def load_core_assistant(
         verify=verify,
         frame_checker=frame_checker,
         provider_dirs=provider_directories(),
+        cuda_graphs=cuda_graphs,
     )
     return assistant

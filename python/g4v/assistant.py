@@ -34,6 +34,7 @@ def load(
     threads: int | None = None,
     verify: str = "auto",
     frame_checker: FrameChecker | None = None,
+    cuda_graphs: bool = False,
 ) -> Assistant:
     """Loads an assistant from an embedded bundle ("tiny") or a bundle directory.
 
@@ -45,7 +46,10 @@ def load(
     looks at every generated video before anybody sees it, beside the bundle's own checker; it is called with
     uint8 frames [T, H, W, 3] on a thread of the core and returns for each frame how unsafe it is, 0 to 1.
     Where more than the bundle's share of frames (0.4 without a say) is at 0.5 and above, the video is
-    withheld. An exception of it ends the turn.
+    withheld. An exception of it ends the turn. cuda_graphs: the abstractor's work on the GPU is captured as
+    CUDA graphs, one for each number of frames that a video has, and replayed; it is refused where no GPU or
+    another provider than CUDA runs the abstractor, and a turn whose capture fails ends with
+    `RuntimeUnavailable`. No GPU has run it yet: it is not measured.
 
     Raises `BundleError` (missing, damaged, foreign, newer), `RuntimeUnavailable` (no ONNX Runtime, no such
     device) or `ArgumentError`.
@@ -54,7 +58,9 @@ def load(
     values = checked("device", device), checked("threads", threads), checked("verify", verify)
     if frame_checker is not None and not callable(frame_checker):
         raise ArgumentError(f"frame_checker must be callable, not {type(frame_checker).__name__}")
-    return Assistant(load_core_assistant(directory, *values, frame_checker))
+    if not isinstance(cuda_graphs, bool):
+        raise ArgumentError(f"cuda_graphs is {cuda_graphs!r}; it must be True or False")
+    return Assistant(load_core_assistant(directory, *values, frame_checker, cuda_graphs))
 
 
 class Assistant:

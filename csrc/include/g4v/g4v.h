@@ -100,6 +100,7 @@ typedef struct g4v_load_options {
   const char* verify;              /* "auto", "full" or "size": how thoroughly files are checked */
   g4v_frame_checker frame_checker; /* beside the bundle's own; NULL = none */
   void* frame_checker_user;        /* passed to it */
+  int32_t cuda_graphs; /* not 0: the abstractor runs as CUDA graphs; refused without a GPU */
 } g4v_load_options;
 
 typedef struct g4v_text_options {
