@@ -74,16 +74,17 @@ void CapturedSession::RunHere(const Call& call) {
   const NamedTensor out{call.output, result_->view()};
   if (shape.graph) {
     session_.Run({&in, 1}, {&out, 1}, shape.graph.get());
-  } else if (const auto alone = graphs_ < most_graphs_ ? GpuAlone::Try() : std::nullopt) {
-    Capture(blocks, {&in, 1}, {&out, 1});
   } else {
     session_.Run({&in, 1}, {&out, 1}, &one_by_one_);
+    if (graphs_ < most_graphs_) Capture(blocks, {&in, 1}, {&out, 1});
   }
   copy_.Download(*result_, static_cast<float*>(call.result.data), Count(call.result.shape));
 }
 
 void CapturedSession::Capture(int64_t blocks, std::span<const NamedTensor> inputs,
                               std::span<const NamedTensor> outputs) {
+  const auto alone = GpuAlone::Try();
+  if (!alone) return;
   auto graph = std::make_unique<RunControl>(environment_, graphs_ + 1);
   try {
     session_.Run(inputs, outputs, graph.get());

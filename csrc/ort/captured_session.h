@@ -10,10 +10,11 @@
 //     another session: what this session's arena hands out again belongs to captured graphs too.
 //   * One thread: the provider keeps captured graphs by thread, and none may run beside another.
 //     All runs are on a thread of this class.
-//   * Two runs or more ahead of a capture, which allocate what the capture must not: the first Run
-//     of a number makes them inside the library.
-//   * No other work on a GPU during a capture: see gpu_work.h. Where another thread is at work, the
-//     run is launched kernel by kernel, and a later one is captured.
+//   * Runs ahead of a capture, which allocate what the capture must not: one here, kernel by
+//   kernel,
+//     whose result a call can have without a capture, and more that the library makes by itself.
+//   * No other work on a GPU during a capture: see gpu_work.h. Where another thread is at work, a
+//     later call captures.
 #pragma once
 
 #include <atomic>
@@ -53,7 +54,7 @@ class CapturedSession {
   };
 
   // Throws as Session does, and Error(Runtime) that says what to do where the graph cannot be
-  // captured.
+  // captured. On the CPU: Error(InvalidArgument).
   CapturedSession(std::shared_ptr<Environment> environment, const GraphFile& graph,
                   int most_graphs = kMostGraphs);
   CapturedSession(const CapturedSession&) = delete;
@@ -79,6 +80,7 @@ class CapturedSession {
   void RunHere(const Call& call);
   void Reserve(const Call& call);
   void Upload(const Call& call);
+  // Captures and replays, unless other threads are at work.
   void Capture(int64_t blocks, std::span<const NamedTensor> inputs,
                std::span<const NamedTensor> outputs);
 

@@ -1,7 +1,7 @@
-/* ONNX Runtime with a CUDA provider whose GPU is the processor: the library that $G4V_REAL_ONNXRUNTIME
-   names, with some functions in front of it. "Device" memory is the host's, so that everything is
-   computed; what the real provider asks for around CUDA graphs is checked, and breaking it is an
-   error of the run, as it would be there:
+/* ONNX Runtime with a CUDA provider whose GPU is the processor: the library that
+   $G4V_REAL_ONNXRUNTIME names, with some functions in front of it. "Device" memory is the host's,
+   so that everything is computed; what the real provider asks for around CUDA graphs is checked,
+   and breaking it is an error of the run, as it would be there:
 
      * the runs of a session with enable_cuda_graph come from one thread, one after the other;
      * a captured graph is replayed with the addresses and shapes of its capture;
@@ -46,7 +46,7 @@ static struct {
 static struct {
   const void* options;
   int number;
-} numbers[kMost];          /* of run options */
+} numbers[kMost];                 /* of run options */
 static const void* marked[kMost]; /* session options with enable_cuda_graph */
 
 static Status* Fail(const char* message) {
@@ -169,8 +169,8 @@ static Status* CreateSession(const void* environment, const char* path, const vo
                              void** out) {
   Status* status = Begin();
   if (status) return status;
-  status = ((Status * (*)(const void*, const char*, const void*, void**)) real[7])(environment, path,
-                                                                                   options, out);
+  status = ((Status * (*)(const void*, const char*, const void*, void**)) real[7])(
+      environment, path, options, out);
   status = Made(status, options, *out);
   End();
   return status;
@@ -282,7 +282,8 @@ static Status* Run(void* session, const void* options, const char* const* input_
   pthread_mutex_unlock(&mutex);
   if (capture) {
     usleep(20000); /* time for others to come between */
-    if (Fault("capture")) status = Fail("CUDA failure 901: operation failed due to a previous error");
+    if (Fault("capture"))
+      status = Fail("CUDA failure 901: operation failed due to a previous error");
   }
   for (int again = capture ? 3 : 1; !status && again > 0; --again) {
     status = run(session, options, input_names, inputs, input_count, output_names, output_count,

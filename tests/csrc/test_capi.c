@@ -58,6 +58,10 @@ static void test_errors(g4v_assistant* assistant) {
   CHECK(g4v_load_defaults(&load, &error) == G4V_OK && error.message[0] == '\0');
   load.device = "abacus";
   CHECK(g4v_load(getenv("G4V_TEST_BUNDLE"), &load, &none, &error) == G4V_INVALID_ARGUMENT);
+  load.device = "cpu";
+  load.cuda_graphs = 1;
+  CHECK(g4v_load(getenv("G4V_TEST_BUNDLE"), &load, &none, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(strstr(error.message, "cuda_graphs needs a GPU, and device is \"cpu\"") != NULL);
   CHECK(g4v_chat(NULL, NULL, &chat, &error) == G4V_INVALID_ARGUMENT && chat == NULL);
   CHECK(g4v_chat(assistant, NULL, &chat, &error) == G4V_OK);
   CHECK(g4v_send(chat, "", NULL, NULL, &stream, &error) == G4V_INVALID_ARGUMENT && stream == NULL);

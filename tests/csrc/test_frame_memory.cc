@@ -107,6 +107,29 @@ void TestRandomVideos() {
   }
 }
 
+// Equal stamps promise equal values, whatever moved, and filling anew gives a new one.
+void TestStamps() {
+  std::mt19937 random(11);
+  FrameMemory memory;
+  FrameMemory another;
+  std::map<uint64_t, int> seen;
+  for (int turn = 0; turn < 500; ++turn) {
+    std::vector<int> video(1 + random() % 6);
+    for (int& number : video) number = static_cast<int>(random() % 8);
+    FrameMemory& shown = turn % 3 ? memory : another;
+    const size_t before = seen.size();
+    const size_t fresh = Show(shown, video);
+    const std::vector<int> held = Held(shown);
+    for (int64_t slot = 0; slot < shown.frames(); ++slot) {
+      CHECK(shown.stamp(slot) != 0);
+      const int number = held[static_cast<size_t>(slot)];
+      CHECK(seen.emplace(shown.stamp(slot), number).first->second == number);
+    }
+    CHECK(seen.size() == before + fresh);
+    CHECK(shown.capacity() >= shown.frames());
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -114,5 +137,6 @@ int main() {
   TestAnUnfinishedPlanIsNotBelieved();
   TestAnotherWidthForgets();
   TestRandomVideos();
+  TestStamps();
   return g4v::test::Finish();
 }

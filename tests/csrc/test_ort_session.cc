@@ -112,6 +112,10 @@ void TestRefusals(const std::shared_ptr<Environment>& environment, const std::st
   CHECK_THROWS(open(folder + "/missing.onnx", "cpu"), Code::Bundle, "missing.onnx");
   CHECK_THROWS(open(folder + "/affine.onnx", "tpu"), Code::InvalidArgument,
                "unknown device \"tpu\"");
+  SessionOptions graphs = OneThread();
+  graphs.cuda_graphs = true;
+  CHECK_THROWS(Session(environment, folder + "/affine.onnx", graphs), Code::InvalidArgument,
+               "CUDA graphs are for \"cuda\", not for \"cpu\"");
   if (!environment->HasProvider("CUDAExecutionProvider")) {
     CHECK_THROWS(open(folder + "/affine.onnx", "cuda"), Code::Runtime, "install onnxruntime-gpu");
     std::string why;
