@@ -118,8 +118,16 @@ def talk(folder, cuda_graphs):
 
 
 def talk_at_once(folder):
-    """Conversations on threads of their own, each with its videos, while videos are made."""
-    assistant, wrong = load(folder, cuda_graphs=True), []
+    """Conversations on threads of their own, each with its videos, while others keep the device at work."""
+    assistant, wrong, done = load(folder, cuda_graphs=True), [], threading.Event()
+
+    def work():
+        other = load(folder)
+        while not done.is_set():
+            try:
+                ask(other.chat(), "say a", film([255, 255]))  # white frames take their time
+            except Exception as error:
+                wrong.append(repr(error))
 
     def speak(number):
         try:
@@ -137,11 +145,13 @@ def talk_at_once(folder):
             wrong.append(repr(error))
 
     threads = [threading.Thread(target=speak, args=[number]) for number in range(4)]
-    for thread in threads:
+    worker = threading.Thread(target=work)
+    for thread in (worker, *threads):
         thread.start()
-    list(assistant.generate("a red circle"))
     for thread in threads:
         thread.join()
+    done.set()
+    worker.join()
     # One more turn of each number of frames, when nothing else is under way.
     for count in (1, 2, 3):
         ask(assistant.chat(), "say a", film(range(count)))
