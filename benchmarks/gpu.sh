@@ -63,3 +63,10 @@ fi
 
 echo "== measure"
 python3 benchmarks/abstractor_gpu.py --out "$results/abstractor-gpu.json"
+if python3 -c 'import onnxruntime, sys; sys.exit("CUDAExecutionProvider" not in onnxruntime.get_available_providers())'
+then
+  python3 -m pytest tests/python/test_cuda_graphs.py -q -rs -p no:cacheprovider | tee "$results/gpu-graphs-tests.log"
+  python3 benchmarks/abstractor_cuda_graphs.py --out "$results/abstractor-cuda-graphs.json"
+else
+  echo "this Python has no onnxruntime-gpu: the abstractor inside the core was not measured"
+fi

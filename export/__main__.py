@@ -76,7 +76,8 @@ def _parser() -> argparse.ArgumentParser:
         "--precision",
         action="append",
         metavar="P",
-        help="fp32, fp16 or bf16 (neither on the CPU), int8 or int4 (weights alone, the decoder's), fp8 "
+        help="fp32, fp16 or bf16 (neither on the CPU), bf16x2 (encoder and abstractor on the CPU: products "
+        "with 16 of float32's 24 bits, where there is AMX), int8 or int4 (weights alone, the decoder's), fp8 "
         "(engines of encoder and UNet), or COMPONENT=P; encoder=int8, abstractor=int8 and unet=int8 round "
         "activations, too (on the CPU alone), and fp8 is for other engines by name; repeatable (default: "
         "fp32 for the CPU, fp16 for all else)",

@@ -33,6 +33,7 @@ from g4v.export.sample_clips import captions
 from g4v.export.standard import HalfGraph, StandardGraph
 from g4v.export.tensorrt import ENGINES, Profile, Span
 from g4v.export.text_encoder import export_text_encoder
+from g4v.export.two_pieces import TwoPieceGraph
 from g4v.export.unet import export_unet
 from g4v.export.vae import export_vae_decoder
 from g4v.export.verify import Feeds
@@ -143,7 +144,9 @@ def graph_kind(component: str, target: str, precision: str) -> type[Graph]:
         kinds: dict[str, type[Graph]] = {"fp16": HalfGraph, "bf16": BFloatGraph, "fp8": Float8Graph}
         return kinds.get(precision, StandardGraph)
     # The decoder's builder rounds weights itself, and is compared with the rounded ones.
-    return EightBitGraph if precision == "int8" and component != "decoder" else Graph
+    if component == "decoder":
+        return Graph
+    return {"int8": EightBitGraph, "bf16x2": TwoPieceGraph}.get(precision, Graph)
 
 
 class _Components:

@@ -61,14 +61,7 @@ class EightBitGraph(Graph):
         # Queries, keys and values as products of their own are what the attention takes: one product would
         # have to be split. It adds the biases.
         parts = [self._product(x, part) for part in torch.as_tensor(weight).chunk(3, 1)]
-        return self.op(
-            "MultiHeadAttention",
-            *parts,
-            self.weight(bias),
-            domain=MICROSOFT,
-            num_heads=heads,
-            unidirectional=int(causal),
-        )
+        return self.biased_attention(parts, bias, heads, causal)
 
     def rounded_convolution(self, x: str, weight: Array, bias: Array | None, pads: Sequence[int]) -> str:
         # ONNX Runtime's ConvInteger is slower than Conv in float32, and its QLinearConv rounds what comes

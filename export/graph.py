@@ -407,8 +407,19 @@ class Graph:
             unidirectional=int(causal),
         )
 
+    def biased_attention(self, parts: Sequence[str], bias: Array, heads: int, causal: bool) -> str:
+        """The same of queries, keys and values without their biases [3*d]."""
+        return self.op(
+            "MultiHeadAttention",
+            *parts,
+            self.weight(bias),
+            domain=MICROSOFT,
+            num_heads=heads,
+            unidirectional=int(causal),
+        )
+
     def rounded_attention(self, x: str, weight: Array, bias: Array, heads: int, causal: bool = False) -> str:
-        """The same, with a product that an 8-bit graph may round, as `rounded_rows`."""
+        """`self_attention` with a product that an 8-bit graph may round, as `rounded_rows`."""
         return self.self_attention(x, weight, bias, heads, causal)
 
     def reshape(self, x: str, *shape: int) -> str:

@@ -41,7 +41,7 @@ _READS_FEATURES = ("abstractor", "frame_checker")
 # Bytes per weight of the layer, or the head, that is worked on: float32, rounded, the session's.
 _LAYER = 15
 # For a weight; of int8 for one that is not rounded. Others have two.
-_BYTES = {"fp32": 4, "int8": 4, "fp8": 1}
+_BYTES = {"fp32": 4, "bf16x2": 4, "int8": 4, "fp8": 1}
 # Seconds of one core per million weights. Of the decoder: read, written, compared; that of int4 is near what
 # one layer of the 7B model took, the others are scaled from it. Of a graph of another component: written,
 # measured, compared on random inputs and on real ones; of the encoder for a clip of 8 frames.

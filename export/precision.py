@@ -9,7 +9,8 @@ from g4v.export.errors import ExportError
 # Target -> component -> precisions; the first is the default. int8 and int4 round the decoder's weights alone
 # (g4v.export.rounding); what is computed with them is float32 on the CPU and float16 on CUDA. Other
 # components' int8 rounds activations too (g4v.export.eight_bit), and so does fp8 (g4v.export.float8). A
-# component that no target can run is written for the CPU, where the core then runs it.
+# component that no target can run is written for the CPU, where the core then runs it. bf16x2 is float32 but
+# for its products (g4v.export.two_pieces).
 _DEVICE: dict[str, tuple[str, ...]] = {
     "encoder": ("fp16", "bf16", "fp32"),
     "abstractor": ("fp16", "bf16", "fp32"),
@@ -20,8 +21,8 @@ _DEVICE: dict[str, tuple[str, ...]] = {
 _ENGINES = {component: (*names, "fp8") for component, names in _DEVICE.items()}
 PRECISIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "cpu": {
-        "encoder": ("fp32", "int8"),
-        "abstractor": ("fp32", "int8"),
+        "encoder": ("fp32", "bf16x2", "int8"),
+        "abstractor": ("fp32", "bf16x2", "int8"),
         "decoder": ("fp32", "int8", "int4"),
         "text_encoder": ("fp32",),
         "unet": ("fp32", "int8"),

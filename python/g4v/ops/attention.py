@@ -90,8 +90,8 @@ def _int32(lengths: Any) -> Any:
 def versions() -> list[str]:
     """The CPU versions of the kernels that this processor runs, best first: "amx", "avx512", "avx2", "plain".
 
-    "amx" multiplies in tiles of bfloat16; values of the other types it takes as sums of three of them, which is
-    as exact as float32.
+    "amx" multiplies in tiles of bfloat16; values of the other types it takes as sums of three of them, which
+    is as exact as float32.
     """
     return _kernels.core().kernel_versions()
 

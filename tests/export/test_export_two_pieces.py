@@ -1,0 +1,90 @@
+"""Graphs whose products take float32 as two of bfloat16: close to PyTorch, and what they are asked for by."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from g4v.export.abstractor import export_abstractor
+from g4v.export.bundle import export_bundle
+from g4v.export.checkpoint import Checkpoint
+from g4v.export.encoder import export_encoder
+from g4v.export.errors import ExportError
+from g4v.export.graph import OWN, TILED, Graph
+from g4v.export.precision import parse_precisions
+from g4v.export.random_checkpoint import write_random_checkpoint
+from g4v.export.two_pieces import TwoPieceGraph
+from g4v.export.verify import verify_abstractor, verify_encoder
+
+import g4v
+from g4v.model.abstractor import VideoAbstractor
+from g4v.model.config import PRESETS, AbstractorConfig
+
+TINY = Path(g4v.__file__).parent / "checkpoints" / "tiny"
+
+
+def products(path: Path) -> list[tuple[str, int]]:
+    """Operators that multiply by constants, and their pieces."""
+    graph = onnx.load(path, load_external_data=False).graph
+    constants = {tensor.name for tensor in graph.initializer}
+    return [
+        (node.domain, next((a.i for a in node.attribute if a.name == "pieces"), 0))
+        for node in graph.node
+        if node.op_type in (TILED, "Attention") and constants & set(node.input)
+    ]
+
+
+@pytest.mark.parametrize("flavour", ["clip", "mplug-owl-video"])
+def test_all_products_of_an_encoder_are_of_two_pieces(tmp_path: Path, flavour: str) -> None:
+    run = write_random_checkpoint(tmp_path / "run", PRESETS["tiny"], flavour=flavour)
+    encoder = Checkpoint.open(run).encoder()
+    errors = {}
+    for kind in (Graph, TwoPieceGraph):
+        export_encoder(encoder.float(), tmp_path, kind.__name__, kind)
+        errors[kind] = verify_encoder(encoder, tmp_path, 4, kind.__name__)
+    assert errors[Graph] < 1e-5 and errors[TwoPieceGraph] < 1e-4
+    found = products(tmp_path / "TwoPieceGraph.onnx")
+    assert len(found) >= 12 and set(found) == {(OWN, 2)}
+    assert (OWN, 3) not in products(tmp_path / "Graph.onnx")
+
+
+def test_an_abstractor_has_three_pieces_or_two(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    abstractor = VideoAbstractor(AbstractorConfig(64, 3, 2, 96, 7, 7, 64, 36)).eval()
+    for kind, pieces, most in ((Graph, 3, 1e-5), (TwoPieceGraph, 2, 1e-4)):
+        stem = kind.__name__
+        export_abstractor(abstractor.float(), tmp_path, stem, kind)
+        assert verify_abstractor(abstractor, tmp_path, 8, 10, stem) < most
+        for file in (f"{stem}.onnx", f"{stem}_memory.onnx"):
+            assert set(products(tmp_path / file)) == {(OWN, pieces)}
+
+
+def test_they_are_for_encoder_and_abstractor_on_the_cpu() -> None:
+    found = parse_precisions("bf16x2", ("cpu", "cuda"))
+    assert {c for c, targets in found.items() if targets["cpu"] == "bf16x2"} == {"encoder", "abstractor"}
+    assert found["encoder"]["cuda"] == "fp16"
+    with pytest.raises(ExportError, match="unet cannot be written in 'bf16x2' for cpu"):
+        parse_precisions("unet=bf16x2")
+    with pytest.raises(ExportError, match="--target cpu can"):
+        parse_precisions("encoder=bf16x2", ("tensorrt-rtx",))
+
+
+def test_a_bundle_with_them_answers(tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    export_bundle(TINY, out, precision="bf16x2")
+    components = json.loads((out / "g4v.json").read_text())["components"]
+    assert {c: components[c]["variants"][0]["precision"] for c in ("encoder", "abstractor", "unet")} == {
+        "encoder": "bf16x2",
+        "abstractor": "bf16x2",
+        "unet": "fp32",
+    }
+    video = torch.zeros(8, 64, 64, 3, dtype=torch.uint8)
+    video[:, 20:40, 20:40, 0] = 255
+    said = [
+        g4v.load(bundle, device="cpu").chat(seed=0).ask("What is in this video?", video=video.numpy()).text
+        for bundle in ("tiny", str(out))
+    ]
+    assert said[0] == said[1] and "red" in said[1]
