@@ -85,6 +85,7 @@ class Graph:
     keeps_frames = True  # runs where the core can keep what was computed of single frames of a video
     tiles = True  # runs on processors that may have the tiles of g4v's own product
     pieces = 3  # of bfloat16 that it takes a value of float32 as (csrc/kernels/tiled_product.h)
+    fewest_tiled = 1 << 18  # weights of a matrix below which ONNX Runtime's product is as fast
 
     def __init__(self, folder: str | Path, stem: str) -> None:
         self.folder = Path(folder)
@@ -236,8 +237,8 @@ class Graph:
         """The same for many rows of x, by g4v's own operator (csrc/ort/custom_ops.h), which is several times
         faster on processors with tiles of bfloat16, and as exact.
         """
-        if not self.tiles:
-            return self.matmul(x, weight, bias)
+        if not self.tiles or weight.shape[0] * weight.shape[1] < self.fewest_tiled:
+            return Graph.matmul(self, x, weight, bias)
         x = self.op(TILED, x, self.weight(weight), domain=OWN, pieces=self.pieces)
         return x if bias is None else self.op("Add", x, self.weight(bias))
 

@@ -98,7 +98,7 @@ def test_the_abstractor_at_real_sizes_equals_pytorch_and_standard_operators(tmp_
 
 def write_product(folder: Path, weight: np.ndarray, pieces: int = 3) -> Path:
     with Graph(folder, "product") as g:
-        g.pieces = pieces
+        g.pieces, g.fewest_tiled = pieces, 0
         x = g.input("x", "float32", ["b", "q", "w"])
         g.output(
             "out", g.tiled_matmul(x, weight, np.ones(weight.shape[1], np.float32)), "float32", ["b", "q", "n"]

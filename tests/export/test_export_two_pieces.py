@@ -26,6 +26,11 @@ from g4v.model.config import PRESETS, AbstractorConfig
 TINY = Path(g4v.__file__).parent / "checkpoints" / "tiny"
 
 
+@pytest.fixture(autouse=True)
+def all_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Graph, "fewest_tiled", 0)
+
+
 def products(path: Path) -> list[tuple[str, int]]:
     """Operators that multiply by constants, and their pieces."""
     graph = onnx.load(path, load_external_data=False).graph
@@ -60,6 +65,16 @@ def test_an_abstractor_has_three_pieces_or_two(tmp_path: Path) -> None:
         assert verify_abstractor(abstractor, tmp_path, 8, 10, stem) < most
         for file in (f"{stem}.onnx", f"{stem}_memory.onnx"):
             assert set(products(tmp_path / file)) == {(OWN, pieces)}
+
+
+def test_small_matrices_stay_onnx_runtimes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Graph, "fewest_tiled", 1024)
+    with TwoPieceGraph(tmp_path, "sizes") as g:
+        x = g.input("x", "float32", ["b", "q", 32])
+        for width in (31, 32):
+            g.output(f"out{width}", g.matmul(x, torch.ones(32, width)), "float32", ["b", "q", width])
+        g.save()
+    assert products(tmp_path / "sizes.onnx") == [("", 0), (OWN, 2)]
 
 
 def test_they_are_for_encoder_and_abstractor_on_the_cpu() -> None:
