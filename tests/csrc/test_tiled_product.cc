@@ -97,10 +97,13 @@ void TestShapes() {
         }
       }
     }
-    Problem large(129, 2816, 96, ++seed);  // a size of the abstractor's
-    large.Run(pieces, pool);
-    CHECK(large.Errors().first <= Worst(pieces, 2816));
-    CHECK(large.Errors().second < (pieces == 2 ? 6e-6 : 1e-6));
+    // Sizes of the abstractor's, and depths that take several parts.
+    for (const int64_t depth : {1024, 1537, 2816, 4100}) {
+      Problem large(129, depth, 97, ++seed);
+      large.Run(pieces, pool);
+      CHECK(large.Errors().first <= Worst(pieces, depth));
+      CHECK(large.Errors().second < (pieces == 2 ? 6e-6 : 1e-6));
+    }
   }
 }
 
@@ -129,11 +132,11 @@ void TestThreePiecesAreExact() {
 }
 
 // A row's bits depend neither on the other rows nor on the threads nor on where the result lies.
-void TestSameBits() {
+void TestSameBits(int64_t depth) {
   ThreadPool one(1);
   ThreadPool three(3);
   // More rows than a chunk holds, and a result that is written past the caches where it can be.
-  Problem all(700, 1024, 1632, 9);
+  Problem all(700, depth, 1632, 9);
   const std::unique_ptr<void, Free> aligned(std::aligned_alloc(64, all.c.size() * sizeof(float)));
   std::vector<float> shifted(all.c.size() + 1);
   for (const int pieces : {2, 3}) {
@@ -147,7 +150,7 @@ void TestSameBits() {
     for (const int64_t row : {0, 333, 699}) {
       Problem single = all;
       single.rows = 1;
-      single.a.assign(all.a.begin() + row * 1024, all.a.begin() + (row + 1) * 1024);
+      single.a.assign(all.a.begin() + row * depth, all.a.begin() + (row + 1) * depth);
       single.c.assign(1632, 0.0f);
       single.Run(pieces, three);
       CHECK(std::equal(single.c.begin(), single.c.end(), to + row * 1632));
@@ -196,7 +199,8 @@ int main() {
   TestShapes();
   TestSpread();
   TestThreePiecesAreExact();
-  TestSameBits();
+  TestSameBits(1024);
+  TestSameBits(1600);  // in two parts
   TestNotFinite();
   TestNothing();
   return g4v::test::Finish();

@@ -156,7 +156,7 @@ def test_precisions_are_named_alone_or_by_component(run, tmp_path):
     assert both["unet"] == {"cpu": "fp32", "tensorrt-rtx": "fp32"}
     assert parse_precisions([], ("tensorrt-rtx",))["frame_checker"] == {"cpu": "fp32"}
     for words, message in (
-        (["int3"], "'int3' is not supported \\(one of fp32, int8, int4\\)"),
+        (["int3"], "'int3' is not supported \\(one of fp32, bf16x2, int8, int4\\)"),
         (["unet=int4"], "unet cannot be written in 'int4' for cpu \\(only in fp32, int8\\)$"),
         (["unet=fp16"], "unet cannot be written in 'fp16' for cpu .*; --target cuda can"),
         (["fp16"], "'fp16' is not supported .*; --target cuda can"),

@@ -23,7 +23,7 @@ import g4v
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.config import PRESETS, AbstractorConfig
 
-TINY = Path(g4v.__file__).parent / "checkpoints" / "tiny"
+TINY = Path(__file__).parents[2] / "python" / "g4v" / "checkpoints" / "tiny"
 
 
 @pytest.fixture(autouse=True)

@@ -112,10 +112,10 @@ struct LeftTiles {
   int64_t stride;  // of a tile's rows, bytes
   int64_t piece;
 };
-
+template <int R>
 inline void LoadLeft(const LeftTiles& a, int piece) {
   _tile_loadd(4, a.tiles[0] + piece * a.piece, a.stride);
-  _tile_loadd(5, a.tiles[1] + piece * a.piece, a.stride);
+  if constexpr (R == 2) _tile_loadd(5, a.tiles[1] + piece * a.piece, a.stride);
 }
 
 template <int C>
@@ -124,96 +124,105 @@ inline void LoadRight(const uint16_t* b, int piece) {
   if constexpr (C == 2) _tile_loadd(7, b + (piece * C + 1) * kTileWords, 64);
 }
 
-template <int C>
+template <int R, int C>
 inline void Multiply() {
   _tile_dpbf16ps(0, 4, 6);
   if constexpr (C == 2) _tile_dpbf16ps(1, 4, 7);
-  _tile_dpbf16ps(2, 5, 6);
-  if constexpr (C == 2) _tile_dpbf16ps(3, 5, 7);
+  if constexpr (R == 2) _tile_dpbf16ps(2, 5, 6);
+  if constexpr (R == 2 && C == 2) _tile_dpbf16ps(3, 5, 7);
 }
 
-// Four accumulators (2 x C) += the factors of a step, of P pieces; b: [P][C tiles]. Which pieces
-// are multiplied is in kernels/tiled_product.h; the order is that which loads the fewest tiles.
-template <int C, int P>
+// R x C accumulators += the factors of a step, of P pieces; b: [P][C tiles]. Which pieces are
+// multiplied is in kernels/tiled_product.h; the order is that which loads the fewest tiles.
+template <int R, int C, int P>
 inline void Products(const LeftTiles& a, const uint16_t* b) {
   static_assert(P >= 1 && P <= 3);
-  LoadLeft(a, 0);
+  LoadLeft<R>(a, 0);
   LoadRight<C>(b, P - 1);
-  Multiply<C>();
+  Multiply<R, C>();
   if constexpr (P == 2) {
     LoadRight<C>(b, 0);
-    Multiply<C>();
-    LoadLeft(a, 1);
-    Multiply<C>();
+    Multiply<R, C>();
+    LoadLeft<R>(a, 1);
+    Multiply<R, C>();
   }
   if constexpr (P == 3) {
     LoadRight<C>(b, 1);
-    Multiply<C>();
-    LoadLeft(a, 1);
-    Multiply<C>();
+    Multiply<R, C>();
+    LoadLeft<R>(a, 1);
+    Multiply<R, C>();
     LoadRight<C>(b, 0);
-    Multiply<C>();
-    LoadLeft(a, 2);
-    Multiply<C>();
-    LoadLeft(a, 0);
-    Multiply<C>();
+    Multiply<R, C>();
+    LoadLeft<R>(a, 2);
+    Multiply<R, C>();
+    LoadLeft<R>(a, 0);
+    Multiply<R, C>();
   }
 }
 
-template <int C>
+template <int R, int C>
 inline void ClearSums() {
   _tile_zero(0);
   if constexpr (C == 2) _tile_zero(1);
-  _tile_zero(2);
-  if constexpr (C == 2) _tile_zero(3);
+  if constexpr (R == 2) _tile_zero(2);
+  if constexpr (R == 2 && C == 2) _tile_zero(3);
 }
 
-// The accumulators as [2][C][16][16].
-template <int C>
-inline void StoreSums(float* sums) {
-  constexpr int64_t kValues = kTile * kTile;
-  _tile_stored(0, sums, 64);
-  if constexpr (C == 2) _tile_stored(1, sums + kValues, 64);
-  _tile_stored(2, sums + C * kValues, 64);
-  if constexpr (C == 2) _tile_stored(3, sums + 3 * kValues, 64);
+// The accumulators; the rows of one are `stride` bytes apart, the next column and the next row of
+// them `column` and `next` values on.
+template <int R, int C>
+inline void LoadSums(const float* sums, int64_t stride, int64_t column, int64_t next) {
+  _tile_loadd(0, sums, stride);
+  if constexpr (C == 2) _tile_loadd(1, sums + column, stride);
+  if constexpr (R == 2) _tile_loadd(2, sums + next, stride);
+  if constexpr (R == 2 && C == 2) _tile_loadd(3, sums + next + column, stride);
 }
 
-// S of 32 keys [32][P][padded D], as [2][C][16][16]. q: [padded D / 32][P][C tiles].
+template <int R, int C>
+inline void StoreSums(float* sums, int64_t stride, int64_t column, int64_t next) {
+  _tile_stored(0, sums, stride);
+  if constexpr (C == 2) _tile_stored(1, sums + column, stride);
+  if constexpr (R == 2) _tile_stored(2, sums + next, stride);
+  if constexpr (R == 2 && C == 2) _tile_stored(3, sums + next + column, stride);
+}
+
+// S of 32 keys [32][P][padded D], as tiles [2][C][16][16]. q: [padded D / 32][P][C tiles].
 template <int C, int P>
 inline void TileScores(const uint16_t* k, const uint16_t* q, int64_t padded, float* scores) {
   Fence();
-  ClearSums<C>();
+  ClearSums<2, C>();
   const int64_t row = P * padded;
   for (int64_t d = 0; d < padded; d += 32, q += P * C * kTileWords) {
-    Products<C, P>({{k + d, k + kTile * row + d}, row * 2, padded}, q);
+    Products<2, C, P>({{k + d, k + kTile * row + d}, row * 2, padded}, q);
   }
-  StoreSums<C>(scores);
+  StoreSums<2, C>(scores, 64, kTile * kTile, C * kTile * kTile);
   Fence();
 }
 
-// O [D][C * 16] += V^T P of `steps` * 32 keys. v: [steps][P][D][32]; weights: [steps][P][C tiles].
+// O [R * 16][C * 16] += V^T P of `steps` * 32 keys. v: [steps][P][D][32], from the first row on;
+// weights: [steps][P][C tiles].
+template <int R, int C, int P>
+inline void SumRows(const uint16_t* v, const uint16_t* weights, int64_t head_size, int64_t steps,
+                    float* out) {
+  LoadSums<R, C>(out, C * 64, kTile, C * kTile * kTile);
+  for (int64_t i = 0; i < steps; ++i, v += P * head_size * kTileKeys) {
+    Products<R, C, P>({{v, v + kTileWords}, 64, head_size * kTileKeys},
+                      weights + i * P * C * kTileWords);
+  }
+  StoreSums<R, C>(out, C * 64, kTile, C * kTile * kTile);
+}
+
+// O [D][C * 16] += V^T P.
 template <int C, int P>
 inline void TileSums(const uint16_t* v, const uint16_t* weights, int64_t head_size, int64_t steps,
                      float* out) {
   Fence();
-  // Of a head of 80 the last 16 rows are multiplied twice, and the second time kept once.
-  for (int64_t d = 0; d < head_size; d += 32) {
-    const bool half = head_size - d < 32;
-    float* low = out + d * C * kTile;
-    float* high = half ? low : low + kTile * C * kTile;
-    _tile_loadd(0, low, C * 64);
-    if constexpr (C == 2) _tile_loadd(1, low + kTile, C * 64);
-    _tile_loadd(2, high, C * 64);
-    if constexpr (C == 2) _tile_loadd(3, high + kTile, C * 64);
-    for (int64_t i = 0; i < steps; ++i) {
-      const uint16_t* a = v + (i * P * head_size + d) * kTileKeys;
-      Products<C, P>({{a, half ? a : a + kTileWords}, 64, head_size * kTileKeys},
-                     weights + i * P * C * kTileWords);
-    }
-    _tile_stored(0, low, C * 64);
-    if constexpr (C == 2) _tile_stored(1, low + kTile, C * 64);
-    _tile_stored(2, high, C * 64);
-    if constexpr (C == 2) _tile_stored(3, high + kTile, C * 64);
+  int64_t d = 0;
+  for (; d + 32 <= head_size; d += 32) {
+    SumRows<2, C, P>(v + d * kTileKeys, weights, head_size, steps, out + d * C * kTile);
+  }
+  if (d < head_size) {  // of 80
+    SumRows<1, C, P>(v + d * kTileKeys, weights, head_size, steps, out + d * C * kTile);
   }
   Fence();
 }
