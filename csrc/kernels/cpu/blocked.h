@@ -1,5 +1,5 @@
 // The attention with queries in vector lanes: how a call is cut into tasks, and the walk of a task
-// over its keys. panel.h (vectors) or tiles.h (tiles) gives `Panels`, the products and the
+// over its keys. panel.h (vectors) or tiles.h (tiles) gives the `Panels`, the products and the
 // softmax.
 //
 // A task is one head or a few, up to 128 queries and a range of keys. It keeps everything
@@ -46,6 +46,7 @@ struct Plan {
   int64_t part;      // floats of one part: O [D][128], max [128], sum [128]
 };
 
+template <class Panels>
 Plan MakePlan(const CrossAttentionParams& p, int threads) {
   Plan plan{};
   plan.query_blocks = (p.queries + kBlockQueries - 1) / kBlockQueries;
@@ -97,10 +98,11 @@ class Prefetcher {
   int64_t asked_ = 0;
 };
 
+template <class Panels>
 class BlockedCall {
  public:
   BlockedCall(const CrossAttentionParams& params, void* workspace, int threads)
-      : p_(params), plan_(MakePlan(params, threads)) {
+      : p_(params), plan_(MakePlan<Panels>(params, threads)) {
     scratch_ = static_cast<float*>(workspace);
     parts_ = scratch_ + threads * plan_.scratch;
   }
@@ -285,8 +287,9 @@ class BlockedCall {
   std::atomic<int64_t> next_{0};
 };
 
+template <class Panels>
 size_t BlockedWorkspaceSize(const CrossAttentionParams& params, int threads) {
-  const Plan plan = MakePlan(params, threads);
+  const Plan plan = MakePlan<Panels>(params, threads);
   const int64_t parts = plan.splits == 1 ? 0 : plan.tasks * plan.part;
   return static_cast<size_t>(threads * plan.scratch + parts) * sizeof(float);
 }

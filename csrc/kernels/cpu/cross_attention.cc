@@ -47,8 +47,7 @@ size_t CpuWorkspaceSize(const CrossAttentionParams& params, int threads, CpuVers
   switch (version) {
     case CpuVersion::kAmx:
 #ifdef G4V_AMX
-      return params.dtype == DType::kBFloat16 ? AmxWorkspaceSize(params, threads)
-                                              : AmxFloat32WorkspaceSize(params, threads);
+      return AmxWorkspaceSize(params, threads);
 #endif
     case CpuVersion::kAvx512:
       return Avx512WorkspaceSize(params, threads);
@@ -65,9 +64,7 @@ void CrossAttentionCpu(const CrossAttentionParams& params, void* workspace, Para
   switch (version) {
     case CpuVersion::kAmx:
 #ifdef G4V_AMX
-      return params.dtype == DType::kBFloat16
-                 ? CrossAttentionAmx(params, workspace, parallel)
-                 : CrossAttentionAmxFloat32(params, workspace, parallel);
+      return CrossAttentionAmx(params, workspace, parallel);
 #endif
     case CpuVersion::kAvx512:
       return CrossAttentionAvx512(params, workspace, parallel);

@@ -29,24 +29,22 @@
 #include "kernels/cpu/simd_avx512.h"
 // Some of the operations below are those of it.
 #include "kernels/cpu/tiles.h"
-
-namespace g4v::kernels {
-namespace {
-using Panels = TilePanels<1>;
-}
-}  // namespace g4v::kernels
-
 // These are the products of:
 #include "kernels/cpu/blocked.h"
 
 namespace g4v::kernels {
 
 size_t AmxWorkspaceSize(const CrossAttentionParams& params, int threads) {
-  return BlockedWorkspaceSize(params, threads);
+  return params.dtype == DType::kBFloat16 ? BlockedWorkspaceSize<TilePanels<1>>(params, threads)
+                                          : BlockedWorkspaceSize<TilePanels<3>>(params, threads);
 }
 
 void CrossAttentionAmx(const CrossAttentionParams& params, void* workspace, Parallel& parallel) {
-  BlockedCall(params, workspace, parallel.threads()).Run(parallel);
+  if (params.dtype == DType::kBFloat16) {
+    BlockedCall<TilePanels<1>>(params, workspace, parallel.threads()).Run(parallel);
+  } else {
+    BlockedCall<TilePanels<3>>(params, workspace, parallel.threads()).Run(parallel);
+  }
 }
 
 void AmxProducts(int64_t count) {

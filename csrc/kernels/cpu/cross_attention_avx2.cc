@@ -31,11 +31,11 @@
 namespace g4v::kernels {
 
 size_t Avx2WorkspaceSize(const CrossAttentionParams& params, int threads) {
-  return BlockedWorkspaceSize(params, threads);
+  return BlockedWorkspaceSize<VectorPanels>(params, threads);
 }
 
 void CrossAttentionAvx2(const CrossAttentionParams& params, void* workspace, Parallel& parallel) {
-  BlockedCall(params, workspace, parallel.threads()).Run(parallel);
+  BlockedCall<VectorPanels>(params, workspace, parallel.threads()).Run(parallel);
 }
 
 }  // namespace g4v::kernels

@@ -33,11 +33,11 @@
 namespace g4v::kernels {
 
 size_t Avx512WorkspaceSize(const CrossAttentionParams& params, int threads) {
-  return BlockedWorkspaceSize(params, threads);
+  return BlockedWorkspaceSize<VectorPanels>(params, threads);
 }
 
 void CrossAttentionAvx512(const CrossAttentionParams& params, void* workspace, Parallel& parallel) {
-  BlockedCall(params, workspace, parallel.threads()).Run(parallel);
+  BlockedCall<VectorPanels>(params, workspace, parallel.threads()).Run(parallel);
 }
 
 }  // namespace g4v::kernels

@@ -122,7 +122,7 @@ void AttendPanel(const float* q, const float* k, const float* v, int64_t keys, i
   });
 }
 
-struct Panels {
+struct VectorPanels {
   static constexpr int64_t kBlockKeys = 60;      // whole tiles: 3% faster than 64
   static constexpr int64_t kMostGroupHeads = 4;  // their Q and O stay in a level-2 cache of 512 KiB
   static constexpr bool kCopyTogether = false;   // in float32 K and V of one head fill the cache

@@ -112,6 +112,7 @@ struct LeftTiles {
   int64_t stride;  // of a tile's rows, bytes
   int64_t piece;
 };
+
 template <int R>
 inline void LoadLeft(const LeftTiles& a, int piece) {
   _tile_loadd(4, a.tiles[0] + piece * a.piece, a.stride);

@@ -22,13 +22,9 @@ void CrossAttentionAvx512(const CrossAttentionParams& params, void* workspace, P
 
 // Whether there are tiles of bfloat16, and conversions to it. Asks the system for the tiles, once.
 bool AmxAvailable();
-// For bfloat16, on processors that also have AVX-512.
+// On processors that also have AVX-512; what is not bfloat16 in sums of three of it.
 size_t AmxWorkspaceSize(const CrossAttentionParams& params, int threads);
 void CrossAttentionAmx(const CrossAttentionParams& params, void* workspace, Parallel& parallel);
-// For float32 and float16, in sums of three of bfloat16.
-size_t AmxFloat32WorkspaceSize(const CrossAttentionParams& params, int threads);
-void CrossAttentionAmxFloat32(const CrossAttentionParams& params, void* workspace,
-                              Parallel& parallel);
 void AmxProducts(int64_t count);  // of 16 x 32 x 16 multiply-adds, for measuring
 
 }  // namespace g4v::kernels
