@@ -132,11 +132,10 @@ void TestThreePiecesAreExact() {
 }
 
 // A row's bits depend neither on the other rows nor on the threads nor on where the result lies.
-void TestSameBits(int64_t depth) {
+void TestSameBits(int64_t rows, int64_t depth) {
   ThreadPool one(1);
   ThreadPool three(3);
-  // More rows than a chunk holds, and a result that is written past the caches where it can be.
-  Problem all(700, depth, 1632, 9);
+  Problem all(rows, depth, 1632, 9);  // written past the caches where it can be
   const std::unique_ptr<void, Free> aligned(std::aligned_alloc(64, all.c.size() * sizeof(float)));
   std::vector<float> shifted(all.c.size() + 1);
   for (const int pieces : {2, 3}) {
@@ -147,7 +146,7 @@ void TestSameBits(int64_t depth) {
     all.RunTo(shifted.data() + 1, pieces, three);
     CHECK(std::memcmp(shifted.data() + 1, to, all.c.size() * sizeof(float)) == 0);
 
-    for (const int64_t row : {0, 333, 699}) {
+    for (const int64_t row : {int64_t{0}, rows / 2, rows - 1}) {
       Problem single = all;
       single.rows = 1;
       single.a.assign(all.a.begin() + row * depth, all.a.begin() + (row + 1) * depth);
@@ -199,8 +198,9 @@ int main() {
   TestShapes();
   TestSpread();
   TestThreePiecesAreExact();
-  TestSameBits(1024);
-  TestSameBits(1600);  // in two parts
+  TestSameBits(700, 1024);  // in chunks of the rows
+  TestSameBits(257, 1024);  // in two parts of the depth, where a single row takes one
+  TestSameBits(700, 1600);  // in parts and in chunks
   TestNotFinite();
   TestNothing();
   return g4v::test::Finish();

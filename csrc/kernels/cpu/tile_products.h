@@ -125,39 +125,55 @@ inline void LoadRight(const uint16_t* b, int piece) {
   if constexpr (C == 2) _tile_loadd(7, b + (piece * C + 1) * kTileWords, 64);
 }
 
-template <int R, int C>
-inline void Multiply() {
+// `after` is called after each instruction.
+template <int R, int C, class After>
+inline void Multiply(After&& after) {
   _tile_dpbf16ps(0, 4, 6);
-  if constexpr (C == 2) _tile_dpbf16ps(1, 4, 7);
-  if constexpr (R == 2) _tile_dpbf16ps(2, 5, 6);
-  if constexpr (R == 2 && C == 2) _tile_dpbf16ps(3, 5, 7);
+  after();
+  if constexpr (C == 2) {
+    _tile_dpbf16ps(1, 4, 7);
+    after();
+  }
+  if constexpr (R == 2) {
+    _tile_dpbf16ps(2, 5, 6);
+    after();
+  }
+  if constexpr (R == 2 && C == 2) {
+    _tile_dpbf16ps(3, 5, 7);
+    after();
+  }
 }
+
+// How many products of pieces make up one of values that are sums of P.
+template <int P>
+constexpr int kPieceProducts = P * (P + 1) / 2;
 
 // R x C accumulators += the factors of a step, of P pieces; b: [P][C tiles]. Which pieces are
 // multiplied is in kernels/tiled_product.h; the order is that which loads the fewest tiles.
-template <int R, int C, int P>
-inline void Products(const LeftTiles& a, const uint16_t* b) {
+// `after` is called R * C * kPieceProducts<P> times.
+template <int R, int C, int P, class After>
+inline void Products(const LeftTiles& a, const uint16_t* b, After&& after) {
   static_assert(P >= 1 && P <= 3);
   LoadLeft<R>(a, 0);
   LoadRight<C>(b, P - 1);
-  Multiply<R, C>();
+  Multiply<R, C>(after);
   if constexpr (P == 2) {
     LoadRight<C>(b, 0);
-    Multiply<R, C>();
+    Multiply<R, C>(after);
     LoadLeft<R>(a, 1);
-    Multiply<R, C>();
+    Multiply<R, C>(after);
   }
   if constexpr (P == 3) {
     LoadRight<C>(b, 1);
-    Multiply<R, C>();
+    Multiply<R, C>(after);
     LoadLeft<R>(a, 1);
-    Multiply<R, C>();
+    Multiply<R, C>(after);
     LoadRight<C>(b, 0);
-    Multiply<R, C>();
+    Multiply<R, C>(after);
     LoadLeft<R>(a, 2);
-    Multiply<R, C>();
+    Multiply<R, C>(after);
     LoadLeft<R>(a, 0);
-    Multiply<R, C>();
+    Multiply<R, C>(after);
   }
 }
 
@@ -194,7 +210,7 @@ inline void TileScores(const uint16_t* k, const uint16_t* q, int64_t padded, flo
   ClearSums<2, C>();
   const int64_t row = P * padded;
   for (int64_t d = 0; d < padded; d += 32, q += P * C * kTileWords) {
-    Products<2, C, P>({{k + d, k + kTile * row + d}, row * 2, padded}, q);
+    Products<2, C, P>({{k + d, k + kTile * row + d}, row * 2, padded}, q, [] {});
   }
   StoreSums<2, C>(scores, 64, kTile * kTile, C * kTile * kTile);
   Fence();
@@ -208,7 +224,7 @@ inline void SumRows(const uint16_t* v, const uint16_t* weights, int64_t head_siz
   LoadSums<R, C>(out, C * 64, kTile, C * kTile * kTile);
   for (int64_t i = 0; i < steps; ++i, v += P * head_size * kTileKeys) {
     Products<R, C, P>({{v, v + kTileWords}, 64, head_size * kTileKeys},
-                      weights + i * P * C * kTileWords);
+                      weights + i * P * C * kTileWords, [] {});
   }
   StoreSums<R, C>(out, C * 64, kTile, C * kTile * kTile);
 }
