@@ -36,7 +36,7 @@ from g4v.export.abstractor import export_abstractor
 from g4v.export.eight_bit import EightBitGraph
 from g4v.export.existing import FORMAT, FORMAT_VERSION
 from g4v.export.graph import Graph
-from g4v.export.two_pieces import TwoPieceGraph
+from g4v.export.tiled import TwoPieceGraph
 
 from g4v import __version__, _core
 from g4v._engine import onnxruntime_directories

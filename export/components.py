@@ -33,7 +33,7 @@ from g4v.export.sample_clips import captions
 from g4v.export.standard import HalfGraph, StandardGraph
 from g4v.export.tensorrt import ENGINES, Profile, Span
 from g4v.export.text_encoder import export_text_encoder
-from g4v.export.two_pieces import TwoPieceGraph
+from g4v.export.tiled import TiledGraph, TwoPieceGraph
 from g4v.export.unet import export_unet
 from g4v.export.vae import export_vae_decoder
 from g4v.export.verify import Feeds
@@ -146,7 +146,9 @@ def graph_kind(component: str, target: str, precision: str) -> type[Graph]:
     # The decoder's builder rounds weights itself, and is compared with the rounded ones.
     if component == "decoder":
         return Graph
-    return {"int8": EightBitGraph, "bf16x2": TwoPieceGraph}.get(precision, Graph)
+    # The others have products of few rows, or few beside their convolutions; the abstractor's own are tiled.
+    plain = TiledGraph if component == "encoder" else Graph
+    return {"int8": EightBitGraph, "bf16x2": TwoPieceGraph}.get(precision, plain)
 
 
 class _Components:

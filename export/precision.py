@@ -10,7 +10,7 @@ from g4v.export.errors import ExportError
 # (g4v.export.rounding); what is computed with them is float32 on the CPU and float16 on CUDA. Other
 # components' int8 rounds activations too (g4v.export.eight_bit), and so does fp8 (g4v.export.float8). A
 # component that no target can run is written for the CPU, where the core then runs it. bf16x2 is float32 but
-# for its products (g4v.export.two_pieces).
+# for its products (g4v.export.tiled).
 _DEVICE: dict[str, tuple[str, ...]] = {
     "encoder": ("fp16", "bf16", "fp32"),
     "abstractor": ("fp16", "bf16", "fp32"),

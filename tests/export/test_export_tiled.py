@@ -1,4 +1,6 @@
-"""Graphs whose products take float32 as two of bfloat16: close to PyTorch, and what they are asked for by."""
+"""Graphs whose products are g4v's own, of three pieces or two: close to PyTorch, with the operator and
+without, and what they are asked for by.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +8,20 @@ import json
 from pathlib import Path
 
 import onnx
+import onnxruntime
 import pytest
 import torch
 from g4v.export.abstractor import export_abstractor
 from g4v.export.bundle import export_bundle
 from g4v.export.checkpoint import Checkpoint
-from g4v.export.encoder import export_encoder
+from g4v.export.components import graph_kind
+from g4v.export.encoder import export_encoder, sample_pixels
 from g4v.export.errors import ExportError
-from g4v.export.graph import OWN, TILED, Graph
+from g4v.export.graph import MICROSOFT, OWN, TILED, Graph
 from g4v.export.precision import parse_precisions
 from g4v.export.random_checkpoint import write_random_checkpoint
-from g4v.export.two_pieces import TwoPieceGraph
-from g4v.export.verify import verify_abstractor, verify_encoder
+from g4v.export.tiled import TiledGraph, TwoPieceGraph
+from g4v.export.verify import relative_error, verify_abstractor, verify_encoder
 
 import g4v
 from g4v.model.abstractor import VideoAbstractor
@@ -43,17 +47,28 @@ def products(path: Path) -> list[tuple[str, int]]:
 
 
 @pytest.mark.parametrize("flavour", ["clip", "mplug-owl-video"])
-def test_all_products_of_an_encoder_are_of_two_pieces(tmp_path: Path, flavour: str) -> None:
+def test_all_products_of_an_encoder_are_tiled(tmp_path: Path, flavour: str) -> None:
     run = write_random_checkpoint(tmp_path / "run", PRESETS["tiny"], flavour=flavour)
     encoder = Checkpoint.open(run).encoder()
-    errors = {}
-    for kind in (Graph, TwoPieceGraph):
-        export_encoder(encoder.float(), tmp_path, kind.__name__, kind)
-        errors[kind] = verify_encoder(encoder, tmp_path, 4, kind.__name__)
-    assert errors[Graph] < 1e-5 and errors[TwoPieceGraph] < 1e-4
-    found = products(tmp_path / "TwoPieceGraph.onnx")
-    assert len(found) >= 12 and set(found) == {(OWN, 2)}
-    assert (OWN, 3) not in products(tmp_path / "Graph.onnx")
+    for kind, pieces, most in ((TiledGraph, 3, 1e-5), (TwoPieceGraph, 2, 1e-4)):
+        stem = kind.__name__
+        export_encoder(encoder.float(), tmp_path, stem, kind)
+        assert verify_encoder(encoder, tmp_path, 4, stem) < most
+        found = products(tmp_path / f"{stem}.onnx")
+        assert len(found) >= 12 and set(found) == {(OWN, pieces)}
+
+
+def test_an_encoder_is_the_same_without_the_operator(tmp_path: Path) -> None:
+    """As on a processor without tiles: ONNX Runtime puts its own product there."""
+    run = write_random_checkpoint(tmp_path / "run", PRESETS["tiny"])
+    encoder = Checkpoint.open(run).encoder().float()
+    export_encoder(encoder, tmp_path, kind=TiledGraph)
+    pixels = sample_pixels(encoder, 2, seed=1)
+    with torch.no_grad():
+        expected = encoder(torch.from_numpy(pixels))
+    session = onnxruntime.InferenceSession(tmp_path / "encoder.onnx", providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"pixel_values": pixels})
+    assert relative_error(found, expected) < 1e-5
 
 
 def test_an_abstractor_has_three_pieces_or_two(tmp_path: Path) -> None:
@@ -65,6 +80,24 @@ def test_an_abstractor_has_three_pieces_or_two(tmp_path: Path) -> None:
         assert verify_abstractor(abstractor, tmp_path, 8, 10, stem) < most
         for file in (f"{stem}.onnx", f"{stem}_memory.onnx"):
             assert set(products(tmp_path / file)) == {(OWN, pieces)}
+
+
+def test_queries_keys_and_values_of_small_matrices_stay_in_one_operator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Graph, "fewest_tiled", 1024)
+    for width, made_by in ((16, [(MICROSOFT, 0)]), (32, [(OWN, 3)] * 3)):
+        with TiledGraph(tmp_path, f"width{width}") as g:
+            x = g.input("x", "float32", ["b", "s", width])
+            made = g.self_attention(x, torch.ones(width, 3 * width), torch.zeros(3 * width), 2)
+            g.output("out", made, "float32", ["b", "s", width])
+            g.save()
+        assert products(tmp_path / f"width{width}.onnx") == made_by
+
+
+def test_a_float32_encoder_for_the_cpu_is_tiled() -> None:
+    assert graph_kind("encoder", "cpu", "fp32") is TiledGraph
+    assert not graph_kind("encoder", "cuda", "fp32").tiles
 
 
 def test_small_matrices_stay_onnx_runtimes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
