@@ -22,7 +22,7 @@ constexpr int64_t kPieceWords = 1024;  // 16-bit values of a step's factor in ea
 // Of a level-2 cache, for what is read again and again: tiles of A, and two panels of B, the one
 // that is multiplied and the one that is asked for meanwhile.
 constexpr int64_t kCacheBytes = 11 << 17;
-constexpr int64_t kMostSteps = 48;    // of a part, so that most of that is left to A
+constexpr int64_t kMostSteps = 32;    // of a part, so that most of that is left to A
 constexpr int64_t kFewestSteps = 16;  // of a part, below which its sums take too much time
 constexpr size_t kAlignment = 64;
 constexpr size_t kHugePage = 2 << 20;
