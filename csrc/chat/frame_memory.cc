@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <atomic>
+#include <new>
 
 namespace g4v {
 namespace {
+
+constexpr std::align_val_t kLine{64};
 
 uint64_t NextStamp() {
   static std::atomic<uint64_t> last{0};
@@ -76,12 +79,19 @@ void FrameMemory::Complete(const Plan& plan, std::span<const FrameKey> keys) {
 void FrameMemory::Reserve(int64_t slots, int64_t values_per_frame) {
   if (slots <= capacity_ && values_per_frame == values_per_frame_) return;
   // Not written to: pages that no frame needs are never there.
-  std::unique_ptr<float[]> larger(new float[static_cast<size_t>(slots * values_per_frame)]);
+  Values larger = Allocate(slots * values_per_frame);
   std::copy_n(values_.get(), held_.size() * static_cast<size_t>(values_per_frame), larger.get());
   values_ = std::move(larger);
   capacity_ = slots;
   values_per_frame_ = values_per_frame;
 }
+
+FrameMemory::Values FrameMemory::Allocate(int64_t count) {
+  const size_t bytes = static_cast<size_t>(count) * sizeof(float);
+  return Values(static_cast<float*>(::operator new(bytes, kLine)));
+}
+
+void FrameMemory::Free::operator()(float* values) const { ::operator delete(values, kLine); }
 
 void FrameMemory::CopySlot(int64_t to, int64_t from) {
   std::copy_n(slot(from), values_per_frame_, slot(to));

