@@ -104,6 +104,11 @@ void TestShapes() {
       CHECK(large.Errors().first <= Worst(pieces, depth));
       CHECK(large.Errors().second < (pieces == 2 ? 6e-6 : 1e-6));
     }
+    for (const int64_t rows : {1024, 1025, 2056}) {
+      Problem many(rows, 70, 33, ++seed);
+      many.Run(pieces, pool);
+      CHECK(many.Errors().first <= Worst(pieces, 70));
+    }
   }
 }
 
@@ -201,6 +206,7 @@ int main() {
   TestSameBits(700, 1024);  // in chunks of the rows
   TestSameBits(257, 1024);  // in two parts of the depth, where a single row takes one
   TestSameBits(700, 1600);  // in parts and in chunks
+  TestSameBits(1100, 256);  // one product after another
   TestNotFinite();
   TestNothing();
   return g4v::test::Finish();

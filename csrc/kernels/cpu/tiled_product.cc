@@ -24,6 +24,8 @@ constexpr int64_t kPieceWords = 1024;  // 16-bit values of a step's factor in ea
 constexpr int64_t kCacheBytes = 11 << 17;
 constexpr int64_t kMostSteps = 32;    // of a part, so that most of that is left to A
 constexpr int64_t kFewestSteps = 16;  // of a part, below which its sums take too much time
+// More rows are one product after another, since A's tiles take up to 6 bytes a value.
+constexpr int64_t kMostRows = 1024;
 constexpr size_t kAlignment = 64;
 constexpr size_t kHugePage = 2 << 20;
 
@@ -33,6 +35,12 @@ int64_t Blocks(int64_t count) { return DivideUp(count, kBlock); }
 
 // 16-bit values of 32 rows of A, or of 32 columns of B.
 int64_t BlockWords(int64_t depth, int pieces) { return Blocks(depth) * pieces * kPieceWords; }
+
+// Rows of each of the products but the last.
+int64_t RowsAtOnce(int64_t rows) {
+  const int64_t products = std::max<int64_t>(1, DivideUp(rows, kMostRows));
+  return std::max<int64_t>(1, DivideUp(Blocks(rows), products)) * kBlock;
+}
 
 // How B passes by A: once for each chunk of the rows of A, and all of that part by part of the
 // depth. The sums of a part are where the next one begins, so that the result is the same however
@@ -46,7 +54,7 @@ struct Passes {
 Passes PlanPasses(int64_t rows, int64_t depth, int pieces) {
   const int64_t steps = Blocks(depth);
   const int64_t panel = BlockWords(depth, pieces) * static_cast<int64_t>(sizeof(uint16_t));
-  const int64_t tiles = DivideUp(rows, kBlock / 2) * panel / 2;  // of 16 rows of A, or more
+  const int64_t tiles = DivideUp(rows, kBlock / 2) * panel / 2;  // of A, 16 rows each
   const auto chunks = [&](int64_t parts) {
     return DivideUp(tiles / parts, kCacheBytes - 2 * panel / parts);
   };
@@ -315,11 +323,15 @@ const uint16_t* TiledMatrix::panel(int64_t panel) const {
 void TiledMatrix::Free::operator()(uint16_t* memory) const { std::free(memory); }
 
 size_t TiledProductWorkspaceSize(int64_t rows, const TiledMatrix& b) {
-  const bool once = PlanPasses(rows, b.depth(), b.pieces()).parts == 1;
-  const int64_t sums = once ? 0 : Blocks(b.columns()) * kBlock * kBlock;
-  return static_cast<size_t>(Blocks(rows)) *
-         (static_cast<size_t>(BlockWords(b.depth(), b.pieces())) * sizeof(uint16_t) +
-          static_cast<size_t>(sums) * sizeof(float));
+  const auto size = [&](int64_t count) {
+    const bool once = PlanPasses(count, b.depth(), b.pieces()).parts == 1;
+    const int64_t sums = once ? 0 : Blocks(b.columns()) * kBlock * kBlock;
+    return static_cast<size_t>(Blocks(count)) *
+           (static_cast<size_t>(BlockWords(b.depth(), b.pieces())) * sizeof(uint16_t) +
+            static_cast<size_t>(sums) * sizeof(float));
+  };
+  const int64_t most = RowsAtOnce(rows);
+  return std::max(size(std::min(rows, most)), size(rows % most));
 }
 
 void TiledProduct(const float* a, int64_t rows, const TiledMatrix& b, float* c, void* workspace,
@@ -329,8 +341,17 @@ void TiledProduct(const float* a, int64_t rows, const TiledMatrix& b, float* c, 
     std::fill_n(c, rows * b.columns(), 0.0f);
     return;
   }
-  if (b.pieces() == 2) return Call<2>(a, rows, b, c, workspace).Run(parallel);
-  Call<3>(a, rows, b, c, workspace).Run(parallel);
+  const int64_t most = RowsAtOnce(rows);
+  for (int64_t row = 0; row < rows; row += most) {
+    const int64_t count = std::min(rows - row, most);
+    const float* const from = a + row * b.depth();
+    float* const to = c + row * b.columns();
+    if (b.pieces() == 2) {
+      Call<2>(from, count, b, to, workspace).Run(parallel);
+    } else {
+      Call<3>(from, count, b, to, workspace).Run(parallel);
+    }
+  }
 }
 
 }  // namespace g4v::kernels
