@@ -15,6 +15,7 @@
 // Each step is done for itself: to interleave tiles and vectors was measured and gains nothing (in
 // bfloat16 32 keys and 32 queries at D = 64 take 138 ns in tiles, 93 ns in vectors and 218 ns
 // interleaved; in float32 weights beside the products of other steps take as long as after them).
+// Of zeros they do overlap, a fifth of the time: it seems to be power that they share.
 //
 // Where flash attention corrects O with every new maximum, here the exponents of a panel stay
 // relative to the maximum of its first 32 keys until the weights of a block add up to more than
