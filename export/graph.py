@@ -234,8 +234,8 @@ class Graph:
         return x if bias is None else self.op("Add", x, self.weight(bias))
 
     def tiled_matmul(self, x: str, weight: Array, bias: Array | None = None) -> str:
-        """The same for many rows of x, by g4v's own operator (csrc/ort/custom_ops.h), which is several times
-        faster on processors with tiles of bfloat16; of three pieces it is as exact.
+        """The same for many rows of x, by g4v's own operator (csrc/ort/custom_ops.h), which is faster on
+        processors with tiles of bfloat16; of three pieces it is as exact.
         """
         if not self.tiles or weight.shape[0] * weight.shape[1] < self.fewest_tiled:
             return Graph.matmul(self, x, weight, bias)
