@@ -35,6 +35,9 @@ _TENSORRT = 0.5e9  # and of TensorRT
 _CPU = {"encoder": 10, "text_encoder": 7, "vae_decoder": 45}
 _ENGINE = {"encoder": 10, "vae_decoder": 45}
 _OTHERS_CPU, _OTHERS_ENGINE = 9, 8
+# And where the processor has tiles those of the weights' pieces, which stand beside the file while it runs.
+_TILES = {"fp32": 6, "bf16x2": 4}
+_TILED = ("encoder", "abstractor")
 _WHOLE = 24  # of one that is compared as a whole: float32, its copy in float64, the session's
 _READ = 11  # of the encoder, when features are made for what reads them
 _READS_FEATURES = ("abstractor", "frame_checker")
@@ -144,8 +147,9 @@ def _whole(
         disk += size
         seconds += graph
         if target not in ENGINES:
-            resident += 2 * size if target == "cpu" else 0
-            peak = max(peak, int(_LIBRARIES + _CPU.get(name, _OTHERS_CPU) * weights))
+            tiles = _TILES.get(precision, 0) if target == "cpu" and name in _TILED else 0
+            resident += size + (tiles * weights or size) if target == "cpu" else 0
+            peak = max(peak, int(_LIBRARIES + (_CPU.get(name, _OTHERS_CPU) + tiles) * weights))
         else:
             seconds += _BUILD[0] + millions * _BUILD[1]
             scale = 2 if precision == "fp32" else 1

@@ -17,12 +17,11 @@ class TiledGraph(Graph):
         return self.tiled_matmul(x, weight, bias)
 
     def self_attention(self, x: str, weight: Array, bias: Array, heads: int, causal: bool = False) -> str:
-        parts = torch.as_tensor(weight).chunk(3, 1)
-        if parts[0].numel() < self.fewest_tiled:
+        weights = torch.as_tensor(weight).chunk(3, 1)
+        if weights[0].numel() < self.fewest_tiled:
             return super().self_attention(x, weight, bias, heads, causal)
         # The operator that makes queries, keys and values itself makes them by ONNX Runtime's product.
-        parts = [self.matmul(x, part) for part in parts]
-        return self.biased_attention(parts, bias, heads, causal)
+        return self.biased_attention([self.matmul(x, part) for part in weights], bias, heads, causal)
 
 
 class TwoPieceGraph(TiledGraph):

@@ -283,6 +283,15 @@ def test_operations_of_a_run_are_counted(run):
     assert (alone.question, alone.token, alone.video) == (None, None, None)
 
 
+def test_tiles_stand_beside_the_file_that_they_are_made_of(run):
+    checkpoint, both = Checkpoint.open(run), ["encoder", "abstractor"]
+    for precision, bytes_of_a_weight in (("fp32", 6), ("bf16x2", 4), ("int8", None)):
+        precisions = parse_precisions([f"{name}={precision}" for name in both])
+        for need in plan.plan_export(checkpoint, precisions, both):
+            beside = need.disk if bytes_of_a_weight is None else bytes_of_a_weight * need.weights
+            assert need.resident == need.disk + beside
+
+
 def test_a_gpu_holds_what_is_for_it(run):
     checkpoint = Checkpoint.open(run)
     sizes = {

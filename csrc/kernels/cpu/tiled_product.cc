@@ -221,7 +221,7 @@ class Call {
       const uint16_t* b = b_.panel(i % panels_) + skip;
       const int64_t first = blocks_ * chunk / chunks_;
       const int64_t end = blocks_ * (chunk + 1) / chunks_;
-      const int64_t tiles = std::min(2 * end, (rows_ + kTile - 1) / kTile) - 2 * first;
+      const int64_t tiles = std::min(2 * end, DivideUp(rows_, kTile)) - 2 * first;
       const bool more = next < chunks_ * panels_;
       Prefetch prefetch(b_.panel(more ? next % panels_ : 0) + skip,
                         more ? steps * kPieces * kPieceWords : 0,
