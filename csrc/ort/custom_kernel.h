@@ -3,11 +3,13 @@
 
 #include <cstdint>
 #include <exception>
+#include <limits>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "base/checked.h"
 #include "base/cpu.h"
 #include "kernels/parallel.h"
 #include "ort/abi.h"
@@ -85,7 +87,22 @@ class SessionThreads final : public kernels::Parallel {
   OrtKernelContext* context_;
 };
 
-inline std::vector<int64_t> ReadShape(const abi::Api& api, const OrtValue* value) {
+// A whole number from `least` on that leaves room for sums; anything else is refused as `name`.
+inline int64_t ReadAttribute(const abi::Api& api, const OrtKernelInfo* info, const char* attribute,
+                             const std::string& name, int64_t least) {
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+  int64_t value = 0;
+  Check(api.KernelInfoGetAttribute_int64(info, attribute, &value));
+  if (value < least || value > kMost) {
+    throw StatusError(name + attribute + " must be from " + std::to_string(least) + " to " +
+                      std::to_string(kMost) + ", not " + std::to_string(value));
+  }
+  return value;
+}
+
+// Sizes whose products all fit: a tensor without elements may have any others.
+inline std::vector<int64_t> ReadShape(const abi::Api& api, const OrtValue* value,
+                                      const std::string& name) {
   OrtTensorTypeAndShapeInfo* info = nullptr;
   Check(api.GetTensorTypeAndShape(value, &info));
   size_t rank = 0;
@@ -97,13 +114,14 @@ inline std::vector<int64_t> ReadShape(const abi::Api& api, const OrtValue* value
   }
   api.ReleaseTensorTypeAndShapeInfo(info);
   Check(status);
+  if (!CheckedBytes(sizes, sizeof(float))) throw StatusError(name + " is too large");
   return sizes;
 }
 
 // Sizes of a tensor of `rank` dimensions; anything else is refused as `name`.
 inline std::vector<int64_t> ReadShape(const abi::Api& api, const OrtValue* value, size_t rank,
                                       const std::string& name) {
-  std::vector<int64_t> sizes = ReadShape(api, value);
+  std::vector<int64_t> sizes = ReadShape(api, value, name);
   if (sizes.size() != rank) {
     throw StatusError(name + " must have " + std::to_string(rank) + " dimensions, not " +
                       std::to_string(sizes.size()));

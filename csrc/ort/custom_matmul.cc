@@ -21,7 +21,7 @@ class MatMulKernel {
 
   void Compute(OrtKernelContext* context) const {
     const OrtValue* x = Input(api(), context, 0);
-    std::vector<int64_t> shape = ReadShape(api(), x);
+    std::vector<int64_t> shape = ReadShape(api(), x, "g4v.MatMul: x");
     const int64_t depth = shape.empty() ? 1 : shape.back();
     if (shape.empty() || depth != weight_.depth()) {
       throw StatusError("g4v.MatMul: x must have rows of " + std::to_string(weight_.depth()) +
@@ -45,6 +45,7 @@ class MatMulKernel {
     Check(api.KernelInfoGetConstantInput_tensor(info, 1, &constant, &value));
     if (!constant) throw StatusError("g4v.MatMul: the weight must be a constant of the graph");
     const std::vector<int64_t> shape = ReadShape(api, value, 2, "g4v.MatMul: weight");
+    if (shape[0] == 0 || shape[1] == 0) throw StatusError("g4v.MatMul: the weight is empty");
     int64_t pieces = 0;
     Check(api.KernelInfoGetAttribute_int64(info, "pieces", &pieces));
     if (pieces != 2 && pieces != 3) {

@@ -1,4 +1,6 @@
 // The operators SkipNorm and GatedNorm; see custom_ops.h.
+#include <cmath>
+
 #include "kernels/row_steps.h"
 #include "ort/custom_kernel.h"
 
@@ -12,7 +14,9 @@ class NormKernel {
   NormKernel(const abi::Api& api, const OrtKernelInfo* info, const char* name)
       : api_(api), name_(std::string("g4v.") + name + ": ") {
     Check(api_.KernelInfoGetAttribute_float(info, "epsilon", &epsilon_));
-    if (!(epsilon_ > 0.0f)) throw StatusError(name_ + "epsilon must be above 0");
+    if (!(epsilon_ > 0.0f) || !std::isfinite(epsilon_)) {
+      throw StatusError(name_ + "epsilon must be above 0 and finite");
+    }
   }
 
   const abi::Api& api() const { return api_; }
@@ -27,6 +31,7 @@ class NormKernel {
     p.skip = Data(api_, Input(api_, context, 1));
     p.bias = Row(context, 4, "bias", shape[2]);
     p.sum = Output(api_, context, 1, shape);
+    if (p.norm.width == 0) return;
     SessionThreads threads(api_, context);
     kernels::SkipNorm(p, threads);
   }
@@ -43,6 +48,7 @@ class NormKernel {
     p.norm = Norm(context, shape, shape[2], 1);
     p.x = Data(api_, Input(api_, context, 0));
     p.bias = Row(context, 3, "bias", columns);
+    if (p.norm.width == 0) return;
     SessionThreads threads(api_, context);
     kernels::GatedNorm(p, threads);
   }

@@ -31,11 +31,9 @@ class CrossAttentionKernel {
       : library_(library),
         arena_(library.api, info),
         on_gpu_(on_gpu),
-        heads_(Attribute(info, "num_heads")),
-        key_column_(Attribute(info, "key_column")),
-        value_column_(Attribute(info, "value_column")) {
-    if (heads_ <= 0) throw StatusError("g4v.CrossAttention: num_heads must be above 0");
-  }
+        heads_(Attribute(info, "num_heads", 1)),
+        key_column_(Attribute(info, "key_column", 0)),
+        value_column_(Attribute(info, "value_column", 0)) {}
 
   const abi::Api& api() const { return library_.api; }
 
@@ -113,10 +111,8 @@ class CrossAttentionKernel {
     if (code) throw StatusError(std::string("g4v.CrossAttention: ") + cuda.error_text(code));
   }
 
-  int64_t Attribute(const OrtKernelInfo* info, const char* name) const {
-    int64_t value = 0;
-    Check(api().KernelInfoGetAttribute_int64(info, name, &value));
-    return value;
+  int64_t Attribute(const OrtKernelInfo* info, const char* name, int64_t least) const {
+    return ReadAttribute(api(), info, name, "g4v.CrossAttention: ", least);
   }
 
   void CheckShapes(const Shape& q, const Shape& m, int64_t width) const {
@@ -129,10 +125,11 @@ class CrossAttentionKernel {
                         " clips, queries of " + std::to_string(q.batch));
     }
     for (const int64_t column : {key_column_, value_column_}) {
-      if (column < 0 || column + width > m.columns) {
+      const std::optional<int64_t> end = CheckedAdd(column, width);
+      if (!end || *end > m.columns) {
         throw StatusError("g4v.CrossAttention: columns " + std::to_string(column) + " to " +
-                          std::to_string(column + width) + " are outside memory's " +
-                          std::to_string(m.columns));
+                          (end ? std::to_string(*end) : "the largest number") +
+                          " are outside memory's " + std::to_string(m.columns));
       }
     }
   }
