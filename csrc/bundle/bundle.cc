@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/sha256.h"
+#include "bundle/graph_files.h"
 
 namespace g4v {
 namespace {
@@ -109,6 +110,22 @@ fs::path Bundle::PathOf(const std::string& relative) const {
     Refuse("the bundle " + Quoted(directory_) + " has no file " + Quoted(relative));
   }
   return directory_ / relative;
+}
+
+fs::path Bundle::GraphPath(const Variant& variant, const std::string& graph) const {
+  const fs::path path = PathOf(graph);
+  // ONNX Runtime takes a file by another name for one of its own format, which is not looked
+  // through.
+  if (path.extension() != ".onnx") Refuse("the graph " + Quoted(path) + " is no .onnx file");
+  const std::string folder = graph.substr(0, graph.rfind('/') + 1);
+  for (const std::string& name : FilesOfGraph(MappedFile(path).bytes(), Quoted(path))) {
+    if (std::find(variant.files.begin(), variant.files.end(), folder + name) ==
+        variant.files.end()) {
+      Refuse("the graph " + Quoted(path) + " reads the file " + Quoted(name) +
+             ", which g4v.json does not list for it; do not use this bundle");
+    }
+  }
+  return path;
 }
 
 std::string Bundle::ReadText(const std::string& relative) const {

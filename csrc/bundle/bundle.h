@@ -27,6 +27,9 @@ class Bundle {
 
   // Absolute path of a file that the manifest lists. Throws Error(Bundle) for any other name.
   std::filesystem::path PathOf(const std::string& relative) const;
+  // Absolute path of a graph of the variant, for ONNX Runtime to open. Throws Error(Bundle) where
+  // the graph reads a file that is not one of the variant's.
+  std::filesystem::path GraphPath(const Variant& variant, const std::string& graph) const;
   std::string ReadText(const std::string& relative) const;
   MappedFile Map(const std::string& relative) const;
 

@@ -30,7 +30,8 @@ Placed Place(const std::vector<Variant>& variants, const ort::Targets& targets,
 ort::GraphFile GraphFor(const Bundle& bundle, const std::vector<Variant>& variants,
                         const Placement& placement, const std::string& component) {
   const Placed placed = Place(variants, placement.targets, component);
-  ort::GraphFile graph{bundle.PathOf(placed.variant.graph).string(), placement.options};
+  ort::GraphFile graph{bundle.GraphPath(placed.variant, placed.variant.graph).string(),
+                       placement.options};
   graph.options.device = placed.device;
   return graph;
 }

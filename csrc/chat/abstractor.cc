@@ -30,7 +30,7 @@ Abstractor::Abstractor(const std::shared_ptr<ort::Environment>& environment, con
                                   " reads 'memory', which no graph of this bundle makes; export "
                                   "the bundle again");
   }
-  graph.path = bundle.PathOf(variant.memory_graph).string();
+  graph.path = bundle.GraphPath(variant, variant.memory_graph).string();
   memory_session_.emplace(environment, graph);
   const std::vector<int64_t>& made = memory_session_->output_shape(kMemory);
   const std::vector<int64_t>& read = session().input_shape(kMemory);

@@ -1,0 +1,202 @@
+"""A graph reads the files that g4v.json lists for it and no others, whatever ONNX Runtime would open."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import g4v
+
+GRAPH = "text_encoder.onnx"
+
+
+class Copy:
+    """A copy of a bundle whose text encoder is changed, with the manifest's digests made anew."""
+
+    def __init__(self, bundle: Path, folder: Path) -> None:
+        self.folder = folder
+        shutil.copytree(bundle, folder)
+        self.manifest = json.loads((folder / "g4v.json").read_text("utf-8"))
+        self.model = onnx.load(folder / GRAPH)
+
+    @property
+    def variant(self) -> dict:
+        return self.manifest["components"]["text_encoder"]["variants"][0]
+
+    def add(self, name: str, content: bytes, listed: bool = True) -> None:
+        (self.folder / name).parent.mkdir(exist_ok=True)
+        (self.folder / name).write_bytes(content)
+        if listed:
+            self.list(name)
+
+    def list(self, name: str) -> None:
+        content = (self.folder / name).read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        self.manifest["files"][name] = {"bytes": len(content), "sha256": digest}
+        if name not in self.variant["files"]:
+            self.variant["files"].append(name)
+
+    def load(self) -> g4v.Assistant:
+        self.add(self.variant["graph"], self.model.SerializeToString())
+        (self.folder / "g4v.json").write_text(json.dumps(self.manifest), "utf-8")
+        assistant = g4v.load(self.folder, device="cpu", verify="full")
+        assistant.wait_until_ready()
+        return assistant
+
+    def refuses(self, name: str, graph: str = GRAPH) -> None:
+        with pytest.raises(g4v.BundleError) as caught:
+            self.load()
+        message = str(caught.value)
+        assert f'{graph}" reads the file "{name}", which g4v.json does not list for it' in message
+        assert "\n" not in message
+
+
+@pytest.fixture
+def copy(bundle_dir: Path, tmp_path: Path) -> Copy:
+    return Copy(bundle_dir, tmp_path / "bundle")
+
+
+def external(location: str, name: str = "outside") -> TensorProto:
+    """A tensor whose 16 values are in the file `location`."""
+    tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=[16])
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", "0"), ("length", "64")):
+        tensor.external_data.add(key=key, value=value)
+    return tensor
+
+
+def read_it(copy: Copy, location: str) -> None:
+    """The graph's output becomes what it was, plus a value that is read from `location`, times 0."""
+    graph = copy.model.graph
+    graph.initializer.append(external(location))
+    graph.initializer.append(numpy_helper.from_array(np.zeros(16, np.float32), "zeros"))
+    output = graph.output[0].name
+    for node in graph.node:
+        node.output[:] = ["inner" if name == output else name for name in node.output]
+        node.input[:] = ["inner" if name == output else name for name in node.input]
+    graph.node.append(helper.make_node("Mul", ["outside", "zeros"], ["nothing"]))
+    graph.node.append(helper.make_node("ReduceSum", ["nothing"], ["zero"], keepdims=0))
+    graph.node.append(helper.make_node("Add", ["inner", "zero"], [output]))
+
+
+VALUES = np.ones(16, np.float32).tobytes()
+
+
+def test_a_listed_file_is_read(copy: Copy) -> None:
+    copy.add("more.data", VALUES)
+    read_it(copy, "more.data")
+    assert copy.load().generate("red", steps=1).frames.size
+
+
+def test_a_file_beside_a_graph_in_a_folder_is_read(copy: Copy) -> None:
+    """A location starts from the graph's folder."""
+    copy.variant["graph"] = "inner/text.onnx"
+    copy.variant["files"][:] = ["inner/text.onnx"]
+    copy.add("inner/more.data", VALUES)
+    read_it(copy, "more.data")
+    assert copy.load().generate("red", steps=1).frames.size
+    copy.variant["files"].remove("inner/more.data")
+    copy.add("more.data", VALUES)
+    with pytest.raises(g4v.BundleError, match='text.onnx" reads the file "more.data"'):
+        copy.load()
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "unlisted.data",
+        "../outside.data",
+        "./listed.data",
+        "sub/../listed.data",
+        "/etc/passwd",
+        "*/_ORT_MEM_ADDR_/*",  # ONNX Runtime's sign for an address in memory
+        "",
+    ],
+)
+def test_other_files_are_refused(copy: Copy, location: str) -> None:
+    copy.add("unlisted.data", VALUES, listed=False)
+    copy.add("../outside.data", VALUES, listed=False)
+    copy.add("listed.data", VALUES)
+    read_it(copy, location)
+    copy.refuses(location)
+
+
+def test_a_file_of_another_component_is_refused(copy: Copy) -> None:
+    copy.add("theirs.data", VALUES)
+    copy.variant["files"].remove("theirs.data")
+    read_it(copy, "theirs.data")
+    copy.refuses("theirs.data")
+
+
+def test_a_link_out_of_the_bundle_is_refused(copy: Copy) -> None:
+    copy.add("../outside.data", VALUES, listed=False)
+    (copy.folder / "link.data").symlink_to(copy.folder.parent / "outside.data")
+    copy.list("link.data")
+    read_it(copy, "link.data")
+    with pytest.raises(g4v.BundleError, match='links to files outside itself, do not use it: "link.data"'):
+        copy.load()
+
+
+def branch(tensor: TensorProto) -> onnx.GraphProto:
+    value = helper.make_tensor_value_info(tensor.name, TensorProto.FLOAT, [16])
+    return helper.make_graph([], "branch", [], [value], [tensor])
+
+
+def test_a_subgraph_is_looked_through(copy: Copy) -> None:
+    tensor = external("unlisted.data")
+    node = helper.make_node("If", ["yes"], ["unused"], then_branch=branch(tensor), else_branch=branch(tensor))
+    copy.model.graph.node.insert(0, node)
+    copy.model.graph.initializer.append(numpy_helper.from_array(np.array(True), "yes"))
+    copy.refuses("unlisted.data")
+
+
+def test_a_function_is_looked_through(copy: Copy) -> None:
+    constant = helper.make_node("Constant", [], ["y"], value=external("unlisted.data"))
+    opsets = [helper.make_opsetid("", 17)]
+    copy.model.functions.append(helper.make_function("mine", "F", [], ["y"], [constant], opsets))
+    copy.refuses("unlisted.data")
+
+
+def test_sparse_tensors_are_looked_through(copy: Copy) -> None:
+    sparse = copy.model.graph.sparse_initializer.add(dims=[64])
+    sparse.values.CopyFrom(external("unlisted.data"))
+    copy.refuses("unlisted.data")
+
+
+def test_an_engine_that_is_not_listed_is_refused(copy: Copy) -> None:
+    graph = copy.model.graph
+    node = helper.make_node(
+        "EPContext",
+        [value.name for value in graph.input],
+        [value.name for value in graph.output],
+        domain="com.microsoft",
+        embed_mode=0,
+        ep_cache_context="../other.engine",
+    )
+    del graph.node[:]
+    graph.node.append(node)
+    copy.refuses("../other.engine")
+
+
+def test_a_graph_of_another_format_is_refused(copy: Copy) -> None:
+    """ONNX Runtime knows its own format by the name of the file."""
+    copy.variant["graph"] = "text_encoder.ort"
+    with pytest.raises(g4v.BundleError, match='text_encoder.ort" is no .onnx file'):
+        copy.load()
+
+
+@pytest.mark.parametrize("size", [1, 40, -40, -1])
+def test_a_graph_that_is_cut_is_refused(copy: Copy, size: int) -> None:
+    content = copy.model.SerializeToString()[:size]
+    copy.variant["graph"] = "cut.onnx"
+    copy.add("cut.onnx", content)
+    (copy.folder / "g4v.json").write_text(json.dumps(copy.manifest), "utf-8")
+    with pytest.raises(g4v.BundleError, match='cut.onnx" is no ONNX file, or a damaged one'):
+        g4v.load(copy.folder, device="cpu").wait_until_ready()
