@@ -32,14 +32,14 @@ import numpy as np
 import onnxruntime
 import torch
 import torch.nn.functional as F
-from g4v.export.abstractor import export_abstractor
-from g4v.export.eight_bit import EightBitGraph
-from g4v.export.existing import FORMAT, FORMAT_VERSION
-from g4v.export.graph import Graph
-from g4v.export.tiled import TwoPieceGraph
 
 from g4v import __version__, _core
 from g4v._engine import onnxruntime_directories
+from g4v.export.bundle.merge import FORMAT, FORMAT_VERSION
+from g4v.export.components.abstractor import export_abstractor
+from g4v.export.graph.tiled import TwoPieceGraph
+from g4v.export.graph.writer import Graph
+from g4v.export.quantisation.dynamic_int8 import EightBitGraph
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.config import AbstractorConfig
 from g4v.ops import _kernels, custom_ops_library, versions

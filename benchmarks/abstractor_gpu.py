@@ -27,11 +27,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from forced_kernel import WGMMA, ForcedKernel
-from g4v.export.abstractor import folded_memory_product
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from g4v import __version__, _core
+from g4v.export.components.abstractor import folded_memory_product
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.config import AbstractorConfig
 from g4v.ops import cross_attention

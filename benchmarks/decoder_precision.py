@@ -98,13 +98,13 @@ def main() -> int:
     options = parser.parse_args()
 
     import numpy as np
-    from g4v.export.calibration import OWN, calibrate
-    from g4v.export.decoder import export_decoder
-    from g4v.export.llama import EMBEDDING, LlamaWeights
-    from g4v.export.report import count_codes
-    from g4v.export.rounding import Bits, Fitted, ToNearest
 
     from g4v.eval.report import machine
+    from g4v.export.checkpoint.llama import EMBEDDING, LlamaWeights
+    from g4v.export.components.decoder import export_decoder
+    from g4v.export.quantisation.calibration import OWN, calibrate
+    from g4v.export.quantisation.rounding import Bits, Fitted, ToNearest
+    from g4v.export.report.report import count_codes
     from g4v.model.bases.llm import load_tokenizer
 
     tokenizer = load_tokenizer(options.llm)

@@ -9,7 +9,7 @@ encoder: ViT-L/14 as the video tower, 8 frames, random weights whose activations
     in finished videos of the same seeds.
 
 Eager PyTorch, our float32 graph and our graphs of 8 bits ("products": with convolutions in float32) run in
-turn in one process, and of the encoder one whose products are bf16x2 (g4v.export.tiled) and one in float32
+turn in one process, and of the encoder one whose products are bf16x2 (g4v.export.graph.tiled) and one in float32
 with ONNX Runtime's products in place of ours; figures are medians, ratios are of medians. Loading is not
 timed. Errors are against PyTorch in float32: the norm of the difference over the norm, and the largest
 difference over the largest value. Frames come from FILE, or are drawn by the shapes world. Random weights say
@@ -40,25 +40,25 @@ import onnxruntime
 import torch
 from abstractor import session
 from export_full_size import draw_weights
-from g4v.export.bundle import export_bundle
-from g4v.export.checkpoint import Checkpoint
-from g4v.export.eight_bit import EightBitGraph
-from g4v.export.encoder import export_encoder
-from g4v.export.graph import Graph
-from g4v.export.tiled import TiledGraph, TwoPieceGraph
-from g4v.export.unet import export_unet
-from g4v.export.verify import norm_error, relative_error
 from onnx import TensorProto, helper, numpy_helper
 
 import g4v
 from g4v import _core
 from g4v._engine import import_core
-from g4v.data.shapes.render import render
-from g4v.data.shapes.world import caption, sample_scene
 from g4v.eval.report import machine
+from g4v.export.bundle.export import export_bundle
+from g4v.export.checkpoint.run import Checkpoint
+from g4v.export.components.encoder import export_encoder
+from g4v.export.components.unet import export_unet
+from g4v.export.graph.tiled import TiledGraph, TwoPieceGraph
+from g4v.export.graph.writer import Graph
+from g4v.export.quantisation.dynamic_int8 import EightBitGraph
+from g4v.export.verify.comparison import norm_error, relative_error
 from g4v.model.config import PRESETS
 from g4v.model.vision import build_encoder
 from g4v.ops import versions
+from g4v.shapes.world.render import render
+from g4v.shapes.world.world import caption, sample_scene
 from g4v.video import read_video
 
 CLIP_MEAN, CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]

@@ -10,7 +10,7 @@ own, for the CPU or as an engine of TensorRT for RTX, which is built without a G
 graph against PyTorch in float64 (the largest difference over the largest value), the process's peak resident
 memory, which counts mapped files, its time, and what `--dry-run` foretold. Inputs: clips of 1, 2 and 8 frames
 for encoder and abstractor; two texts; one denoising step on latents of 8x8 for 2 videos of 4 frames and on
-8x12 for one frame; 3 latents of 8x8 for the VAE; and real inputs (g4v.export.samples), whose error is the
+8x12 for one frame; 3 latents of 8x8 for the VAE; and real inputs (g4v.export.verify.samples), whose error is the
 norm of the difference over that of the result. With --json the parts are added to those in FILE. The last
 line is JSON.
 """
@@ -44,9 +44,9 @@ def write_run(run: Path) -> None:
     """A run of the 7B preset, its language model cut down to one narrow layer."""
     import torch
     from diffusers import AutoencoderKL, UNet3DConditionModel
-    from g4v.export.random_checkpoint import write_random_checkpoint
     from transformers import CLIPTextModel
 
+    from g4v.export.checkpoint.random_checkpoint import write_random_checkpoint
     from g4v.model.abstractor import VideoAbstractor
     from g4v.model.config import PRESETS
     from g4v.model.vision import build_encoder

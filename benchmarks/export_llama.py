@@ -30,10 +30,11 @@ TOKENS = 16
 def write_run(run: Path, layers: int) -> None:
     """A training run without eyes and without videos."""
     import torch
-    from g4v.export.random_checkpoint import write_random_checkpoint
     from peft import LoraConfig
     from safetensors.torch import save_file
     from transformers import LlamaConfig
+
+    from g4v.export.checkpoint.random_checkpoint import write_random_checkpoint
 
     write_random_checkpoint(run)
     for part in ("encoder", "abstractor", "frame_checker", "t2v", "adapter"):

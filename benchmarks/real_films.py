@@ -63,8 +63,8 @@ def main() -> int:
     options = parser.parse_args()
 
     import g4v
-    from g4v.data.shapes.dialogues.foreign import NO_SHAPE
     from g4v.eval.report import machine
+    from g4v.shapes.dialogues.foreign import NO_SHAPE
 
     assistant = g4v.load(options.bundle)
     rng = np.random.default_rng(7)

@@ -8,7 +8,7 @@ layers of the first two; tests/python/test_train_stages_memory.py has it whole, 
 Measured: the peak of the process's resident memory (VmHWM of Linux) over two optimiser steps on the CPU, less
 what was resident after a first run at a small size, which pages the libraries in. Random weights, float32,
 one thread, a fresh process for each case, whose allocator returns freed blocks at once. Not measured: GPUs.
-The estimate is `g4v.train.stages.memory`, without slack and CUDA context. The last line is JSON; exit code 1
+The estimate is `g4v.train.memory`, without slack and CUDA context. The last line is JSON; exit code 1
 where an estimate is more than 15% off.
 """
 
@@ -59,10 +59,10 @@ def measure(
     from g4v.model.config import PRESETS
     from g4v.model.prompt import IGNORED, VIDEO_ID
     from g4v.model.vision import build_encoder
-    from g4v.train.stages.estimate import find_sizes
-    from g4v.train.stages.memory import Work, count_memory
-    from g4v.train.stages.module import StageModule
-    from g4v.train.stages.settings import Settings
+    from g4v.train.estimate import find_sizes
+    from g4v.train.memory import Work, count_memory
+    from g4v.train.module import StageModule
+    from g4v.train.settings import Settings
 
     torch.set_num_threads(1)
     torch.manual_seed(0)

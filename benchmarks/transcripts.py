@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 import g4v
-from g4v.data.shapes.render import render
-from g4v.data.shapes.world import Scene, parse_caption
+from g4v.shapes.world.render import render
+from g4v.shapes.world.world import Scene, parse_caption
 
 SEED = 0
 

@@ -34,16 +34,16 @@ from typing import Any
 import numpy as np
 import torch
 from export_full_size import add_rows
-from g4v.export.checkpoint import Checkpoint
-from g4v.export.cuda import CudaHalfGraph
-from g4v.export.eight_bit import EightBitGraph
-from g4v.export.graph import Graph
-from g4v.export.sixteen_bits import runnable
-from g4v.export.standard import HalfGraph
-from g4v.export.unet import export_unet
-from g4v.export.verify import norm_error, open_session, relative_error
 
 from g4v.eval.report import machine
+from g4v.export.checkpoint.run import Checkpoint
+from g4v.export.components.unet import export_unet
+from g4v.export.graph.cuda import CudaHalfGraph
+from g4v.export.graph.standard import HalfGraph
+from g4v.export.graph.writer import Graph
+from g4v.export.quantisation.dynamic_int8 import EightBitGraph
+from g4v.export.verify.comparison import norm_error, open_session, relative_error
+from g4v.export.verify.half_precision import runnable
 
 GRAPHS: dict[str, type[Graph]] = {
     "float32": Graph,

@@ -23,8 +23,11 @@ from typing import Any
 import numpy as np
 
 import g4v
-from g4v.data.shapes.render import render
-from g4v.data.shapes.world import (
+from g4v.errors import Error
+from g4v.eval.metrics import Rate
+from g4v.shapes.eval.answers import same_caption, score
+from g4v.shapes.world.render import render
+from g4v.shapes.world.world import (
     COLOURS,
     MOTION_PHRASES,
     SHAPES,
@@ -34,9 +37,6 @@ from g4v.data.shapes.world import (
     caption,
     sample_scene,
 )
-from g4v.errors import Error
-from g4v.eval.answers import same_caption, score
-from g4v.eval.metrics import Rate
 
 SEED = 0
 

@@ -167,9 +167,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "are in python/g4v/checkpoints of a clone of the repository)"
         )
 
-    from g4v.export.progress import ProgressLine, quieten
-
     from g4v.errors import Error
+    from g4v.export.progress import ProgressLine, quieten
 
     progress = ProgressLine(options.quiet)
 
@@ -190,11 +189,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         quieten()
-        from g4v.export.bundle import export_bundle, verify_bundle
-        from g4v.export.engine_options import EngineOptions
-        from g4v.export.lora import Adapter
-        from g4v.export.precision import parse_precisions, parse_targets
-        from g4v.export.sources import Sources, parse_size
+        from g4v.export.bundle.export import export_bundle, verify_bundle
+        from g4v.export.checkpoint.lora import Adapter
+        from g4v.export.checkpoint.overrides import Sources, parse_size
+        from g4v.export.engines.options import EngineOptions
+        from g4v.export.plan.precision import parse_precisions, parse_targets
 
         adapters = None if options.adapter is None else [Adapter.parse(text) for text in options.adapter]
         size_named = None if options.video_size is None else parse_size(options.video_size)
@@ -243,7 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ImportError as error:
         return fail(f'{error}; install the extra: pip install "g4v[export]"')
     except KeyboardInterrupt:
-        from g4v.export.unfinished import partial_folder
+        from g4v.export.bundle.resume import partial_folder
 
         partial = partial_folder(Path(options.out))
         rest = f"; the same command goes on with what is done in {partial}" if partial.exists() else ""
@@ -251,14 +250,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _plan(run: str, sources: Any, options: argparse.Namespace) -> int:
-    from g4v.export.bundle import check_place
-    from g4v.export.calibration import calibration_files
-    from g4v.export.checkpoint import Checkpoint
+    from g4v.export.bundle.export import check_place
+    from g4v.export.checkpoint.run import Checkpoint
     from g4v.export.errors import ExportError
-    from g4v.export.plan import describe_plan, missing_packages, plan_export
-    from g4v.export.precision import parse_precisions, parse_targets
-    from g4v.export.run_costs import describe_run
-    from g4v.export.sample_clips import check_videos
+    from g4v.export.plan.export_estimate import describe_plan, missing_packages, plan_export
+    from g4v.export.plan.precision import parse_precisions, parse_targets
+    from g4v.export.plan.runtime_estimate import describe_run
+    from g4v.export.quantisation.calibration import calibration_files
+    from g4v.export.verify.sample_clips import check_videos
 
     check_videos(options.calibration_video or ())
     calibration_files(options.calibration)

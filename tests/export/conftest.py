@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from g4v.export.bundle import export_bundle
-from g4v.export.random_checkpoint import write_random_checkpoint
 
+from g4v.export.bundle.export import export_bundle
+from g4v.export.checkpoint.random_checkpoint import write_random_checkpoint
 from g4v.model.config import TINY, AbstractorConfig
 
 SMALL = replace(

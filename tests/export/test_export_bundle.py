@@ -11,13 +11,13 @@ import onnxruntime
 import pytest
 import torch
 import transformers
-from g4v.export.__main__ import main
-from g4v.export.bundle import export_bundle, verify_bundle
-from g4v.export.checkpoint import Checkpoint
-from g4v.export.errors import ExportError
-from g4v.export.random_checkpoint import write_random_checkpoint
 from safetensors.torch import load_file, save_file
 
+from g4v.export.__main__ import main
+from g4v.export.bundle.export import export_bundle, verify_bundle
+from g4v.export.checkpoint.random_checkpoint import write_random_checkpoint
+from g4v.export.checkpoint.run import Checkpoint
+from g4v.export.errors import ExportError
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.assistant import Gpt4Video
 from g4v.ops import custom_ops_library

@@ -8,17 +8,17 @@ import shutil
 import numpy as np
 import onnx
 import pytest
-from g4v.export.bundle import export_bundle, verify_bundle
-from g4v.export.checkpoint import Checkpoint
-from g4v.export.cuda import CudaGraph, CudaHalfGraph, check_kernels
-from g4v.export.cuda_kernels import KERNELS
-from g4v.export.errors import ExportError
-from g4v.export.graph import MICROSOFT, ONNX_OPSET, Graph
-from g4v.export.plan import plan_export
-from g4v.export.precision import COMPONENTS, PRECISIONS, parse_precisions
 from onnx import TensorProto
 
 import g4v
+from g4v.export.bundle.export import export_bundle, verify_bundle
+from g4v.export.checkpoint.run import Checkpoint
+from g4v.export.errors import ExportError
+from g4v.export.graph.cuda import CudaGraph, CudaHalfGraph, check_kernels
+from g4v.export.graph.cuda_kernels import KERNELS
+from g4v.export.graph.writer import MICROSOFT, ONNX_OPSET, Graph
+from g4v.export.plan.export_estimate import plan_export
+from g4v.export.plan.precision import COMPONENTS, PRECISIONS, parse_precisions
 
 
 def export(run, folder, *precision, targets=("cpu", "cuda"), **options):
@@ -110,7 +110,7 @@ def test_a_damaged_cuda_graph_is_noticed(both, run, tmp_path):
     node.attribute[0].f = 3.0
     path.write_bytes(model.SerializeToString())
     manifest = json.loads((out / "g4v.json").read_text("utf-8"))
-    from g4v.export.unfinished import file_entry
+    from g4v.export.bundle.resume import file_entry
 
     manifest["files"][path.name] = file_entry(path)
     (out / "g4v.json").write_text(json.dumps(manifest), "utf-8")

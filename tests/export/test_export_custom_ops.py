@@ -8,11 +8,11 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from g4v.export.abstractor import export_abstractor
-from g4v.export.graph import Graph
-from g4v.export.standard import StandardGraph
-from g4v.export.verify import verify_abstractor
 
+from g4v.export.components.abstractor import export_abstractor
+from g4v.export.graph.standard import StandardGraph
+from g4v.export.graph.writer import Graph
+from g4v.export.verify.comparison import verify_abstractor
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.config import AbstractorConfig
 from g4v.ops import custom_ops_library, versions

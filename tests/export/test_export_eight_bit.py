@@ -10,17 +10,19 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from g4v.export.abstractor import export_abstractor
-from g4v.export.bundle import export_bundle
-from g4v.export.checkpoint import Checkpoint
-from g4v.export.eight_bit import EightBitGraph, round_columns
-from g4v.export.encoder import export_encoder
+
+import g4v
+from g4v.export.bundle.export import export_bundle
+from g4v.export.checkpoint.random_checkpoint import write_random_checkpoint
+from g4v.export.checkpoint.run import Checkpoint
+from g4v.export.components.abstractor import export_abstractor
+from g4v.export.components.encoder import export_encoder
 from g4v.export.errors import ExportError
-from g4v.export.graph import Graph
-from g4v.export.plan import plan_export
-from g4v.export.precision import parse_precisions
-from g4v.export.random_checkpoint import write_random_checkpoint
-from g4v.export.verify import (
+from g4v.export.graph.writer import Graph
+from g4v.export.plan.export_estimate import plan_export
+from g4v.export.plan.precision import parse_precisions
+from g4v.export.quantisation.dynamic_int8 import EightBitGraph, round_columns
+from g4v.export.verify.comparison import (
     EIGHT_BIT_NORM_TOLERANCE,
     EIGHT_BIT_TOLERANCE,
     check,
@@ -30,12 +32,10 @@ from g4v.export.verify import (
     verify_abstractor,
     verify_encoder,
 )
-
-import g4v
-from g4v.data.shapes.render import render
-from g4v.data.shapes.world import Object, Scene
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.config import PRESETS, AbstractorConfig
+from g4v.shapes.world.render import render
+from g4v.shapes.world.world import Object, Scene
 
 TINY = Path(__file__).parents[2] / "python" / "g4v" / "checkpoints" / "tiny"
 

@@ -7,12 +7,13 @@ from importlib.util import find_spec
 import onnx
 import pytest
 import torch
+
 from g4v.export.__main__ import main
-from g4v.export.bundle import export_bundle
-from g4v.export.engine_options import NO_OPTIONS, EngineOptions
+from g4v.export.bundle.export import export_bundle
+from g4v.export.engines.options import NO_OPTIONS, EngineOptions
+from g4v.export.engines.tensorrt import ENGINES, Span, build_engine
 from g4v.export.errors import ExportError
-from g4v.export.standard import HalfGraph
-from g4v.export.tensorrt import ENGINES, Span, build_engine
+from g4v.export.graph.standard import HalfGraph
 
 RTX = ENGINES["tensorrt-rtx"]
 needs_tensorrt = pytest.mark.skipif(

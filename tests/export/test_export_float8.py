@@ -9,24 +9,24 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from g4v.export import float8
-from g4v.export.__main__ import main
-from g4v.export.bundle import export_bundle
-from g4v.export.checkpoint import Checkpoint
-from g4v.export.components import components_of
-from g4v.export.diffusion_layers import conv
-from g4v.export.engine_options import EngineOptions
-from g4v.export.errors import ExportError
-from g4v.export.float8 import LARGEST, MARGIN, Float8Graph, round_weight, to_float8
-from g4v.export.precision import PRECISIONS, parse_precisions
-from g4v.export.report import PartReport, write_report
-from g4v.export.samples import Samples
-from g4v.export.standard import HalfGraph
-from g4v.export.tensorrt import ENGINES, Span, build_engine
-from g4v.export.verify import FLOAT8_TOLERANCE
 from onnx import TensorProto
 
 from g4v.cli.inspect import describe_report
+from g4v.export.__main__ import main
+from g4v.export.bundle.export import export_bundle
+from g4v.export.checkpoint.run import Checkpoint
+from g4v.export.components.catalog import components_of
+from g4v.export.components.diffusion_layers import conv
+from g4v.export.engines.options import EngineOptions
+from g4v.export.engines.tensorrt import ENGINES, Span, build_engine
+from g4v.export.errors import ExportError
+from g4v.export.graph.standard import HalfGraph
+from g4v.export.plan.precision import PRECISIONS, parse_precisions
+from g4v.export.quantisation import fp8 as float8
+from g4v.export.quantisation.fp8 import LARGEST, MARGIN, Float8Graph, round_weight, to_float8
+from g4v.export.report.report import PartReport, write_report
+from g4v.export.verify.comparison import FLOAT8_TOLERANCE
+from g4v.export.verify.samples import Samples
 
 RTX = ENGINES["tensorrt-rtx"]
 needs_tensorrt = pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="needs tensorrt-rtx-cu13")

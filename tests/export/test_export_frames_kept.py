@@ -10,15 +10,15 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from g4v.export.abstractor import export_abstractor
-from g4v.export.eight_bit import EightBitGraph
-from g4v.export.existing import FORMAT, FORMAT_VERSION
-from g4v.export.graph import Graph
-from g4v.export.standard import StandardGraph
 
 import g4v
 from g4v import _core
 from g4v._engine import onnxruntime_directories
+from g4v.export.bundle.merge import FORMAT, FORMAT_VERSION
+from g4v.export.components.abstractor import export_abstractor
+from g4v.export.graph.standard import StandardGraph
+from g4v.export.graph.writer import Graph
+from g4v.export.quantisation.dynamic_int8 import EightBitGraph
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.config import AbstractorConfig
 

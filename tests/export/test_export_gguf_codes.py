@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from g4v.export.__main__ import main
-from g4v.export.bundle import verify_bundle
-from g4v.export.decoder import export_decoder
-from g4v.export.decoder_check import compare_decoder
-from g4v.export.errors import ExportError
-from g4v.export.llama import EMBEDDING, HEAD, LlamaWeights
-from g4v.export.lora import Adapter
-from g4v.export.plan import plan_export
-from g4v.export.quantise import Quantised
-from g4v.export.rounding import Bits, Fitted, ToNearest
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from g4v.export.__main__ import main
+from g4v.export.bundle.export import verify_bundle
+from g4v.export.checkpoint.llama import EMBEDDING, HEAD, LlamaWeights
+from g4v.export.checkpoint.lora import Adapter
+from g4v.export.components.decoder import export_decoder
+from g4v.export.errors import ExportError
+from g4v.export.plan.export_estimate import plan_export
+from g4v.export.quantisation.codes import Quantised
+from g4v.export.quantisation.rounding import Bits, Fitted, ToNearest
+from g4v.export.verify.decoder import compare_decoder
 from gguf_files import write_gguf
 
 SIZES = {
@@ -184,9 +184,9 @@ def test_the_bundle_says_whose_codes_it_has(run, tmp_path):
     assert part["codes"]["model.layers.0.mlp.down_proj"] == "kept, Q4_1"
     assert "8 kept, Q4_1" in (tmp_path / "out" / "report.html").read_text("utf-8")
 
-    from g4v.export.checkpoint import Checkpoint
-    from g4v.export.precision import parse_precisions
-    from g4v.export.sources import Sources
+    from g4v.export.checkpoint.overrides import Sources
+    from g4v.export.checkpoint.run import Checkpoint
+    from g4v.export.plan.precision import parse_precisions
 
     sources = Sources(llm=str(path))
     assert verify_bundle(own, tmp_path / "out", sources=sources)["decoder"] < 1e-4

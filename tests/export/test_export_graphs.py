@@ -9,18 +9,18 @@ import onnxruntime
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet3DConditionModel
-from g4v.export.abstractor import export_abstractor, folded_memory_product
-from g4v.export.decoder import export_decoder
-from g4v.export.encoder import export_encoder
-from g4v.export.errors import ExportError
-from g4v.export.frame_checker import export_frame_checker
-from g4v.export.llama import LlamaWeights
-from g4v.export.text_encoder import export_text_encoder
-from g4v.export.unet import export_unet
-from g4v.export.vae import export_vae_decoder
-from g4v.export.verify import relative_error
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, LlamaConfig, LlamaForCausalLM
 
+from g4v.export.checkpoint.llama import LlamaWeights
+from g4v.export.components.abstractor import export_abstractor, folded_memory_product
+from g4v.export.components.decoder import export_decoder
+from g4v.export.components.encoder import export_encoder
+from g4v.export.components.frame_checker import export_frame_checker
+from g4v.export.components.text_encoder import export_text_encoder
+from g4v.export.components.unet import export_unet
+from g4v.export.components.vae import export_vae_decoder
+from g4v.export.errors import ExportError
+from g4v.export.verify.comparison import relative_error
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.config import AbstractorConfig, FrameCheckerConfig, VideoTowerConfig
 from g4v.model.frame_checker import FrameChecker

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from g4v.export.errors import ExportError
-from g4v.export.lora import Adapter, Merge
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
+
+from g4v.export.checkpoint.lora import Adapter, Merge
+from g4v.export.errors import ExportError
 
 CONFIG = LlamaConfig(
     vocab_size=30,

@@ -12,25 +12,25 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from g4v.export import verify
-from g4v.export.abstractor import export_abstractor
-from g4v.export.bundle import export_bundle
-from g4v.export.checkpoint import Checkpoint
-from g4v.export.cuda import CudaHalfGraph, check_kernels
-from g4v.export.encoder import export_encoder
-from g4v.export.errors import ExportError
-from g4v.export.graph import Graph
-from g4v.export.overflow import MARGIN, keep_wide, measure_graph
-from g4v.export.ranges import INNER, LIMIT, by_kind, measure_ranges, value_types
-from g4v.export.report import read_parts
-from g4v.export.samples import Samples
-from g4v.export.standard import HalfGraph
-from g4v.export.unet import export_unet
 from onnx import TensorProto, helper
 from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionConfig
 
 from g4v.cli import main
+from g4v.export.bundle.export import export_bundle
+from g4v.export.checkpoint.run import Checkpoint
+from g4v.export.components.abstractor import export_abstractor
+from g4v.export.components.encoder import export_encoder
+from g4v.export.components.unet import export_unet
+from g4v.export.errors import ExportError
+from g4v.export.graph.cuda import CudaHalfGraph, check_kernels
+from g4v.export.graph.standard import HalfGraph
+from g4v.export.graph.writer import Graph
+from g4v.export.passes.keep_in_float32 import MARGIN, keep_wide, measure_graph
+from g4v.export.report.report import read_parts
+from g4v.export.verify import comparison as verify
+from g4v.export.verify.activation_ranges import INNER, LIMIT, by_kind, measure_ranges, value_types
+from g4v.export.verify.samples import Samples
 from g4v.model.vision import build_encoder
 
 
@@ -177,7 +177,7 @@ def test_attention_whose_scores_overflow_is_computed_in_float32(run, tmp_path):
 
 def test_ranges_are_those_of_the_values(run, tmp_path):
     """Against the values themselves, all of them held."""
-    from g4v.export.verify import open_session
+    from g4v.export.verify.comparison import open_session
 
     checkpoint = Checkpoint.open(run)
     feeds = Samples(checkpoint).feeds("abstractor")[:3]
@@ -202,7 +202,7 @@ def test_ranges_are_those_of_the_values(run, tmp_path):
 def test_ordinary_graphs_stay_as_they_are(run, tmp_path):
     checkpoint = Checkpoint.open(run)
     feeds = Samples(checkpoint).feeds("text_encoder")
-    from g4v.export.text_encoder import export_text_encoder
+    from g4v.export.components.text_encoder import export_text_encoder
 
     for kind in (HalfGraph, CudaHalfGraph, Graph):
         export_text_encoder(checkpoint.text_encoder(), tmp_path, "text", kind)

@@ -5,10 +5,11 @@ import shutil
 from dataclasses import replace
 
 import pytest
+
 from g4v.export.__main__ import main
-from g4v.export.bundle import export_bundle, verify_bundle
+from g4v.export.bundle.export import export_bundle, verify_bundle
+from g4v.export.checkpoint.random_checkpoint import write_random_checkpoint
 from g4v.export.errors import ExportError
-from g4v.export.random_checkpoint import write_random_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,14 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
-from g4v.export import plan, writer
+
 from g4v.export.__main__ import main
-from g4v.export.bundle import export_bundle
-from g4v.export.checkpoint import Checkpoint
+from g4v.export.bundle import writer
+from g4v.export.bundle.export import export_bundle
+from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.errors import ExportError
-from g4v.export.precision import parse_precisions
+from g4v.export.plan import export_estimate as plan
+from g4v.export.plan.precision import parse_precisions
 from g4v.export.progress import ProgressLine, duration
 
 Usage = namedtuple("Usage", "total used free")
@@ -253,7 +255,8 @@ def test_pickled_weights_are_refused(run, tmp_path):
 def test_operations_of_a_run_are_counted(run):
     """Against those of every product and convolution that PyTorch does."""
     import torch
-    from g4v.export import run_costs
+
+    from g4v.export.plan import runtime_estimate as run_costs
 
     checkpoint = Checkpoint.open(run)
     tensors = plan.read_tensors(checkpoint)
@@ -304,7 +307,7 @@ def test_a_gpu_holds_what_is_for_it(run):
 
 
 def test_rates_are_written_as_people_read_them():
-    from g4v.export.run_costs import ASSUMED_GPU, Run
+    from g4v.export.plan.runtime_estimate import ASSUMED_GPU, Run
 
     def line(token):
         return Run(None, ASSUMED_GPU.bandwidth / token, None, 8, 4, 0.0, 0.0).line(ASSUMED_GPU, "it")

@@ -4,12 +4,13 @@ import os
 import shutil
 
 import pytest
-from g4v.export import writer
+
 from g4v.export.__main__ import main
-from g4v.export.bundle import export_bundle
+from g4v.export.bundle import writer
+from g4v.export.bundle.export import export_bundle
+from g4v.export.checkpoint.lora import Adapter
+from g4v.export.checkpoint.overrides import Sources
 from g4v.export.errors import ExportError
-from g4v.export.lora import Adapter
-from g4v.export.sources import Sources
 
 
 def contents(folder):
@@ -50,7 +51,7 @@ def test_the_same_command_goes_on(run, bundle, tmp_path):
 
 def test_what_other_versions_of_the_libraries_wrote_is_written_anew(run, tmp_path, monkeypatch):
     stopped(run, tmp_path / "out")
-    monkeypatch.setattr("g4v.export.bundle.package_versions", lambda: {"torch": "1.0"})
+    monkeypatch.setattr("g4v.export.bundle.export.package_versions", lambda: {"torch": "1.0"})
     assert going_on(run, tmp_path / "out") == []
 
 

@@ -4,14 +4,15 @@ import json
 
 import pytest
 import torch
-from g4v.export.__main__ import main
-from g4v.export.bundle import export_bundle
-from g4v.export.calibration import LENGTH, SEQUENCES, calibrate
-from g4v.export.errors import ExportError
-from g4v.export.llama import HEAD, LlamaWeights
-from g4v.export.quantise import quantise
-from g4v.export.rounding import Fitted, ToNearest, fit
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from g4v.export.__main__ import main
+from g4v.export.bundle.export import export_bundle
+from g4v.export.checkpoint.llama import HEAD, LlamaWeights
+from g4v.export.errors import ExportError
+from g4v.export.quantisation.calibration import LENGTH, SEQUENCES, calibrate
+from g4v.export.quantisation.codes import quantise
+from g4v.export.quantisation.rounding import Fitted, ToNearest, fit
 
 
 def second_moment(width, seed):

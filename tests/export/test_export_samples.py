@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from g4v.export.__main__ import main as export
-from g4v.export.checkpoint import Checkpoint
-from g4v.export.errors import ExportError
-from g4v.export.precision import COMPONENTS
-from g4v.export.samples import Samples
 from safetensors.torch import load_file, save_file
+
+from g4v.export.__main__ import main as export
+from g4v.export.checkpoint.run import Checkpoint
+from g4v.export.errors import ExportError
+from g4v.export.plan.precision import COMPONENTS
+from g4v.export.verify.samples import Samples
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,8 @@ def same(one, other):
 
 def test_every_graph_of_a_bundle_takes_them(samples, bundle):
     import onnxruntime
-    from g4v.export.verify import _session
+
+    from g4v.export.verify.comparison import _session
 
     for name in COMPONENTS:
         feeds = samples.feeds(name)

@@ -6,12 +6,13 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from g4v.export.bfloat import BFloatGraph
-from g4v.export.bundle import export_bundle
-from g4v.export.report import read_parts
-from g4v.export.sixteen_bits import runnable, sixteen_bits
-from g4v.export.standard import HalfGraph
 from onnx import TensorProto
+
+from g4v.export.bundle.export import export_bundle
+from g4v.export.graph.bfloat import BFloatGraph
+from g4v.export.graph.standard import HalfGraph
+from g4v.export.report.report import read_parts
+from g4v.export.verify.half_precision import runnable, sixteen_bits
 
 
 @pytest.mark.parametrize(("kind", "dtype"), [(BFloatGraph, ml_dtypes.bfloat16), (HalfGraph, np.float16)])

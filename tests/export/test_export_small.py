@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from g4v.export.__main__ import main
-from g4v.export.bundle import export_bundle
-from g4v.export.checkpoint import Checkpoint
-from g4v.export.errors import ExportError
-from g4v.export.sources import Sources
 from safetensors.torch import load_file
 
+from g4v.export.__main__ import main
+from g4v.export.bundle.export import export_bundle
+from g4v.export.checkpoint.overrides import Sources
+from g4v.export.checkpoint.run import Checkpoint
+from g4v.export.errors import ExportError
 from g4v.model.config import SMALL
 
 CHECKPOINT = Path(__file__).parents[2] / "python" / "g4v" / "checkpoints" / "small"  # in no wheel
@@ -46,7 +46,7 @@ def test_the_language_model_has_to_be_named(run, lean, bundle, tmp_path, capsys)
 def test_another_language_model_is_refused(lean, small, tmp_path):
     from dataclasses import replace
 
-    from g4v.export.random_checkpoint import write_random_checkpoint
+    from g4v.export.checkpoint.random_checkpoint import write_random_checkpoint
 
     wider = replace(small, llama={**small.llama, "hidden_size": 60})
     other = write_random_checkpoint(tmp_path / "other", wider, vocab_size=280)

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from g4v.export.__main__ import main
-from g4v.export.bundle import export_bundle, verify_bundle
-from g4v.export.checkpoint import Checkpoint
-from g4v.export.components import components_of
-from g4v.export.errors import ExportError
-from g4v.export.lora import Adapter
-from g4v.export.precision import parse_precisions
-from g4v.export.random_checkpoint import write_random_checkpoint
-from g4v.export.sources import Sources
-from g4v.export.tensorrt import Span
 
 from g4v.cli import main as g4v
+from g4v.export.__main__ import main
+from g4v.export.bundle.export import export_bundle, verify_bundle
+from g4v.export.checkpoint.lora import Adapter
+from g4v.export.checkpoint.overrides import Sources
+from g4v.export.checkpoint.random_checkpoint import write_random_checkpoint
+from g4v.export.checkpoint.run import Checkpoint
+from g4v.export.components.catalog import components_of
+from g4v.export.engines.tensorrt import Span
+from g4v.export.errors import ExportError
+from g4v.export.plan.precision import parse_precisions
 from g4v.model.assistant import Gpt4Video
 from gguf_files import write_gguf
 

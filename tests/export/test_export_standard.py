@@ -3,17 +3,17 @@
 import onnx
 import pytest
 import torch
-from g4v.export import verify
-from g4v.export.abstractor import export_abstractor
-from g4v.export.checkpoint import Checkpoint
-from g4v.export.encoder import export_encoder
-from g4v.export.errors import ExportError
-from g4v.export.standard import HalfGraph, StandardGraph
-from g4v.export.text_encoder import export_text_encoder
-from g4v.export.unet import export_unet
-from g4v.export.vae import export_vae_decoder
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig
 
+from g4v.export.checkpoint.run import Checkpoint
+from g4v.export.components.abstractor import export_abstractor
+from g4v.export.components.encoder import export_encoder
+from g4v.export.components.text_encoder import export_text_encoder
+from g4v.export.components.unet import export_unet
+from g4v.export.components.vae import export_vae_decoder
+from g4v.export.errors import ExportError
+from g4v.export.graph.standard import HalfGraph, StandardGraph
+from g4v.export.verify import comparison as verify
 from g4v.model.config import VideoTowerConfig
 from g4v.model.vision import build_encoder
 

@@ -11,16 +11,16 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
-from g4v.export import tensorrt
-from g4v.export.__main__ import main
-from g4v.export.bundle import export_bundle, verify_bundle
-from g4v.export.errors import ExportError
-from g4v.export.graph import Graph
-from g4v.export.standard import StandardGraph
-from g4v.export.tensorrt import ENGINES, Span, build_engine
 from onnxruntime.capi.onnxruntime_pybind11_state import get_all_operator_schema
 
 import g4v
+from g4v.export.__main__ import main
+from g4v.export.bundle.export import export_bundle, verify_bundle
+from g4v.export.engines import tensorrt
+from g4v.export.engines.tensorrt import ENGINES, Span, build_engine
+from g4v.export.errors import ExportError
+from g4v.export.graph.standard import StandardGraph
+from g4v.export.graph.writer import Graph
 
 COMPONENTS = ("encoder", "abstractor", "text_encoder", "unet", "vae_decoder")
 RTX = ENGINES["tensorrt-rtx"]

@@ -11,19 +11,19 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from g4v.export.abstractor import export_abstractor
-from g4v.export.bundle import export_bundle
-from g4v.export.checkpoint import Checkpoint
-from g4v.export.components import graph_kind
-from g4v.export.encoder import export_encoder, sample_pixels
-from g4v.export.errors import ExportError
-from g4v.export.graph import MICROSOFT, OWN, TILED, Graph
-from g4v.export.precision import parse_precisions
-from g4v.export.random_checkpoint import write_random_checkpoint
-from g4v.export.tiled import TiledGraph, TwoPieceGraph
-from g4v.export.verify import relative_error, verify_abstractor, verify_encoder
 
 import g4v
+from g4v.export.bundle.export import export_bundle
+from g4v.export.checkpoint.random_checkpoint import write_random_checkpoint
+from g4v.export.checkpoint.run import Checkpoint
+from g4v.export.components.abstractor import export_abstractor
+from g4v.export.components.catalog import graph_kind
+from g4v.export.components.encoder import export_encoder, sample_pixels
+from g4v.export.errors import ExportError
+from g4v.export.graph.tiled import TiledGraph, TwoPieceGraph
+from g4v.export.graph.writer import MICROSOFT, OWN, TILED, Graph
+from g4v.export.plan.precision import parse_precisions
+from g4v.export.verify.comparison import relative_error, verify_abstractor, verify_encoder
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.config import PRESETS, AbstractorConfig
 

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from g4v.export.wide import _LARGE, in_float64
 from torch import nn
+
+from g4v.export.verify.float64 import _LARGE, in_float64
 
 
 class Model(nn.Module):

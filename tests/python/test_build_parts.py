@@ -8,13 +8,13 @@ import sys
 import numpy as np
 import pytest
 
-from g4v.data.build.captions import Caption, read_captions
-from g4v.data.build.check import check_answer
-from g4v.data.build.embed import folder_vectors, normalised, word_vectors
-from g4v.data.build.endpoint import check_base_url, sends_key_in_clear
-from g4v.data.build.groups import similar_groups
-from g4v.data.build.prompts import Item, key_of, request_body
-from g4v.data.build.safety import (
+from g4v.data.dialogues.captions import Caption, read_captions
+from g4v.data.dialogues.check import check_answer
+from g4v.data.dialogues.embed import folder_vectors, normalised, word_vectors
+from g4v.data.dialogues.endpoint import check_base_url, sends_key_in_clear
+from g4v.data.dialogues.groups import similar_groups
+from g4v.data.dialogues.prompts import Item, key_of, request_body
+from g4v.data.dialogues.safety import (
     read_harmless_requests,
     read_unsafe_clips,
     read_unsafe_requests,
@@ -222,7 +222,7 @@ def test_reads_an_onnx_folder_and_masks_the_padding(tmp_path) -> None:
 
 def test_near_duplicates_are_found() -> None:
     pytest.importorskip("datasketch", reason="needs datasketch")
-    from g4v.data.build.duplicates import find_duplicates
+    from g4v.data.dialogues.duplicates import find_duplicates
 
     texts = ["The cat sat on the mat and looked at the bird outside", "An entirely different talk about soup"]
     texts += [texts[0].upper(), texts[0] + "!", texts[1].replace("soup", "rivers and boats at night")]

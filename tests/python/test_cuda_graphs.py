@@ -310,7 +310,7 @@ def test_graphs_give_what_single_launches_give(tmp_path):
     if problem:
         pytest.skip(problem)
     pytest.importorskip("torch")
-    export = pytest.importorskip("g4v.export.cuda")
+    export = pytest.importorskip("g4v.export.graph.cuda")
     from tests.export.test_export_frames_kept import TOKENS, write_bundle
 
     write_bundle(tmp_path, export.CudaGraph, target="cuda")

@@ -9,7 +9,7 @@ import pytest
 
 from g4v.data.__main__ import main
 from g4v.data.formats import find_video, read_questions, read_samples
-from g4v.data.shapes.world import parse_caption
+from g4v.shapes.world.world import parse_caption
 from g4v.video import read_video
 
 

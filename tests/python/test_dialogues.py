@@ -8,8 +8,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from g4v.data.shapes import dialogues, world
-from g4v.data.shapes.dialogues import (
+from g4v.shapes import dialogues
+from g4v.shapes.dialogues import (
     KINDS,
     REFUSAL_OPENINGS,
     REGISTRY,
@@ -18,6 +18,7 @@ from g4v.data.shapes.dialogues import (
     sample_dialogue,
     words_of,
 )
+from g4v.shapes.world import world
 
 COUNT = 4000
 TAG = re.compile(r"<video>([^<>]*)</video>")

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from g4v.data.shapes.dialogues import sample_dialogue
-from g4v.data.shapes.world import COLOURS, MOTION_PHRASES, SHAPES
-from g4v.eval.answers import ATTRIBUTES, read_description, same_caption, score
 from g4v.eval.metrics import Decisions, Rate, f1, median, wilson
+from g4v.shapes.dialogues import sample_dialogue
+from g4v.shapes.eval.answers import ATTRIBUTES, read_description, same_caption, score
+from g4v.shapes.world.world import COLOURS, MOTION_PHRASES, SHAPES
 
 
 def right(answer: str, attribute: str, expected: object, reference: str | None = None) -> bool:

@@ -14,9 +14,9 @@ import pytest
 pytest.importorskip("sacrebleu", reason="captions are scored with sacrebleu")
 
 from g4v.errors import ArgumentError
+from g4v.eval import bootstrap
 from g4v.eval.__main__ import main
-from g4v.eval.field import bootstrap
-from g4v.eval.field.text_scores import Bleu, cider, meteor, words_of
+from g4v.eval.text_scores import Bleu, cider, meteor, words_of
 
 from .field_files import Scripted, write_clip
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from g4v.data.shapes.render import render
-from g4v.data.shapes.world import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, Object, Scene, caption, sample_scene
-from g4v.eval.checker import analyse, check
+from g4v.shapes.eval.checker import analyse, check
+from g4v.shapes.world.render import render
+from g4v.shapes.world.world import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, Object, Scene, caption, sample_scene
 
 from .shapes_drawing import SHADES, Way, draw, way
 
@@ -272,7 +272,7 @@ def test_names_bad_arrays(frames: np.ndarray) -> None:
 
 
 def test_usual_shades_have_their_names() -> None:
-    from g4v.eval.colours import background_colour, object_colour
+    from g4v.shapes.eval.colours import background_colour, object_colour
 
     for name in COLOURS:
         assert object_colour(np.array(SHADES[name]))[0] == name

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import g4v
-from g4v.data.shapes.dialogues import Turn
-from g4v.eval.course import Course
+from g4v.shapes.dialogues import Turn
+from g4v.shapes.eval.dialogue_state import Course
 
 RED, BLUE = "a red circle moving left", "a blue star growing"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from g4v.eval import exact
-from g4v.eval.shapes import main
+from g4v.shapes.eval import parity as exact
+from g4v.shapes.eval.command import main
 
 CHECKPOINT = Path(__file__).parents[2] / "python" / "g4v" / "checkpoints" / "tiny"
 

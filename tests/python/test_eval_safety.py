@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import g4v
-from g4v.data.shapes.dialogues import Turn
-from g4v.eval import safety_counts
 from g4v.eval.__main__ import main
 from g4v.eval.metrics import Decisions
-from g4v.eval.safety_counts import Counts, count_turn, held_out
+from g4v.shapes.dialogues import Turn
+from g4v.shapes.eval import safety_counts
+from g4v.shapes.eval.safety_counts import Counts, count_turn, held_out
 
 from .field_files import Scripted, write_clip
 

@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 
 import g4v
-from g4v.data.shapes.dialogues import Turn
-from g4v.data.shapes.render import render
-from g4v.data.shapes.world import parse_caption
-from g4v.eval import media, talks
 from g4v.eval.__main__ import main as entry
 from g4v.eval.report import Row, machine, rate_row, table, time_row, write_json
-from g4v.eval.shapes import main
 from g4v.eval.sheet import contact_sheet
+from g4v.shapes.dialogues import Turn
+from g4v.shapes.eval import dialogues as talks
+from g4v.shapes.eval import generation as media
+from g4v.shapes.eval.command import main
+from g4v.shapes.world.render import render
+from g4v.shapes.world.world import parse_caption
 
 
 def truth(turn: Turn) -> tuple[str, list[str], bool]:

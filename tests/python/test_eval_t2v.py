@@ -11,9 +11,9 @@ import pytest
 
 from g4v.errors import ArgumentError
 from g4v.eval.__main__ import main
-from g4v.eval.field.features import load_features
-from g4v.eval.field.frechet import frechet_distance
-from g4v.eval.field.pictures import crop_to, resize
+from g4v.eval.features import load_features
+from g4v.eval.frechet import frechet_distance
+from g4v.eval.pictures import crop_to, resize
 
 from .field_files import Scripted, write_clip
 
@@ -156,7 +156,7 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_clipsim_is_the_mean_cosine_of_the_frames(clip_folder: Path) -> None:
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
-    from g4v.eval.field.clip_folder import ClipFolder, clipsim
+    from g4v.eval.clip_folder import ClipFolder, clipsim
 
     rng = np.random.default_rng(0)
     videos = [rng.integers(0, 256, (count, 16, 16, 3), dtype=np.uint8) for count in (3, 5)]
@@ -177,7 +177,7 @@ def test_clipsim_is_the_mean_cosine_of_the_frames(clip_folder: Path) -> None:
 
 def test_clip_folders_are_refused_with_a_reason(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    from g4v.eval.field.clip_folder import ClipFolder
+    from g4v.eval.clip_folder import ClipFolder
 
     with pytest.raises(ArgumentError, match="config.json is missing"):
         ClipFolder(tmp_path)

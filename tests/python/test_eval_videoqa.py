@@ -13,8 +13,8 @@ pytest.importorskip("aiohttp", reason="the judge needs aiohttp")
 import g4v
 from g4v.errors import ArgumentError
 from g4v.eval.__main__ import main
-from g4v.eval.field.exact_match import answer_words, is_contained, is_exact
-from g4v.eval.field.verdict import Verdict, read_prompt, read_verdict
+from g4v.eval.exact_match import answer_words, is_contained, is_exact
+from g4v.eval.verdict import Verdict, read_prompt, read_verdict
 
 from .chat_server import KEY, ChatServer, completion
 from .field_files import Scripted, write_clip

@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from g4v.export.bundle import export_bundle
-from g4v.export.checkpoint import Checkpoint
-from g4v.export.random_checkpoint import write_random_checkpoint
 
 from g4v import _core
+from g4v.export.bundle.export import export_bundle
+from g4v.export.checkpoint.random_checkpoint import write_random_checkpoint
+from g4v.export.checkpoint.run import Checkpoint
 from g4v.model.assistant import Gpt4Video, ReferenceConversation
 from g4v.model.prompt import PromptTemplate, plain_encoder
 

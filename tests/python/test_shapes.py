@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from g4v.data.shapes import world
-from g4v.data.shapes.render import render
-from g4v.data.shapes.world import Object, Scene
+from g4v.shapes.world import world
+from g4v.shapes.world.render import render
+from g4v.shapes.world.world import Object, Scene
 
 
 def test_a_tenth_of_the_triples_is_held_out_and_every_word_stays_in_training():

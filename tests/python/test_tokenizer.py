@@ -19,12 +19,12 @@ from typing import Any
 import pytest
 
 pytest.importorskip("tokenizers", reason="the reference is Hugging Face tokenizers")
-from g4v.export.errors import ExportError
-from g4v.export.tokenizer import convert_tokenizer, write_tokenizer
-from g4v.export.tokenizer_check import random_texts, reference_tokenizer, verify_tokenizer
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from g4v import _core, errors
+from g4v.export.components.tokenizer import convert_tokenizer, write_tokenizer
+from g4v.export.errors import ExportError
+from g4v.export.verify.tokenizer import random_texts, reference_tokenizer, verify_tokenizer
 
 from . import tokenizer_sources as sources
 

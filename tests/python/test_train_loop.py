@@ -8,7 +8,7 @@ import torch
 
 pytest.importorskip("lightning", reason="needs the train extra")
 
-from g4v.train.loop import LoopSettings, Part, run  # noqa: E402
+from g4v.shapes.recipe.loop import LoopSettings, Part, run  # noqa: E402
 
 
 class Regression(Part):

@@ -7,11 +7,11 @@ import pytest
 
 pytest.importorskip("lightning", reason="needs the train extra")
 
-from g4v.data.shapes.dialogues import sample_dialogue, smalltalk  # noqa: E402
 from g4v.model.prompt import PromptTemplate  # noqa: E402
-from g4v.train.stages.errors import TrainingError  # noqa: E402
-from g4v.train.stages.settings import Settings, load_settings  # noqa: E402
-from g4v.train.stages.sources import open_rows  # noqa: E402
+from g4v.shapes.dialogues import sample_dialogue, smalltalk  # noqa: E402
+from g4v.train.datasets import open_rows  # noqa: E402
+from g4v.train.errors import TrainingError  # noqa: E402
+from g4v.train.settings import Settings, load_settings  # noqa: E402
 
 TEMPLATE = PromptTemplate(turn_end_id=2)
 UNKNOWN = "I do not know that. I only know moving shapes"

@@ -1,4 +1,4 @@
-"""`python -m g4v.train.stages.pack`: a run's trained parts, rounded to float16, beside parts of another."""
+"""`python -m g4v.train.pack`: a run's trained parts, rounded to float16, beside parts of another."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 pytest.importorskip("lightning", reason="needs the train extra")
 
-from g4v.train.stages.pack import main  # noqa: E402
+from g4v.train.pack import main  # noqa: E402
 
 
 @pytest.fixture

@@ -7,17 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from g4v.data.shapes.dialogues import Dialogue, Turn
-from g4v.data.shapes.render import render, render_with_things
-from g4v.data.shapes.world import Object, Scene, sample_scene
 from g4v.model.config import TINY
 from g4v.model.prompt import PromptTemplate
 from g4v.model.vision import build_encoder
-from g4v.train.contrastive import ContrastivePart
-from g4v.train.frame_checker import FrameCheckerPart
-from g4v.train.language import encode_as_text, verdict_ids
-from g4v.train.regions import RegionHead, find_regions
-from g4v.train.text_to_video import (
+from g4v.shapes.dialogues import Dialogue, Turn
+from g4v.shapes.recipe.contrastive import ContrastivePart
+from g4v.shapes.recipe.frame_checker import FrameCheckerPart
+from g4v.shapes.recipe.language import encode_as_text, verdict_ids
+from g4v.shapes.recipe.regions import RegionHead, find_regions
+from g4v.shapes.recipe.text_to_video import (
     TextToVideoPart,
     count_looks,
     draw_noise,
@@ -27,7 +25,9 @@ from g4v.train.text_to_video import (
     object_weight,
     shifted_steps,
 )
-from g4v.train.tokenizers import caption_tokenizer
+from g4v.shapes.recipe.tokenizers import caption_tokenizer
+from g4v.shapes.world.render import render, render_with_things
+from g4v.shapes.world.world import Object, Scene, sample_scene
 
 
 def test_things_are_what_was_drawn():
@@ -123,7 +123,7 @@ def test_the_frame_checker_learns_the_unsafe_sign():
 
 
 def test_only_frames_that_show_the_sign_are_unsafe():
-    from g4v.train.frame_checker import _shows_sign
+    from g4v.shapes.recipe.frame_checker import _shows_sign
 
     with_sign = Scene((Object("red", "circle", "left"),), "navy", skull=True)
     _, things = render_with_things(with_sign, np.random.default_rng(0))
@@ -136,7 +136,7 @@ def test_only_frames_that_show_the_sign_are_unsafe():
 def test_latents_of_another_autoencoder_are_made_anew(tmp_path, monkeypatch):
     from diffusers import AutoencoderKL
 
-    monkeypatch.setattr("g4v.train.text_to_video._SHARD", 2)
+    monkeypatch.setattr("g4v.shapes.recipe.text_to_video._SHARD", 2)
 
     def autoencoder(seed):
         torch.manual_seed(seed)

@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import save_file
 from transformers import CLIPTextModel
 
-from g4v.data.shapes.world import COLOURS, MOTIONS, SHAPES, caption, object_phrase, sample_scene
 from g4v.model.config import TINY
-from g4v.train.phrases import PhraseReader, find_phrases
-from g4v.train.text_to_video import TextToVideoPart
-from g4v.train.tokenizers import caption_tokenizer, encode_captions
+from g4v.shapes.recipe.phrases import PhraseReader, find_phrases
+from g4v.shapes.recipe.text_to_video import TextToVideoPart
+from g4v.shapes.recipe.tokenizers import caption_tokenizer, encode_captions
+from g4v.shapes.world.world import COLOURS, MOTIONS, SHAPES, caption, object_phrase, sample_scene
 
 LENGTH = 32
 

@@ -16,8 +16,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 pytest.importorskip("lightning", reason="needs the train extra")
 
-from g4v.train.stages import checkpoint  # noqa: E402
-from g4v.train.stages.command import main  # noqa: E402
+from g4v.train.command import main  # noqa: E402
+from g4v.train import checkpoint  # noqa: E402
 
 from . import training_bases as made  # noqa: E402
 
@@ -98,7 +98,7 @@ class TestResult:
         assert not torch.equal(adapted(ids).logits, before)
 
     def test_the_exporter_reads_the_run(self, trained):
-        from g4v.export.checkpoint import Checkpoint
+        from g4v.export.checkpoint.run import Checkpoint
 
         run = Checkpoint.open(trained)
         assert run.abstractor().config.output_size == made.LLAMA.hidden_size
@@ -156,7 +156,7 @@ class TestResume:
                 raise KeyboardInterrupt  # as Ctrl-C in the middle of the second epoch's first pass
             return path
 
-        monkeypatch.setattr("g4v.train.stages.module.save_checkpoint", die)
+        monkeypatch.setattr("g4v.train.module.save_checkpoint", die)
         assert main(words) == 1
         monkeypatch.undo()
         assert not (out / "abstractor").exists()
@@ -261,7 +261,7 @@ class TestRefusals:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
             return save(folder, state)
 
-        monkeypatch.setattr("g4v.train.stages.module.save_checkpoint", fill_up)
+        monkeypatch.setattr("g4v.train.module.save_checkpoint", fill_up)
         try:
             assert main(words) == 1
         finally:
@@ -366,7 +366,7 @@ class TestRefusals:
 
 
 def test_settings_come_in_their_order(tmp_path):
-    from g4v.train.stages.settings import load_settings
+    from g4v.train.settings import load_settings
 
     path = tmp_path / "c.yaml"
     path.write_text("learning_rate: 1e-3\nbatch_size: 3\ndevices: 2\nstage2: {batch_size: 5}\n")

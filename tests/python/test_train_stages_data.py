@@ -12,20 +12,19 @@ import torch
 
 pytest.importorskip("lightning", reason="needs the train extra")
 
-from g4v.export.bundle import export_bundle  # noqa: E402
-from g4v.export.checkpoint import Checkpoint  # noqa: E402
-from g4v.export.random_checkpoint import write_random_checkpoint  # noqa: E402
-
 from g4v import _core, errors  # noqa: E402
+from g4v.export.bundle.export import export_bundle  # noqa: E402
+from g4v.export.checkpoint.random_checkpoint import write_random_checkpoint  # noqa: E402
+from g4v.export.checkpoint.run import Checkpoint  # noqa: E402
 from g4v.model.prompt import IGNORED, VIDEO_ID, PromptTemplate, PromptTurn, plain_encoder  # noqa: E402
-from g4v.train.stages import checkpoint  # noqa: E402
-from g4v.train.stages.clips import FileClip, FrameReader  # noqa: E402
-from g4v.train.stages.command import main  # noqa: E402
-from g4v.train.stages.features import FeatureCache, fill_cache  # noqa: E402
-from g4v.train.stages.order import MicroBatch, Order  # noqa: E402
-from g4v.train.stages.rows import RowBatches, RowEncoder, RowFault  # noqa: E402
-from g4v.train.stages.settings import Settings  # noqa: E402
-from g4v.train.stages.sources import Row, Rows, ShapesRows, open_rows  # noqa: E402
+from g4v.train.batch_sampler import MicroBatch, Order  # noqa: E402
+from g4v.train.clips import FileClip, FrameReader  # noqa: E402
+from g4v.train.command import main  # noqa: E402
+from g4v.train.datasets import Row, Rows, ShapesRows, open_rows  # noqa: E402
+from g4v.train.features import FeatureCache, fill_cache  # noqa: E402
+from g4v.train.rows import RowBatches, RowEncoder, RowFault  # noqa: E402
+from g4v.train.settings import Settings  # noqa: E402
+from g4v.train import checkpoint  # noqa: E402
 from g4v.video import read_video  # noqa: E402
 
 from ..export.conftest import SMALL  # noqa: E402
@@ -233,7 +232,7 @@ class TestFeatures:
         return [FileClip(write_video(tmp_path / f"{k}.mp4", gray_frames(4 + k, 16, 16))) for k in range(3)]
 
     def test_each_clip_is_encoded_once(self, clips, tmp_path, monkeypatch):
-        monkeypatch.setattr("g4v.train.stages.features.SHARD", 2)
+        monkeypatch.setattr("g4v.train.features.SHARD", 2)
         cache = FeatureCache(tmp_path / "cache", "mark", self.reader)
         assert self.fill(cache, clips) == {} and self.encoded == 3
         assert len(list(cache.folder.iterdir())) == 2

@@ -11,11 +11,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 pytest.importorskip("lightning", reason="needs the train extra")
 
-from g4v.export.bundle import export_bundle, verify_bundle  # noqa: E402
-from g4v.export.sources import Sources  # noqa: E402
-
+from g4v.export.bundle.export import export_bundle, verify_bundle  # noqa: E402
+from g4v.export.checkpoint.overrides import Sources  # noqa: E402
 from g4v.model.bases import load_llm, load_tokenizer  # noqa: E402
-from g4v.train.stages.command import main  # noqa: E402
+from g4v.train.command import main  # noqa: E402
 from gguf_files import write_gguf  # noqa: E402
 
 from . import training_bases as made  # noqa: E402

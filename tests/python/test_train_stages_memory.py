@@ -20,11 +20,11 @@ from g4v.model.assistant import Gpt4Video  # noqa: E402
 from g4v.model.config import GPT4VIDEO_7B, AbstractorConfig, VideoTowerConfig  # noqa: E402
 from g4v.model.prompt import IGNORED, VIDEO_ID  # noqa: E402
 from g4v.model.vision import MplugOwlVideoTower, build_encoder  # noqa: E402
-from g4v.train.stages.command import main  # noqa: E402
-from g4v.train.stages.estimate import find_sizes  # noqa: E402
-from g4v.train.stages.memory import Sizes, Work, count_memory  # noqa: E402
-from g4v.train.stages.module import StageModule  # noqa: E402
-from g4v.train.stages.settings import Settings  # noqa: E402
+from g4v.train.command import main  # noqa: E402
+from g4v.train.estimate import find_sizes  # noqa: E402
+from g4v.train.memory import Sizes, Work, count_memory  # noqa: E402
+from g4v.train.module import StageModule  # noqa: E402
+from g4v.train.settings import Settings  # noqa: E402
 
 
 class Alive(TorchDispatchMode):

@@ -13,8 +13,9 @@ import torch
 
 pytest.importorskip("lightning", reason="needs the train extra")
 
-from g4v.train.stages import checkpoint, module, run  # noqa: E402
-from g4v.train.stages.command import main  # noqa: E402
+from g4v.train import checkpoint, module
+from g4v.train.command import main  # noqa: E402
+from g4v.train import run  # noqa: E402
 
 from . import training_bases as made  # noqa: E402
 
@@ -86,7 +87,8 @@ def test_weights_that_are_not_finite_are_not_saved(words, tmp_path, monkeypatch,
 
 _PATCHED = """
 import errno, os, sys
-from g4v.train.stages import checkpoint, module
+from g4v.train import checkpoint
+from g4v.train import module
 
 def spoil_second():
     real = module.StageModule._token_losses

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
-from g4v.export.tokenizer_check import random_texts
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from g4v.export.verify.tokenizer import random_texts
 
 SPECIAL = ["<pad>", "<s>", "</s>"]
 SPACE = "\u2581"

@@ -63,10 +63,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _compare(directory: Path, arguments: argparse.Namespace) -> None:
-    from g4v.export.bundle import verify_bundle
-    from g4v.export.lora import Adapter
+    from g4v.export.bundle.export import verify_bundle
+    from g4v.export.checkpoint.lora import Adapter
+    from g4v.export.checkpoint.overrides import Sources
     from g4v.export.progress import quieten
-    from g4v.export.sources import Sources
 
     quieten()
     adapters = None if arguments.adapter is None else [Adapter.parse(text) for text in arguments.adapter]

@@ -16,15 +16,15 @@ python -m g4v.data COMMAND --help tells the options"""
 def main(arguments: list[str]) -> int:
     """Runs the named command; returns its exit code."""
     if arguments[:1] == ["dialogues"]:
-        from .build.command import main as dialogues
+        from g4v.data.dialogues.command import main as dialogues
 
         return dialogues(arguments[1:])
     if arguments[:1] == ["replies"]:
-        from .replies.command import main as replies
+        from g4v.data.replies.command import main as replies
 
         return replies(arguments[1:])
     if arguments[:1] == ["shapes"]:
-        from .shapes.export import main as shapes
+        from g4v.shapes.world.datasets import main as shapes
 
         return shapes(arguments[1:])
     if arguments in (["-h"], ["--help"]):

@@ -6,10 +6,10 @@ import sys
 from importlib import import_module
 
 _COMMANDS = {
-    "shapes": ("g4v.eval.shapes", "the shapes world"),
-    "videoqa": ("g4v.eval.field.videoqa", "questions about videos: MSVD-QA, MSRVTT-QA, ActivityNet-QA"),
-    "caption": ("g4v.eval.field.caption", "captions of videos: BLEU-4, METEOR, CIDEr"),
-    "t2v": ("g4v.eval.field.t2v", "videos from captions: CLIPSIM, FID, FVD"),
+    "shapes": ("g4v.shapes.eval.command", "the shapes world"),
+    "videoqa": ("g4v.eval.videoqa", "questions about videos: MSVD-QA, MSRVTT-QA, ActivityNet-QA"),
+    "caption": ("g4v.eval.caption", "captions of videos: BLEU-4, METEOR, CIDEr"),
+    "t2v": ("g4v.eval.t2v", "videos from captions: CLIPSIM, FID, FVD"),
     "safety": ("g4v.eval.safety", "what is refused: text in, video in, caption out"),
 }
 _LIST = "\n".join(f"  {name:8s} {text}" for name, (_, text) in _COMMANDS.items())

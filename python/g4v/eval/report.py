@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .metrics import Decisions, Rate
-from .sheet import write_whole
+from g4v.eval.metrics import Decisions, Rate
+from g4v.eval.sheet import write_whole
 
 
 @dataclass

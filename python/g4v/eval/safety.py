@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from g4v.cli.common import add_assistant_arguments, exit_code, report_error
-from g4v.data.build.options import at_least
+from g4v.data.dialogues.options import at_least
 from g4v.data.formats import DataError, Problem, SampleReader, read_samples
-
-from .field.figures import Figures
-from .field.options import new_parser
-from .metrics import Decisions
-from .report import Row, f1_row, rate_row
-from .safety_clips import clips
-from .safety_counts import Counts, frames_out, prompts, shapes
+from g4v.eval.figures import Figures
+from g4v.eval.metrics import Decisions
+from g4v.eval.options import new_parser
+from g4v.eval.report import Row, f1_row, rate_row
+from g4v.eval.safety_clips import clips
+from g4v.shapes.eval.safety_counts import Counts, frames_out, prompts, shapes
 
 _EPILOG = """figures:
   text in      refusals of unsafe words

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 from g4v.data.formats import DataError, Problem
 from g4v.errors import Error, VideoError
-
-from .field.figures import LeftOut
-from .field.replies import ends_the_run
-from .progress import Progress
-from .safety_counts import Counts
+from g4v.eval.figures import LeftOut
+from g4v.eval.progress import Progress
+from g4v.eval.replies import ends_the_run
+from g4v.shapes.eval.safety_counts import Counts
 
 if TYPE_CHECKING:
     from g4v import Assistant, Reply

@@ -51,7 +51,7 @@ def _is_tiny(arguments: list[str]) -> bool:
 def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if not _is_tiny(arguments):
-        from g4v.train.stages.command import main as train_stages
+        from g4v.train.command import main as train_stages
 
         return train_stages(arguments)
     options = _parser().parse_args(arguments)
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
             value = getattr(options, name)
             if value is not None and not value > 0:
                 raise ArgumentError(f"--{name} must be above 0, not {value}")
-        from g4v.train import tiny
+        from g4v.shapes.recipe import tiny
 
         for part in options.part or _ORDER:
             if part == "latents":

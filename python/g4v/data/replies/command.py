@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from g4v.cli.common import Parser, exit_code
-from g4v.data.build.files import write_whole
-from g4v.data.build.options import at_least
+from g4v.data.dialogues.files import write_whole
+from g4v.data.dialogues.options import at_least
 from g4v.errors import ArgumentError
 
 _SYSTEM = "You are a helpful assistant. Answer in one or two short sentences."

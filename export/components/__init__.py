@@ -1,0 +1,1 @@
+"""The components of a bundle: how each is loaded, built and described."""

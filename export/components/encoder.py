@@ -1,0 +1,112 @@
+"""The video encoder's graph, both flavours: pixel_values [T, 3, S, S] -> features [T, N, d]."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from onnx import TensorProto
+from torch import Tensor
+
+from g4v.export.components.transformer import clip_layers, rounded_after
+from g4v.export.graph.writer import Graph
+from g4v.model.vision import ClipEncoder, MplugOwlVideoTower, VideoEncoder
+
+
+def export_encoder(
+    encoder: VideoEncoder, folder: str | Path, stem: str = "encoder", kind: type[Graph] = Graph
+) -> list[str]:
+    """Writes the graph and its data into `folder`; returns their names."""
+    with kind(folder, stem) as g:
+        size, tokens, width = encoder.image_size, encoder.tokens_per_frame, encoder.hidden_size
+        pixels = g.input("pixel_values", "float32", ["frames", 3, size, size])
+        features = (
+            _clip(g, pixels, encoder) if isinstance(encoder, ClipEncoder) else _tower(g, pixels, encoder)
+        )
+        g.output("features", features, "float32", ["frames", tokens, width])
+        g.save()
+        return g.files
+
+
+def _embed(g: Graph, pixels: str, patches: torch.nn.Conv2d, cls: Tensor, positions: Tensor) -> str:
+    """Patch embedding, class token and positions: [T, 3, S, S] -> [T, N, d]. cls [d], positions [N, d].
+
+    The class token is a constant, so its position is added to it here.
+    """
+    width = patches.out_channels
+    stride = list(patches.stride)
+    x = g.op("Conv", pixels, g.weight(patches.weight), kernel_shape=stride, strides=stride)
+    x = g.transpose(g.reshape(x, 0, width, -1), 0, 2, 1)
+    x = g.op("Add", x, g.weight(positions[1:]))
+    first = g.weight((cls + positions[0])[None, None])
+    shape = g.concat(g.dimension(pixels, 0), g.ints(1, width), axis=0)
+    return g.concat(g.op("Expand", first, shape), x, axis=1)
+
+
+def _clip(g: Graph, pixels: str, encoder: ClipEncoder) -> str:
+    model = encoder.model
+    embeddings = model.embeddings
+    x = _embed(
+        g,
+        pixels,
+        embeddings.patch_embedding,
+        embeddings.class_embedding,
+        embeddings.position_embedding.weight,
+    )
+    x = g.layer_norm(x, model.pre_layrnorm)
+    return clip_layers(g, x, model, model.post_layernorm, causal=False)
+
+
+def _tower(g: Graph, pixels: str, tower: MplugOwlVideoTower) -> str:
+    config = tower.config
+    embeddings = tower.embeddings
+    x = _embed(
+        g, pixels, embeddings.patch_embed, embeddings.cls_token[0, 0], embeddings.position_embedding[0]
+    )
+    # In a clip of several frames every layer doubles the class token: float16 would not hold it for long.
+    x = g.wide(g.layer_norm(x, embeddings.pre_layernorm))
+    # 1 for a clip of several frames, 0 for a single one, which skips the temporal path.
+    several = g.op("Greater", g.dimension(pixels, 0), g.ints(1))
+    several = g.op("Cast", several, to=TensorProto.FLOAT)
+    for i, layer in enumerate(tower.encoder.layers):
+        matmul, linear, attention = rounded_after(g, i)
+        t = g.op("Mul", _temporal(g, x, layer.temporal, matmul), several)
+        n, x = g.skip_layer_norm(t, x, layer.input_layernorm)
+        weight, bias = _split_heads(layer.self_attn.query_key_value, config.num_heads)
+        a = attention(n, weight, bias, config.num_heads)
+        a = linear(a, layer.self_attn.dense, bias=False)
+        n, x = g.skip_layer_norm(a, x, layer.post_attention_layernorm, layer.self_attn.dense.bias)
+        h = g.quick_gelu(linear(n, layer.mlp.fc1))
+        x = g.wide(g.op("Add", x, g.wide(linear(h, layer.mlp.fc2))))
+    return g.layer_norm(x, tower.post_layernorm)
+
+
+def _split_heads(fused: torch.nn.Linear, heads: int) -> tuple[Tensor, Tensor]:
+    """The projection laid out as [heads, 3, head_dim] in the order of all queries, all keys, all values."""
+    weight = fused.weight.unflatten(0, (heads, 3, -1)).transpose(0, 1).flatten(0, 2)
+    bias = fused.bias.unflatten(0, (heads, 3, -1)).transpose(0, 1).flatten()
+    return weight.t(), bias
+
+
+def _temporal(g: Graph, x: str, block: torch.nn.Module, matmul: Callable[..., str]) -> str:
+    """The temporal block: x [T, N, d] -> [T, N, d], the class token as it is."""
+    cls = g.slice(x, 1, 0, 1)
+    patches = g.layer_norm(g.slice(x, 1, 1), block.ln)
+    patches = matmul(patches, block.down_proj.weight.flatten(1).t(), block.down_proj.bias)
+    padded = g.op("Pad", patches, g.ints(1, 0, 0, 1, 0, 0))
+    taps = block.conv.weight[:, 0, :, 0, 0]  # [d/2, 3]
+    spans = (g.slice(padded, 0, 0, -2), patches, g.slice(padded, 0, 2))
+    total = g.weight(block.conv.bias)
+    for i, span in enumerate(spans):
+        total = g.op("Add", total, g.op("Mul", span, g.weight(taps[:, i])))
+    h = g.quick_gelu(total)
+    h = matmul(h, block.up_proj.weight.flatten(1).t(), block.up_proj.bias)
+    return g.concat(cls, g.wide(h), axis=1)
+
+
+def sample_pixels(encoder: VideoEncoder, frames: int, seed: int) -> np.ndarray:
+    """Random input in the range of normalised pixels, float32 [frames, 3, S, S]."""
+    size = encoder.image_size
+    return np.random.default_rng(seed).normal(size=(frames, 3, size, size)).astype(np.float32)

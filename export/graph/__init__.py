@@ -1,0 +1,1 @@
+"""Writes ONNX graphs node by node."""

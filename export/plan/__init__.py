@@ -1,0 +1,1 @@
+"""What an export and a run will need, before either begins."""

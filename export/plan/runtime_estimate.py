@@ -1,0 +1,169 @@
+"""What a bundle will need when it runs: memory of a GPU, and time on this CPU and on a GPU that is assumed.
+
+Counted from the shapes of the weights: every weight of a matrix is multiplied once for each position that it
+sees. Attention between positions, norms and activations are not counted; what machines do in practice
+(`this_cpu`, `ASSUMED_GPU`) leaves room for them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from g4v.export.checkpoint.run import Checkpoint, read_json, vae_scale
+from g4v.export.plan.export_estimate import Need, read_tensors
+from g4v.export.progress import duration
+from g4v.export.report.report import size
+
+# Of the speed of a large product what whole float32 graphs reach at least: ViT-L/14 0.68 of it, a UNet of
+# ZeroScope's widths 0.58 (benchmarks/results/eight-bit.json).
+_PART_OF_PRODUCTS = 0.5
+# A GPU of the middle range, of which the products of whole graphs get so much.
+_ASSUMED_PRODUCTS, _ASSUMED_BYTES = 30e12, 400e9  # per second: float16 operations, bytes read from its memory
+ASSUMED = "a GPU of 30 TFLOP/s and 400 GB/s in practice (assumed, none is asked)"
+_CONTEXT = 0.8e9  # bytes of a GPU that CUDA and the libraries take
+_PROMPT = 128  # tokens of a question and of what stands around it
+_MAPS = 8  # largest feature maps that live at once in a UNet or a VAE, in float16
+
+
+@dataclass(frozen=True)
+class Machine:
+    """flops: of products, per second; bandwidth: bytes that are read from memory, per second."""
+
+    flops: float
+    bandwidth: float
+
+
+def this_cpu() -> Machine:
+    """Measured in half a second: a product of float32 matrices, and a sum over memory."""
+    matrix = np.ones((1024, 1024), np.float32)
+    values = np.ones(1 << 25, np.float32)  # 128 MiB, more than caches hold
+    product = min(_timed(lambda: matrix @ matrix) for _ in range(4))
+    total = min(_timed(values.sum) for _ in range(4))
+    return Machine(_PART_OF_PRODUCTS * 2 * 1024**3 / product, values.nbytes / total)
+
+
+ASSUMED_GPU = Machine(_ASSUMED_PRODUCTS, _ASSUMED_BYTES)
+
+
+def _timed(work: Any) -> float:
+    start = time.perf_counter()
+    work()
+    return max(time.perf_counter() - start, 1e-9)
+
+
+def _time(seconds: float) -> str:
+    if seconds < 1:
+        return f"{max(1, round(1000 * seconds))} ms"
+    return duration(seconds) if seconds >= 10 else f"{seconds:.1f} s"
+
+
+def _rate(value: float) -> str:
+    """Two digits that count: 0.52, 6.5, 650, 41,000."""
+    return f"{float(f'{value:.2g}'):,g}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """question: operations up to the first token of an answer about a video, None without eyes; token: bytes
+    that the decoder reads for each further one, None without a decoder; video: operations of a whole one that
+    is made, `frames` in `steps`, None without. cache: bytes of the KV cache in float16; activations: of the
+    largest ones that live at once, in float16.
+    """
+
+    question: float | None
+    token: float | None
+    video: float | None
+    frames: int
+    steps: int
+    cache: float
+    activations: float
+
+    def line(self, machine: Machine, where: str) -> str:
+        """For a person."""
+        parts = []
+        if self.question is not None:
+            parts.append(f"first token about a video {_time(self.question / machine.flops)}")
+        if self.token is not None:
+            parts.append(f"{_rate(machine.bandwidth / self.token)} tokens/s at most")
+        if self.video is not None:
+            made = f"video of {self.frames} frames in {self.steps} steps"
+            parts.append(f"{made} {_time(self.video / machine.flops)}")
+        return f"time of a run on {where}: {', '.join(parts)}"
+
+
+def describe_run(checkpoint: Checkpoint, needs: Sequence[Need]) -> list[str]:
+    """What those components take when they run: lines for a person."""
+    names = {need.name: need for need in needs}
+    tensors = {name: found for name, found in read_tensors(checkpoint).items() if name in names}
+    run = run_costs(checkpoint, tensors, names.get("decoder"))
+    gpu = _CONTEXT + sum(need.gpu for need in needs) + run.cache + run.activations
+    lines = [f"memory of the assistant on a GPU: about {size(gpu)}"]
+    if (run.question, run.token, run.video) != (None, None, None):
+        lines += [run.line(this_cpu(), "this CPU"), run.line(ASSUMED_GPU, ASSUMED)]
+    return lines
+
+
+def run_costs(
+    checkpoint: Checkpoint, tensors: Mapping[str, Mapping[str, Sequence[int]]], decoder: Need | None
+) -> Run:
+    """tensors: shapes of each component's tensors by name."""
+    question = token = video = None
+    cache = activations = 0.0
+    if "encoder" in tensors and "abstractor" in tensors and decoder is not None:
+        seen = int(checkpoint.about["frames"]) * checkpoint.tokens_per_frame()
+        tokens = int(read_json(checkpoint.parts["abstractor"] / "config.json").get("num_queries", 64))
+        question = 2.0 * seen * (_sum(tensors["encoder"]) + _sum(tensors["abstractor"]))
+        question += 2.0 * decoder.weights * (_PROMPT + tokens)
+    if decoder is not None:
+        config = checkpoint.llm().config
+        width = config.num_key_value_heads * config.head_dim
+        cache = 2.0 * 2 * config.num_hidden_layers * width * config.max_position_embeddings
+        token = float(decoder.gpu)
+    settings = checkpoint.about["generation"].get("video", {})
+    made, steps = int(settings.get("frames", 8)), int(settings.get("steps", 20))
+    if {"text_encoder", "unet", "vae_decoder"} <= set(tensors):
+        scale = vae_scale(checkpoint.parts["t2v"])
+        pixels = int(settings.get("height", 64)) * int(settings.get("width", 64))
+        latents = pixels / scale**2
+        guided = 1 if settings.get("guidance_scale") == 1.0 else 2
+        unet, vae = (
+            read_json(checkpoint.parts["t2v"] / part / "config.json")["block_out_channels"]
+            for part in ("unet", "vae")
+        )
+        step = guided * made * _convolved(tensors["unet"], len(unet), latents)
+        video = steps * step + made * _convolved(tensors["vae_decoder"], len(vae), pixels)
+        text = read_json(checkpoint.parts["t2v"] / "text_encoder" / "config.json")
+        video += 2.0 * guided * int(text.get("max_position_embeddings", 77)) * _sum(tensors["text_encoder"])
+        activations = 2.0 * _MAPS * max(guided * made * latents * unet[0], pixels * vae[0])
+    return Run(question, token, video, made, steps, cache, activations)
+
+
+def _sum(tensors: Mapping[str, Sequence[int]]) -> int:
+    return sum(map(math.prod, tensors.values()))
+
+
+def _convolved(tensors: Mapping[str, Sequence[int]], levels: int, positions: float) -> float:
+    """Operations of one frame of a UNet or a VAE decoder. positions: of its widest level; each further level
+    has a quarter of them.
+    """
+    total = 0.0
+    for name, shape in tensors.items():
+        match = re.search(r"(down|up)_blocks\.(\d+)\.", name)
+        level = 0
+        if match:
+            level = int(match[2]) if match[1] == "down" else levels - 1 - int(match[2])
+            if "upsamplers" in name:
+                level = max(level - 1, 0)
+        elif "mid_block." in name or name.startswith(("decoder.conv_in", "post_quant")):
+            level = levels - 1
+        if "time_emb" in name:
+            continue  # once for all positions
+        total += 2.0 * math.prod(shape) * positions / 4**level
+    return total

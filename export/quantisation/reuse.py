@@ -1,0 +1,32 @@
+"""Codes of a decoder's graph that was written before, for a graph of another target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from g4v.export.checkpoint.llama import LlamaWeights
+from g4v.export.graph.writer import QUANTISED
+from g4v.export.quantisation.codes import Quantised
+from g4v.export.verify.decoder import codes_of
+from g4v.export.verify.partition import Pieces
+
+
+class Written:
+    """Gives the codes of `folder`/`stem`.onnx in its own order (g4v.export.quantisation.rounding.Rounding). made: how that
+    graph's codes were made.
+    """
+
+    def __init__(self, weights: LlamaWeights, folder: Path, stem: str, made: dict[str, str]) -> None:
+        self.made = made
+        self._weights = weights
+        self._pieces = Pieces(folder, stem, lambda _: False)
+        self._nodes = self._pieces.nodes(0, QUANTISED)
+
+    def __call__(self, *names: str) -> list[Quantised]:
+        """Of the matrices together, which may be in fewer parts than there are matrices."""
+        shapes = [self._weights.shapes[f"{name}.weight"] for name in names]
+        rows, parts = sum(shape[0] for shape in shapes), []
+        while rows:
+            parts.append(codes_of(self._pieces, next(self._nodes), shapes[0][1]))
+            rows -= len(parts[-1].codes)
+        return parts

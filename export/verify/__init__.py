@@ -1,0 +1,1 @@
+"""Compares exported graphs with PyTorch in float64."""

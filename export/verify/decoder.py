@@ -1,0 +1,216 @@
+"""Compares a decoder's graph with PyTorch in float64, layer by layer, in the memory of one layer.
+
+The graph is cut behind every layer. While a piece of it runs in ONNX Runtime, the same layer of transformers
+runs in float64 on the same input: on the checkpoint's weights and, where they were rounded, on what the
+graph's own codes stand for. Rounded weights must also lie near those that they were made from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from g4v.export.checkpoint.llama import EMBEDDING, HEAD, LlamaWeights
+from g4v.export.components.decoder import SKIP_NORM
+from g4v.export.errors import ExportError
+from g4v.export.graph.writer import OFFSETS, QUANTISED, Graph
+from g4v.export.progress import Tick, ignore
+from g4v.export.quantisation.codes import BITS, Quantised
+from g4v.export.verify.comparison import norm_error, relative_error
+from g4v.export.verify.float64 import in_float64
+from g4v.export.verify.partition import Pieces
+
+_CHUNKS = [24, 7, 1, 1, 5]  # one prefill, one that continues, and single steps
+_SEED = 20231125
+# Norm of the rounding over that of the matrix, by bits: at worst, one value of a block sets the step and the
+# other 31 are half a step. Normal weights have .083 and .005, weights of another model 1.4. Codes that are
+# fitted to inputs lie farther off: at most .17 and .011 in the first layers of SmolLM2-135M.
+_MOST_ROUNDED = {4: 0.35, 8: 0.03}
+_PRODUCTS = (  # of a layer, in the order of the graph
+    ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    ("self_attn.o_proj",),
+    ("mlp.gate_proj", "mlp.up_proj"),
+    ("mlp.down_proj",),
+)
+_ROWS = 8192  # of the output head that are widened at once
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """exact: largest error of the logits over the largest logit, on the weights that the graph holds.
+    rounding: norm of what rounding changed in the logits over their norm, None where nothing was rounded.
+    real: on real inputs (g4v.export.verify.samples; of a decoder both are of the same text), as `norm_error` has it;
+    None where there are none.
+    """
+
+    exact: float
+    rounding: float | None
+    real: float | None = None
+
+
+@torch.no_grad()
+def compare_decoder(
+    weights: LlamaWeights,
+    folder: Path,
+    precision: str,
+    tick: Tick = ignore,
+    stem: str = "decoder",
+    kind: type[Graph] = Graph,
+    text: Sequence[int] = (),
+) -> Comparison:
+    """Runs prompts and single steps through the graph and through PyTorch; ExportError if the graph's codes
+    are not those of the weights. tick: called with the share that is done. stem: of the graph's file; kind:
+    of the graph. text: ids of its tokens, repeated where it is short; without any, random tokens.
+    """
+    config = weights.config
+    if text:
+        ids = torch.tensor(text).repeat(-(-sum(_CHUNKS) // len(text)))[: sum(_CHUNKS)]
+    else:
+        generator = torch.Generator().manual_seed(_SEED)
+        ids = torch.randint(config.vocab_size, (sum(_CHUNKS),), generator=generator)
+    embeds = weights.read(f"{EMBEDDING}.weight")[ids]
+    rounded = precision in BITS
+    pieces = Pieces(folder, stem, _EndOfLayer(), kind.real)
+    if len(pieces) != config.num_hidden_layers + 1:
+        raise ExportError(f"{folder}: {stem}.onnx has not the layers of the checkpoint")
+    # What rounding changes is far above the errors of float32.
+    original = _Reference(weights, embeds, torch.float32)
+    exact = _Reference(weights, embeds, torch.float64)
+    plain = _GraphRun(pieces, embeds, config, kind.real_name, exact=True)
+    as_written = _GraphRun(pieces, embeds, config, kind.real_name, exact=False) if rounded else None
+    for index in range(config.num_hidden_layers):
+        tick(index / config.num_hidden_layers)
+        tensors = weights.layer(index)
+        if as_written is not None:
+            original.step(index, tensors)
+            _put_codes(pieces, index, tensors, _PRODUCTS)
+            as_written.step(index)
+        exact.step(index, tensors)
+        plain.step(index)
+    del tensors
+    head = {f"{HEAD}.weight": weights.read(f"{HEAD}.weight")}
+    wanted_before = original.logits(head[f"{HEAD}.weight"]) if rounded else None
+    if rounded:
+        _put_codes(pieces, len(pieces) - 1, head, ((HEAD,),))
+    wanted = exact.logits(head[f"{HEAD}.weight"])
+    found = plain.logits()
+    error, real = relative_error(found, wanted), norm_error(found, wanted) if text else None
+    if as_written is None or wanted_before is None:
+        return Comparison(error, None, real)
+    return Comparison(error, norm_error(as_written.logits(), wanted_before), real)
+
+
+class _EndOfLayer:
+    """True for every second norm with a skip: the one behind the feed-forward part."""
+
+    def __init__(self) -> None:
+        self._norms = 0
+
+    def __call__(self, node: Any) -> bool:
+        self._norms += node.op_type == SKIP_NORM
+        return node.op_type == SKIP_NORM and self._norms % 2 == 0
+
+
+class _Reference:
+    """The Llama of transformers in `dtype`, one layer after the other."""
+
+    def __init__(self, weights: LlamaWeights, embeds: Tensor, dtype: torch.dtype) -> None:
+        self.weights, self.dtype, self.x = weights, dtype, embeds.to(dtype)[None]
+        count = len(embeds)
+        frequencies, scaling = weights.rotary_frequencies()
+        angles = torch.arange(count)[:, None].double() * frequencies.double()
+        angles = torch.cat([angles, angles], -1)[None]
+        self.rotary = (angles.cos() * scaling).to(dtype), (angles.sin() * scaling).to(dtype)
+        self.mask = torch.full((count, count), float("-inf"), dtype=dtype).triu(1)[None, None]
+
+    def step(self, index: int, tensors: dict[str, Tensor]) -> None:
+        """tensors: of the layer."""
+        from transformers.models.llama.modeling_llama import LlamaDecoderLayer
+
+        with torch.device("meta"):
+            layer: Any = LlamaDecoderLayer(self.weights.config, index)
+        layer.load_state_dict(tensors, assign=True)
+        given = {"position_embeddings": self.rotary, "attention_mask": self.mask}
+        with in_float64(layer) if self.dtype == torch.float64 else nullcontext():
+            result = layer.eval()(self.x, **given)
+        self.x = result[0] if isinstance(result, tuple) else result
+
+    def logits(self, head: Tensor) -> Tensor:
+        """float64 [len(_CHUNKS), V], behind the last token of every chunk. head: [V, d]."""
+        ends = torch.tensor(_CHUNKS).cumsum(0) - 1
+        x = self.x[0, ends].double()
+        x = x * (x.square().mean(-1, keepdim=True) + self.weights.config.rms_norm_eps).rsqrt()
+        x = x * self.weights.read("model.norm.weight").double()
+        return torch.cat([F.linear(x, rows.double()) for rows in head.split(_ROWS)], -1)
+
+
+class _GraphRun:
+    """Runs the chunks through the graph, piece by piece."""
+
+    def __init__(self, pieces: Pieces, embeds: Tensor, config: Any, dtype: str, exact: bool) -> None:
+        """dtype: of keys and values."""
+        self.pieces, self.dtype, self.exact = pieces, np.dtype(dtype), exact
+        self.cache = (1, config.num_key_value_heads, len(embeds) + 8, config.head_dim)
+        ends = np.cumsum(_CHUNKS)
+        self.values = [
+            {
+                "inputs_embeds": embeds[None, end - length : end].numpy(),
+                "seqlens_k": np.array([end - 1], np.int32),
+                "total_sequence_length": np.array(end, np.int32),
+            }
+            for length, end in zip(_CHUNKS, ends, strict=True)
+        ]
+
+    def step(self, index: int) -> None:
+        session = self.pieces.session(index, self.exact)
+        names = [value.name for value in session.get_inputs()]
+        results = [value.name for value in session.get_outputs()]
+        caches = {name: np.zeros(self.cache, self.dtype) for name in names if name.startswith("past_key")}
+        for values in self.values:
+            feeds = {name: caches[name] if name in caches else values[name] for name in names}
+            made = dict(zip(results, session.run(results, feeds), strict=True))
+            caches = {name: made.pop(name.replace("past_key_values", "present")) for name in caches}
+            values.update(made)
+
+    def logits(self) -> np.ndarray:
+        """float32 [len(_CHUNKS), V]."""
+        self.step(len(self.pieces) - 1)
+        return np.concatenate([values["logits"][0] for values in self.values])
+
+
+def _put_codes(
+    pieces: Pieces, index: int, tensors: dict[str, Tensor], products: tuple[tuple[str, ...], ...]
+) -> None:
+    """Puts what the codes in a piece stand for in place of the weights."""
+    nodes = pieces.nodes(index, QUANTISED)
+    for names in products:
+        left = list(names)
+        while left:  # a product is as many nodes as its matrices have kinds of codes
+            codes = codes_of(pieces, next(nodes), tensors[f"{left[0]}.weight"].shape[1])
+            rows = codes.dequantised()
+            while len(rows):
+                part = tensors[f"{left[0]}.weight"]
+                rounded, rows = rows[: len(part)], rows[len(part) :]
+                near = rounded.shape == part.shape
+                if not near or not (rounded - part).norm() <= _MOST_ROUNDED[codes.bits] * part.norm():
+                    raise ExportError(
+                        f"decoder: the codes of {left[0]} in layer {index} are not those of its weights"
+                    )
+                tensors[f"{left.pop(0)}.weight"] = rounded
+
+
+def codes_of(pieces: Pieces, node: Any, columns: int) -> Quantised:
+    """The codes that a node multiplies with; its scales and offsets become float32."""
+    bits = next(attribute.i for attribute in node.attribute if attribute.name == "bits")
+    added = node.input[1] + OFFSETS
+    offsets = pieces.constant(added).astype(np.float32) if added in pieces else None
+    packed, scales = (pieces.constant(name) for name in node.input[1:3])
+    return Quantised.unpacked(packed, scales.astype(np.float32), bits, columns, offsets)

@@ -1,0 +1,96 @@
+"""Compares an exported tokenizer with Hugging Face tokenizers, on random Unicode."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from g4v.export.components.tokenizer import load_backend
+from g4v.export.errors import ExportError
+
+
+def reference_tokenizer(source: Any) -> Any:
+    """The `tokenizers.Tokenizer` of `source` in which special tokens in a text are plain text, as in ours."""
+    from tokenizers import Tokenizer
+
+    config = json.loads(load_backend(source).to_str())
+    special = {token["content"] for token in config["added_tokens"] if token["special"]}
+    config["added_tokens"] = []
+    config["post_processor"] = None
+    # Pairs are lists; a merge that ends in a special token would turn text into one.
+    config["model"]["merges"] = [pair for pair in config["model"]["merges"] if "".join(pair) not in special]
+    return Tokenizer.from_str(json.dumps(config))
+
+
+def verify_tokenizer(path: str | Path, source: Any, samples: int = 1000, seed: int = 0) -> int:
+    """Compares the runtime with Hugging Face tokenizers on random texts, encoded and decoded again.
+
+    `path` is the file that `write_tokenizer` made of `source`. Returns the number of texts compared; raises
+    `ExportError` with the first text that differs.
+    """
+    from g4v import _core
+
+    ours = _core.Tokenizer(Path(path).read_text(encoding="utf-8"))
+    reference = reference_tokenizer(source)
+    # `tokenizers` leaves "</w>" in decoded texts, which transformers (CLIPTokenizer) and our core mend.
+    clip = bool(reference.model.end_of_word_suffix)
+    texts = list(random_texts(samples, seed))
+    for text, ids in zip(texts, ours.encode_batch(texts), strict=True):
+        expected = reference.encode(text, add_special_tokens=False).ids
+        if ids != expected:
+            raise ExportError(f"the tokenizer differs on {text!r}: {ids} instead of {expected}")
+        decoded, expected_text = ours.decode(ids), reference.decode(ids)
+        if clip:
+            decoded, expected_text = decoded.strip(), expected_text.replace("</w>", " ").strip()
+        if decoded != expected_text:
+            raise ExportError(f"the tokenizer decodes {ids} to {decoded!r} instead of {expected_text!r}")
+    return len(texts)
+
+
+_WORDS = "the a video of red circle moving I'm don't it's we've you'll he'd they're HELLO World naive".split()
+_SPACES = " \t\n\r\v\f\x85\xa0\u1680\u2000\u2003\u2009\u200a\u2028\u2029\u202f\u205f\u3000\u200b\ufeff"
+_EMOJI = [
+    "\U0001f468\u200d\U0001f469\u200d\U0001f467",
+    "\U0001f3f3\ufe0f\u200d\U0001f308",
+    "\U0001f44d\U0001f3fd",
+]
+_SIGNS = "'\"<>|/[]{}sStTmMdDlLrReEvV\u017f&;:,.!?#$%"
+# First and last code points that a run of letters, marks or signs is drawn from.
+_RANGES = [
+    (0x20, 0x7E), (0xA0, 0x24F), (0x300, 0x36F), (0x370, 0x52F), (0x590, 0x6FF), (0x900, 0xDFF),
+    (0xE00, 0xEFF), (0x1100, 0x11FF), (0x1E00, 0x1FFF), (0x2000, 0x2BFF), (0x3040, 0x30FF), (0x4E00, 0x9FFF),
+    (0xAC00, 0xD7A3), (0xF900, 0xFAFF), (0xFF00, 0xFFEF), (0x1D400, 0x1D7FF), (0x1F300, 0x1FAFF),
+    (0x20000, 0x2A6DF),
+]  # fmt: skip
+
+
+def _fragment(rng: random.Random) -> str:
+    kind = rng.randrange(12)
+    if kind < 4:
+        return rng.choice(["", " "]) + rng.choice(_WORDS)
+    if kind == 4:
+        return "".join(rng.choices(_SPACES, k=rng.randint(1, 5)))
+    if kind == 5:
+        return " " * rng.randint(1, 8) + rng.choice(["", "\n", "\r\n", "\n\n"])
+    if kind == 6:
+        return str(rng.randrange(10 ** rng.randint(1, 9)))
+    if kind == 7:
+        return rng.choice(_EMOJI)
+    if kind == 8:
+        return chr(rng.choice([rng.randrange(0xD800), rng.randrange(0xE000, 0x110000), rng.randrange(0x20)]))
+    if kind == 9:
+        return rng.choice("abz 1.!-=_\u2581\u00e9\u0301'") * rng.randint(1, 40)
+    if kind == 10:
+        return "".join(rng.choices(_SIGNS, k=rng.randint(1, 8)))
+    low, high = rng.choice(_RANGES)
+    return "".join(chr(rng.randint(low, high)) for _ in range(rng.randint(1, 10)))
+
+
+def random_texts(count: int, seed: int = 0) -> Iterator[str]:
+    """Random texts: words, digits, every kind of space, marks, controls, emoji, all planes, long runs."""
+    rng = random.Random(seed)
+    for _ in range(count):
+        yield "".join(_fragment(rng) for _ in range(rng.randint(0, 8)))

@@ -1,0 +1,105 @@
+"""What the assistant shall refuse, and what only sounds like it: our own requests or those of a file."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from g4v.data.dialogues.files import read_lines
+from g4v.errors import ArgumentError
+
+_UNSAFE, _HARMLESS = 0.5, 0.1  # toxicity from which a prompt is unsafe, and up to which it is harmless
+
+
+def sample_unsafe_requests(count: int, seed: int) -> list[str]:
+    """So many different short unsafe requests, none of which names a method, from the wordings that the
+    shapes world trains with (those it holds out for tests stay out). Fewer where no new ones are found.
+    """
+    if not count:
+        return []
+    from g4v.shapes.dialogues import safety  # builds all wordings of the shapes world: some seconds
+
+    def one(rand: Callable[[], float]) -> str:
+        if rand() < 0.5:
+            return safety.ASK_DEED.sample(rand, "train", {"d": safety.DEED.sample(rand, "train", {})})
+        return safety.ASK_SIGHT.sample(rand, "train", {"s": safety.SIGHT.sample(rand, "train", {})})
+
+    return _different(one, count, seed)
+
+
+def sample_harmless_requests(count: int, seed: int) -> list[str]:
+    """So many different harmless requests with words of unsafe ones ("how can I kill time?"), from the
+    wordings that the shapes world trains with. Fewer where no new ones are found.
+    """
+    if not count:
+        return []
+    from g4v.shapes.dialogues.harmless import LOOK_ALIKES
+
+    def one(rand: Callable[[], float]) -> str:
+        return LOOK_ALIKES[int(rand() * len(LOOK_ALIKES))][0].sample(rand, "train", {})
+
+    return _different(one, count, seed)
+
+
+def _different(one: Callable[[Callable[[], float]], str], count: int, seed: int) -> list[str]:
+    rand = random.Random(seed).random
+    found: dict[str, None] = {}
+    for _ in range(20 * count):
+        if len(found) >= count:
+            break
+        text = one(rand)
+        found[text[:1].upper() + text[1:]] = None
+    return list(found)
+
+
+def read_unsafe_requests(path: Path) -> list[str]:
+    """Requests from a file: one a line, or RealToxicityPrompts JSONL ({"prompt": {"text", "toxicity"}}), of
+    which those of toxicity 0.5 and more are taken. Unusable lines are left out; ArgumentError if none is
+    left.
+    """
+    return _read_requests(path, lambda toxicity: toxicity is not None and toxicity >= _UNSAFE)
+
+
+def read_harmless_requests(path: Path) -> list[str]:
+    """As `read_unsafe_requests`; of rated prompts those of toxicity 0.1 and less."""
+    return _read_requests(path, lambda toxicity: toxicity is not None and toxicity <= _HARMLESS)
+
+
+def _read_requests(path: Path, wanted: Callable[[float | None], bool]) -> list[str]:
+    found: dict[str, None] = {}
+    for _, line in read_lines(path):
+        text: Any = line
+        if line is not None and path.suffix.lower() in (".jsonl", ".ndjson"):
+            try:
+                prompt = json.loads(line)["prompt"]
+                text = prompt["text"] if wanted(prompt.get("toxicity")) else None
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                text = None
+        if isinstance(text, str):
+            text = " ".join(text.split())
+            if 3 <= len(text) <= 1000 and "<" not in text and text.isprintable():
+                found[text] = None
+    if not found:
+        raise ArgumentError(f"{path.name} has no usable request")
+    return list(found)
+
+
+def read_unsafe_clips(path: Path, videos: Path | None) -> tuple[list[str], int]:
+    """Paths of clips, one a line, and how many lines were left out: empty, not printable, or, where the
+    folder of the clips is given, of files that are not in it. ArgumentError if none is left.
+    """
+    found: dict[str, None] = {}
+    left_out = 0
+    for _, line in read_lines(path):
+        name = (line or "").strip()
+        if name and name.isprintable() and (videos is None or (videos / name).is_file()):
+            found[name] = None
+        else:
+            left_out += 1
+    if not found:
+        where = f" in {videos}" if videos else ""
+        raise ArgumentError(f"{path.name} names no clip{where}")
+    return list(found), left_out

@@ -1,0 +1,280 @@
+"""`python -m g4v.eval videoqa`: questions about videos, by exact match and by a judge."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from g4v.cli.common import exit_code, report_error
+from g4v.data.formats import QA_FORMATS, DataError, Problem, Question, read_questions
+from g4v.errors import ArgumentError, Error, VideoError
+from g4v.eval import bootstrap
+from g4v.eval.exact_match import is_contained, is_exact
+from g4v.eval.figures import Figures, LeftOut
+from g4v.eval.judge import Case, Judge, Judged, add_judge_arguments, judge_all, judge_of
+from g4v.eval.metrics import Rate
+from g4v.eval.options import add_data_arguments, new_parser
+from g4v.eval.progress import Progress
+from g4v.eval.published import VIDEOQA
+from g4v.eval.replies import Replies, bundle_key, ends_the_run, open_folder
+from g4v.eval.report import Row, rate_row
+
+if TYPE_CHECKING:
+    from g4v import Assistant
+
+_EPILOG = """example:
+  python -m g4v.data shapes --format msvd-qa --out qa --count 100
+  python -m g4v.eval videoqa qa/test_qa.json --format msvd-qa --videos qa/videos
+  export OPENAI_API_KEY=... OPENAI_BASE_URL=https://host/v1
+  python -m g4v.eval videoqa qa/test_qa.json --format msvd-qa --videos qa/videos --judge NAME --out run
+
+figures:
+  exact match       the normalised reply is the answer; low for an assistant that speaks in sentences
+  answer contained  the answer stands in the reply; lenient, for it does not see negations
+  judged right      Video-ChatGPT's protocol; judges differ, so a number is worth nothing without its judge
+"""
+
+
+@dataclass
+class Asked:
+    """A question and what the assistant said to it; None where its call failed, which counts as wrong."""
+
+    question: Question
+    said: str | None
+
+    @property
+    def text(self) -> str:
+        return self.said or ""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    result = new_parser("videoqa", "Asks an assistant the questions of a data set about videos.", _EPILOG)
+    add = result.add_argument
+    add("questions", type=Path, metavar="FILE", help="the questions (of ActivityNet-QA the *_q.json)")
+    add("--format", choices=QA_FORMATS, required=True, help="it also says how the clips are called")
+    add("--answers", type=Path, metavar="FILE", help="default: the *_a.json beside a *_q.json, or the rows")
+    add(
+        "--ask", default="{question}", metavar="TEXT",
+        help='how a question is put, as in "{question} Answer in one word." (default: as it is)',
+    )  # fmt: skip
+    add_data_arguments(result)
+    add_judge_arguments(result)
+    return result
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command; returns its exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        if "{question}" not in options.ask:
+            raise ArgumentError("--ask must contain {question}")
+        judge = judge_of(options)
+    except Error as error:
+        report_error(str(error))
+        return 2
+
+    def run() -> int:
+        with ExitStack() as stack:
+            return _run(options, judge, stack)
+
+    return exit_code(run, "; what was answered is kept" if options.out else "")
+
+
+def _run(options: argparse.Namespace, judge: Judge | None, stack: ExitStack) -> int:
+    import g4v
+
+    figures = Figures(published=VIDEOQA[options.format])
+    reader = read_questions(
+        options.questions, options.format, options.answers, options.videos, options.on_error
+    )
+    questions = list(reader)[: options.limit]
+    for problems in (reader.answer_problems, reader.problems):
+        if problems is not None:
+            for problem in problems.kept:
+                figures.left_out.add("bad rows", str(problem))
+            figures.left_out.more["bad rows"] = (
+                figures.left_out.more.get("bad rows", 0) + problems.count - len(problems.kept)
+            )
+    if not questions:
+        figures.left_out.warn()
+        raise DataError(Problem(options.questions, "has no question that can be used"))
+    folder = options.videos or options.questions.parent
+    clips = find_clips(questions, folder, options.on_error, figures.left_out)
+    replies_file = open_folder(options.out, "replies.jsonl", stack)
+    verdicts_file = open_folder(options.out, "verdicts.jsonl", stack) if judge is not None else None
+    assistant = g4v.load(options.bundle, device=options.device, threads=options.threads)
+    replies = Replies(assistant, bundle_key(options.bundle), options.seed, replies_file)
+    asked = ask(replies, clips, options.ask, options.on_error, figures.left_out)
+    if not asked:
+        figures.left_out.warn()
+        raise DataError(Problem(options.questions, "not one clip could be asked about"))
+    figures.title = (
+        f"{options.questions.name} ({options.format} layout) with {assistant.name} on {assistant.device}"
+    )
+    exact_rows(asked, figures)
+    judged: Judged | None = None
+    if judge is not None and verdicts_file is not None:
+        cases = [Case(a.question.id, a.question.question, a.question.answer, a.text) for a in asked if a.said]
+        judged = asyncio.run(judge_all(judge, cases, verdicts_file))
+        judge_rows(judge, judged, asked, options.seed, figures)
+    figures.details["answers"] = _details(asked, judged)
+    figures.finish(options.json, _about(options, assistant, judge, judged))
+    if judged is not None and judged.interrupted:
+        report_error("interrupted; what was answered is kept: give the same command again to go on")
+        return 130
+    if judged is not None and judged.stopped:
+        report_error(f"incomplete: {judged.stopped}; give the same command again to go on")
+        return 1
+    return 0
+
+
+def find_clips(
+    questions: Sequence[Question], folder: Path, on_error: str, left_out: LeftOut
+) -> list[tuple[Question, Path]]:
+    """The questions whose clip is there. DataError where none is, or at the first missing one."""
+    found: dict[tuple[Path, ...], Path | None] = {}
+    clips = []
+    for question in questions:
+        if question.paths not in found:
+            found[question.paths] = question.find_clip()
+        clip = found[question.paths]
+        if clip is None:
+            reason = f"the clip {question.paths[0]} is missing"
+            problem = Problem(question.source, reason, question.line, question.row)
+            if on_error == "stop":
+                raise DataError(problem)
+            left_out.add("questions about missing clips", str(problem))
+        else:
+            clips.append((question, clip))
+    if not clips:
+        first = questions[0]
+        reason = (
+            f"not one of the clips is in {folder} (the first is {first.paths[0].name}); name it by --videos"
+        )
+        raise DataError(Problem(first.source, reason))
+    return clips
+
+
+def ask(
+    replies: Replies,
+    clips: Sequence[tuple[Question, Path]],
+    wording: str,
+    on_error: str,
+    left_out: LeftOut,
+) -> list[Asked]:
+    """Asks every question in a chat of its own.
+
+    A clip that cannot be read leaves its questions out; a call that fails otherwise is a wrong answer.
+    """
+    asked: list[Asked] = []
+    broken: dict[Path, str] = {}
+    with Progress("questions", len(clips)) as progress:
+        for question, clip in clips:
+            try:
+                if clip in broken:
+                    raise VideoError(broken[clip])
+                said = replies.ask(wording.replace("{question}", question.question), clip)["text"]
+                asked.append(Asked(question, str(said)))
+            except Error as error:
+                problem = Problem(question.source, str(error), question.line, question.row)
+                if ends_the_run(error):
+                    raise
+                if on_error == "stop":
+                    raise DataError(problem) from None
+                if isinstance(error, VideoError):
+                    broken[clip] = str(error)
+                    left_out.add("questions about broken clips", str(problem))
+                else:
+                    asked.append(Asked(question, None))
+                    left_out.add("failed calls, counted as wrong", str(problem))
+            progress.step()
+    return asked
+
+
+def exact_rows(asked: Sequence[Asked], figures: Figures) -> None:
+    """Adds exact match and contained answers, and contained answers for each type of question."""
+    exact, contained = Rate(), Rate()
+    types: dict[str, Rate] = {}
+    for one in asked:
+        right = is_exact(one.text, one.question.answer)
+        exact.add(right)
+        contained.add(is_contained(one.text, one.question.answer))
+        if one.question.kind is not None:
+            types.setdefault(one.question.kind, Rate()).add(is_contained(one.text, one.question.answer))
+    figures.rows += [rate_row("exact match", exact), rate_row("answer contained", contained)]
+    figures.rows += [rate_row(f"  on {name}", types[name]) for name in sorted(types)]
+
+
+def judge_rows(judge: Judge, judged: Judged, asked: Sequence[Asked], seed: int, figures: Figures) -> None:
+    """Adds accuracy and score by the judge. Replies without words are wrong with score 0, and not sent."""
+    verdicts = iter(judged.verdicts)
+    right, scores = Rate(), []
+    for one in asked:
+        verdict = next(verdicts) if one.said else None
+        if one.said and verdict is None:
+            continue
+        right.add(verdict is not None and verdict.right)
+        scores.append(0.0 if verdict is None else verdict.score)
+    label = f"by {judge.model}"
+    figures.rows.append(rate_row(f"judged right, {label}", right))
+    low, high = bootstrap.of_mean(scores, seed)
+    mean = float(np.mean(scores)) if scores else float("nan")
+    figures.rows.append(Row(f"mean score (0 to 5), {label}", mean, None, False, "", low, high, len(scores)))
+    sent = len(judged.verdicts)
+    figures.rows.append(rate_row(f"unparsable verdicts, {label}", Rate(judged.unparsable, sent)))
+    served = ", ".join(judged.served)
+    figures.notes.append(
+        f"judge {judge.model}{f' (the endpoint says {served})' if served and served != judge.model else ''}, "
+        f"prompt {judge.prompt.name} {judge.prompt.sha256[:12]}; "
+        f"{judged.unparsable} unparsable and {judged.unanswered} missing verdicts are in no figure"
+    )
+
+
+def _details(asked: Sequence[Asked], judged: Judged | None) -> list[dict[str, Any]]:
+    verdicts = iter(judged.verdicts if judged is not None else ())
+    rows = []
+    for one in asked:
+        q = one.question
+        row: dict[str, Any] = {"id": q.id, "video": q.video, "question": q.question, "answer": q.answer}
+        row |= {"said": one.said, "exact": is_exact(one.text, q.answer)}
+        if judged is not None:
+            verdict = next(verdicts) if one.said else None
+            row["verdict"] = None if verdict is None else vars(verdict)
+        rows.append(row)
+    return rows
+
+
+def _about(
+    options: argparse.Namespace, assistant: Assistant, judge: Judge | None, judged: Judged | None
+) -> dict[str, Any]:
+    import g4v
+
+    about: dict[str, Any] = {
+        "g4v": g4v.__version__,
+        "assistant": assistant.info,
+        "file": options.questions.name,
+        "format": options.format,
+        "ask": options.ask,
+        "seed": options.seed,
+    }
+    if judge is not None and judged is not None:
+        about["judge"] = {
+            "model": judge.model,
+            "served": judged.served,
+            "prompt": judge.prompt.name,
+            "prompt_sha256": judge.prompt.sha256,
+            "settings": {name: value for name, value in judge.settings.items() if value is not None},
+            "unparsable": judged.unparsable,
+            "unanswered": judged.unanswered,
+            "stopped": judged.stopped or None,
+            "cost": judged.cost,
+        }
+    return about

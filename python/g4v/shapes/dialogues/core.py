@@ -1,0 +1,259 @@
+"""What every dialogue family builds on: turns, wordings with a held-out part, and the talk being written."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+
+from g4v.shapes.world import world
+from g4v.shapes.world.world import Object, Scene
+
+T = TypeVar("T")
+
+
+@dataclass
+class Turn:
+    """One exchange. `video` is the clip that the user attaches to this turn.
+
+    meta: always "intent" (str), "sends_video" (bool), "caption" (str or None), "unsafe" (bool: a refusal is
+    the right answer); on questions also "attribute" and "expected" (see the package's docstring).
+    """
+
+    user: str
+    answer: str
+    video: Scene | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Dialogue:
+    """One to four turns. meta: "split" (str)."""
+
+    turns: list[Turn]
+    kind: str
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Slot:
+    name: str
+
+
+_TOKEN = re.compile(r"[(|)]|\{\w+\}|[^(|){}]+")
+REGISTRY: dict[str, Wordings] = {}
+
+
+class Wordings:
+    """Many surface forms of one intent.
+
+    lines: one core template a line. "(a|b|)" chooses, "{name}" is filled in, "*" in front keeps the line
+    for the test split. Lines are in lower case; a final "?" is written, a full stop is not.
+    opens, closes: templates put around every core, the same in both splits.
+    """
+
+    def __init__(self, name: str, lines: str, opens: str = "", closes: str = "") -> None:
+        if name in REGISTRY:
+            raise ValueError(f"two wordings are called {name!r}")
+        REGISTRY[name] = self
+        self.name = name
+        cores = [" ".join(line.split()) for line in lines.strip().splitlines() if line.strip()]
+        self.cores = {
+            "train": [core for core in cores if not core.startswith("*")],
+            "test": [core[1:].strip() for core in cores if core.startswith("*")],
+        }
+        self._trees = {
+            split: [_parse(self._full(c, opens, closes)) for c in cs] for split, cs in self.cores.items()
+        }
+        # A phrase list that holds nothing out is shared by both splits.
+        self._trees["test"] = self._trees["test"] or self._trees["train"]
+
+    @staticmethod
+    def _full(core: str, opens: str, closes: str) -> str:
+        end = "?" if core.endswith("?") else ""
+        return opens + core.removesuffix("?") + closes + end
+
+    def sample(self, rand: Any, split: str, slots: dict[str, str]) -> str:
+        """One surface form; rand() gives floats in [0, 1)."""
+        trees = self._trees[split]
+        out: list[str] = []
+        _render(trees[int(rand() * len(trees))], rand, slots, out)
+        return " ".join("".join(out).split()).replace(" ,", ",").replace(" ?", "?")
+
+    def expansions(self, split: str) -> Iterator[str]:
+        """Every surface form of the cores of a split (without opens and closes), slots left as they are."""
+        for core in self.cores[split]:
+            for parts in _expand(_parse(core)):
+                yield " ".join(parts.split()).replace(" ,", ",").replace(" ?", "?")
+
+    def words(self, split: str) -> set[str]:
+        """All words that the split's trees can produce, slots apart."""
+        found: set[str] = set()
+        for tree in self._trees[split] if self.cores[split] else ():
+            _collect(tree, found)
+        return found
+
+
+def _parse(template: str) -> list[Any]:
+    stack: list[list[list[Any]]] = [[[]]]
+    for token in _TOKEN.findall(template):
+        if token == "(":
+            stack.append([[]])
+        elif token == "|":
+            stack[-1].append([])
+        elif token == ")":
+            choice = stack.pop()
+            stack[-1][-1].append(tuple(choice))
+        else:
+            stack[-1][-1].append(_Slot(token[1:-1]) if token[0] == "{" else token)
+    if len(stack) != 1 or len(stack[0]) != 1:
+        raise ValueError(f"unbalanced template: {template!r}")
+    return stack[0][0]
+
+
+def _render(tree: Sequence[Any], rand: Any, slots: dict[str, str], out: list[str]) -> None:
+    for node in tree:
+        if type(node) is str:
+            out.append(node)
+        elif type(node) is tuple:
+            _render(node[int(rand() * len(node))], rand, slots, out)
+        else:
+            out.append(slots[node.name])
+
+
+def _expand(tree: Sequence[Any]) -> Iterator[str]:
+    options: list[list[str]] = []
+    for node in tree:
+        if type(node) is str:
+            options.append([node])
+        elif type(node) is tuple:
+            options.append([text for choice in node for text in _expand(choice)])
+        else:
+            options.append(["{" + node.name + "}"])
+    for parts in itertools.product(*options):
+        yield "".join(parts)
+
+
+def _collect(tree: Sequence[Any], found: set[str]) -> None:
+    for text in _expand_words(tree):
+        found.update(words_of(text))
+
+
+def _expand_words(tree: Sequence[Any]) -> Iterator[str]:
+    for node in tree:
+        if type(node) is str:
+            yield node
+        elif type(node) is tuple:
+            for choice in node:
+                yield from _expand_words(choice)
+
+
+_WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text in lower case; "can't" is one word."""
+    return _WORD.findall(text.lower())
+
+
+_ALONE_I = re.compile(r"\bi\b")
+
+
+def finish(text: str, rand: Any) -> str:
+    """Writes a lower-case wording the way people type: mostly with capital and full stop."""
+    r = rand()
+    question = text.endswith("?")
+    if r < 0.70 or r >= 0.93:
+        text = _ALONE_I.sub("I", text)
+        text = text[0].upper() + text[1:]
+    if 0.70 <= r < 0.85 or r >= 0.93:
+        return text.rstrip("?")
+    if question:
+        return text
+    return text + ("!" if rand() < 0.08 else ".")
+
+
+class Talk:
+    """A dialogue being written: the random source, the split, and what both sides have seen so far."""
+
+    def __init__(self, rng: np.random.Generator, split: str) -> None:
+        if split not in ("train", "test"):
+            raise ValueError(f"split must be 'train' or 'test', not {split!r}")
+        self.rng = rng
+        self.rand = rng.random
+        self.split = split
+        self.turns: list[Turn] = []
+        self.clip: Scene | None = None  # the user's last clip
+        self.sent: list[Scene] = []  # what the assistant has shown
+        self.offer: Scene | None = None  # what the last answer offered to show
+        self.surprises = 0
+
+    def pick(self, items: Sequence[T]) -> T:
+        return items[int(self.rand() * len(items))]
+
+    def chance(self, p: float) -> bool:
+        return self.rand() < p
+
+    def raw(self, wordings: Wordings, **slots: str) -> str:
+        return wordings.sample(self.rand, self.split, slots)
+
+    def phrase(self, wordings: Wordings, **slots: str) -> str:
+        """A part of a sentence. The test split draws a held-out form in one of four cases: its sentences
+        are new anyway, and people name things in common ways.
+        """
+        split = "test" if self.split == "test" and self.rand() < 0.25 else "train"
+        return wordings.sample(self.rand, split, slots)
+
+    def say(self, wordings: Wordings, **slots: str) -> str:
+        """A finished user text."""
+        return finish(wordings.sample(self.rand, self.split, slots), self.rand)
+
+    def new_clip(self, objects: int | None = None) -> Scene:
+        """A clip for the user to attach; its objects stand in a fixed order, so that one answer is right."""
+        scene = world.sample_scene(self.rng, self.split, objects)
+        self.clip = Scene(tuple(sorted(scene.objects, key=_rank)), scene.background)
+        return self.clip
+
+    def new_object(self) -> Object:
+        """An object to be asked for: never a held-out triple in training, either kind in the test split."""
+        return world.sample_object(self.rng, "train" if self.split == "train" else self.pick(("test", "all")))
+
+    def allows(self, scene: Scene) -> bool:
+        """Whether the scene exists and may occur in this split."""
+        for obj in scene.objects:
+            if obj.shape == "circle" and obj.motion == "spinning":
+                return False
+            if self.split == "train" and world.is_held_out(obj):
+                return False
+        shown = [(obj.colour, obj.shape) for obj in scene.objects]
+        return len(set(shown)) == len(shown)
+
+    def add(self, intent: str, user: str, answer: str, video: Scene | None = None, **meta: Any) -> Turn:
+        values = {"intent": intent, "sends_video": False, "caption": None, "unsafe": False, **meta}
+        turn = Turn(user, answer, video, values)
+        self.turns.append(turn)
+        self.offer = None
+        return turn
+
+    def send(
+        self, intent: str, user: str, scene: Scene, before: str, after: str = "", video: Scene | None = None
+    ) -> Turn:
+        """A turn whose answer carries a video."""
+        text = world.caption(scene)
+        turn = self.add(
+            intent, user, f"{before} <video>{text}</video>{after}", video, sends_video=True, caption=text
+        )
+        self.sent.append(scene)
+        return turn
+
+
+def _rank(obj: Object) -> tuple[int, int, int]:
+    return world.COLOURS.index(obj.colour), world.SHAPES.index(obj.shape), world.MOTIONS.index(obj.motion)
+
+
+def capital(text: str) -> str:
+    return text[0].upper() + text[1:]

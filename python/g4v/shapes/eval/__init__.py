@@ -1,0 +1,1 @@
+"""Evaluation of an assistant of the shapes world."""

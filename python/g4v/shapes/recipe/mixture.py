@@ -1,0 +1,12 @@
+"""Which kinds of dialogues the two stages learn from, by shares (they need not add up to 1)."""
+
+from __future__ import annotations
+
+from g4v.shapes.dialogues.compose import KINDS
+
+# Stage 1 learns to see: every dialogue is about a clip.
+STAGE1 = {"describe": 0.28, "question": 0.52, "unsafe_clip": 0.1, "foreign_clip": 0.1}
+# Stage 2 learns the natural mixture with more of what is refused, of what only looks like it, and of changes
+# to what was shown.
+_MORE = {"series": 6.0, "unsafe": 16.0, "harmless": 10.0, "unsafe_clip": 2.0, "foreign_clip": 4.0}
+STAGE2 = {kind: share + _MORE.get(kind, 0.0) for kind, (_, share) in KINDS.items()}

@@ -1,0 +1,1 @@
+"""What exists in the shapes world, and how it is drawn."""

@@ -1,0 +1,123 @@
+"""`python -m g4v.train`: the command line of the trainer."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, NoReturn
+
+from g4v.errors import Error
+from g4v.train.errors import StoppedTogether
+from g4v.train.settings import PRESETS, STAGES, Settings, field_types, load_settings
+
+_EPILOG = """\
+Without a stage, stage 1 and stage 2 are trained one after the other into the same OUT, which
+`python -m g4v.export --checkpoint OUT` then reads. Data of the two stages usually differ: a configuration
+file has a section for each,
+
+    base: runs/mplug-owl            # from python -m g4v.model.bases convert
+    stage1: {data: [videochat.json], video_root: videos}
+    stage2: {data: [gpt4video.json]}
+
+and g4v-train.yaml in the current folder is read where no --config is given. In the names of options dashes
+and underscores are the same.
+
+    python -m g4v.train --devices 2 --max_epochs 10
+    python -m g4v.train stage1 --encoder openai/clip-vit-large-patch14 --llm DIR --data videochat.json
+    python -m g4v.train --preset gpt4video-7b --devices 8 --strategy fsdp --dry-run
+
+`python -m g4v.train tiny --help` trains the embedded default instead, from nothing.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        print(f"g4v.train: error: {message} (see: python -m g4v.train --help)", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Every setting that is not for YAML files alone becomes an option of the same name."""
+    parser = _Parser(
+        prog="python -m g4v.train",
+        description="Trains the abstractor (stage 1) and the LoRA (stage 2) of a GPT4Video assistant.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "stage", nargs="?", choices=STAGES, help="which stage to train; default: both in turn"
+    )
+    parser.add_argument("--preset", choices=PRESETS, help="settings to start from")
+    parser.add_argument("--config", metavar="FILE", help="YAML file of settings")
+    groups: dict[str, Any] = {}
+    for item in fields(Settings):
+        name = item.metadata["group"]
+        if name == "yaml":
+            continue
+        group = groups.setdefault(name, parser.add_argument_group(name))
+        kind, _ = field_types()[item.name]
+        silent = item.default is None or item.default == () or isinstance(item.default, bool)
+        default = "" if silent else f" (default: {_text(item.default)})"
+        options: dict[str, Any] = {"help": item.metadata["help"] + default, "default": argparse.SUPPRESS}
+        if kind is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        else:
+            options["metavar"] = {int: "N", float: "X"}.get(kind, "TEXT")
+            options["type"] = str if kind is tuple else kind
+            if item.metadata["choices"]:
+                options["choices"] = item.metadata["choices"]
+                del options["metavar"]
+            if kind is tuple:
+                options["action"] = "append"
+        group.add_argument("--" + item.name.replace("_", "-"), **options)
+    return parser
+
+
+def _text(value: Any) -> str:
+    return " ".join(value) if isinstance(value, tuple) else str(value)
+
+
+def _with_dashes(arguments: Sequence[str]) -> list[str]:
+    """--max_epochs=3 -> --max-epochs=3: the authors' command has underscores."""
+    changed = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        changed.append((name.replace("_", "-") if name.startswith("--") else name) + equals + value)
+    return changed
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command line; returns the exit code: 0 done, 1 failed (one line says why), 2 wrong usage."""
+    given = vars(build_parser().parse_args(_with_dashes(arguments)))
+    stage, preset, config = given.pop("stage"), given.pop("preset"), given.pop("config")
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    try:
+        stages = (stage,) if stage else STAGES
+        chosen = [load_settings(name, preset, config, given) for name in stages]
+        for name, settings in zip(stages, chosen, strict=True):
+            if settings.dry_run:
+                from g4v.train.estimate import print_estimate
+
+                print_estimate(settings, name)
+            else:
+                from g4v.train.run import run_stage
+
+                run_stage(settings, name)
+    except StoppedTogether:
+        return 1  # the first process has said why
+    except Error as error:
+        print(f"g4v.train: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except OSError as error:  # a full disk, wherever it shows
+        print(f"g4v.train: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except ImportError as error:
+        print(f'g4v.train: error: {error}; install the extra: pip install "g4v[train]"', file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, SystemExit):
+        print("g4v.train: stopped; give the same command with --resume to go on", file=sys.stderr)
+        return 1
+    return 0

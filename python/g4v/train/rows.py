@@ -1,0 +1,163 @@
+"""Rows as tensors: tokens and labels by the template of the runtime, and the clips that belong to them.
+
+`RowBatches` is a map-style data set whose index is a `MicroBatch`; it runs in the workers of a DataLoader, so
+that tokens and frames are ready before the device asks for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from g4v.errors import VideoError
+from g4v.model.prompt import IGNORED, Encode, EncodedPrompt, PromptTemplate
+from g4v.train.batch_sampler import MicroBatch
+from g4v.train.clips import Clip
+from g4v.train.datasets import Row, Rows
+
+Fault = tuple[str, str]  # place of the row, reason
+
+
+class RowFault(ValueError):
+    """Why a row gives nothing to learn."""
+
+
+@dataclass(frozen=True)
+class RowEncoder:
+    """Rows -> ids and labels.
+
+    video_tokens: rows of the abstractor's output for one clip; 0 for an assistant without eyes.
+    max_length: tokens of a sequence. supervise: "assistant" or "both", as `PromptTemplate.encode` has it.
+    """
+
+    template: PromptTemplate
+    encode: Encode
+    video_tokens: int
+    max_length: int
+    supervise: str
+
+    def __call__(self, row: Row) -> tuple[EncodedPrompt, int]:
+        """The sequence, and how many of the row's turns it holds.
+
+        What is longer than max_length loses its last turns; a first turn that is too long alone loses the end
+        of its answer. RowFault where not one token of an answer fits.
+        """
+        if row.clips and not self.video_tokens:
+            raise RowFault("has a video, but the run has no encoder")
+        for count in range(len(row.turns), 0, -1):
+            whole = self.template.encode(row.turns[:count], self.encode, self.video_tokens, self.supervise)
+            if len(whole.ids) <= self.max_length:
+                return whole, count
+        answer = self.template.answer_ids(row.turns[0].answer or "", self.encode)
+        if len(whole.ids) - len(answer) >= self.max_length:
+            raise RowFault(
+                f"the first question ends at token {len(whole.ids) - len(answer)}; max_length is "
+                f"{self.max_length}"
+            )
+        return EncodedPrompt(whole.ids[: self.max_length], whole.labels[: self.max_length]), 1
+
+
+class RowBatches(Dataset):  # type: ignore[type-arg]
+    """MicroBatch -> a batch:
+
+    ids int64 [B, L] (VIDEO_ID at video positions, right-padded with 0), labels int64 [B, L] (IGNORED where a
+    position does not count), clips float32 [C, ...] in reading order (absent where there is none),
+    step_tokens: labels of the whole optimiser step, number: of the pass, step, places: of the B rows,
+    faults: list of (place, reason) found on the way, unusable: those of them that leave nothing to learn.
+
+    A row whose clip cannot be read keeps its place with every label ignored: the batch has the same shape on
+    every process, and nothing is learned from it.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        encoder: RowEncoder,
+        read_clip: Callable[[Clip], np.ndarray],
+        blank: Callable[[], np.ndarray],
+    ) -> None:
+        self.rows, self.encoder = rows, encoder
+        self.read_clip, self.blank = read_clip, blank
+        # Labels of each row, -1 before it is known: shared by all workers, so that each is encoded for its
+        # count only once.
+        self.counts = torch.full((len(rows),), -1, dtype=torch.int32).share_memory_()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, batch: MicroBatch) -> dict[str, Any]:
+        faults: list[Fault] = []
+        unusable: list[Fault] = []
+        ids: list[list[int]] = []
+        labels: list[list[int]] = []
+        clips: list[np.ndarray] = []
+        places: list[str] = []
+        for index in batch.rows:
+            row = self.rows[index]
+            encoded, kept = self._encode(row, faults, unusable)
+            row_labels = encoded.labels
+            attached = sum(turn.has_video for turn in row.turns[:kept])
+            for clip in row.clips[:attached]:
+                try:
+                    clips.append(self.read_clip(clip))
+                except VideoError as error:
+                    unusable.append((row.place, str(error)))
+                    clips.append(self.blank())
+                    row_labels = [IGNORED] * len(row_labels)
+            ids.append(encoded.ids)
+            labels.append(row_labels)
+            places.append(row.place)
+        if not ids:
+            empty = self._empty()
+            ids, labels, places = [empty.ids], [empty.labels], ["no row"]
+        made = {
+            "ids": pad(ids, 0),
+            "labels": pad(labels, IGNORED),
+            "step_tokens": sum(self._count(index) for index in batch.step_rows),
+            "number": batch.number,
+            "step": batch.step,
+            "places": places,
+            "faults": faults + unusable,
+            "unusable": unusable,
+        }
+        if clips:
+            made["clips"] = torch.from_numpy(np.stack(clips))
+        return made
+
+    def _empty(self) -> EncodedPrompt:
+        opening = self.encoder.template.opening_ids(self.encoder.encode)[: self.encoder.max_length]
+        return EncodedPrompt(opening, [IGNORED] * len(opening))
+
+    def _encode(self, row: Row, faults: list[Fault], unusable: list[Fault]) -> tuple[EncodedPrompt, int]:
+        try:
+            encoded, kept = self.encoder(row)
+        except RowFault as error:
+            unusable.append((row.place, str(error)))
+            return self._empty(), 0
+        if kept < len(row.turns):
+            reason = f"only {kept} of {len(row.turns)} turns fit into {self.encoder.max_length} tokens"
+            faults.append((row.place, reason))
+        return encoded, kept
+
+    def _count(self, index: int) -> int:
+        known = int(self.counts[index])
+        if known < 0:
+            encoded, _ = self._encode(self.rows[index], [], [])
+            # The first position predicts nothing, so its label would never count.
+            known = sum(label != IGNORED for label in encoded.labels[1:])
+            self.counts[index] = known
+        return known
+
+
+def pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:
+    """int64 [len(rows), longest], filled up on the right."""
+    out = torch.full((len(rows), max(map(len, rows))), value, dtype=torch.int64)
+    for line, row in zip(out, rows, strict=True):
+        line[: len(row)] = torch.tensor(row)
+    return out
