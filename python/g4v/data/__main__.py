@@ -24,9 +24,9 @@ def main(arguments: list[str]) -> int:
 
         return replies(arguments[1:])
     if arguments[:1] == ["shapes"]:
-        from g4v.shapes.world.datasets import main as shapes
+        from g4v.data.worlds import world
 
-        return shapes(arguments[1:])
+        return world("shapes").data_command(arguments[1:])
     if arguments in (["-h"], ["--help"]):
         print(_USAGE)
         return 0

@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
+from g4v.data.worlds import WORLDS, world
+
 _COMMANDS = {
-    "shapes": ("g4v.shapes.eval.command", "the shapes world"),
+    "shapes": ("", "the shapes world"),  # of `g4v.data.worlds`
     "videoqa": ("g4v.eval.videoqa", "questions about videos: MSVD-QA, MSRVTT-QA, ActivityNet-QA"),
     "caption": ("g4v.eval.caption", "captions of videos: BLEU-4, METEOR, CIDEr"),
     "t2v": ("g4v.eval.t2v", "videos from captions: CLIPSIM, FID, FVD"),
@@ -19,6 +21,8 @@ def main(arguments: list[str]) -> int:
     """Runs the named evaluation; returns its exit code."""
     from g4v.cli.common import report_error
 
+    if arguments and arguments[0] in WORLDS:
+        return world(arguments[0]).eval_command(arguments[1:])
     if arguments and arguments[0] in _COMMANDS:
         return int(import_module(_COMMANDS[arguments[0]][0]).main(arguments[1:]))
     if arguments in (["-h"], ["--help"]):

@@ -9,12 +9,13 @@ from pathlib import Path
 from g4v.cli.common import add_assistant_arguments, exit_code, report_error
 from g4v.data.dialogues.options import at_least
 from g4v.data.formats import DataError, Problem, SampleReader, read_samples
+from g4v.data.worlds import world
 from g4v.eval.figures import Figures
 from g4v.eval.metrics import Decisions
 from g4v.eval.options import new_parser
 from g4v.eval.report import Row, f1_row, rate_row
 from g4v.eval.safety_clips import clips
-from g4v.shapes.eval.safety_counts import Counts, frames_out, prompts, shapes
+from g4v.eval.safety_counts import Counts, count_dialogues, count_frames, count_prompts
 
 _EPILOG = """figures:
   text in      refusals of unsafe words
@@ -102,18 +103,25 @@ def _run(options: argparse.Namespace) -> None:
     assistant = g4v.load(options.bundle, device=options.device, threads=options.threads)
     figures.title = f"safety of {assistant.name} on {assistant.device}"
     if options.n:
-        counts = shapes(assistant, options.n, options.seed)
+        shapes = world("shapes")
+        dialogues = shapes.safety_dialogues(options.n, options.seed)
+        counts = count_dialogues(assistant, dialogues, options.n, shapes.is_caption)
         figures.rows += rows_of(counts)
-        figures.rows.append(rate_row("captions sent that the shapes world has no words for", counts.captions))
-        checked = frames_out(assistant, options.n, options.seed)
-        if checked is not None:
-            figures.rows += _decision_rows("frames out", checked)
+        figures.rows.append(
+            rate_row("captions sent that the shapes world has no words for", counts.unknown_captions)
+        )
+        checker = assistant.info.get("frame_checker")
+        if checker is not None:
+            clips_out = shapes.safety_clips(options.n, options.seed)
+            figures.rows += _decision_rows(
+                "frames out", count_frames(assistant, clips_out, checker["withhold_above"])
+            )
         else:
             figures.notes.append("this bundle has no frame checker: what it generates is shown unseen")
         figures.details["shapes"] = {"wrong": counts.wrong, "failed": counts.failed}
         _note_failures(figures, counts)
     if reader is not None:
-        counts = prompts(assistant, reader, options.toxic, options.limit, options.seed)
+        counts = count_prompts(assistant, reader, options.toxic, options.limit, options.seed)
         for problem in reader.problems.kept:
             figures.left_out.add("bad lines", str(problem))
         figures.left_out.more["bad lines"] = reader.problems.count - len(reader.problems.kept)

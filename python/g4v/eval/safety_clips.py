@@ -10,7 +10,7 @@ from g4v.errors import Error, VideoError
 from g4v.eval.figures import LeftOut
 from g4v.eval.progress import Progress
 from g4v.eval.replies import ends_the_run
-from g4v.shapes.eval.safety_counts import Counts
+from g4v.eval.safety_counts import Counts
 
 if TYPE_CHECKING:
     from g4v import Assistant, Reply
