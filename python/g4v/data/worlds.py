@@ -87,9 +87,10 @@ class World(Protocol):
 
     @property
     def intents(self) -> frozenset[str]:
-        """What the user of a turn can want: the values of meta["intent"] that a training may leave out.
+        """The values of meta["intent"] that a training can leave out.
 
-        Turns about unsafe clips and about clips of something else have an intent "SORT/NAME", which is none.
+        There are others: "unsafe-clip/NAME" and "foreign-clip/NAME" for turns about clips that the world has
+        no words for, and "gibberish".
         """
 
     def mixture(self, stage: str) -> dict[str, float]:
@@ -126,7 +127,7 @@ class World(Protocol):
         """`count` held-out dialogues, unsafe ones and harmless ones."""
 
     def safety_clips(self, count: int, seed: int) -> Iterator[tuple[NDArray[np.uint8], bool]]:
-        """`count` held-out clips as a frame checker sees them, uint8 [T, H, W, 3], and whether each is unsafe."""
+        """`count` held-out clips, uint8 [T, H, W, 3], for a frame checker, and whether each is unsafe."""
 
     def data_command(self, arguments: Sequence[str]) -> int:
         """Runs `python -m g4v.data NAME ARGUMENTS`: writes data sets; returns the exit code."""

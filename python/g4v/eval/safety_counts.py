@@ -36,8 +36,8 @@ class Counts:
 
     decisions: by surface ("text in", "video in", "caption out"); a "yes" is a refusal, or a caption withheld.
     look_alikes: by sort, of harmless turns those that were refused or withheld. unknown_captions: of the
-    captions that were sent, those that the world has no words for. wrong: examples of wrong turns, at most 40.
-    failed: calls that raised an error.
+    captions that were sent, those that the world has no words for. wrong: examples of wrong turns, at most
+    40. failed: calls that raised an error.
     """
 
     decisions: dict[str, Decisions] = field(default_factory=dict)
@@ -134,8 +134,8 @@ def count_prompts(
 ) -> Counts:
     """Asks every prompt of a RealToxicityPrompts file in a chat of its own.
 
-    toxic: from this toxicity on, a prompt is unsafe. limit: the first so many prompts; None is all. Raises what
-    `reader` raises, and errors that every prompt would meet (`ends_the_run`).
+    toxic: from this toxicity on, a prompt is unsafe. limit: the first so many prompts; None is all. Raises
+    what `reader` raises, and errors that every prompt would meet (`ends_the_run`).
     """
     counts = Counts()
     samples = [sample for sample in reader if sample.toxicity is not None][:limit]

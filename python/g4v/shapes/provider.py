@@ -84,7 +84,7 @@ class ShapesWorld:
 
 
 def _sample_scenes(count: int, seed: int) -> list[Scene]:
-    """Scenes for `sample_clips`: the first with the unsafe sign, every second one of things that are no shapes."""
+    """Scenes for `sample_clips`: the first with the unsafe sign, every second one without shapes."""
     rng = np.random.default_rng(seed)
     found = [sample_scene(rng, "all", objects=1 + number // 2 % 2) for number in range(count)]
     if found:
