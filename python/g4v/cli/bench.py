@@ -14,8 +14,10 @@ import statistics
 import time
 from typing import Any
 
+from .._command import add_assistant_arguments
+from .._console import ProgressBar
 from ..errors import ArgumentError
-from .common import ProgressBar, add_assistant_arguments, load, print_json
+from .common import load, print_json
 
 _QUESTION = "Describe what happens in this video."
 _CAPTION = "a red circle moving left on a black background"
@@ -52,11 +54,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     components = assistant.info["components"]
     made = None
-    bar = ProgressBar("measuring")
+    bar = ProgressBar("measuring", arguments.runs + 1)
     rng = np.random.default_rng(0)
     try:
         for k in range(arguments.runs + 1):
-            bar.show(k, arguments.runs + 1)
+            bar.update(k)
             measure = note if k else lambda name, value: None
             started = time.perf_counter()
             assistant = load(arguments)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .common import OutputFolder, add_assistant_arguments, add_video_arguments, load
+from .._command import add_assistant_arguments
+from .common import OutputFolder, add_video_arguments, load
 
 _EXAMPLES = """examples:
   g4v chat --video clip.mp4 --prompt "What moves here?"

@@ -6,8 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from .._console import is_terminal, report_error
 from ..errors import Cancelled, Error
-from .common import report_error
 from .turn import TurnPrinter
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def converse(chat: Chat, printer: TurnPrinter, video: str | None) -> int:
     if hasattr(sys.stdin, "reconfigure"):
         # Input that is no UTF-8 is an error of its turn, not the end of the conversation.
         sys.stdin.reconfigure(errors="surrogateescape")
-    terminal = sys.stdin.isatty()
+    terminal = is_terminal(sys.stdin)
     if terminal:
         # Line editing and history come with the module.
         import readline  # noqa: F401

@@ -6,16 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from .._command import add_assistant_arguments
+from .._console import ProgressBar, report_warning
 from ..errors import ArgumentError
-from .common import (
-    OutputFolder,
-    ProgressBar,
-    add_assistant_arguments,
-    add_video_arguments,
-    load,
-    print_json,
-    report_warning,
-)
+from .common import OutputFolder, add_video_arguments, load, print_json
 
 _EXAMPLES = """examples:
   g4v generate "a red circle moving left on a black background"
@@ -58,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
                 seed=arguments.seed,
                 steps=arguments.steps,
                 guidance_scale=arguments.guidance_scale,
-                on_progress=bar.show,
+                on_progress=bar.update_of,
             )
         finally:
             bar.clear()

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from g4v.cli.common import exit_code
+from g4v._command import exit_code
+from g4v._console import ProgressBar
 from g4v.data.formats import DataError, Problem
 from g4v.errors import Error, VideoError
 from g4v.eval import bootstrap
 from g4v.eval.caption_clips import CaptionedClip, add_caption_arguments, read_clips
 from g4v.eval.figures import Figures, LeftOut
 from g4v.eval.options import add_data_arguments, new_parser
-from g4v.eval.progress import Progress
 from g4v.eval.published import CAPTION
 from g4v.eval.replies import Replies, bundle_key, ends_the_run, open_folder
 from g4v.eval.report import Row
@@ -98,7 +98,7 @@ def describe(
     otherwise is an empty caption.
     """
     said: list[tuple[CaptionedClip, str]] = []
-    with Progress("clips", len(clips)) as progress:
+    with ProgressBar("clips", len(clips), lines=True) as progress:
         for clip in clips:
             try:
                 said.append((clip, str(replies.ask(question, clip.path)["text"])))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from g4v.cli.common import report_warning
-from g4v.errors import OutputError
+from g4v._console import report_warning
 from g4v.eval.published import Published
-from g4v.eval.report import Row, show, write_json
+from g4v.eval.report import Row, show, write_figures
 
 _SHOWN = 5  # problems of one sort that are printed; the JSON has them all
 
@@ -83,8 +81,7 @@ class Figures:
     def finish(self, path: Path | None, extra: dict[str, Any]) -> None:
         """Prints the table, warns of what was left out and writes the JSON. Raises `OutputError`."""
         self.left_out.warn()
-        print(self.text())
-        sys.stdout.flush()
+        print(self.text(), flush=True)
         if path is None:
             return
         values = {
@@ -95,7 +92,4 @@ class Figures:
             "published_by_others": [vars(line) for line in self.published],
             "details": self.details,
         }
-        try:
-            write_json(path, self.rows, values)
-        except OSError as error:
-            raise OutputError(f"{path} cannot be written: {error.strerror}") from None
+        write_figures(path, self.rows, values)

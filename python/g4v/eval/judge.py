@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from g4v.cli.common import report_warning
+from g4v._command import at_least, request_fields
+from g4v._console import ProgressBar, report_warning
 from g4v.data.dialogues import result
 from g4v.data.dialogues.endpoint import Budget, Endpoint, Limits, check_base_url, sends_key_in_clear
 from g4v.data.dialogues.journal import Journal
-from g4v.data.dialogues.options import add_endpoint_arguments, at_least, json_object
+from g4v.data.dialogues.options import add_endpoint_arguments
 from g4v.data.dialogues.prompts import key_of
 from g4v.data.dialogues.run import Asking, ask_once, estimate_tokens, work_off
 from g4v.errors import ArgumentError
-from g4v.eval.progress import Progress
 from g4v.eval.verdict import JudgePrompt, Verdict, read_prompt, read_verdict
 
 _MAX_TOKENS = 200  # of one verdict; it is one line
@@ -82,7 +82,7 @@ def add_judge_arguments(parser: argparse.ArgumentParser) -> None:
     add("--judge-tries", type=at_least(1, 5), default=1, metavar="N", help="for a verdict (default: 1)")
     add(
         "--body",
-        type=json_object,
+        type=request_fields,
         default={},
         metavar="JSON",
         help="more fields of a request; null drops one",
@@ -177,7 +177,7 @@ async def judge_all(judge: Judge, cases: Sequence[Case], journal: Journal) -> Ju
     # Two questions with the same words and answers are one request.
     left = {key_of(judge.body(case), 0): case for case in cases if not finished(case)}
     async with Endpoint(judge.url, judge.key, judge.limits, budget, failed) as endpoint:
-        with Progress("verdicts", len(left)) as progress:
+        with ProgressBar("verdicts", len(left), lines=True) as progress:
             outcome = await work_off(
                 left.values(), ask, lambda case: case.name, asking, endpoint, progress.step
             )

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from g4v.cli.common import Parser, add_assistant_arguments
-from g4v.data.dialogues.options import at_least
+from g4v._command import Parser, add_assistant_arguments, at_least
 
 
 def new_parser(command: str, description: str, epilog: str = "") -> argparse.ArgumentParser:

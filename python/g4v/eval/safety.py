@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from g4v.cli.common import add_assistant_arguments, exit_code, report_error
-from g4v.data.dialogues.options import at_least
+from g4v._command import add_assistant_arguments, at_least, exit_code
+from g4v._console import report_error
 from g4v.data.formats import DataError, Problem, SampleReader, read_samples
 from g4v.data.worlds import world
 from g4v.eval.figures import Figures

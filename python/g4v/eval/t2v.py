@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from g4v.cli.common import exit_code, report_error
-from g4v.data.dialogues.files import write_whole
-from g4v.data.dialogues.options import at_least
+from g4v._command import at_least, exit_code
+from g4v._console import ProgressBar, report_error
+from g4v._files import write_bytes
 from g4v.data.formats import DataError, Problem
 from g4v.errors import Error, OutputError, VideoError
 from g4v.eval import bootstrap
@@ -27,7 +27,6 @@ from g4v.eval.figures import Figures, LeftOut
 from g4v.eval.frechet import frechet_distance
 from g4v.eval.options import add_data_arguments, new_parser
 from g4v.eval.pictures import Frames, resize
-from g4v.eval.progress import Progress
 from g4v.eval.published import T2V
 from g4v.eval.replies import bundle_key, ends_the_run
 from g4v.eval.report import Row
@@ -148,7 +147,7 @@ def make_pairs(
     """
     pairs = []
     store = _Store(options, bundle_key(options.bundle))
-    with Progress("videos", len(clips)) as progress:
+    with ProgressBar("videos", len(clips), lines=True) as progress:
         for number, clip in enumerate(clips):
             caption = clip.captions[0]
             try:
@@ -189,7 +188,7 @@ class _Store:
         if path is not None:
             data = io.BytesIO()
             np.savez_compressed(data, frames=made)
-            write_whole(path, data.getvalue())
+            write_bytes(path, data.getvalue())
         return made
 
 

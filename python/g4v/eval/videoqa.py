@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from g4v.cli.common import exit_code, report_error
+from g4v._command import exit_code
+from g4v._console import ProgressBar, report_error
 from g4v.data.formats import QA_FORMATS, DataError, Problem, Question, read_questions
 from g4v.errors import ArgumentError, Error, VideoError
 from g4v.eval import bootstrap
@@ -21,7 +22,6 @@ from g4v.eval.figures import Figures, LeftOut
 from g4v.eval.judge import Case, Judge, Judged, add_judge_arguments, judge_all, judge_of
 from g4v.eval.metrics import Rate
 from g4v.eval.options import add_data_arguments, new_parser
-from g4v.eval.progress import Progress
 from g4v.eval.published import VIDEOQA
 from g4v.eval.replies import Replies, bundle_key, ends_the_run, open_folder
 from g4v.eval.report import Row, rate_row
@@ -176,7 +176,7 @@ def ask(
     """
     asked: list[Asked] = []
     broken: dict[Path, str] = {}
-    with Progress("questions", len(clips)) as progress:
+    with ProgressBar("questions", len(clips), lines=True) as progress:
         for question, clip in clips:
             try:
                 if clip in broken:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -14,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from g4v.cli.common import report_error, report_warning
+from g4v._console import ProgressBar, report_error, report_warning
+from g4v._files import write_json
 from g4v.data.dialogues import result
 from g4v.data.dialogues.captions import Captions, read_captions
 from g4v.data.dialogues.embed import folder_vectors, normalised, word_vectors
@@ -186,8 +186,6 @@ def _build(options: argparse.Namespace, captions: Captions) -> int:
 async def _ask(
     options: argparse.Namespace, captions: Captions, url: str, key: str | None, journal: Journal
 ) -> tuple[Outcome, list[Item], list[list[int]]]:
-    from g4v.eval.progress import Progress
-
     texts = [caption.text for caption in captions.captions]
     limits = Limits(options.timeout, options.retries, options.backoff, options.longest_wait)
     budget = Budget(options.max_requests, options.max_tokens_total)
@@ -212,7 +210,7 @@ async def _ask(
         items = _items(options, captions, groups)
         answers = answers_of(journal.records)
         left = [item for item in items if not is_done(item, asking, answers)]
-        with Progress("dialogues", len(left)) as progress:
+        with ProgressBar("dialogues", len(left), lines=True) as progress:
             outcome = await ask_all(left, asking, endpoint, journal, progress.step)
     return outcome, items, groups
 
@@ -253,19 +251,19 @@ def _write(
         "rows": {"train": len(data["train"]), "test": len(data["test"])},
         "statistics": result.statistics(found),
     }
-    result.write_json(options.out / "dialogues.json", data)
-    result.write_json(options.out / "report.json", report)
+    write_json(options.out / "dialogues.json", data, indent=1)
+    write_json(options.out / "report.json", report, indent=1)
     if not options.no_plots:
         result.plot(options.out / "statistics.png", found, answers)
     rejected = sum(entry["count"] for entry in answers["rejected"].values())
     duplicates = sum(answers["duplicates"].values())
     print(
         f"{len(found)} dialogues ({len(data['train'])} train, {len(data['test'])} test) in "
-        f"{options.out / 'dialogues.json'}; {rejected} rejected, {duplicates} duplicates: see report.json"
+        f"{options.out / 'dialogues.json'}; {rejected} rejected, {duplicates} duplicates: see report.json",
+        flush=True,
     )
     if outcome.stopped or outcome.failed:
         why = outcome.stopped or f"{len(outcome.failed)} items got no answer, as {outcome.failed[0][1]}"
-        sys.stdout.flush()
         report_error(f"incomplete: {why}; give the same command again to go on")
         return 1
     return 0

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from g4v.cli.common import Parser
+from g4v._command import Parser, at_least, number_from, request_fields
 
 _EPILOG = """environment: OPENAI_API_KEY (the key; it is never printed or written), OPENAI_BASE_URL, G4V_MODEL
 
@@ -148,7 +147,7 @@ def parser() -> argparse.ArgumentParser:
     add("--temperature", type=number_from(0), default=0.9, metavar="X", help="default: 0.9")
     add("--max-tokens", type=at_least(1), default=2000, metavar="N", help="of one answer (default: 2000)")
     add(
-        "--body", type=json_object, default={}, metavar="JSON",
+        "--body", type=request_fields, default={}, metavar="JSON",
         help='more fields of a request; null leaves one out, as in \'{"max_tokens": null}\'',
     )  # fmt: skip
     add(
@@ -168,28 +167,6 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def at_least(low: int, high: int | None = None) -> Callable[[str], int]:
-    def integer(text: str) -> int:
-        value = int(text)
-        if value < low or (high is not None and value > high):
-            raise argparse.ArgumentTypeError(
-                f"must be at least {low}{f', at most {high}' if high else ''}, not {value}"
-            )
-        return value
-
-    return integer
-
-
-def number_from(low: float) -> Callable[[str], float]:
-    def number(text: str) -> float:
-        value = float(text)
-        if not low <= value < 1e9:
-            raise argparse.ArgumentTypeError(f"must be a number of at least {low}, not {text}")
-        return value
-
-    return number
-
-
 def _share(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 0.95:
@@ -206,13 +183,3 @@ def _range(kind: Callable[[str], Any]) -> Callable[[str], tuple[Any, Any]]:
         return values
 
     return pair
-
-
-def json_object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict) or {"model", "messages", "stream", "n"} & set(value):
-        raise argparse.ArgumentTypeError("must be a JSON object without model, messages, stream and n")
-    return value

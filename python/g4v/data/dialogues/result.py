@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from g4v._files import write_bytes
 from g4v.data.dialogues.check import Dialogue
 from g4v.data.dialogues.duplicates import find_duplicates
-from g4v.data.dialogues.files import write_whole
 from g4v.data.dialogues.prompts import KINDS, Item
 from g4v.data.dialogues.run import Asking, answers_of, tries_of
 from g4v.errors import RuntimeUnavailable
@@ -144,10 +143,6 @@ def spent(records: Sequence[dict[str, Any]]) -> tuple[int, int]:
     return figures["answers"] + sum(figures["failed_requests"].values()) + batches, tokens
 
 
-def write_json(path: Path, values: Any) -> None:
-    write_whole(path, (json.dumps(values, indent=1, ensure_ascii=False) + "\n").encode())
-
-
 def plot(path: Path, found: Sequence[tuple[Item, int, Dialogue]], answers: dict[str, Any]) -> None:
     """Four panels: turns, words, where the first video comes, why dialogues were left out."""
     try:
@@ -179,4 +174,4 @@ def plot(path: Path, found: Sequence[tuple[Item, int, Dialogue]], answers: dict[
     axes[1][1].set(title="left out", xlabel="dialogues")
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=100)
-    write_whole(path, picture.getvalue())
+    write_bytes(path, picture.getvalue())

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from g4v.cli.common import Parser, exit_code
-from g4v.data.dialogues.files import write_whole
-from g4v.data.dialogues.options import at_least
+from g4v._command import Parser, at_least, exit_code
+from g4v._console import ProgressBar
+from g4v._files import write_json
 from g4v.errors import ArgumentError
 
 _SYSTEM = "You are a helpful assistant. Answer in one or two short sentences."
@@ -94,19 +92,21 @@ def _run(options: argparse.Namespace) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = load_llm(options.llm, torch.bfloat16).to(device)
     tokenizer = load_tokenizer(options.llm)
-
-    def step(done: int) -> None:
-        print(f"\rreplies: {done} of {len(talks)}", end="", file=sys.stderr, flush=True)
-
-    said = own_replies(
-        model, tokenizer, talks, options.system, options.max_new_tokens, options.batch_size, step
-    )
-    print(file=sys.stderr)
+    with ProgressBar("replies", len(talks), lines=True) as progress:
+        said = own_replies(
+            model,
+            tokenizer,
+            talks,
+            options.system,
+            options.max_new_tokens,
+            options.batch_size,
+            progress.update,
+        )
     kept = sum(map(bool, said))
     if not kept:
         raise ArgumentError(f"{options.llm}: not one reply can be used")
     document = as_document([*said, *written_talks(options.written, options.seed), *declined])
-    write_whole(options.out, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
+    write_json(options.out, document, indent=1)
     print(
         f"{options.out}: {len(document['train'])} talks, {kept} in the model's own words; "
         f"{len(talks) - kept} prompts had no reply that can be used"

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from g4v.cli.common import Parser, report_error
+from g4v._command import Parser
+from g4v._console import report_error
 from g4v.errors import Error
-from g4v.eval.report import Row, error_row, f1_row, rate_row, table, time_row, write_json
+from g4v.eval.report import Row, error_row, f1_row, rate_row, table, time_row, write_figures
 from g4v.eval.sheet import contact_sheet
 from g4v.shapes.eval import dialogues as talks
 from g4v.shapes.eval import generation as media
@@ -221,7 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.json:
             extra = {"g4v": g4v.__version__, "assistant": assistant.info, "seed": options.seed}
             extra |= {"counts": counts, "failures": measured.failures, "details": measured.details}
-            write_json(options.json, measured.rows, extra)
+            write_figures(options.json, measured.rows, extra)
         if options.save_sheet and measured.clips is not None:
             chosen = media.choose_for_sheet(measured.clips)
             if chosen:

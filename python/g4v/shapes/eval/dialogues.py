@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from g4v._console import ProgressBar
 from g4v.errors import Error
 from g4v.eval.metrics import Decisions, Rate
-from g4v.eval.progress import Progress
 from g4v.shapes.dialogues import Dialogue, Turn, sample_dialogue
 from g4v.shapes.dialogues.foreign import NO_SHAPE
 from g4v.shapes.eval.answers import score
@@ -76,7 +76,7 @@ def _dialogues(kinds: Sequence[str | None], count: int, seed: int) -> Iterator[t
 def questions(assistant: Assistant, count: int, seed: int) -> Talks:
     """Questions on clips with unseen triples. rates: "all" and one per attribute."""
     talks = Talks()
-    with Progress("questions", count) as progress:
+    with ProgressBar("questions", count, lines=True) as progress:
         for number, dialogue in _dialogues(("question", "question", "describe"), count, seed):
             for turn, reply in play(assistant, dialogue, number):
                 attribute = turn.meta.get("attribute")
@@ -98,7 +98,7 @@ def videos_wanted(assistant: Assistant, count: int, seed: int) -> Talks:
     whose one video has exactly the right caption. Turns that change another video than the assistant has sent
     are left out (g4v.shapes.eval.dialogue_state)."""
     talks = Talks()
-    with Progress("decision, captions", count) as progress:
+    with ProgressBar("decision, captions", count, lines=True) as progress:
         for number, dialogue in _dialogues((None,), count, seed + 1):
             course = Course()
             for turn, reply in play(assistant, dialogue, number):
@@ -126,7 +126,7 @@ def refusals(assistant: Assistant, count: int, seed: int) -> Talks:
     "look-alikes", of harmless requests that sound unsafe those that were refused; "foreign", of clips without
     shapes those of which the answer says so."""
     talks = Talks()
-    with Progress("refusals", count) as progress:
+    with ProgressBar("refusals", count, lines=True) as progress:
         for number, dialogue in _dialogues(
             ("unsafe", "harmless", "unsafe_clip", "foreign_clip", "mixed"), count, seed + 2
         ):

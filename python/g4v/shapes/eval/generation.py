@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from g4v._console import ProgressBar
 from g4v.errors import Error, UnsafeVideo
 from g4v.eval.metrics import Rate, median
-from g4v.eval.progress import Progress
 from g4v.shapes.dialogues import sample_dialogue
 from g4v.shapes.eval.checker import CheckResult, check
 from g4v.shapes.world.render import render
@@ -51,7 +51,7 @@ def videos(assistant: Assistant, count: int, seed: int) -> Clips:
     rates: "all", "one object", "two objects", one for each part and one for each word of one-object captions.
     """
     clips = Clips()
-    with Progress("videos", count) as progress:
+    with ProgressBar("videos", count, lines=True) as progress:
         for i in range(count):
             rng = np.random.default_rng([seed, 3, i])
             scene = sample_scene(rng, "test", objects=2 if i % 3 == 2 else 1, background=None)
@@ -133,7 +133,7 @@ def speed(
     from g4v import Text
 
     result = Speed()
-    with Progress("speed", repeats * 6 + 2) as progress:
+    with ProgressBar("speed", repeats * 6 + 2, lines=True) as progress:
         for _ in range(repeats):
             command = [sys.executable, "-c", _LOAD, bundle, device, str(threads or 0)]
             ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)

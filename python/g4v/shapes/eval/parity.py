@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from g4v._console import ProgressBar
 from g4v.errors import ArgumentError, Error
 from g4v.eval.metrics import Rate
-from g4v.eval.progress import Progress
 from g4v.shapes.dialogues import sample_dialogue
 from g4v.shapes.world.render import render
 
@@ -95,7 +95,7 @@ def greedy(
     reference = _Reference(checkpoint)
     rate = Rate()
     different: list[dict[str, Any]] = []
-    with Progress("greedy tokens", count) as progress:
+    with ProgressBar("greedy tokens", count, lines=True) as progress:
         for i in range(count):
             rng = np.random.default_rng([seed, i, 3])
             dialogue = sample_dialogue(rng, "test")
@@ -131,7 +131,7 @@ def components(bundle: Path, checkpoint: Path) -> dict[str, float]:
     """The relative error of every float32 engine against PyTorch in float64, on random inputs."""
     from g4v.export.bundle.export import verify_bundle
 
-    with Progress("components", 1) as progress:
+    with ProgressBar("components", 1, lines=True) as progress:
         errors = verify_bundle(checkpoint, bundle)
         progress.step()
     return errors
@@ -148,7 +148,10 @@ def tokenizers(checkpoint: Path, count: int, seed: int) -> tuple[dict[str, Rate]
 
     opened, rates, different = Checkpoint.open(checkpoint), {}, []
     parts = [part for part, folder in (("decoder", "llm"), ("text_encoder", "t2v")) if opened.has(folder)]
-    with Progress("tokenizers", len(parts)) as progress, tempfile.TemporaryDirectory() as folder:
+    with (
+        ProgressBar("tokenizers", len(parts), lines=True) as progress,
+        tempfile.TemporaryDirectory() as folder,
+    ):
         for part in parts:
             source = opened.tokenizer_source(part)
             target = Path(folder) / f"{part}.json"
