@@ -12,11 +12,11 @@ from typing import Any
 from g4v._command import at_least, request_fields
 from g4v._console import ProgressBar, report_warning
 from g4v.data.dialogues import result
-from g4v.data.dialogues.endpoint import Budget, Endpoint, Limits, check_base_url, sends_key_in_clear
-from g4v.data.dialogues.journal import Journal
 from g4v.data.dialogues.options import add_endpoint_arguments
 from g4v.data.dialogues.prompts import key_of
 from g4v.data.dialogues.run import Asking, ask_once, estimate_tokens, work_off
+from g4v.data.endpoint.client import Budget, Endpoint, Limits, check_base_url, sends_key_in_clear
+from g4v.data.endpoint.journal import Journal
 from g4v.errors import ArgumentError
 from g4v.eval.verdict import JudgePrompt, Verdict, read_prompt, read_verdict
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from g4v.data.dialogues.journal import Journal
+from g4v.data.endpoint.journal import Journal
 from g4v.errors import Error, OutputError, RuntimeUnavailable, VideoError
 
 if TYPE_CHECKING:

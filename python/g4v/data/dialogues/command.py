@@ -18,19 +18,7 @@ from g4v._files import write_json
 from g4v.data.dialogues import result
 from g4v.data.dialogues.captions import Captions, read_captions
 from g4v.data.dialogues.embed import folder_vectors, normalised, word_vectors
-from g4v.data.dialogues.endpoint import (
-    Budget,
-    BudgetSpent,
-    Endpoint,
-    EndpointError,
-    Limits,
-    RequestFailed,
-    Stopped,
-    check_base_url,
-    sends_key_in_clear,
-)
 from g4v.data.dialogues.groups import similar_groups
-from g4v.data.dialogues.journal import Journal, read_records
 from g4v.data.dialogues.options import parser
 from g4v.data.dialogues.prompts import REFUSALS, Item, plan
 from g4v.data.dialogues.run import (
@@ -42,7 +30,19 @@ from g4v.data.dialogues.run import (
     is_done,
     prompt_estimate,
 )
-from g4v.data.dialogues.safety import (
+from g4v.data.endpoint.client import (
+    Budget,
+    BudgetSpent,
+    Endpoint,
+    EndpointError,
+    Limits,
+    RequestFailed,
+    Stopped,
+    check_base_url,
+    sends_key_in_clear,
+)
+from g4v.data.endpoint.journal import Journal, read_records
+from g4v.data.requests.sources import (
     read_harmless_requests,
     read_unsafe_clips,
     read_unsafe_requests,

@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from g4v.data.dialogues.check import Verdict, check_answer
-from g4v.data.dialogues.endpoint import BudgetSpent, Endpoint, EndpointError, RequestFailed, Stopped, usage_of
-from g4v.data.dialogues.journal import Journal
 from g4v.data.dialogues.prompts import Item, key_of, request_body
+from g4v.data.endpoint.client import BudgetSpent, Endpoint, EndpointError, RequestFailed, Stopped, usage_of
+from g4v.data.endpoint.journal import Journal
 from g4v.errors import RuntimeUnavailable
 
 T = TypeVar("T")

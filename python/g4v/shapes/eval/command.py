@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from g4v._command import Parser
 from g4v._console import report_error
 from g4v.errors import Error
+from g4v.eval.contact_sheet import contact_sheet
 from g4v.eval.report import Row, error_row, f1_row, rate_row, table, time_row, write_figures
-from g4v.eval.sheet import contact_sheet
 from g4v.shapes.eval import dialogues as talks
 from g4v.shapes.eval import generation as media
 from g4v.shapes.eval import parity as exact

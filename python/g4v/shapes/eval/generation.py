@@ -15,7 +15,7 @@ from g4v._console import ProgressBar
 from g4v.errors import Error, UnsafeVideo
 from g4v.eval.metrics import Rate, median
 from g4v.shapes.dialogues import sample_dialogue
-from g4v.shapes.eval.checker import CheckResult, check
+from g4v.shapes.eval.clip_checker import CheckResult, check
 from g4v.shapes.world.render import render
 from g4v.shapes.world.world import caption, sample_scene
 

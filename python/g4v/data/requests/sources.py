@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from g4v.data.dialogues.files import read_lines
+from g4v.data.text_lines import read_lines
 from g4v.errors import ArgumentError
 
 _UNSAFE, _HARMLESS = 0.5, 0.1  # toxicity from which a prompt is unsafe, and up to which it is harmless

@@ -11,10 +11,10 @@ import pytest
 from g4v.data.dialogues.captions import Caption, read_captions
 from g4v.data.dialogues.check import check_answer
 from g4v.data.dialogues.embed import folder_vectors, normalised, word_vectors
-from g4v.data.dialogues.endpoint import check_base_url, sends_key_in_clear
 from g4v.data.dialogues.groups import similar_groups
 from g4v.data.dialogues.prompts import Item, key_of, request_body
-from g4v.data.dialogues.safety import (
+from g4v.data.endpoint.client import check_base_url, sends_key_in_clear
+from g4v.data.requests.sources import (
     read_harmless_requests,
     read_unsafe_clips,
     read_unsafe_requests,

@@ -17,8 +17,8 @@ import pytest
 import g4v
 from g4v._console import machine
 from g4v.eval.__main__ import main as entry
+from g4v.eval.contact_sheet import contact_sheet
 from g4v.eval.report import Row, rate_row, table, time_row, write_figures
-from g4v.eval.sheet import contact_sheet
 from g4v.shapes.dialogues import Turn
 from g4v.shapes.eval import dialogues as talks
 from g4v.shapes.eval import generation as media
