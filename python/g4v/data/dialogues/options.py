@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from g4v._command import Parser, at_least, number_from, request_fields
+from g4v.data.endpoint.arguments import add_endpoint_arguments
 
 _EPILOG = """environment: OPENAI_API_KEY (the key; it is never printed or written), OPENAI_BASE_URL, G4V_MODEL
 
@@ -19,17 +20,6 @@ example:
 The folder gets dialogues.json, report.json, statistics.png, and journal.jsonl with every answer.
 Stopped or killed, the same command goes on and asks for nothing twice.
 exit codes: 0 done, 1 failed or incomplete, 2 wrong usage, 130 interrupted"""
-
-
-def add_endpoint_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    """How patiently, and how much at once, an endpoint is asked."""
-    add = parser.add_argument
-    add("--concurrency", type=at_least(1, 256), default=8, metavar="N", help="requests at once (default: 8)")
-    add("--timeout", type=number_from(0.1), default=120.0, metavar="S", help="of one request (default: 120)")
-    add("--retries", type=at_least(0), default=6, metavar="N", help="after 429, 5xx, time limit (default: 6)")
-    add(
-        "--backoff", type=number_from(0), default=1.0, metavar="S", help="first wait; it doubles (default: 1)"
-    )
 
 
 def parser() -> argparse.ArgumentParser:

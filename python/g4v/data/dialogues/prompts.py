@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -116,12 +115,6 @@ def request_body(item: Item, model: str, settings: dict[str, Any]) -> dict[str, 
     """The body of a chat-completions request; a setting of None leaves its field out."""
     fields = {name: value for name, value in settings.items() if value is not None}
     return {"model": model, "messages": item.messages(), **fields}
-
-
-def key_of(body: dict[str, Any], attempt: int) -> str:
-    """What the journal knows an answer by: model, prompt, settings, and the how-manieth try it is."""
-    text = json.dumps([body, attempt], sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def plan(
