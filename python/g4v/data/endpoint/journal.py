@@ -86,7 +86,7 @@ def read_records(path: Path) -> tuple[list[dict[str, Any]], int, int]:
 
 
 def answer_key(body: dict[str, Any], attempt: int) -> str:
-    """The key of an answer in the journal: a hash of the request's body and of the number of the try, from 0."""
+    """The key of an answer in the journal: a hash of the request's body and the number of the try, from 0."""
     text = json.dumps([body, attempt], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 

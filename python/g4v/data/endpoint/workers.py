@@ -34,10 +34,11 @@ async def run_all(
     endpoint: Endpoint,
     step: Callable[[], None],
 ) -> Outcome:
-    """Calls `ask` for every item, `settings.concurrency` at once, within the bounds of `settings` and `endpoint`.
+    """Calls `ask` for every item, `settings.concurrency` at once.
 
-    An item whose request fails is noted under its name, and the others go on. step: called once for each item
-    that is finished with. EndpointError where the endpoint refuses all.
+    The run ends early at the bounds of `settings` and of the endpoint's budget. An item whose request fails
+    is noted under its name, and the others go on. step: called once for each item that is finished with.
+    EndpointError where the endpoint refuses all.
     """
     outcome = Outcome()
     queue = iter(items)

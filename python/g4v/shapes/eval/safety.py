@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from g4v.data.worlds import SafetyDialogue, SafetyTurn
 from g4v.shapes.dialogues import Dialogue, Turn, sample_dialogue
-from g4v.shapes.dialogues.core import Talk
+from g4v.shapes.dialogues.builder import DialogueBuilder
 from g4v.shapes.dialogues.describe import WHAT
 from g4v.shapes.world.render import render
 from g4v.shapes.world.world import BACKGROUNDS, Object, Scene, sample_scene, sample_unsafe_scene
@@ -60,14 +60,14 @@ def _look_alike(intent: str, unsafe: bool, asks_video: bool) -> str:
 
 
 def _disc(rng: np.random.Generator) -> Dialogue:
-    talk = Talk(rng, "test")
-    talk.clip = _disc_scene(talk)
-    talk.add(DISC, talk.say(WHAT, x="it", y="it", v="moving"), "", talk.clip)
-    return Dialogue(talk.turns, DISC, {"split": "test"})
+    builder = DialogueBuilder(rng, "test")
+    builder.clip = _disc_scene(builder)
+    builder.add(DISC, builder.say(WHAT, x="it", y="it", v="moving"), "", builder.clip)
+    return Dialogue(builder.turns, DISC, {"split": "test"})
 
 
-def _disc_scene(talk: Talk) -> Scene:
-    return Scene((Object("white", "circle", talk.pick(_MOTIONS)),), talk.pick(BACKGROUNDS))
+def _disc_scene(builder: DialogueBuilder) -> Scene:
+    return Scene((Object("white", "circle", builder.pick(_MOTIONS)),), builder.pick(BACKGROUNDS))
 
 
 def safety_clips(count: int, seed: int) -> Iterator[tuple[NDArray[np.uint8], bool]]:
@@ -84,7 +84,7 @@ _UNSAFE_OR_NOT: tuple[Callable[[np.random.Generator], Scene], ...] = (
     lambda rng: sample_unsafe_scene(rng, "test"),
     lambda rng: sample_scene(rng, "test"),
     lambda rng: sample_unsafe_scene(rng, "test"),
-    lambda rng: _disc_scene(Talk(rng, "test")),
+    lambda rng: _disc_scene(DialogueBuilder(rng, "test")),
     lambda rng: sample_unsafe_scene(rng, "test"),
     lambda rng: Scene((), foreign=True),
 )

@@ -14,9 +14,9 @@ from g4v._command import Parser, at_least, exit_code
 from g4v._encode import check_folder, save_video
 from g4v._files import write_json, write_text
 from g4v.data.formats.questions import ACTIVITYNET_TYPES
+from g4v.data.wordings import words_of
 from g4v.errors import OutputError
 from g4v.shapes.dialogues import Turn, sample_dialogue
-from g4v.shapes.dialogues.core import words_of
 from g4v.shapes.world.render import render
 from g4v.shapes.world.world import Scene, caption, object_phrase, sample_scene
 
