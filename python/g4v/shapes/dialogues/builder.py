@@ -54,12 +54,15 @@ class DialogueBuilder:
         self.surprises = 0
 
     def pick(self, items: Sequence[T]) -> T:
+        """One of the items, each as likely."""
         return items[int(self.rand() * len(items))]
 
     def chance(self, p: float) -> bool:
+        """True with probability p."""
         return self.rand() < p
 
     def raw(self, wordings: Wordings, **slots: str) -> str:
+        """A text in lower case, without a full stop, from the wordings of the split."""
         return wordings.sample(self.rand, self.split, slots)
 
     def phrase(self, wordings: Wordings, **slots: str) -> str:
@@ -70,7 +73,7 @@ class DialogueBuilder:
         return wordings.sample(self.rand, split, slots)
 
     def say(self, wordings: Wordings, **slots: str) -> str:
-        """A finished user text."""
+        """A user text from the wordings of the split, typed as people type."""
         return finish(wordings.sample(self.rand, self.split, slots), self.rand)
 
     def new_clip(self, objects: int | None = None) -> Scene:
@@ -94,6 +97,7 @@ class DialogueBuilder:
         return len(set(shown)) == len(shown)
 
     def add(self, intent: str, user: str, answer: str, video: Scene | None = None, **meta: Any) -> Turn:
+        """Adds a turn. video: the clip that the user attaches; meta: facts beside those every turn has."""
         values = {"intent": intent, "sends_video": False, "caption": None, "unsafe": False, **meta}
         turn = Turn(user, answer, video, values)
         self.turns.append(turn)

@@ -1,4 +1,4 @@
-"""Measures of generated videos and of speed."""
+"""Measures of generated videos, by a clip checker that reads their pixels, and of speed."""
 
 from __future__ import annotations
 
@@ -26,9 +26,11 @@ _PARTS = ("colour", "shape", "motion", "count", "background")
 
 
 @dataclass
-class Clips:
-    """Counts of generated videos. made: (caption, frames, right) of each; wrong: captions and what was
-    seen.
+class GeneratedClips:
+    """What was counted of generated videos.
+
+    rates: by name. made: (caption, frames uint8 [T, H, W, 3], whether it is right) of each. wrong: captions
+    and what was seen instead. failed: calls that raised an error.
     """
 
     rates: dict[str, Rate] = field(default_factory=dict)
@@ -45,12 +47,12 @@ def right(result: CheckResult) -> bool:
     return result.colour_ok and result.shape_ok and result.motion_ok and result.count_ok
 
 
-def videos(assistant: Assistant, count: int, seed: int) -> Clips:
+def videos(assistant: Assistant, count: int, seed: int) -> GeneratedClips:
     """Generates videos of held-out captions, every third one of two objects, and checks their pixels.
 
     rates: "all", "one object", "two objects", one for each part and one for each word of one-object captions.
     """
-    clips = Clips()
+    clips = GeneratedClips()
     with ProgressBar("videos", count, lines=True) as progress:
         for i in range(count):
             rng = np.random.default_rng([seed, 3, i])
@@ -81,7 +83,7 @@ def videos(assistant: Assistant, count: int, seed: int) -> Clips:
     return clips
 
 
-def choose_for_sheet(clips: Clips, count: int = 12) -> list[tuple[str, np.ndarray]]:
+def choose_for_sheet(clips: GeneratedClips, count: int = 12) -> list[tuple[str, np.ndarray]]:
     """The first video of every motion, then the first of two objects, in the order of making; not by
     success.
     """

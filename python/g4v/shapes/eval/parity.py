@@ -1,7 +1,7 @@
-"""The runtime against what it was exported from: greedy tokens, numbers of each component, tokenizers.
+"""Parity of the runtime with what it was exported from: greedy tokens, each component, tokenizers.
 
-Needs the checkpoint of the bundle and the extras "train" and "export"; everything else of `g4v.eval` runs
-without PyTorch.
+Needs the checkpoint of the bundle and the extras "train" and "export"; everything else of `g4v.eval shapes`
+runs without PyTorch.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _said(reply: Reply) -> str:
 
 
 class _Reference:
-    """The same talk in PyTorch, float32."""
+    """The checkpoint in PyTorch, float32."""
 
     def __init__(self, checkpoint: Path) -> None:
         from g4v.export.checkpoint.run import Checkpoint
@@ -88,7 +88,7 @@ def greedy(
     """Conversations whose every turn has the tokens of PyTorch's greedy decoding, and examples that differ.
 
     Turns are the same if their words, captions and numbers of tokens are, and so is the length of the context
-    after them. The talks are held-out dialogues of several turns, with and without clips.
+    after them. The conversations are held-out dialogues of several turns, with and without clips.
     """
     from g4v.model.assistant import ReferenceConversation
 
@@ -102,13 +102,13 @@ def greedy(
             while len(dialogue.turns) < 2:
                 dialogue = sample_dialogue(rng, "test")
             chat = assistant.chat(seed=i, steps=1, temperature=0.0, max_new_tokens=_NEW_TOKENS)
-            theirs = ReferenceConversation(reference.model, reference.template, reference.encode)
+            torch_chat = ReferenceConversation(reference.model, reference.template, reference.encode)
             same = True
             for turn in dialogue.turns:
                 clip = None if turn.video is None else render(turn.video, rng)
                 features = None if clip is None else reference.features(clip)
                 user = reference.template.clean_user_text(turn.user)
-                ids = theirs.send(user, features, _NEW_TOKENS)
+                ids = torch_chat.send(user, features, _NEW_TOKENS)
                 expected = reference.said(ids)
                 try:
                     reply = chat.ask(turn.user, video=clip)
@@ -117,7 +117,9 @@ def greedy(
                 else:
                     said = _said(reply)
                     tokens = reply.new_tokens - (reply.finish_reason == "stop")
-                    same = said == expected and tokens == len(ids) and chat.context_used == len(theirs.ids)
+                    same = (
+                        said == expected and tokens == len(ids) and chat.context_used == len(torch_chat.ids)
+                    )
                 if not same:
                     if len(different) < _DIFFERENT:
                         different.append({"user": turn.user, "said": said, "wanted": expected})
@@ -128,7 +130,7 @@ def greedy(
 
 
 def components(bundle: Path, checkpoint: Path) -> dict[str, float]:
-    """The relative error of every float32 engine against PyTorch in float64, on random inputs."""
+    """The relative error of every float32 component against PyTorch in float64, on random inputs."""
     from g4v.export.bundle.export import verify_bundle
 
     with ProgressBar("components", 1, lines=True) as progress:
