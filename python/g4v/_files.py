@@ -1,7 +1,7 @@
 """Files that are there whole or not at all, and JSON files that say what is wrong with them.
 
 Everything that g4v writes goes through `atomic` or `atomic_folder`: to a temporary name beside the target,
-which is renamed when all of it is on disk. Whoever reads the target sees the old content or the new one, and
+which is renamed when all of it is on disk. A reader of the target sees the old content or the new one, and
 a write that fails (full disk, Ctrl-C) leaves the old one.
 """
 

@@ -51,6 +51,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """The parser of `g4v` with all its subcommands."""
     from .. import __version__
 
     parser = Parser(

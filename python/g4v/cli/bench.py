@@ -24,6 +24,7 @@ _CAPTION = "a red circle moving left on a black background"
 
 
 def add_parser(commands: Any) -> None:
+    """Adds `g4v bench` to the subcommands of the parser."""
     parser = commands.add_parser(
         "bench",
         help="measure loading, first token, tokens per second and one video",
@@ -39,6 +40,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Runs `g4v bench`; returns its exit code. Raises `g4v.Error`."""
     import numpy as np
 
     if arguments.runs < 1:

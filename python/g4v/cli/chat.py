@@ -19,6 +19,7 @@ at the prompt Ctrl-D or a second Ctrl-C leaves. Where standard input is no termi
 
 
 def add_parser(commands: Any) -> None:
+    """Adds `g4v chat` to the subcommands of the parser."""
     parser = commands.add_parser(
         "chat",
         help="talk with the assistant",
@@ -47,6 +48,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Runs `g4v chat`; returns its exit code. Raises `g4v.Error`."""
     from .turn import TurnPrinter
 
     with OutputFolder(arguments.out) as folder:

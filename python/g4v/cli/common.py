@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 def add_video_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds --seed, --steps, --guidance-scale and --frame-checker."""
     group = parser.add_argument_group("making videos")
     group.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same result (default: 0)")
     group.add_argument("--steps", type=int, metavar="N", help="denoising steps (default: the bundle's)")
@@ -33,6 +34,7 @@ def add_video_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def load(arguments: argparse.Namespace) -> Assistant:
+    """The assistant that the arguments name. Raises what `g4v.load` raises."""
     from .. import load as load_assistant
 
     name = getattr(arguments, "frame_checker", None)
@@ -45,6 +47,7 @@ def load(arguments: argparse.Namespace) -> Assistant:
 
 
 def print_json(values: dict[str, Any]) -> None:
+    """Prints an object as one line of JSON."""
     print(json.dumps(values, ensure_ascii=False), flush=True)
 
 

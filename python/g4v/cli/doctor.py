@@ -38,6 +38,7 @@ class Check:
 
 
 def add_parser(commands: Any) -> None:
+    """Adds `g4v doctor` to the subcommands of the parser."""
     parser = commands.add_parser(
         "doctor",
         help="say which devices, providers and encoders work here, and why not",
@@ -50,6 +51,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Runs `g4v doctor`; returns its exit code. Raises `g4v.Error`."""
     checks = [
         check
         for make in (

@@ -17,6 +17,7 @@ _EXAMPLES = """examples:
 
 
 def add_parser(commands: Any) -> None:
+    """Adds `g4v generate` to the subcommands of the parser."""
     parser = commands.add_parser(
         "generate",
         help="make one video from a caption",
@@ -38,6 +39,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Runs `g4v generate`; returns its exit code. Raises `g4v.Error`."""
     from .._encode import SUFFIXES
 
     path = Path(arguments.out)

@@ -18,6 +18,7 @@ class TurnPrinter:
         self._in_line = False
 
     def show(self, events: Iterable[Event]) -> None:
+        """Prints the events as they come, until the turn is done; videos are written to the folder."""
         bar = ProgressBar("denoising")
         try:
             for event in events:

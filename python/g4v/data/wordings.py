@@ -148,4 +148,5 @@ def finish(text: str, rand: Any) -> str:
 
 
 def capital(text: str) -> str:
+    """The text with a capital first letter."""
     return text[0].upper() + text[1:]

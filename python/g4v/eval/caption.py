@@ -61,7 +61,7 @@ def _run(options: argparse.Namespace, stack: ExitStack) -> None:
 
     figures = Figures(published=CAPTION)
     if options.wordnet is not None:
-        meteor([], [], options.wordnet)  # a wrong folder is told before the work
+        meteor([], [], options.wordnet)  # a wrong folder is an error before the work
     Bleu([], [])
     clips = read_clips(options, figures.left_out)
     journal = open_folder(options.out, "replies.jsonl", stack)

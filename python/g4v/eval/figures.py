@@ -21,9 +21,11 @@ class LeftOut:
     more: dict[str, int] = field(default_factory=dict)  # those that are counted but not kept
 
     def add(self, sort: str, line: str) -> None:
+        """Adds one thing that was left out, with the line that says why."""
         self.sorts.setdefault(sort, []).append(line)
 
     def count(self, sort: str) -> int:
+        """How many of a sort were left out, those without a line included."""
         return len(self.sorts.get(sort, ())) + self.more.get(sort, 0)
 
     def summary(self) -> str:
@@ -40,6 +42,7 @@ class LeftOut:
                 report_warning(f"{self.count(sort) - _SHOWN} more {sort}, {self.count(sort)} in all")
 
     def as_json(self) -> dict[str, Any]:
+        """Sort -> its count and lines."""
         return {sort: {"count": self.count(sort), "lines": lines} for sort, lines in self.sorts.items()}
 
 

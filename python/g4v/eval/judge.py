@@ -71,6 +71,7 @@ class Judge:
 
 
 def add_judge_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the judge and of its endpoint."""
     group = parser.add_argument_group(
         "judge", "a model that grades the answers (the key is taken from OPENAI_API_KEY)"
     )

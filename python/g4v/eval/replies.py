@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from g4v._files import one_line, sha256
 from g4v.data.endpoint.journal import Journal
 from g4v.errors import Error, OutputError, RuntimeUnavailable, VideoError
 
@@ -24,9 +25,9 @@ def bundle_key(bundle: str) -> str:
 
     manifest = find_bundle(bundle) / "g4v.json"
     try:
-        return hashlib.sha256(manifest.read_bytes()).hexdigest()
+        return sha256(manifest)
     except OSError as error:
-        raise BundleError(f"{manifest} cannot be read: {error.strerror}") from None
+        raise BundleError(f"{manifest} cannot be read: {one_line(error)}") from None
 
 
 def open_folder(out: Path | None, name: str, stack: ExitStack) -> Journal | None:
@@ -82,13 +83,9 @@ class Replies:
     def _content(self, clip: Path) -> str:
         if clip not in self._clips:
             try:
-                digest = hashlib.sha256()
-                with clip.open("rb") as file:
-                    while block := file.read(1 << 20):
-                        digest.update(block)
-                self._clips[clip] = digest.hexdigest()
+                self._clips[clip] = sha256(clip)
             except OSError as error:
-                raise VideoError(f"{clip} cannot be read: {error.strerror}") from None
+                raise VideoError(f"{clip} cannot be read: {one_line(error)}") from None
         return self._clips[clip]
 
 

@@ -40,20 +40,24 @@ class Row:
 
 
 def rate_row(name: str, rate: Rate, needed: float | None = None, at_most: bool = False) -> Row:
+    """A row of a rate, with Wilson's interval."""
     low, high = rate.interval
     return Row(name, rate.value, needed, at_most, "%", low, high, rate.total)
 
 
 def f1_row(name: str, decisions: Decisions, needed: float | None = None) -> Row:
+    """A row of F1, with its interval."""
     low, high = decisions.interval
     return Row(name, decisions.value, needed, False, "", low, high, decisions.total)
 
 
 def time_row(name: str, seconds: float, count: int, needed: float | None = None) -> Row:
+    """A row of a time in seconds, the median of `count` runs; it must not be above `needed`."""
     return Row(name, seconds, needed, True, "s", None, None, count)
 
 
 def error_row(name: str, error: float, needed: float) -> Row:
+    """A row of a relative error; it must not be above `needed`."""
     return Row(name, error, needed, True, "e")
 
 

@@ -86,7 +86,7 @@ def _run(options: argparse.Namespace) -> None:
     import g4v
 
     figures = Figures(published=T2V)
-    # Weights that cannot be loaded are told before the work.
+    # Weights that cannot be loaded are an error before the work.
     clip = ClipFolder(options.clip) if options.clip else None
     pictures = load_features(options.fid_features, video=False) if options.fid_features else None
     motion = load_features(options.fvd_features, video=True) if options.fvd_features else None

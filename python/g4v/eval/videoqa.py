@@ -51,6 +51,7 @@ class Asked:
 
     @property
     def text(self) -> str:
+        """What the assistant said; "" where its call failed."""
         return self.said or ""
 
 

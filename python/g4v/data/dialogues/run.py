@@ -14,6 +14,7 @@ from g4v.data.endpoint.workers import Outcome, run_all
 
 
 def prompt_estimate(item: Item) -> int:
+    """About how many tokens the item's messages have."""
     return sum(estimate_tokens(message["content"]) for message in item.messages())
 
 
@@ -35,6 +36,7 @@ def tries_of(
 
 
 def verdict_of(item: Item, record: dict[str, Any]) -> Verdict:
+    """The dialogues of one answer that can be used, and why others cannot. record: of the journal."""
     if record.get("fault"):
         return Verdict(rejected=[(str(record["fault"]), "")])
     text = record.get("text")

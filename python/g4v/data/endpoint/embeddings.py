@@ -18,6 +18,7 @@ _EMBEDDED_AT_ONCE = 64
 
 
 def embedding_key(model: str, text: str) -> str:
+    """The key of a text's vector in the journal: a hash of model and text."""
     return hashlib.sha256(f"{model}\n{text}".encode()).hexdigest()
 
 

@@ -48,6 +48,7 @@ class Document:
 
 
 def decoder() -> json.JSONDecoder:
+    """A JSON decoder that keeps doubled keys apart and does not fail at numbers of any length."""
     # Python refuses integers of thousands of digits with an error of its own; as numbers they are infinite.
     return json.JSONDecoder(
         object_pairs_hook=_object, parse_int=lambda digits: int(digits) if len(digits) < 20 else float(digits)

@@ -57,6 +57,7 @@ def _stats(n: int, seed: int) -> None:
 
 
 def main() -> None:
+    """Runs the command."""
     parser = argparse.ArgumentParser(prog="python -m g4v.shapes.dialogues", description=__doc__)
     parser.add_argument("--stats", action="store_true", help="counts of words, surface forms and time")
     parser.add_argument("--sample", type=int, default=0, metavar="N", help="print N dialogues")

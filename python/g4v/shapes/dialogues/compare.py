@@ -183,6 +183,7 @@ def ask_same(builder: DialogueBuilder, scene: Scene) -> Turn | None:
 
 
 def ask_both(builder: DialogueBuilder, scene: Scene) -> Turn | None:
+    """Whether both objects move; None, and nothing drawn, for a clip of one."""
     if len(scene.objects) != 2:
         return None
     still = [obj for obj in scene.objects if obj.motion == "still"]
@@ -197,6 +198,7 @@ def ask_both(builder: DialogueBuilder, scene: Scene) -> Turn | None:
 
 
 def ask_which(builder: DialogueBuilder, scene: Scene) -> Turn | None:
+    """Which object moves so; None, and nothing drawn, for a clip of one."""
     if len(scene.objects) != 2:
         return None
     motion = builder.pick(scene.objects).motion if builder.chance(0.75) else builder.pick(MOTIONS)
@@ -213,6 +215,7 @@ def ask_which(builder: DialogueBuilder, scene: Scene) -> Turn | None:
 
 
 def ask_list(builder: DialogueBuilder, scene: Scene) -> Turn | None:
+    """A list of what both have; None, and nothing drawn, for a clip of one."""
     if len(scene.objects) != 2:
         return None
     first, second = scene.objects

@@ -251,6 +251,7 @@ def ask_value(builder: DialogueBuilder, scene: Scene) -> Turn | None:
 
 
 def ask_background_is(builder: DialogueBuilder, scene: Scene) -> Turn | None:
+    """Whether the background has a colour."""
     if scene.background is None:
         return None
     yes = builder.chance(0.5)
@@ -297,6 +298,7 @@ def ask_there(builder: DialogueBuilder, scene: Scene) -> Turn | None:
 
 
 def ask_count(builder: DialogueBuilder, scene: Scene) -> Turn | None:
+    """How many objects there are."""
     number = len(scene.objects)
     if builder.chance(0.65):
         answer = "There is one object." if number == 1 else "There are two objects."

@@ -156,6 +156,7 @@ OFFERS = tuple(
 
 
 def offer(builder: DialogueBuilder) -> Scene:
+    """A scene that the assistant offers to show instead."""
     return builder.pick(OFFERS)
 
 

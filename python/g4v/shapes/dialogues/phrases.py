@@ -165,6 +165,7 @@ def complete(wish: Wish) -> Object:
 
 
 def whole(obj: Object) -> Wish:
+    """The wish that names everything of an object."""
     return Wish(obj.colour, obj.shape, obj.motion)
 
 
@@ -174,6 +175,7 @@ def motion_words(builder: DialogueBuilder, motion: str, form: str) -> str:
 
 
 def background_word(builder: DialogueBuilder, background: str) -> str:
+    """A word for the background."""
     return builder.pick(_BACKGROUND_WORDS[background])
 
 
@@ -233,4 +235,5 @@ def scene_words(builder: DialogueBuilder, wishes: list[Wish], background: str | 
 
 
 def scene_of(wishes: list[Wish], background: str | None) -> Scene:
+    """The scene that the wishes ask for, open attributes filled in."""
     return Scene(tuple(complete(wish) for wish in wishes), background)

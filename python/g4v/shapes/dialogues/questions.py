@@ -241,6 +241,7 @@ def _one(builder: DialogueBuilder, scene: Scene, without: str) -> tuple[Object, 
 
 
 def other_than(builder: DialogueBuilder, values: tuple[str, ...], than: str) -> str:
+    """One of the values that is not `than`."""
     while True:
         value = builder.pick(values)
         if value != than:
@@ -248,6 +249,7 @@ def other_than(builder: DialogueBuilder, values: tuple[str, ...], than: str) -> 
 
 
 def ask_colour(builder: DialogueBuilder, scene: Scene) -> Turn | None:
+    """Of what colour an object is; None where its question cannot be put."""
     obj, asked, told = _one(builder, scene, "colour")
     if not asked:
         return None
@@ -262,6 +264,7 @@ def ask_colour(builder: DialogueBuilder, scene: Scene) -> Turn | None:
 
 
 def ask_shape(builder: DialogueBuilder, scene: Scene) -> Turn | None:
+    """Which shape an object has; None where its question cannot be put."""
     obj, asked, told = _one(builder, scene, "shape")
     if not asked:
         return None
@@ -276,6 +279,7 @@ def ask_shape(builder: DialogueBuilder, scene: Scene) -> Turn | None:
 
 
 def ask_motion(builder: DialogueBuilder, scene: Scene) -> Turn | None:
+    """What an object does; None where its question cannot be put."""
     obj, asked, told = _one(builder, scene, "motion")
     if not asked:
         return None
@@ -292,6 +296,7 @@ def ask_motion(builder: DialogueBuilder, scene: Scene) -> Turn | None:
 
 
 def ask_background(builder: DialogueBuilder, scene: Scene) -> Turn | None:
+    """Of what colour the background is."""
     behind = builder.pick(("it", "the object", f"the {builder.pick(scene.objects).shape}"))
     return builder.add(
         BACKGROUND.name,

@@ -57,6 +57,7 @@ CHANGED = Wordings(
 
 
 def recall(builder: DialogueBuilder) -> Turn:
+    """A question about the last video that the assistant has sent; there must be one."""
     text = world.caption(builder.sent[-1])
     return builder.add(
         RECALL.name, builder.say(RECALL), f"I showed you {text}.", attribute="recall", expected=text

@@ -41,9 +41,11 @@ class DialogueCounts:
     failed: int = 0
 
     def rate(self, name: str) -> Rate:
+        """The rate of that name, new at first use."""
         return self.rates.setdefault(name, Rate())
 
     def decision(self, name: str) -> Decisions:
+        """The decisions of that name, new at first use."""
         return self.decisions.setdefault(name, Decisions())
 
     def note(self, turn: Turn, reply: Reply | None, wanted: object) -> None:

@@ -39,6 +39,7 @@ class GeneratedClips:
     failed: int = 0
 
     def rate(self, name: str) -> Rate:
+        """The rate of that name, new at first use."""
         return self.rates.setdefault(name, Rate())
 
 
@@ -122,6 +123,7 @@ class Speed:
     video: list[float] = field(default_factory=list)
 
     def medians(self) -> dict[str, float]:
+        """The median of each list, in seconds."""
         return {name: median(values) for name, values in vars(self).items()}
 
 

@@ -275,7 +275,7 @@ def render_with_things(
 
 
 def _as_filmed(image: NDArray[np.float32], rng: np.random.Generator, clean: bool) -> NDArray[np.uint8]:
-    """Pixels as bytes, with a camera's noise and light compression unless they shall be clean."""
+    """Pixels as bytes, with a camera's noise and light compression unless `clean`."""
     if not clean:
         image += rng.normal(0, rng.uniform(0, 0.025), image.shape).astype(np.float32)
         if rng.random() < 0.6:
