@@ -24,7 +24,8 @@ def converse(chat: Chat, printer: TurnPrinter, video: str | None) -> int:
     if hasattr(sys.stdin, "reconfigure"):
         # Input that is no UTF-8 is an error of its turn, not the end of the conversation.
         sys.stdin.reconfigure(errors="surrogateescape")
-    terminal = is_terminal(sys.stdin)
+    # input() needs both streams.
+    terminal = is_terminal(sys.stdin) and sys.stdout is not None
     if terminal:
         # Line editing and history come with the module.
         import readline  # noqa: F401
@@ -76,10 +77,12 @@ def _read_line(terminal: bool) -> str | None:
     interrupted = False
     while True:
         try:
-            return input("> " if terminal else "").strip()
-        except EOFError:
             if terminal:
-                print(flush=True)
+                return input("> ").strip()
+            line = sys.stdin.readline() if sys.stdin is not None else ""
+            return line.strip() if line else None
+        except EOFError:
+            print(flush=True)
             return None
         except KeyboardInterrupt:
             if not terminal:

@@ -12,7 +12,7 @@ from g4v.data.worlds import WORLDS, world
 # Name -> module with `main(arguments) -> exit code`, and what it writes.
 _COMMANDS = {
     "dialogues": ("g4v.data.dialogues.command", "dialogues from captions"),
-    "replies": ("g4v.data.replies.command", "a language model's own replies to ordinary talk"),
+    "replies": ("g4v.data.replies.command", "a language model's own replies to ordinary prompts"),
 }
 _TEXTS = {name: text for name, (_, text) in _COMMANDS.items()} | {
     name: f"clips and texts of the {name} world in the layouts of the field" for name in WORLDS

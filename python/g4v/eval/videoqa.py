@@ -31,8 +31,8 @@ _EPILOG = """example:
 
 figures:
   exact match       the normalised reply is the answer; low for an assistant that speaks in sentences
-  answer contained  the answer stands in the reply; lenient, for it does not see negations
-  judged right      Video-ChatGPT's protocol; judges differ, so a number is worth nothing without its judge
+  answer contained  the answer stands in the reply; lenient: it does not see negations
+  judged right      Video-ChatGPT's protocol; judges differ, so name the judge with the number
 """
 
 
@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     add("--answers", type=Path, metavar="FILE", help="default: the *_a.json beside a *_q.json, or the rows")
     add(
         "--ask", default="{question}", metavar="TEXT",
-        help='how a question is put, as in "{question} Answer in one word." (default: as it is)',
+        help='what is asked, as in "{question} Answer in one word." (default: the question alone)',
     )  # fmt: skip
     add_data_arguments(result)
     add_judge_arguments(result)

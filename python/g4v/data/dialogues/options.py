@@ -125,7 +125,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add(
         "--seed",
-        type=int,
+        type=at_least(0),
         default=0,
         metavar="N",
         help="of the order, the split and the unsafe requests (default: 0)",
@@ -147,7 +147,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="answers asked for until one is usable (default: 2)",
     )
-    add_endpoint_arguments(result)
+    add_endpoint_arguments(group)
     add("--longest-wait", type=number_from(0), default=120.0, metavar="S", help="default: 120")
     group = result.add_argument_group("bounds, over all runs into the folder")
     add = group.add_argument

@@ -179,17 +179,20 @@ _FOLLOWING = (
 )
 
 
-def ordinary_talks(count: int, seed: int) -> list[list[str]]:
-    """The user's side of `count` different talks of one or two turns; ValueError: there are not so many."""
+def ordinary_conversations(count: int, seed: int) -> list[list[str]]:
+    """The user's turns of `count` different conversations of one or two turns.
+
+    ValueError: there are not that many different prompts.
+    """
     # Rare groups would run dry long before all are drawn.
     most = sum(len(forms) * len(fillings) for _, forms, fillings in _GROUPS) // 2
     if count > most:
-        raise ValueError(f"there are prompts for at most {most} talks")
+        raise ValueError(f"there are prompts for at most {most} conversations")
     rng = np.random.default_rng(seed)
     shares = np.array([group[0] for group in _GROUPS], dtype=float)
-    talks: list[list[str]] = []
+    conversations: list[list[str]] = []
     seen: set[str] = set()
-    while len(talks) < count:
+    while len(conversations) < count:
         _, forms, fillings = _GROUPS[int(rng.choice(len(_GROUPS), p=shares / shares.sum()))]
         plain = forms[int(rng.integers(len(forms)))].format(x=fillings[int(rng.integers(len(fillings)))])
         if plain in seen:
@@ -198,8 +201,8 @@ def ordinary_talks(count: int, seed: int) -> list[list[str]]:
         turns = [typed(plain, rng)]
         if rng.random() < 0.2:
             turns.append(typed(_FOLLOWING[int(rng.integers(len(_FOLLOWING)))], rng))
-        talks.append(turns)
-    return talks
+        conversations.append(turns)
+    return conversations
 
 
 def typed(text: str, rng: np.random.Generator) -> str:

@@ -10,7 +10,6 @@ from g4v.shapes.dialogues import (
     describe,
     foreign,
     harmless,
-    judge,
     mention,
     odd,
     outside,
@@ -20,12 +19,13 @@ from g4v.shapes.dialogues import (
     safety,
     series,
     smalltalk,
+    yes_no,
 )
 from g4v.shapes.dialogues.builder import DialogueBuilder
 
 _ASK = tuple(
     make
-    for make, weight in (*questions.QUESTIONS, *judge.QUESTIONS, *compare.QUESTIONS)
+    for make, weight in (*questions.QUESTIONS, *yes_no.QUESTIONS, *compare.QUESTIONS)
     for _ in range(weight)
 )
 

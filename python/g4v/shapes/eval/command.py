@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from g4v._command import Parser, at_least
+from g4v._command import at_least
 from g4v._console import report_error
 from g4v.errors import Error
 from g4v.eval.contact_sheet import contact_sheet
+from g4v.eval.options import new_parser
 from g4v.eval.report import Row, error_row, f1_row, rate_row, table, time_row, write_figures
 from g4v.shapes.eval import dialogues, generation, parity
 from g4v.shapes.world.world import COLOURS, MOTIONS, SHAPES
@@ -35,7 +36,7 @@ _EACH = 0.92  # no attribute of the questions may fall below
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    result = Parser(prog="python -m g4v.eval shapes", description=(__doc__ or "").split("\n\n", 1)[1])
+    result = new_parser("shapes", (__doc__ or "").split("\n\n", 1)[1])
     add = result.add_argument
     add("--bundle", default="tiny", metavar="NAME|DIR", help="bundle to measure (default: tiny)")
     add("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto")
@@ -48,7 +49,13 @@ def parser() -> argparse.ArgumentParser:
         "--checkpoint", type=Path, metavar="RUN",
         help='the run of the bundle; adds the last three sections and needs "g4v[train,export]"',
     )  # fmt: skip
-    add("--seed", type=int, default=0, metavar="N", help="same seed, same questions and videos (default: 0)")
+    add(
+        "--seed",
+        type=at_least(0),
+        default=0,
+        metavar="N",
+        help="same seed, same questions (default: 0)",
+    )
     add("--json", metavar="FILE", help="write the figures, the machine and examples of errors")
     add("--save-sheet", metavar="PNG", help="write a contact sheet of generated videos")
     add("--require", action="store_true", help="exit with 1 where a figure misses what is needed")

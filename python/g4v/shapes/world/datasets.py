@@ -32,7 +32,8 @@ example:
   python -m g4v.data shapes --format msvd-qa --out shapes-qa --count 100
   python -m g4v.eval videoqa shapes-qa/test_qa.json --format msvd-qa --videos shapes-qa/videos
 
-The same seed writes the same texts and draws the same frames."""
+The same seed writes the same texts and draws the same frames.
+exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted"""
 # The answer's word in the clip's question files, where an attribute has a short one.
 _SHORT = {"colour": 4, "shape": 5, "motion": 0, "background": 4, "count": 7, "yesno": 3}
 
@@ -64,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
         "--split", choices=("test", "train"), default="test",
         help="test: held-out triples and wordings (default)",
     )  # fmt: skip
-    add("--seed", type=int, default=0, metavar="N", help="default: 0")
+    add("--seed", type=at_least(0), default=0, metavar="N", help="default: 0")
     return result
 
 
