@@ -95,6 +95,14 @@ def replace_folder(source: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def make_folder(path: str | os.PathLike[str], error: type[Error] = OutputError) -> None:
+    """Makes a folder and its parents where they are missing; `error` says why it cannot be made."""
+    try:
+        _make_folder(Path(path))
+    except OSError as fault:
+        raise error(f"{path}: cannot be made: {one_line(fault)}") from None
+
+
 def write_bytes(path: str | os.PathLike[str], data: bytes, error: type[Error] = OutputError) -> None:
     """Writes a file, whole or not at all; `error` says why it cannot be written."""
     with atomic(path, error) as temporary:

@@ -52,7 +52,12 @@ def print_json(values: dict[str, Any]) -> None:
 
 
 class OutputFolder:
-    """Where videos go. Checked when entered, before any work; left as it was where nothing is written."""
+    """The folder that videos are written to, as a context manager.
+
+    It is made and checked when entered, before any work; where it was made and nothing was written, it is
+    removed again.
+    OutputError: it cannot be written to.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)

@@ -20,7 +20,11 @@ Ctrl-C stops the answer that is under way; the conversation goes on as if that q
 
 
 def converse(chat: Chat, printer: TurnPrinter, video: str | None) -> int:
-    """Turns until the input ends. Returns 1 where the input is no terminal and a turn failed, else 0."""
+    """Runs turns until the input ends; returns the exit code.
+
+    video: file that the first question is about. The code is 1 where the input is no terminal and a turn
+    failed, else 0.
+    """
     if hasattr(sys.stdin, "reconfigure"):
         # Input that is no UTF-8 is an error of its turn, not the end of the conversation.
         sys.stdin.reconfigure(errors="surrogateescape")

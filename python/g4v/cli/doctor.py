@@ -30,7 +30,7 @@ _FEATURES = (
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the report. state: "ok", "no" (does not work here, and need not) or "fail"."""
+    """One line of the report. state: "ok", "no" (does not work here, and is not required) or "fail"."""
 
     name: str
     state: str
@@ -100,7 +100,7 @@ def _core() -> list[Check]:
 
 
 def _onnxruntime_packages() -> list[Check]:
-    """Both flavours install into one folder, so the second one to come overwrote part of the first."""
+    """Both flavours install into one folder, so the one installed last has overwritten part of the other."""
     found = {}
     for name in ("onnxruntime", "onnxruntime-gpu"):
         try:

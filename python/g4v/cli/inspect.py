@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def describe(manifest: dict[str, Any]) -> list[str]:
-    """The manifest in lines for a person."""
+    """The manifest as lines of text."""
     files = manifest["files"]
     lines = [
         f"{manifest['name']} (bundle format {manifest['format_version']}, {manifest['created_by']})",
@@ -85,7 +85,7 @@ _COLUMNS = ("", "random", "real", "rounding", "of float16", "in float32", "time"
 
 
 def describe_report(directory: Path) -> list[str]:
-    """What the exporter found, where it left its report.json; nothing if that is missing or damaged."""
+    """The figures of the export as lines of text; none where report.json is missing or damaged."""
     try:
         parts = read_json(directory / "report.json")["components"]
         rows = [_COLUMNS, *map(_found, parts)]

@@ -94,8 +94,8 @@ def _run(options: argparse.Namespace, stack: ExitStack) -> None:
 def describe(
     replies: Replies, clips: Sequence[CaptionedClip], question: str, on_error: str, left_out: LeftOut
 ) -> list[tuple[CaptionedClip, str]]:
-    """What the assistant says of each clip. Clips that cannot be read are left out; a call that fails
-    otherwise is an empty caption.
+    """The assistant's answer about each clip. Clips that cannot be read are left out; a call that fails for
+    another reason is an empty caption.
     """
     said: list[tuple[CaptionedClip, str]] = []
     with ProgressBar("clips", len(clips), lines=True) as progress:

@@ -34,9 +34,11 @@ class Case:
 
 @dataclass
 class Judged:
-    """verdicts: one for each case; None where there is none. unparsable: cases whose every answer had no
-    verdict in it; unanswered: cases without any answer yet. stopped: "" or why the run ended early.
-    served: the names under which the endpoint answered.
+    """What a judge said of all cases.
+
+    verdicts: one for each case; None where there is none. unparsable: cases of which no answer had a verdict.
+    unanswered: cases without any answer yet. stopped: "" or why the run ended early. served: names of the
+    model as the endpoint gave them. cost: requests and tokens of all runs.
     """
 
     verdicts: list[Verdict | None] = field(default_factory=list)

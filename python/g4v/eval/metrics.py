@@ -23,7 +23,7 @@ def wilson(right: float, total: float) -> tuple[float, float]:
 
 @dataclass
 class Rate:
-    """So many right of so many."""
+    """A rate: `right` of `total`."""
 
     right: int = 0
     total: int = 0
@@ -81,17 +81,17 @@ class Decisions:
 
     @property
     def precision(self) -> Rate:
-        """Yes was right, where it was said."""
+        """Of the times that "yes" was said, those where it was right."""
         return Rate(self.true_positive, self.true_positive + self.false_positive)
 
     @property
     def recall(self) -> Rate:
-        """Yes was said, where it was right."""
+        """Of the times that "yes" was right, those where it was said."""
         return Rate(self.true_positive, self.true_positive + self.false_negative)
 
     @property
     def false_alarms(self) -> Rate:
-        """Said yes where no was right."""
+        """Of the times that "no" was right, those where "yes" was said."""
         return Rate(self.false_positive, self.false_positive + self.true_negative)
 
 

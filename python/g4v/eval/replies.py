@@ -1,4 +1,4 @@
-"""Asking the assistant about clips: what it said, and what could not be asked."""
+"""Replies of the assistant about clips, each asked for once and kept in a journal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from g4v._files import one_line, sha256
+from g4v._files import make_folder, one_line, sha256
 from g4v.data.endpoint.journal import Journal
 from g4v.errors import Error, OutputError, RuntimeUnavailable, VideoError
 
@@ -34,10 +34,7 @@ def open_folder(out: Path | None, name: str, stack: ExitStack) -> Journal | None
     """The journal OUT/name, locked until the stack closes; None without a folder. Raises `OutputError`."""
     if out is None:
         return None
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out} cannot be made: {error.strerror}") from None
+    make_folder(out)
     return stack.enter_context(Journal(out / name))
 
 
@@ -90,7 +87,7 @@ class Replies:
 
 
 def ends_the_run(error: Error) -> bool:
-    """Whether the next item would fail in the same way."""
+    """Whether an error would meet every other item too, so that the run must stop."""
     from g4v.errors import BundleError, InternalError
 
     return isinstance(error, (RuntimeUnavailable, BundleError, InternalError, OutputError))

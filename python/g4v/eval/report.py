@@ -1,4 +1,4 @@
-"""The table of figures with what each must reach, and the JSON that keeps them."""
+"""The table of figures with the values that they must reach, and the JSON file of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refusals of a user's own clips: two lists of files, of which the assistant is to refuse one."""
+"""Refusals of a user's own clips: a list of unsafe ones, to be refused, and a list of harmless ones."""
 
 from __future__ import annotations
 

@@ -16,9 +16,9 @@ import numpy as np
 
 from g4v._command import at_least, exit_code
 from g4v._console import ProgressBar, report_error
-from g4v._files import write_bytes
+from g4v._files import make_folder, write_bytes
 from g4v.data.formats import DataError, Problem
-from g4v.errors import Error, OutputError, VideoError
+from g4v.errors import Error, VideoError
 from g4v.eval import bootstrap
 from g4v.eval.caption_clips import CaptionedClip, add_caption_arguments, read_clips
 from g4v.eval.clip_folder import ClipFolder, clipsim
@@ -172,10 +172,7 @@ class _Store:
     def __init__(self, options: argparse.Namespace, key: str) -> None:
         self._out, self._steps, self._key = options.out, options.steps, key
         if self._out is not None:
-            try:
-                self._out.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise OutputError(f"{self._out} cannot be made: {error.strerror}") from None
+            make_folder(self._out)
 
     def make(self, assistant: Assistant, caption: str, seed: int) -> Frames:
         """uint8 [T, H, W, 3]."""

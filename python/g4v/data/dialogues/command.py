@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from g4v._console import ProgressBar, report_error, report_warning
-from g4v._files import write_json
+from g4v._files import make_folder, write_json
 from g4v.data.dialogues import result
 from g4v.data.dialogues.captions import Captions, read_captions
 from g4v.data.dialogues.embed import folder_vectors, normalised, word_vectors
@@ -36,7 +36,7 @@ from g4v.data.requests.sources import (
     sample_harmless_requests,
     sample_unsafe_requests,
 )
-from g4v.errors import ArgumentError, Error, OutputError
+from g4v.errors import ArgumentError, Error
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -148,10 +148,7 @@ def _build(options: argparse.Namespace, captions: Captions) -> int:
     url, key = address_and_key(options.base_url)
     if not options.model:
         raise ArgumentError("no model: give --model or set G4V_MODEL")
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{options.out} cannot be made: {error.strerror}") from None
+    make_folder(options.out)
     with ExitStack() as stack:
         journal = stack.enter_context(Journal(options.out / "journal.jsonl"))
         if journal.damaged:

@@ -1,4 +1,4 @@
-"""What is asked for: one item is one request, and one dialogue or several come back."""
+"""The prompts: one item is one request, which is answered with one dialogue or several."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ _ASKED = (4, 8)
 @dataclass(frozen=True)
 class Item:
     """One request. captions: what is to be shown, of single and multi. request: what the human says, of
-    safety and harmless; of unsafe-clip a number, so that no two of them are asked for alike.
+    safety and harmless; of unsafe-clip a number, so that no two requests are equal.
     """
 
     kind: str

@@ -44,7 +44,7 @@ def verdict_of(item: Item, record: dict[str, Any]) -> Verdict:
 
 
 def is_done(item: Item, settings: RequestSettings, answers: dict[str, dict[str, Any]]) -> bool:
-    """Whether nothing more is to be asked for an item."""
+    """Whether an item needs no further request."""
     tried = tries_of(item, settings, answers)
     return len(tried) >= settings.tries or any(verdict.accepted for _, verdict in tried)
 

@@ -1,4 +1,4 @@
-"""What command lines say of an endpoint: where it is, its key, and how patiently it is asked."""
+"""Options of an endpoint: its address, its key, and how many and how patient its requests are."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def add_endpoint_arguments(parser: argparse.ArgumentParser | argparse._ArgumentG
 
 
 def check_base_url(url: str) -> str:
-    """The address without a final slash; ArgumentError if it is none or carries a password."""
+    """The address without a final slash; ArgumentError: it is no http(s) address, or has a password."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ArgumentError("the base URL must look like https://host/v1")
@@ -36,7 +36,7 @@ def check_base_url(url: str) -> str:
 
 
 def sends_key_in_clear(url: str) -> bool:
-    """Whether a key sent there would cross a network unencrypted."""
+    """Whether a key sent to this address would cross a network unencrypted."""
     parts = urlsplit(url)
     if parts.scheme == "https" or parts.hostname == "localhost":
         return False

@@ -12,7 +12,7 @@ class BudgetSpent(Error):
 
 
 class Budget:
-    """Requests and tokens that may be spent. None is no bound.
+    """How many requests and tokens may be spent. None sets no bound.
 
     Every request counts, also one that fails. A request is let through only if what was spent, what others
     under way may spend and what it may spend itself stay within the bound.

@@ -30,16 +30,16 @@ class EndpointError(Error):
 
 
 class Stopped(Exception):
-    """The run is to end; nothing was sent."""
+    """The run is to stop; nothing was sent."""
 
 
 class RequestFailed(Exception):
-    """This request found no answer within its tries; another may."""
+    """This request got no answer within its tries; others may get one."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How an endpoint is treated."""
+    """Time limits and retries of requests."""
 
     timeout: float = 120.0  # seconds for one try, connecting and reading included
     retries: int = 6  # tries after the first
@@ -48,7 +48,10 @@ class Limits:
 
 
 class Endpoint:
-    """An async context manager around one HTTP session. `on_failure(reason)` is told of every failed try."""
+    """A client of one endpoint, as an async context manager around one HTTP session.
+
+    on_failure: called with the reason of every failed try. Setting `stop` ends all waiting requests.
+    """
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ class RequestSettings:
 
 
 def estimate_tokens(text: str) -> int:
-    """A careful guess without the model's tokenizer: a token for every three bytes."""
+    """An estimate without the model's tokenizer, rather too high: a token for every three bytes."""
     return len(text.encode()) // 3 + 8
 
 

@@ -25,7 +25,10 @@ def embedding_key(model: str, text: str) -> str:
 async def endpoint_vectors(
     texts: Sequence[str], model: str, endpoint: Endpoint, journal: Journal
 ) -> np.ndarray:
-    """float32 [n, d] from /embeddings; what the journal has is not asked for again."""
+    """Vectors of the texts, float32 [n, d], from /embeddings; those in the journal are not asked for again.
+
+    RuntimeUnavailable: the answer is not one finite vector for each text. Raises what `Endpoint.post` raises.
+    """
     keys = [embedding_key(model, text) for text in texts]
     known = {r.get("key"): r.get("vector") for r in journal.records if r.get("type") == "embedding"}
     missing = [i for i, key in enumerate(keys) if key not in known]

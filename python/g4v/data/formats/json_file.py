@@ -84,7 +84,7 @@ def read_text(path: Path) -> str:
 
 
 def read_document(path: Path) -> Document:
-    """Raises `DataError` with the line where the file is not JSON, or not an array or object."""
+    """Reads a JSON file of rows. `DataError`, with the line: it is no JSON, or no array or object."""
     walker = _Walker(path, read_text(path))
     try:
         return walker.document()

@@ -1,4 +1,4 @@
-"""Typed access to the values of rows that anybody may have written; all raise `RowError`."""
+"""Typed access to the values of rows of unknown origin; all raise `RowError`."""
 
 from __future__ import annotations
 

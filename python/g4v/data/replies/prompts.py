@@ -95,7 +95,7 @@ _HARMLESS = """
 
 
 def items(text: str) -> tuple[str, ...]:
-    """What stands between the commas of a block of text."""
+    """The items of a comma-separated block of text, each on one line."""
     return tuple(" ".join(item.split()) for item in text.split(","))
 
 
@@ -206,7 +206,7 @@ def ordinary_conversations(count: int, seed: int) -> list[list[str]]:
 
 
 def typed(text: str, rng: np.random.Generator) -> str:
-    """As somebody may type it."""
+    """The text as people type it: with or without capitals, a first word such as "hey", and the last mark."""
     opening = ("", "", "", "", "", "hey, ", "so, ", "please ")[int(rng.integers(8))]
     if opening == "please " and not text.startswith(("tell", "explain", "write", "give", "say")):
         opening = ""

@@ -1,4 +1,4 @@
-"""Talk about shapes and videos that must not trigger a video, with the words show, make and video in it."""
+"""Questions about shapes and videos that must not send a video, though they have words like show and make."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several videos in one talk: one attribute changes, something is added or taken away."""
+"""Several videos in one dialogue: one attribute changes, or an object is added or removed."""
 
 from __future__ import annotations
 

@@ -299,7 +299,7 @@ def chat(builder: DialogueBuilder) -> Turn:
 
 
 def opening(builder: DialogueBuilder) -> Turn:
-    """A turn that a talk begins with."""
+    """A turn that opens a dialogue, such as a greeting."""
     wordings, answers = _TALK[0] if builder.chance(0.6) else builder.pick((_TALK[1], _TALK[4], _TALK[5]))
     return builder.add(wordings.name, builder.say(wordings), builder.pick(answers))
 

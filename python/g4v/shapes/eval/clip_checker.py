@@ -48,8 +48,8 @@ class ObjectReading:
 
 @dataclass
 class Analysis:
-    """background: family or None; objects: the readings, largest first; unexplained: things seen beyond
-    the objects.
+    """What a clip shows. background: its colour family or None; objects: the readings, largest first;
+    unexplained: what was seen beside the objects, one line each.
     """
 
     background: str | None

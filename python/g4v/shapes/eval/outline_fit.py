@@ -32,8 +32,10 @@ _BLUR = np.log(0.5)  # usual blur (pixels) beyond anti-aliasing
 
 @dataclass
 class OutlineFits:
-    """parameters: float [H, T, 6] (x, y, R, angle, log blur, amplitude); cost: squared error [H, T];
-    mass: [H, T], the covered weight that the cost compares with.
+    """Fits of H hypotheses to T frames.
+
+    parameters: float [H, T, 6] (x, y, R, angle, log blur, amplitude). cost: squared error [H, T]. mass: [H,
+    T], the covered weight that the cost is compared with.
     """
 
     parameters: np.ndarray
