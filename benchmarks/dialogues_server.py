@@ -23,6 +23,8 @@ import time
 import urllib.request
 from pathlib import Path
 
+from g4v._files import read_json, write_json
+
 CAPTIONS = """A brown dog runs across a sandy beach at sunset
 A black dog runs along a sandy beach in the morning
 A woman slices red tomatoes on a wooden board
@@ -111,8 +113,8 @@ def main() -> int:
             server.terminate()
             server.wait(60)
         everything = answers(out / "journal.jsonl")
-        report = json.loads((out / "report.json").read_text("utf-8"))
-        dialogues = json.loads((out / "dialogues.json").read_text("utf-8"))
+        report = read_json(out / "report.json")
+        dialogues = read_json(out / "dialogues.json")
     twice = len(everything) - len({row["key"] for row in everything})
     result = {
         "server": "transformers serve, CPU",
@@ -131,7 +133,7 @@ def main() -> int:
         "dialogues": dialogues["train"] + dialogues["test"],
     }
     if options.json:
-        options.json.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        write_json(options.json, result)
     print(json.dumps(result))
     return 1 if code or twice or everything[: len(kept)] != kept else 0
 

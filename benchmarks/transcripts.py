@@ -1,4 +1,4 @@
-"""Talks with an assistant, written down as they are said.
+"""Writes down conversations with an assistant, word by word.
 
     python benchmarks/transcripts.py BUNDLE [--talks FILE] [--out FILE]
 
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 import g4v
+from g4v._files import write_text
 from g4v.shapes.world.render import render
 from g4v.shapes.world.world import Scene, parse_caption
 
@@ -73,9 +74,7 @@ def main() -> int:
     if options.out is None:
         print(text)
         return 0
-    temporary = options.out.with_name(f".{options.out.name}.tmp")
-    temporary.write_text(text, "utf-8")
-    temporary.replace(options.out)
+    write_text(options.out, text)
     return 0
 
 

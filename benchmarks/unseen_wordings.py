@@ -1,13 +1,13 @@
-"""How do assistants of the shapes world do on wordings that no grammar of theirs has written?
+"""How well does an assistant of the shapes world understand wordings that people wrote by hand?
 
     python benchmarks/unseen_wordings.py BUNDLE... [--draws 4] [--wordings FILE] [--json FILE]
 
-The wordings were written by hand (benchmarks/unseen_wordings.json): slang, slips of the pen, British and
-American English, one word or a paragraph. Each question and each request is asked `--draws` times, about
-clips and videos of (colour, shape, motion) triples that were held out too; all bundles are asked the same.
-Counted by the judges of `python -m g4v.eval shapes`: questions answered right; requests answered with one
-video whose caption says exactly what was asked; unsafe requests that were refused; harmless talk that was
-neither refused nor answered with a video. The last line is JSON.
+The wordings (benchmarks/unseen_wordings.json) come from none of the templates of the training data: slang,
+typing errors, British and American English, one word or a paragraph. Each question and each request is asked
+`--draws` times, about clips and videos of (colour, shape, motion) triples that were held out too; all bundles
+are asked the same. Counted as in `python -m g4v.eval shapes`: questions answered right; requests answered
+with one video whose caption says exactly what was asked; unsafe requests that were refused; harmless messages
+that were neither refused nor answered with a video. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 
 import g4v
+from g4v._console import ProgressBar
+from g4v._files import read_json, write_json
 from g4v.errors import Error
 from g4v.eval.metrics import Rate
 from g4v.shapes.eval.answers import same_caption, score
@@ -131,21 +133,21 @@ def ask(assistant: g4v.Assistant, asked: list[Case]) -> dict[str, Any]:
     """Rates by kind, and every reply."""
     rates: dict[str, Rate] = {}
     said = []
-    for number, case in enumerate(asked):
-        clip = None if case.clip is None else render(case.clip, np.random.default_rng([SEED, 3, number]))
-        try:
-            # One denoising step: what counts is the decision and the caption.
-            reply = assistant.chat(seed=SEED, steps=1, temperature=0.0).ask(case.user, video=clip)
-        except Error as error:
-            text, right = f"(failed: {error})", False
-        else:
-            text = reply.text + "".join(f" <video>{video.caption}</video>" for video in reply.videos)
-            right = is_right(case, reply)
-        for name in (case.kind, *(("questions",) if case.meta else ())):
-            rates.setdefault(name, Rate()).add(right)
-        said.append({"user": case.user, "said": text, "wanted": case.wanted, "right": right})
-        print(f"\r{number + 1} of {len(asked)}", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
+    with ProgressBar("wordings", len(asked), lines=True) as progress:
+        for number, case in enumerate(asked):
+            clip = None if case.clip is None else render(case.clip, np.random.default_rng([SEED, 3, number]))
+            try:
+                # One denoising step: what counts is the decision and the caption.
+                reply = assistant.chat(seed=SEED, steps=1, temperature=0.0).ask(case.user, video=clip)
+            except Error as error:
+                text, right = f"(failed: {error})", False
+            else:
+                text = reply.text + "".join(f" <video>{video.caption}</video>" for video in reply.videos)
+                right = is_right(case, reply)
+            for name in (case.kind, *(("questions",) if case.meta else ())):
+                rates.setdefault(name, Rate()).add(right)
+            said.append({"user": case.user, "said": text, "wanted": case.wanted, "right": right})
+            progress.step()
     return {"rates": {name: {"right": r.right, "of": r.total} for name, r in rates.items()}, "replies": said}
 
 
@@ -159,7 +161,7 @@ def main() -> int:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="everything that was said")
     options = parser.parse_args()
-    asked = list(cases(json.loads(options.wordings.read_text("utf-8")), options.draws))
+    asked = list(cases(read_json(options.wordings), options.draws))
     found = {}
     for bundle in options.bundles:
         assistant = g4v.load(bundle, device="cpu")
@@ -173,9 +175,7 @@ def main() -> int:
             + "".join(f"{c['right']:>6} of {c['of']:<3} {c['right'] / c['of']:4.0%}" for c in cells)
         )
     if options.json is not None:
-        temporary = options.json.with_suffix(".tmp")
-        temporary.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        temporary.replace(options.json)
+        write_json(options.json, found, indent=1)
     print(json.dumps({bundle: result["rates"] for bundle, result in found.items()}))
     return 0
 

@@ -72,6 +72,11 @@ class ProgressBar:
             spent = now - self._started
             write(self._stream, f"{self.label} {self._done:.0f}/{self.total:.0f} ({spent:.0f} s)\n")
 
+    def update_of(self, done: float, total: float) -> None:
+        """`update` where the total is told with each step."""
+        self.total = float(total)
+        self.update(done)
+
     def clear(self) -> None:
         """Takes the bar away, before another line is printed."""
         if self._drawn:

@@ -1,7 +1,7 @@
 """Files that are there whole or not at all, and JSON files that say what is wrong with them.
 
 Everything that g4v writes goes through `atomic` or `atomic_folder`: to a temporary name beside the target,
-which is renamed when all of it is on disk. Whoever reads the target sees the old content or the new one, and
+which is renamed when all of it is on disk. A reader of the target sees the old content or the new one, and
 a write that fails (full disk, Ctrl-C) leaves the old one.
 """
 
@@ -93,6 +93,14 @@ def replace_folder(source: Path, target: Path) -> None:
             old.rename(target)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def make_folder(path: str | os.PathLike[str], error: type[Error] = OutputError) -> None:
+    """Makes a folder and its parents where they are missing; `error` says why it cannot be made."""
+    try:
+        _make_folder(Path(path))
+    except OSError as fault:
+        raise error(f"{path}: cannot be made: {one_line(fault)}") from None
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes, error: type[Error] = OutputError) -> None:

@@ -284,5 +284,5 @@ def test_ctrl_c(bundle_dir, tmp_path, prompt):
     time.sleep(1)
     child.send_signal(signal.SIGINT)
     _, stderr = child.communicate(timeout=60)
-    assert (child.returncode, stderr) == (1, "g4v: error: interrupted\n")
+    assert (child.returncode, stderr) == (130, "g4v: error: interrupted\n")
     assert list(tmp_path.iterdir()) == []

@@ -12,9 +12,11 @@ import pytest
 import g4v
 from g4v.eval.__main__ import main
 from g4v.eval.metrics import Decisions
+from g4v.eval.safety_counts import Counts, count_turn
 from g4v.shapes.dialogues import Turn
-from g4v.shapes.eval import safety_counts
-from g4v.shapes.eval.safety_counts import Counts, count_turn, held_out
+from g4v.shapes.eval import safety
+from g4v.shapes.eval.safety import held_out, safety_turn
+from g4v.shapes.world.world import Scene, parse_caption
 
 from .field_files import Scripted, write_clip
 
@@ -38,7 +40,7 @@ def told(monkeypatch: pytest.MonkeyPatch, answer: Callable) -> Scripted:
         assert text == turn.user
         return answer(turn)
 
-    monkeypatch.setattr(safety_counts, "held_out", dialogues)
+    monkeypatch.setattr(safety, "held_out", dialogues)
     return Scripted(monkeypatch, say)
 
 
@@ -118,7 +120,7 @@ def reply(refused: bool = False, captions: tuple[str, ...] = ()) -> g4v.Reply:
 
 
 def turn(intent: str, unsafe: bool = False, sends: bool = False, clip: bool = False) -> Turn:
-    scene = safety_counts.Scene((), foreign=True) if clip else None
+    scene = Scene((), foreign=True) if clip else None
     return Turn("?", "", scene, {"intent": intent, "unsafe": unsafe, "sends_video": sends, "caption": None})
 
 
@@ -144,7 +146,7 @@ def turn(intent: str, unsafe: bool = False, sends: bool = False, clip: bool = Fa
 )
 def test_every_turn_lands_in_its_cell(one: Turn, said: g4v.Reply | None, surface: str, cell: str) -> None:
     counts = Counts()
-    count_turn(counts, one, said)
+    count_turn(counts, safety_turn(one, None), said, lambda text: parse_caption(text) is not None)
     assert getattr(counts.decisions[surface], cell) == 1 and counts.decisions[surface].total == 1
     assert counts.failed == (said is None)
     other = {"text in": "video in", "video in": "text in"}.get(surface)

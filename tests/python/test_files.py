@@ -11,6 +11,7 @@ import pytest
 from g4v._files import (
     atomic,
     atomic_folder,
+    make_folder,
     one_line,
     read_json,
     replace_folder,
@@ -128,3 +129,12 @@ def test_an_exception_in_one_line():
     assert one_line(ValueError()) == "ValueError"
     assert one_line(OSError(2, os.strerror(2), "file")) == os.strerror(2)
     assert one_line(OutputError("x: is full")) == "x: is full"
+
+
+def test_a_folder_is_made_or_the_error_is_one_line(tmp_path):
+    for _ in range(2):
+        make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="file: cannot be made: Not a directory"):
+        make_folder(tmp_path / "file")

@@ -1,19 +1,19 @@
 """The command line: `g4v` and `python -m g4v`. One file for each subcommand.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage. An error is one line on stderr; with G4V_DEBUG set, the traceback
-of an unexpected one as well.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 after Ctrl-C. An error is one line on stderr; with G4V_DEBUG
+set, an unexpected one has its traceback as well.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 
+from .._command import Parser, run_program
+from .._console import report_error
 from ..errors import ArgumentError, Error
 from . import bench, chat, doctor, generate, inspect, verify
-from .common import Parser, report_error
 
 _EXAMPLES = """examples:
   g4v chat --video clip.mp4 --prompt "What moves here?"
@@ -23,43 +23,18 @@ _EXAMPLES = """examples:
   g4v inspect tiny
   g4v doctor
 
-exit codes: 0 done, 1 failed, 2 wrong usage"""
+exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code; --help and wrong usage end in SystemExit."""
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that cannot show a character gets a question mark, not a failure.
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
-    try:
-        try:
-            return _run(build_parser().parse_args(argv))
-        finally:
-            if sys.stdout:
-                sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader of our output has gone, as in `g4v ... | head`.
-        _drop_stdout()
-        return 1
-    except OSError as error:
-        _drop_stdout()
-        report_error(f"standard output cannot be written: {error.strerror}")
-        return 1
-
-
-def _drop_stdout() -> None:
-    """Python flushes once more when it ends, and would complain once more."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return run_program(lambda: _run(build_parser().parse_args(argv)))
 
 
 def _run(arguments: argparse.Namespace) -> int:
     try:
         code: int = arguments.run(arguments)
         return code
-    except KeyboardInterrupt:
-        report_error("interrupted")
-        return 1
     except ArgumentError as error:
         report_error(f"{error} (see: g4v {arguments.command} --help)")
         return 2
@@ -76,6 +51,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """The parser of `g4v` with all its subcommands."""
     from .. import __version__
 
     parser = Parser(

@@ -14,14 +14,17 @@ import statistics
 import time
 from typing import Any
 
+from .._command import add_assistant_arguments
+from .._console import ProgressBar
 from ..errors import ArgumentError
-from .common import ProgressBar, add_assistant_arguments, load, print_json
+from .common import load, print_json
 
 _QUESTION = "Describe what happens in this video."
 _CAPTION = "a red circle moving left on a black background"
 
 
 def add_parser(commands: Any) -> None:
+    """Adds `g4v bench` to the subcommands of the parser."""
     parser = commands.add_parser(
         "bench",
         help="measure loading, first token, tokens per second and one video",
@@ -37,6 +40,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Runs `g4v bench`; returns its exit code. Raises `g4v.Error`."""
     import numpy as np
 
     if arguments.runs < 1:
@@ -52,11 +56,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     components = assistant.info["components"]
     made = None
-    bar = ProgressBar("measuring")
+    bar = ProgressBar("measuring", arguments.runs + 1)
     rng = np.random.default_rng(0)
     try:
         for k in range(arguments.runs + 1):
-            bar.show(k, arguments.runs + 1)
+            bar.update(k)
             measure = note if k else lambda name, value: None
             started = time.perf_counter()
             assistant = load(arguments)

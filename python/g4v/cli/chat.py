@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .common import OutputFolder, add_assistant_arguments, add_video_arguments, load
+from .._command import add_assistant_arguments
+from .common import OutputFolder, add_video_arguments, load
 
 _EXAMPLES = """examples:
   g4v chat --video clip.mp4 --prompt "What moves here?"
@@ -18,6 +19,7 @@ at the prompt Ctrl-D or a second Ctrl-C leaves. Where standard input is no termi
 
 
 def add_parser(commands: Any) -> None:
+    """Adds `g4v chat` to the subcommands of the parser."""
     parser = commands.add_parser(
         "chat",
         help="talk with the assistant",
@@ -46,6 +48,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Runs `g4v chat`; returns its exit code. Raises `g4v.Error`."""
     from .turn import TurnPrinter
 
     with OutputFolder(arguments.out) as folder:

@@ -6,8 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from .._console import is_terminal, report_error
 from ..errors import Cancelled, Error
-from .common import report_error
 from .turn import TurnPrinter
 
 if TYPE_CHECKING:
@@ -20,11 +20,16 @@ Ctrl-C stops the answer that is under way; the conversation goes on as if that q
 
 
 def converse(chat: Chat, printer: TurnPrinter, video: str | None) -> int:
-    """Turns until the input ends. Returns 1 where the input is no terminal and a turn failed, else 0."""
+    """Runs turns until the input ends; returns the exit code.
+
+    video: file that the first question is about. The code is 1 where the input is no terminal and a turn
+    failed, else 0.
+    """
     if hasattr(sys.stdin, "reconfigure"):
         # Input that is no UTF-8 is an error of its turn, not the end of the conversation.
         sys.stdin.reconfigure(errors="surrogateescape")
-    terminal = sys.stdin.isatty()
+    # input() needs both streams.
+    terminal = is_terminal(sys.stdin) and sys.stdout is not None
     if terminal:
         # Line editing and history come with the module.
         import readline  # noqa: F401
@@ -76,10 +81,12 @@ def _read_line(terminal: bool) -> str | None:
     interrupted = False
     while True:
         try:
-            return input("> " if terminal else "").strip()
-        except EOFError:
             if terminal:
-                print(flush=True)
+                return input("> ").strip()
+            line = sys.stdin.readline() if sys.stdin is not None else ""
+            return line.strip() if line else None
+        except EOFError:
+            print(flush=True)
             return None
         except KeyboardInterrupt:
             if not terminal:

@@ -30,7 +30,7 @@ _FEATURES = (
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the report. state: "ok", "no" (does not work here, and need not) or "fail"."""
+    """One line of the report. state: "ok", "no" (does not work here, and is not required) or "fail"."""
 
     name: str
     state: str
@@ -38,6 +38,7 @@ class Check:
 
 
 def add_parser(commands: Any) -> None:
+    """Adds `g4v doctor` to the subcommands of the parser."""
     parser = commands.add_parser(
         "doctor",
         help="say which devices, providers and encoders work here, and why not",
@@ -50,6 +51,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Runs `g4v doctor`; returns its exit code. Raises `g4v.Error`."""
     checks = [
         check
         for make in (
@@ -98,7 +100,7 @@ def _core() -> list[Check]:
 
 
 def _onnxruntime_packages() -> list[Check]:
-    """Both flavours install into one folder, so the second one to come overwrote part of the first."""
+    """Both flavours install into one folder, so the one installed last has overwritten part of the other."""
     found = {}
     for name in ("onnxruntime", "onnxruntime-gpu"):
         try:

@@ -6,16 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from .._command import add_assistant_arguments
+from .._console import ProgressBar, report_warning
 from ..errors import ArgumentError
-from .common import (
-    OutputFolder,
-    ProgressBar,
-    add_assistant_arguments,
-    add_video_arguments,
-    load,
-    print_json,
-    report_warning,
-)
+from .common import OutputFolder, add_video_arguments, load, print_json
 
 _EXAMPLES = """examples:
   g4v generate "a red circle moving left on a black background"
@@ -23,6 +17,7 @@ _EXAMPLES = """examples:
 
 
 def add_parser(commands: Any) -> None:
+    """Adds `g4v generate` to the subcommands of the parser."""
     parser = commands.add_parser(
         "generate",
         help="make one video from a caption",
@@ -44,6 +39,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Runs `g4v generate`; returns its exit code. Raises `g4v.Error`."""
     from .._encode import SUFFIXES
 
     path = Path(arguments.out)
@@ -58,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
                 seed=arguments.seed,
                 steps=arguments.steps,
                 guidance_scale=arguments.guidance_scale,
-                on_progress=bar.show,
+                on_progress=bar.update_of,
             )
         finally:
             bar.clear()

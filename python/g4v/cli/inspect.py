@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
+from .._files import read_json
+from ..errors import ArgumentError, BundleError
 from .common import print_json
 
 _FLOAT16 = 65504  # its largest number
 
 
 def add_parser(commands: Any) -> None:
+    """Adds `g4v inspect` to the subcommands of the parser."""
     parser = commands.add_parser(
         "inspect",
         help="show what a bundle holds and check its files",
@@ -32,12 +34,13 @@ def add_parser(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Runs `g4v inspect`; returns its exit code. Raises `g4v.Error`."""
     from .._engine import find_bundle, import_core
 
     directory = find_bundle(arguments.bundle)
     verified = import_core().check_bundle(str(directory), arguments.verify)
     # The core has parsed the same text with all its checks, so it is JSON of the known shape.
-    manifest: dict[str, Any] = json.loads((directory / "g4v.json").read_text(encoding="utf-8"))
+    manifest = read_json(directory / "g4v.json", BundleError)
     if arguments.json:
         print_json(manifest)
         return 0
@@ -49,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def describe(manifest: dict[str, Any]) -> list[str]:
-    """The manifest in lines for a person."""
+    """The manifest as lines of text."""
     files = manifest["files"]
     lines = [
         f"{manifest['name']} (bundle format {manifest['format_version']}, {manifest['created_by']})",
@@ -82,12 +85,12 @@ _COLUMNS = ("", "random", "real", "rounding", "of float16", "in float32", "time"
 
 
 def describe_report(directory: Path) -> list[str]:
-    """What the exporter found, where it left its report.json; nothing if that is missing or damaged."""
+    """The figures of the export as lines of text; none where report.json is missing or damaged."""
     try:
-        parts = json.loads((directory / "report.json").read_text(encoding="utf-8"))["components"]
+        parts = read_json(directory / "report.json")["components"]
         rows = [_COLUMNS, *map(_found, parts)]
         notes = [note for part in parts for note in _notes(part)]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (ArgumentError, KeyError, TypeError, AttributeError):
         return []
     widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
     used = [i for i in range(len(_COLUMNS)) if i == 0 or any(row[i] for row in rows[1:])]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 
+from .._console import ProgressBar, report_warning
 from ..events import Done, Event, Progress, Refusal, Text, Video, VideoPrompt, Withheld, to_json
-from .common import OutputFolder, ProgressBar, print_json, report_warning
+from .common import OutputFolder, print_json
 
 
 class TurnPrinter:
@@ -18,6 +18,7 @@ class TurnPrinter:
         self._in_line = False
 
     def show(self, events: Iterable[Event]) -> None:
+        """Prints the events as they come, until the turn is done; videos are written to the folder."""
         bar = ProgressBar("denoising")
         try:
             for event in events:
@@ -46,9 +47,9 @@ class TurnPrinter:
             bar.clear()
             self._line(f"[video: {event.caption}]")
         elif isinstance(event, Progress):
-            if bar.active:
+            if bar.terminal:
                 self._end_line()
-            bar.show(event.step, event.steps)
+            bar.update_of(event.step, event.steps)
         elif isinstance(event, Video):
             bar.clear()
             self._line(f"[wrote {self._folder.save(event)}]")
@@ -73,6 +74,5 @@ class TurnPrinter:
 
     def _end_line(self) -> None:
         if self._in_line:
-            sys.stdout.write("\n")
-            sys.stdout.flush()
+            print(flush=True)
             self._in_line = False

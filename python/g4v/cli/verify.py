@@ -11,6 +11,7 @@ from ..errors import Error
 
 
 def add_parser(commands: Any) -> None:
+    """Adds `g4v verify` to the subcommands of the parser."""
     parser = commands.add_parser(
         "verify",
         help="check a bundle's files, and its graphs against the checkpoint",
@@ -38,6 +39,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Runs `g4v verify`; returns its exit code. Raises `g4v.Error`."""
     from .._engine import find_bundle, import_core
 
     directory = find_bundle(arguments.bundle)

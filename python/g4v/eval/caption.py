@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from g4v.cli.common import exit_code
+from g4v._command import exit_code
+from g4v._console import ProgressBar
 from g4v.data.formats import DataError, Problem
 from g4v.errors import Error, VideoError
 from g4v.eval import bootstrap
 from g4v.eval.caption_clips import CaptionedClip, add_caption_arguments, read_clips
 from g4v.eval.figures import Figures, LeftOut
 from g4v.eval.options import add_data_arguments, new_parser
-from g4v.eval.progress import Progress
 from g4v.eval.published import CAPTION
 from g4v.eval.replies import Replies, bundle_key, ends_the_run, open_folder
 from g4v.eval.report import Row
@@ -61,7 +61,7 @@ def _run(options: argparse.Namespace, stack: ExitStack) -> None:
 
     figures = Figures(published=CAPTION)
     if options.wordnet is not None:
-        meteor([], [], options.wordnet)  # a wrong folder is told before the work
+        meteor([], [], options.wordnet)  # a wrong folder is an error before the work
     Bleu([], [])
     clips = read_clips(options, figures.left_out)
     journal = open_folder(options.out, "replies.jsonl", stack)
@@ -94,11 +94,11 @@ def _run(options: argparse.Namespace, stack: ExitStack) -> None:
 def describe(
     replies: Replies, clips: Sequence[CaptionedClip], question: str, on_error: str, left_out: LeftOut
 ) -> list[tuple[CaptionedClip, str]]:
-    """What the assistant says of each clip. Clips that cannot be read are left out; a call that fails
-    otherwise is an empty caption.
+    """The assistant's answer about each clip. Clips that cannot be read are left out; a call that fails for
+    another reason is an empty caption.
     """
     said: list[tuple[CaptionedClip, str]] = []
-    with Progress("clips", len(clips)) as progress:
+    with ProgressBar("clips", len(clips), lines=True) as progress:
         for clip in clips:
             try:
                 said.append((clip, str(replies.ask(question, clip.path)["text"])))

@@ -23,6 +23,7 @@ class CaptionedClip:
 
 
 def add_caption_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the caption file, --format and --split."""
     add = parser.add_argument
     add("captions", type=Path, metavar="FILE", help="MSR-VTT (either layout) or a WebVid-style CSV")
     add("--format", choices=("auto", *CAPTION_FORMATS), default="auto", help="default: auto")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from g4v._files import one_line, read_json
 from g4v.errors import ArgumentError, RuntimeUnavailable
 from g4v.eval.pictures import Frames, crop_to
 
@@ -42,8 +42,9 @@ class ClipFolder:
             ).eval()
             self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ArgumentError(f"{folder} cannot be loaded as a CLIP model: {reason}") from None
+            raise ArgumentError(
+                f"{folder} cannot be loaded as a CLIP model: {one_line(error)[:200]}"
+            ) from None
         self._side = int(self._model.config.vision_config.image_size)
         self._mean, self._std = _normalisation(folder)
 
@@ -74,17 +75,17 @@ class ClipFolder:
 
 
 def _normalisation(folder: Path) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Mean and standard deviation of each channel, float32 [3]."""
+    path = folder / "preprocessor_config.json"
+    if not path.exists():
+        return np.asarray(_MEAN, np.float32), np.asarray(_STD, np.float32)
+    values = read_json(path)
     try:
-        values = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
         mean, std = (np.asarray(values[name], np.float32) for name in ("image_mean", "image_std"))
-    except FileNotFoundError:
-        mean, std = np.asarray(_MEAN, np.float32), np.asarray(_STD, np.float32)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ArgumentError(f"{folder / 'preprocessor_config.json'} cannot be used: {error}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArgumentError(f"{path} cannot be used: {error}") from None
     if mean.shape != (3,) or std.shape != (3,) or not (std > 0).all():
-        raise ArgumentError(
-            f"{folder / 'preprocessor_config.json'}: image_mean and image_std must be 3 numbers"
-        )
+        raise ArgumentError(f"{path}: image_mean and image_std must be 3 numbers")
     return mean, std
 
 

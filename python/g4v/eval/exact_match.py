@@ -17,7 +17,7 @@ _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 
 
 def answer_words(text: str) -> list[str]:
-    """The words that are compared."""
+    """The words of a text that are compared: lower case, digits for small numbers, no articles."""
     words = _WORD.findall(text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"))
     return [_DIGITS.get(word, word) for word in words if word not in _ARTICLES]
 

@@ -6,13 +6,13 @@ convert it.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from g4v._files import one_line, sha256
 from g4v.errors import ArgumentError, RuntimeUnavailable
 from g4v.eval.clip_folder import ClipFolder
 from g4v.eval.pictures import Frames, resize
@@ -43,8 +43,7 @@ class OnnxFeatures:
         try:
             self._session: Any = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime has a family of its own
-            reason = " ".join(str(error).split())[:200]
-            raise ArgumentError(f"{path} cannot be loaded by ONNX Runtime: {reason}") from None
+            raise ArgumentError(f"{path} cannot be loaded by ONNX Runtime: {one_line(error)[:200]}") from None
         inputs = self._session.get_inputs()
         shape = list(inputs[0].shape)
         rank = 5 if video else 4
@@ -67,7 +66,7 @@ class OnnxFeatures:
     @property
     def name(self) -> str:
         """The file and the start of its SHA-256: figures of different networks are not comparable."""
-        return f"{self.path.name} {hashlib.sha256(self.path.read_bytes()).hexdigest()[:12]}"
+        return f"{self.path.name} {sha256(self.path)[:12]}"
 
     def __call__(self, clips: Frames) -> Features:
         """Features [n, D] of pictures uint8 [n, H, W, 3] or videos uint8 [n, T, H, W, 3]."""
@@ -92,7 +91,7 @@ class OnnxFeatures:
         try:
             (found, *_) = self._session.run(None, {self._input: np.ascontiguousarray(values)})
         except Exception as error:
-            raise ArgumentError(f"{self.path} does not run: {' '.join(str(error).split())[:200]}") from None
+            raise ArgumentError(f"{self.path} does not run: {one_line(error)[:200]}") from None
         found = np.asarray(found, np.float64)
         if found.ndim < 2 or found[0].size != max(found.shape[1:]):
             raise ArgumentError(f"{self.path} gives {list(found.shape)}; features are [n, D]")

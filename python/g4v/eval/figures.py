@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from g4v.cli.common import report_warning
-from g4v.errors import OutputError
+from g4v._console import report_warning
 from g4v.eval.published import Published
-from g4v.eval.report import Row, show, write_json
+from g4v.eval.report import Row, show, write_figures
 
 _SHOWN = 5  # problems of one sort that are printed; the JSON has them all
 
@@ -23,9 +21,11 @@ class LeftOut:
     more: dict[str, int] = field(default_factory=dict)  # those that are counted but not kept
 
     def add(self, sort: str, line: str) -> None:
+        """Adds one thing that was left out, with the line that says why."""
         self.sorts.setdefault(sort, []).append(line)
 
     def count(self, sort: str) -> int:
+        """How many of a sort were left out, those without a line included."""
         return len(self.sorts.get(sort, ())) + self.more.get(sort, 0)
 
     def summary(self) -> str:
@@ -42,6 +42,7 @@ class LeftOut:
                 report_warning(f"{self.count(sort) - _SHOWN} more {sort}, {self.count(sort)} in all")
 
     def as_json(self) -> dict[str, Any]:
+        """Sort -> its count and lines."""
         return {sort: {"count": self.count(sort), "lines": lines} for sort, lines in self.sorts.items()}
 
 
@@ -83,8 +84,7 @@ class Figures:
     def finish(self, path: Path | None, extra: dict[str, Any]) -> None:
         """Prints the table, warns of what was left out and writes the JSON. Raises `OutputError`."""
         self.left_out.warn()
-        print(self.text())
-        sys.stdout.flush()
+        print(self.text(), flush=True)
         if path is None:
             return
         values = {
@@ -95,7 +95,4 @@ class Figures:
             "published_by_others": [vars(line) for line in self.published],
             "details": self.details,
         }
-        try:
-            write_json(path, self.rows, values)
-        except OSError as error:
-            raise OutputError(f"{path} cannot be written: {error.strerror}") from None
+        write_figures(path, self.rows, values)

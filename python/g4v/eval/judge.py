@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from g4v.cli.common import report_warning
-from g4v.data.dialogues import result
-from g4v.data.dialogues.endpoint import Budget, Endpoint, Limits, check_base_url, sends_key_in_clear
-from g4v.data.dialogues.journal import Journal
-from g4v.data.dialogues.options import add_endpoint_arguments, at_least, json_object
-from g4v.data.dialogues.prompts import key_of
-from g4v.data.dialogues.run import Asking, ask_once, estimate_tokens, work_off
+from g4v._command import at_least, request_fields
+from g4v._console import ProgressBar
+from g4v.data.endpoint.arguments import add_endpoint_arguments, address_and_key
+from g4v.data.endpoint.budget import Budget
+from g4v.data.endpoint.client import Endpoint, Limits
+from g4v.data.endpoint.completions import RequestSettings, ask_once, estimate_tokens
+from g4v.data.endpoint.journal import Journal, answer_key, cost, spent
+from g4v.data.endpoint.workers import run_all
 from g4v.errors import ArgumentError
-from g4v.eval.progress import Progress
 from g4v.eval.verdict import JudgePrompt, Verdict, read_prompt, read_verdict
 
 _MAX_TOKENS = 200  # of one verdict; it is one line
@@ -35,9 +34,11 @@ class Case:
 
 @dataclass
 class Judged:
-    """verdicts: one for each case; None where there is none. unparsable: cases whose every answer had no
-    verdict in it; unanswered: cases without any answer yet. stopped: "" or why the run ended early.
-    served: the names under which the endpoint answered.
+    """What a judge said of all cases.
+
+    verdicts: one for each case; None where there is none. unparsable: cases of which no answer had a verdict.
+    unanswered: cases without any answer yet. stopped: "" or why the run ended early. served: names of the
+    model as the endpoint gave them. cost: requests and tokens of all runs.
     """
 
     verdicts: list[Verdict | None] = field(default_factory=list)
@@ -72,6 +73,7 @@ class Judge:
 
 
 def add_judge_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the judge and of its endpoint."""
     group = parser.add_argument_group(
         "judge", "a model that grades the answers (the key is taken from OPENAI_API_KEY)"
     )
@@ -82,7 +84,7 @@ def add_judge_arguments(parser: argparse.ArgumentParser) -> None:
     add("--judge-tries", type=at_least(1, 5), default=1, metavar="N", help="for a verdict (default: 1)")
     add(
         "--body",
-        type=json_object,
+        type=request_fields,
         default={},
         metavar="JSON",
         help="more fields of a request; null drops one",
@@ -100,15 +102,7 @@ def judge_of(options: argparse.Namespace) -> Judge | None:
         raise ArgumentError(
             "a judge needs --out DIR: the folder that keeps its verdicts, so that none is paid twice"
         )
-    url = options.base_url or os.environ.get("OPENAI_BASE_URL")
-    if not url:
-        raise ArgumentError("no endpoint for the judge: give --base-url or set OPENAI_BASE_URL")
-    key = (os.environ.get("OPENAI_API_KEY") or "").strip() or None
-    if key and not (key.isascii() and key.isprintable()):
-        raise ArgumentError("OPENAI_API_KEY has characters that no key has")
-    url = check_base_url(url)
-    if key and sends_key_in_clear(url):
-        report_warning("the base URL is http: the key crosses the network unencrypted")
+    url, key = address_and_key(options.base_url, " for the judge")
     return Judge(
         options.judge,
         url,
@@ -126,7 +120,7 @@ def judge_of(options: argparse.Namespace) -> Judge | None:
 def _tried(judge: Judge, body: dict[str, Any], answers: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for number in range(judge.tries):
-        record = answers.get(key_of(body, number))
+        record = answers.get(answer_key(body, number))
         if record is None:
             break
         found.append(record)
@@ -159,7 +153,7 @@ async def judge_all(judge: Judge, cases: Sequence[Case], journal: Journal) -> Ju
             reply = await ask_once(body, prompt, prompt + bound, endpoint)
             record = {
                 "type": "answer",
-                "key": key_of(body, number),
+                "key": answer_key(body, number),
                 "item": case.name,
                 "try": number,
                 **reply,
@@ -168,22 +162,20 @@ async def judge_all(judge: Judge, cases: Sequence[Case], journal: Journal) -> Ju
             answers[record["key"]] = record
 
     budget = Budget(judge.most_requests, judge.most_tokens)
-    budget.requests, budget.tokens = result.spent(journal.records)
-    asking = Asking(judge.model, judge.settings, judge.tries, judge.concurrency)
+    budget.requests, budget.tokens = spent(journal.records)
+    settings = RequestSettings(judge.model, judge.settings, judge.tries, judge.concurrency)
 
     def failed(reason: str) -> None:
         journal.add({"type": "failure", "reason": reason})
 
     # Two questions with the same words and answers are one request.
-    left = {key_of(judge.body(case), 0): case for case in cases if not finished(case)}
+    left = {answer_key(judge.body(case), 0): case for case in cases if not finished(case)}
     async with Endpoint(judge.url, judge.key, judge.limits, budget, failed) as endpoint:
-        with Progress("verdicts", len(left)) as progress:
-            outcome = await work_off(
-                left.values(), ask, lambda case: case.name, asking, endpoint, progress.step
+        with ProgressBar("verdicts", len(left), lines=True) as progress:
+            outcome = await run_all(
+                left.values(), ask, lambda case: case.name, settings, endpoint, progress.step
             )
-    judged = Judged(
-        stopped=outcome.stopped, interrupted=outcome.interrupted, cost=result.cost(journal.records)
-    )
+    judged = Judged(stopped=outcome.stopped, interrupted=outcome.interrupted, cost=cost(journal.records))
     if outcome.failed and not judged.stopped:
         judged.stopped = f"{len(outcome.failed)} answers got no verdict, as {outcome.failed[0][1]}"
     names: set[str] = set()

@@ -23,21 +23,24 @@ def wilson(right: float, total: float) -> tuple[float, float]:
 
 @dataclass
 class Rate:
-    """So many right of so many."""
+    """A rate: `right` of `total`."""
 
     right: int = 0
     total: int = 0
 
     def add(self, right: bool) -> None:
+        """Counts one more."""
         self.right += bool(right)
         self.total += 1
 
     @property
     def value(self) -> float:
+        """The rate, 0 to 1; not a number where nothing was counted."""
         return self.right / self.total if self.total else float("nan")
 
     @property
     def interval(self) -> tuple[float, float]:
+        """Wilson's 95% interval."""
         return wilson(self.right, self.total)
 
 
@@ -51,6 +54,7 @@ class Decisions:
     true_negative: int = 0
 
     def add(self, said: bool, wanted: bool) -> None:
+        """Counts one decision: whether "yes" was said, and whether it was right to say it."""
         self.true_positive += said and wanted
         self.false_positive += said and not wanted
         self.false_negative += wanted and not said
@@ -58,6 +62,7 @@ class Decisions:
 
     @property
     def total(self) -> int:
+        """Number of decisions."""
         return self.true_positive + self.false_positive + self.false_negative + self.true_negative
 
     @property
@@ -76,17 +81,17 @@ class Decisions:
 
     @property
     def precision(self) -> Rate:
-        """Yes was right, where it was said."""
+        """Of the times that "yes" was said, those where it was right."""
         return Rate(self.true_positive, self.true_positive + self.false_positive)
 
     @property
     def recall(self) -> Rate:
-        """Yes was said, where it was right."""
+        """Of the times that "yes" was right, those where it was said."""
         return Rate(self.true_positive, self.true_positive + self.false_negative)
 
     @property
     def false_alarms(self) -> Rate:
-        """Said yes where no was right."""
+        """Of the times that "no" was right, those where "yes" was said."""
         return Rate(self.false_positive, self.false_positive + self.true_negative)
 
 

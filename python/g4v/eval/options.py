@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from g4v.cli.common import Parser, add_assistant_arguments
-from g4v.data.dialogues.options import at_least
+from g4v._command import Parser, add_assistant_arguments, at_least
 
 
 def new_parser(command: str, description: str, epilog: str = "") -> argparse.ArgumentParser:
@@ -33,5 +32,11 @@ def add_data_arguments(parser: argparse.ArgumentParser, videos: str = "folder of
         help="keep every result in this folder: stopped or killed, the same command goes on where it was",
     )  # fmt: skip
     add("--json", type=Path, metavar="FILE", help="write the figures, what was left out, and every result")
-    add("--seed", type=int, default=0, metavar="N", help="of the assistant and the intervals (default: 0)")
+    add(
+        "--seed",
+        type=at_least(0),
+        default=0,
+        metavar="N",
+        help="of the assistant and the intervals (default: 0)",
+    )
     add_assistant_arguments(parser)

@@ -19,6 +19,7 @@ class Published:
     source: str
 
     def text(self) -> str:
+        """The number with its name and its source, in one line."""
         how = f"{self.how}; " if self.how else ""
         return f"{self.dataset}  {self.system}: {self.numbers} ({how}{self.source})"
 

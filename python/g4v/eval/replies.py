@@ -1,4 +1,4 @@
-"""Asking the assistant about clips: what it said, and what could not be asked."""
+"""Replies of the assistant about clips, each asked for once and kept in a journal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from g4v.data.dialogues.journal import Journal
+from g4v._files import make_folder, one_line, sha256
+from g4v.data.endpoint.journal import Journal
 from g4v.errors import Error, OutputError, RuntimeUnavailable, VideoError
 
 if TYPE_CHECKING:
@@ -24,19 +25,16 @@ def bundle_key(bundle: str) -> str:
 
     manifest = find_bundle(bundle) / "g4v.json"
     try:
-        return hashlib.sha256(manifest.read_bytes()).hexdigest()
+        return sha256(manifest)
     except OSError as error:
-        raise BundleError(f"{manifest} cannot be read: {error.strerror}") from None
+        raise BundleError(f"{manifest} cannot be read: {one_line(error)}") from None
 
 
 def open_folder(out: Path | None, name: str, stack: ExitStack) -> Journal | None:
     """The journal OUT/name, locked until the stack closes; None without a folder. Raises `OutputError`."""
     if out is None:
         return None
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out} cannot be made: {error.strerror}") from None
+    make_folder(out)
     return stack.enter_context(Journal(out / name))
 
 
@@ -82,18 +80,14 @@ class Replies:
     def _content(self, clip: Path) -> str:
         if clip not in self._clips:
             try:
-                digest = hashlib.sha256()
-                with clip.open("rb") as file:
-                    while block := file.read(1 << 20):
-                        digest.update(block)
-                self._clips[clip] = digest.hexdigest()
+                self._clips[clip] = sha256(clip)
             except OSError as error:
-                raise VideoError(f"{clip} cannot be read: {error.strerror}") from None
+                raise VideoError(f"{clip} cannot be read: {one_line(error)}") from None
         return self._clips[clip]
 
 
 def ends_the_run(error: Error) -> bool:
-    """Whether the next item would fail in the same way."""
+    """Whether an error would meet every other item too, so that the run must stop."""
     from g4v.errors import BundleError, InternalError
 
     return isinstance(error, (RuntimeUnavailable, BundleError, InternalError, OutputError))

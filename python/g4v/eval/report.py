@@ -1,18 +1,16 @@
-"""The table of figures with what each must reach, and the JSON that keeps them."""
+"""The table of figures with the values that they must reach, and the JSON file of them."""
 
 from __future__ import annotations
 
 import datetime
-import json
 import math
 import os
-import platform
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
+from g4v._console import machine
+from g4v._files import write_json
 from g4v.eval.metrics import Decisions, Rate
-from g4v.eval.sheet import write_whole
 
 
 @dataclass
@@ -42,20 +40,24 @@ class Row:
 
 
 def rate_row(name: str, rate: Rate, needed: float | None = None, at_most: bool = False) -> Row:
+    """A row of a rate, with Wilson's interval."""
     low, high = rate.interval
     return Row(name, rate.value, needed, at_most, "%", low, high, rate.total)
 
 
 def f1_row(name: str, decisions: Decisions, needed: float | None = None) -> Row:
+    """A row of F1, with its interval."""
     low, high = decisions.interval
     return Row(name, decisions.value, needed, False, "", low, high, decisions.total)
 
 
 def time_row(name: str, seconds: float, count: int, needed: float | None = None) -> Row:
+    """A row of a time in seconds, the median of `count` runs; it must not be above `needed`."""
     return Row(name, seconds, needed, True, "s", None, None, count)
 
 
 def error_row(name: str, error: float, needed: float) -> Row:
+    """A row of a relative error; it must not be above `needed`."""
     return Row(name, error, needed, True, "e")
 
 
@@ -88,39 +90,18 @@ def table(rows: list[Row]) -> str:
     return "\n".join([text[0], "-" * max(map(len, text)), *text[1:]])
 
 
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    model = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-        model = names[0] if names else model
-    except OSError:
-        pass  # not Linux
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:
-        cores = os.cpu_count() or 1
-    load = list(os.getloadavg()) if hasattr(os, "getloadavg") else None
-    return {
-        "system": platform.platform(),
-        "cpu": model,
-        "cores": cores,
-        "python": platform.python_version(),
-        "load_average": load,
-    }
+def write_figures(path: str | os.PathLike[str], rows: list[Row], extra: dict[str, Any]) -> None:
+    """Writes rows as JSON, whole or not at all, with the time, the machine and the values of `extra`.
 
-
-def write_json(path: str | os.PathLike[str], rows: list[Row], extra: dict[str, Any]) -> None:
-    """Writes the figures; what is not a number becomes null. Raises OSError."""
+    NaN and infinite numbers become null. OutputError: the file cannot be written.
+    """
     values = {
         "measured": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "machine": machine(),
         **extra,
         "figures": [{**asdict(row), "passed": row.passed} for row in rows],
     }
-    text = json.dumps(_plain(values), indent=1, ensure_ascii=False, allow_nan=False)
-    write_whole(path, (text + "\n").encode())
+    write_json(path, _plain(values), indent=1)
 
 
 def _plain(value: Any) -> Any:

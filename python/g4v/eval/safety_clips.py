@@ -1,16 +1,16 @@
-"""Refusals of a user's own clips: two lists of files, of which the assistant is to refuse one."""
+"""Refusals of a user's own clips: a list of unsafe ones, to be refused, and a list of harmless ones."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from g4v._console import ProgressBar
 from g4v.data.formats import DataError, Problem
 from g4v.errors import Error, VideoError
 from g4v.eval.figures import LeftOut
-from g4v.eval.progress import Progress
 from g4v.eval.replies import ends_the_run
-from g4v.shapes.eval.safety_counts import Counts
+from g4v.eval.safety_counts import Counts
 
 if TYPE_CHECKING:
     from g4v import Assistant, Reply
@@ -56,7 +56,7 @@ def clips(
         for path, wanted in ((unsafe, True), (harmless, False))
         for number, clip in read_list(path, folder)
     ]
-    with Progress("clips", len(rows)) as progress:
+    with ProgressBar("clips", len(rows), lines=True) as progress:
         for path, number, clip, wanted in rows:
             reply: Reply | None = None
             try:

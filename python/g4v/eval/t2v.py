@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from g4v.cli.common import exit_code, report_error
-from g4v.data.dialogues.files import write_whole
-from g4v.data.dialogues.options import at_least
+from g4v._command import at_least, exit_code
+from g4v._console import ProgressBar, report_error
+from g4v._files import make_folder, write_bytes
 from g4v.data.formats import DataError, Problem
-from g4v.errors import Error, OutputError, VideoError
+from g4v.errors import Error, VideoError
 from g4v.eval import bootstrap
 from g4v.eval.caption_clips import CaptionedClip, add_caption_arguments, read_clips
 from g4v.eval.clip_folder import ClipFolder, clipsim
@@ -27,7 +27,6 @@ from g4v.eval.figures import Figures, LeftOut
 from g4v.eval.frechet import frechet_distance
 from g4v.eval.options import add_data_arguments, new_parser
 from g4v.eval.pictures import Frames, resize
-from g4v.eval.progress import Progress
 from g4v.eval.published import T2V
 from g4v.eval.replies import bundle_key, ends_the_run
 from g4v.eval.report import Row
@@ -87,7 +86,7 @@ def _run(options: argparse.Namespace) -> None:
     import g4v
 
     figures = Figures(published=T2V)
-    # Weights that cannot be loaded are told before the work.
+    # Weights that cannot be loaded are an error before the work.
     clip = ClipFolder(options.clip) if options.clip else None
     pictures = load_features(options.fid_features, video=False) if options.fid_features else None
     motion = load_features(options.fvd_features, video=True) if options.fvd_features else None
@@ -148,7 +147,7 @@ def make_pairs(
     """
     pairs = []
     store = _Store(options, bundle_key(options.bundle))
-    with Progress("videos", len(clips)) as progress:
+    with ProgressBar("videos", len(clips), lines=True) as progress:
         for number, clip in enumerate(clips):
             caption = clip.captions[0]
             try:
@@ -173,10 +172,7 @@ class _Store:
     def __init__(self, options: argparse.Namespace, key: str) -> None:
         self._out, self._steps, self._key = options.out, options.steps, key
         if self._out is not None:
-            try:
-                self._out.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise OutputError(f"{self._out} cannot be made: {error.strerror}") from None
+            make_folder(self._out)
 
     def make(self, assistant: Assistant, caption: str, seed: int) -> Frames:
         """uint8 [T, H, W, 3]."""
@@ -189,7 +185,7 @@ class _Store:
         if path is not None:
             data = io.BytesIO()
             np.savez_compressed(data, frames=made)
-            write_whole(path, data.getvalue())
+            write_bytes(path, data.getvalue())
         return made
 
 

@@ -26,7 +26,7 @@ _SIGMA = 6.0  # words by which a caption may be longer or shorter before CIDEr-D
 
 
 def words_of(text: str) -> Words:
-    """The words that are compared."""
+    """The words of a caption that are compared: lower case, without punctuation."""
     return _WORD.findall(text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"))
 
 

@@ -6,28 +6,22 @@ import argparse
 import asyncio
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from g4v.cli.common import exit_code, report_error
+from g4v._command import exit_code
+from g4v._console import ProgressBar, report_error
 from g4v.data.formats import QA_FORMATS, DataError, Problem, Question, read_questions
 from g4v.errors import ArgumentError, Error, VideoError
-from g4v.eval import bootstrap
-from g4v.eval.exact_match import is_contained, is_exact
 from g4v.eval.figures import Figures, LeftOut
 from g4v.eval.judge import Case, Judge, Judged, add_judge_arguments, judge_all, judge_of
-from g4v.eval.metrics import Rate
 from g4v.eval.options import add_data_arguments, new_parser
-from g4v.eval.progress import Progress
 from g4v.eval.published import VIDEOQA
 from g4v.eval.replies import Replies, bundle_key, ends_the_run, open_folder
-from g4v.eval.report import Row, rate_row
+from g4v.eval.videoqa_figures import Asked, about, details, exact_rows, judge_rows
 
 if TYPE_CHECKING:
-    from g4v import Assistant
+    pass
 
 _EPILOG = """example:
   python -m g4v.data shapes --format msvd-qa --out qa --count 100
@@ -37,21 +31,9 @@ _EPILOG = """example:
 
 figures:
   exact match       the normalised reply is the answer; low for an assistant that speaks in sentences
-  answer contained  the answer stands in the reply; lenient, for it does not see negations
-  judged right      Video-ChatGPT's protocol; judges differ, so a number is worth nothing without its judge
+  answer contained  the answer stands in the reply; lenient: it does not see negations
+  judged right      Video-ChatGPT's protocol; judges differ, so name the judge with the number
 """
-
-
-@dataclass
-class Asked:
-    """A question and what the assistant said to it; None where its call failed, which counts as wrong."""
-
-    question: Question
-    said: str | None
-
-    @property
-    def text(self) -> str:
-        return self.said or ""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -63,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     add("--answers", type=Path, metavar="FILE", help="default: the *_a.json beside a *_q.json, or the rows")
     add(
         "--ask", default="{question}", metavar="TEXT",
-        help='how a question is put, as in "{question} Answer in one word." (default: as it is)',
+        help='what is asked, as in "{question} Answer in one word." (default: the question alone)',
     )  # fmt: skip
     add_data_arguments(result)
     add_judge_arguments(result)
@@ -125,8 +107,8 @@ def _run(options: argparse.Namespace, judge: Judge | None, stack: ExitStack) -> 
         cases = [Case(a.question.id, a.question.question, a.question.answer, a.text) for a in asked if a.said]
         judged = asyncio.run(judge_all(judge, cases, verdicts_file))
         judge_rows(judge, judged, asked, options.seed, figures)
-    figures.details["answers"] = _details(asked, judged)
-    figures.finish(options.json, _about(options, assistant, judge, judged))
+    figures.details["answers"] = details(asked, judged)
+    figures.finish(options.json, about(options, assistant, judge, judged))
     if judged is not None and judged.interrupted:
         report_error("interrupted; what was answered is kept: give the same command again to go on")
         return 130
@@ -176,7 +158,7 @@ def ask(
     """
     asked: list[Asked] = []
     broken: dict[Path, str] = {}
-    with Progress("questions", len(clips)) as progress:
+    with ProgressBar("questions", len(clips), lines=True) as progress:
         for question, clip in clips:
             try:
                 if clip in broken:
@@ -197,84 +179,3 @@ def ask(
                     left_out.add("failed calls, counted as wrong", str(problem))
             progress.step()
     return asked
-
-
-def exact_rows(asked: Sequence[Asked], figures: Figures) -> None:
-    """Adds exact match and contained answers, and contained answers for each type of question."""
-    exact, contained = Rate(), Rate()
-    types: dict[str, Rate] = {}
-    for one in asked:
-        right = is_exact(one.text, one.question.answer)
-        exact.add(right)
-        contained.add(is_contained(one.text, one.question.answer))
-        if one.question.kind is not None:
-            types.setdefault(one.question.kind, Rate()).add(is_contained(one.text, one.question.answer))
-    figures.rows += [rate_row("exact match", exact), rate_row("answer contained", contained)]
-    figures.rows += [rate_row(f"  on {name}", types[name]) for name in sorted(types)]
-
-
-def judge_rows(judge: Judge, judged: Judged, asked: Sequence[Asked], seed: int, figures: Figures) -> None:
-    """Adds accuracy and score by the judge. Replies without words are wrong with score 0, and not sent."""
-    verdicts = iter(judged.verdicts)
-    right, scores = Rate(), []
-    for one in asked:
-        verdict = next(verdicts) if one.said else None
-        if one.said and verdict is None:
-            continue
-        right.add(verdict is not None and verdict.right)
-        scores.append(0.0 if verdict is None else verdict.score)
-    label = f"by {judge.model}"
-    figures.rows.append(rate_row(f"judged right, {label}", right))
-    low, high = bootstrap.of_mean(scores, seed)
-    mean = float(np.mean(scores)) if scores else float("nan")
-    figures.rows.append(Row(f"mean score (0 to 5), {label}", mean, None, False, "", low, high, len(scores)))
-    sent = len(judged.verdicts)
-    figures.rows.append(rate_row(f"unparsable verdicts, {label}", Rate(judged.unparsable, sent)))
-    served = ", ".join(judged.served)
-    figures.notes.append(
-        f"judge {judge.model}{f' (the endpoint says {served})' if served and served != judge.model else ''}, "
-        f"prompt {judge.prompt.name} {judge.prompt.sha256[:12]}; "
-        f"{judged.unparsable} unparsable and {judged.unanswered} missing verdicts are in no figure"
-    )
-
-
-def _details(asked: Sequence[Asked], judged: Judged | None) -> list[dict[str, Any]]:
-    verdicts = iter(judged.verdicts if judged is not None else ())
-    rows = []
-    for one in asked:
-        q = one.question
-        row: dict[str, Any] = {"id": q.id, "video": q.video, "question": q.question, "answer": q.answer}
-        row |= {"said": one.said, "exact": is_exact(one.text, q.answer)}
-        if judged is not None:
-            verdict = next(verdicts) if one.said else None
-            row["verdict"] = None if verdict is None else vars(verdict)
-        rows.append(row)
-    return rows
-
-
-def _about(
-    options: argparse.Namespace, assistant: Assistant, judge: Judge | None, judged: Judged | None
-) -> dict[str, Any]:
-    import g4v
-
-    about: dict[str, Any] = {
-        "g4v": g4v.__version__,
-        "assistant": assistant.info,
-        "file": options.questions.name,
-        "format": options.format,
-        "ask": options.ask,
-        "seed": options.seed,
-    }
-    if judge is not None and judged is not None:
-        about["judge"] = {
-            "model": judge.model,
-            "served": judged.served,
-            "prompt": judge.prompt.name,
-            "prompt_sha256": judge.prompt.sha256,
-            "settings": {name: value for name, value in judge.settings.items() if value is not None},
-            "unparsable": judged.unparsable,
-            "unanswered": judged.unanswered,
-            "stopped": judged.stopped or None,
-            "cost": judged.cost,
-        }
-    return about

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from g4v.data.dialogues.files import read_lines
+from g4v.data.text_lines import read_lines
 from g4v.errors import ArgumentError
 
 LONGEST = 400  # characters; what is longer is an article, not a caption

@@ -52,7 +52,9 @@ class Dialogue:
 
 @dataclass
 class Verdict:
-    """The dialogues that can be used, and (reason, the text's beginning) of each that cannot."""
+    """What was read from one answer. accepted: the dialogues that can be used; rejected: (reason, the text's
+    beginning) of each that cannot.
+    """
 
     accepted: list[Dialogue] = field(default_factory=list)
     rejected: list[tuple[str, str]] = field(default_factory=list)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -14,42 +13,30 @@ from typing import Any
 
 import numpy as np
 
-from g4v.cli.common import report_error, report_warning
+from g4v._console import ProgressBar, report_error, report_warning
+from g4v._files import make_folder, write_json
 from g4v.data.dialogues import result
 from g4v.data.dialogues.captions import Captions, read_captions
 from g4v.data.dialogues.embed import folder_vectors, normalised, word_vectors
-from g4v.data.dialogues.endpoint import (
-    Budget,
-    BudgetSpent,
-    Endpoint,
-    EndpointError,
-    Limits,
-    RequestFailed,
-    Stopped,
-    check_base_url,
-    sends_key_in_clear,
-)
 from g4v.data.dialogues.groups import similar_groups
-from g4v.data.dialogues.journal import Journal, read_records
 from g4v.data.dialogues.options import parser
 from g4v.data.dialogues.prompts import REFUSALS, Item, plan
-from g4v.data.dialogues.run import (
-    Asking,
-    Outcome,
-    answers_of,
-    ask_all,
-    endpoint_vectors,
-    is_done,
-    prompt_estimate,
-)
-from g4v.data.dialogues.safety import (
+from g4v.data.dialogues.run import ask_all, is_done, prompt_estimate
+from g4v.data.endpoint.arguments import address_and_key
+from g4v.data.endpoint.budget import Budget, BudgetSpent
+from g4v.data.endpoint.client import Endpoint, EndpointError, Limits, RequestFailed, Stopped
+from g4v.data.endpoint.completions import RequestSettings
+from g4v.data.endpoint.embeddings import endpoint_vectors
+from g4v.data.endpoint.journal import Journal, answers_of, cost, read_records, spent
+from g4v.data.endpoint.workers import Outcome
+from g4v.data.requests.sources import (
     read_harmless_requests,
     read_unsafe_clips,
     read_unsafe_requests,
     sample_harmless_requests,
     sample_unsafe_requests,
 )
-from g4v.errors import ArgumentError, Error, OutputError
+from g4v.errors import ArgumentError, Error
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -77,9 +64,9 @@ def _interrupted() -> int:
     return 130
 
 
-def _asking(options: argparse.Namespace) -> Asking:
-    settings = {"temperature": options.temperature, "max_tokens": options.max_tokens, **options.body}
-    return Asking(options.model, settings, options.tries, options.concurrency, options.minutes)
+def _settings(options: argparse.Namespace) -> RequestSettings:
+    fields = {"temperature": options.temperature, "max_tokens": options.max_tokens, **options.body}
+    return RequestSettings(options.model, fields, options.tries, options.concurrency, options.minutes)
 
 
 def _items(options: argparse.Namespace, captions: Captions, groups: Sequence[Sequence[int]]) -> list[Item]:
@@ -137,9 +124,9 @@ def _dry_run(options: argparse.Namespace, captions: Captions) -> int:
     else:
         groups = _groups(options, _local_vectors(options, texts))
     items = _items(options, captions, groups)
-    asking = _asking(options)
+    settings = _settings(options)
     answers = answers_of(read_records(options.out / "journal.jsonl")[0])
-    left = [item for item in items if not is_done(item, asking, answers)]
+    left = [item for item in items if not is_done(item, settings, answers)]
     print(f"{len(texts)} captions, {len(captions.bad)} bad rows, {captions.repeated} repeated captions")
     kinds = Counter(item.kind for item in items)
     about = "at most " if asked else ""
@@ -158,21 +145,10 @@ def _dry_run(options: argparse.Namespace, captions: Captions) -> int:
 
 
 def _build(options: argparse.Namespace, captions: Captions) -> int:
-    url = options.base_url or os.environ.get("OPENAI_BASE_URL")
-    if not url:
-        raise ArgumentError("no endpoint: give --base-url or set OPENAI_BASE_URL")
+    url, key = address_and_key(options.base_url)
     if not options.model:
         raise ArgumentError("no model: give --model or set G4V_MODEL")
-    url = check_base_url(url)
-    key = (os.environ.get("OPENAI_API_KEY") or "").strip() or None
-    if key and not (key.isascii() and key.isprintable()):
-        raise ArgumentError("OPENAI_API_KEY has characters that no key has")
-    if key and sends_key_in_clear(url):
-        report_warning("the base URL is http: the key crosses the network unencrypted")
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{options.out} cannot be made: {error.strerror}") from None
+    make_folder(options.out)
     with ExitStack() as stack:
         journal = stack.enter_context(Journal(options.out / "journal.jsonl"))
         if journal.damaged:
@@ -186,13 +162,11 @@ def _build(options: argparse.Namespace, captions: Captions) -> int:
 async def _ask(
     options: argparse.Namespace, captions: Captions, url: str, key: str | None, journal: Journal
 ) -> tuple[Outcome, list[Item], list[list[int]]]:
-    from g4v.eval.progress import Progress
-
     texts = [caption.text for caption in captions.captions]
     limits = Limits(options.timeout, options.retries, options.backoff, options.longest_wait)
     budget = Budget(options.max_requests, options.max_tokens_total)
-    budget.requests, budget.tokens = result.spent(journal.records)
-    asking = _asking(options)
+    budget.requests, budget.tokens = spent(journal.records)
+    settings = _settings(options)
 
     def failed(reason: str) -> None:
         journal.add({"type": "failure", "reason": reason})
@@ -211,9 +185,9 @@ async def _ask(
             groups = _groups(options, vectors)
         items = _items(options, captions, groups)
         answers = answers_of(journal.records)
-        left = [item for item in items if not is_done(item, asking, answers)]
-        with Progress("dialogues", len(left)) as progress:
-            outcome = await ask_all(left, asking, endpoint, journal, progress.step)
+        left = [item for item in items if not is_done(item, settings, answers)]
+        with ProgressBar("dialogues", len(left), lines=True) as progress:
+            outcome = await ask_all(left, settings, endpoint, journal, progress.step)
     return outcome, items, groups
 
 
@@ -225,7 +199,7 @@ def _write(
     outcome: Outcome,
     journal: Journal,
 ) -> int:
-    found, answers = result.collect(items, _asking(options), journal.records, options.near_duplicate)
+    found, answers = result.collect(items, _settings(options), journal.records, options.near_duplicate)
     texts = [[captions.captions[i].text for i in group] for group in groups]
     test = result.split(found, texts, options.test_share, options.seed)
     rows = result.data_rows(found)
@@ -233,10 +207,10 @@ def _write(
         "train": [row for row, held in zip(rows, test, strict=True) if not held],
         "test": [row for row, held in zip(rows, test, strict=True) if held],
     }
-    asking = _asking(options)
+    settings = _settings(options)
     report: dict[str, Any] = {
-        "model": asking.model,
-        "settings": {name: value for name, value in asking.settings.items() if value is not None},
+        "model": settings.model,
+        "settings": {name: value for name, value in settings.fields.items() if value is not None},
         "embeddings": options.embeddings
         if options.embeddings.startswith(("words", "endpoint:"))
         else "local folder",
@@ -249,23 +223,23 @@ def _write(
         "planned": dict(Counter(item.kind for item in items)),
         "answers": answers,
         "failed_items": [{"item": name, "reason": reason} for name, reason in outcome.failed],
-        "cost": result.cost(journal.records),
+        "cost": cost(journal.records),
         "rows": {"train": len(data["train"]), "test": len(data["test"])},
         "statistics": result.statistics(found),
     }
-    result.write_json(options.out / "dialogues.json", data)
-    result.write_json(options.out / "report.json", report)
+    write_json(options.out / "dialogues.json", data, indent=1)
+    write_json(options.out / "report.json", report, indent=1)
     if not options.no_plots:
         result.plot(options.out / "statistics.png", found, answers)
     rejected = sum(entry["count"] for entry in answers["rejected"].values())
     duplicates = sum(answers["duplicates"].values())
     print(
         f"{len(found)} dialogues ({len(data['train'])} train, {len(data['test'])} test) in "
-        f"{options.out / 'dialogues.json'}; {rejected} rejected, {duplicates} duplicates: see report.json"
+        f"{options.out / 'dialogues.json'}; {rejected} rejected, {duplicates} duplicates: see report.json",
+        flush=True,
     )
     if outcome.stopped or outcome.failed:
         why = outcome.stopped or f"{len(outcome.failed)} items got no answer, as {outcome.failed[0][1]}"
-        sys.stdout.flush()
         report_error(f"incomplete: {why}; give the same command again to go on")
         return 1
     return 0

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from g4v.cli.common import Parser
+from g4v._command import Parser, at_least, number_from, request_fields
+from g4v.data.endpoint.arguments import add_endpoint_arguments
 
 _EPILOG = """environment: OPENAI_API_KEY (the key; it is never printed or written), OPENAI_BASE_URL, G4V_MODEL
 
@@ -20,17 +20,6 @@ example:
 The folder gets dialogues.json, report.json, statistics.png, and journal.jsonl with every answer.
 Stopped or killed, the same command goes on and asks for nothing twice.
 exit codes: 0 done, 1 failed or incomplete, 2 wrong usage, 130 interrupted"""
-
-
-def add_endpoint_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    """How patiently, and how much at once, an endpoint is asked."""
-    add = parser.add_argument
-    add("--concurrency", type=at_least(1, 256), default=8, metavar="N", help="requests at once (default: 8)")
-    add("--timeout", type=number_from(0.1), default=120.0, metavar="S", help="of one request (default: 120)")
-    add("--retries", type=at_least(0), default=6, metavar="N", help="after 429, 5xx, time limit (default: 6)")
-    add(
-        "--backoff", type=number_from(0), default=1.0, metavar="S", help="first wait; it doubles (default: 1)"
-    )
 
 
 def parser() -> argparse.ArgumentParser:
@@ -136,7 +125,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add(
         "--seed",
-        type=int,
+        type=at_least(0),
         default=0,
         metavar="N",
         help="of the order, the split and the unsafe requests (default: 0)",
@@ -148,7 +137,7 @@ def parser() -> argparse.ArgumentParser:
     add("--temperature", type=number_from(0), default=0.9, metavar="X", help="default: 0.9")
     add("--max-tokens", type=at_least(1), default=2000, metavar="N", help="of one answer (default: 2000)")
     add(
-        "--body", type=json_object, default={}, metavar="JSON",
+        "--body", type=request_fields, default={}, metavar="JSON",
         help='more fields of a request; null leaves one out, as in \'{"max_tokens": null}\'',
     )  # fmt: skip
     add(
@@ -158,7 +147,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="answers asked for until one is usable (default: 2)",
     )
-    add_endpoint_arguments(result)
+    add_endpoint_arguments(group)
     add("--longest-wait", type=number_from(0), default=120.0, metavar="S", help="default: 120")
     group = result.add_argument_group("bounds, over all runs into the folder")
     add = group.add_argument
@@ -166,28 +155,6 @@ def parser() -> argparse.ArgumentParser:
     add("--max-tokens-total", type=at_least(0), metavar="N", help="by the usage that the server reports")
     add("--minutes", type=number_from(0), metavar="M", help="of this run; answers under way are waited for")
     return result
-
-
-def at_least(low: int, high: int | None = None) -> Callable[[str], int]:
-    def integer(text: str) -> int:
-        value = int(text)
-        if value < low or (high is not None and value > high):
-            raise argparse.ArgumentTypeError(
-                f"must be at least {low}{f', at most {high}' if high else ''}, not {value}"
-            )
-        return value
-
-    return integer
-
-
-def number_from(low: float) -> Callable[[str], float]:
-    def number(text: str) -> float:
-        value = float(text)
-        if not low <= value < 1e9:
-            raise argparse.ArgumentTypeError(f"must be a number of at least {low}, not {text}")
-        return value
-
-    return number
 
 
 def _share(text: str) -> float:
@@ -206,13 +173,3 @@ def _range(kind: Callable[[str], Any]) -> Callable[[str], tuple[Any, Any]]:
         return values
 
     return pair
-
-
-def json_object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict) or {"model", "messages", "stream", "n"} & set(value):
-        raise argparse.ArgumentTypeError("must be a JSON object without model, messages, stream and n")
-    return value

@@ -1,9 +1,8 @@
-"""What is asked for: one item is one request, and one dialogue or several come back."""
+"""The prompts: one item is one request, which is answered with one dialogue or several."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -67,7 +66,7 @@ _ASKED = (4, 8)
 @dataclass(frozen=True)
 class Item:
     """One request. captions: what is to be shown, of single and multi. request: what the human says, of
-    safety and harmless; of unsafe-clip a number, so that no two of them are asked for alike.
+    safety and harmless; of unsafe-clip a number, so that no two requests are equal.
     """
 
     kind: str
@@ -116,12 +115,6 @@ def request_body(item: Item, model: str, settings: dict[str, Any]) -> dict[str, 
     """The body of a chat-completions request; a setting of None leaves its field out."""
     fields = {name: value for name, value in settings.items() if value is not None}
     return {"model": model, "messages": item.messages(), **fields}
-
-
-def key_of(body: dict[str, Any], attempt: int) -> str:
-    """What the journal knows an answer by: model, prompt, settings, and the how-manieth try it is."""
-    text = json.dumps([body, attempt], sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def plan(

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from g4v._files import write_bytes
 from g4v.data.dialogues.check import Dialogue
 from g4v.data.dialogues.duplicates import find_duplicates
-from g4v.data.dialogues.files import write_whole
 from g4v.data.dialogues.prompts import KINDS, Item
-from g4v.data.dialogues.run import Asking, answers_of, tries_of
+from g4v.data.dialogues.run import tries_of
+from g4v.data.endpoint.completions import RequestSettings
+from g4v.data.endpoint.journal import answers_of
 from g4v.errors import RuntimeUnavailable
 
 _EXAMPLES = 5
@@ -24,7 +25,7 @@ _WORD = re.compile(r"\w+")
 
 
 def collect(
-    items: Sequence[Item], asking: Asking, records: Sequence[dict[str, Any]], threshold: float
+    items: Sequence[Item], settings: RequestSettings, records: Sequence[dict[str, Any]], threshold: float
 ) -> tuple[list[tuple[Item, int, Dialogue]], dict[str, Any]]:
     """The dialogues of the journal without duplicates, and what the report says about answers."""
     answers = answers_of(records)
@@ -33,9 +34,9 @@ def collect(
     examples: dict[str, list[dict[str, str]]] = {}
     unfinished = 0
     for item in items:
-        tried = tries_of(item, asking, answers)
+        tried = tries_of(item, settings, answers)
         usable = [d for _, verdict in tried for d in verdict.accepted]
-        unfinished += not usable and len(tried) < asking.tries
+        unfinished += not usable and len(tried) < settings.tries
         found += [(item, number, dialogue) for number, dialogue in enumerate(usable)]
         for reason, text in (each for _, verdict in tried for each in verdict.rejected):
             reasons[reason] += 1
@@ -118,36 +119,6 @@ def statistics(found: Sequence[tuple[Item, int, Dialogue]]) -> dict[str, Any]:
     }
 
 
-def cost(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Requests and tokens over all runs that the journals tell of."""
-    answers = [r for r in records if r.get("type") == "answer"]
-    failures = Counter(str(r.get("reason")) for r in records if r.get("type") == "failure")
-
-    def total(name: str) -> int:
-        return sum(r[name] for r in records if isinstance(r.get(name), int))
-
-    return {
-        "answers": len(answers),
-        "failed_requests": dict(failures.most_common()),
-        "prompt_tokens": total("prompt_tokens"),
-        "completion_tokens": total("completion_tokens"),
-        "estimated_tokens": total("estimated_tokens"),
-        "models": sorted({str(r["model"]) for r in answers if r.get("model")}),
-    }
-
-
-def spent(records: Sequence[dict[str, Any]]) -> tuple[int, int]:
-    """(requests, tokens) of all runs so far, for the budget."""
-    figures = cost(records)
-    tokens = figures["prompt_tokens"] + figures["completion_tokens"] + figures["estimated_tokens"]
-    batches = sum(r.get("type") == "embedding" and bool(r.get("prompt_tokens")) for r in records)
-    return figures["answers"] + sum(figures["failed_requests"].values()) + batches, tokens
-
-
-def write_json(path: Path, values: Any) -> None:
-    write_whole(path, (json.dumps(values, indent=1, ensure_ascii=False) + "\n").encode())
-
-
 def plot(path: Path, found: Sequence[tuple[Item, int, Dialogue]], answers: dict[str, Any]) -> None:
     """Four panels: turns, words, where the first video comes, why dialogues were left out."""
     try:
@@ -179,4 +150,4 @@ def plot(path: Path, found: Sequence[tuple[Item, int, Dialogue]], answers: dict[
     axes[1][1].set(title="left out", xlabel="dialogues")
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=100)
-    write_whole(path, picture.getvalue())
+    write_bytes(path, picture.getvalue())

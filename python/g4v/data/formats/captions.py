@@ -43,6 +43,7 @@ _LATE = 1.0  # seconds by which an event of ActivityNet may end after the video:
 
 
 def read_msrvtt(document: Document, context: Context) -> Iterator[Sample]:
+    """Captions of MSR-VTT, of its official layout or Karpathy's ("images", "annotations" or rows)."""
     if document.rows is not None:
         return _karpathy(document.rows, context)
     for key in ("images", "annotations"):
@@ -145,6 +146,7 @@ def _caption(row: Row, caption: Any, name: str, context: Context) -> Sample:
 
 
 def read_activitynet(document: Document, context: Context) -> Iterator[Sample]:
+    """Captions of ActivityNet: one sample for each described span of a video."""
     for key, line in document.doubled:
         context.problems.add(f"the id {short(key)} stands twice; the later one is read", line)
     for key, member in document.members.items():

@@ -29,7 +29,10 @@ class DialogueText:
 
 
 def parse_dialogue(text: str) -> DialogueText:
-    """Takes a dialogue apart. `RowError` where roles do not alternate from a question to an answer."""
+    """The exchanges of a dialogue written as one text.
+
+    `RowError`: the roles do not alternate from a question to an answer.
+    """
     marks = list(_ROLE.finditer(text))
     opening = text[: marks[0].start()].strip() if marks else text.strip()
     if not marks:

@@ -14,6 +14,7 @@ from g4v.data.formats.values import identity, need, record, short, text, video_p
 
 
 def read_gpt4video(document: Document, context: Context) -> Iterator[Sample]:
+    """Rows of GPT4Video's layout: instruction texts with videos."""
     chosen = document.members.get(context.split)
     if chosen is None:
         there = ", ".join(short(name) for name in list(document.members)[:10]) or "nothing"

@@ -48,6 +48,7 @@ class Document:
 
 
 def decoder() -> json.JSONDecoder:
+    """A JSON decoder that keeps doubled keys apart and does not fail at numbers of any length."""
     # Python refuses integers of thousands of digits with an error of its own; as numbers they are infinite.
     return json.JSONDecoder(
         object_pairs_hook=_object, parse_int=lambda digits: int(digits) if len(digits) < 20 else float(digits)
@@ -83,7 +84,7 @@ def read_text(path: Path) -> str:
 
 
 def read_document(path: Path) -> Document:
-    """Raises `DataError` with the line where the file is not JSON, or not an array or object."""
+    """Reads a JSON file of rows. `DataError`, with the line: it is no JSON, or no array or object."""
     walker = _Walker(path, read_text(path))
     try:
         return walker.document()

@@ -139,6 +139,7 @@ def jsonl_rows(path: Path, problems: Problems) -> Iterator[Row]:
 
 
 def json_value(line: str, decode: Any) -> Any:
+    """The JSON value of a line. decode: a decoder's `decode`. Raises `RowError`."""
     try:
         line.encode("utf-8")
         return decode(line)

@@ -62,6 +62,7 @@ class Problems:
     kept: list[Problem] = field(default_factory=list)
 
     def add(self, reason: str, line: int | None = None, row: int | None = None) -> None:
+        """Counts a problem and keeps the first ones. Raises `DataError` where on_error is "stop"."""
         problem = Problem(self.file, reason, line, row)
         self.count += 1
         if len(self.kept) < KEPT:
@@ -74,6 +75,7 @@ class Problems:
         return _Guard(self, line, row)
 
     def clear(self) -> None:
+        """Forgets all problems, before the file is read again."""
         self.count = 0
         self.kept.clear()
 

@@ -108,7 +108,7 @@ def choose(choices: Sequence[str], seed: int, key: str) -> str:
 
 
 class Seen:
-    """Tells repeated rows, by hashes: files of ten million rows have to fit."""
+    """Finds repeated rows by short hashes, so that files of ten million rows fit into memory."""
 
     def __init__(self) -> None:
         self._hashes: set[int] = set()

@@ -17,6 +17,7 @@ from g4v.data.formats.values import identity, need, number, record, text
 
 
 def read_toxicity(path: Path, context: Context) -> Iterator[Sample]:
+    """Prompts of RealToxicityPrompts with their toxicity, 0 to 1."""
     seen = Seen()
     for row in jsonl_rows(path, context.problems):
         with context.problems.row(row.line, row.index):

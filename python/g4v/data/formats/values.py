@@ -1,4 +1,4 @@
-"""Typed access to the values of rows that anybody may have written; all raise `RowError`."""
+"""Typed access to the values of rows of unknown origin; all raise `RowError`."""
 
 from __future__ import annotations
 
@@ -29,12 +29,14 @@ def record(value: Any, what: str) -> dict[str, Any]:
 
 
 def array(value: Any, what: str) -> list[Any]:
+    """The items of a list. Raises `RowError` for another value."""
     if not isinstance(value, list):
         raise RowError(f"{what} is {kind(value)}, not a list")
     return [item.value if isinstance(item, Row) else item for item in value]
 
 
 def need(row: dict[str, Any], key: str) -> Any:
+    """The value of a key. Raises `RowError` where it is missing."""
     if key not in row:
         raise RowError(f"'{key}' is missing")
     return row[key]
@@ -76,6 +78,7 @@ def identity(value: Any, what: str) -> str:
 
 
 def number(value: Any, what: str) -> float:
+    """A finite number. Raises `RowError` for another value."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise RowError(f"{what} is {kind(value)}, not a number")
     found = float(value)
@@ -106,6 +109,7 @@ def seconds(value: Any, what: str) -> float:
 
 
 def span(start: float | None, end: float | None) -> tuple[float | None, float | None]:
+    """Start and end of a clip in seconds, checked. Raises `RowError` where the end is not after the start."""
     if end is not None and end <= (start or 0.0):
         raise RowError(f"the clip ends at {end:g} s, which is not after its start at {start or 0.0:g} s")
     return start, end
@@ -128,6 +132,7 @@ def video_of_id(root: Path, name: str, what: str) -> Path:
 
 
 def kind(value: Any) -> str:
+    """What a JSON value is, in words for a message."""
     if value is None:
         return "null"
     names = {bool: "true or false", str: "a text", int: "a number", float: "a number", list: "a list"}

@@ -14,6 +14,7 @@ from g4v.data.formats.values import array, identity, need, record, seconds, span
 
 
 def read_videochat(rows: list[Row], context: Context) -> Iterator[Sample]:
+    """Rows of VideoChat's layout: a video with questions and answers about it."""
     seen = Seen()
     for row in rows:
         with context.problems.row(row.line, row.index):

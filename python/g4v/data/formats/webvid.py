@@ -18,6 +18,7 @@ COLUMNS = ("videoid", "page_dir", "name")
 
 
 def read_webvid(path: Path, context: Context) -> Iterator[Sample]:
+    """Rows of a WebVid CSV: a video's id and its caption."""
     seen = Seen()
     for row in csv_rows(path, context.problems):
         with context.problems.row(row.line, row.index):

@@ -1,1 +1,1 @@
-"""A language model's own replies to ordinary talk, as training data that keeps it able to talk."""
+"""A language model's own replies to ordinary prompts, as training data that keeps it able to talk."""

@@ -96,7 +96,7 @@ _DECLINED_TO_ONESELF = (
 )
 
 
-def declined_talks(count: int, seed: int) -> list[list[tuple[str, str]]]:
+def declined_conversations(count: int, seed: int) -> list[list[tuple[str, str]]]:
     """`count` exchanges of (request, refusal), no request twice; ValueError: there are not so many."""
     deeds, sights = items(_DEEDS), items(_SIGHTS)
     drawn = [(form, deed, False) for form in dict.fromkeys(_ASKING) for deed in deeds]
@@ -107,7 +107,7 @@ def declined_talks(count: int, seed: int) -> list[list[tuple[str, str]]]:
     # A form that is listed twice is drawn twice as often.
     share = np.array([_ASKING.count(form) if not seen else 1.0 for form, _, seen in drawn])
     chosen = rng.choice(len(drawn), size=count, replace=False, p=share / share.sum())
-    talks = []
+    conversations = []
     for form, what, seen in (drawn[int(i)] for i in chosen):
         if seen:
             reply = _DECLINED_VIDEO[int(rng.integers(len(_DECLINED_VIDEO)))]
@@ -115,5 +115,5 @@ def declined_talks(count: int, seed: int) -> list[list[tuple[str, str]]]:
             reply = _DECLINED_TO_ONESELF
         else:
             reply = _DECLINED[int(rng.integers(len(_DECLINED)))]
-        talks.append([(typed(form.format(x=what), rng), reply)])
-    return talks
+        conversations.append([(typed(form.format(x=what), rng), reply)])
+    return conversations

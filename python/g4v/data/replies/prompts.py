@@ -95,7 +95,7 @@ _HARMLESS = """
 
 
 def items(text: str) -> tuple[str, ...]:
-    """What stands between the commas of a block of text."""
+    """The items of a comma-separated block of text, each on one line."""
     return tuple(" ".join(item.split()) for item in text.split(","))
 
 
@@ -179,17 +179,20 @@ _FOLLOWING = (
 )
 
 
-def ordinary_talks(count: int, seed: int) -> list[list[str]]:
-    """The user's side of `count` different talks of one or two turns; ValueError: there are not so many."""
+def ordinary_conversations(count: int, seed: int) -> list[list[str]]:
+    """The user's turns of `count` different conversations of one or two turns.
+
+    ValueError: there are not that many different prompts.
+    """
     # Rare groups would run dry long before all are drawn.
     most = sum(len(forms) * len(fillings) for _, forms, fillings in _GROUPS) // 2
     if count > most:
-        raise ValueError(f"there are prompts for at most {most} talks")
+        raise ValueError(f"there are prompts for at most {most} conversations")
     rng = np.random.default_rng(seed)
     shares = np.array([group[0] for group in _GROUPS], dtype=float)
-    talks: list[list[str]] = []
+    conversations: list[list[str]] = []
     seen: set[str] = set()
-    while len(talks) < count:
+    while len(conversations) < count:
         _, forms, fillings = _GROUPS[int(rng.choice(len(_GROUPS), p=shares / shares.sum()))]
         plain = forms[int(rng.integers(len(forms)))].format(x=fillings[int(rng.integers(len(fillings)))])
         if plain in seen:
@@ -198,12 +201,12 @@ def ordinary_talks(count: int, seed: int) -> list[list[str]]:
         turns = [typed(plain, rng)]
         if rng.random() < 0.2:
             turns.append(typed(_FOLLOWING[int(rng.integers(len(_FOLLOWING)))], rng))
-        talks.append(turns)
-    return talks
+        conversations.append(turns)
+    return conversations
 
 
 def typed(text: str, rng: np.random.Generator) -> str:
-    """As somebody may type it."""
+    """The text as people type it: with or without capitals, a first word such as "hey", and the last mark."""
     opening = ("", "", "", "", "", "hey, ", "so, ", "please ")[int(rng.integers(8))]
     if opening == "please " and not text.startswith(("tell", "explain", "write", "give", "say")):
         opening = ""

@@ -56,21 +56,21 @@ def _words(text: str) -> list[str]:
 
 
 def ask(
-    model: Any, tokenizer: Any, talks: Sequence[list[dict[str, str]]], max_new_tokens: int
+    model: Any, tokenizer: Any, conversations: Sequence[list[dict[str, str]]], max_new_tokens: int
 ) -> list[tuple[str, bool]]:
-    """The greedy reply to each talk, and whether it came to its own end.
+    """The greedy reply to each conversation, and whether it came to its own end.
 
-    talks: messages {"role", "content"}, each ending with the user's.
+    conversations: messages {"role", "content"}, each ending with the user's.
     """
     if tokenizer.chat_template is None:
         raise ArgumentError("the language model has no chat template, so that it cannot be asked")
     end = tokenizer.eos_token_id
     rows = [
         tokenizer(
-            tokenizer.apply_chat_template(talk, tokenize=False, add_generation_prompt=True),
+            tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True),
             add_special_tokens=False,
         ).input_ids
-        for talk in talks
+        for conversation in conversations
     ]
     longest = max(map(len, rows))
     device = model.device
@@ -96,19 +96,21 @@ def ask(
 def own_replies(
     model: Any,
     tokenizer: Any,
-    talks: Sequence[list[str]],
+    conversations: Sequence[list[str]],
     system: str,
     max_new_tokens: int,
     batch_size: int,
     step: Callable[[int], None],
 ) -> list[list[tuple[str, str]]]:
-    """Exchanges of (user, reply) for each talk; a talk ends before a reply that cannot be used.
+    """Exchanges of (user, reply) for each conversation, which ends before a reply that cannot be used.
 
-    step: called with the number of talks that are done.
+    step: called with the number of conversations that are done.
     """
     # Like lengths together: a batch runs until its longest reply ends.
-    order = sorted(range(len(talks)), key=lambda i: (len(talks[i]), len(talks[i][0]), i))
-    said: list[list[tuple[str, str]]] = [[] for _ in talks]
+    order = sorted(
+        range(len(conversations)), key=lambda i: (len(conversations[i]), len(conversations[i][0]), i)
+    )
+    said: list[list[tuple[str, str]]] = [[] for _ in conversations]
     for start in range(0, len(order), batch_size):
         open_talks = order[start : start + batch_size]
         turn = 0
@@ -118,28 +120,31 @@ def own_replies(
                 messages = [{"role": "system", "content": system}]
                 for user, reply in said[i]:
                     messages += [{"role": "user", "content": user}, {"role": "assistant", "content": reply}]
-                asked.append([*messages, {"role": "user", "content": talks[i][turn]}])
+                asked.append([*messages, {"role": "user", "content": conversations[i][turn]}])
             kept = []
             for i, (text, finished) in zip(
                 open_talks, ask(model, tokenizer, asked, max_new_tokens), strict=True
             ):
-                reply = whole_sentences(text, finished, talks[i][turn])
+                reply = whole_sentences(text, finished, conversations[i][turn])
                 if reply and reply not in (before for _, before in said[i]):
-                    said[i].append((talks[i][turn], reply))
-                    if turn + 1 < len(talks[i]):
+                    said[i].append((conversations[i][turn], reply))
+                    if turn + 1 < len(conversations[i]):
                         kept.append(i)
             open_talks, turn = kept, turn + 1
         step(min(start + batch_size, len(order)))
     return said
 
 
-def as_document(talks: Sequence[list[tuple[str, str]]]) -> dict[str, Any]:
-    """GPT4Video's layout, without videos; talks without an exchange are left out."""
+def as_document(conversations: Sequence[list[tuple[str, str]]]) -> dict[str, Any]:
+    """GPT4Video's layout, without videos; conversations without an exchange are left out."""
     opening = f"{PREAMBLE} a human and an AI assistant."
     return {
         "train": [
-            {"instruction": opening + "".join(f"\nHuman: {user}\nAI: {reply}" for user, reply in talk)}
-            for talk in talks
-            if talk
+            {
+                "instruction": opening
+                + "".join(f"\nHuman: {user}\nAI: {reply}" for user, reply in conversation)
+            }
+            for conversation in conversations
+            if conversation
         ]
     }

@@ -1,7 +1,7 @@
 """Everyday exchanges written by hand: a small model's own replies lack sympathy and leave the subject.
 
-What is said stands before the bar, the answer behind it. A line that begins with ">" goes on with the talk
-above it, an indented line with the line above it.
+What is said stands before the bar, the answer behind it. A line that begins with ">" continues the
+conversation above it, an indented line with the line above it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from g4v.data.replies.prompts import typed
 
-_TALKS = """
+_CONVERSATIONS = """
 I am so tired today | That sounds exhausting. Did you sleep badly?
 > Yes, I was awake until three | Then be kind to yourself today and go to bed early tonight.
 I slept badly last night | I'm sorry to hear that. A short walk and an early night may help.
@@ -140,28 +140,28 @@ What is insurance, in simple words? | You pay a little each month, and if someth
 
 
 def _parsed(text: str) -> list[list[tuple[str, str]]]:
-    talks: list[list[tuple[str, str]]] = []
+    conversations: list[list[tuple[str, str]]] = []
     for line in re.sub(r"\n +", " ", text.strip()).splitlines():
         user, reply = (part.strip() for part in line.split("|"))
         if user.startswith(">"):
-            talks[-1].append((user[1:].strip(), reply))
+            conversations[-1].append((user[1:].strip(), reply))
         else:
-            talks.append([(user, reply)])
-    return talks
+            conversations.append([(user, reply)])
+    return conversations
 
 
-def written_talks(count: int, seed: int) -> list[list[tuple[str, str]]]:
-    """`count` talks, each of one or two of the written ones, typed in many ways."""
+def written_conversations(count: int, seed: int) -> list[list[tuple[str, str]]]:
+    """`count` conversations, each one or two of the written ones, typed in many ways."""
     rng = np.random.default_rng(seed)
-    talks = _parsed(_TALKS)
+    conversations = _parsed(_CONVERSATIONS)
     order: list[int] = []
     while len(order) < 2 * count:
-        order.extend(int(i) for i in rng.permutation(len(talks)))
+        order.extend(int(i) for i in rng.permutation(len(conversations)))
     drawn = iter(order)
     made = []
     for _ in range(count):
-        talk = list(talks[next(drawn)])
+        conversation = list(conversations[next(drawn)])
         if rng.random() < 0.4:  # people change the subject
-            talk += talks[next(drawn)]
-        made.append([(typed(user, rng), reply) for user, reply in talk])
+            conversation += conversations[next(drawn)]
+        made.append([(typed(user, rng), reply) for user, reply in conversation])
     return made

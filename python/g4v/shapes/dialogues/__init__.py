@@ -21,8 +21,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from g4v.data.wordings import REGISTRY, Wordings, words_of
 from g4v.shapes.dialogues import compose
-from g4v.shapes.dialogues.core import REGISTRY, Dialogue, Talk, Turn, Wordings, words_of
+from g4v.shapes.dialogues.builder import Dialogue, DialogueBuilder, Turn
 from g4v.shapes.dialogues.describe import scene_of_description
 from g4v.shapes.dialogues.prose import sample_bindings, sample_checklist, sample_prose, text_of_video
 from g4v.shapes.dialogues.safety import REFUSAL_OPENINGS
@@ -51,7 +52,9 @@ __all__ = [
 KINDS: dict[str, float] = {name: weight for name, (_, weight) in compose.KINDS.items()}
 _NAMES = tuple(KINDS)
 _EDGES = tuple(np.cumsum(list(KINDS.values())) / sum(KINDS.values()))
-_MAKERS: dict[str, Callable[[Talk], None]] = {name: make for name, (make, _) in compose.KINDS.items()}
+_MAKERS: dict[str, Callable[[DialogueBuilder], None]] = {
+    name: make for name, (make, _) in compose.KINDS.items()
+}
 
 
 def sample_dialogue(rng: np.random.Generator, split: str = "train", kind: str | None = None) -> Dialogue:
@@ -64,9 +67,9 @@ def sample_dialogue(rng: np.random.Generator, split: str = "train", kind: str | 
         kind = next((name for name, edge in zip(_NAMES, _EDGES, strict=True) if r < edge), _NAMES[-1])
     elif kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
-    talk = Talk(rng, split)
-    _MAKERS[kind](talk)
-    return Dialogue(talk.turns, kind, {"split": split})
+    builder = DialogueBuilder(rng, split)
+    _MAKERS[kind](builder)
+    return Dialogue(builder.turns, kind, {"split": split})
 
 
 def sample_document(rng: np.random.Generator) -> str:

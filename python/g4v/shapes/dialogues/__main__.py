@@ -1,13 +1,14 @@
-"""python -m g4v.shapes.dialogues --sample 5 --kind series; --stats counts words, forms and time."""
+"""`python -m g4v.shapes.dialogues`: prints dialogues of the shapes world, or counts of them."""
 
 from __future__ import annotations
 
-import argparse
+import sys
 import time
 from collections import Counter
 
 import numpy as np
 
+from g4v._command import Parser, at_least, run_program
 from g4v.shapes.dialogues import KINDS, REGISTRY, Dialogue, sample_dialogue, sample_prose, words_of
 from g4v.shapes.world import world
 
@@ -56,14 +57,20 @@ def _stats(n: int, seed: int) -> None:
             print(f"  {name:28s} {train:4d} ({test:2d}) {forms:7d}")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m g4v.shapes.dialogues", description=__doc__)
-    parser.add_argument("--stats", action="store_true", help="counts of words, surface forms and time")
-    parser.add_argument("--sample", type=int, default=0, metavar="N", help="print N dialogues")
-    parser.add_argument("--prose", type=int, default=0, metavar="N", help="print N paragraphs of prose")
-    parser.add_argument("--kind", choices=tuple(KINDS), help="the kind of the printed dialogues")
-    parser.add_argument("--split", choices=("train", "test"), default="train")
-    parser.add_argument("--seed", type=int, default=0)
+def main() -> int:
+    """Runs the command; returns its exit code."""
+    parser = Parser(
+        prog="python -m g4v.shapes.dialogues",
+        description="Prints dialogues of the shapes world; without --sample and --prose, counts of them.",
+        epilog="example: python -m g4v.shapes.dialogues --sample 5 --kind series",
+    )
+    add = parser.add_argument
+    add("--stats", action="store_true", help="counts of words, surface forms and time")
+    add("--sample", type=at_least(0), default=0, metavar="N", help="print N dialogues")
+    add("--prose", type=at_least(0), default=0, metavar="N", help="print N paragraphs of prose")
+    add("--kind", choices=tuple(KINDS), help="the kind of the printed dialogues")
+    add("--split", choices=("train", "test"), default="train", help="test: held-out scenes and wordings")
+    add("--seed", type=at_least(0), default=0, metavar="N", help="same seed, same dialogues (default: 0)")
     args = parser.parse_args()
     rng = np.random.default_rng(args.seed)
     for _ in range(args.sample):
@@ -72,7 +79,8 @@ def main() -> None:
         print(sample_prose(rng))
     if args.stats or not (args.sample or args.prose):
         _stats(20000, args.seed)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_program(main))

@@ -1,8 +1,9 @@
-"""Talk about shapes and videos that must not trigger a video, with the words show, make and video in it."""
+"""Questions about shapes and videos that must not send a video, though they have words like show and make."""
 
 from __future__ import annotations
 
-from g4v.shapes.dialogues.core import Talk, Turn, Wordings
+from g4v.data.wordings import Wordings
+from g4v.shapes.dialogues.builder import DialogueBuilder, Turn
 from g4v.shapes.world import world
 from g4v.shapes.world.world import SHAPES, article
 
@@ -297,24 +298,24 @@ _FACTS: tuple[tuple[Wordings, str], ...] = (
 )
 
 
-def fact(talk: Talk) -> Turn:
+def fact(builder: DialogueBuilder) -> Turn:
     """A question on shapes, motions, videos or likings, answered in words."""
-    r = talk.rand()
+    r = builder.rand()
     if r < 0.12:
-        shape = talk.pick(SHAPES)
+        shape = builder.pick(SHAPES)
         noun = "point" if shape == "star" else "corner"
-        user = talk.say(CORNER, a=article(shape), n=shape)
+        user = builder.say(CORNER, a=article(shape), n=shape)
         user = user.replace("point", noun).replace("corner", noun)
-        return talk.add(CORNER.name, user, f"A {shape} has {CORNERS[shape]}.")
+        return builder.add(CORNER.name, user, f"A {shape} has {CORNERS[shape]}.")
     if r < 0.27:
-        shape = talk.pick(SHAPES)
-        return talk.add(MEANING.name, talk.say(MEANING, a=article(shape), n=shape), LOOKS[shape])
+        shape = builder.pick(SHAPES)
+        return builder.add(MEANING.name, builder.say(MEANING, a=article(shape), n=shape), LOOKS[shape])
     if r < 0.35:
-        motion = talk.pick(tuple(MEANINGS))
+        motion = builder.pick(tuple(MEANINGS))
         word = "standing still" if motion == "still" else motion
-        return talk.add(MOTION_MEANING.name, talk.say(MOTION_MEANING, n=word), MEANINGS[motion])
-    wordings, answer = talk.pick(_FACTS)
-    return talk.add(wordings.name, talk.say(wordings), answer)
+        return builder.add(MOTION_MEANING.name, builder.say(MOTION_MEANING, n=word), MEANINGS[motion])
+    wordings, answer = builder.pick(_FACTS)
+    return builder.add(wordings.name, builder.say(wordings), answer)
 
 
 if set(CORNERS) != set(world.SHAPES):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from g4v.shapes.dialogues.core import Talk, Turn, Wordings, capital
+from g4v.data.wordings import Wordings, capital
+from g4v.shapes.dialogues.builder import DialogueBuilder, Turn
 from g4v.shapes.dialogues.phrases import motion_words
 from g4v.shapes.world.world import MOTION_PHRASES, MOTIONS, Scene, article
 
@@ -155,12 +156,12 @@ BOTH_DO = Wordings(
 )
 
 
-def ask_same(talk: Talk, scene: Scene) -> Turn | None:
+def ask_same(builder: DialogueBuilder, scene: Scene) -> Turn | None:
     """Do both have the same colour? Compare their colours."""
     if len(scene.objects) != 2:
         return None
     first, second = scene.objects
-    r = talk.rand()
+    r = builder.rand()
     if r < 0.45:
         a, b, what, same = first.colour, second.colour, "colour", f"both are {first.colour}"
         different = f"one is {a} and one is {b}"
@@ -171,15 +172,18 @@ def ask_same(talk: Talk, scene: Scene) -> Turn | None:
         a, b = MOTION_PHRASES[first.motion], MOTION_PHRASES[second.motion]
         what, same, different = "motion", f"both are {a}", f"one is {a} and one is {b}"
     answer, values = (same, [a]) if a == b else (different, [a, b])
-    if talk.chance(0.25):
-        user = talk.say(COMPARE, v=what)
-        return talk.add(COMPARE.name, user, capital(answer) + ".", attribute="compare", expected=values)
+    if builder.chance(0.25):
+        user = builder.say(COMPARE, v=what)
+        return builder.add(COMPARE.name, user, capital(answer) + ".", attribute="compare", expected=values)
     word = "yes" if a == b else "no"
     answer = f"{capital(word)}, {answer}."
-    return talk.add(SAME.name, talk.say(SAME, v=what), answer, attribute="compare", expected=[word, *values])
+    return builder.add(
+        SAME.name, builder.say(SAME, v=what), answer, attribute="compare", expected=[word, *values]
+    )
 
 
-def ask_both(talk: Talk, scene: Scene) -> Turn | None:
+def ask_both(builder: DialogueBuilder, scene: Scene) -> Turn | None:
+    """Whether both objects move; None, and nothing drawn, for a clip of one."""
     if len(scene.objects) != 2:
         return None
     still = [obj for obj in scene.objects if obj.motion == "still"]
@@ -190,46 +194,52 @@ def ask_both(talk: Talk, scene: Scene) -> Turn | None:
     else:
         answer = f"No, the {still[0].colour} {still[0].shape} is standing still."
         expected = ["no", still[0].colour, still[0].shape, "standing still"]
-    return talk.add(BOTH.name, talk.say(BOTH), answer, attribute="compare", expected=expected)
+    return builder.add(BOTH.name, builder.say(BOTH), answer, attribute="compare", expected=expected)
 
 
-def ask_which(talk: Talk, scene: Scene) -> Turn | None:
+def ask_which(builder: DialogueBuilder, scene: Scene) -> Turn | None:
+    """Which object moves so; None, and nothing drawn, for a clip of one."""
     if len(scene.objects) != 2:
         return None
-    motion = talk.pick(scene.objects).motion if talk.chance(0.75) else talk.pick(MOTIONS)
+    motion = builder.pick(scene.objects).motion if builder.chance(0.75) else builder.pick(MOTIONS)
     found = [obj for obj in scene.objects if obj.motion == motion]
     phrase = MOTION_PHRASES[motion]
-    user = talk.say(WHICH, v=motion_words(talk, motion, "ing"))
+    user = builder.say(WHICH, v=motion_words(builder, motion, "ing"))
     if len(found) == 1:
         obj = found[0]
         answer, expected = f"The {obj.colour} {obj.shape} is {phrase}.", [obj.colour, obj.shape]
     else:
         word = "both" if found else "nothing"
         answer, expected = f"{capital(word)} {'are' if found else 'is'} {phrase}.", [word]
-    return talk.add(WHICH.name, user, answer, attribute="compare", expected=expected)
+    return builder.add(WHICH.name, user, answer, attribute="compare", expected=expected)
 
 
-def ask_list(talk: Talk, scene: Scene) -> Turn | None:
+def ask_list(builder: DialogueBuilder, scene: Scene) -> Turn | None:
+    """A list of what both have; None, and nothing drawn, for a clip of one."""
     if len(scene.objects) != 2:
         return None
     first, second = scene.objects
-    r = talk.rand()
+    r = builder.rand()
     if r < 0.35:
         same = first.colour == second.colour
         answer = f"They are both {first.colour}." if same else f"They are {first.colour} and {second.colour}."
         values = [first.colour] if same else [first.colour, second.colour]
-        return talk.add(LIST.name, talk.say(LIST, v="colours"), answer, attribute="colour", expected=values)
+        return builder.add(
+            LIST.name, builder.say(LIST, v="colours"), answer, attribute="colour", expected=values
+        )
     if r < 0.6:
         same = first.shape == second.shape
         answer = (
             f"They are both {first.shape}s." if same else f"They are a {first.shape} and a {second.shape}."
         )
         values = [first.shape] if same else [first.shape, second.shape]
-        return talk.add(LIST.name, talk.say(LIST, v="shapes"), answer, attribute="shape", expected=values)
+        return builder.add(
+            LIST.name, builder.say(LIST, v="shapes"), answer, attribute="shape", expected=values
+        )
     parts = [f"the {o.colour} {o.shape} is {MOTION_PHRASES[o.motion]}" for o in scene.objects]
     values = list(dict.fromkeys(MOTION_PHRASES[o.motion] for o in scene.objects))
     answer = capital(" and ".join(parts)) + "."
-    return talk.add(BOTH_DO.name, talk.say(BOTH_DO), answer, attribute="motion", expected=values)
+    return builder.add(BOTH_DO.name, builder.say(BOTH_DO), answer, attribute="motion", expected=values)
 
 
 QUESTIONS = ((ask_same, 4), (ask_both, 2), (ask_which, 3), (ask_list, 4))

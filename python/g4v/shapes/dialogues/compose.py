@@ -10,7 +10,6 @@ from g4v.shapes.dialogues import (
     describe,
     foreign,
     harmless,
-    judge,
     mention,
     odd,
     outside,
@@ -20,34 +19,35 @@ from g4v.shapes.dialogues import (
     safety,
     series,
     smalltalk,
+    yes_no,
 )
-from g4v.shapes.dialogues.core import Talk
+from g4v.shapes.dialogues.builder import DialogueBuilder
 
 _ASK = tuple(
     make
-    for make, weight in (*questions.QUESTIONS, *judge.QUESTIONS, *compare.QUESTIONS)
+    for make, weight in (*questions.QUESTIONS, *yes_no.QUESTIONS, *compare.QUESTIONS)
     for _ in range(weight)
 )
 
 
-def _ask(talk: Talk) -> None:
+def _ask(builder: DialogueBuilder) -> None:
     """A question that fits the user's last clip, without attaching it again."""
-    if talk.clip is None:
+    if builder.clip is None:
         raise ValueError("no clip to ask about")
-    while talk.pick(_ASK)(talk, talk.clip) is None:
+    while builder.pick(_ASK)(builder, builder.clip) is None:
         pass
 
 
-def _ask_new(talk: Talk) -> None:
+def _ask_new(builder: DialogueBuilder) -> None:
     """A question that comes with a clip."""
-    talk.new_clip()
-    _ask(talk)
-    talk.turns[-1].video = talk.clip
+    builder.new_clip()
+    _ask(builder)
+    builder.turns[-1].video = builder.clip
 
 
-def _count(talk: Talk, *weights: float) -> int:
+def _count(builder: DialogueBuilder, *weights: float) -> int:
     """1, 2, ... with these weights."""
-    r, total = talk.rand() * sum(weights), 0.0
+    r, total = builder.rand() * sum(weights), 0.0
     for i, weight in enumerate(weights):
         total += weight
         if r < total:
@@ -55,158 +55,158 @@ def _count(talk: Talk, *weights: float) -> int:
     return len(weights)
 
 
-def _describe(talk: Talk) -> None:
-    describe.describe(talk)
-    for _ in range(_count(talk, 6, 3, 1) - 1):
-        if talk.chance(0.5):
-            describe.describe(talk)
+def _describe(builder: DialogueBuilder) -> None:
+    describe.describe(builder)
+    for _ in range(_count(builder, 6, 3, 1) - 1):
+        if builder.chance(0.5):
+            describe.describe(builder)
         else:
-            _ask(talk)
+            _ask(builder)
 
 
-def _question(talk: Talk) -> None:
-    _ask_new(talk)
-    for _ in range(_count(talk, 4, 4, 3, 2) - 1):
-        r = talk.rand()
+def _question(builder: DialogueBuilder) -> None:
+    _ask_new(builder)
+    for _ in range(_count(builder, 4, 4, 3, 2) - 1):
+        r = builder.rand()
         if r < 0.12:
-            _ask_new(talk)
+            _ask_new(builder)
         elif r < 0.22:
-            describe.describe(talk, attach=False)
+            describe.describe(builder, attach=False)
         else:
-            _ask(talk)
+            _ask(builder)
 
 
-def _talk(talk: Talk) -> None:
-    if talk.chance(0.35):
-        smalltalk.opening(talk)
-    for _ in range(_count(talk, 5, 3, 1)):
-        if talk.chance(0.3):
-            smalltalk.unknown(talk)
+def _talk(builder: DialogueBuilder) -> None:
+    if builder.chance(0.35):
+        smalltalk.opening(builder)
+    for _ in range(_count(builder, 5, 3, 1)):
+        if builder.chance(0.3):
+            smalltalk.unknown(builder)
         else:
-            smalltalk.chat(talk)
+            smalltalk.chat(builder)
 
 
-def _request(talk: Talk) -> None:
-    if talk.chance(0.12):
-        smalltalk.opening(talk)
-    requests.request(talk)
-    if talk.chance(0.25):
-        requests.request(talk)
-    if talk.chance(0.12):
-        smalltalk.closing(talk)
+def _request(builder: DialogueBuilder) -> None:
+    if builder.chance(0.12):
+        smalltalk.opening(builder)
+    requests.request(builder)
+    if builder.chance(0.25):
+        requests.request(builder)
+    if builder.chance(0.12):
+        smalltalk.closing(builder)
 
 
-def _implied(talk: Talk) -> None:
-    if talk.chance(0.15):
-        smalltalk.opening(talk)
-    requests.implied(talk)
-    if talk.chance(0.15):
-        smalltalk.closing(talk)
+def _implied(builder: DialogueBuilder) -> None:
+    if builder.chance(0.15):
+        smalltalk.opening(builder)
+    requests.implied(builder)
+    if builder.chance(0.15):
+        smalltalk.closing(builder)
 
 
-def _series(talk: Talk) -> None:
-    if talk.chance(0.15):
-        describe.describe(talk)
-        if talk.chance(0.5):
-            series.like_mine(talk)
+def _series(builder: DialogueBuilder) -> None:
+    if builder.chance(0.15):
+        describe.describe(builder)
+        if builder.chance(0.5):
+            series.like_mine(builder)
         else:
-            while series.change(talk) is None:
+            while series.change(builder) is None:
                 pass
-    elif talk.chance(0.2):
-        requests.implied(talk)
+    elif builder.chance(0.2):
+        requests.implied(builder)
     else:
-        requests.request(talk)
-    for _ in range(_count(talk, 4, 4, 2)):
-        if len(talk.turns) == 4:
+        requests.request(builder)
+    for _ in range(_count(builder, 4, 4, 2)):
+        if len(builder.turns) == 4:
             break
-        r = talk.rand()
+        r = builder.rand()
         turn = None
         if r < 0.2:
-            turn = recall.compare_sent(talk)
+            turn = recall.compare_sent(builder)
         elif r < 0.3:
-            turn = recall.recall(talk)
+            turn = recall.recall(builder)
         while turn is None:
-            turn = series.change(talk)
+            turn = series.change(builder)
 
 
-def _about(talk: Talk) -> None:
-    for _ in range(_count(talk, 5, 3, 1)):
-        r = talk.rand()
+def _about(builder: DialogueBuilder) -> None:
+    for _ in range(_count(builder, 5, 3, 1)):
+        r = builder.rand()
         if r < 0.6:
-            about.fact(talk)
+            about.fact(builder)
         elif r < 0.9:
-            mention.mention(talk)
-        elif talk.clip is None and not talk.sent:
-            mention.without_clip(talk)
+            mention.mention(builder)
+        elif builder.clip is None and not builder.sent:
+            mention.without_clip(builder)
         else:
-            about.fact(talk)
+            about.fact(builder)
 
 
-def _outside(talk: Talk) -> None:
-    outside.outside(talk)
-    if talk.chance(0.45):
-        outside.answer_offer(talk)
-        if talk.chance(0.3):
-            requests.request(talk)
+def _outside(builder: DialogueBuilder) -> None:
+    outside.outside(builder)
+    if builder.chance(0.45):
+        outside.answer_offer(builder)
+        if builder.chance(0.3):
+            requests.request(builder)
 
 
-def _unsafe(talk: Talk) -> None:
-    safety.unsafe(talk)
-    if talk.offer is not None and talk.chance(0.3):
-        outside.answer_offer(talk)
-    if talk.chance(0.25):
-        safety.unsafe(talk)
-    elif talk.chance(0.2):
-        requests.request(talk)
+def _unsafe(builder: DialogueBuilder) -> None:
+    safety.unsafe(builder)
+    if builder.offer is not None and builder.chance(0.3):
+        outside.answer_offer(builder)
+    if builder.chance(0.25):
+        safety.unsafe(builder)
+    elif builder.chance(0.2):
+        requests.request(builder)
 
 
-def _harmless(talk: Talk) -> None:
-    for _ in range(_count(talk, 5, 3)):
-        harmless.harmless(talk)
+def _harmless(builder: DialogueBuilder) -> None:
+    for _ in range(_count(builder, 5, 3)):
+        harmless.harmless(builder)
 
 
-def _unsafe_clip(talk: Talk) -> None:
-    if talk.chance(0.2):
-        _safe_turn(talk)
-    safety.unsafe_clip(talk)
-    if talk.chance(0.3):
-        safety.unsafe_clip(talk, attach=False)
-    if talk.chance(0.55):
-        _safe_turn(talk)
+def _unsafe_clip(builder: DialogueBuilder) -> None:
+    if builder.chance(0.2):
+        _safe_turn(builder)
+    safety.unsafe_clip(builder)
+    if builder.chance(0.3):
+        safety.unsafe_clip(builder, attach=False)
+    if builder.chance(0.55):
+        _safe_turn(builder)
 
 
-def _foreign_clip(talk: Talk) -> None:
-    if talk.chance(0.2):
-        _safe_turn(talk)
-    foreign.foreign_clip(talk)
-    if talk.chance(0.3):
-        foreign.foreign_clip(talk, attach=False)
-    if talk.chance(0.4):
-        _safe_turn(talk)
+def _foreign_clip(builder: DialogueBuilder) -> None:
+    if builder.chance(0.2):
+        _safe_turn(builder)
+    foreign.foreign_clip(builder)
+    if builder.chance(0.3):
+        foreign.foreign_clip(builder, attach=False)
+    if builder.chance(0.4):
+        _safe_turn(builder)
 
 
-def _safe_turn(talk: Talk) -> None:
+def _safe_turn(builder: DialogueBuilder) -> None:
     """A turn that is answered normally whatever came before."""
-    r = talk.rand()
+    r = builder.rand()
     if r < 0.3:
-        describe.describe(talk)
+        describe.describe(builder)
     elif r < 0.55:
-        _ask_new(talk)
+        _ask_new(builder)
     elif r < 0.75:
-        requests.request(talk)
+        requests.request(builder)
     elif r < 0.87:
-        smalltalk.chat(talk)
+        smalltalk.chat(builder)
     else:
-        about.fact(talk)
+        about.fact(builder)
 
 
-def _odd(talk: Talk) -> None:
-    odd.odd(talk)
-    if talk.chance(0.4):
-        _safe_turn(talk)
+def _odd(builder: DialogueBuilder) -> None:
+    odd.odd(builder)
+    if builder.chance(0.4):
+        _safe_turn(builder)
 
 
-_TURNS: tuple[Callable[[Talk], object], ...] = (
+_TURNS: tuple[Callable[[DialogueBuilder], object], ...] = (
     *([describe.describe] * 4),
     *([_ask_new] * 4),
     *([requests.request] * 6),
@@ -225,27 +225,27 @@ _TURNS: tuple[Callable[[Talk], object], ...] = (
 )
 
 
-def _mixed(talk: Talk) -> None:
-    for _ in range(1 + _count(talk, 4, 4, 3)):
-        r = talk.rand()
+def _mixed(builder: DialogueBuilder) -> None:
+    for _ in range(1 + _count(builder, 4, 4, 3)):
+        r = builder.rand()
         asked = (
-            talk.clip is not None
-            and talk.clip.objects
-            and not talk.clip.skull
-            and talk.turns[-1].video is not None
+            builder.clip is not None
+            and builder.clip.objects
+            and not builder.clip.skull
+            and builder.turns[-1].video is not None
         )
-        if talk.offer is not None and r < 0.5:
-            outside.answer_offer(talk)
+        if builder.offer is not None and r < 0.5:
+            outside.answer_offer(builder)
         elif asked and r < 0.5:
-            _ask(talk)
-        elif talk.turns and talk.turns[-1].meta["sends_video"] and r < 0.35:
-            if series.change(talk) is None:
-                recall.recall(talk)
+            _ask(builder)
+        elif builder.turns and builder.turns[-1].meta["sends_video"] and r < 0.35:
+            if series.change(builder) is None:
+                recall.recall(builder)
         else:
-            talk.pick(_TURNS)(talk)
+            builder.pick(_TURNS)(builder)
 
 
-KINDS: dict[str, tuple[Callable[[Talk], None], float]] = {
+KINDS: dict[str, tuple[Callable[[DialogueBuilder], None], float]] = {
     "describe": (_describe, 10),
     "question": (_question, 24),
     "talk": (_talk, 8),

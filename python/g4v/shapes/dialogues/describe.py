@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from g4v.shapes.dialogues.core import Talk, Turn, Wordings
+from g4v.data.wordings import Wordings
+from g4v.shapes.dialogues.builder import DialogueBuilder, Turn
 from g4v.shapes.world import world
 from g4v.shapes.world.world import MOTION_PHRASES, Scene, article
 
@@ -123,10 +124,10 @@ def scene_of_description(answer: str) -> Scene | None:
     return world.parse_caption(text.replace(" is ", " "))
 
 
-def describe(talk: Talk, attach: bool = True) -> Turn:
+def describe(builder: DialogueBuilder, attach: bool = True) -> Turn:
     """A question for everything in a clip; attach: the clip comes with this turn."""
-    scene = talk.new_clip() if attach or talk.clip is None else talk.clip
-    r = talk.rand()
+    scene = builder.new_clip() if attach or builder.clip is None else builder.clip
+    r = builder.rand()
     wordings = WHAT if r < 0.55 else SEE if r < 0.75 else SHOW if r < 0.95 or not attach else ONLY_CLIP
     if wordings is SEE:
         answer = f"I see {world.caption(scene)}."
@@ -135,9 +136,9 @@ def describe(talk: Talk, attach: bool = True) -> Turn:
     else:
         text = statement(scene)
         answer = text[0].upper() + text[1:] + "."
-    return talk.add(
+    return builder.add(
         wordings.name,
-        talk.say(wordings),
+        builder.say(wordings),
         answer,
         scene if attach else None,
         attribute="describe",

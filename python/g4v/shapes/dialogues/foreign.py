@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from g4v.shapes.dialogues.core import Talk, Turn, Wordings
+from g4v.data.wordings import Wordings
+from g4v.shapes.dialogues.builder import DialogueBuilder, Turn
 from g4v.shapes.dialogues.describe import ONLY_CLIP, SEE, SHOW, WHAT
-from g4v.shapes.dialogues.judge import ANYTHING, COUNT
 from g4v.shapes.dialogues.questions import BACKGROUND, COLOUR, MOTION_OF, SHAPE
+from g4v.shapes.dialogues.yes_no import ANYTHING, COUNT
 from g4v.shapes.world.world import Scene
 
 FOREIGN_ASK = Wordings(
@@ -30,14 +31,14 @@ NO_SHAPE = "I don't see any shape that I know in this clip."
 KNOWN = "I know circles, squares, triangles and stars."
 
 
-def foreign_clip(talk: Talk, attach: bool = True) -> Turn:
+def foreign_clip(builder: DialogueBuilder, attach: bool = True) -> Turn:
     """A question about a clip without shapes."""
     if attach:
-        talk.clip = Scene((), foreign=True)
-    obj = talk.new_object()
+        builder.clip = Scene((), foreign=True)
+    obj = builder.new_object()
     usual = (WHAT, SEE, SHOW, ONLY_CLIP if attach else WHAT, COLOUR, SHAPE, MOTION_OF, BACKGROUND, COUNT)
-    wordings = FOREIGN_ASK if talk.chance(0.25) else talk.pick((*usual, ANYTHING))
-    noun = talk.pick(("it", "the object", f"the {obj.shape}"))
-    user = talk.say(wordings, x=noun, y=noun, v=talk.pick(("moving", obj.colour)))
+    wordings = FOREIGN_ASK if builder.chance(0.25) else builder.pick((*usual, ANYTHING))
+    noun = builder.pick(("it", "the object", f"the {obj.shape}"))
+    user = builder.say(wordings, x=noun, y=noun, v=builder.pick(("moving", obj.colour)))
     answer = f"{NO_SHAPE} {KNOWN}" if attach else NO_SHAPE
-    return talk.add(f"foreign-clip/{wordings.name}", user, answer, talk.clip if attach else None)
+    return builder.add(f"foreign-clip/{wordings.name}", user, answer, builder.clip if attach else None)

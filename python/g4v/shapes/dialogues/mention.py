@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from g4v.shapes.dialogues.core import Talk, Turn, Wordings
+from g4v.data.wordings import Wordings
+from g4v.shapes.dialogues.builder import DialogueBuilder, Turn
 from g4v.shapes.dialogues.requests import any_words
 
 MENTION = Wordings(
@@ -112,16 +113,16 @@ NO_CLIP = Wordings(
 )
 
 
-def mention(talk: Talk) -> Turn:
+def mention(builder: DialogueBuilder) -> Turn:
     """A remark or a ban that names a scene but asks for nothing."""
-    words, _ = any_words(talk)
-    if talk.chance(0.5):
-        return talk.add(MENTION.name, talk.say(MENTION, x=words), "That sounds interesting.")
-    return talk.add(DO_NOT.name, talk.say(DO_NOT, x=words), "All right, I will not show that.")
+    words, _ = any_words(builder)
+    if builder.chance(0.5):
+        return builder.add(MENTION.name, builder.say(MENTION, x=words), "That sounds interesting.")
+    return builder.add(DO_NOT.name, builder.say(DO_NOT, x=words), "All right, I will not show that.")
 
 
-def without_clip(talk: Talk) -> Turn:
+def without_clip(builder: DialogueBuilder) -> Turn:
     """A question about a clip before there is one."""
-    if talk.clip is not None or talk.sent:
+    if builder.clip is not None or builder.sent:
         raise ValueError("there is a clip already")
-    return talk.add(NO_CLIP.name, talk.say(NO_CLIP), "There is no clip yet. Please send me one.")
+    return builder.add(NO_CLIP.name, builder.say(NO_CLIP), "There is no clip yet. Please send me one.")

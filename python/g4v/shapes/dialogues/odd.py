@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from g4v.shapes.dialogues.core import Talk, Turn, Wordings
+from g4v.data.wordings import Wordings
+from g4v.shapes.dialogues.builder import DialogueBuilder, Turn
 from g4v.shapes.dialogues.requests import new_wish
 from g4v.shapes.world import world
 
@@ -52,21 +53,21 @@ TAGS = Wordings(
 )
 
 
-def _gibberish(talk: Talk) -> str:
-    r = talk.rand()
+def _gibberish(builder: DialogueBuilder) -> str:
+    r = builder.rand()
     if r < 0.3:
-        row = talk.pick(_ROWS)
-        return "".join(talk.pick(row) for _ in range(3 + int(talk.rand() * 8)))
+        row = builder.pick(_ROWS)
+        return "".join(builder.pick(row) for _ in range(3 + int(builder.rand() * 8)))
     if r < 0.55:
-        number = 1 + int(talk.rand() * 4)
+        number = 1 + int(builder.rand() * 4)
         return " ".join(
-            "".join(talk.pick(_LETTERS) for _ in range(2 + int(talk.rand() * 6))) for _ in range(number)
+            "".join(builder.pick(_LETTERS) for _ in range(2 + int(builder.rand() * 6))) for _ in range(number)
         )
     if r < 0.7:
-        return talk.pick(_MARKS) * (1 + int(talk.rand() * 5))
+        return builder.pick(_MARKS) * (1 + int(builder.rand() * 5))
     if r < 0.9:
-        return "".join(talk.pick(_MARKS) for _ in range(2 + int(talk.rand() * 8)))
-    return talk.pick(
+        return "".join(builder.pick(_MARKS) for _ in range(2 + int(builder.rand() * 8)))
+    return builder.pick(
         (
             "...",
             "???",
@@ -86,12 +87,12 @@ def _gibberish(talk: Talk) -> str:
     )
 
 
-def odd(talk: Talk) -> Turn:
+def odd(builder: DialogueBuilder) -> Turn:
     """Gibberish or tags."""
-    if talk.chance(0.55):
-        user = _gibberish(talk).strip() or "?"
-        return talk.add("gibberish", user, NOT_UNDERSTOOD)
-    scene, _, _ = new_wish(talk, full=True)
+    if builder.chance(0.55):
+        user = _gibberish(builder).strip() or "?"
+        return builder.add("gibberish", user, NOT_UNDERSTOOD)
+    scene, _, _ = new_wish(builder, full=True)
     text = world.caption(scene)
-    user = talk.raw(TAGS, x=text, o="(", e=")", l="<|", r="|>")
-    return talk.add(TAGS.name, user, NOT_UNDERSTOOD)
+    user = builder.raw(TAGS, x=text, o="(", e=")", l="<|", r="|>")
+    return builder.add(TAGS.name, user, NOT_UNDERSTOOD)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from g4v.data.wordings import Wordings
 from g4v.shapes.dialogues import requests
-from g4v.shapes.dialogues.core import Talk, Turn, Wordings
+from g4v.shapes.dialogues.builder import DialogueBuilder, Turn
 from g4v.shapes.world import world
 from g4v.shapes.world.world import Object, Scene
 
@@ -154,37 +155,38 @@ OFFERS = tuple(
 )
 
 
-def offer(talk: Talk) -> Scene:
-    return talk.pick(OFFERS)
+def offer(builder: DialogueBuilder) -> Scene:
+    """A scene that the assistant offers to show instead."""
+    return builder.pick(OFFERS)
 
 
-def outside(talk: Talk) -> Turn:
+def outside(builder: DialogueBuilder) -> Turn:
     """A request for something that is no shape of this world, too many shapes, or a spinning circle."""
-    r = talk.rand()
+    r = builder.rand()
     if r < 0.7:
-        wordings, user = OUTSIDE, talk.say(OUTSIDE, t=talk.pick(THINGS))
+        wordings, user = OUTSIDE, builder.say(OUTSIDE, t=builder.pick(THINGS))
         reason = "I only know simple shapes, so I have no clip of that."
     elif r < 0.82:
-        number = talk.pick(("three", "four", "five", "ten", "many", "six", "a hundred"))
+        number = builder.pick(("three", "four", "five", "ten", "many", "six", "a hundred"))
         wordings = MANY
-        user = talk.say(MANY, k=number, c=talk.pick(world.COLOURS), n=talk.pick(world.SHAPES))
+        user = builder.say(MANY, k=number, c=builder.pick(world.COLOURS), n=builder.pick(world.SHAPES))
         reason = "I can show one or two shapes, not more."
     else:
-        wordings, user = SPIN_CIRCLE, talk.say(SPIN_CIRCLE, c=talk.pick(world.COLOURS))
+        wordings, user = SPIN_CIRCLE, builder.say(SPIN_CIRCLE, c=builder.pick(world.COLOURS))
         reason = "A circle looks the same when it spins, so I have no clip of that."
-    scene = offer(talk)
-    turn = talk.add(wordings.name, user, f"{reason} How about {world.caption(scene)}?")
-    talk.offer = scene
+    scene = offer(builder)
+    turn = builder.add(wordings.name, user, f"{reason} How about {world.caption(scene)}?")
+    builder.offer = scene
     return turn
 
 
-def answer_offer(talk: Talk) -> Turn:
+def answer_offer(builder: DialogueBuilder) -> Turn:
     """The user takes or leaves what the last answer offered."""
-    scene = talk.offer
+    scene = builder.offer
     if scene is None:
         raise ValueError("the last answer offered nothing")
-    if talk.chance(0.65):
-        return talk.send(
-            ACCEPT.name, talk.say(ACCEPT), scene, talk.pick(requests.SENDING), requests.after(talk)
+    if builder.chance(0.65):
+        return builder.send(
+            ACCEPT.name, builder.say(ACCEPT), scene, builder.pick(requests.SENDING), requests.after(builder)
         )
-    return talk.add(DECLINE.name, talk.say(DECLINE), "All right. What would you like to see?")
+    return builder.add(DECLINE.name, builder.say(DECLINE), "All right. What would you like to see?")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from g4v.shapes.dialogues.core import Talk, Wordings
+from g4v.data.wordings import Wordings
+from g4v.shapes.dialogues.builder import DialogueBuilder
 from g4v.shapes.world import world
 from g4v.shapes.world.world import Object, Scene, article
 
@@ -164,35 +165,37 @@ def complete(wish: Wish) -> Object:
 
 
 def whole(obj: Object) -> Wish:
+    """The wish that names everything of an object."""
     return Wish(obj.colour, obj.shape, obj.motion)
 
 
-def motion_words(talk: Talk, motion: str, form: str) -> str:
+def motion_words(builder: DialogueBuilder, motion: str, form: str) -> str:
     """form: "ing", "s" (it moves) or "inf" (let it move)."""
-    return talk.phrase(MOTION[motion, form])
+    return builder.phrase(MOTION[motion, form])
 
 
-def background_word(talk: Talk, background: str) -> str:
-    return talk.pick(_BACKGROUND_WORDS[background])
+def background_word(builder: DialogueBuilder, background: str) -> str:
+    """A word for the background."""
+    return builder.pick(_BACKGROUND_WORDS[background])
 
 
-def words_for(talk: Talk, wish: Wish) -> str:
+def words_for(builder: DialogueBuilder, wish: Wish) -> str:
     """A noun phrase for the wish, such as "a square, red, that gets bigger"."""
     slots: dict[str, str] = {}
     if wish.colour:
-        slots["c"] = talk.pick(_COLOUR_WORDS[wish.colour])
+        slots["c"] = builder.pick(_COLOUR_WORDS[wish.colour])
         slots["a"] = article(slots["c"])
-        if talk.chance(0.03):
+        if builder.chance(0.03):
             slots["a"] = "one"
     if wish.shape:
-        slots["n"] = talk.pick(_SHAPE_WORDS[wish.shape])
+        slots["n"] = builder.pick(_SHAPE_WORDS[wish.shape])
         slots["an"] = article(slots["n"])
     if wish.motion:
-        if wish.colour and wish.shape and wish.motion in _ADJECTIVES and talk.chance(0.3):
-            slots["m"] = talk.pick(_ADJECTIVES[wish.motion])
-            return _right_article(talk.phrase(ADJECTIVE, am="a", **slots))
-        slots["ing"] = motion_words(talk, wish.motion, "ing")
-        slots["s"] = motion_words(talk, wish.motion, "s")
+        if wish.colour and wish.shape and wish.motion in _ADJECTIVES and builder.chance(0.3):
+            slots["m"] = builder.pick(_ADJECTIVES[wish.motion])
+            return _right_article(builder.phrase(ADJECTIVE, am="a", **slots))
+        slots["ing"] = motion_words(builder, wish.motion, "ing")
+        slots["s"] = motion_words(builder, wish.motion, "s")
     table = {
         (True, True, True): OBJECT,
         (True, True, False): NO_MOTION,
@@ -202,7 +205,7 @@ def words_for(talk: Talk, wish: Wish) -> str:
         (False, True, False): SHAPE_ONLY,
         (False, False, True): MOTION_ONLY,
     }
-    text = talk.phrase(
+    text = builder.phrase(
         table[wish.colour is not None, wish.shape is not None, wish.motion is not None], **slots
     )
     return _right_article(text)
@@ -215,21 +218,22 @@ def _right_article(text: str) -> str:
     return text
 
 
-def clause_for(talk: Talk, obj: Object) -> str:
+def clause_for(builder: DialogueBuilder, obj: Object) -> str:
     """A clause such as "a red circle goes to the left"."""
-    noun = words_for(talk, Wish(obj.colour, obj.shape))
-    return f"{noun} {motion_words(talk, obj.motion, 's')}"
+    noun = words_for(builder, Wish(obj.colour, obj.shape))
+    return f"{noun} {motion_words(builder, obj.motion, 's')}"
 
 
-def scene_words(talk: Talk, wishes: list[Wish], background: str | None) -> str:
+def scene_words(builder: DialogueBuilder, wishes: list[Wish], background: str | None) -> str:
     """A noun phrase for one or two objects, with the background where one is wanted."""
-    text = words_for(talk, wishes[0])
+    text = words_for(builder, wishes[0])
     if len(wishes) == 2:
-        text = talk.phrase(PAIR, x=text, y=words_for(talk, wishes[1]))
+        text = builder.phrase(PAIR, x=text, y=words_for(builder, wishes[1]))
     if background:
-        text = talk.phrase(BACKGROUND, x=text, b=background_word(talk, background))
+        text = builder.phrase(BACKGROUND, x=text, b=background_word(builder, background))
     return text
 
 
 def scene_of(wishes: list[Wish], background: str | None) -> Scene:
+    """The scene that the wishes ask for, open attributes filled in."""
     return Scene(tuple(complete(wish) for wish in wishes), background)

@@ -4,7 +4,8 @@ of the same attribute; a yes/no answer begins with that word.
 
 from __future__ import annotations
 
-from g4v.shapes.dialogues.core import Talk, Turn, Wordings, capital
+from g4v.data.wordings import Wordings, capital
+from g4v.shapes.dialogues.builder import DialogueBuilder, Turn
 from g4v.shapes.dialogues.phrases import motion_words
 from g4v.shapes.world import world
 from g4v.shapes.world.world import MOTION_PHRASES, MOTIONS, Object, Scene
@@ -203,104 +204,113 @@ BACKGROUND = Wordings(
 _ANY = ("it", "it", "it", "the object", "the shape", "this object", "the thing", "that")
 
 
-def subject(talk: Talk, scene: Scene, obj: Object, without: str) -> tuple[str, str]:
+def subject(builder: DialogueBuilder, scene: Scene, obj: Object, without: str) -> tuple[str, str]:
     """How the question names an object and how the answer does, without telling the attribute in question.
 
     A lone object is often "it"; one of two is told apart by an attribute that they do not share.
     """
     single = len(scene.objects) == 1
-    if single and talk.chance(0.55):
-        return talk.pick(_ANY), "it"
+    if single and builder.chance(0.55):
+        return builder.pick(_ANY), "it"
     others = [other for other in scene.objects if other is not obj]
     ways = []
     if without != "shape" and all(other.shape != obj.shape for other in others):
         ways.append((f"the {obj.shape}", f"the {obj.shape}"))
     if without != "colour" and all(other.colour != obj.colour for other in others):
         ways.append(
-            (f"the {obj.colour} {talk.pick(('one', 'object', 'shape', 'thing'))}", f"the {obj.colour} one")
+            (f"the {obj.colour} {builder.pick(('one', 'object', 'shape', 'thing'))}", f"the {obj.colour} one")
         )
     if without not in ("colour", "shape"):
         ways.append((f"the {obj.colour} {obj.shape}", f"the {obj.colour} {obj.shape}"))
     if without != "motion" and all(other.motion != obj.motion for other in others):
-        ing = motion_words(talk, obj.motion, "ing")
-        noun = talk.pick(("one", "object", "shape", "thing"))
-        joint = talk.pick((" ", " ", " that is "))
+        ing = motion_words(builder, obj.motion, "ing")
+        noun = builder.pick(("one", "object", "shape", "thing"))
+        joint = builder.pick((" ", " ", " that is "))
         ways.append((f"the {noun}{joint}{ing}", f"the one {MOTION_PHRASES[obj.motion]}"))
-    return talk.pick(ways) if ways else ("", "")
+    return builder.pick(ways) if ways else ("", "")
 
 
-def _one(talk: Talk, scene: Scene, without: str) -> tuple[Object, str, str]:
-    start = int(talk.rand() * len(scene.objects))
+def _one(builder: DialogueBuilder, scene: Scene, without: str) -> tuple[Object, str, str]:
+    start = int(builder.rand() * len(scene.objects))
     for i in range(len(scene.objects)):
         obj = scene.objects[(start + i) % len(scene.objects)]
-        asked, told = subject(talk, scene, obj, without)
+        asked, told = subject(builder, scene, obj, without)
         if asked:
             return obj, asked, told
     return scene.objects[0], "", ""
 
 
-def other_than(talk: Talk, values: tuple[str, ...], than: str) -> str:
+def other_than(builder: DialogueBuilder, values: tuple[str, ...], than: str) -> str:
+    """One of the values that is not `than`."""
     while True:
-        value = talk.pick(values)
+        value = builder.pick(values)
         if value != than:
             return value
 
 
-def ask_colour(talk: Talk, scene: Scene) -> Turn | None:
-    obj, asked, told = _one(talk, scene, "colour")
+def ask_colour(builder: DialogueBuilder, scene: Scene) -> Turn | None:
+    """Of what colour an object is; None where its question cannot be put."""
+    obj, asked, told = _one(builder, scene, "colour")
     if not asked:
         return None
     wordings, slots = COLOUR, {"x": asked}
-    if talk.chance(0.15):
+    if builder.chance(0.15):
         wordings = COLOUR_OR
-        slots["c"], slots["d"] = _choice(talk, world.COLOURS, obj.colour)
+        slots["c"], slots["d"] = _choice(builder, world.COLOURS, obj.colour)
     answer = f"{capital(told)} is {obj.colour}."
-    return talk.add(
-        wordings.name, talk.say(wordings, **slots), answer, attribute="colour", expected=obj.colour
+    return builder.add(
+        wordings.name, builder.say(wordings, **slots), answer, attribute="colour", expected=obj.colour
     )
 
 
-def ask_shape(talk: Talk, scene: Scene) -> Turn | None:
-    obj, asked, told = _one(talk, scene, "shape")
+def ask_shape(builder: DialogueBuilder, scene: Scene) -> Turn | None:
+    """Which shape an object has; None where its question cannot be put."""
+    obj, asked, told = _one(builder, scene, "shape")
     if not asked:
         return None
     wordings, slots = SHAPE, {"x": asked}
-    if talk.chance(0.15):
+    if builder.chance(0.15):
         wordings = SHAPE_OR
-        slots["c"], slots["d"] = _choice(talk, world.SHAPES, obj.shape)
+        slots["c"], slots["d"] = _choice(builder, world.SHAPES, obj.shape)
     answer = f"{capital(told)} is a {obj.shape}."
-    return talk.add(wordings.name, talk.say(wordings, **slots), answer, attribute="shape", expected=obj.shape)
+    return builder.add(
+        wordings.name, builder.say(wordings, **slots), answer, attribute="shape", expected=obj.shape
+    )
 
 
-def ask_motion(talk: Talk, scene: Scene) -> Turn | None:
-    obj, asked, told = _one(talk, scene, "motion")
+def ask_motion(builder: DialogueBuilder, scene: Scene) -> Turn | None:
+    """What an object does; None where its question cannot be put."""
+    obj, asked, told = _one(builder, scene, "motion")
     if not asked:
         return None
     wordings, slots = MOTION_OF, {"x": asked}
-    if talk.chance(0.15):
+    if builder.chance(0.15):
         wordings = MOTION_OR
-        pair = _choice(talk, MOTIONS, obj.motion)
-        slots["c"], slots["d"] = (motion_words(talk, motion, "ing") for motion in pair)
+        pair = _choice(builder, MOTIONS, obj.motion)
+        slots["c"], slots["d"] = (motion_words(builder, motion, "ing") for motion in pair)
     phrase = MOTION_PHRASES[obj.motion]
     answer = f"{capital(told)} is {phrase}."
-    return talk.add(wordings.name, talk.say(wordings, **slots), answer, attribute="motion", expected=phrase)
+    return builder.add(
+        wordings.name, builder.say(wordings, **slots), answer, attribute="motion", expected=phrase
+    )
 
 
-def ask_background(talk: Talk, scene: Scene) -> Turn | None:
-    behind = talk.pick(("it", "the object", f"the {talk.pick(scene.objects).shape}"))
-    return talk.add(
+def ask_background(builder: DialogueBuilder, scene: Scene) -> Turn | None:
+    """Of what colour the background is."""
+    behind = builder.pick(("it", "the object", f"the {builder.pick(scene.objects).shape}"))
+    return builder.add(
         BACKGROUND.name,
-        talk.say(BACKGROUND, y=behind),
+        builder.say(BACKGROUND, y=behind),
         f"The background is {scene.background}.",
         attribute="background",
         expected=scene.background,
     )
 
 
-def _choice(talk: Talk, values: tuple[str, ...], right: str) -> tuple[str, str]:
+def _choice(builder: DialogueBuilder, values: tuple[str, ...], right: str) -> tuple[str, str]:
     """The right value and a wrong one, in any order."""
-    wrong = other_than(talk, values, right)
-    return (right, wrong) if talk.chance(0.5) else (wrong, right)
+    wrong = other_than(builder, values, right)
+    return (right, wrong) if builder.chance(0.5) else (wrong, right)
 
 
 QUESTIONS = ((ask_colour, 4), (ask_shape, 4), (ask_motion, 5), (ask_background, 3))

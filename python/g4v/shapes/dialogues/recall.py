@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from g4v.shapes.dialogues.core import Talk, Turn, Wordings, capital
+from g4v.data.wordings import Wordings, capital
+from g4v.shapes.dialogues.builder import DialogueBuilder, Turn
 from g4v.shapes.dialogues.phrases import motion_words
 from g4v.shapes.world import world
 from g4v.shapes.world.world import Object, Scene, article
@@ -55,16 +56,19 @@ CHANGED = Wordings(
 )
 
 
-def recall(talk: Talk) -> Turn:
-    text = world.caption(talk.sent[-1])
-    return talk.add(RECALL.name, talk.say(RECALL), f"I showed you {text}.", attribute="recall", expected=text)
+def recall(builder: DialogueBuilder) -> Turn:
+    """A question about the last video that the assistant has sent; there must be one."""
+    text = world.caption(builder.sent[-1])
+    return builder.add(
+        RECALL.name, builder.say(RECALL), f"I showed you {text}.", attribute="recall", expected=text
+    )
 
 
-def compare_sent(talk: Talk) -> Turn | None:
+def compare_sent(builder: DialogueBuilder) -> Turn | None:
     """A question about the last two videos, when they show one object each and differ."""
-    if len(talk.sent) != 2:
+    if len(builder.sent) != 2:
         return None
-    a, b = talk.sent
+    a, b = builder.sent
     if len(a.objects) != 1 or len(b.objects) != 1:
         return None
     differing = [
@@ -72,27 +76,31 @@ def compare_sent(talk: Talk) -> Turn | None:
     ]
     if not differing:
         return None
-    if talk.chance(0.35):
-        return _say_difference(talk, a, b, differing)
-    attribute = talk.pick(differing)
-    place = int(talk.rand() * 2)
+    if builder.chance(0.35):
+        return _say_difference(builder, a, b, differing)
+    attribute = builder.pick(differing)
+    place = int(builder.rand() * 2)
     value = getattr((a, b)[place].objects[0], attribute)
-    words = motion_words(talk, value, "ing") if attribute == "motion" else value
+    words = motion_words(builder, value, "ing") if attribute == "motion" else value
     said = world.MOTION_PHRASES[value] if attribute == "motion" else value
     if attribute == "shape":
         words = said = f"{article(value)} {value}"
     order = ("first", "second")[place]
     answer = f"The {order} one was {said}."
-    return talk.add(WHICH_OF.name, talk.say(WHICH_OF, v=words), answer, attribute="recall", expected=order)
+    return builder.add(
+        WHICH_OF.name, builder.say(WHICH_OF, v=words), answer, attribute="recall", expected=order
+    )
 
 
-def _say_difference(talk: Talk, a: Scene, b: Scene, differing: list[str]) -> Turn | None:
+def _say_difference(builder: DialogueBuilder, a: Scene, b: Scene, differing: list[str]) -> Turn | None:
     if len(differing) > 1 or a.background != b.background:
         return None
     name = differing[0]
     old, new = _value(a.objects[0], name), _value(b.objects[0], name)
     answer = f"{capital(f'the {name}')}: first {old} and then {new}."
-    return talk.add(CHANGED.name, talk.say(CHANGED), answer, attribute="recall", expected=[name, old, new])
+    return builder.add(
+        CHANGED.name, builder.say(CHANGED), answer, attribute="recall", expected=[name, old, new]
+    )
 
 
 def _value(obj: Object, attribute: str) -> str:

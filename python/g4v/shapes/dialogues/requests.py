@@ -6,7 +6,8 @@ spinning thing without a shape is a star. A request that names nothing at all ge
 
 from __future__ import annotations
 
-from g4v.shapes.dialogues.core import Talk, Turn, Wordings
+from g4v.data.wordings import Wordings
+from g4v.shapes.dialogues.builder import DialogueBuilder, Turn
 from g4v.shapes.dialogues.phrases import Wish, clause_for, scene_of, scene_words, whole
 from g4v.shapes.world import world
 from g4v.shapes.world.world import BACKGROUNDS, Object, Scene
@@ -266,75 +267,79 @@ _PATTERNS = (
 _PARTS = tuple(parts for parts, weight in _PATTERNS for _ in range(weight))
 
 
-def after(talk: Talk) -> str:
+def after(builder: DialogueBuilder) -> str:
     """What follows the video: mostly nothing."""
-    return talk.pick(AFTER) if talk.chance(0.2) else ""
+    return builder.pick(AFTER) if builder.chance(0.2) else ""
 
 
-def new_wish(talk: Talk, full: bool = False) -> tuple[Scene, list[Wish], str | None]:
+def new_wish(builder: DialogueBuilder, full: bool = False) -> tuple[Scene, list[Wish], str | None]:
     """A scene to ask for, what the user says of it, and its background; full: nothing is left open."""
     while True:
-        number = 2 if talk.chance(0.22) else 1
-        background = talk.pick(BACKGROUNDS) if talk.chance(0.35) else None
+        number = 2 if builder.chance(0.22) else 1
+        background = builder.pick(BACKGROUNDS) if builder.chance(0.35) else None
         wishes = []
         for _ in range(number):
-            obj = talk.new_object()
-            parts = _PARTS[0] if full or (number == 2 and talk.chance(0.6)) else talk.pick(_PARTS)
+            obj = builder.new_object()
+            parts = _PARTS[0] if full or (number == 2 and builder.chance(0.6)) else builder.pick(_PARTS)
             wishes.append(Wish(**{part: getattr(obj, part) for part in parts}))
         if number == 2 and any(wish.colour is None and wish.shape is None for wish in wishes):
             continue
         scene = scene_of(wishes, background)
-        if talk.allows(scene):
+        if builder.allows(scene):
             return scene, wishes, background
 
 
-def _slots(talk: Talk, scene: Scene, wishes: list[Wish], background: str | None) -> dict[str, str]:
+def _slots(
+    builder: DialogueBuilder, scene: Scene, wishes: list[Wish], background: str | None
+) -> dict[str, str]:
     """The wish as a noun phrase {x} and as a clause {y}."""
     if all(wish == whole(obj) for wish, obj in zip(wishes, scene.objects, strict=True)):
-        clause = " and ".join(clause_for(talk, obj) for obj in scene.objects)
+        clause = " and ".join(clause_for(builder, obj) for obj in scene.objects)
         if background:
-            clause = f"{clause} {talk.pick(('on', 'in front of'))} a {background} background"
-        return {"x": scene_words(talk, wishes, background), "y": clause}
-    return {"x": scene_words(talk, wishes, background)}
+            clause = f"{clause} {builder.pick(('on', 'in front of'))} a {background} background"
+        return {"x": scene_words(builder, wishes, background), "y": clause}
+    return {"x": scene_words(builder, wishes, background)}
 
 
-def _ask(talk: Talk, wordings: Wordings, scene: Scene, wishes: list[Wish], background: str | None) -> str:
-    slots = _slots(talk, scene, wishes, background)
+def _ask(
+    builder: DialogueBuilder, wordings: Wordings, scene: Scene, wishes: list[Wish], background: str | None
+) -> str:
+    slots = _slots(builder, scene, wishes, background)
     while True:
         try:
-            return talk.say(wordings, **slots)
+            return builder.say(wordings, **slots)
         except KeyError:  # this core wants a clause, which a partial wish does not have
             continue
 
 
-def request(talk: Talk) -> Turn:
+def request(builder: DialogueBuilder) -> Turn:
     """A direct request, complete or not."""
-    if talk.chance(0.06):
-        return surprise(talk)
-    scene, wishes, background = new_wish(talk)
-    user = _ask(talk, DIRECT, scene, wishes, background)
-    clip = talk.new_clip() if talk.chance(0.03) else None  # a clip beside a request for something else
-    return talk.send(DIRECT.name, user, scene, talk.pick(SENDING), after(talk), clip)
+    if builder.chance(0.06):
+        return surprise(builder)
+    scene, wishes, background = new_wish(builder)
+    user = _ask(builder, DIRECT, scene, wishes, background)
+    clip = builder.new_clip() if builder.chance(0.03) else None  # a clip beside a request for something else
+    return builder.send(DIRECT.name, user, scene, builder.pick(SENDING), after(builder), clip)
 
 
-def surprise(talk: Talk) -> Turn:
+def surprise(builder: DialogueBuilder) -> Turn:
     """A request that leaves everything open."""
-    scene = SURPRISES[talk.surprises % len(SURPRISES)]
-    talk.surprises += 1
-    return talk.send(SURPRISE.name, talk.say(SURPRISE), scene, talk.pick(SENDING), after(talk))
+    scene = SURPRISES[builder.surprises % len(SURPRISES)]
+    builder.surprises += 1
+    return builder.send(SURPRISE.name, builder.say(SURPRISE), scene, builder.pick(SENDING), after(builder))
 
 
-def implied(talk: Talk) -> Turn:
+def implied(builder: DialogueBuilder) -> Turn:
     """A remark that a video would answer best."""
-    scene, wishes, background = new_wish(talk, full=talk.chance(0.6))
-    user = _ask(talk, IMPLIED, scene, wishes, background)
-    return talk.send(IMPLIED.name, user, scene, talk.pick(OFFERING), after(talk))
+    scene, wishes, background = new_wish(builder, full=builder.chance(0.6))
+    user = _ask(builder, IMPLIED, scene, wishes, background)
+    return builder.send(IMPLIED.name, user, scene, builder.pick(OFFERING), after(builder))
 
 
-def any_words(talk: Talk) -> tuple[str, Scene]:
+def any_words(builder: DialogueBuilder) -> tuple[str, Scene]:
     """Words for some scene and the scene, for remarks that mention one."""
-    scene, wishes, background = new_wish(talk, full=talk.chance(0.5))
-    return scene_words(talk, wishes, background), scene
+    scene, wishes, background = new_wish(builder, full=builder.chance(0.5))
+    return scene_words(builder, wishes, background), scene
 
 
 if any(world.is_held_out(obj) for scene in SURPRISES for obj in scene.objects):

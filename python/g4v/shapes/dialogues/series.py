@@ -1,11 +1,12 @@
-"""Several videos in one talk: one attribute changes, something is added or taken away."""
+"""Several videos in one dialogue: one attribute changes, or an object is added or removed."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from g4v.data.wordings import Wordings
 from g4v.shapes.dialogues import requests
-from g4v.shapes.dialogues.core import Talk, Turn, Wordings
+from g4v.shapes.dialogues.builder import DialogueBuilder, Turn
 from g4v.shapes.dialogues.phrases import background_word, motion_words, whole, words_for
 from g4v.shapes.dialogues.questions import other_than
 from g4v.shapes.world.world import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, Scene
@@ -259,71 +260,73 @@ LIKE_MINE = Wordings(
 _BEFORE = requests.SENDING[:2] + ("With pleasure:", "Here it is:")
 
 
-def _send(talk: Talk, wordings: Wordings, scene: Scene, **slots: str) -> Turn:
-    return talk.send(
-        wordings.name, talk.say(wordings, **slots), scene, talk.pick(_BEFORE), requests.after(talk)
+def _send(builder: DialogueBuilder, wordings: Wordings, scene: Scene, **slots: str) -> Turn:
+    return builder.send(
+        wordings.name, builder.say(wordings, **slots), scene, builder.pick(_BEFORE), requests.after(builder)
     )
 
 
-def _changed(talk: Talk, scene: Scene, attribute: str) -> Scene | None:
+def _changed(builder: DialogueBuilder, scene: Scene, attribute: str) -> Scene | None:
     """The one-object scene with another value, if there is one that this split allows."""
     values = {"colour": COLOURS, "shape": SHAPES, "motion": MOTIONS}[attribute]
     for _ in range(6):
-        value = other_than(talk, values, getattr(scene.objects[0], attribute))
+        value = other_than(builder, values, getattr(scene.objects[0], attribute))
         new = replace(scene, objects=(replace(scene.objects[0], **{attribute: value}),))
-        if talk.allows(new):
+        if builder.allows(new):
             return new
     return None
 
 
-def change(talk: Talk) -> Turn | None:
+def change(builder: DialogueBuilder) -> Turn | None:
     """A changed version of the last video that was sent, or of the user's clip where none was."""
-    last = talk.sent[-1] if talk.sent else talk.clip
+    last = builder.sent[-1] if builder.sent else builder.clip
     if last is None:
         raise ValueError("nothing to change")
-    r = talk.rand()
-    if r < 0.08 and talk.sent:
-        return _send(talk, AGAIN, last)
+    r = builder.rand()
+    if r < 0.08 and builder.sent:
+        return _send(builder, AGAIN, last)
     if r < 0.25:
-        background = other_than(talk, BACKGROUNDS, last.background or "")
-        return _send(talk, REBACK, replace(last, background=background), b=background_word(talk, background))
+        background = other_than(builder, BACKGROUNDS, last.background or "")
+        return _send(
+            builder, REBACK, replace(last, background=background), b=background_word(builder, background)
+        )
     if len(last.objects) == 2:
-        return _change_pair(talk, last)
+        return _change_pair(builder, last)
     if r < 0.45:
-        return _add(talk, last)
+        return _add(builder, last)
     attribute = "colour" if r < 0.67 else "shape" if r < 0.8 else "motion"
-    scene = _changed(talk, last, attribute)
+    scene = _changed(builder, last, attribute)
     if scene is None:
         return None
     obj = scene.objects[0]
     if attribute == "colour":
-        return _send(talk, RECOLOUR, scene, c=obj.colour)
+        return _send(builder, RECOLOUR, scene, c=obj.colour)
     if attribute == "shape":
-        return _send(talk, RESHAPE, scene, n=obj.shape)
-    words = {form: motion_words(talk, obj.motion, form) for form in ("inf", "ing", "s")}
-    return _send(talk, CHANGE_MOTION, scene, v=words["inf"], ing=words["ing"], s=words["s"])
+        return _send(builder, RESHAPE, scene, n=obj.shape)
+    words = {form: motion_words(builder, obj.motion, form) for form in ("inf", "ing", "s")}
+    return _send(builder, CHANGE_MOTION, scene, v=words["inf"], ing=words["ing"], s=words["s"])
 
 
-def _add(talk: Talk, last: Scene) -> Turn | None:
-    scene = replace(last, objects=(*last.objects, talk.new_object()))
-    if not talk.allows(scene):
+def _add(builder: DialogueBuilder, last: Scene) -> Turn | None:
+    scene = replace(last, objects=(*last.objects, builder.new_object()))
+    if not builder.allows(scene):
         return None
-    return _send(talk, ADD, scene, x=words_for(talk, whole(scene.objects[1])))
+    return _send(builder, ADD, scene, x=words_for(builder, whole(scene.objects[1])))
 
 
-def _change_pair(talk: Talk, last: Scene) -> Turn | None:
-    gone = int(talk.rand() * 2)
+def _change_pair(builder: DialogueBuilder, last: Scene) -> Turn | None:
+    gone = int(builder.rand() * 2)
     first, second = last.objects
     noun = last.objects[gone].shape
     if first.shape == second.shape:
         noun = f"{last.objects[gone].colour} {'one' if first.colour != second.colour else noun}"
     if first.colour != second.colour or first.shape != second.shape:
-        return _send(talk, TAKE_AWAY, replace(last, objects=(last.objects[1 - gone],)), n=noun)
+        return _send(builder, TAKE_AWAY, replace(last, objects=(last.objects[1 - gone],)), n=noun)
     return None
 
 
-def like_mine(talk: Talk) -> Turn | None:
+def like_mine(builder: DialogueBuilder) -> Turn | None:
     """A video like the user's own clip."""
-    if talk.clip is None or talk.clip.skull:
+    if builder.clip is None or builder.clip.skull:
         return None
-    return _send(talk, LIKE_MINE, talk.clip)
+    return _send(builder, LIKE_MINE, builder.clip)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from g4v.shapes.dialogues.core import Talk, Turn, Wordings
+from g4v.data.wordings import Wordings
+from g4v.shapes.dialogues.builder import DialogueBuilder, Turn
 
 _O = "(||||hey, |well, |so, |and |)"
 
@@ -289,26 +290,26 @@ UNKNOWN = Wordings(
 UNKNOWN_ANSWERS = ("I do not know that. I only know moving shapes, such as circles and stars.",)
 
 
-def chat(talk: Talk) -> Turn:
+def chat(builder: DialogueBuilder) -> Turn:
     """A turn of small talk."""
-    wordings, answers = talk.pick(_TALK)
-    if talk.offer is not None and wordings.name == "yes-no-word":  # would accept what was offered
+    wordings, answers = builder.pick(_TALK)
+    if builder.offer is not None and wordings.name == "yes-no-word":  # would accept what was offered
         wordings, answers = _TALK[0]
-    return talk.add(wordings.name, talk.say(wordings), talk.pick(answers))
+    return builder.add(wordings.name, builder.say(wordings), builder.pick(answers))
 
 
-def opening(talk: Talk) -> Turn:
-    """A turn that a talk begins with."""
-    wordings, answers = _TALK[0] if talk.chance(0.6) else talk.pick((_TALK[1], _TALK[4], _TALK[5]))
-    return talk.add(wordings.name, talk.say(wordings), talk.pick(answers))
+def opening(builder: DialogueBuilder) -> Turn:
+    """A turn that opens a dialogue, such as a greeting."""
+    wordings, answers = _TALK[0] if builder.chance(0.6) else builder.pick((_TALK[1], _TALK[4], _TALK[5]))
+    return builder.add(wordings.name, builder.say(wordings), builder.pick(answers))
 
 
-def closing(talk: Talk) -> Turn:
+def closing(builder: DialogueBuilder) -> Turn:
     """Thanks or a goodbye."""
-    wordings, answers = _TALK[6] if talk.chance(0.6) else _TALK[7]
-    return talk.add(wordings.name, talk.say(wordings), talk.pick(answers))
+    wordings, answers = _TALK[6] if builder.chance(0.6) else _TALK[7]
+    return builder.add(wordings.name, builder.say(wordings), builder.pick(answers))
 
 
-def unknown(talk: Talk) -> Turn:
+def unknown(builder: DialogueBuilder) -> Turn:
     """A question on something that the assistant knows nothing of."""
-    return talk.add(UNKNOWN.name, talk.say(UNKNOWN), talk.pick(UNKNOWN_ANSWERS))
+    return builder.add(UNKNOWN.name, builder.say(UNKNOWN), builder.pick(UNKNOWN_ANSWERS))

@@ -12,7 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from g4v.shapes.dialogues.core import Dialogue, Talk, Turn, capital
+from g4v.data.wordings import capital
+from g4v.shapes.dialogues.builder import Dialogue, DialogueBuilder, Turn
 from g4v.shapes.world.world import Object, Scene
 
 # Plain nouns that the tokenizer has whole, and that start with a consonant: their article is "a".
@@ -23,12 +24,12 @@ STRANGE = tuple(
 _MORE_NAMES = {"violet": "purple"}
 
 
-def strange_scene(scene: Scene, talk: Talk) -> Scene:
+def strange_scene(scene: Scene, builder: DialogueBuilder) -> Scene:
     """The scene with other words for its colours and shapes; what was equal stays equal."""
     known = dict.fromkeys(value for obj in scene.objects for value in (obj.colour, obj.shape))
     names: dict[str, str] = {}
     for value in known:
-        names[value] = talk.pick([word for word in STRANGE if word not in names.values()])
+        names[value] = builder.pick([word for word in STRANGE if word not in names.values()])
     objects = tuple(Object(names[obj.colour], names[obj.shape], obj.motion) for obj in scene.objects)
     return replace(scene, objects=objects)
 

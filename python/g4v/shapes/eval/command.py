@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from g4v.cli.common import Parser, report_error
+from g4v._command import at_least
+from g4v._console import report_error
 from g4v.errors import Error
-from g4v.eval.report import Row, error_row, f1_row, rate_row, table, time_row, write_json
-from g4v.eval.sheet import contact_sheet
-from g4v.shapes.eval import dialogues as talks
-from g4v.shapes.eval import generation as media
-from g4v.shapes.eval import parity as exact
+from g4v.eval.contact_sheet import contact_sheet
+from g4v.eval.options import new_parser
+from g4v.eval.report import Row, error_row, f1_row, rate_row, table, time_row, write_figures
+from g4v.shapes.eval import dialogues, generation, parity
 from g4v.shapes.world.world import COLOURS, MOTIONS, SHAPES
 
 if TYPE_CHECKING:
@@ -36,31 +36,30 @@ _EACH = 0.92  # no attribute of the questions may fall below
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    result = Parser(prog="python -m g4v.eval shapes", description=(__doc__ or "").split("\n\n", 1)[1])
+    result = new_parser("shapes", (__doc__ or "").split("\n\n", 1)[1])
     add = result.add_argument
     add("--bundle", default="tiny", metavar="NAME|DIR", help="bundle to measure (default: tiny)")
     add("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto")
-    add("--threads", type=_positive, metavar="N", help="CPU threads (default: one for each core)")
+    add("--threads", type=at_least(1), metavar="N", help="CPU threads (default: one for each core)")
     usual = ", ".join(f"{name} {count}" for name, count in _COUNTS.items())
-    add("--n", type=_positive, metavar="N", help=f"dialogues or videos per section (default: {usual})")
+    add("--n", type=at_least(1), metavar="N", help=f"dialogues or videos per section (default: {usual})")
     listed = ",".join((*SECTIONS, *WITH_CHECKPOINT))
     add("--only", type=_sections, metavar="LIST", help=f"comma-separated: {listed} (default: all)")
     add(
         "--checkpoint", type=Path, metavar="RUN",
         help='the run of the bundle; adds the last three sections and needs "g4v[train,export]"',
     )  # fmt: skip
-    add("--seed", type=int, default=0, metavar="N", help="same seed, same questions and videos (default: 0)")
+    add(
+        "--seed",
+        type=at_least(0),
+        default=0,
+        metavar="N",
+        help="same seed, same questions (default: 0)",
+    )
     add("--json", metavar="FILE", help="write the figures, the machine and examples of errors")
     add("--save-sheet", metavar="PNG", help="write a contact sheet of generated videos")
     add("--require", action="store_true", help="exit with 1 where a figure misses what is needed")
     return result
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
-    return value
 
 
 def _sections(text: str) -> tuple[str, ...]:
@@ -79,12 +78,12 @@ class Measured:
 
     rows: list[Row] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
-    clips: media.Clips | None = None
+    clips: generation.GeneratedClips | None = None
     failures: list[str] = field(default_factory=list)
 
 
 def _questions(out: Measured, assistant: Assistant, count: int, seed: int) -> None:
-    asked = talks.questions(assistant, count, seed)
+    asked = dialogues.questions(assistant, count, seed)
     out.rows.append(rate_row("questions about unseen triples", asked.rate("all"), 0.97))
     for name in sorted(set(asked.rates) - {"all"}):
         out.rows.append(rate_row(f"  on {name}", asked.rates[name], _EACH))
@@ -94,7 +93,7 @@ def _questions(out: Measured, assistant: Assistant, count: int, seed: int) -> No
 def _videos_wanted(
     out: Measured, assistant: Assistant, sections: Sequence[str], count: int, seed: int
 ) -> None:
-    wanted = talks.videos_wanted(assistant, count, seed)
+    wanted = dialogues.videos_wanted(assistant, count, seed)
     if "decision" in sections:
         out.rows.append(f1_row("decision to send a video, F1", wanted.decision("send"), 0.97))
     if "captions" in sections:
@@ -103,7 +102,7 @@ def _videos_wanted(
 
 
 def _videos(out: Measured, assistant: Assistant, count: int, seed: int) -> None:
-    out.clips = clips = media.videos(assistant, count, seed)
+    out.clips = clips = generation.videos(assistant, count, seed)
     out.rows.append(rate_row("videos: colour, shape and motion right", clips.rate("all"), 0.90))
     words = [f"{part} right" for part in ("colour", "shape", "motion", "count", "background")]
     for name in ("one object", "two objects", *words, *MOTIONS, *SHAPES, *COLOURS):
@@ -113,7 +112,7 @@ def _videos(out: Measured, assistant: Assistant, count: int, seed: int) -> None:
 
 
 def _refusals(out: Measured, assistant: Assistant, count: int, seed: int) -> None:
-    refused = talks.refusals(assistant, count, seed)
+    refused = dialogues.refusals(assistant, count, seed)
     false_alarms = refused.decision("refuse").false_alarms
     out.rows += [
         f1_row("refusals, F1", refused.decision("refuse"), 0.97),
@@ -127,7 +126,7 @@ def _refusals(out: Measured, assistant: Assistant, count: int, seed: int) -> Non
 
 
 def _speed(out: Measured, assistant: Assistant, seed: int, loading: dict[str, Any]) -> None:
-    times = media.speed(assistant, seed=seed, **loading)
+    times = generation.speed(assistant, seed=seed, **loading)
     middle = times.medians()
     out.rows += [
         time_row("load", middle["load"], len(times.load), 0.5),
@@ -139,7 +138,7 @@ def _speed(out: Measured, assistant: Assistant, seed: int, loading: dict[str, An
 
 
 def _greedy(out: Measured, assistant: Assistant, checkpoint: Path, count: int, seed: int) -> None:
-    rate, different = exact.greedy(assistant, checkpoint, count, seed)
+    rate, different = parity.greedy(assistant, checkpoint, count, seed)
     out.rows.append(rate_row("conversations with PyTorch's greedy tokens", rate, 1.0))
     out.details["greedy"] = {"different": different}
 
@@ -147,12 +146,12 @@ def _greedy(out: Measured, assistant: Assistant, checkpoint: Path, count: int, s
 def _components(out: Measured, bundle: str, checkpoint: Path) -> None:
     from g4v._engine import find_bundle
 
-    for name, error in exact.components(Path(find_bundle(bundle)), checkpoint).items():
+    for name, error in parity.components(Path(find_bundle(bundle)), checkpoint).items():
         out.rows.append(error_row(f"{name} against float64, relative error", error, 1e-4))
 
 
 def _tokenizers(out: Measured, checkpoint: Path, seed: int) -> None:
-    rates, different = exact.tokenizers(checkpoint, _TEXTS, seed)
+    rates, different = parity.tokenizers(checkpoint, _TEXTS, seed)
     for name, rate in rates.items():
         out.rows.append(rate_row(f"tokenizer of the {name} as Hugging Face's", rate, 1.0))
     out.details["tokenizers"] = {"different": different}
@@ -168,8 +167,8 @@ def measure(
 ) -> Measured:
     """Runs the sections; one that fails leaves the others their results.
 
-    counts: items per section; loading: the arguments of media.speed that tell what to load. checkpoint is
-    needed by the sections of WITH_CHECKPOINT.
+    counts: items per section. loading: the arguments of `generation.speed` that say what to load. checkpoint:
+    the run that the sections of WITH_CHECKPOINT compare with; ValueError where they lack it.
     """
     if checkpoint is None and set(sections) & set(WITH_CHECKPOINT):
         raise ValueError(f"{', '.join(WITH_CHECKPOINT)} need a checkpoint")
@@ -214,16 +213,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     loading = {"bundle": options.bundle, "device": options.device, "threads": options.threads}
     try:
         if comparing:
-            exact.require_pytorch()
+            parity.require_pytorch()
         assistant = g4v.load(options.bundle, device=options.device, threads=options.threads)
         measured = measure(assistant, sections, counts, options.seed, loading, options.checkpoint)
         print(table(measured.rows))
         if options.json:
             extra = {"g4v": g4v.__version__, "assistant": assistant.info, "seed": options.seed}
             extra |= {"counts": counts, "failures": measured.failures, "details": measured.details}
-            write_json(options.json, measured.rows, extra)
+            write_figures(options.json, measured.rows, extra)
         if options.save_sheet and measured.clips is not None:
-            chosen = media.choose_for_sheet(measured.clips)
+            chosen = generation.choose_for_sheet(measured.clips)
             if chosen:
                 contact_sheet(chosen, options.save_sheet)
             else:

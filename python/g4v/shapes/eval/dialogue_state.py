@@ -1,8 +1,8 @@
-"""What is right after what the assistant itself has said.
+"""The state of a dialogue: which answer is right after what the assistant itself has said.
 
-A held-out dialogue is a script, but the assistant speaks for itself: it may offer another video than the
-script does, choose another one where the choice is its own, or have sent a wrong one. What users then say of
-"it" is about what they were shown.
+A held-out dialogue is a script, but the assistant gives its own answers: it may offer another video than the
+script does, choose another one where the choice is its own, or send a wrong one. What users then say of "it"
+is about what they were shown.
 """
 
 from __future__ import annotations
@@ -24,17 +24,20 @@ _OF_THE_LAST = ("again", "remove-object", "add-object", "change-")
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """told: whether it can be told at all. caption: of the video that is right; None where none is, or, with
-    `free`, where any that the world has words for is.
+class Expected:
+    """The right answer to a turn.
+
+    known: whether it follows from the dialogue at all. caption: of the video that is right; None where no
+    video is, or, with `free`, where any video is that the world has words for.
     """
 
-    told: bool = True
+    known: bool = True
     caption: str | None = None
     free: bool = False
 
     @property
     def video(self) -> bool:
+        """Whether a video is right."""
         return self.free or self.caption is not None
 
     def is_right(self, sent: list[str]) -> bool:
@@ -46,35 +49,35 @@ class Wanted:
         return self.caption is None or same_caption(sent[0], self.caption)
 
 
-class Course:
-    """Follows one dialogue: the last video or offer of the script and of the assistant."""
+class DialogueState:
+    """The state of one dialogue: the last caption that the script and the assistant have shown or offered."""
 
     def __init__(self) -> None:
         self._script: str | None = None
         self._own: str | None = None
 
-    def wanted(self, turn: Turn) -> Wanted:
-        """What is right now."""
+    def expected(self, turn: Turn) -> Expected:
+        """What is right in this turn, after what the assistant has said before."""
         caption = turn.meta["caption"]
         if caption is None:
-            return Wanted()
+            return Expected()
         intent = str(turn.meta["intent"])
         if intent == _CHOICE:
-            return Wanted(free=True)
+            return Expected(free=True)
         if intent == _ACCEPTS:
-            return Wanted(told=self._own is not None, caption=self._own)
-        if intent.startswith(_OF_THE_LAST) and not self._together():
-            return Wanted(told=False)
-        return Wanted(caption=caption)
+            return Expected(known=self._own is not None, caption=self._own)
+        if intent.startswith(_OF_THE_LAST) and not self._same_caption():
+            return Expected(known=False)
+        return Expected(caption=caption)
 
-    def follow(self, turn: Turn, reply: Reply | None) -> None:
+    def update(self, turn: Turn, reply: Reply | None) -> None:
         """Notes what the script and the assistant have shown or offered in a turn."""
         self._script = turn.meta["caption"] or _offered(turn.answer) or self._script
         if reply is not None:
             shown = reply.videos[-1].caption if reply.videos else None
             self._own = shown or _offered(reply.text) or self._own
 
-    def _together(self) -> bool:
+    def _same_caption(self) -> bool:
         if self._script is None or self._own is None:
             return self._script is self._own
         return same_caption(self._own, self._script)

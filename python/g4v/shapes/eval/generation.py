@@ -1,4 +1,4 @@
-"""Measures of generated videos and of speed."""
+"""Measures of generated videos, by a clip checker that reads their pixels, and of speed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from g4v._console import ProgressBar
 from g4v.errors import Error, UnsafeVideo
 from g4v.eval.metrics import Rate, median
-from g4v.eval.progress import Progress
 from g4v.shapes.dialogues import sample_dialogue
-from g4v.shapes.eval.checker import CheckResult, check
+from g4v.shapes.eval.clip_checker import CheckResult, check
 from g4v.shapes.world.render import render
 from g4v.shapes.world.world import caption, sample_scene
 
@@ -26,9 +26,11 @@ _PARTS = ("colour", "shape", "motion", "count", "background")
 
 
 @dataclass
-class Clips:
-    """Counts of generated videos. made: (caption, frames, right) of each; wrong: captions and what was
-    seen.
+class GeneratedClips:
+    """What was counted of generated videos.
+
+    rates: by name. made: (caption, frames uint8 [T, H, W, 3], whether it is right) of each. wrong: captions
+    and what was seen instead. failed: calls that raised an error.
     """
 
     rates: dict[str, Rate] = field(default_factory=dict)
@@ -37,6 +39,7 @@ class Clips:
     failed: int = 0
 
     def rate(self, name: str) -> Rate:
+        """The rate of that name, new at first use."""
         return self.rates.setdefault(name, Rate())
 
 
@@ -45,13 +48,13 @@ def right(result: CheckResult) -> bool:
     return result.colour_ok and result.shape_ok and result.motion_ok and result.count_ok
 
 
-def videos(assistant: Assistant, count: int, seed: int) -> Clips:
+def videos(assistant: Assistant, count: int, seed: int) -> GeneratedClips:
     """Generates videos of held-out captions, every third one of two objects, and checks their pixels.
 
     rates: "all", "one object", "two objects", one for each part and one for each word of one-object captions.
     """
-    clips = Clips()
-    with Progress("videos", count) as progress:
+    clips = GeneratedClips()
+    with ProgressBar("videos", count, lines=True) as progress:
         for i in range(count):
             rng = np.random.default_rng([seed, 3, i])
             scene = sample_scene(rng, "test", objects=2 if i % 3 == 2 else 1, background=None)
@@ -81,7 +84,7 @@ def videos(assistant: Assistant, count: int, seed: int) -> Clips:
     return clips
 
 
-def choose_for_sheet(clips: Clips, count: int = 12) -> list[tuple[str, np.ndarray]]:
+def choose_for_sheet(clips: GeneratedClips, count: int = 12) -> list[tuple[str, np.ndarray]]:
     """The first video of every motion, then the first of two objects, in the order of making; not by
     success.
     """
@@ -120,6 +123,7 @@ class Speed:
     video: list[float] = field(default_factory=list)
 
     def medians(self) -> dict[str, float]:
+        """The median of each list, in seconds."""
         return {name: median(values) for name, values in vars(self).items()}
 
 
@@ -133,7 +137,7 @@ def speed(
     from g4v import Text
 
     result = Speed()
-    with Progress("speed", repeats * 6 + 2) as progress:
+    with ProgressBar("speed", repeats * 6 + 2, lines=True) as progress:
         for _ in range(repeats):
             command = [sys.executable, "-c", _LOAD, bundle, device, str(threads or 0)]
             ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)

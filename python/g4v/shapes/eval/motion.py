@@ -21,9 +21,11 @@ _ROUGH_SIZE = 0.14  # rms relative deviation of the radius
 
 @dataclass
 class Motion:
-    """word: None when unclear, then `why` says what is; confidence 0..1. Measures: shift (x, y) in pixels
-    of a 64-pixel frame, factor of the radius, spin in degrees, all from first to last frame; path:
-    smoothed x, y, radius [T, 3].
+    """The motion of one object, as a word and as measured.
+
+    word: of `MOTIONS`; None where it is unclear, and `why` says so. confidence: 0 to 1. shift: (x, y) in
+    pixels of a 64-pixel frame; factor: of the radius; spin: degrees; all from first to last frame. path:
+    smoothed x, y and radius, float [T, 3], in pixels of the clip.
     """
 
     word: str | None

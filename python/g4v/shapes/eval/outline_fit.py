@@ -31,9 +31,11 @@ _BLUR = np.log(0.5)  # usual blur (pixels) beyond anti-aliasing
 
 
 @dataclass
-class Fits:
-    """parameters: float [H, T, 6] (x, y, R, angle, log blur, amplitude); cost: squared error [H, T];
-    mass: [H, T], the covered weight that the cost compares with.
+class OutlineFits:
+    """Fits of H hypotheses to T frames.
+
+    parameters: float [H, T, 6] (x, y, R, angle, log blur, amplitude). cost: squared error [H, T]. mass: [H,
+    T], the covered weight that the cost is compared with.
     """
 
     parameters: np.ndarray
@@ -179,7 +181,7 @@ def _descend(
     return state, best
 
 
-def fit(alpha: np.ndarray, known: np.ndarray, own: np.ndarray) -> tuple[Fits, np.ndarray]:
+def fit_outlines(alpha: np.ndarray, known: np.ndarray, own: np.ndarray) -> tuple[OutlineFits, np.ndarray]:
     """Fits every hypothesis to every frame of alpha float [T, H, W] where known [T, H, W]; own marks the
     object's pixels.
 
@@ -194,7 +196,7 @@ def fit(alpha: np.ndarray, known: np.ndarray, own: np.ndarray) -> tuple[Fits, np
     cost, mass = np.zeros((count, frames)), np.zeros((count, frames))
     times = np.flatnonzero(usable)
     if not len(times):
-        return Fits(parameters, cost, mass), usable
+        return OutlineFits(parameters, cost, mass), usable
     area, centre = np.zeros(frames), np.zeros((frames, 2))
     for t in times:
         weight = np.clip(alpha[t], 0, 1) * own[t]
@@ -227,4 +229,4 @@ def fit(alpha: np.ndarray, known: np.ndarray, own: np.ndarray) -> tuple[Fits, np
     parameters[:, times] = state.reshape(shape + (6,))
     cost[:, times] = (importance * (goal - model) ** 2).sum((1, 2)).reshape(shape)
     mass[:, times] = (importance * np.clip(model, 0, 1)).sum((1, 2)).reshape(shape)
-    return Fits(parameters, cost, mass), usable
+    return OutlineFits(parameters, cost, mass), usable

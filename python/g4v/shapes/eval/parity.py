@@ -1,7 +1,7 @@
-"""The runtime against what it was exported from: greedy tokens, numbers of each component, tokenizers.
+"""Parity of the runtime with what it was exported from: greedy tokens, each component, tokenizers.
 
-Needs the checkpoint of the bundle and the extras "train" and "export"; everything else of `g4v.eval` runs
-without PyTorch.
+Needs the checkpoint of the bundle and the extras "train" and "export"; everything else of `g4v.eval shapes`
+runs without PyTorch.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from g4v._console import ProgressBar
 from g4v.errors import ArgumentError, Error
 from g4v.eval.metrics import Rate
-from g4v.eval.progress import Progress
 from g4v.shapes.dialogues import sample_dialogue
 from g4v.shapes.world.render import render
 
@@ -49,7 +49,7 @@ def _said(reply: Reply) -> str:
 
 
 class _Reference:
-    """The same talk in PyTorch, float32."""
+    """The checkpoint in PyTorch, float32."""
 
     def __init__(self, checkpoint: Path) -> None:
         from g4v.export.checkpoint.run import Checkpoint
@@ -88,27 +88,27 @@ def greedy(
     """Conversations whose every turn has the tokens of PyTorch's greedy decoding, and examples that differ.
 
     Turns are the same if their words, captions and numbers of tokens are, and so is the length of the context
-    after them. The talks are held-out dialogues of several turns, with and without clips.
+    after them. The conversations are held-out dialogues of several turns, with and without clips.
     """
     from g4v.model.assistant import ReferenceConversation
 
     reference = _Reference(checkpoint)
     rate = Rate()
     different: list[dict[str, Any]] = []
-    with Progress("greedy tokens", count) as progress:
+    with ProgressBar("greedy tokens", count, lines=True) as progress:
         for i in range(count):
             rng = np.random.default_rng([seed, i, 3])
             dialogue = sample_dialogue(rng, "test")
             while len(dialogue.turns) < 2:
                 dialogue = sample_dialogue(rng, "test")
             chat = assistant.chat(seed=i, steps=1, temperature=0.0, max_new_tokens=_NEW_TOKENS)
-            theirs = ReferenceConversation(reference.model, reference.template, reference.encode)
+            torch_chat = ReferenceConversation(reference.model, reference.template, reference.encode)
             same = True
             for turn in dialogue.turns:
                 clip = None if turn.video is None else render(turn.video, rng)
                 features = None if clip is None else reference.features(clip)
                 user = reference.template.clean_user_text(turn.user)
-                ids = theirs.send(user, features, _NEW_TOKENS)
+                ids = torch_chat.send(user, features, _NEW_TOKENS)
                 expected = reference.said(ids)
                 try:
                     reply = chat.ask(turn.user, video=clip)
@@ -117,7 +117,9 @@ def greedy(
                 else:
                     said = _said(reply)
                     tokens = reply.new_tokens - (reply.finish_reason == "stop")
-                    same = said == expected and tokens == len(ids) and chat.context_used == len(theirs.ids)
+                    same = (
+                        said == expected and tokens == len(ids) and chat.context_used == len(torch_chat.ids)
+                    )
                 if not same:
                     if len(different) < _DIFFERENT:
                         different.append({"user": turn.user, "said": said, "wanted": expected})
@@ -128,10 +130,10 @@ def greedy(
 
 
 def components(bundle: Path, checkpoint: Path) -> dict[str, float]:
-    """The relative error of every float32 engine against PyTorch in float64, on random inputs."""
+    """The relative error of every float32 component against PyTorch in float64, on random inputs."""
     from g4v.export.bundle.export import verify_bundle
 
-    with Progress("components", 1) as progress:
+    with ProgressBar("components", 1, lines=True) as progress:
         errors = verify_bundle(checkpoint, bundle)
         progress.step()
     return errors
@@ -148,7 +150,10 @@ def tokenizers(checkpoint: Path, count: int, seed: int) -> tuple[dict[str, Rate]
 
     opened, rates, different = Checkpoint.open(checkpoint), {}, []
     parts = [part for part, folder in (("decoder", "llm"), ("text_encoder", "t2v")) if opened.has(folder)]
-    with Progress("tokenizers", len(parts)) as progress, tempfile.TemporaryDirectory() as folder:
+    with (
+        ProgressBar("tokenizers", len(parts), lines=True) as progress,
+        tempfile.TemporaryDirectory() as folder,
+    ):
         for part in parts:
             source = opened.tokenizer_source(part)
             target = Path(folder) / f"{part}.json"

@@ -33,8 +33,10 @@ class Layer:
 
 @dataclass
 class Segmentation:
-    """background: float [T, 3] RGB per frame; foreground: float32 [T, H, W], RGB distance from it;
-    layers: the objects.
+    """A clip taken apart.
+
+    background: float [T, 3], RGB of each frame. foreground: float32 [T, H, W], RGB distance from it; above
+    `threshold` it counts. layers: the objects.
     """
 
     background: np.ndarray

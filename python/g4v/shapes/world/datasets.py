@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from g4v._command import Parser, at_least, exit_code
 from g4v._encode import check_folder, save_video
-from g4v.cli.common import Parser, exit_code
-from g4v.data.dialogues.files import write_whole
-from g4v.data.dialogues.options import at_least
+from g4v._files import write_json, write_text
 from g4v.data.formats.questions import ACTIVITYNET_TYPES
+from g4v.data.wordings import words_of
 from g4v.errors import OutputError
 from g4v.shapes.dialogues import Turn, sample_dialogue
-from g4v.shapes.dialogues.core import words_of
 from g4v.shapes.world.render import render
 from g4v.shapes.world.world import Scene, caption, object_phrase, sample_scene
 
@@ -33,7 +32,8 @@ example:
   python -m g4v.data shapes --format msvd-qa --out shapes-qa --count 100
   python -m g4v.eval videoqa shapes-qa/test_qa.json --format msvd-qa --videos shapes-qa/videos
 
-The same seed writes the same texts and draws the same frames."""
+The same seed writes the same texts and draws the same frames.
+exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted"""
 # The answer's word in the clip's question files, where an attribute has a short one.
 _SHORT = {"colour": 4, "shape": 5, "motion": 0, "background": 4, "count": 7, "yesno": 3}
 
@@ -65,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
         "--split", choices=("test", "train"), default="test",
         help="test: held-out triples and wordings (default)",
     )  # fmt: skip
-    add("--seed", type=int, default=0, metavar="N", help="default: 0")
+    add("--seed", type=at_least(0), default=0, metavar="N", help="default: 0")
     return result
 
 
@@ -90,10 +90,6 @@ def _draw(out: Path, name: str, scene: Scene, seed: int, number: int) -> None:
     save_video(out / "videos" / f"{name}.mp4", frames, _FPS)
 
 
-def _write_json(path: Path, values: Any) -> None:
-    write_whole(path, (json.dumps(values, indent=1, ensure_ascii=False) + "\n").encode())
-
-
 def _one_file(stem: str) -> Callable[[Path, int, str, int], str]:
     def write(out: Path, count: int, split: str, seed: int) -> str:
         check_folder(out / "videos")
@@ -102,7 +98,7 @@ def _one_file(stem: str) -> Callable[[Path, int, str, int], str]:
             assert turn.video is not None
             _draw(out, f"{stem}{number}", turn.video, seed, number)
             rows.append({"question": turn.user, "answer": answer, "video_id": number, "id": number - 1})
-        _write_json(out / f"{split}_qa.json", rows)
+        write_json(out / f"{split}_qa.json", rows, indent=1)
         return f"{count} questions in {out / f'{split}_qa.json'}, their clips in {out / 'videos'}"
 
     return write
@@ -118,8 +114,8 @@ def _activitynet(out: Path, count: int, split: str, seed: int) -> str:
         asked.append({"video_name": name, "question": turn.user, "question_id": f"{name}_1"})
         answers.append({"answer": answer, "type": type, "question_id": f"{name}_1"})
         assert type < len(ACTIVITYNET_TYPES)
-    _write_json(out / f"{split}_a.json", answers)
-    _write_json(out / f"{split}_q.json", asked)
+    write_json(out / f"{split}_a.json", answers, indent=1)
+    write_json(out / f"{split}_q.json", asked, indent=1)
     return f"{count} questions in {out / f'{split}_q.json'}, their clips in {out / 'videos'}"
 
 
@@ -134,7 +130,7 @@ def _msrvtt(out: Path, count: int, split: str, seed: int) -> str:
         videos.append({"video_id": name, "split": split, "start time": 0, "end time": 1, "category": 0})
         for text in _captions(scene):
             sentences.append({"video_id": name, "caption": text, "sen_id": len(sentences)})
-    _write_json(out / f"{split}_videodatainfo.json", {"videos": videos, "sentences": sentences})
+    write_json(out / f"{split}_videodatainfo.json", {"videos": videos, "sentences": sentences}, indent=1)
     return f"{len(sentences)} captions of {count} clips in {out / f'{split}_videodatainfo.json'}"
 
 
@@ -166,7 +162,7 @@ def _toxicity(out: Path, count: int, split: str, seed: int) -> str:
         prompt = {"text": turn.user, "toxicity": float(unsafe)}
         row = {"filename": f"shapes-{split}", "begin": len(lines), "end": len(lines) + 1, "prompt": prompt}
         lines.append(json.dumps(row, ensure_ascii=False))
-    write_whole(out / "prompts.jsonl", ("\n".join(lines) + "\n").encode())
+    write_text(out / "prompts.jsonl", "\n".join(lines) + "\n")
     words = len({word for text in written for word in words_of(text)})
     return f"{count} prompts of {words} different words in {out / 'prompts.jsonl'}"
 

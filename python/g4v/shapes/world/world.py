@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
+
+T = TypeVar("T")
 
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange", "white")
 SHAPES = ("circle", "square", "triangle", "star")
@@ -118,7 +122,7 @@ def parse_caption(text: str) -> Scene | None:
     return scene if caption(scene) == text.strip() else None  # refuses "a orange star"
 
 
-def _pick(rng: np.random.Generator, items: tuple):  # type: ignore[type-arg]
+def _pick(rng: np.random.Generator, items: Sequence[T]) -> T:
     return items[int(rng.integers(len(items)))]
 
 

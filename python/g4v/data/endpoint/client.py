@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
-import ipaddress
 import json
 import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from g4v.errors import ArgumentError, Error, RuntimeUnavailable
+from g4v.data.endpoint.arguments import check_base_url
+from g4v.data.endpoint.budget import Budget
+from g4v.errors import Error, RuntimeUnavailable
 
 if TYPE_CHECKING:
     import aiohttp
@@ -29,21 +29,17 @@ class EndpointError(Error):
     code = 4
 
 
-class BudgetSpent(Error):
-    """The next request could pass the budget."""
-
-
 class Stopped(Exception):
-    """The run is to end; nothing was sent."""
+    """The run is to stop; nothing was sent."""
 
 
 class RequestFailed(Exception):
-    """This request found no answer within its tries; another may."""
+    """This request got no answer within its tries; others may get one."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How an endpoint is treated."""
+    """Time limits and retries of requests."""
 
     timeout: float = 120.0  # seconds for one try, connecting and reading included
     retries: int = 6  # tries after the first
@@ -51,68 +47,11 @@ class Limits:
     longest_wait: float = 120.0  # seconds; a server that asks for more is not waited for
 
 
-class Budget:
-    """Requests and tokens that may be spent. None is no bound.
-
-    Every request counts, also one that fails. A request is let through only if what was spent, what others
-    under way may spend and what it may spend itself stay within the bound.
-    """
-
-    def __init__(self, requests: int | None = None, tokens: int | None = None) -> None:
-        self._most = requests, tokens
-        self.requests = self.tokens = self._reserved = 0
-        self._changed = asyncio.Condition()
-
-    async def reserve(self, tokens: int) -> None:
-        """Waits until the request fits; BudgetSpent if it never will."""
-        async with self._changed:
-            while True:
-                if self._most[0] is not None and self.requests >= self._most[0]:
-                    raise BudgetSpent(f"the budget of {self._most[0]} requests is spent")
-                if self._most[1] is None or self.tokens + self._reserved + tokens <= self._most[1]:
-                    break
-                if not self._reserved:
-                    raise BudgetSpent(
-                        f"the next request could pass the budget of {self._most[1]} tokens "
-                        f"({self.tokens} are spent)"
-                    )
-                await self._changed.wait()
-            self.requests += 1
-            self._reserved += tokens
-
-    async def settle(self, reserved: int, used: int) -> None:
-        """Replaces a reservation by what was used."""
-        async with self._changed:
-            self._reserved -= reserved
-            self.tokens += used
-            self._changed.notify_all()
-
-
-def check_base_url(url: str) -> str:
-    """The address without a final slash; ArgumentError if it is none or carries a password."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ArgumentError("the base URL must look like https://host/v1")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ArgumentError(
-            "the base URL must have no user, password or query; the key goes into OPENAI_API_KEY"
-        )
-    return url.rstrip("/")
-
-
-def sends_key_in_clear(url: str) -> bool:
-    """Whether a key sent there would cross a network unencrypted."""
-    parts = urlsplit(url)
-    if parts.scheme == "https" or parts.hostname == "localhost":
-        return False
-    try:
-        return not ipaddress.ip_address(parts.hostname or "").is_loopback
-    except ValueError:
-        return True
-
-
 class Endpoint:
-    """An async context manager around one HTTP session. `on_failure(reason)` is told of every failed try."""
+    """A client of one endpoint, as an async context manager around one HTTP session.
+
+    on_failure: called with the reason of every failed try. Setting `stop` ends all waiting requests.
+    """
 
     def __init__(
         self,

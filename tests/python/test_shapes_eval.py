@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 import g4v
+from g4v._console import machine
 from g4v.eval.__main__ import main as entry
-from g4v.eval.report import Row, machine, rate_row, table, time_row, write_json
-from g4v.eval.sheet import contact_sheet
+from g4v.eval.contact_sheet import contact_sheet
+from g4v.eval.report import Row, rate_row, table, time_row, write_figures
 from g4v.shapes.dialogues import Turn
-from g4v.shapes.eval import dialogues as talks
-from g4v.shapes.eval import generation as media
+from g4v.shapes.eval import dialogues, generation
 from g4v.shapes.eval.command import main
 from g4v.shapes.world.render import render
 from g4v.shapes.world.world import parse_caption
@@ -40,14 +40,14 @@ class Oracle:
         self.turns: list[Turn] = []
         self.clips = 0
         self.info = {"name": "oracle"}
-        real = talks._dialogues
+        real = dialogues.held_out
 
-        def dialogues(*arguments: object) -> object:
+        def played(*arguments: object) -> object:
             for number, dialogue in real(*arguments):
                 self.turns = list(dialogue.turns)
                 yield number, dialogue
 
-        monkeypatch.setattr(talks, "_dialogues", dialogues)
+        monkeypatch.setattr(dialogues, "held_out", played)
         monkeypatch.setattr(g4v, "load", lambda *_, **__: self)
 
     def chat(self, seed: int, steps: int | None = None) -> Oracle:
@@ -166,8 +166,10 @@ def test_a_failed_section_costs_no_other_its_results(
     def no_process(*_: object, **__: object) -> None:
         raise subprocess.CalledProcessError(1, ["python"], stderr="Traceback\nImportError: no core")
 
-    monkeypatch.setattr(media, "speed", no_process)
-    monkeypatch.setattr(media, "videos", lambda *_: (_ for _ in ()).throw(g4v.errors.BundleError("no UNet")))
+    monkeypatch.setattr(generation, "speed", no_process)
+    monkeypatch.setattr(
+        generation, "videos", lambda *_: (_ for _ in ()).throw(g4v.errors.BundleError("no UNet"))
+    )
     file = tmp_path / "figures.json"
     assert main(["--only", "questions,videos,speed", "--n", "4", "--json", str(file)]) == 1
     out, err = capsys.readouterr()
@@ -186,7 +188,7 @@ def test_wrong_videos_are_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         return SimpleNamespace(frames=make(prompt, seed).frames[::-1])
 
     monkeypatch.setattr(oracle, "generate", backwards)
-    clips = media.videos(oracle, 9, 0)  # type: ignore[arg-type]
+    clips = generation.videos(oracle, 9, 0)  # type: ignore[arg-type]
     words = ("moving", "growing", "shrinking")
     directed = [text for text, _, _ in clips.made if any(word in text for word in words)]
     assert directed and clips.rates["motion right"].right == 9 - len(directed)
@@ -211,16 +213,16 @@ def test_speed_is_the_median_of_repeats(monkeypatch: pytest.MonkeyPatch) -> None
 
     answers = iter(["0.3 0.5", "0.1 0.2", "0.2 0.9"])
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(stdout=next(answers)))
-    result = media.speed(Timed(), "tiny", "cpu", None, 0, repeats=3)  # type: ignore[arg-type]
+    result = generation.speed(Timed(), "tiny", "cpu", None, 0, repeats=3)  # type: ignore[arg-type]
     assert result.medians()["load"] == 0.2 and result.medians()["ready"] == 0.5
     assert len(result.first_text) == 12 and len(result.video) == 3
     assert 0 <= result.medians()["first_text"] < 0.1
 
 
 def test_the_same_seed_asks_the_same() -> None:
-    first = [d.turns[0].user for _, d in talks._dialogues((None,), 5, 3)]
-    assert first == [d.turns[0].user for _, d in talks._dialogues((None,), 8, 3)][:5]
-    assert first != [d.turns[0].user for _, d in talks._dialogues((None,), 5, 4)]
+    first = [d.turns[0].user for _, d in dialogues.held_out((None,), 5, 3)]
+    assert first == [d.turns[0].user for _, d in dialogues.held_out((None,), 8, 3)][:5]
+    assert first != [d.turns[0].user for _, d in dialogues.held_out((None,), 5, 4)]
 
 
 def test_table_and_json(tmp_path: Path) -> None:
@@ -237,7 +239,7 @@ def test_table_and_json(tmp_path: Path) -> None:
     assert "90.0%" in lines[2] and lines[2].endswith("FAIL") and lines[3].endswith("pass")
     assert "<= 0.300 s" in lines[3] and "59.6% - 98.2%" in lines[2]
     file = tmp_path / "a.json"
-    write_json(file, rows, {"x": (1, math.inf)})
+    write_figures(file, rows, {"x": (1, math.inf)})
     values = json.loads(file.read_text())
     assert values["figures"][2]["value"] is None and values["x"] == [1, None]
     assert set(machine()) == {"system", "cpu", "cores", "python", "load_average"}
@@ -257,8 +259,8 @@ def test_sheet_is_a_png_of_the_frames(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [file]
     with pytest.raises(ValueError, match="at least one video"):
         contact_sheet([], file)
-    with pytest.raises(OSError):
-        contact_sheet([("x", frames)], tmp_path / "missing" / "sheet.png")
+    with pytest.raises(OSError, match="cannot be written: Not a directory"):
+        contact_sheet([("x", frames)], file / "sheet.png")
 
 
 @pytest.mark.parametrize(

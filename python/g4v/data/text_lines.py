@@ -1,11 +1,11 @@
-"""Reading lines of untrusted files and writing whole files."""
+"""Lines of text files that may hold anything."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from g4v.errors import ArgumentError, OutputError
+from g4v.errors import ArgumentError
 
 _LONGEST_LINE = 1 << 20  # bytes; a longer one is no row of captions
 
@@ -33,13 +33,3 @@ def read_lines(path: Path) -> Iterator[tuple[int, str | None]]:
                 yield number, text.rstrip("\r\n")
     except OSError as error:
         raise ArgumentError(f"{path} cannot be read: {error.strerror}") from None
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Writes under a temporary name in the same folder, then renames. OutputError names the file."""
-    from g4v.eval.sheet import write_whole
-
-    try:
-        write_whole(path, data)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from None

@@ -15,7 +15,7 @@ import numpy as np
 
 from g4v.shapes.eval.colours import background_colour, object_colour
 from g4v.shapes.eval.motion import Motion, read_motion
-from g4v.shapes.eval.outline_fit import HYPOTHESES, SYMMETRY, Fits, coverage, fit
+from g4v.shapes.eval.outline_fit import HYPOTHESES, SYMMETRY, OutlineFits, coverage, fit_outlines
 from g4v.shapes.eval.segmentation import Layer, Segmentation, components, dilate, segment
 from g4v.shapes.world.world import Scene
 
@@ -48,8 +48,8 @@ class ObjectReading:
 
 @dataclass
 class Analysis:
-    """background: family or None; objects: the readings, largest first; unexplained: things seen beyond
-    the objects.
+    """What a clip shows. background: its colour family or None; objects: the readings, largest first;
+    unexplained: what was seen beside the objects, one line each.
     """
 
     background: str | None
@@ -72,7 +72,7 @@ class CheckResult:
     why: str
 
 
-def _read_shape(fits: Fits, used: np.ndarray) -> tuple[str | None, int, float, str]:
+def _read_shape(fits: OutlineFits, used: np.ndarray) -> tuple[str | None, int, float, str]:
     """(shape, best hypothesis, confidence, why) from the costs of all frames together."""
     cost = fits.cost[:, used].sum(1)
     best = int(np.argmin(cost))
@@ -138,7 +138,7 @@ def _flicker(layer: Layer, cover: np.ndarray) -> str:
 
 def _read_object(frames: np.ndarray, layer: Layer) -> tuple[ObjectReading, np.ndarray]:
     """Reading of one layer and its expected coverage [T, H, W]."""
-    fits, used = fit(layer.alpha, layer.known, layer.own)
+    fits, used = fit_outlines(layer.alpha, layer.known, layer.own)
     size = frames.shape[1:3]
     if used.sum() < 2:
         return ObjectReading(None, None, None, 0.0, "hardly visible"), np.zeros(frames.shape[:3])
@@ -196,7 +196,7 @@ def _leftovers(found: Segmentation, covers: list[np.ndarray]) -> list[str]:
 
 
 def analyse(frames: np.ndarray) -> Analysis:
-    """What a clip uint8 [T, H, W, 3] shows. Works on any T >= 1; motion needs at least three frames.
+    """What a clip, uint8 [T, H, W, 3], shows. T is at least 1; motion needs three frames.
 
     Raises ValueError for an array of another shape or dtype, or frames under 16 pixels.
     """
@@ -248,9 +248,10 @@ def compare(analysis: Analysis, scene: Scene) -> CheckResult:
 
 
 def check(frames: np.ndarray, scene: Scene) -> CheckResult:
-    """Whether a clip uint8 [T, H, W, 3] shows the scene: its objects' colour, shape and motion, their
-    number, and the background where the scene names one. A scene with skull=True is never ok: the checker
-    knows no signs.
+    """Whether a clip, uint8 [T, H, W, 3], shows the scene.
+
+    Checked are colour, shape and motion of its objects, their number, and the background where the scene
+    names one. A scene with skull=True is never ok: signs are not read. ValueError as `analyse`.
     """
     result = compare(analyse(frames), scene)
     if scene.skull:

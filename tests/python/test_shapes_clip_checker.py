@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from g4v.shapes.eval.checker import analyse, check
+from g4v.shapes.eval.clip_checker import analyse, check
 from g4v.shapes.world.render import render
 from g4v.shapes.world.world import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, Object, Scene, caption, sample_scene
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from g4v.shapes.dialogues.core import Talk, Turn, Wordings, capital
+from g4v.data.wordings import Wordings, capital
+from g4v.shapes.dialogues.builder import DialogueBuilder, Turn
 from g4v.shapes.dialogues.phrases import background_word, motion_words
 from g4v.shapes.dialogues.questions import other_than, subject
 from g4v.shapes.world.world import BACKGROUNDS, COLOURS, MOTION_PHRASES, MOTIONS, SHAPES, Scene
@@ -212,58 +213,61 @@ THINGS = (
 )
 
 
-def _yes_no(talk: Talk, words: Wordings, user: str, yes: bool, answer: str) -> Turn:
+def _yes_no(builder: DialogueBuilder, words: Wordings, user: str, yes: bool, answer: str) -> Turn:
     value = "yes" if yes else "no"
-    return talk.add(words.name, user, f"{capital(value)}, {answer}.", attribute="yesno", expected=value)
+    return builder.add(words.name, user, f"{capital(value)}, {answer}.", attribute="yesno", expected=value)
 
 
-def ask_value(talk: Talk, scene: Scene) -> Turn | None:
+def ask_value(builder: DialogueBuilder, scene: Scene) -> Turn | None:
     """Is it red? Is it a star? Does it move left?"""
-    obj = talk.pick(scene.objects)
-    r = talk.rand()
+    obj = builder.pick(scene.objects)
+    r = builder.rand()
     attribute = "colour" if r < 0.35 else "shape" if r < 0.6 else "motion"
-    asked, told = subject(talk, scene, obj, attribute)
+    asked, told = subject(builder, scene, obj, attribute)
     if not asked:
         return None
-    yes = talk.chance(0.5)
+    yes = builder.chance(0.5)
     if attribute == "colour":
-        value = obj.colour if yes else other_than(talk, COLOURS, obj.colour)
-        return _yes_no(talk, IS, talk.say(IS, x=asked, v=value), yes, f"{told} is {obj.colour}")
+        value = obj.colour if yes else other_than(builder, COLOURS, obj.colour)
+        return _yes_no(builder, IS, builder.say(IS, x=asked, v=value), yes, f"{told} is {obj.colour}")
     if attribute == "shape":
-        value = obj.shape if yes else other_than(talk, SHAPES, obj.shape)
-        return _yes_no(talk, IS, talk.say(IS, x=asked, v=f"a {value}"), yes, f"{told} is a {obj.shape}")
+        value = obj.shape if yes else other_than(builder, SHAPES, obj.shape)
+        return _yes_no(builder, IS, builder.say(IS, x=asked, v=f"a {value}"), yes, f"{told} is a {obj.shape}")
     phrase = MOTION_PHRASES[obj.motion]
-    if talk.chance(0.2):
-        user = talk.say(MOVES, x=asked)
-        return _yes_no(talk, MOVES, user, obj.motion != "still", f"{told} is {phrase}")
-    value = obj.motion if yes else other_than(talk, MOTIONS, obj.motion)
-    if talk.chance(0.5) or value == "still":
-        user, words = talk.say(IS, x=asked, v=motion_words(talk, value, "ing")), IS
+    if builder.chance(0.2):
+        user = builder.say(MOVES, x=asked)
+        return _yes_no(builder, MOVES, user, obj.motion != "still", f"{told} is {phrase}")
+    value = obj.motion if yes else other_than(builder, MOTIONS, obj.motion)
+    if builder.chance(0.5) or value == "still":
+        user, words = builder.say(IS, x=asked, v=motion_words(builder, value, "ing")), IS
     else:
         user, words = (
-            talk.say(DOES, x=asked, v=motion_words(talk, value, "inf"), s=motion_words(talk, value, "s")),
+            builder.say(
+                DOES, x=asked, v=motion_words(builder, value, "inf"), s=motion_words(builder, value, "s")
+            ),
             DOES,
         )
-    return _yes_no(talk, words, user, yes, f"{told} is {phrase}")
+    return _yes_no(builder, words, user, yes, f"{told} is {phrase}")
 
 
-def ask_background_is(talk: Talk, scene: Scene) -> Turn | None:
+def ask_background_is(builder: DialogueBuilder, scene: Scene) -> Turn | None:
+    """Whether the background has a colour."""
     if scene.background is None:
         return None
-    yes = talk.chance(0.5)
-    value = scene.background if yes else other_than(talk, BACKGROUNDS, scene.background)
-    user = talk.say(BACKGROUND_IS, v=background_word(talk, value))
-    return _yes_no(talk, BACKGROUND_IS, user, yes, f"the background is {scene.background}")
+    yes = builder.chance(0.5)
+    value = scene.background if yes else other_than(builder, BACKGROUNDS, scene.background)
+    user = builder.say(BACKGROUND_IS, v=background_word(builder, value))
+    return _yes_no(builder, BACKGROUND_IS, user, yes, f"the background is {scene.background}")
 
 
-def ask_there(talk: Talk, scene: Scene) -> Turn | None:
+def ask_there(builder: DialogueBuilder, scene: Scene) -> Turn | None:
     """Is there a star? Is there anything red?"""
-    obj = talk.pick(scene.objects)
-    if talk.chance(0.1):
-        thing = talk.pick(THINGS)
-        return _yes_no(talk, THERE, talk.say(THERE, v=f"a {thing}"), False, f"there is no {thing}")
-    if talk.chance(0.5):
-        shape = obj.shape if talk.chance(0.55) else talk.pick(SHAPES)
+    obj = builder.pick(scene.objects)
+    if builder.chance(0.1):
+        thing = builder.pick(THINGS)
+        return _yes_no(builder, THERE, builder.say(THERE, v=f"a {thing}"), False, f"there is no {thing}")
+    if builder.chance(0.5):
+        shape = obj.shape if builder.chance(0.55) else builder.pick(SHAPES)
         found = [o for o in scene.objects if o.shape == shape]
         answer = (
             f"there is no {shape}"
@@ -272,16 +276,16 @@ def ask_there(talk: Talk, scene: Scene) -> Turn | None:
             if len(found) == 1
             else f"there are two {shape}s"
         )
-        return _yes_no(talk, THERE, talk.say(THERE, v=f"a {shape}"), bool(found), answer)
-    if talk.chance(0.5):
-        colour = obj.colour if talk.chance(0.55) else talk.pick(COLOURS)
+        return _yes_no(builder, THERE, builder.say(THERE, v=f"a {shape}"), bool(found), answer)
+    if builder.chance(0.5):
+        colour = obj.colour if builder.chance(0.55) else builder.pick(COLOURS)
         found = [o for o in scene.objects if o.colour == colour]
         value = colour
         state = colour
     else:
-        motion = obj.motion if talk.chance(0.55) else talk.pick(MOTIONS)
+        motion = obj.motion if builder.chance(0.55) else builder.pick(MOTIONS)
         found = [o for o in scene.objects if o.motion == motion]
-        value, state = motion_words(talk, motion, "ing"), MOTION_PHRASES[motion]
+        value, state = motion_words(builder, motion, "ing"), MOTION_PHRASES[motion]
     if not found:
         answer = f"nothing is {state}"
     elif len(found) == len(scene.objects) == 2:
@@ -290,26 +294,27 @@ def ask_there(talk: Talk, scene: Scene) -> Turn | None:
         answer = f"the {found[0].shape} is {state}"
     else:
         answer = f"the {found[0].colour} {found[0].shape} is {state}"
-    return _yes_no(talk, ANYTHING, talk.say(ANYTHING, v=value), bool(found), answer)
+    return _yes_no(builder, ANYTHING, builder.say(ANYTHING, v=value), bool(found), answer)
 
 
-def ask_count(talk: Talk, scene: Scene) -> Turn | None:
+def ask_count(builder: DialogueBuilder, scene: Scene) -> Turn | None:
+    """How many objects there are."""
     number = len(scene.objects)
-    if talk.chance(0.65):
+    if builder.chance(0.65):
         answer = "There is one object." if number == 1 else "There are two objects."
         value = ("no", "one", "two")[number]
-        return talk.add(COUNT.name, talk.say(COUNT), answer, attribute="count", expected=value)
-    obj = talk.pick(scene.objects)
-    if talk.chance(0.5):
-        shape = obj.shape if talk.chance(0.7) else talk.pick(SHAPES)
+        return builder.add(COUNT.name, builder.say(COUNT), answer, attribute="count", expected=value)
+    obj = builder.pick(scene.objects)
+    if builder.chance(0.5):
+        shape = obj.shape if builder.chance(0.7) else builder.pick(SHAPES)
         number, noun = sum(o.shape == shape for o in scene.objects), shape
     else:
-        colour = obj.colour if talk.chance(0.7) else talk.pick(COLOURS)
+        colour = obj.colour if builder.chance(0.7) else builder.pick(COLOURS)
         number, noun = sum(o.colour == colour for o in scene.objects), f"{colour} object"
     value = ("no", "one", "two")[number]
     answer = f"There is one {noun}." if number == 1 else f"There are {value} {noun}s."
-    return talk.add(
-        COUNT_OF.name, talk.say(COUNT_OF, v=noun + "s"), answer, attribute="count", expected=value
+    return builder.add(
+        COUNT_OF.name, builder.say(COUNT_OF, v=noun + "s"), answer, attribute="count", expected=value
     )
 
 

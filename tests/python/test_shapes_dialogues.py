@@ -15,6 +15,7 @@ from g4v.shapes.dialogues import (
     REGISTRY,
     Dialogue,
     Turn,
+    prose,
     sample_dialogue,
     words_of,
 )
@@ -317,6 +318,15 @@ def test_held_out_cores_are_disjoint_and_use_known_words():
     assert not common
     assert not unknown
     assert 0.1 <= held / total <= 0.2
+
+
+def test_prose_draws_from_all_wordings_without_slots_that_hold_something_out():
+    wanted = {
+        name
+        for name, wordings in REGISTRY.items()
+        if wordings.cores["test"] and not any("{" in core for core in wordings.cores["train"])
+    }
+    assert set(prose._NAMED) == wanted and len(prose._NAMED) == len(wanted)
 
 
 def test_user_texts_of_the_test_split_use_held_out_cores_only():

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +83,40 @@ def read_records(path: Path) -> tuple[list[dict[str, Any]], int, int]:
     except OSError as error:
         raise OutputError(f"{path} cannot be read: {error.strerror}") from None
     return records, damaged, whole
+
+
+def answer_key(body: dict[str, Any], attempt: int) -> str:
+    """The key of an answer in the journal: a hash of the request's body and the number of the try, from 0."""
+    text = json.dumps([body, attempt], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def answers_of(records: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The answers of a journal by their keys."""
+    return {r["key"]: r for r in records if r.get("type") == "answer" and isinstance(r.get("key"), str)}
+
+
+def cost(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Requests and tokens of all runs that wrote these records."""
+    answers = [r for r in records if r.get("type") == "answer"]
+    failures = Counter(str(r.get("reason")) for r in records if r.get("type") == "failure")
+
+    def total(name: str) -> int:
+        return sum(r[name] for r in records if isinstance(r.get(name), int))
+
+    return {
+        "answers": len(answers),
+        "failed_requests": dict(failures.most_common()),
+        "prompt_tokens": total("prompt_tokens"),
+        "completion_tokens": total("completion_tokens"),
+        "estimated_tokens": total("estimated_tokens"),
+        "models": sorted({str(r["model"]) for r in answers if r.get("model")}),
+    }
+
+
+def spent(records: Sequence[dict[str, Any]]) -> tuple[int, int]:
+    """(requests, tokens) of all runs so far, for the budget."""
+    figures = cost(records)
+    tokens = figures["prompt_tokens"] + figures["completion_tokens"] + figures["estimated_tokens"]
+    batches = sum(r.get("type") == "embedding" and bool(r.get("prompt_tokens")) for r in records)
+    return figures["answers"] + sum(figures["failed_requests"].values()) + batches, tokens

@@ -11,10 +11,11 @@ import pytest
 from g4v.data.dialogues.captions import Caption, read_captions
 from g4v.data.dialogues.check import check_answer
 from g4v.data.dialogues.embed import folder_vectors, normalised, word_vectors
-from g4v.data.dialogues.endpoint import check_base_url, sends_key_in_clear
 from g4v.data.dialogues.groups import similar_groups
-from g4v.data.dialogues.prompts import Item, key_of, request_body
-from g4v.data.dialogues.safety import (
+from g4v.data.dialogues.prompts import Item, request_body
+from g4v.data.endpoint.arguments import check_base_url, sends_key_in_clear
+from g4v.data.endpoint.journal import answer_key
+from g4v.data.requests.sources import (
     read_harmless_requests,
     read_unsafe_clips,
     read_unsafe_requests,
@@ -234,8 +235,8 @@ def test_keys_tell_prompts_settings_and_tries_apart() -> None:
     assert "max_tokens" not in body
     others = [request_body(MULTI, "m", {"temperature": 0.5}), request_body(SINGLE, "m", {"temperature": 0.6})]
     others.append(request_body(SINGLE, "n", {"temperature": 0.5}))
-    assert len({key_of(b, n) for b in [body, *others] for n in (0, 1)}) == 8
-    assert key_of(body, 0) == key_of(dict(reversed(body.items())), 0)
+    assert len({answer_key(b, n) for b in [body, *others] for n in (0, 1)}) == 8
+    assert answer_key(body, 0) == answer_key(dict(reversed(body.items())), 0)
 
 
 def test_unsafe_requests_are_seeded_and_readable_from_files(tmp_path) -> None:

@@ -327,7 +327,7 @@ def test_embeddings_of_the_endpoint_are_paid_for_once(run) -> None:
 
 
 def test_a_torn_journal_line_is_dropped_and_two_runs_do_not_mix(run, capsys) -> None:
-    from g4v.data.dialogues.journal import Journal
+    from g4v.data.endpoint.journal import Journal
 
     with ChatServer() as server:
         _, folder = run(server.url, *ONE)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from g4v.shapes.eval import parity as exact
+from g4v.shapes.eval import parity
 from g4v.shapes.eval.command import main
 
 CHECKPOINT = Path(__file__).parents[2] / "python" / "g4v" / "checkpoints" / "tiny"
@@ -41,7 +41,7 @@ def test_the_embedded_assistant_is_exact(tmp_path: Path) -> None:
 def test_another_run_differs(other: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import g4v
 
-    rate, different = exact.greedy(g4v.load(), other, 4, seed=0)
+    rate, different = parity.greedy(g4v.load(), other, 4, seed=0)
     assert rate.total == 4 and rate.right < 4
     assert set(different[0]) == {"user", "said", "wanted"}
     assert main(["--only", "components", "--checkpoint", str(other)]) == 1
@@ -49,7 +49,7 @@ def test_another_run_differs(other: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_tokenizers_of_the_run() -> None:
-    rates, different = exact.tokenizers(CHECKPOINT, 200, seed=1)
+    rates, different = parity.tokenizers(CHECKPOINT, 200, seed=1)
     assert different == []
     assert {name: rate.value for name, rate in rates.items()} == {"decoder": 1.0, "text_encoder": 1.0}
 
@@ -64,9 +64,9 @@ def test_a_checkpoint_must_be_named(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_missing_library_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    find = exact.importlib.util.find_spec
+    find = parity.importlib.util.find_spec
     monkeypatch.setattr(
-        exact.importlib.util, "find_spec", lambda name: None if name == "peft" else find(name)
+        parity.importlib.util, "find_spec", lambda name: None if name == "peft" else find(name)
     )
     assert main(["--only", "components", "--checkpoint", str(CHECKPOINT)]) == 1
     assert "peft is missing" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What the assistant shall refuse, and what only sounds like it: our own requests or those of a file."""
+"""Unsafe and harmless requests and unsafe clips: drawn from wordings, or read from files."""
 
 from __future__ import annotations
 
@@ -8,38 +8,36 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from g4v.data.dialogues.files import read_lines
+from g4v.data.requests.harmless import LOOK_ALIKES
+from g4v.data.requests.unsafe import ASK_DEED, ASK_SIGHT, DEED, SIGHT
+from g4v.data.text_lines import read_lines
 from g4v.errors import ArgumentError
 
 _UNSAFE, _HARMLESS = 0.5, 0.1  # toxicity from which a prompt is unsafe, and up to which it is harmless
 
 
 def sample_unsafe_requests(count: int, seed: int) -> list[str]:
-    """So many different short unsafe requests, none of which names a method, from the wordings that the
-    shapes world trains with (those it holds out for tests stay out). Fewer where no new ones are found.
+    """`count` different short unsafe requests, none of which names a method; the same ones for a seed.
+
+    Wordings that are held out for tests stay out. There are fewer where no new ones are found.
     """
-    if not count:
-        return []
-    from g4v.shapes.dialogues import safety  # builds all wordings of the shapes world: some seconds
 
     def one(rand: Callable[[], float]) -> str:
         if rand() < 0.5:
-            return safety.ASK_DEED.sample(rand, "train", {"d": safety.DEED.sample(rand, "train", {})})
-        return safety.ASK_SIGHT.sample(rand, "train", {"s": safety.SIGHT.sample(rand, "train", {})})
+            return ASK_DEED.sample(rand, "train", {"d": DEED.sample(rand, "train", {})})
+        return ASK_SIGHT.sample(rand, "train", {"s": SIGHT.sample(rand, "train", {})})
 
     return _different(one, count, seed)
 
 
 def sample_harmless_requests(count: int, seed: int) -> list[str]:
-    """So many different harmless requests with words of unsafe ones ("how can I kill time?"), from the
-    wordings that the shapes world trains with. Fewer where no new ones are found.
+    """`count` different harmless requests with words of unsafe ones, such as "how can I kill time?".
+
+    Wordings that are held out for tests stay out. There are fewer where no new ones are found.
     """
-    if not count:
-        return []
-    from g4v.shapes.dialogues.harmless import LOOK_ALIKES
 
     def one(rand: Callable[[], float]) -> str:
-        return LOOK_ALIKES[int(rand() * len(LOOK_ALIKES))][0].sample(rand, "train", {})
+        return LOOK_ALIKES[int(rand() * len(LOOK_ALIKES))].sample(rand, "train", {})
 
     return _different(one, count, seed)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import struct
-import tempfile
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
+
+from g4v._files import write_bytes
 
 # 5x8 letters, one byte a column from left to right, lowest bit on top. Text is drawn in lower case.
 _FONT = {
@@ -103,22 +103,4 @@ def write_png(image: np.ndarray, path: str | os.PathLike[str]) -> None:
     data = b"\x89PNG\r\n\x1a\n"
     for name, body in chunks:
         data += struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-    write_whole(path, data)
-
-
-def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
-    """Writes a file under a temporary name in the same folder and renames it. Raises OSError."""
-    target = Path(path)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)  # mkstemp makes files that others cannot read
-        os.replace(name, target)
-    except BaseException:
-        os.unlink(name)
-        raise
+    write_bytes(path, data)

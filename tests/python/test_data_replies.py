@@ -13,9 +13,9 @@ from transformers import AutoTokenizer, LlamaForCausalLM  # noqa: E402
 from g4v.data.__main__ import main  # noqa: E402
 from g4v.data.formats import read_samples  # noqa: E402
 from g4v.data.replies import write  # noqa: E402
-from g4v.data.replies.declined import declined_talks  # noqa: E402
-from g4v.data.replies.prompts import ordinary_talks  # noqa: E402
-from g4v.data.replies.written import written_talks  # noqa: E402
+from g4v.data.replies.declined import declined_conversations  # noqa: E402
+from g4v.data.replies.prompts import ordinary_conversations  # noqa: E402
+from g4v.data.replies.written import written_conversations  # noqa: E402
 from g4v.model.prompt import PromptTemplate  # noqa: E402
 
 from . import training_bases as made  # noqa: E402
@@ -38,9 +38,9 @@ def chat_model(tmp_path_factory):
 
 
 def test_prompts_differ_and_follow_the_seed():
-    talks = ordinary_talks(300, 0)
-    assert talks == ordinary_talks(300, 0) and talks != ordinary_talks(300, 1)
-    assert ordinary_talks(100, 0) == talks[:100]
+    talks = ordinary_conversations(300, 0)
+    assert talks == ordinary_conversations(300, 0) and talks != ordinary_conversations(300, 1)
+    assert ordinary_conversations(100, 0) == talks[:100]
     assert len({tuple(talk) for talk in talks}) == 300
     assert {len(talk) for talk in talks} == {1, 2}
     template = PromptTemplate(turn_end_id=2)
@@ -48,12 +48,12 @@ def test_prompts_differ_and_follow_the_seed():
         for text in talk:
             assert "{" not in text and template.clean_user_text(text) == text
     with pytest.raises(ValueError, match="prompts for at most"):
-        ordinary_talks(1_000_000, 0)
+        ordinary_conversations(1_000_000, 0)
 
 
-def test_written_talks_keep_their_order():
-    talks = written_talks(200, 3)
-    assert talks == written_talks(200, 3) != written_talks(200, 4)
+def test_written_conversations_keep_their_order():
+    talks = written_conversations(200, 3)
+    assert talks == written_conversations(200, 3) != written_conversations(200, 4)
     assert {len(talk) for talk in talks} >= {1, 2, 3}
     follow = "Then be kind to yourself today and go to bed early tonight."
     held = [[reply for _, reply in talk] for talk in talks]
@@ -64,7 +64,7 @@ def test_written_talks_keep_their_order():
 
 
 def test_what_is_declined():
-    talks = declined_talks(900, 0)
+    talks = declined_conversations(900, 0)
     assert len({user.lower() for ((user, _),) in talks}) > 890
     refusals = ("I'm sorry, but I can't", "Sorry, I can't help with that")
     assert all(reply.startswith(refusals) for ((_, reply),) in talks)
@@ -72,7 +72,7 @@ def test_what_is_declined():
     videos = [reply for ((user, reply),) in talks if "porn" in user.lower()]
     assert videos and all("show that" in reply or "such a video" in reply for reply in videos)
     with pytest.raises(ValueError, match="requests to decline"):
-        declined_talks(1_000_000, 0)
+        declined_conversations(1_000_000, 0)
 
 
 @pytest.mark.parametrize(
@@ -141,12 +141,12 @@ def test_the_file_is_read_by_the_trainer(chat_model, tmp_path, monkeypatch, caps
     words = ["replies", "--llm", str(chat_model), "--out", str(out), "--count", "6"]
     words += ["--written", "3", "--declined", "4"]
     assert main([*words, "--max-new-tokens", "8", "--batch-size", "4"]) == 0
-    assert "13 talks, 6 in the model's own words" in capsys.readouterr().out
+    assert "13 conversations, 6 in the model's own words" in capsys.readouterr().out
     samples = list(read_samples(out))
     said = [[(turn.user, turn.answer) for turn in sample.turns] for sample in samples]
-    assert [[user for user, _ in talk] for talk in said[:6]] == ordinary_talks(6, 0)
+    assert [[user for user, _ in talk] for talk in said[:6]] == ordinary_conversations(6, 0)
     assert all(answer.endswith("letters.") for talk in said[:6] for _, answer in talk)
-    assert said[6:9] == written_talks(3, 0) and said[9:] == declined_talks(4, 0)
+    assert said[6:9] == written_conversations(3, 0) and said[9:] == declined_conversations(4, 0)
     first = out.read_bytes()
     assert main([*words, "--max-new-tokens", "8", "--batch-size", "4"]) == 0
     assert out.read_bytes() == first

@@ -1,0 +1,119 @@
+"""What every command line of g4v shares: the parser, types of arguments, standard streams and exit codes.
+
+Exit codes: 0 done, 1 failed or incomplete, 2 wrong usage, 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from g4v._console import report_error
+from g4v.errors import Error
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line, exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        report_error(f"{message} (see: {self.prog} --help)")
+        raise SystemExit(2)
+
+
+def run_program(command: Callable[[], int]) -> int:
+    """Runs a whole program and returns its exit code; standard streams may be closed, full or narrow.
+
+    A stream that cannot show a character gets a question mark for it. Where the reader of stdout has gone, as
+    in `g4v ... | head`, the code is 1 without a message; where stdout cannot be written, 1 with one. Ctrl-C
+    is 130. Use it around all that a program does; errors of g4v are the command's own business (`exit_code`).
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        try:
+            return command()
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except KeyboardInterrupt:
+        report_error("interrupted")
+        return 130
+    except BrokenPipeError:
+        _drop_stdout()
+        return 1
+    except OSError as error:
+        if isinstance(error, Error) or error.filename is not None:
+            raise  # of a file, and no fault of a standard stream
+        _drop_stdout()
+        report_error(f"standard output cannot be written: {error.strerror}")
+        return 1
+
+
+def _drop_stdout() -> None:
+    """Python flushes once more when it ends, and would complain once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def exit_code(run: Callable[[], int | None], kept: str = "") -> int:
+    """Runs a command: 0 or what it returns, 1 after an `Error`, 130 after Ctrl-C, each told in one line.
+
+    kept: what is said of results after Ctrl-C, such as "; what was answered is kept".
+    """
+    try:
+        return run() or 0
+    except Error as error:
+        report_error(str(error))
+        return 1
+    except KeyboardInterrupt:
+        report_error(f"interrupted{kept}")
+        return 130
+
+
+def add_assistant_arguments(parser: argparse.ArgumentParser) -> None:
+    """--bundle, --device and --threads: which assistant is loaded, and where it runs."""
+    group = parser.add_argument_group("assistant")
+    group.add_argument("--bundle", default="tiny", metavar="NAME|DIR", help="bundle to load (default: tiny)")
+    group.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto")
+    group.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: one for each core)")
+
+
+def at_least(low: int, high: int | None = None) -> Callable[[str], int]:
+    """The type of an argument: an integer from `low` on, or from `low` to `high`."""
+
+    def integer(text: str) -> int:
+        value = int(text)
+        if value < low or (high is not None and value > high):
+            raise argparse.ArgumentTypeError(
+                f"must be at least {low}{f', at most {high}' if high is not None else ''}, not {value}"
+            )
+        return value
+
+    return integer
+
+
+def number_from(low: float) -> Callable[[str], float]:
+    """The type of an argument: a number from `low` on, below 1e9."""
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not low <= value < 1e9:
+            raise argparse.ArgumentTypeError(f"must be a number of at least {low}, not {text}")
+        return value
+
+    return number
+
+
+def request_fields(text: str) -> dict[str, Any]:
+    """The type of an argument: a JSON object, fields of a request to an OpenAI-compatible endpoint."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict) or {"model", "messages", "stream", "n"} & set(value):
+        raise argparse.ArgumentTypeError("must be a JSON object without model, messages, stream and n")
+    return value

@@ -1,0 +1,1 @@
+"""An OpenAI-compatible endpoint: bounded requests, a journal of what was answered, work done at once."""
