@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from g4v.shapes.world.render import Thing
@@ -35,7 +36,7 @@ class Regions:
 
 def _owner(things: list[Thing], patch: int) -> np.ndarray:
     """The visible thing that each patch belongs to, -1 for none: int64 [T, P]."""
-    visible = np.stack([thing.cover for thing in things])
+    visible: NDArray[np.float32] = np.stack([thing.cover for thing in things])
     for above in range(1, len(things)):  # later ones lie over earlier ones
         visible[:above] *= 1 - visible[above]
     count, frames, size, _ = visible.shape
