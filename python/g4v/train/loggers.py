@@ -42,7 +42,7 @@ class _Log:
             return
         try:
             write(*arguments)
-        except (OSError, ValueError) as error:  # ValueError is what Lightning makes of TensorBoard's
+        except (OSError, ValueError) as error:  # Lightning turns TensorBoard's into a ValueError
             cause = error.__context__ if isinstance(error, ValueError) else error
             if not isinstance(cause, OSError):
                 raise

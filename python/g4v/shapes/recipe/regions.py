@@ -51,9 +51,9 @@ def _whole_outlines(thing: Thing) -> np.ndarray:
     steps = (np.arange(_GRID, dtype=np.float32) + 0.5) / _GRID * 2.4 - 1.2
     columns = thing.track.x[:, None] + steps * thing.track.radius[:, None]
     rows = thing.track.y[:, None] + steps * thing.track.radius[:, None]
-    columns, rows = (np.clip(values, 0, size - 1).astype(np.int64) for values in (columns, rows))
+    x, y = (np.clip(values, 0, size - 1).astype(np.int64) for values in (columns, rows))
     frames = np.arange(len(thing.cover))[:, None, None]
-    return thing.cover[frames, rows[:, :, None], columns[:, None, :]].reshape(-1, _GRID * _GRID)
+    return thing.cover[frames, y[:, :, None], x[:, None, :]].reshape(-1, _GRID * _GRID)
 
 
 def _ways(thing: Thing, patch: int) -> np.ndarray:

@@ -69,7 +69,7 @@ def shifted_steps(alphas: Tensor, looks: float) -> Tensor:
 
 def draw_noise(rng: np.random.Generator, shape: torch.Size, shared: float) -> Tensor:
     """Normal noise [B, C, T, h, w] of unit variance, `shared` of which all frames of a clip have in common
-    (the mixed noise of Ge et al., 2023): what one frame makes of it, the others make of it, too.
+    (the mixed noise of Ge et al., 2023): noise that looks like an object in one frame does so in all.
     """
     own = rng.standard_normal(tuple(shape), dtype=np.float32)
     common = rng.standard_normal((*shape[:2], 1, *shape[3:]), dtype=np.float32)
