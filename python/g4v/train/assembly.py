@@ -29,7 +29,7 @@ from g4v.train.trainable_modules import add_adapter, load_abstractor, new_abstra
 
 @dataclass(frozen=True)
 class Assembly:
-    """The assistant of a stage.
+    """The assistant of a stage, and what reads data for it.
 
     stage: "stage1" or "stage2". model: only what the stage trains requires gradients. rows: makes tokens of
     rows. reader: makes the encoder's input of clips; None for an assistant without vision. fingerprints: of

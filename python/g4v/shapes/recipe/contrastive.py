@@ -56,13 +56,16 @@ _OBJECT_ATTRIBUTES = 3  # the first ones belong to objects, not to the clip
 
 
 def clip_pixels(frames: Tensor) -> Tensor:
-    """Frames uint8 [B, T, S, S, 3] -> the encoder's input, float [B, T, 3, S, S]."""
+    """The encoder's input, float32 [B, T, 3, S, S], of frames uint8 [B, T, S, S, 3]: normalised as CLIP's."""
     mean, std = (torch.tensor(values, device=frames.device).view(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
     return (frames.permute(0, 1, 4, 2, 3).float() / 255 - mean) / std
 
 
 def scene_text(scene: Scene, motion: bool = True) -> str:
-    """The caption, also of unsafe scenes; without the motions for single frames."""
+    """The caption of a scene, also of an unsafe or a foreign one.
+
+    motion: whether it names motions, which single frames do not show.
+    """
     if scene.foreign:
         return "a film without shapes"
     if motion and not scene.skull:
@@ -109,9 +112,10 @@ def _crowded_scene(rng: np.random.Generator) -> Scene:
 
 
 class ContrastivePart(Part):
-    """`frames` 1 for the first run on pictures, 8 for the second on clips.
+    """Encoder and text encoder, trained contrastively on `clips` clips a step.
 
-    captions: so many of the clips are scenes with a caption; the others are crowded.
+    frames: of a clip; 1 for the first run on pictures, 8 for the second one on clips. captions: so many of
+    the clips are scenes with a caption; the others are crowded.
     """
 
     def __init__(self, preset: Preset, tokenizer: Any, frames: int, clips: int, captions: int) -> None:

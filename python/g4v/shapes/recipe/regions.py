@@ -26,7 +26,7 @@ _MOTION = 4  # change of x, y and radius from frame to frame in patches, and of 
 
 @dataclass
 class Regions:
-    """Patches that show a thing; R of them in a batch."""
+    """The R patches of a batch that show a thing (an object or the skull sign), and what they are taught."""
 
     places: Tensor  # int64 [R, 3]: clip, frame, patch (rows of patches from the top)
     things: Tensor  # int64 [R]: index of the thing in its clip
@@ -67,7 +67,10 @@ def _ways(thing: Thing, patch: int) -> np.ndarray:
 
 
 def find_regions(clips: list[list[Thing]], patch: int) -> Regions:
-    """The regions of a batch of clips, one thing at least among them; `patch`: edge of a patch in pixels."""
+    """The regions of a batch of clips.
+
+    clips: for each the things that were drawn, at least one in all. patch: edge of a patch in pixels.
+    """
     places, owners, outlines, ways = [], [], [], []
     for clip, things in enumerate(clips):
         if not things:
@@ -94,7 +97,7 @@ def find_regions(clips: list[list[Thing]], patch: int) -> Regions:
 
 
 class RegionHead(nn.Module):
-    """Tells outlines, places and motions from patch tokens, linearly."""
+    """Predicts outlines, places and motions from patch tokens of `width` numbers by linear maps."""
 
     def __init__(self, width: int, patch: int) -> None:
         super().__init__()
@@ -102,7 +105,7 @@ class RegionHead(nn.Module):
         self.ways = nn.Linear(width, _PLACE + _MOTION)
 
     def forward(self, tokens: Tensor, regions: Regions, moving: bool) -> tuple[Tensor, dict[str, float]]:
-        """Patch tokens [R, d] -> the loss and its parts."""
+        """The scalar loss on patch tokens [R, d], and its terms by name. moving: clips show motion."""
         outline = F.binary_cross_entropy_with_logits(self.outlines(tokens), regions.outlines)
         error = F.smooth_l1_loss(self.ways(tokens), regions.ways, reduction="none", beta=0.2).mean(0)
         place, motion = error[:_PLACE].mean(), error[_PLACE:].mean()

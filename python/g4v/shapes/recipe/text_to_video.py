@@ -39,7 +39,10 @@ def object_mask(latents: Tensor) -> Tensor:
 
 
 def count_looks(frames: int, shared_noise: float) -> float:
-    """How many independent looks at one scene its frames are under noise that they share in part."""
+    """How many independent noisy views of a scene its frames give, where they share part of the noise.
+
+    shared_noise: share of the noise's variance that all frames have in common; 0 gives `frames`, 1 gives 1.
+    """
     return frames / (1 + (frames - 1) * shared_noise)
 
 
@@ -82,7 +85,7 @@ def few_frames(frames: int, of: int) -> NDArray[np.int64]:
 
 
 def _for_training(model: nn.Module) -> None:
-    """Takes out of a UNet what slows its training on a CPU, with `tiny`'s sizes by a fifth:
+    """Takes out of a UNet what makes its training slower on a CPU, by a fifth with the sizes of `tiny`:
     dropout (every clip is drawn anew under other noise; there is nothing to overfit to) and the fused
     attention, which is made for longer sequences and wider heads.
     """

@@ -22,7 +22,7 @@ VOCABULARY = 1536
 
 
 def language_tokenizer(out: Path) -> Any:
-    """The language model's tokenizer, trained once."""
+    """The language model's tokenizer, of transformers; trained where OUT/work/tokenizer has none yet."""
     folder = out / "work" / "tokenizer"
     if not (folder / "tokenizer.json").exists():
         from g4v.shapes.dialogues import iter_corpus_for_tokenizer
@@ -34,6 +34,7 @@ def language_tokenizer(out: Path) -> Any:
 
 
 def template() -> PromptTemplate:
+    """The prompt template of the embedded default."""
     from g4v.shapes.dialogues import REFUSAL_OPENINGS
 
     return PromptTemplate(

@@ -27,16 +27,16 @@ class TwoTowers(nn.Module):
         self.scale = nn.Parameter(torch.tensor(2.5))
 
     def embed_clips(self, tokens: Tensor) -> Tensor:
-        """The encoder's [B, T, 1 + P, d] -> unit vectors [B, 128]: class and patch tokens, averaged apart."""
+        """Unit vectors [B, 128] of the encoder's [B, T, 1 + P, d]: class and patch tokens, averaged apart."""
         pooled = torch.cat([tokens[:, :, 0].mean(1), tokens[:, :, 1:].mean((1, 2))], -1)
         return F.normalize(self.visual_projection(pooled), dim=-1)
 
     def embed_regions(self, tokens: Tensor) -> Tensor:
-        """Patch tokens [R, d] -> unit vectors [R, 128]."""
+        """Unit vectors [R, 128] of patch tokens [R, d]."""
         return F.normalize(self.region_projection(tokens), dim=-1)
 
     def embed_texts(self, ids: Tensor) -> Tensor:
-        """Ids [B, L] -> unit vectors [B, 128], read at </s>."""
+        """Unit vectors [B, 128] of ids [B, L], read at </s>."""
         hidden = self.text_encoder(input_ids=ids).last_hidden_state
         end = (ids == EOS_ID).int().argmax(-1)
         return F.normalize(self.text_projection(hidden[torch.arange(len(ids)), end]), dim=-1)
