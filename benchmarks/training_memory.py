@@ -3,7 +3,7 @@
     python benchmarks/training_memory.py [--json FILE]
 
 The last two cases are as wide as the paper's assistant (LLaMA-7B, ViT-L/14, the abstractor whole) with fewer
-layers of the first two; tests/python/test_train_stages_memory.py has it whole, on tensors without bytes.
+layers of the first two; tests/python/test_train_memory.py has it whole, on tensors without bytes.
 
 Measured: the peak of the process's resident memory (VmHWM of Linux) over two optimiser steps on the CPU, less
 what was resident after a first run at a small size, which pages the libraries in. Random weights, float32,

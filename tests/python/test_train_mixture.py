@@ -9,9 +9,10 @@ pytest.importorskip("lightning", reason="needs the train extra")
 
 from g4v.model.prompt import PromptTemplate  # noqa: E402
 from g4v.shapes.dialogues import sample_dialogue, smalltalk  # noqa: E402
+from g4v.train.configuration import load_settings
 from g4v.train.datasets import open_rows  # noqa: E402
 from g4v.train.errors import TrainingError  # noqa: E402
-from g4v.train.settings import Settings, load_settings  # noqa: E402
+from g4v.train.settings import Settings  # noqa: E402
 
 TEMPLATE = PromptTemplate(turn_end_id=2)
 UNKNOWN = "I do not know that. I only know moving shapes"

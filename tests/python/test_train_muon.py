@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from g4v.shapes.recipe.muon import Muon, matrices_of, orthogonalise
+from g4v.train.muon import Muon, matrices_of, orthogonalise
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (24, 96), (96, 24), (2, 48, 432)])

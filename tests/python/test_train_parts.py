@@ -14,12 +14,12 @@ from g4v.shapes.dialogues import Dialogue, Turn
 from g4v.shapes.recipe.contrastive import ContrastivePart
 from g4v.shapes.recipe.frame_checker import FrameCheckerPart
 from g4v.shapes.recipe.language import encode_as_text, verdict_ids
+from g4v.shapes.recipe.latents import encode_latents
 from g4v.shapes.recipe.regions import RegionHead, find_regions
 from g4v.shapes.recipe.text_to_video import (
     TextToVideoPart,
     count_looks,
     draw_noise,
-    encode_latents,
     few_frames,
     object_mask,
     object_weight,
@@ -136,7 +136,7 @@ def test_only_frames_that_show_the_sign_are_unsafe():
 def test_latents_of_another_autoencoder_are_made_anew(tmp_path, monkeypatch):
     from diffusers import AutoencoderKL
 
-    monkeypatch.setattr("g4v.shapes.recipe.text_to_video._SHARD", 2)
+    monkeypatch.setattr("g4v.shapes.recipe.latents._SHARD", 2)
 
     def autoencoder(seed):
         torch.manual_seed(seed)
@@ -244,7 +244,7 @@ def test_the_unet_in_training_computes_what_the_saved_one_will(cached_latents):
 
 
 def test_answers_count_most_in_the_base_models_loss():
-    """What cannot be foretold has a small weight, the system text none; most documents leave it out. The yes
+    """What cannot be predicted has a small weight, the system text none; most documents leave it out. The yes
     or no that opens an answer counts more than the words after it.
     """
     words = ["", "<s>", "</s>"]

@@ -1,4 +1,4 @@
-"""Stopping together: a process that stops alone leaves the others waiting for it in their next reduction."""
+"""Aborting on all processes: one that ends alone leaves the others waiting for it in their next reduction."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ from typing import Any
 
 import torch
 
-from g4v.train.errors import StoppedTogether, TrainingError
+from g4v.train.errors import AbortedByPeer, TrainingError
 
 _MOST_PLACES = 12
 
 
-def joined() -> bool:
-    """Whether there are other processes."""
+def has_peers() -> bool:
+    """Whether the run has other processes."""
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def any_process(found: bool, device: torch.device) -> bool:
-    """Whether it is so on any process; every process must ask."""
-    if not joined():
+    """Whether `found` is true on any process. A collective call: every process must make it.
+
+    device: on which the processes communicate.
+    """
+    if not has_peers():
         return found
     flag = torch.tensor(float(found), device=device)
     torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
@@ -27,26 +30,26 @@ def any_process(found: bool, device: torch.device) -> bool:
 
 
 def gather(values: Sequence[Any]) -> list[Any]:
-    """The values of all processes, each once, in order; every process must call this."""
-    if not joined():
+    """The values of all processes, each distinct one once, in order of the ranks. A collective call."""
+    if not has_peers():
         return list(dict.fromkeys(values))
     gathered: list[Any] = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(gathered, list(values))
-    return list(dict.fromkeys(value for part in gathered for value in part))
+    return list(dict.fromkeys(value for rank in gathered for value in rank))
 
 
-def stop_together(reasons: Sequence[str], join: Callable[[list[str]], str] = "; ".join) -> None:
-    """Raises on every process; every process must call this. reasons: this one's, which may be none.
+def abort(reasons: Sequence[str], join: Callable[[list[str]], str] = "; ".join) -> None:
+    """Raises on every process: TrainingError on rank 0, AbortedByPeer on the others. A collective call.
 
-    join: makes the message of all reasons. The first process speaks, the others are silent.
+    reasons: those of this process, perhaps none. join: makes one message of the reasons of all processes.
     """
     message = join(gather(reasons))
-    if joined() and torch.distributed.get_rank() > 0:
-        raise StoppedTogether(message)
+    if has_peers() and torch.distributed.get_rank() > 0:
+        raise AbortedByPeer(message)
     raise TrainingError(message)
 
 
 def list_places(places: Sequence[str]) -> str:
-    """The rows of a step, the first few by name."""
+    """The rows of a step for a message: the first twelve by name, the others by their number."""
     more = len(places) - _MOST_PLACES
     return "; ".join(places[:_MOST_PLACES]) + (f" and {more} more rows" if more > 0 else "")

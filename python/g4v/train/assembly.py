@@ -1,4 +1,4 @@
-"""The assistant of a stage: its frozen and trained parts put together, and what reads data for it."""
+"""The assembly of a stage: frozen and trainable modules put together, and what reads data for them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
+from g4v.model.abstractor import VideoAbstractor
 from g4v.model.assistant import Gpt4Video
-from g4v.model.prompt import PromptTemplate, plain_encoder
+from g4v.model.prompt import Encode, PromptTemplate, plain_encoder
 from g4v.train.bases import (
     base_tokenizer,
-    build_template,
     find_part,
     image_statistics,
     load_base_encoder,
@@ -23,28 +23,37 @@ from g4v.train.clips import FrameReader
 from g4v.train.errors import TrainingError
 from g4v.train.rows import RowEncoder
 from g4v.train.settings import Settings
+from g4v.train.template import build_template
 from g4v.train.trainable_modules import add_adapter, load_abstractor, new_abstractor
 
 
 @dataclass(frozen=True)
-class Stage:
-    """reader is None for an assistant without eyes. marks: fingerprints of the frozen parts by name."""
+class Assembly:
+    """The assistant of a stage, and what reads data for it.
 
-    name: str
+    stage: "stage1" or "stage2". model: only what the stage trains requires gradients. rows: makes tokens of
+    rows. reader: makes the encoder's input of clips; None for an assistant without vision. fingerprints: of
+    the frozen parts, by name.
+    """
+
+    stage: str
     model: Gpt4Video
     template: PromptTemplate
     rows: RowEncoder
     reader: FrameReader | None
-    marks: dict[str, str]
+    fingerprints: dict[str, str]
 
 
-def assemble(settings: Settings, stage: str, marks: Mapping[str, str], dtype: torch.dtype) -> Stage:
-    """Loads what `prepare_bases` put into OUT; only what the stage trains requires gradients.
+def load_assembly(
+    settings: Settings, stage: str, fingerprints: Mapping[str, str], dtype: torch.dtype
+) -> Assembly:
+    """Loads what `prepare_bases` has put into OUT, and makes or loads what the stage trains.
 
-    dtype: of the frozen weights; trained ones are float32.
+    dtype: of the frozen weights; trained ones are float32. TrainingError: a part is missing or belongs to
+    another one.
     """
     out = Path(settings.out)
-    marks = dict(marks)
+    fingerprints = dict(fingerprints)
     torch.manual_seed(settings.seed)
     tokenizer = base_tokenizer(out)
     template = build_template(settings, tokenizer)
@@ -55,12 +64,13 @@ def assemble(settings: Settings, stage: str, marks: Mapping[str, str], dtype: to
     encoder = load_base_encoder(out, dtype)
     abstractor = reader = None
     if encoder is not None:
-        abstractor = _abstractor(settings, stage, encoder.hidden_size, llm.config.hidden_size, marks)
+        widths = encoder.hidden_size, llm.config.hidden_size
+        abstractor = _load_or_make_abstractor(settings, stage, *widths, fingerprints)
         abstractor.requires_grad_(stage == "stage1")
         if settings.frames == 1:
             # A single frame is read by the spatial queries alone: these would never get a gradient.
-            for part in (abstractor.temporal_query_tokens, *abstractor.temporal_visual_fc.parameters()):
-                part.requires_grad_(False)
+            for parameter in (abstractor.temporal_query_tokens, *abstractor.temporal_visual_fc.parameters()):
+                parameter.requires_grad_(False)
         mean, std = image_statistics(out)
         reader = FrameReader(settings.frames, encoder.image_size, mean, std)
     elif stage == "stage1":
@@ -68,32 +78,38 @@ def assemble(settings: Settings, stage: str, marks: Mapping[str, str], dtype: to
             "stage 1 trains the abstractor, and there is no encoder: give --encoder or --base"
         )
     if stage == "stage2":
-        llm = add_adapter(llm, settings, _adapter_start(settings), marks)
+        given = find_part(settings, "adapter")
+        llm = add_adapter(llm, settings, None if given is None else Path(given), fingerprints)
     if settings.gradient_checkpointing:
         base: Any = llm.get_base_model() if stage == "stage2" else llm
         base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    encode = plain_encoder(tokenizer)
     rows = RowEncoder(
         template,
-        plain_encoder(tokenizer),
+        encode,
         abstractor.config.output_tokens if abstractor is not None else 0,
         settings.max_length,
         settings.supervise,
+        _opening_weights(settings, encode),
     )
     limit = llm.config.max_position_embeddings
     if settings.max_length > limit:
         raise TrainingError(
             f"max_length {settings.max_length} exceeds the language model's {limit} positions"
         )
-    return Stage(stage, Gpt4Video(encoder, abstractor, llm), template, rows, reader, marks)
+    return Assembly(stage, Gpt4Video(encoder, abstractor, llm), template, rows, reader, fingerprints)
 
 
-def _abstractor(settings: Settings, stage: str, memory: int, output: int, marks: Mapping[str, str]) -> Any:
+def _load_or_make_abstractor(
+    settings: Settings, stage: str, memory: int, output: int, fingerprints: Mapping[str, str]
+) -> VideoAbstractor:
+    """memory: width of the encoder's tokens. output: width of the language model's embeddings."""
     trained = Path(settings.out) / "abstractor"
     given = find_part(settings, "abstractor")
     if stage == "stage2" and trained.is_dir() and settings.abstractor is None:
-        return load_abstractor(trained, memory, output, marks)
+        return load_abstractor(trained, memory, output, fingerprints)
     if given is not None:
-        return load_abstractor(Path(given), memory, output, marks, new_llm=stage == "stage1")
+        return load_abstractor(Path(given), memory, output, fingerprints, new_llm=stage == "stage1")
     if stage == "stage2":
         raise TrainingError(
             f"stage 2 needs the abstractor of stage 1: train it into {settings.out} or give --abstractor"
@@ -101,6 +117,6 @@ def _abstractor(settings: Settings, stage: str, memory: int, output: int, marks:
     return new_abstractor(settings, memory, output)
 
 
-def _adapter_start(settings: Settings) -> Path | None:
-    given = find_part(settings, "adapter")
-    return None if given is None else Path(given)
+def _opening_weights(settings: Settings, encode: Encode) -> dict[int, float]:
+    """Token id -> weight. An answer follows a space in the template."""
+    return {encode(f" {word}", False)[0]: float(w) for word, w in settings.opening_weights.items()}

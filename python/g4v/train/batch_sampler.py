@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
 class MicroBatch:
     """The rows of one backward pass on one process.
 
-    step: optimiser step, from 0. number: of this pass on this process since the start of the stage. rows: may
-    be empty in the last step of an epoch. step_rows: of the whole step, on all processes.
+    step: optimiser step, from 0. number: of this pass on this process since the start of the stage. rows:
+    indices; there may be none in the last step of an epoch. step_rows: indices of the whole step, on all
+    processes.
     """
 
     step: int
@@ -24,8 +26,11 @@ class MicroBatch:
 
 
 @dataclass(frozen=True)
-class Order:
-    """An iterable of the micro-batches of one process, from `first_step` to before `last_step`.
+class BatchSampler:
+    """Iterates over the micro-batches of one process, from `first_step` to before `last_step`.
+
+    rows: of the data. batch_size: rows of a micro-batch. accumulate: micro-batches of a step. world: number
+    of processes. rank: of this one.
 
     A step takes the next `step_size` rows of its epoch's permutation; pass `a` of process `r` takes the block
     `a * world + r` of them. So two processes see what one would see with the batch doubled, and an epoch ends
@@ -43,6 +48,7 @@ class Order:
 
     @property
     def step_size(self) -> int:
+        """Rows of an optimiser step on all processes."""
         return self.batch_size * self.accumulate * self.world
 
     def __len__(self) -> int:
@@ -61,10 +67,11 @@ class Order:
 
 
 def steps_per_epoch(rows: int, step_size: int) -> int:
+    """Optimiser steps of one pass over the data; step_size: rows of a step on all processes."""
     return -(-rows // step_size)
 
 
 @lru_cache(maxsize=2)
-def _permutation(rows: int, seed: int, epoch: int) -> np.ndarray:
+def _permutation(rows: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """int64 [rows]."""
     return np.random.default_rng([seed, epoch]).permutation(rows)

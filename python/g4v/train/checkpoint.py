@@ -1,7 +1,8 @@
-"""Checkpoints of a stage, in OUT: trainable tensors and Adam's state as safetensors, the rest as JSON.
+"""Checkpoints of a stage, in OUT: trained tensors and the optimiser's as safetensors, the rest as JSON.
 
     work/STAGE/step-00000200/weights.safetensors    by parameter name
-                             optimizer.safetensors  "NAME\\0KEY", KEY one of Adam's
+                             average.safetensors    their moving averages, where the run keeps them
+                             optimizer.safetensors  "NAME\\0KEY", KEY one of the optimiser's
                              state.json             step, configuration, faults, scale of the loss
 
 A checkpoint is written to a temporary folder that is then renamed, and older ones go only after that: a kill
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +21,31 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from g4v.model.bases.errors import one_line
+from g4v._files import atomic_folder, one_line, read_json, write_json
 from g4v.train.errors import TrainingError
-from g4v.train.files import read_json, whole_folder, write_json
 
 _SEPARATOR = "\0"
+_AVERAGE = "average.safetensors"
 
 
 @dataclass(frozen=True)
 class State:
-    """What a run goes on from. weights: name -> tensor. optimizer: name -> key -> tensor."""
+    """What a run goes on from.
+
+    step: optimiser steps done. weights: parameter name -> tensor. optimizer: parameter name -> key ->
+    tensor. about: what state.json says beside the step: "config", "faults", "precision". average: parameter
+    name -> moving average; empty where the run keeps none.
+    """
 
     step: int
     weights: dict[str, Tensor]
     optimizer: dict[str, dict[str, Tensor]]
     about: dict[str, Any]
+    average: dict[str, Tensor] = field(default_factory=dict)
 
 
 def collect_optimizer(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Tensor]]:
-    """Adam's tensors by parameter name."""
+    """Parameter name -> key -> the optimiser's tensor, on the host."""
     names = {id(p): name for name, p in module.named_parameters()}
     found: dict[str, dict[str, Tensor]] = {}
     for parameter, values in optimizer.state.items():
@@ -54,7 +61,7 @@ def place_optimizer(
     parameters = dict(module.named_parameters())
     for name, values in state.items():
         parameter = parameters[name]
-        # Adam keeps its count of steps on the host.
+        # Optimisers keep their count of steps on the host.
         optimizer.state[parameter] = {
             key: tensor.clone() if key == "step" else tensor.to(parameter.device, copy=True)
             for key, tensor in values.items()
@@ -62,7 +69,10 @@ def place_optimizer(
 
 
 def save_checkpoint(folder: Path, state: State) -> Path:
-    """Writes one and removes the older ones; TrainingError names the last good one where that fails."""
+    """Writes a checkpoint below `folder`, removes the older ones and returns its path.
+
+    TrainingError: it cannot be written (no space, for one); the message names the last good one.
+    """
     target = folder / f"step-{state.step:08d}"
     tensors = {
         f"{name}{_SEPARATOR}{key}": tensor.contiguous()
@@ -70,11 +80,13 @@ def save_checkpoint(folder: Path, state: State) -> Path:
         for key, tensor in values.items()
     }
     try:
-        _check_space(folder, [*state.weights.values(), *tensors.values()])
-        with whole_folder(target) as work:
+        _check_space(folder, [*state.weights.values(), *state.average.values(), *tensors.values()])
+        with atomic_folder(target, TrainingError) as work:
             save_file({n: t.contiguous() for n, t in state.weights.items()}, work / "weights.safetensors")
+            if state.average:
+                save_file({n: t.contiguous() for n, t in state.average.items()}, work / _AVERAGE)
             save_file(tensors, work / "optimizer.safetensors")
-            write_json(work / "state.json", {"step": state.step, **state.about})
+            write_json(work / "state.json", {"step": state.step, **state.about}, TrainingError)
     except TrainingError as error:
         last = find_checkpoint(folder)
         kept = f"the last good checkpoint is {last}" if last else "there is no earlier checkpoint"
@@ -100,25 +112,25 @@ def _checkpoints(folder: Path) -> list[Path]:
 
 
 def sweep(folder: Path) -> None:
-    """Removes what a killed process left half written."""
+    """Removes the temporary folders of a killed process."""
     for path in folder.glob(".step-*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
 def find_checkpoint(folder: Path) -> Path | None:
-    """The latest whole checkpoint."""
+    """The latest whole checkpoint below `folder`; None where there is none."""
     found = _checkpoints(folder)
     return found[-1] if found else None
 
 
 def load_step(path: Path | None) -> int:
     """The step of a checkpoint; 0 without one."""
-    return 0 if path is None else int(read_json(path / "state.json")["step"])
+    return 0 if path is None else int(read_json(path / "state.json", TrainingError)["step"])
 
 
 def load_checkpoint(path: Path) -> State:
-    """TrainingError where it is damaged."""
-    about = read_json(path / "state.json")
+    """Reads a checkpoint. TrainingError: it is damaged."""
+    about = read_json(path / "state.json", TrainingError)
     try:
         weights = load_file(path / "weights.safetensors")
         flat = load_file(path / "optimizer.safetensors")
@@ -126,7 +138,8 @@ def load_checkpoint(path: Path) -> State:
         for name, tensor in flat.items():
             parameter, key = name.split(_SEPARATOR)
             optimizer.setdefault(parameter, {})[key] = tensor
-        return State(int(about.pop("step")), weights, optimizer, about)
+        average = load_file(path / _AVERAGE) if (path / _AVERAGE).exists() else {}
+        return State(int(about.pop("step")), weights, optimizer, about, average)
     except Exception as error:  # safetensors has its own class
         raise TrainingError(f"{path}: is damaged: {one_line(error)}; delete it and train again") from None
 
@@ -148,7 +161,7 @@ def place_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 
 def check_same(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """TrainingError where the checkpoint was written with settings that lead elsewhere."""
+    """TrainingError where the checkpoint at `path` was written with other settings (name -> value)."""
     for name in sorted(set(old) | set(new)):
         if old.get(name) != new.get(name):
             raise TrainingError(

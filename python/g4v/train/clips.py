@@ -1,4 +1,4 @@
-"""Clips as frames: of video files, by the runtime's own rule and resize, and of the shapes world."""
+"""Clips as frames: of video files, by the runtime's own rule and resize, and of synthetic worlds."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
 from g4v.data.formats.videos import find_video
+from g4v.data.worlds import world
 from g4v.errors import VideoError
-from g4v.video import read_video
+from g4v.video import read_video, sample_frames
+
+_LONGEST = 5  # times the frames of a clip that is sampled from a longer one
 
 
 @dataclass(frozen=True)
@@ -23,8 +26,8 @@ class FileClip:
     start: float | None = None
     end: float | None = None
 
-    def read(self, frames: int) -> npt.NDArray[np.uint8]:
-        """[frames, H, W, 3]; VideoError where the file is missing or not one frame decodes."""
+    def read(self, frames: int) -> NDArray[np.uint8]:
+        """uint8 [frames, H, W, 3]. VideoError: the file is missing, or not one frame decodes."""
         found = find_video(self.path)
         if found is None:
             raise VideoError(f"the video {self.path} is missing")
@@ -39,24 +42,41 @@ class FileClip:
         place = str((found or self.path).absolute())
         return _digest(place, size, time, self.start, self.end)
 
+    def __str__(self) -> str:
+        return f"the video {self.path}"
+
 
 @dataclass(frozen=True)
-class ShapesClip:
-    """A scene of the shapes world, drawn with random numbers that follow from the seed."""
+class WorldClip:
+    """A scene of a synthetic world (g4v.data.worlds), drawn with random numbers that follow from the seed.
 
-    scene: Any  # g4v.shapes.world.world.Scene
+    longer: probability that it is a longer clip, of up to five times as many frames, from which frames are
+    sampled by the runtime's rule.
+    """
+
+    world: str
+    scene: Any  # Turn.video of a dialogue of that world
     seed: tuple[int, ...]
+    longer: float = 0.0
 
-    def read(self, frames: int) -> npt.NDArray[np.uint8]:
-        from g4v.shapes.world.render import render
-
-        return render(self.scene, np.random.default_rng(self.seed), frames)
+    def read(self, frames: int) -> NDArray[np.uint8]:
+        """uint8 [frames, H, W, 3]."""
+        rng = np.random.default_rng(self.seed)
+        source = world(self.world)
+        if self.longer and rng.random() < self.longer:
+            count = int(rng.integers(frames + 1, _LONGEST * frames))
+            return source.render(self.scene, rng, count)[sample_frames(count, frames)]
+        return source.render(self.scene, rng, frames)
 
     def key(self) -> str:
-        return _digest("shapes", self.scene, self.seed)
+        """Changes with everything that the frames follow from, but for their number."""
+        return _digest(self.world, self.scene, self.seed, *([self.longer] if self.longer else []))
+
+    def __str__(self) -> str:
+        return "the scene"
 
 
-Clip = FileClip | ShapesClip
+Clip = FileClip | WorldClip
 
 
 def _digest(*parts: object) -> str:
@@ -65,9 +85,10 @@ def _digest(*parts: object) -> str:
 
 @dataclass(frozen=True)
 class FrameReader:
-    """Clips -> what the encoder reads.
+    """Makes the encoder's input of clips.
 
-    size: pixels of the encoder's square. mean, std: of its normalised pixels, per channel.
+    frames: sampled from each clip. size: pixels of the encoder's square. mean, std: per channel, of pixels
+    from 0 to 1, that they are normalised with.
     """
 
     frames: int
@@ -75,12 +96,12 @@ class FrameReader:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def __call__(self, clip: Clip) -> npt.NDArray[np.float32]:
+    def __call__(self, clip: Clip) -> NDArray[np.float32]:
         """float32 [frames, 3, size, size], bit for bit what the runtime gives its encoder. VideoError."""
         from g4v import _core
 
         return _core.preprocess(clip.read(self.frames), self.size, list(self.mean), list(self.std))
 
-    def blank(self) -> npt.NDArray[np.float32]:
-        """What stands for a clip that cannot be read."""
+    def blank(self) -> NDArray[np.float32]:
+        """Zeros of the same shape, in place of a clip that cannot be read."""
         return np.zeros((self.frames, 3, self.size, self.size), np.float32)

@@ -6,12 +6,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, NoReturn
 
+from g4v._console import report_error
 from g4v.errors import Error
-from g4v.train.errors import StoppedTogether
-from g4v.train.settings import PRESETS, STAGES, Settings, field_types, load_settings
+from g4v.train.configuration import field_types, load_settings
+from g4v.train.errors import AbortedByPeer
+from g4v.train.settings import PRESETS, STAGES, Settings
 
+_DEFAULT_CONFIG = Path("g4v-train.yaml")
 _EPILOG = """\
 Without a stage, stage 1 and stage 2 are trained one after the other into the same OUT, which
 `python -m g4v.export --checkpoint OUT` then reads. Data of the two stages usually differ: a configuration
@@ -32,15 +36,18 @@ and underscores are the same.
 """
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line, exit code 2."""
+
     def error(self, message: str) -> NoReturn:
-        print(f"g4v.train: error: {message} (see: python -m g4v.train --help)", file=sys.stderr)
+        program = self.prog.removeprefix("python -m ")
+        report_error(f"{message} (see: {self.prog} --help)", program)
         raise SystemExit(2)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Every setting that is not for YAML files alone becomes an option of the same name."""
-    parser = _Parser(
+    parser = Parser(
         prog="python -m g4v.train",
         description="Trains the abstractor (stage 1) and the LoRA (stage 2) of a GPT4Video assistant.",
         epilog=_EPILOG,
@@ -94,30 +101,38 @@ def main(arguments: Sequence[str]) -> int:
     given = vars(build_parser().parse_args(_with_dashes(arguments)))
     stage, preset, config = given.pop("stage"), given.pop("preset"), given.pop("config")
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    if config is None and _DEFAULT_CONFIG.is_file():
+        config = _DEFAULT_CONFIG
     try:
         stages = (stage,) if stage else STAGES
         chosen = [load_settings(name, preset, config, given) for name in stages]
         for name, settings in zip(stages, chosen, strict=True):
-            if settings.dry_run:
-                from g4v.train.estimate import print_estimate
-
-                print_estimate(settings, name)
-            else:
-                from g4v.train.run import run_stage
-
-                run_stage(settings, name)
-    except StoppedTogether:
+            if not _run_stage(name, settings):
+                break
+    except AbortedByPeer:
         return 1  # the first process has said why
-    except Error as error:
-        print(f"g4v.train: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-    except OSError as error:  # a full disk, wherever it shows
-        print(f"g4v.train: error: {' '.join(str(error).split())}", file=sys.stderr)
+    except (Error, OSError) as error:  # OSError: a full disk, wherever it shows
+        report_error(str(error), "g4v.train")
         return 1
     except ImportError as error:
-        print(f'g4v.train: error: {error}; install the extra: pip install "g4v[train]"', file=sys.stderr)
+        report_error(f'{error}; install the extra: pip install "g4v[train]"', "g4v.train")
         return 1
     except (KeyboardInterrupt, SystemExit):
         print("g4v.train: stopped; give the same command with --resume to go on", file=sys.stderr)
         return 1
     return 0
+
+
+def _run_stage(stage: str, settings: Settings) -> bool:
+    """Trains a stage, or prints what it needs. Whether the next stage is to follow."""
+    if settings.dry_run:
+        from g4v.train.estimate import print_estimate
+
+        print_estimate(settings, stage)
+        return True
+    from g4v.train.run import is_first_process, run_stage
+
+    done = run_stage(settings, stage)
+    if not done and is_first_process():
+        print(f"{stage}: stopped by --minutes; give the same command with --resume to go on", file=sys.stderr)
+    return done

@@ -1,4 +1,4 @@
-"""The error of the trainer: one line that says what is wrong and, where there is one, the way out."""
+"""Errors of the trainer: one line that says what is wrong and, where there is one, the way out."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ class TrainingError(Error):
     """A run cannot start, go on or be saved."""
 
 
-class StoppedTogether(TrainingError):
-    """Another process has said why all of them stop."""
+class AbortedByPeer(TrainingError):
+    """Another process has reported why all processes of the run abort; this one says nothing."""

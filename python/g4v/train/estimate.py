@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 
+from g4v._files import read_json
 from g4v.model.abstractor import VideoAbstractor
+from g4v.model.bases import CheckpointError
 from g4v.model.bases.llm import read_config
-from g4v.model.bases.sources import find_source, read_json
+from g4v.model.bases.sources import find_source
 from g4v.model.config import PRESETS, AbstractorConfig, VideoTowerConfig
 from g4v.model.vision import build_encoder
 from g4v.train.bases import find_part
@@ -31,7 +33,10 @@ _SUPERVISED = 0.5  # share of a row's tokens that are an answer's, where nothing
 
 
 def find_sizes(settings: Settings) -> Sizes:
-    """From the configuration files of the bases, else from the preset `sizes`; no weights are read."""
+    """Sizes of a run, from the configuration files of its bases, else from the preset `settings.sizes`.
+
+    No weights are read. TrainingError: a base is missing, or a layer has no linear layer of `lora_targets`.
+    """
     preset = PRESETS[settings.sizes]
     llm = _llm_config(settings)
     encoder = _encoder_config(settings)
@@ -104,14 +109,14 @@ def _encoder_config(settings: Settings) -> Any:
 
     place = find_source(source)
     if isinstance(place, Path):
-        values = read_json(place / "config.json")
+        values = read_json(place / "config.json", CheckpointError)
         if values.get("flavour") == "mplug-owl-video":
             return VideoTowerConfig.from_file(place / "config.json")
     return CLIPVisionConfig.from_pretrained(place)
 
 
 def plan_work(settings: Settings, stage: str) -> Work:
-    """One pass in the worst case: every row is as long as max_length, and every row has a clip."""
+    """A backward pass in the worst case: every row is as long as max_length, and every row has a clip."""
     share = 1.0 if settings.supervise == "both" else _SUPERVISED
     half = not choose_precision(settings).startswith(("32", "64"))
     gpu = settings.accelerator != "cpu" and (torch.cuda.is_available() or settings.device_memory is not None)
@@ -129,6 +134,7 @@ def plan_work(settings: Settings, stage: str) -> Work:
         cached=settings.feature_cache is not None,
         gpu=gpu,
         dropout=settings.lora_dropout > 0,
+        averaged=settings.ema is not None,
     )
 
 

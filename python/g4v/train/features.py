@@ -1,4 +1,4 @@
-"""The cache of encoder features: the encoder is frozen, so each clip is encoded once.
+"""The cache of encoder features: the encoder is frozen, so each clip is encoded only once.
 
     CACHE/FINGERPRINT/shard-RANK-00000.safetensors    key of a clip -> float16 [T, N, d]
 
@@ -22,8 +22,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from g4v._files import atomic, one_line
 from g4v.errors import VideoError
-from g4v.model.bases.errors import one_line
 from g4v.train.clips import Clip, FrameReader
 from g4v.train.errors import TrainingError
 
@@ -32,10 +32,14 @@ SHARD = 64
 
 
 class FeatureCache:
-    """Features by key of the clip. Workers may have copies: files are opened where they are read."""
+    """Features by key of the clip. Workers may have copies: files are opened where they are read.
 
-    def __init__(self, folder: Path, encoder_mark: str, reader: FrameReader) -> None:
-        about = repr((encoder_mark, reader.frames, reader.size, reader.mean, reader.std))
+    folder: of the caches of all encoders. encoder: fingerprint of the encoder's weights. reader: makes the
+    encoder's input.
+    """
+
+    def __init__(self, folder: Path, encoder: str, reader: FrameReader) -> None:
+        about = repr((encoder, reader.frames, reader.size, reader.mean, reader.std))
         self.folder = folder / hashlib.sha256(about.encode()).hexdigest()[:16]
         self.where: dict[str, str] = {}
         self._files: dict[tuple[int, str], Any] = {}  # by process: an open file must not cross a fork
@@ -61,7 +65,7 @@ class FeatureCache:
         """float16 [T, N, d]. VideoError for a clip that could not be encoded."""
         name = self.where.get(clip.key())
         if name is None:
-            raise VideoError(f"{clip_name(clip)} could not be encoded")
+            raise VideoError(f"{clip} could not be encoded")
         place = (os.getpid(), name)
         if place not in self._files:
             self._files[place] = safe_open(self.folder / name, framework="np")
@@ -69,6 +73,7 @@ class FeatureCache:
         return found
 
     def blank(self) -> npt.NDArray[np.float16]:
+        """Zeros of the shape of a clip's features, in place of a clip that cannot be read."""
         return np.zeros(self.blank_shape, np.float16)
 
     def add(self, features: dict[str, Tensor], rank: int) -> None:
@@ -76,20 +81,14 @@ class FeatureCache:
         number = len(list(self.folder.glob(f"shard-{rank}-*.safetensors")))
         while (target := self.folder / f"shard-{rank}-{number:05d}.safetensors").exists():
             number += 1
-        temporary = target.with_suffix(f".{os.getpid()}.tmp")
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            save_file(features, temporary)
-            temporary.replace(target)
-            self.where.update(dict.fromkeys(features, target.name))
+            with atomic(target, TrainingError) as temporary:
+                save_file(features, temporary)
+        except TrainingError:
+            raise
         except Exception as error:  # safetensors has its own class for what the system refused
             raise TrainingError(f"{target}: cannot be written: {one_line(error)}") from None
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def clip_name(clip: Clip) -> str:
-    return f"the video {clip.path}" if hasattr(clip, "path") else "the scene"
+        self.where.update(dict.fromkeys(features, target.name))
 
 
 class _Frames(torch.utils.data.Dataset):  # type: ignore[type-arg]

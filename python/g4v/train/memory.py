@@ -16,7 +16,10 @@ FLOAT = 4  # bytes
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of the three parts. Widths and counts as in their configurations; *_parameters in all."""
+    """Of encoder, abstractor and language model: widths and counts as in their configurations.
+
+    *_parameters: numbers in all tensors of a part.
+    """
 
     hidden: int
     layers: int
@@ -41,7 +44,10 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Work:
-    """One backward pass on one device. dropout: whether LoRA has any. labels: supervised positions."""
+    """One backward pass on one device, of the stage "stage1" or "stage2".
+
+    rows: sequences of `length` tokens. labels: supervised positions of all rows. clips: of `frames` frames.
+    """
 
     stage: str
     rows: int
@@ -53,7 +59,8 @@ class Work:
     checkpointing: bool
     cached: bool  # features come from the cache, and the encoder is not there
     gpu: bool
-    dropout: bool = True
+    dropout: bool = True  # before the LoRA factors
+    averaged: bool = False  # moving averages of the trained weights are kept
 
     @property
     def number(self) -> int:
@@ -63,7 +70,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on one device."""
+    """Bytes on one device. optimizer: Adam's moments (Muon needs less) and moving averages of weights."""
 
     weights: int
     gradients: int
@@ -77,11 +84,15 @@ class Memory:
 
 
 def trained_parameters(sizes: Sizes, stage: str) -> int:
+    """How many numbers a stage trains."""
     return sizes.abstractor_parameters if stage == "stage1" else sizes.lora_parameters
 
 
 def count_memory(sizes: Sizes, work: Work, strategy: str = "single", devices: int = 1) -> Memory:
-    """strategy: "single", "ddp", "fsdp" or "deepspeed" (ZeRO stage 3)."""
+    """What a step needs on each of the devices.
+
+    strategy: "single", "ddp", "fsdp" or "deepspeed" (ZeRO stage 3).
+    """
     trained = trained_parameters(sizes, work.stage)
     frozen = sizes.llm_parameters + (0 if work.cached else sizes.encoder_parameters)
     if work.stage == "stage2":
@@ -106,7 +117,8 @@ def count_memory(sizes: Sizes, work: Work, strategy: str = "single", devices: in
     if work.stage == "stage2":
         weights += sizes.abstractor_parameters * (FLOAT - work.number)  # it stays as stage 1 left it
     buckets = FLOAT * trained if strategy == "ddp" and devices > 1 else 0
-    return Memory(weights, FLOAT * trained, 2 * FLOAT * trained, activations, buckets)
+    kept = 3 if work.averaged else 2
+    return Memory(weights, FLOAT * trained, kept * FLOAT * trained, activations, buckets)
 
 
 def activation_bytes(sizes: Sizes, work: Work) -> int:

@@ -1,7 +1,7 @@
 """`python -m g4v.train.pack`: what a run has trained, small enough to be handed on.
 
-The abstractor and the adapter with weights in float16, the curves and the description. The frozen parts stay
-where they are: --part says where, the language model's name is all that is kept of it.
+Copies the abstractor and the adapter, with weights in float16, the curves and the description. The frozen
+parts stay where they are: --part says where. Of the language model only the name is kept.
 """
 
 from __future__ import annotations
@@ -10,27 +10,31 @@ import argparse
 import json
 import os
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file, save_file
 
-from g4v.cli.common import Parser, exit_code
+from g4v._console import report_error
+from g4v._files import atomic_folder, read_json, write_json
+from g4v.errors import Error
+from g4v.train.command import Parser
 from g4v.train.errors import TrainingError
-from g4v.train.files import read_json, whole_folder, write_json
+from g4v.train.outputs import to_half
 
 _TRAINED = ("abstractor", "adapter")
 _PARTS = ("encoder", "frame_checker", "t2v")
 
 
 def pack_run(run: Path, out: Path, parts: dict[str, str], llm: str, command: str, data: str) -> int:
-    """Writes `out`; returns its bytes. TrainingError where the run is unfinished or something is not there.
+    """Packs the finished run in the folder `run` into the folder `out`; returns the size in bytes.
 
     parts: part -> its folder as g4v_train.json names it, relative to `out`. llm: name of the language model.
-    command, data: how the run was made, for the description.
+    command, data: how the run was made, for the description. TrainingError: the run is not finished, a part
+    is not there, or a weight is too large for float16.
     """
-    about = read_json(run / "g4v_train.json")
+    about = read_json(run / "g4v_train.json", TrainingError)
     for part in _TRAINED:
         if not (run / part).is_dir():
             raise TrainingError(f"{run / part}: no such folder: the run is not finished")
@@ -40,7 +44,7 @@ def pack_run(run: Path, out: Path, parts: dict[str, str], llm: str, command: str
         folder = Path(os.path.normpath(out / place))  # `out` need not be there yet
         if not folder.is_dir():
             raise TrainingError(f"{folder}: no such folder")
-    with whole_folder(out) as work:
+    with atomic_folder(out, TrainingError) as work:
         for part in _TRAINED:
             _copy_rounded(run / part, work / part)
         curves = work / "curves"
@@ -48,7 +52,8 @@ def pack_run(run: Path, out: Path, parts: dict[str, str], llm: str, command: str
             curves.mkdir(exist_ok=True)
             shutil.copyfile(stage, curves / f"{stage.parent.name}.png")
         provenance = {"command": command, "data": data, "llm": llm, **about["provenance"]}
-        write_json(work / "g4v_train.json", {**about, "provenance": provenance, "parts": parts})
+        description = {**about, "provenance": provenance, "parts": parts}
+        write_json(work / "g4v_train.json", description, TrainingError)
     return sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
 
 
@@ -58,12 +63,8 @@ def _copy_rounded(source: Path, target: Path) -> None:
         if path.suffix != ".safetensors":
             shutil.copyfile(path, target / path.name)
             continue
-        tensors = load_file(path)
-        rounded = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
-        for name, tensor in rounded.items():
-            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-                raise TrainingError(f"{path}: {name} is too large for float16")
-        save_file({name: t.contiguous() for name, t in rounded.items()}, target / path.name, {"format": "pt"})
+        tensors = {name: t.contiguous() for name, t in to_half(load_file(path), path).items()}
+        save_file(tensors, target / path.name, {"format": "pt"})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,8 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--command", default="", metavar="TEXT", help="how the run was made")
     add("--about-data", default="", metavar="TEXT", help="what it learned from")
     options = parser.parse_args(arguments)
-
-    def run() -> None:
+    try:
         parts = {}
         for text in options.part:
             part, sign, place = text.partition("=")
@@ -90,12 +90,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise TrainingError(f"--part {text}: write PART=FOLDER")
             parts[part] = place
         size = pack_run(options.run, options.out, parts, options.llm, options.command, options.about_data)
-        print(json.dumps({"out": str(options.out), "bytes": size}))
-
-    return exit_code(run)
+    except Error as error:
+        report_error(str(error), "g4v.train.pack")
+        return 1
+    except KeyboardInterrupt:
+        report_error("interrupted", "g4v.train.pack")
+        return 130
+    print(json.dumps({"out": str(options.out), "bytes": size}))
+    return 0
 
 
 if __name__ == "__main__":
-    import sys
-
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

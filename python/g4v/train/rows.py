@@ -6,12 +6,13 @@ that tokens and frames are ready before the device asks for them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -22,18 +23,21 @@ from g4v.train.clips import Clip
 from g4v.train.datasets import Row, Rows
 
 Fault = tuple[str, str]  # place of the row, reason
+Frames = NDArray[np.floating[Any]]  # of one clip: pixels or features
 
 
 class RowFault(ValueError):
-    """Why a row gives nothing to learn."""
+    """A row gives nothing to learn; the message says why."""
 
 
 @dataclass(frozen=True)
 class RowEncoder:
-    """Rows -> ids and labels.
+    """Makes ids and labels of rows.
 
-    video_tokens: rows of the abstractor's output for one clip; 0 for an assistant without eyes.
+    video_tokens: rows of the abstractor's output for one clip; 0 for an assistant without vision.
     max_length: tokens of a sequence. supervise: "assistant" or "both", as `PromptTemplate.encode` has it.
+    opening_weights: token id -> its weight in the loss where it is the first token of an answer; every other
+    token weighs 1.
     """
 
     template: PromptTemplate
@@ -41,6 +45,7 @@ class RowEncoder:
     video_tokens: int
     max_length: int
     supervise: str
+    opening_weights: Mapping[int, float] = field(default_factory=dict)
 
     def __call__(self, row: Row) -> tuple[EncodedPrompt, int]:
         """The sequence, and how many of the row's turns it holds.
@@ -62,14 +67,27 @@ class RowEncoder:
             )
         return EncodedPrompt(whole.ids[: self.max_length], whole.labels[: self.max_length]), 1
 
+    def weights(self, labels: Sequence[int]) -> list[float]:
+        """What each position of a sequence weighs in the loss; 0 where its label is IGNORED."""
+        before = [IGNORED, *labels]
+        return [
+            0.0 if label == IGNORED else self.opening_weights.get(label, 1.0) if last == IGNORED else 1.0
+            for last, label in zip(before, labels, strict=False)
+        ]
+
 
 class RowBatches(Dataset):  # type: ignore[type-arg]
-    """MicroBatch -> a batch:
+    """Micro-batches as tensors: `batches[MicroBatch]` is a dictionary of
 
-    ids int64 [B, L] (VIDEO_ID at video positions, right-padded with 0), labels int64 [B, L] (IGNORED where a
-    position does not count), clips float32 [C, ...] in reading order (absent where there is none),
-    step_tokens: labels of the whole optimiser step, number: of the pass, step, places: of the B rows,
-    faults: list of (place, reason) found on the way, unusable: those of them that leave nothing to learn.
+    ids          int64 [B, L], VIDEO_ID at video positions, right-padded with 0
+    labels       int64 [B, L], IGNORED where a position does not count
+    weights      float32 [B, L], of the labels; absent where all weigh the same
+    clips        float32 [C, ...] in reading order; absent where there is none
+    step_weight  sum of the weights of all labels of the optimiser step, on all processes
+    number, step of the micro-batch
+    places       where each of the B rows was read
+    faults       (place, reason) of what was found wrong
+    unusable     those of the faults that leave nothing to learn
 
     A row whose clip cannot be read keeps its place with every label ignored: the batch has the same shape on
     every process, and nothing is learned from it.
@@ -79,14 +97,14 @@ class RowBatches(Dataset):  # type: ignore[type-arg]
         self,
         rows: Rows,
         encoder: RowEncoder,
-        read_clip: Callable[[Clip], np.ndarray],
-        blank: Callable[[], np.ndarray],
+        read_clip: Callable[[Clip], Frames],
+        blank: Callable[[], Frames],
     ) -> None:
         self.rows, self.encoder = rows, encoder
         self.read_clip, self.blank = read_clip, blank
-        # Labels of each row, -1 before it is known: shared by all workers, so that each is encoded for its
-        # count only once.
-        self.counts = torch.full((len(rows),), -1, dtype=torch.int32).share_memory_()
+        # Sum of the label weights of each row, -1 before it is known: shared by all workers, so that each row
+        # is encoded for it only once.
+        self.row_weights = torch.full((len(rows),), -1.0).share_memory_()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -96,7 +114,7 @@ class RowBatches(Dataset):  # type: ignore[type-arg]
         unusable: list[Fault] = []
         ids: list[list[int]] = []
         labels: list[list[int]] = []
-        clips: list[np.ndarray] = []
+        clips: list[Frames] = []
         places: list[str] = []
         for index in batch.rows:
             row = self.rows[index]
@@ -116,16 +134,18 @@ class RowBatches(Dataset):  # type: ignore[type-arg]
         if not ids:
             empty = self._empty()
             ids, labels, places = [empty.ids], [empty.labels], ["no row"]
-        made = {
+        made: dict[str, Any] = {
             "ids": pad(ids, 0),
             "labels": pad(labels, IGNORED),
-            "step_tokens": sum(self._count(index) for index in batch.step_rows),
+            "step_weight": sum(self._row_weight(index) for index in batch.step_rows),
             "number": batch.number,
             "step": batch.step,
             "places": places,
             "faults": faults + unusable,
             "unusable": unusable,
         }
+        if self.encoder.opening_weights:
+            made["weights"] = pad([self.encoder.weights(row) for row in labels], 0.0)
         if clips:
             made["clips"] = torch.from_numpy(np.stack(clips))
         return made
@@ -145,19 +165,19 @@ class RowBatches(Dataset):  # type: ignore[type-arg]
             faults.append((row.place, reason))
         return encoded, kept
 
-    def _count(self, index: int) -> int:
-        known = int(self.counts[index])
+    def _row_weight(self, index: int) -> float:
+        known = float(self.row_weights[index])
         if known < 0:
             encoded, _ = self._encode(self.rows[index], [], [])
-            # The first position predicts nothing, so its label would never count.
-            known = sum(label != IGNORED for label in encoded.labels[1:])
-            self.counts[index] = known
+            # The first position predicts nothing, so its label never counts.
+            known = sum(self.encoder.weights(encoded.labels)[1:])
+            self.row_weights[index] = known
         return known
 
 
-def pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:
-    """int64 [len(rows), longest], filled up on the right."""
-    out = torch.full((len(rows), max(map(len, rows))), value, dtype=torch.int64)
+def pad(rows: Sequence[Sequence[int]] | Sequence[Sequence[float]], value: float) -> Tensor:
+    """[len(rows), longest], filled up on the right; int64 where `value` is an int, else float32."""
+    out = torch.full((len(rows), max(map(len, rows))), value)
     for line, row in zip(out, rows, strict=True):
         line[: len(row)] = torch.tensor(row)
     return out

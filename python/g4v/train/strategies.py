@@ -1,4 +1,4 @@
-"""How devices share the work, and in which precision they compute: Lightning's objects for our names."""
+"""How devices share the work, and in which precision they compute: Lightning's objects for the settings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def choose_precision(settings: Settings) -> str:
 
 
 def parse_devices(text: str) -> Any:
-    """ "2" -> 2, "0,2" -> [0, 2], "auto" -> "auto"."""
+    """Numbers of devices as Lightning takes them: "2" -> 2, "0,2" -> [0, 2], "auto" -> "auto"."""
     if text == "auto":
         return text
     try:
@@ -44,10 +44,13 @@ def parse_devices(text: str) -> Any:
 
 
 def build_strategy(settings: Settings) -> Any:
-    """What `Trainer(strategy=...)` takes.
+    """What Lightning's `Trainer(strategy=...)` takes.
 
-    fsdp and deepspeed split the frozen weights between the devices too; TrainingError where they cannot run.
+    fsdp and deepspeed split the frozen weights between the devices too. TrainingError: the strategy cannot
+    run here, or another setting needs whole tensors and it splits them.
     """
+    if settings.strategy in ("fsdp", "deepspeed"):
+        _refuse_what_needs_whole_tensors(settings)
     if settings.strategy == "fsdp":
         if not torch.cuda.is_available():
             raise TrainingError("strategy fsdp needs GPUs, and PyTorch sees none; use ddp")
@@ -66,3 +69,13 @@ def build_strategy(settings: Settings) -> Any:
     if settings.strategy == "ddp":
         return "ddp"
     return "auto"
+
+
+def _refuse_what_needs_whole_tensors(settings: Settings) -> None:
+    for name, is_set in (
+        ("optimizer muon", settings.optimizer == "muon"),
+        ("weight_decay", settings.weight_decay > 0),
+        ("ema", settings.ema is not None),
+    ):
+        if is_set:
+            raise TrainingError(f"{name} needs whole tensors, which {settings.strategy} splits; use ddp")

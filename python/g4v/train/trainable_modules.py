@@ -1,7 +1,12 @@
-"""The trained parts of a run: made, checked against the frozen ones, loaded and saved."""
+"""The trainable modules of a run, abstractor and LoRA: made, checked against the frozen parts, loaded, saved.
+
+OUT/abstractor is what `VideoAbstractor.save_pretrained` writes, OUT/adapter what PEFT writes. trained_on.json
+beside the weights holds the fingerprints of the frozen parts that they were trained on.
+"""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,11 +17,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from g4v._files import atomic_folder, one_line, read_json, write_json
 from g4v.model.abstractor import VideoAbstractor
-from g4v.model.bases.errors import one_line
 from g4v.model.config import PRESETS, AbstractorConfig
 from g4v.train.errors import TrainingError
-from g4v.train.files import read_json, whole_folder, write_json
 from g4v.train.settings import Settings
 
 _TRAINED_ON = "trained_on.json"
@@ -24,7 +28,11 @@ _PREFIX = "base_model.model."
 
 
 def new_abstractor(settings: Settings, memory_size: int, output_size: int) -> VideoAbstractor:
-    """Freshly initialised (the caller seeds), in the shape of the preset `sizes`, as wide as the encoder."""
+    """An abstractor with random weights (the caller seeds), in the shape of the preset `settings.sizes`.
+
+    memory_size: width of the encoder's tokens, which the abstractor takes over. output_size: width of the
+    language model's embeddings. TrainingError: the width is no multiple of the preset's attention heads.
+    """
     sizes = PRESETS[settings.sizes].abstractor
     head = sizes.hidden_size // sizes.num_heads
     if memory_size % head:
@@ -44,19 +52,20 @@ def new_abstractor(settings: Settings, memory_size: int, output_size: int) -> Vi
 
 
 def load_abstractor(
-    folder: Path, memory_size: int, output_size: int, marks: Mapping[str, str], new_llm: bool = False
-) -> Any:
-    """VideoAbstractor of a folder; TrainingError where it belongs to another encoder or language model.
+    folder: Path, memory_size: int, output_size: int, fingerprints: Mapping[str, str], new_llm: bool = False
+) -> VideoAbstractor:
+    """The abstractor of a folder. TrainingError: it is damaged, or of another encoder or language model.
 
-    new_llm: one that was made for a language model of another width will do: what it has learned to see
-    stays, and its way into the language model starts anew (the caller seeds).
+    memory_size: width of the encoder's tokens. output_size: width of the language model's embeddings.
+    fingerprints: of the frozen parts, by name. new_llm: accepts one that was made for a language model of
+    another width; its output projection is then random (the caller seeds), all else is kept.
     """
     _refuse_pickles(folder, "model.safetensors")
     try:
         config = AbstractorConfig.from_file(folder / "config.json")
         if new_llm and config.output_size != output_size and config.memory_size == memory_size:
-            _check_origin(folder, marks, ("encoder",))
-            return _with_new_exit(folder, config, output_size)
+            _check_origin(folder, fingerprints, ("encoder",))
+            return _with_new_output_projection(folder, config, output_size)
         for what, own, wanted in (
             ("encoder", config.memory_size, memory_size),
             ("language model", config.output_size, output_size),
@@ -65,13 +74,13 @@ def load_abstractor(
                 raise TrainingError(
                     f"{folder}: the abstractor belongs to another {what}: its width is {own}, not {wanted}"
                 )
-        _check_origin(folder, marks, ("encoder", "llm"))
+        _check_origin(folder, fingerprints, ("encoder", "llm"))
         return VideoAbstractor.from_pretrained(folder)
     except (OSError, ValueError, RuntimeError) as error:
         raise TrainingError(f"{folder}: cannot be read: {one_line(error)}") from None
 
 
-def _with_new_exit(folder: Path, config: AbstractorConfig, output_size: int) -> VideoAbstractor:
+def _with_new_output_projection(folder: Path, config: AbstractorConfig, output_size: int) -> VideoAbstractor:
     learned = VideoAbstractor.from_pretrained(folder).state_dict()
     model = VideoAbstractor(replace(config, output_size=output_size))
     fresh = model.state_dict()
@@ -80,25 +89,34 @@ def _with_new_exit(folder: Path, config: AbstractorConfig, output_size: int) -> 
 
 
 def save_abstractor(
-    tensors: Mapping[str, Tensor], config: AbstractorConfig, folder: Path, marks: Mapping[str, str]
+    tensors: Mapping[str, Tensor], config: AbstractorConfig, folder: Path, fingerprints: Mapping[str, str]
 ) -> None:
-    with whole_folder(folder) as work:
+    """Writes a folder that `VideoAbstractor.from_pretrained` loads; what stood there is replaced.
+
+    tensors: by their names within the abstractor. TrainingError: it cannot be written.
+    """
+    with atomic_folder(folder, TrainingError) as work:
         save_file(
             {n: t.contiguous() for n, t in tensors.items()}, work / "model.safetensors", {"format": "pt"}
         )
-        write_json(work / "config.json", asdict(config))
-        write_json(work / _TRAINED_ON, dict(marks))
+        write_json(work / "config.json", asdict(config), TrainingError)
+        write_json(work / _TRAINED_ON, dict(fingerprints), TrainingError)
 
 
-def add_adapter(llm: Any, settings: Settings, folder: Path | None, marks: Mapping[str, str]) -> Any:
-    """The language model with trainable LoRA factors: those of `folder`, or new ones (the caller seeds)."""
+def add_adapter(llm: Any, settings: Settings, folder: Path | None, fingerprints: Mapping[str, str]) -> Any:
+    """The language model as a PeftModel with trainable LoRA factors: those of `folder`, or new ones.
+
+    New factors follow `settings.lora_*`; the caller seeds. TrainingError: no such linear layer, or the
+    adapter belongs to another language model.
+    """
     from peft import LoraConfig, PeftModel, get_peft_model
 
     if folder is None:
+        alpha: Any = settings.lora_alpha  # PEFT's annotation says int, and it divides by the rank
         config = LoraConfig(
             task_type="CAUSAL_LM",
             r=settings.lora_r,
-            lora_alpha=settings.lora_alpha,
+            lora_alpha=alpha,
             lora_dropout=settings.lora_dropout,
             target_modules=list(settings.lora_targets),
             bias="none",
@@ -107,17 +125,17 @@ def add_adapter(llm: Any, settings: Settings, folder: Path | None, marks: Mappin
             return get_peft_model(llm, config)
         except ValueError as error:
             raise TrainingError(f"lora_targets: {one_line(error)}") from None
-    check_adapter(llm, folder, marks)
+    check_adapter(llm, folder, fingerprints)
     return PeftModel.from_pretrained(llm, str(folder), is_trainable=True, local_files_only=True)
 
 
-def check_adapter(llm: Any, folder: Path, marks: Mapping[str, str]) -> None:
+def check_adapter(llm: Any, folder: Path, fingerprints: Mapping[str, str]) -> None:
     """TrainingError unless the PEFT folder holds LoRA factors of this very language model."""
     _refuse_pickles(folder, "adapter_model.safetensors")
-    kind = read_json(folder / "adapter_config.json").get("peft_type")
+    kind = read_json(folder / "adapter_config.json", TrainingError).get("peft_type")
     if kind != "LORA":
         raise TrainingError(f"{folder}: is a {kind} adapter, only LORA can be trained on")
-    _check_origin(folder, marks, ("llm",))
+    _check_origin(folder, fingerprints, ("llm",))
     try:
         with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
@@ -141,33 +159,38 @@ def check_adapter(llm: Any, folder: Path, marks: Mapping[str, str]) -> None:
             )
 
 
-def save_adapter(tensors: Mapping[str, Tensor], llm: Any, folder: Path, marks: Mapping[str, str]) -> None:
-    """A folder that `peft` loads. tensors: by PEFT's names within the module, such as
-    `base_model.model....lora_A.default.weight`; llm: the PeftModel, for its configuration.
-    """
-    import copy
+def save_adapter(
+    tensors: Mapping[str, Tensor], llm: Any, folder: Path, fingerprints: Mapping[str, str]
+) -> None:
+    """Writes a folder that PEFT loads; what stood there is replaced.
 
+    tensors: by PEFT's names within the module, such as `base_model.model....lora_A.default.weight`. llm: the
+    PeftModel, for its configuration. TrainingError: it cannot be written.
+    """
     config = copy.deepcopy(llm.peft_config["default"])
     config.base_model_name_or_path = "../llm"
     config.inference_mode = True
     named = {name.replace(".default.", "."): t.contiguous() for name, t in tensors.items()}
-    with whole_folder(folder) as work:
+    with atomic_folder(folder, TrainingError) as work:
         save_file(named, work / "adapter_model.safetensors", {"format": "pt"})
         config.save_pretrained(str(work))
-        write_json(work / _TRAINED_ON, dict(marks))
+        write_json(work / _TRAINED_ON, dict(fingerprints), TrainingError)
 
 
-def _check_origin(folder: Path, marks: Mapping[str, str], parts: tuple[str, ...]) -> None:
-    """What g4v trained says what it was trained on; what came from elsewhere is checked by shapes alone."""
+def _check_origin(folder: Path, fingerprints: Mapping[str, str], parts: tuple[str, ...]) -> None:
+    """TrainingError where trained_on.json names other frozen parts.
+
+    A folder that was not trained by g4v has no such file; the caller checks its shapes.
+    """
     if not (folder / _TRAINED_ON).exists():
         return
-    origin = read_json(folder / _TRAINED_ON)
+    origin = read_json(folder / _TRAINED_ON, TrainingError)
     for part in parts:
-        if part in origin and part in marks and origin[part] != marks[part]:
+        if part in origin and part in fingerprints and origin[part] != fingerprints[part]:
             name = "language model" if part == "llm" else part
             raise TrainingError(
                 f"{folder}: was trained on another {name} (fingerprint {origin[part]}, this one has "
-                f"{marks[part]})"
+                f"{fingerprints[part]})"
             )
 
 
@@ -186,7 +209,7 @@ def _refuse_pickles(folder: Path, wanted: str) -> None:
 
 
 def dtype_of(precision: str) -> torch.dtype:
-    """What frozen weights are stored in: half where the products are computed in half anyway."""
+    """The type of frozen weights: 16 bits where Lightning's `precision` computes products in 16 bits."""
     if precision.startswith("bf16"):
         return torch.bfloat16
     return torch.float16 if precision.startswith("16") else torch.float32

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from g4v.model.config import Preset
 from g4v.shapes.recipe.loop import Part
-from g4v.shapes.recipe.regions import RegionHead, find_regions
-from g4v.shapes.recipe.tokenizers import EOS_ID, encode_captions
+from g4v.shapes.recipe.regions import find_regions
+from g4v.shapes.recipe.tokenizers import encode_captions
+from g4v.shapes.recipe.towers import TwoTowers, whiten_patches
 from g4v.shapes.world.render import render, render_with_things
 from g4v.shapes.world.world import (
     BACKGROUNDS,
@@ -55,13 +56,16 @@ _OBJECT_ATTRIBUTES = 3  # the first ones belong to objects, not to the clip
 
 
 def clip_pixels(frames: Tensor) -> Tensor:
-    """Frames uint8 [B, T, S, S, 3] -> the encoder's input, float [B, T, 3, S, S]."""
+    """The encoder's input, float32 [B, T, 3, S, S], of frames uint8 [B, T, S, S, 3]: normalised as CLIP's."""
     mean, std = (torch.tensor(values, device=frames.device).view(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
     return (frames.permute(0, 1, 4, 2, 3).float() / 255 - mean) / std
 
 
 def scene_text(scene: Scene, motion: bool = True) -> str:
-    """The caption, also of unsafe scenes; without the motions for single frames."""
+    """The caption of a scene, also of an unsafe or a foreign one.
+
+    motion: whether it names motions, which single frames do not show.
+    """
     if scene.foreign:
         return "a film without shapes"
     if motion and not scene.skull:
@@ -107,53 +111,11 @@ def _crowded_scene(rng: np.random.Generator) -> Scene:
     return Scene(objects, BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))])
 
 
-class _TwoTowers(nn.Module):
-    def __init__(
-        self, encoder: nn.Module, text_encoder: nn.Module, vision_width: int, text_width: int, patch: int
-    ) -> None:
-        super().__init__()
-        self.encoder, self.text_encoder = encoder, text_encoder
-        self.visual_projection = nn.Linear(2 * vision_width, 128, bias=False)
-        self.region_projection = nn.Linear(vision_width, 128, bias=False)
-        self.region_head = RegionHead(vision_width, patch)
-        self.text_projection = nn.Linear(text_width, 128, bias=False)
-        self.scale = nn.Parameter(torch.tensor(2.5))
-
-    def embed_clips(self, tokens: Tensor) -> Tensor:
-        """The encoder's [B, T, 1 + P, d] -> unit vectors [B, 128]: class and patch tokens, averaged apart."""
-        pooled = torch.cat([tokens[:, :, 0].mean(1), tokens[:, :, 1:].mean((1, 2))], -1)
-        return F.normalize(self.visual_projection(pooled), dim=-1)
-
-    def embed_regions(self, tokens: Tensor) -> Tensor:
-        """Patch tokens [R, d] -> unit vectors [R, 128]."""
-        return F.normalize(self.region_projection(tokens), dim=-1)
-
-    def embed_texts(self, ids: Tensor) -> Tensor:
-        """Ids [B, L] -> unit vectors [B, 128], read at </s>."""
-        hidden = self.text_encoder(input_ids=ids).last_hidden_state
-        end = (ids == EOS_ID).int().argmax(-1)
-        return F.normalize(self.text_projection(hidden[torch.arange(len(ids)), end]), dim=-1)
-
-
-def whiten_patches(encoder: Any, pixels: Tensor) -> None:
-    """Starts the patch embedding at the whitened principal components of patches: edges then weigh as much as
-    the plain colours that dominate them. pixels: float [..., 3, S, S], normalised.
-    """
-    weight = encoder.embeddings.patch_embed.weight
-    patches = F.unfold(pixels.flatten(0, -4), weight.shape[-1], stride=weight.shape[-1])
-    patches = patches.transpose(1, 2).flatten(0, 1).double()
-    patches = patches - patches.mean(0)
-    values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))  # ascending
-    count = min(len(values), len(weight))
-    rows = (vectors / (values.clamp(min=0) + 0.05).sqrt()).T.flip(0)[:count]
-    with torch.no_grad():
-        weight[:count] = rows.view(count, *weight.shape[1:]).float()
-
-
 class ContrastivePart(Part):
-    """`frames` 1 for the first run on pictures, 8 for the second on clips.
+    """Encoder and text encoder, trained contrastively on `clips` clips a step.
 
-    captions: so many of the clips are scenes with a caption; the others are crowded.
+    frames: of a clip; 1 for the first run on pictures, 8 for the second one on clips. captions: so many of
+    the clips are scenes with a caption; the others are crowded.
     """
 
     def __init__(self, preset: Preset, tokenizer: Any, frames: int, clips: int, captions: int) -> None:
@@ -167,7 +129,7 @@ class ContrastivePart(Part):
         )
         encoder = build_encoder(preset.encoder_config())
         self.patch = int(preset.encoder["patch_size"])
-        self.model = _TwoTowers(
+        self.model = TwoTowers(
             encoder, text, preset.encoder["hidden_size"], preset.text_encoder["hidden_size"], self.patch
         )
         self.tokenizer, self.frames, self.clips = tokenizer, frames, clips
@@ -178,6 +140,7 @@ class ContrastivePart(Part):
             rng = np.random.default_rng(0)
             pictures = [render(sample_scene(rng, "train"), rng, frames=2) for _ in range(200)]
             whiten_patches(encoder, clip_pixels(torch.from_numpy(np.stack(pictures))))
+        self.phrase_ids: Tensor
         self.register_buffer("phrase_ids", encode_captions(tokenizer, phrases, self.length), persistent=False)
 
     def batch(self, rng: np.random.Generator) -> Any:

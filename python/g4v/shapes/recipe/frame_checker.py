@@ -21,7 +21,10 @@ _DISC_MOTIONS = tuple(motion for motion in MOTIONS if motion != "spinning")
 
 
 class FrameCheckerPart(Part):
-    """Clips as filmed and clean ones, for generated videos have no camera's noise."""
+    """The frame checker on a frozen encoder with tokens of `hidden_size` numbers, `clips` clips a step.
+
+    Half of the clips are as a camera films them and half are clean, as generated videos are.
+    """
 
     def __init__(self, encoder: nn.Module, hidden_size: int, clips: int = 16) -> None:
         super().__init__()

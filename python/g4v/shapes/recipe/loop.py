@@ -1,4 +1,7 @@
-"""One training run of one part, on Lightning: resumable, seeded by step, with averaged weights.
+"""The training loop of the parts that only the embedded default has, on Lightning.
+
+These parts are no stage of an assistant and learn from generated batches: autoencoder, encoder and text
+encoder, frame checker, text to video, the base language model. Stages 1 and 2 are trained by g4v.train.run.
 
 Every batch and every random number of a step follows from (seed, step) alone, so a run that was stopped and
 resumed draws what an unbroken run would have drawn.
@@ -6,7 +9,6 @@ resumed draws what an unbroken run would have drawn.
 
 from __future__ import annotations
 
-import csv
 import itertools
 import logging
 import time
@@ -25,7 +27,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, IterableDataset
 
-from g4v.shapes.recipe.muon import Muon, matrices_of
+from g4v.train.curves import draw_curves
+from g4v.train.muon import matrices_of
+from g4v.train.optimizer import build_optimizer
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,9 @@ class LoopSettings:
 
 
 class Part(L.LightningModule):
-    """A part that can be trained. Subclasses hold `self.model` and give batches and losses."""
+    """A part that can be trained. Subclasses set `self.model` and give batches and losses."""
 
-    model: nn.Module
+    model: Any  # an nn.Module; each subclass has its own attributes
     settings: LoopSettings
 
     def batch(self, rng: np.random.Generator) -> Any:
@@ -67,10 +71,11 @@ class Part(L.LightningModule):
         raise NotImplementedError
 
     def trained_parameters(self) -> list[nn.Parameter]:
+        """Parameters that require gradients."""
         return [p for p in self.parameters() if p.requires_grad]
 
     def attach(self, settings: LoopSettings) -> None:
-        """Called once before the run."""
+        """Takes over the settings; called once before the run."""
         self.settings = settings
         self.average: AveragedModel | None = None
         if settings.ema is not None:
@@ -78,8 +83,9 @@ class Part(L.LightningModule):
             self.average.requires_grad_(False)
 
     def best_model(self) -> nn.Module:
-        """The averaged weights where they are kept, else the current ones."""
-        return self.average.module if self.average is not None else self.model
+        """The model with averaged weights where they are kept, else with the current ones."""
+        best: nn.Module = self.average.module if self.average is not None else self.model
+        return best
 
     def training_step(self, batch: Any, index: int) -> Tensor:
         torch.manual_seed(self.settings.seed * 1_000_003 + self.global_step)
@@ -103,19 +109,13 @@ class Part(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         s = self.settings
-        parameters = self.trained_parameters()
-        matrices = matrices_of(self.model) if s.muon else []
-        taken = set(map(id, matrices))
-        rest = [p for p in parameters if id(p) not in taken]
-        groups: list[dict[str, Any]] = [
-            {"params": matrices, "weight_decay": s.weight_decay, "matrices": True},
-            {"params": [p for p in rest if p.ndim > 1], "weight_decay": s.weight_decay},
-            {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        if not matrices:
-            del groups[0]
-        kind = Muon if matrices else torch.optim.AdamW
-        optimizer = kind(groups, lr=s.learning_rate, betas=s.betas)
+        optimizer = build_optimizer(
+            self.trained_parameters(),
+            matrices_of(self.model) if s.muon else (),
+            learning_rate=s.learning_rate,
+            betas=s.betas,
+            weight_decay=s.weight_decay,
+        )
         falling = max(1, int(s.steps * s.decay))
 
         def rate(step: int) -> float:
@@ -200,40 +200,3 @@ def run(part: Part, name: str, folder: Path, settings: LoopSettings, progress: b
     part.eval()
     draw_curves(folder, name)
     return first_step >= settings.steps or trainer.global_step >= settings.steps
-
-
-def draw_curves(folder: Path, name: str) -> Path:
-    """Plots every figure of the run's CSV logs over the steps, into `folder`/curves.png."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    series: dict[str, dict[int, float]] = {}
-    for path in sorted(
-        (folder / "csv").glob("*/metrics.csv"), key=lambda p: int(p.parent.name.split("-")[-1])
-    ):
-        with path.open() as rows:
-            for row in csv.DictReader(rows):
-                for key, value in row.items():
-                    if key not in ("epoch", "step") and value:
-                        series.setdefault(key, {})[int(row["step"])] = float(value)
-    figure, axes = plt.subplots(1, max(1, len(series)), figsize=(4 * max(1, len(series)), 3), squeeze=False)
-    for axis, (key, points) in zip(axes[0], sorted(series.items()), strict=False):
-        steps = np.array(sorted(points))
-        values = np.array([points[int(step)] for step in steps])
-        axis.plot(steps, values, alpha=0.3)
-        width = max(1, len(values) // 40)
-        smooth = np.convolve(values, np.ones(width) / width, "valid")
-        axis.plot(steps[width - 1 :], smooth)
-        axis.set_title(f"{name}: {key}")
-        axis.set_xlabel("step")
-        if key == "loss" and (values > 0).all():
-            axis.set_yscale("log")
-    figure.tight_layout()
-    target = folder / "curves.png"
-    temporary = folder / "curves.tmp.png"
-    figure.savefig(temporary, dpi=110)
-    plt.close(figure)
-    temporary.replace(target)
-    return target

@@ -37,11 +37,10 @@ def find_phrases(tokenizer: Any, texts: list[str]) -> Phrases:
             column = len(tokenizer.encode(before, add_special_tokens=False))  # <s> stands in front
             classes = (COLOURS.index(item.colour), SHAPES.index(item.shape), MOTIONS.index(item.motion))
             found.append((row, column, classes))
-    rows, columns, classes = zip(*found, strict=True) if found else ((), (), ())
     return Phrases(
-        torch.tensor(rows, dtype=torch.int64),
-        torch.tensor(columns, dtype=torch.int64),
-        torch.tensor(classes, dtype=torch.int64).view(-1, 3),
+        torch.tensor([row for row, _, _ in found], dtype=torch.int64),
+        torch.tensor([column for _, column, _ in found], dtype=torch.int64),
+        torch.tensor([classes for _, _, classes in found], dtype=torch.int64).view(-1, 3),
     )
 
 

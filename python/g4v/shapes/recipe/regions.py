@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from g4v.shapes.world.render import Thing
@@ -25,7 +26,7 @@ _MOTION = 4  # change of x, y and radius from frame to frame in patches, and of 
 
 @dataclass
 class Regions:
-    """Patches that show a thing; R of them in a batch."""
+    """The R patches of a batch that show a thing (an object or the skull sign), and what they are taught."""
 
     places: Tensor  # int64 [R, 3]: clip, frame, patch (rows of patches from the top)
     things: Tensor  # int64 [R]: index of the thing in its clip
@@ -35,7 +36,7 @@ class Regions:
 
 def _owner(things: list[Thing], patch: int) -> np.ndarray:
     """The visible thing that each patch belongs to, -1 for none: int64 [T, P]."""
-    visible = np.stack([thing.cover for thing in things])
+    visible: NDArray[np.float32] = np.stack([thing.cover for thing in things])
     for above in range(1, len(things)):  # later ones lie over earlier ones
         visible[:above] *= 1 - visible[above]
     count, frames, size, _ = visible.shape
@@ -50,9 +51,9 @@ def _whole_outlines(thing: Thing) -> np.ndarray:
     steps = (np.arange(_GRID, dtype=np.float32) + 0.5) / _GRID * 2.4 - 1.2
     columns = thing.track.x[:, None] + steps * thing.track.radius[:, None]
     rows = thing.track.y[:, None] + steps * thing.track.radius[:, None]
-    columns, rows = (np.clip(values, 0, size - 1).astype(np.int64) for values in (columns, rows))
+    x, y = (np.clip(values, 0, size - 1).astype(np.int64) for values in (columns, rows))
     frames = np.arange(len(thing.cover))[:, None, None]
-    return thing.cover[frames, rows[:, :, None], columns[:, None, :]].reshape(-1, _GRID * _GRID)
+    return thing.cover[frames, y[:, :, None], x[:, None, :]].reshape(-1, _GRID * _GRID)
 
 
 def _ways(thing: Thing, patch: int) -> np.ndarray:
@@ -66,7 +67,10 @@ def _ways(thing: Thing, patch: int) -> np.ndarray:
 
 
 def find_regions(clips: list[list[Thing]], patch: int) -> Regions:
-    """The regions of a batch of clips, one thing at least among them; `patch`: edge of a patch in pixels."""
+    """The regions of a batch of clips.
+
+    clips: for each the things that were drawn, at least one in all. patch: edge of a patch in pixels.
+    """
     places, owners, outlines, ways = [], [], [], []
     for clip, things in enumerate(clips):
         if not things:
@@ -93,7 +97,7 @@ def find_regions(clips: list[list[Thing]], patch: int) -> Regions:
 
 
 class RegionHead(nn.Module):
-    """Tells outlines, places and motions from patch tokens, linearly."""
+    """Predicts outlines, places and motions from patch tokens of `width` numbers by linear maps."""
 
     def __init__(self, width: int, patch: int) -> None:
         super().__init__()
@@ -101,7 +105,7 @@ class RegionHead(nn.Module):
         self.ways = nn.Linear(width, _PLACE + _MOTION)
 
     def forward(self, tokens: Tensor, regions: Regions, moving: bool) -> tuple[Tensor, dict[str, float]]:
-        """Patch tokens [R, d] -> the loss and its parts."""
+        """The scalar loss on patch tokens [R, d], and its terms by name. moving: clips show motion."""
         outline = F.binary_cross_entropy_with_logits(self.outlines(tokens), regions.outlines)
         error = F.smooth_l1_loss(self.ways(tokens), regions.ways, reduction="none", beta=0.2).mean(0)
         place, motion = error[:_PLACE].mean(), error[_PLACE:].mean()

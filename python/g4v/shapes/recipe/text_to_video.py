@@ -10,79 +10,26 @@ what has its own task (g4v.shapes.recipe.phrases).
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from g4v.model.config import Preset
+from g4v.shapes.recipe.latents import CachedLatents
 from g4v.shapes.recipe.loop import Part
 from g4v.shapes.recipe.phrases import PhraseReader, find_phrases
 from g4v.shapes.recipe.tokenizers import encode_captions
-from g4v.shapes.world.render import render
-from g4v.shapes.world.world import caption, sample_scene
 
-_SHARD = 512  # clips in one file of the latent cache
 _APART = 0.7  # root mean square over channels by which an object's latents differ from the background's
 _OBJECT_WEIGHT = 12.0  # largest further weight of an object's latents in the loss
 # Further weight of what differs from frame to frame in the error: pictures have taught the rest, and motion
 # is a small part of a clip's variance. Whether it speeds the learning of motion was not measured.
 _CHANGE_WEIGHT = 3.0
 _PHRASE_WEIGHT = 0.1  # of the text encoder's own task
-_TWO_OBJECTS = 0.7  # share of the clips that show two objects, which are the harder ones
-
-
-def _fingerprint(model: Any) -> str:
-    """SHA-256 of a model's weights."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _fingerprint_of_renderer() -> str:
-    """SHA-256 of some clean clips."""
-    digest = hashlib.sha256()
-    for seed in range(8):
-        rng = np.random.default_rng(seed)
-        digest.update(render(sample_scene(rng, "train"), rng, clean=True).tobytes())
-    return digest.hexdigest()
-
-
-def _metadata(path: Path) -> dict[str, str]:
-    with safe_open(path, "pt") as file:
-        return dict(file.metadata() or {})
-
-
-def encode_latents(vae: Any, folder: Path, clips: int, seed: int) -> None:
-    """Renders clean clips and keeps their latents: `folder`/NNNN.safetensors with `latents` float16
-    [512, C, 8, h, w] and a .json with the captions. Shards of the same autoencoder and renderer are kept, so
-    a stopped run goes on.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    origin = {"vae": _fingerprint(vae), "renderer": _fingerprint_of_renderer()}
-    for shard in range(-(-clips // _SHARD)):
-        target = folder / f"{shard:04d}.safetensors"
-        if target.exists() and _metadata(target) == origin:
-            continue
-        rng = np.random.default_rng([seed, shard])
-        latents, texts = [], []
-        for _ in range(_SHARD):
-            scene = sample_scene(rng, "train", background=None)
-            frames = torch.from_numpy(render(scene, rng, clean=True)).permute(0, 3, 1, 2).float() / 127.5 - 1
-            with torch.no_grad():
-                latents.append(vae.encode(frames).latent_dist.mean.transpose(0, 1))
-            texts.append(caption(scene))
-        (folder / f"{shard:04d}.json").write_text(json.dumps(texts), "utf-8")
-        temporary = target.with_suffix(".tmp")
-        save_file({"latents": torch.stack(latents).half().contiguous()}, temporary, metadata=origin)
-        temporary.replace(target)
 
 
 def object_mask(latents: Tensor) -> Tensor:
@@ -92,7 +39,10 @@ def object_mask(latents: Tensor) -> Tensor:
 
 
 def count_looks(frames: int, shared_noise: float) -> float:
-    """How many independent looks at one scene its frames are under noise that they share in part."""
+    """How many independent noisy views of a scene its frames give, where they share part of the noise.
+
+    shared_noise: share of the noise's variance that all frames have in common; 0 gives `frames`, 1 gives 1.
+    """
     return frames / (1 + (frames - 1) * shared_noise)
 
 
@@ -122,44 +72,20 @@ def shifted_steps(alphas: Tensor, looks: float) -> Tensor:
 
 def draw_noise(rng: np.random.Generator, shape: torch.Size, shared: float) -> Tensor:
     """Normal noise [B, C, T, h, w] of unit variance, `shared` of which all frames of a clip have in common
-    (the mixed noise of Ge et al., 2023): what one frame makes of it, the others make of it, too.
+    (the mixed noise of Ge et al., 2023): noise that looks like an object in one frame does so in all.
     """
     own = rng.standard_normal(tuple(shape), dtype=np.float32)
     common = rng.standard_normal((*shape[:2], 1, *shape[3:]), dtype=np.float32)
     return torch.from_numpy(np.sqrt(1 - shared) * own + np.sqrt(shared) * common).float()
 
 
-class _Latents:
-    """The cached latents; new shards are picked up while a run goes on."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.shards: list[Tensor] = []
-        self.texts: list[list[str]] = []
-        self.places: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])  # of one object, of two
-
-    def refresh(self) -> None:
-        for path in sorted(self.folder.glob("*.safetensors"))[len(self.shards) :]:
-            self.shards.append(load_file(path)["latents"])
-            self.texts.append(json.loads(path.with_suffix(".json").read_text("utf-8")))
-            for row, text in enumerate(self.texts[-1]):
-                self.places[" and " in text].append((len(self.shards) - 1, row))
-
-    def draw(self, rng: np.random.Generator, count: int) -> tuple[Tensor, list[str]]:
-        one, two = self.places
-        pools = [(two or one) if rng.random() < _TWO_OBJECTS else (one or two) for _ in range(count)]
-        places = [pool[int(rng.integers(len(pool)))] for pool in pools]
-        clips = torch.stack([self.shards[shard][row] for shard, row in places])
-        return clips.float(), [self.texts[shard][row] for shard, row in places]
-
-
-def few_frames(frames: int, of: int) -> np.ndarray:
+def few_frames(frames: int, of: int) -> NDArray[np.int64]:
     """int64 [frames]: which of `of` frames to keep, evenly apart, the first and the last among them."""
     return np.linspace(0, of - 1, frames).round().astype(np.int64)
 
 
 def _for_training(model: nn.Module) -> None:
-    """Takes out of a UNet what slows its training on a CPU, with `tiny`'s sizes by a fifth:
+    """Takes out of a UNet what makes its training slower on a CPU, by a fifth with the sizes of `tiny`:
     dropout (every clip is drawn anew under other noise; there is nothing to overfit to) and the fused
     attention, which is made for longer sequences and wider heads.
     """
@@ -173,7 +99,12 @@ def _for_training(model: nn.Module) -> None:
 
 
 class TextToVideoPart(Part):
-    """`frames` 1 trains on single frames (many different pictures), more on clips, with `shared_noise`."""
+    """The UNet and its text encoder, `clips` latents a step.
+
+    latents: folder of the cache. scaling_factor: of the autoencoder. frames: 1 trains on single frames (many
+    different pictures), more on so many frames of a clip. shared_noise: share of the noise's variance that
+    all frames of a clip have in common. drop_text: share of the captions that are left out, for guidance.
+    """
 
     def __init__(
         self,
@@ -193,15 +124,17 @@ class TextToVideoPart(Part):
         text = CLIPTextModel(
             preset.text_config(len(tokenizer), bos_token_id=1, eos_token_id=2, pad_token_id=0)
         )
+        unet: Any = UNet3DConditionModel(**preset.unet)
         self.model = nn.ModuleDict(
             {
-                "unet": UNet3DConditionModel(**preset.unet),
+                "unet": unet,
                 "text_encoder": text,
                 "phrases": PhraseReader(text.config.hidden_size),
             }
         )
         _for_training(self.model["unet"])
         schedule = DDIMScheduler.from_config(preset.scheduler)
+        self.alphas: Tensor
         self.register_buffer("alphas", schedule.alphas_cumprod.clone(), persistent=False)
         self.shared_noise = shared_noise if frames > 1 else 0.0
         self.looks = count_looks(frames, self.shared_noise)
@@ -209,7 +142,7 @@ class TextToVideoPart(Part):
         self.tokenizer, self.frames, self.clips, self.drop_text = tokenizer, frames, clips, drop_text
         self.scaling_factor = scaling_factor
         self.length = int(preset.text_encoder["max_position_embeddings"])
-        self.data = _Latents(latents)
+        self.data = CachedLatents(latents)
         self.draws = 0
 
     def batch(self, rng: np.random.Generator) -> Any:

@@ -16,7 +16,11 @@ from g4v.shapes.world.world import sample_scene
 
 
 class VaePart(Part):
-    """Error of the picture, weighted towards objects and outlines, and a pull of the latents to N(0, 1)."""
+    """The autoencoder, on `images` single frames a step.
+
+    The loss is the error of the picture, weighted towards objects and outlines, and `kl_weight` times the
+    divergence of the latents from N(0, 1).
+    """
 
     def __init__(self, preset: Preset, images: int = 10, kl_weight: float = 1e-3) -> None:
         super().__init__()

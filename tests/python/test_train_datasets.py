@@ -17,14 +17,14 @@ from g4v.export.bundle.export import export_bundle  # noqa: E402
 from g4v.export.checkpoint.random_checkpoint import write_random_checkpoint  # noqa: E402
 from g4v.export.checkpoint.run import Checkpoint  # noqa: E402
 from g4v.model.prompt import IGNORED, VIDEO_ID, PromptTemplate, PromptTurn, plain_encoder  # noqa: E402
-from g4v.train.batch_sampler import MicroBatch, Order  # noqa: E402
+from g4v.train import checkpoint  # noqa: E402
+from g4v.train.batch_sampler import BatchSampler, MicroBatch  # noqa: E402
 from g4v.train.clips import FileClip, FrameReader  # noqa: E402
 from g4v.train.command import main  # noqa: E402
-from g4v.train.datasets import Row, Rows, ShapesRows, open_rows  # noqa: E402
+from g4v.train.datasets import Row, Rows, WorldRows, open_rows  # noqa: E402
 from g4v.train.features import FeatureCache, fill_cache  # noqa: E402
 from g4v.train.rows import RowBatches, RowEncoder, RowFault  # noqa: E402
 from g4v.train.settings import Settings  # noqa: E402
-from g4v.train import checkpoint  # noqa: E402
 from g4v.video import read_video  # noqa: E402
 
 from ..export.conftest import SMALL  # noqa: E402
@@ -114,23 +114,23 @@ def _tokenizer_of(bundle: Path):
     return next(values for values in found if values.get("format") == "g4v-tokenizer")
 
 
-class TestOrder:
-    def order(self, world, rank, batch_size, accumulate=1, first=0, last=6):
-        return list(Order(10, batch_size, accumulate, world, rank, 3, first, last))
+class TestBatchSampler:
+    def batches(self, world, rank, batch_size, accumulate=1, first=0, last=6):
+        return list(BatchSampler(10, batch_size, accumulate, world, rank, 3, first, last))
 
     def test_every_layout_sees_the_same_rows_of_a_step(self):
-        one = self.order(1, 0, 4)
+        one = self.batches(1, 0, 4)
         assert sorted(i for m in one[:3] for i in m.rows) == list(range(10))
         assert one[0].rows != one[3].rows and len(one[2].rows) == 2
-        two = [self.order(2, rank, 2) for rank in range(2)]
+        two = [self.batches(2, rank, 2) for rank in range(2)]
         for step in range(6):
             assert two[0][step].rows + two[1][step].rows == one[step].rows == two[1][step].step_rows
-        passes = self.order(1, 0, 2, accumulate=2)
+        passes = self.batches(1, 0, 2, accumulate=2)
         assert passes[0].rows + passes[1].rows == one[0].rows
         assert [m.step for m in passes] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
 
     def test_it_goes_on_where_it_stopped(self):
-        assert self.order(1, 0, 4, first=2) == self.order(1, 0, 4)[2:]
+        assert self.batches(1, 0, 4, first=2) == self.batches(1, 0, 4)[2:]
 
 
 class TestBatches:
@@ -152,12 +152,12 @@ class TestBatches:
         assert (batch["labels"][0] == IGNORED).all() and (batch["labels"][1] != IGNORED).any()
         assert batch["clips"].shape == (2, 2, 3) and (batch["clips"][0] == 0).all()
         assert (batch["ids"] == VIDEO_ID).sum() == 6
-        assert batch["step_tokens"] == 4 + 5  # a space, the answer, the end
+        assert batch["step_weight"] == 4 + 5  # a space, the answer, the end
 
     def test_a_process_without_rows_has_a_batch_too(self):
         batch = self.batches(rows_of(("Q", "A")))[MicroBatch(0, 0, (), (0,))]
         assert batch["ids"].tolist() == [[1, ord("S")]] and "clips" not in batch
-        assert batch["step_tokens"] == 3
+        assert batch["step_weight"] == 3
 
 
 class TestSources:
@@ -181,7 +181,7 @@ class TestSources:
         path = format_files.write(tmp_path / "a.json", format_files.VIDEOCHAT)
         rows = open_rows(Settings(data=("shapes:4", str(path))), "stage1", TEMPLATE)
         assert len(rows) == 7 and rows[3].place == "shapes, dialogue 3" and "a.json" in rows[4].place
-        assert rows[3] == ShapesRows(4, 0, rows.sources[0].kinds)[3]
+        assert rows[3] == WorldRows("shapes", 4, 0, rows.sources[0].kinds)[3]
         assert rows[3].clips[0].read(4).shape == (4, 64, 64, 3)
 
     def test_rows_without_an_answer_are_counted(self, tmp_path):
@@ -296,7 +296,7 @@ class TestRun:
         assert "encoding clips 3/3" in capsys.readouterr().err
 
     def test_text_alone_needs_no_encoder(self, base, tmp_path):
-        """The paper's second version tunes on text; the run is then an assistant without eyes."""
+        """The paper's second version tunes on text; the run is then an assistant without vision."""
         rows = {"train": [{"instruction": f"Human: Q{k}\nAI: <video> A {k} </video>"} for k in range(3)]}
         data = format_files.write(tmp_path / "dialogues.json", rows)
         words = made.options(base, data, tmp_path / "run", base=None, llm=base / "llm", max_epochs=1)

@@ -16,8 +16,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 pytest.importorskip("lightning", reason="needs the train extra")
 
-from g4v.train.command import main  # noqa: E402
 from g4v.train import checkpoint  # noqa: E402
+from g4v.train.command import main  # noqa: E402
 
 from . import training_bases as made  # noqa: E402
 
@@ -366,7 +366,7 @@ class TestRefusals:
 
 
 def test_settings_come_in_their_order(tmp_path):
-    from g4v.train.settings import load_settings
+    from g4v.train.configuration import load_settings
 
     path = tmp_path / "c.yaml"
     path.write_text("learning_rate: 1e-3\nbatch_size: 3\ndevices: 2\nstage2: {batch_size: 5}\n")
@@ -379,11 +379,11 @@ def test_settings_come_in_their_order(tmp_path):
 
 
 def test_tiny_is_still_another_command(capsys):
-    from g4v.train.__main__ import _is_tiny
+    from g4v.train.__main__ import find_recipe
 
-    assert _is_tiny(["tiny", "--out", "x"]) and _is_tiny(["--out", "x", "tiny"])
-    assert _is_tiny(["--no-progress", "tiny"])
-    assert not _is_tiny(["--preset", "tiny"]) and not _is_tiny(["--devices", "2"])
+    assert find_recipe(["tiny", "--out", "x"]) and find_recipe(["--out", "x", "tiny"])
+    assert find_recipe(["--no-progress", "tiny"])
+    assert not find_recipe(["--preset", "tiny"]) and not find_recipe(["--devices", "2"])
 
 
 def test_a_run_reads_as_json(trained):

@@ -13,9 +13,8 @@ import torch
 
 pytest.importorskip("lightning", reason="needs the train extra")
 
-from g4v.train import checkpoint, module
+from g4v.train import checkpoint, loggers, module, run  # noqa: E402
 from g4v.train.command import main  # noqa: E402
-from g4v.train import run  # noqa: E402
 
 from . import training_bases as made  # noqa: E402
 
@@ -70,7 +69,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_spoilt(
 
 def test_weights_that_are_not_finite_are_not_saved(words, tmp_path, monkeypatch, capsys):
     """A learning rate beyond float32 spoils them in a step whose loss and gradient are sound."""
-    real = torch.optim.Adam.step
+    real = torch.optim.AdamW.step
 
     def step(self, closure=None):
         loss = real(self, closure)
@@ -78,7 +77,7 @@ def test_weights_that_are_not_finite_are_not_saved(words, tmp_path, monkeypatch,
             self.param_groups[0]["params"][0].data[0] = float("inf")
         return loss
 
-    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
     assert main(words(tmp_path / "run", checkpoint_every=1)) == 1
     text = capsys.readouterr().err
     assert "step 3: abstractor." in text and "is not finite; the last good checkpoint is of step 2" in text
@@ -98,7 +97,7 @@ def spoil_second():
     module.StageModule._token_losses = losses
 
 def full_disk():
-    def full(path, values):
+    def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     checkpoint.write_json = full
 
@@ -133,9 +132,9 @@ class TestTwoProcesses:
         assert "No space left" in lines[0] and "no earlier checkpoint" in lines[0]
 
 
-@pytest.mark.parametrize("logger", ["_Table", "_TensorBoard"])
+@pytest.mark.parametrize("logger", ["TableLog", "TensorBoardLog"])
 def test_a_log_that_cannot_be_written_does_not_end_the_run(logger, words, tmp_path, monkeypatch, capsys):
-    kind = getattr(run, logger).__mro__[2]
+    kind = getattr(loggers, logger).__mro__[2]
 
     def full(self, *arguments, **options):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

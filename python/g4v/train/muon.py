@@ -7,7 +7,7 @@ speed, and leaves the other tensors to a second optimiser; this one computes in 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -35,7 +35,7 @@ def matrices_of(model: nn.Module) -> list[nn.Parameter]:
     """The trained weights of linear and convolution layers that are matrices of some size, but for those that
     read pixels: as is usual, first layers are left to AdamW.
     """
-    weights = (
+    weights: Iterator[Any] = (
         module.weight
         for module in model.modules()
         if isinstance(module, nn.Linear)

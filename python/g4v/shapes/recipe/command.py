@@ -1,0 +1,72 @@
+"""`python -m g4v.train tiny`: trains the embedded default from nothing."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from g4v._console import report_error
+from g4v.errors import ArgumentError, Error
+
+_PROGRAM = "g4v.train"
+
+
+def build_parser(parts: Sequence[str]) -> argparse.ArgumentParser:
+    """The arguments of the command; parts: names for --part, in their order."""
+    parser = argparse.ArgumentParser(
+        prog="python -m g4v.train",
+        description=(
+            "Trains the assistant of the shapes world. A stopped run goes on from its last checkpoint "
+            "when the same command is given again."
+        ),
+        epilog=(
+            "example: python -m g4v.train tiny --out runs/tiny, then "
+            "python -m g4v.export --preset tiny --checkpoint runs/tiny --out bundle"
+        ),
+    )
+    parser.add_argument("preset", choices=("tiny",), help="which assistant to train")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run; made if it is missing")
+    parser.add_argument(
+        "--part", action="append", choices=parts,
+        help="train this part alone (may be given several times); default: all, in this order",
+    )  # fmt: skip
+    parser.add_argument("--steps", type=int, help="optimiser steps, in place of the recipe's")
+    parser.add_argument("--minutes", type=float, help="stop each part after this time; run again to go on")
+    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--seed", type=int, help="in place of the recipe's")
+    parser.add_argument("--no-progress", action="store_true", help="no progress bar")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code: 0 done or stopped by --minutes, 1 failed."""
+    try:
+        from g4v.shapes.recipe import tiny
+    except ImportError as error:
+        report_error(f'{error}; install the extra: pip install "g4v[train]"', _PROGRAM)
+        return 1
+    options = build_parser(tiny.PARTS).parse_args(arguments)
+    try:
+        for name in ("steps", "threads", "minutes"):
+            value = getattr(options, name)
+            if value is not None and not value > 0:
+                raise ArgumentError(f"--{name} must be above 0, not {value}")
+        changes = {name: getattr(options, name) for name in ("steps", "minutes", "threads", "seed")}
+        for part in options.part or tiny.PARTS:
+            done = tiny.train_part(options.out, part, not options.no_progress, **changes)
+            if not done:
+                print(f"{part}: stopped by --minutes; give the same command again to go on", file=sys.stderr)
+                if not options.part:
+                    return 0
+    except Error as error:
+        report_error(str(error), _PROGRAM)
+        return 1
+    except FileNotFoundError as error:
+        report_error(f"{error.filename} is missing: train the parts before this one first", _PROGRAM)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{_PROGRAM}: stopped; give the same command again to go on", file=sys.stderr)
+        return 1
+    return 0
