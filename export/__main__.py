@@ -192,8 +192,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from g4v.export.bundle.export import export_bundle, verify_bundle
         from g4v.export.checkpoint.lora import Adapter
         from g4v.export.checkpoint.overrides import Sources, parse_size
+        from g4v.export.components.precision import parse_precisions, parse_targets
         from g4v.export.engines.options import EngineOptions
-        from g4v.export.plan.precision import parse_precisions, parse_targets
 
         adapters = None if options.adapter is None else [Adapter.parse(text) for text in options.adapter]
         size_named = None if options.video_size is None else parse_size(options.video_size)
@@ -252,9 +252,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _plan(run: str, sources: Any, options: argparse.Namespace) -> int:
     from g4v.export.bundle.export import check_place
     from g4v.export.checkpoint.run import Checkpoint
+    from g4v.export.components.precision import parse_precisions, parse_targets
     from g4v.export.errors import ExportError
     from g4v.export.plan.export_estimate import describe_plan, missing_packages, plan_export
-    from g4v.export.plan.precision import parse_precisions, parse_targets
     from g4v.export.plan.runtime_estimate import describe_run
     from g4v.export.quantisation.calibration import calibration_files
     from g4v.export.verify.sample_clips import check_videos

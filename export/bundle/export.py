@@ -14,11 +14,11 @@ from g4v.export.bundle.writer import BundleWriter, Progress, Report
 from g4v.export.checkpoint.overrides import NONE, Sources
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.components.catalog import components_of
+from g4v.export.components.precision import parse_precisions, parse_targets
 from g4v.export.engines.options import NO_OPTIONS, EngineOptions
 from g4v.export.engines.tensorrt import ENGINES, load_library
 from g4v.export.errors import ExportError
 from g4v.export.plan.export_estimate import check_disk, existing, plan_export
-from g4v.export.plan.precision import parse_precisions, parse_targets
 from g4v.export.quantisation.calibration import calibration_files
 from g4v.export.report.report import package_versions
 from g4v.export.verify.samples import Samples
@@ -45,7 +45,7 @@ def export_bundle(
 
     name: the manifest's name, by default the run's own. precision: such as "int4" for all components that
     can be written so, or words such as "decoder=int8"; targets: such as "tensorrt-rtx", by default the CPU
-    alone (both: g4v.export.plan.precision). compact: store weights as
+    alone (both: g4v.export.components.precision). compact: store weights as
     float16 where that is exact (g4v.export.passes.store_as_float16). calibration: what rounded weights are fitted to: a text
     file, "own" or "none" (g4v.export.quantisation.calibration). force: replace a bundle that exists. only: components to
     export; a bundle that exists keeps its others. sources: parts that take the place of the run's. videos:

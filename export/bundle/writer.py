@@ -17,13 +17,13 @@ from g4v.export.bundle.resume import Unfinished, file_entry
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.components.abstractor import memory_stem
 from g4v.export.components.catalog import Component, components_of
+from g4v.export.components.precision import Precisions, advice
 from g4v.export.engines.options import NO_OPTIONS, EngineOptions
 from g4v.export.engines.tensorrt import ENGINES, build_engine
 from g4v.export.errors import ExportError, InaccurateError
 from g4v.export.passes.share_weights import share_data
 from g4v.export.passes.store_as_float16 import compact_graph
 from g4v.export.plan.export_estimate import Need
-from g4v.export.plan.precision import Precisions, advice
 from g4v.export.report.profile import Stopwatch
 from g4v.export.report.report import PartReport, count_codes, read_parts, write_report
 from g4v.export.verify.samples import Samples

@@ -14,6 +14,7 @@ from g4v.export.components.abstractor import export_abstractor
 from g4v.export.components.decoder import export_decoder, write_embedding
 from g4v.export.components.encoder import export_encoder
 from g4v.export.components.frame_checker import export_frame_checker
+from g4v.export.components.precision import Precisions
 from g4v.export.components.text_encoder import export_text_encoder
 from g4v.export.components.unet import export_unet
 from g4v.export.components.vae import export_vae_decoder
@@ -26,14 +27,13 @@ from g4v.export.graph.standard import HalfGraph, StandardGraph
 from g4v.export.graph.tiled import TiledGraph, TwoPieceGraph
 from g4v.export.graph.writer import Graph
 from g4v.export.passes.keep_in_float32 import Measured, measure_graph
-from g4v.export.plan.precision import Precisions
 from g4v.export.progress import Tick, ignore
 from g4v.export.quantisation.calibration import calibrate
 from g4v.export.quantisation.codes import BITS
 from g4v.export.quantisation.dynamic_int8 import EightBitGraph
 from g4v.export.quantisation.fp8 import Float8Graph, to_float8
+from g4v.export.quantisation.gptq import Bits, Fitted, Rounding, ToNearest
 from g4v.export.quantisation.reuse import Written
-from g4v.export.quantisation.rounding import Bits, Fitted, Rounding, ToNearest
 from g4v.export.verify import comparison as verify
 from g4v.export.verify.comparison import Feeds
 from g4v.export.verify.decoder import Comparison, compare_decoder

@@ -26,7 +26,7 @@ from g4v.export.errors import ExportError
 from g4v.export.graph.writer import MICROSOFT, Graph
 from g4v.export.progress import Tick, ignore
 from g4v.export.quantisation.codes import BITS, Quantised
-from g4v.export.quantisation.rounding import Rounding, ToNearest
+from g4v.export.quantisation.gptq import Rounding, ToNearest
 
 SKIP_NORM = "SkipSimplifiedLayerNormalization"
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from g4v.export.components.precision import Precisions
 from g4v.export.errors import ExportError
-from g4v.export.plan.precision import Precisions
 
 RTX, TENSORRT = "tensorrt-rtx", "tensorrt"
 # Of the GPUs that ONNX Runtime's plugin for TensorRT for RTX takes (release 0.5: 8.6, 8.9, 12.0 and later),

@@ -13,14 +13,14 @@ from typing import Any
 
 from g4v.export.checkpoint.llama import EMBEDDING, HEAD, LlamaWeights
 from g4v.export.checkpoint.run import Checkpoint
+from g4v.export.components.precision import Precisions
 from g4v.export.engines.tensorrt import ENGINES, load_library
 from g4v.export.errors import ExportError
 from g4v.export.graph.cuda import TARGET as CUDA
-from g4v.export.plan.precision import Precisions
 from g4v.export.progress import duration
 from g4v.export.quantisation.calibration import NONE, OWN, chosen
 from g4v.export.quantisation.codes import BITS, BLOCK
-from g4v.export.quantisation.rounding import Bits
+from g4v.export.quantisation.gptq import Bits
 from g4v.export.report.report import size
 from g4v.model.bases.errors import CheckpointError
 from g4v.model.bases.sources import index_files

@@ -1,4 +1,4 @@
-"""Token sequences that show a decoder's matrices what they will multiply, for g4v.export.quantisation.rounding."""
+"""Token sequences that show a decoder's matrices what they will multiply, for g4v.export.quantisation.gptq."""
 
 from __future__ import annotations
 

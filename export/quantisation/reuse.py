@@ -12,7 +12,7 @@ from g4v.export.verify.partition import Pieces
 
 
 class Written:
-    """Gives the codes of `folder`/`stem`.onnx in its own order (g4v.export.quantisation.rounding.Rounding). made: how that
+    """Gives the codes of `folder`/`stem`.onnx in its own order (g4v.export.quantisation.gptq.Rounding). made: how that
     graph's codes were made.
     """
 

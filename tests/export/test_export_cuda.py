@@ -13,12 +13,12 @@ from onnx import TensorProto
 import g4v
 from g4v.export.bundle.export import export_bundle, verify_bundle
 from g4v.export.checkpoint.run import Checkpoint
+from g4v.export.components.precision import COMPONENTS, PRECISIONS, parse_precisions
 from g4v.export.errors import ExportError
 from g4v.export.graph.cuda import CudaGraph, CudaHalfGraph, check_kernels
 from g4v.export.graph.cuda_kernels import KERNELS
 from g4v.export.graph.writer import MICROSOFT, ONNX_OPSET, Graph
 from g4v.export.plan.export_estimate import plan_export
-from g4v.export.plan.precision import COMPONENTS, PRECISIONS, parse_precisions
 
 
 def export(run, folder, *precision, targets=("cpu", "cuda"), **options):

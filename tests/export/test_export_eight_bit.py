@@ -17,10 +17,10 @@ from g4v.export.checkpoint.random_checkpoint import write_random_checkpoint
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.components.abstractor import export_abstractor
 from g4v.export.components.encoder import export_encoder
+from g4v.export.components.precision import parse_precisions
 from g4v.export.errors import ExportError
 from g4v.export.graph.writer import Graph
 from g4v.export.plan.export_estimate import plan_export
-from g4v.export.plan.precision import parse_precisions
 from g4v.export.quantisation.dynamic_int8 import EightBitGraph, round_columns
 from g4v.export.verify.comparison import (
     EIGHT_BIT_NORM_TOLERANCE,

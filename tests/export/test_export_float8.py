@@ -17,11 +17,11 @@ from g4v.export.bundle.export import export_bundle
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.components.catalog import components_of
 from g4v.export.components.diffusion_layers import conv
+from g4v.export.components.precision import PRECISIONS, parse_precisions
 from g4v.export.engines.options import EngineOptions
 from g4v.export.engines.tensorrt import ENGINES, Span, build_engine
 from g4v.export.errors import ExportError
 from g4v.export.graph.standard import HalfGraph
-from g4v.export.plan.precision import PRECISIONS, parse_precisions
 from g4v.export.quantisation import fp8 as float8
 from g4v.export.quantisation.fp8 import LARGEST, MARGIN, Float8Graph, round_weight, to_float8
 from g4v.export.report.report import PartReport, write_report

@@ -16,9 +16,9 @@ from g4v.export.__main__ import main
 from g4v.export.bundle import writer
 from g4v.export.bundle.export import export_bundle
 from g4v.export.checkpoint.run import Checkpoint
+from g4v.export.components.precision import parse_precisions
 from g4v.export.errors import ExportError
 from g4v.export.plan import export_estimate as plan
-from g4v.export.plan.precision import parse_precisions
 from g4v.export.progress import ProgressLine, duration
 
 Usage = namedtuple("Usage", "total used free")

@@ -12,7 +12,7 @@ from g4v.export.checkpoint.llama import HEAD, LlamaWeights
 from g4v.export.errors import ExportError
 from g4v.export.quantisation.calibration import LENGTH, SEQUENCES, calibrate
 from g4v.export.quantisation.codes import quantise
-from g4v.export.quantisation.rounding import Fitted, ToNearest, fit
+from g4v.export.quantisation.gptq import Fitted, ToNearest, fit
 
 
 def second_moment(width, seed):

@@ -15,9 +15,9 @@ from g4v.export.checkpoint.overrides import Sources
 from g4v.export.checkpoint.random_checkpoint import write_random_checkpoint
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.components.catalog import components_of
+from g4v.export.components.precision import parse_precisions
 from g4v.export.engines.tensorrt import Span
 from g4v.export.errors import ExportError
-from g4v.export.plan.precision import parse_precisions
 from g4v.model.assistant import Gpt4Video
 from gguf_files import write_gguf
 

@@ -19,7 +19,7 @@ from g4v.export.components.decoder import export_decoder
 from g4v.export.errors import ExportError
 from g4v.export.plan.export_estimate import plan_export
 from g4v.export.quantisation.codes import Quantised
-from g4v.export.quantisation.rounding import Bits, Fitted, ToNearest
+from g4v.export.quantisation.gptq import Bits, Fitted, ToNearest
 from g4v.export.verify.decoder import compare_decoder
 from gguf_files import write_gguf
 
@@ -186,7 +186,7 @@ def test_the_bundle_says_whose_codes_it_has(run, tmp_path):
 
     from g4v.export.checkpoint.overrides import Sources
     from g4v.export.checkpoint.run import Checkpoint
-    from g4v.export.plan.precision import parse_precisions
+    from g4v.export.components.precision import parse_precisions
 
     sources = Sources(llm=str(path))
     assert verify_bundle(own, tmp_path / "out", sources=sources)["decoder"] < 1e-4
@@ -237,7 +237,7 @@ def perplexity(folder, config, embedding, ids):
 def test_a_real_model_keeps_its_perplexity(smollm, tmp_path):
     from g4v.model.bases.llm import load_llm, load_tokenizer
 
-    text = Path(__file__).parents[2] / "benchmarks" / "passage.txt"
+    text = Path(__file__).parents[3] / "benchmarks" / "passage.txt"
     ids = load_tokenizer(smollm).encode(text.read_text("utf-8"), add_special_tokens=False)[:160]
     weights = LlamaWeights(smollm)
     embedding = weights.read(f"{EMBEDDING}.weight").numpy()

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from g4v.export.__main__ import main as export
 from g4v.export.checkpoint.run import Checkpoint
+from g4v.export.components.precision import COMPONENTS
 from g4v.export.errors import ExportError
-from g4v.export.plan.precision import COMPONENTS
 from g4v.export.verify.samples import Samples
 
 
