@@ -103,8 +103,10 @@ def main() -> int:
     from g4v.export.checkpoint.llama import EMBEDDING, LlamaWeights
     from g4v.export.components.decoder import export_decoder
     from g4v.export.quantisation.calibration import OWN, calibrate
-    from g4v.export.quantisation.gptq import Bits, Fitted, ToNearest
-    from g4v.export.report.report import count_codes
+    from g4v.export.quantisation.bit_allocation import BitAllocation
+    from g4v.export.quantisation.gptq import GPTQ
+    from g4v.export.quantisation.round_to_nearest import RoundToNearest
+    from g4v.export.report.component_report import count_codes
     from g4v.model.bases.llm import load_tokenizer
 
     tokenizer = load_tokenizer(options.llm)
@@ -135,9 +137,9 @@ def main() -> int:
             folder.mkdir()
             rounding: Any = None
             if precision != "fp32":
-                fitted = fitted and not Bits(source, precision).all_kept
+                fitted = fitted and not BitAllocation(source, precision).keeps_all
                 how = (source, precision)
-                rounding = Fitted(*how, written()) if fitted else ToNearest(*how)
+                rounding = GPTQ(*how, written()) if fitted else RoundToNearest(*how)
             start = time.perf_counter()
             export_decoder(source, folder, precision, rounding=rounding)
             seconds = time.perf_counter() - start

@@ -11,8 +11,9 @@ import pytest
 import torch
 from onnx import TensorProto
 
-from g4v.export.bundle.export import export_bundle, verify_bundle
-from g4v.export.bundle.resume import file_entry
+from g4v.export.bundle.export import export_bundle
+from g4v.export.bundle.manifest import file_entry
+from g4v.export.bundle.verify import verify_bundle
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.components.catalog import components_of
 from g4v.export.components.precision import PRECISIONS, parse_precisions
