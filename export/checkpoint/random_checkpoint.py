@@ -78,7 +78,7 @@ def write_random_checkpoint(
     tokenizer.save_pretrained(out / "llm")
     adapted = get_peft_model(llm.float(), LoraConfig(**preset.lora, task_type="CAUSAL_LM"))
     _add_noise(adapted, only="lora_B")
-    adapted.save_pretrained(out / "adapter")
+    adapted.save_pretrained(str(out / "adapter"))
 
     t2v = out / "t2v"
     _add_noise(CLIPTextModel(preset.text_config(size, **token_ids))).half().save_pretrained(

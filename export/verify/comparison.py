@@ -43,6 +43,7 @@ _SEED = 20231125
 
 Feeds = Sequence[Mapping[str, np.ndarray]]
 """Inputs of a graph by name, one mapping for each run; of an abstractor of two graphs those of the first."""
+_Inputs = Sequence[Mapping[str, np.ndarray] | Mapping[str, torch.Tensor]]
 
 
 def check(component: str, error: float, tolerance: float) -> None:
@@ -69,7 +70,7 @@ def is_coarse(path: Path) -> bool:
 def _worst(
     folder: Path,
     stem: str,
-    inputs: Sequence[Mapping[str, torch.Tensor | np.ndarray]],
+    inputs: _Inputs,
     reference: Callable[..., torch.Tensor],
     error: Callable[[np.ndarray, torch.Tensor], float],
     before: str | None = None,
@@ -111,7 +112,7 @@ def verify_encoder(
 ) -> float:
     """Compares the vision encoder's graph. frames: of a clip; random clips have 1, 2 and so many frames."""
     size = encoder.image_size
-    inputs = feeds or [
+    inputs: _Inputs = feeds or [
         {"pixel_values": torch.randn(count, 3, size, size, generator=_random())}
         for count in sorted({1, 2, frames})
     ]
@@ -129,7 +130,7 @@ def verify_abstractor(
     feeds: Feeds = (),
 ) -> float:
     """Compares the abstractor's graph. frames: of a clip; tokens: of the encoder for one frame."""
-    inputs = feeds or [
+    inputs: _Inputs = feeds or [
         {"features": torch.randn(count, tokens, abstractor.config.hidden_size, generator=_random())}
         for count in sorted({1, 2, frames})
     ]
@@ -148,7 +149,7 @@ def verify_frame_checker(
     feeds: Feeds = (),
 ) -> float:
     """Compares the frame checker's graph. frames: of a clip; tokens: of the encoder for one frame."""
-    inputs = feeds or [
+    inputs: _Inputs = feeds or [
         {"features": torch.randn(count, tokens, checker.config.hidden_size, generator=_random())}
         for count in sorted({1, frames})
     ]
@@ -165,7 +166,7 @@ def verify_frame_checker(
 @torch.no_grad()
 def verify_text_encoder(model: Any, folder: Path, stem: str = "text_encoder", feeds: Feeds = ()) -> float:
     """Compares the text encoder's graph."""
-    inputs = feeds or [
+    inputs: _Inputs = feeds or [
         {"input_ids": torch.randint(model.config.vocab_size, (batch, length), generator=_random())}
         for batch, length in ((2, model.config.max_position_embeddings), (1, 5))
     ]
@@ -185,7 +186,7 @@ def verify_unet(
         sample = torch.randn(batch, model.config.in_channels, frames, height, width, generator=generator)
         text = torch.randn(batch, length, model.config.cross_attention_dim, generator=generator)
         random.append({"sample": sample, "timestep": torch.tensor([step]), "encoder_hidden_states": text})
-    inputs = feeds or random
+    inputs: _Inputs = feeds or random
     with upcast_to_float64(model):
         return _worst(folder, stem, inputs, lambda **given: model(**given).sample, _error(feeds))
 
@@ -196,7 +197,7 @@ def verify_vae_decoder(
 ) -> float:
     """Compares the VAE decoder's graph. size: edge of the square latents of random inputs."""
     generator = _random()
-    inputs = feeds or [
+    inputs: _Inputs = feeds or [
         {"latents": torch.randn(frames, model.config.latent_channels, height, width, generator=generator)}
         for frames, height, width in ((3, size, size), (1, size, size // 2))
     ]

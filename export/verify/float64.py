@@ -47,12 +47,12 @@ def upcast_to_float64(model: nn.Module) -> Iterator[None]:
 def _upcast(module: nn.Module, stored: list[Any]) -> None:
     parameters, buffers = dict(module._parameters), dict(module._buffers)
     stored.append((module, parameters, buffers))
-    for name, value in parameters.items():
-        if value is not None and value.is_floating_point():
-            module._parameters[name] = nn.Parameter(value.detach().double(), requires_grad=False)
-    for name, value in buffers.items():
-        if value is not None and value.is_floating_point():
-            module._buffers[name] = value.double()
+    for name, parameter in parameters.items():
+        if parameter is not None and parameter.is_floating_point():
+            module._parameters[name] = nn.Parameter(parameter.detach().double(), requires_grad=False)
+    for name, buffer in buffers.items():
+        if buffer is not None and buffer.is_floating_point():
+            module._buffers[name] = buffer.double()
 
 
 def _restore(stored: list[Any]) -> None:
