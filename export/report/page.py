@@ -52,7 +52,7 @@ def page(values: dict[str, Any], parts: list[ComponentReport]) -> str:
 {rows}
 </tbody></table>
 {_errors(parts)}{_ranges(parts)}{_costs(parts)}{_notes(parts)}<p>{html.escape(packages)};
-{html.escape(values["machine"]["system"])}</p>
+{html.escape(values["machine"]["system"])}; {html.escape(values["machine"]["cpu"])}</p>
 </body></html>
 """
 

@@ -6,11 +6,11 @@ They are no part of the bundle's identity: g4v.json does not list them, since ti
 from __future__ import annotations
 
 import json
-import platform
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from g4v._console import machine
 from g4v._files import write_json, write_text
 from g4v.export.errors import ExportError
 from g4v.export.report.component_report import ComponentReport
@@ -28,7 +28,7 @@ def write_report(folder: Path, name: str, components: list[ComponentReport]) -> 
     """
     values = {
         "name": name,
-        "machine": {"system": platform.platform(), "processor": platform.machine()},
+        "machine": machine(),
         "packages": package_versions(),
         "components": [asdict(component) for component in components],
     }

@@ -124,7 +124,7 @@ class _Reference:
         self.mask = torch.full((count, count), float("-inf"), dtype=dtype).triu(1)[None, None]
 
     def step(self, index: int, tensors: dict[str, Tensor]) -> None:
-        """tensors: of the layer."""
+        """Takes the values through a layer. tensors: its weights, by names without prefix."""
         from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
         with torch.device("meta"):
@@ -136,7 +136,7 @@ class _Reference:
         self.x = result[0] if isinstance(result, tuple) else result
 
     def logits(self, head: Tensor) -> Tensor:
-        """float64 [len(_CHUNKS), V], behind the last token of every chunk. head: [V, d]."""
+        """The logits behind the last token of every chunk, float64 [len(_CHUNKS), V]. head: [V, d]."""
         ends = torch.tensor(_CHUNKS).cumsum(0) - 1
         x = self.x[0, ends].double()
         x = x * (x.square().mean(-1, keepdim=True) + self.weights.config.rms_norm_eps).rsqrt()
@@ -173,7 +173,7 @@ class _GraphRun:
             values.update(made)
 
     def logits(self) -> np.ndarray:
-        """float32 [len(_CHUNKS), V]."""
+        """The logits behind the last token of every chunk, float32 [len(_CHUNKS), V]."""
         self.step(len(self.pieces) - 1)
         return np.concatenate([values["logits"][0] for values in self.values])
 
