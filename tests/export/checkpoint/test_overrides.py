@@ -79,7 +79,7 @@ def test_frames_and_size_of_videos(run, tmp_path, capsys):
     assert profiles["unet"]["frames"] == profiles["vae_decoder"]["frames"] == DimensionRange(1, 3, 3)
     assert profiles["unet"]["width"] == profiles["vae_decoder"]["latent_width"] == DimensionRange.fixed(6)
     assert profiles["unet"]["height"] == DimensionRange.fixed(4)
-    assert profiles["encoder"]["frames"].most == checkpoint.about["frames"]  # of clips, not of videos
+    assert profiles["encoder"]["frames"].max == checkpoint.about["frames"]  # of clips, not of videos
 
     for more, message in (
         (["--frames", "0"], "frames of videos is 0: it must be from 1 to 1024"),
