@@ -2,12 +2,12 @@
 
     python benchmarks/decoder_precision.py LLM [--graphs NAME ...] [--tokens N] [--threads 2] [--json FILE]
 
-LLM is a LlamaForCausalLM: a folder or a GGUF file. It is exported in float32, and in int8 and int4 as
-`python -m g4v.export` does it: with the codes that a GGUF file holds, or with codes that are fitted to text
-that the model writes itself. "fitted" and "nearest" are what a file without codes would get: fitted ones, or
-the nearest ones. passage.txt, which was written for this benchmark, goes through each graph token by token,
-interleaved: perplexity, bytes of the weights, median milliseconds of a step, and the ratios to float32.
-PyTorch's perplexity in float32 comes from transformers in one pass. The last line is JSON.
+LLM is a LlamaForCausalLM: a folder or a GGUF file. It is exported in float32, and in int8 and int4 as `python
+-m g4v.export` does it: with the codes that a GGUF file holds, or with codes that GPTQ fits to text that the
+model writes itself. "fitted" and "nearest" are what a file without codes would get: codes of GPTQ, or those
+of round to nearest. passage.txt, which was written for this benchmark, goes through each graph token by
+token, interleaved: perplexity, bytes of the weights, median milliseconds of a step, and the ratios to
+float32. PyTorch's perplexity in float32 comes from transformers in one pass. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-GRAPHS = {  # name: precision, whether codes of the file are kept, and whether others are fitted
+from g4v._console import machine
+from g4v._files import write_json
+
+GRAPHS = {  # name: precision, whether codes of the file are kept, and whether others are made by GPTQ
     "fp32": ("fp32", True, False),
     "int8": ("int8", True, True),
     "int4": ("int4", True, True),
@@ -99,12 +102,13 @@ def main() -> int:
 
     import numpy as np
 
-    from g4v.eval.report import machine
     from g4v.export.checkpoint.llama import EMBEDDING, LlamaWeights
     from g4v.export.components.decoder import export_decoder
+    from g4v.export.quantisation.bit_allocation import BitAllocation
     from g4v.export.quantisation.calibration import OWN, calibrate
-    from g4v.export.quantisation.rounding import Bits, Fitted, ToNearest
-    from g4v.export.report.report import count_codes
+    from g4v.export.quantisation.gptq import GPTQ
+    from g4v.export.quantisation.round_to_nearest import RoundToNearest
+    from g4v.export.report.component_report import count_codes
     from g4v.model.bases.llm import load_tokenizer
 
     tokenizer = load_tokenizer(options.llm)
@@ -129,22 +133,22 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as work:
         graphs = {}
         for name in options.graphs:
-            precision, kept, fitted = GRAPHS[name]
+            precision, kept, use_gptq = GRAPHS[name]
             source = weights if kept else WithoutCodes(options.llm)
             folder = Path(work) / name
             folder.mkdir()
-            rounding: Any = None
+            quantiser: Any = None
             if precision != "fp32":
-                fitted = fitted and not Bits(source, precision).all_kept
+                use_gptq = use_gptq and not BitAllocation(source, precision).keeps_all
                 how = (source, precision)
-                rounding = Fitted(*how, written()) if fitted else ToNearest(*how)
+                quantiser = GPTQ(*how, written()) if use_gptq else RoundToNearest(*how)
             start = time.perf_counter()
-            export_decoder(source, folder, precision, rounding=rounding)
+            export_decoder(source, folder, precision, rounding=quantiser)
             seconds = time.perf_counter() - start
             graphs[name] = Graph(folder, weights.config, len(ids), options.threads)
             rows[name] = {"bytes": (folder / "decoder.data").stat().st_size, "export_seconds": seconds}
-            if rounding:
-                rows[name]["codes"] = count_codes(rounding.made)
+            if quantiser:
+                rows[name]["codes"] = count_codes(quantiser.made)
         for token, following in zip(ids, ids[1:], strict=False):
             for graph in graphs.values():
                 graph.step(embedding[token], following)
@@ -170,7 +174,7 @@ def main() -> int:
         "precisions": rows,
     }
     if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+        write_json(options.json, found, indent=1)
     print(json.dumps(found))
     return 0
 

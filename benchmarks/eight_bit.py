@@ -53,7 +53,7 @@ from g4v.export.components.unet import export_unet
 from g4v.export.graph.tiled import TiledGraph, TwoPieceGraph
 from g4v.export.graph.writer import Graph
 from g4v.export.quantisation.dynamic_int8 import EightBitGraph
-from g4v.export.verify.comparison import norm_error, relative_error
+from g4v.export.verify.error_measures import norm_error, relative_error
 from g4v.model.config import PRESETS
 from g4v.model.vision import build_encoder
 from g4v.ops import versions

@@ -8,11 +8,11 @@ abstractor, and text encoder, UNet (1.41 billion weights) and VAE of ZeroScope, 
 whose activations keep their size. Each part is then exported with `python -m g4v.export` in a process of its
 own, for the CPU or as an engine of TensorRT for RTX, which is built without a GPU. Measured: error of the
 graph against PyTorch in float64 (the largest difference over the largest value), the process's peak resident
-memory, which counts mapped files, its time, and what `--dry-run` foretold. Inputs: clips of 1, 2 and 8 frames
-for encoder and abstractor; two texts; one denoising step on latents of 8x8 for 2 videos of 4 frames and on
-8x12 for one frame; 3 latents of 8x8 for the VAE; and real inputs (g4v.export.verify.samples), whose error is the
-norm of the difference over that of the result. With --json the parts are added to those in FILE. The last
-line is JSON.
+memory, which counts mapped files, its time, and what `--dry-run` estimated. Inputs: clips of 1, 2 and 8
+frames for encoder and abstractor; two texts; one denoising step on latents of 8x8 for 2 videos of 4 frames
+and on 8x12 for one frame; 3 latents of 8x8 for the VAE; and real inputs (g4v.export.verify.samples), whose
+error is the norm of the difference over that of the result. With --json the parts are added to those in FILE.
+The last line is JSON.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from g4v._console import machine
+from g4v._files import read_json, write_json
 
 PARTS = ("encoder", "abstractor", "text_encoder", "vae_decoder", "unet")
 _MEASURE = """
@@ -76,9 +79,9 @@ def write_run(run: Path) -> None:
             module.save_pretrained(folder, torch.float16)
         else:
             module.save_pretrained(folder)
-    about = json.loads((run / "g4v_train.json").read_text("utf-8"))
+    about = read_json(run / "g4v_train.json")
     about["generation"]["video"].update(_SIZES)
-    (run / "g4v_train.json").write_text(json.dumps(about), "utf-8")
+    write_json(run / "g4v_train.json", about)
 
 
 def draw_weights(module: Any) -> None:
@@ -107,7 +110,7 @@ def export(run: Path, out: Path, part: str, target: str, precision: str | None) 
     if process.returncode:
         raise SystemExit(process.stderr)
     peak, cpu_seconds = process.stdout.split()[-2:]
-    (component,) = json.loads((out / "report.json").read_text("utf-8"))["components"]
+    (component,) = read_json(out / "report.json")["components"]
     return {
         "part": part,
         "target": target,
@@ -117,8 +120,8 @@ def export(run: Path, out: Path, part: str, target: str, precision: str | None) 
         "real_error": component["real_error"],
         "largest_of_float16": max(component["largest"].values()) / 65504,
         "seconds": round(seconds, 1),
-        "cpu_seconds": round(float(cpu_seconds), 1),  # what other work on the machine changes less
-        # With every step the exporter starts a measurement anew, which makes the system forget what was.
+        "cpu_seconds": round(float(cpu_seconds), 1),  # other work on the machine changes it less
+        # The exporter resets the system's measurement of the peak at every step.
         "peak_bytes": max(int(peak), component["peak_bytes"] or 0),
         "bytes": component["bytes"],
         "steps": component["steps"],
@@ -127,14 +130,12 @@ def export(run: Path, out: Path, part: str, target: str, precision: str | None) 
 
 
 def add_rows(path: Path, found: dict[str, Any], name: str, keys: tuple[str, ...]) -> None:
-    """Puts the rows found[name] among those of the JSON file, in place of rows of the same keys."""
+    """Adds the rows found[name] to those of the JSON file; rows of the same `keys` are replaced."""
     if path.exists():
         new = [tuple(row[key] for key in keys) for row in found[name]]
-        before = json.loads(path.read_text("utf-8"))[name]
+        before = read_json(path)[name]
         found[name] = [row for row in before if tuple(row[key] for key in keys) not in new] + found[name]
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
-    temporary.replace(path)
+    write_json(path, found, indent=1)
 
 
 def main() -> int:
@@ -154,8 +155,6 @@ def main() -> int:
     for part in options.parts:
         if part not in PARTS:
             parser.error(f"{part!r} is none of {', '.join(PARTS)}")
-    from g4v.eval.report import machine
-
     work = Path(tempfile.mkdtemp(dir=options.work))
     rows = []
     try:

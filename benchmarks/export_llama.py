@@ -23,12 +23,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+from g4v._console import machine
+from g4v._files import read_json, write_json
+
 WIDTH, FEED_FORWARD, HEADS, VOCABULARY = 4096, 11008, 32, 32000  # LLaMA-7B
 TOKENS = 16
 
 
 def write_run(run: Path, layers: int) -> None:
-    """A training run without eyes and without videos."""
+    """Writes a training run of a language model and an adapter alone."""
     import torch
     from peft import LoraConfig
     from safetensors.torch import save_file
@@ -94,12 +97,12 @@ def export(run: Path, out: Path, precision: str) -> dict[str, Any]:
         [*words, "--precision", precision], check=True, stderr=subprocess.PIPE, text=True
     )
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    # With every step the exporter starts a measurement anew, which makes the system forget what was.
-    components = json.loads((out / "report.json").read_text("utf-8"))["components"]
+    # The exporter resets the system's measurement of the peak at every step.
+    components = read_json(out / "report.json")["components"]
     steps = max(part["peak_bytes"] or 0 for part in components)
     return {
         "seconds": round(time.monotonic() - start, 1),
-        "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),  # what other work changes less
+        "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),  # other work changes it less
         "peak_bytes": max(used.ru_maxrss * 1024, steps),
         "bundle_bytes": sum(file.stat().st_size for file in out.iterdir()),
         "printed": process.stderr.replace(str(out), out.name).splitlines(),
@@ -139,8 +142,6 @@ def main() -> int:
     if options.answer:
         print(json.dumps(answer(options.answer)))
         return 0
-    from g4v.eval.report import machine
-
     work = Path(tempfile.mkdtemp(dir=options.work))
     try:
         run = options.run or work / "run"
@@ -164,7 +165,7 @@ def main() -> int:
         "core": json.loads(output.splitlines()[-1]),
     }
     if options.json:
-        options.json.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
+        write_json(options.json, found)
     print(json.dumps(found))
     return 0
 

@@ -42,8 +42,9 @@ from g4v.export.graph.cuda import CudaHalfGraph
 from g4v.export.graph.standard import HalfGraph
 from g4v.export.graph.writer import Graph
 from g4v.export.quantisation.dynamic_int8 import EightBitGraph
-from g4v.export.verify.comparison import norm_error, open_session, relative_error
+from g4v.export.verify.error_measures import norm_error, relative_error
 from g4v.export.verify.half_precision import runnable
+from g4v.export.verify.session import open_session
 
 GRAPHS: dict[str, type[Graph]] = {
     "float32": Graph,

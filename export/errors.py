@@ -1,11 +1,11 @@
-"""The exporter's own error: one line that the user can act on."""
+"""Errors of the exporter. Each message is one line that says what the user can do."""
 
 from g4v.errors import Error
 
 
 class ExportError(Error):
-    """The checkpoint cannot be exported; the message names the file or the setting."""
+    """The checkpoint cannot be exported as asked. The message names what is at fault."""
 
 
 class InaccurateError(ExportError):
-    """A graph does not compute what PyTorch does."""
+    """An exported graph differs from PyTorch's result by more than the tolerance of its data type."""

@@ -1,8 +1,32 @@
-"""`python -m g4v.export.random_checkpoint OUT`: a complete training run with random weights."""
+"""A complete training run with random weights: for tests, for timing, and as an example of the layout.
 
+    python -m g4v.export.random_checkpoint OUT [--preset tiny] [--seed 0] [--flavour clip]
+
+Its assistant speaks gibberish, but every part has the preset's classes and sizes.
+"""
+
+from __future__ import annotations
+
+import argparse
 import sys
 
-from g4v.export.checkpoint.random_checkpoint import main
+from g4v.export.checkpoint.random_checkpoint import write_random_checkpoint
+from g4v.model.config import PRESETS
+
+
+def main() -> int:
+    """Runs the command line; returns the exit code."""
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    parser.add_argument("out", metavar="OUT")
+    parser.add_argument("--preset", choices=sorted(PRESETS), default="tiny")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--flavour", choices=["clip", "mplug-owl-video"])
+    options = parser.parse_args()
+    preset = PRESETS[options.preset]
+    print(write_random_checkpoint(options.out, preset, options.seed, flavour=options.flavour))
+    return 0
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,1 +1,1 @@
-"""Writes a bundle, whole or not at all."""
+"""The bundle as a whole: manifest, writer, resume of a stopped export, merge of a partial one."""

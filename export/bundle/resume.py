@@ -1,9 +1,9 @@
-"""An export on its way: a folder beside the bundle, `.NAME.partial`, that a stopped export goes on from.
+"""Resumes an export that was stopped, from the folder `.NAME.partial` beside the bundle.
 
     .NAME.partial/bundle/         the files that are written so far
-    .NAME.partial/finished.json   what they were made from, and the components that are whole
+    .NAME.partial/finished.json   a fingerprint of what they were made from, and the components that are done
 
-It is taken up again only by an export of the same files with the same settings.
+Only an export of the same files with the same settings resumes it; others start anew.
 """
 
 from __future__ import annotations
@@ -18,26 +18,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from g4v._files import write_json
+from g4v.export.bundle.manifest import file_entry
 from g4v.export.errors import ExportError
-from g4v.export.report.report import PartReport
+from g4v.export.report.component_report import ComponentReport
 
 _STATE = "finished.json"
 
 
-def file_entry(path: Path) -> dict[str, Any]:
-    """What the manifest says of a file."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+def fingerprint(inputs: Iterable[Path], settings: Mapping[str, Any]) -> str:
+    """Returns a SHA-256 of the settings, and of names, sizes and times of change of all input files.
 
-
-def fingerprint(sources: Iterable[Path], settings: Mapping[str, Any]) -> str:
-    """Of the settings and of all files in `sources` (folders or files): names, sizes and times of change."""
+    inputs: files, and folders of which all files count. settings: JSON values.
+    """
     seen = []
-    for source in sources:
-        files = sorted(p for p in source.rglob("*") if p.is_file()) if source.is_dir() else [source]
+    for place in inputs:
+        files = sorted(p for p in place.rglob("*") if p.is_file()) if place.is_dir() else [place]
         for file in files:
             status = file.stat()
             seen.append((str(file.absolute()), status.st_size, status.st_mtime_ns))
@@ -46,13 +42,18 @@ def fingerprint(sources: Iterable[Path], settings: Mapping[str, Any]) -> str:
 
 
 def partial_folder(out: Path) -> Path:
-    """Where an export to `out` is on its way."""
+    """Returns the folder of an unfinished export to `out`, whether or not there is one."""
     out = out.absolute()
     return out.with_name(f".{out.name}.partial")
 
 
-class Unfinished:
-    """folder: where the bundle is being written."""
+class ResumableExport:
+    """The folder in which a bundle is written, and the components that are finished in it.
+
+    out: the bundle's place.
+    made_from: `fingerprint` of what the bundle is made from.
+    folder: attribute, where the bundle's files are written.
+    """
 
     def __init__(self, out: Path, made_from: str) -> None:
         self.place = partial_folder(out)
@@ -62,8 +63,10 @@ class Unfinished:
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        """Keeps the folder where it is worth going on from, that is after Ctrl-C or a kill between two
-        components; takes it away after every other end. ExportError if another export is writing it.
+        """A context in which the folder exists and belongs to this export.
+
+        After Ctrl-C or a kill the folder stays if a component is finished; after every other end it is
+        removed. ExportError: another export is writing in it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._locked():
@@ -79,30 +82,25 @@ class Unfinished:
                 raise
             shutil.rmtree(self.place, ignore_errors=True)
 
-    def __len__(self) -> int:
-        return len(self._finished)
-
-    def take(self, name: str) -> tuple[dict[str, Any], list[PartReport]] | None:
-        """The manifest's entry and the reports of a component that is there already, None for others."""
+    def finished(self, name: str) -> tuple[dict[str, Any], list[ComponentReport]] | None:
+        """Returns the manifest's entry and the reports of a finished component; None for others."""
         found = self._finished.get(name)
         if found is None:
             return None
-        return found["component"], [PartReport(**report) for report in found["reports"]]
+        return found["component"], [ComponentReport(**report) for report in found["reports"]]
 
-    def note(
-        self, name: str, component: dict[str, Any], parts: Iterable[PartReport], files: Iterable[str]
+    def finish(
+        self, name: str, component: dict[str, Any], reports: Iterable[ComponentReport], files: Iterable[str]
     ) -> None:
-        """A component is whole."""
+        """Records that a component is finished, with its manifest's entry, its reports and its files."""
         entries = {file: file_entry(self.folder / file) for file in files}
         self._finished[name] = {
             "component": component,
-            "reports": [asdict(part) for part in parts],
+            "reports": [asdict(report) for report in reports],
             "files": entries,
         }
-        temporary = self.place / (_STATE + ".tmp")
         state = {"made_from": self._made_from, "finished": self._finished}
-        temporary.write_text(json.dumps(state), "utf-8")
-        temporary.replace(self.place / _STATE)
+        write_json(self.place / _STATE, state, ExportError, indent=None)
 
     def _read(self) -> None:
         try:

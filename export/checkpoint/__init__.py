@@ -1,1 +1,1 @@
-"""What the exporter reads: training runs, parts that replace the run's, adapters, LLaMA weights tensor by tensor."""
+"""What the exporter reads: training runs, overrides of their parts, adapters, LLaMA weights, tokenizers."""

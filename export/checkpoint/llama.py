@@ -1,6 +1,6 @@
-"""A LlamaForCausalLM whose weights are read tensor by tensor, with its adapters merged.
+"""Reads the weights of a LlamaForCausalLM tensor by tensor, with LoRA adapters merged.
 
-Nothing here holds the model: a 7B checkpoint is exported with the memory of a few of its matrices.
+The model is never in memory as a whole: a 7B checkpoint is exported with the memory of a few of its matrices.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from g4v.export.checkpoint.lora import Adapter, Merge
+from g4v.export.checkpoint.adapter import Adapter
+from g4v.export.checkpoint.lora import LoraMerge
 from g4v.export.errors import ExportError
 from g4v.model.bases.errors import CheckpointError
 from g4v.model.bases.gguf_codes import BlockCodes
@@ -32,10 +33,15 @@ def _reported() -> Iterator[None]:
 
 
 class LlamaWeights:
-    """The weights of the Llama at `place` (folder or GGUF file) after its adapters.
+    """The weights of a Llama model after its adapters are merged; they stay in their files until read.
 
-    shapes: of all tensors by their names in transformers, the head's also where it is the embedding's.
-    ExportError: damaged files, missing tensors, other shapes, or adapters that do not fit.
+    place: the model's folder or GGUF file.
+    adapters: LoRA adapters to merge.
+    config: attribute, the LlamaConfig of transformers.
+    shapes: attribute, the shape of every tensor by its name in transformers, such as "lm_head.weight", which
+        is listed also where it is tied to the embedding.
+
+    ExportError: files are damaged, tensors are missing or of other shapes, or an adapter does not fit.
     """
 
     def __init__(self, place: Path, adapters: Sequence[Adapter] = ()) -> None:
@@ -50,26 +56,31 @@ class LlamaWeights:
                 del wanted[f"{HEAD}.weight"]
                 found.pop(f"{HEAD}.weight", None)
             check_shapes(place, found, wanted)
-        self._merge = Merge(skeleton, adapters)
+        self._merge = LoraMerge(skeleton, adapters)
 
     def __contains__(self, name: str) -> bool:
         return name in self.shapes
 
     def read(self, name: str) -> Tensor:
-        """One tensor, float32; ExportError if it cannot be read or holds numbers that are not finite."""
+        """Reads one tensor by its name in transformers and returns it as float32, adapters merged.
+
+        ExportError: it cannot be read, or holds numbers that are not finite.
+        """
         module, _, kind = name.rpartition(".")
         with _reported():
             tensor = self._files.read(self._stored(name))
         return self._merge.apply(module, tensor) if kind == "weight" else tensor
 
     def code_bits(self, module: str) -> int | None:
-        """Bits of `codes`, without reading them; None where there are none."""
+        """Returns the bits per weight of `codes` without reading them; None where `codes` returns None."""
         changed = module in self._merge.names
         return None if changed else self._files.code_bits(self._stored(f"{module}.weight"))
 
     def codes(self, module: str) -> BlockCodes | None:
-        """The codes in which the files hold the weight of a linear layer; None where they hold numbers, or
-        where an adapter changes it.
+        """Returns the quantised codes of a linear layer as the file stores them.
+
+        module: name of the layer, such as "model.layers.0.mlp.up_proj". None is returned where the file
+        stores floating-point numbers, or where an adapter changes the weight.
         """
         if self.code_bits(module) is None:
             return None
@@ -80,16 +91,16 @@ class LlamaWeights:
         return f"{EMBEDDING}.weight" if self._tied and name == f"{HEAD}.weight" else name
 
     def layer(self, index: int) -> dict[str, Tensor]:
-        """The tensors of one layer by their names in it, such as "mlp.up_proj.weight"."""
+        """Reads all tensors of one decoder layer, by names without prefix such as "mlp.up_proj.weight"."""
         prefix = f"model.layers.{index}."
         return {name.removeprefix(prefix): self.read(name) for name in self.shapes if name.startswith(prefix)}
 
     def products(self) -> list[str]:
-        """The linear layers but the head."""
+        """Returns the names of all linear layers except the head, such as "model.layers.0.mlp.up_proj"."""
         return [name.removesuffix(".weight") for name in self.shapes if name.endswith("_proj.weight")]
 
     def rotary_frequencies(self) -> tuple[Tensor, float]:
-        """Angles per position, float32 [head_dim / 2], and the factor on their cosines and sines."""
+        """Returns angles per position, float32 [head_dim / 2], and the factor on their cosines and sines."""
         from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
         rotary: Any = LlamaRotaryEmbedding(self.config)

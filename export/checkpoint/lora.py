@@ -1,102 +1,62 @@
 """Merges LoRA adapters into the weights they were trained on: W' = W + sum of weight * scaling * B A.
 
-Sums are taken in float64 and rounded once. DoRA (Liu et al., 2024) replaces W' by magnitude * W' / |W'|, with
-the norm of each row. The merged model computes what PEFT computes with the adapters beside the base.
+LoRA: Hu et al., 2022 (arXiv 2106.09685). Sums are taken in float64 and rounded once. DoRA (Liu et al., 2024,
+arXiv 2402.09353) replaces W' by magnitude * W' / |W'|, with the norm of each row. The merged model computes
+what PEFT computes with the adapters beside the base model.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from g4v.export.checkpoint.adapter import Adapter, read_adapter_config, read_adapter_tensors
 from g4v.export.errors import ExportError
 
-_PREFIX = "base_model.model."
-# Settings that mean nothing to a merge, or that the merge below follows. fan_in_fan_out is for layers that
-# Llama does not have; PEFT, too, ignores it on linear ones.
-_KNOWN = set(
-    """
-    peft_type peft_version base_model_name_or_path revision task_type inference_mode auto_mapping
-    runtime_config target_modules exclude_modules layers_to_transform layers_pattern modules_to_save r
-    lora_alpha lora_dropout rank_pattern alpha_pattern use_rslora use_dora fan_in_fan_out init_lora_weights
-    loftq_config eva_config corda_config lora_ga_config megatron_config megatron_core qalora_group_size
-    """.split()
-)
-_NEUTRAL: tuple[Any, ...] = (None, False, "none", [], {})
-# Ways to start an adapter that also change the weights below it: W is not the base model's any more.
-_CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
-_FACTORS = {  # end of a tensor's name -> what it is
-    ".lora_A.weight": "A",
-    ".lora_B.weight": "B",
-    ".lora_embedding_A": "A",
-    ".lora_embedding_B": "B",
-    ".lora_magnitude_vector": "magnitude",
-    ".base_layer.weight": "base",
-}
+class LoraMerge:
+    """Merges adapters into the linear and embedding weights of a model, one weight at a time.
 
+    model: a transformers language model. Only its module names and shapes are used, so it may be on the meta
+    device.
+    adapters: all of them are added; their order does not matter but for rounding.
+    names: attribute, the sorted names of the modules that some adapter changes.
 
-@dataclass(frozen=True)
-class Adapter:
-    """A PEFT LoRA folder, and how much of it to add."""
-
-    folder: Path
-    weight: float = 1.0
-
-    @classmethod
-    def parse(cls, text: str) -> Adapter:
-        """ "FOLDER" or "FOLDER=WEIGHT"; ExportError: the weight is no finite number."""
-        folder, sign, weight = text.rpartition("=")
-        if not sign or Path(text).exists():
-            return cls(Path(text))
-        try:
-            number = float(weight)
-        except ValueError:
-            number = math.nan
-        if not math.isfinite(number):
-            raise ExportError(f"adapter {text}: {weight!r} is no weight (write FOLDER=0.5)")
-        return cls(Path(folder), number)
-
-
-class Merge:
-    """What adapters make of the linear and embedding weights of `model`, which may be on the meta device:
-    its names and shapes are what counts.
-
-    ExportError if an adapter is of another kind or another base (shapes, module names), holds a tensor that
-    is no LoRA factor, is incomplete, or if DoRA or whole modules are to be combined with other adapters.
+    ExportError: an adapter is of another kind or for another base model (shapes, module names), holds a
+    tensor that is no LoRA factor, is incomplete, or is DoRA or replaces whole modules and is combined with
+    other adapters.
     """
 
     def __init__(self, model: Any, adapters: Sequence[Adapter]) -> None:
-        self._readers = [_Reader(model, adapter, alone=len(adapters) == 1) for adapter in adapters]
-        self.names = sorted({name for reader in self._readers for name in reader.names()})
+        alone = len(adapters) == 1
+        self._adapters = [_CheckedAdapter(model, adapter, alone) for adapter in adapters]
+        self.names = sorted({name for adapter in self._adapters for name in adapter.names()})
 
     def apply(self, name: str, weight: Tensor) -> Tensor:
-        """The weight of the module `name` with all adapters; `weight` itself where none changes it."""
+        """Returns the weight of the module `name` with all adapters added, in the data type of `weight`.
+
+        `weight` itself is returned where no adapter changes the module.
+        """
         if name not in self.names:
             return weight
         merged = None
-        for reader in self._readers:
-            if name in reader.names():
-                merged = reader.merged(name, weight, merged)
+        for adapter in self._adapters:
+            if name in adapter.names():
+                merged = adapter.merged(name, weight, merged)
         assert merged is not None
         return merged.to(weight.dtype)
 
 
-class _Reader:
-    """One adapter, checked against the model that it shall change."""
+class _CheckedAdapter:
+    """One adapter, checked against the model that it changes."""
 
     def __init__(self, model: Any, adapter: Adapter, alone: bool) -> None:
         self.model, self.folder, self.weight, self.alone = model, adapter.folder, adapter.weight, alone
-        self.config = _read_config(self.folder)
-        self.factors, self.whole = self._read_tensors()
+        self.config = read_adapter_config(self.folder)
+        self.factors, self.whole = read_adapter_tensors(self.folder, self.config)
         if not self.factors and not self.whole:
             raise ExportError(f"{self.folder}: the adapter is empty")
         for name, tensor in self.whole.items():
@@ -109,7 +69,7 @@ class _Reader:
         return set(self.factors) | set(self.whole)
 
     def merged(self, name: str, weight: Tensor, before: Tensor | None) -> Tensor:
-        """The new weight of a module, float64. before: what earlier adapters made of it."""
+        """The new weight of a module, float64. before: with earlier adapters, None at the first."""
         if name not in self.factors:
             return self.whole[name].double()
         factors = self.factors[name]
@@ -188,54 +148,6 @@ class _Reader:
             f"{self.folder}: {name} has {found}, which do not fit a weight of {tuple(weight.shape)}: the "
             "adapter belongs to another model"
         )
-
-    def _read_tensors(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor]]:
-        """{"model.layers.0.self_attn.q_proj": {"A": [r, in], "B": [out, r]}}, and whole modules' weights."""
-        path = self.folder / "adapter_model.safetensors"
-        try:
-            tensors = load_file(path)
-        except Exception as error:  # safetensors raises its own class for damaged files
-            raise ExportError(f"{path}: cannot be read ({error})") from None
-        factors: dict[str, dict[str, Tensor]] = {}
-        whole: dict[str, Tensor] = {}
-        saved = self.config.get("modules_to_save") or []
-        for key, tensor in tensors.items():
-            name = key.removeprefix(_PREFIX)
-            end = next((end for end in _FACTORS if name.endswith(end)), None)
-            if key.startswith(_PREFIX) and end:
-                factors.setdefault(name.removesuffix(end), {})[_FACTORS[end]] = tensor
-            elif key.startswith(_PREFIX) and name.removesuffix(".weight").split(".")[-1] in saved:
-                whole[name.removesuffix(".weight")] = tensor
-            else:
-                raise ExportError(f"{path}: unexpected tensor {key!r}")
-            if not torch.isfinite(tensor).all():
-                raise ExportError(f"{path}: {key} holds numbers that are not finite")
-        return factors, whole
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / "adapter_config.json"
-    try:
-        config = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ExportError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise ExportError(f"{path}: cannot be read ({error})") from None
-    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
-        kind = config.get("peft_type") if isinstance(config, dict) else None
-        raise ExportError(f"{path}: peft_type is {kind!r}, only 'LORA' can be merged")
-    for key, value in config.items():
-        if key not in _KNOWN and value not in _NEUTRAL:
-            raise ExportError(f"{path}: {key} = {value!r} is not supported")
-    start = config.get("init_lora_weights")
-    if isinstance(start, str) and start.lower().startswith(_CHANGES_BASE):
-        raise ExportError(
-            f"{path}: init_lora_weights = {start!r} changes the base model; save it as a plain LoRA with "
-            "PEFT (save_pretrained(..., path_initial_model_for_weight_conversion=...))"
-        )
-    if not isinstance(config.get("r"), int) or not isinstance(config.get("lora_alpha"), (int, float)):
-        raise ExportError(f"{path}: r or lora_alpha is missing")
-    return config
 
 
 def _by_pattern(patterns: dict[str, Any] | None, name: str, default: Any) -> Any:

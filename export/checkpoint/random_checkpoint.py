@@ -1,21 +1,14 @@
-"""A complete training run with random weights: for tests, for timing, and as an example of the layout.
-
-    python -m g4v.export.checkpoint.random_checkpoint OUT [--preset tiny] [--seed 0] [--flavour clip]
-
-Its assistant speaks gibberish, but every part has the preset's classes and sizes.
-"""
+"""Writes a training run with random weights, as `python -m g4v.export.random_checkpoint` does."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from g4v._files import write_json
 from g4v.model.config import PRESETS, FrameCheckerConfig, Preset
 from g4v.model.prompt import PromptTemplate, default_system
 from g4v.model.vision import build_encoder
@@ -39,11 +32,16 @@ def write_random_checkpoint(
     flavour: str | None = None,
     sentences: Iterable[str] = _SENTENCES,
 ) -> Path:
-    """Writes the run into `out` (made if missing, files in it replaced) with float16 weights; returns its
-    path.
+    """Writes a training run with random float16 weights into the folder `out` and returns its path.
 
-    vocab_size: tokens of the tokenizer that is trained on `sentences`, at least 259. flavour: of the encoder,
-    by default the preset's. The same arguments give the same files.
+    The folder is made if it is missing; files of a run in it are replaced. The run has every part: encoder,
+    abstractor, frame checker, language model, LoRA adapter and text-to-video model.
+
+    preset: sizes and classes of the parts.
+    seed: of PyTorch's generator; the same arguments give the same files.
+    vocab_size: number of tokens of the tokenizer, which is trained on `sentences`; at least 259.
+    flavour: "clip" or "mplug-owl-video", the class of the encoder; None takes the preset's.
+    sentences: training text of the tokenizer.
     """
     from diffusers import AutoencoderKL, DDIMScheduler, UNet3DConditionModel
     from peft import LoraConfig, get_peft_model
@@ -69,24 +67,26 @@ def write_random_checkpoint(
             image_size=config.image_size,
             patch_size=config.patch_size,
         )
-    encoder = _shake(build_encoder(config))
+    encoder = _add_noise(build_encoder(config))
     (encoder.model if flavour == "clip" else encoder).half().save_pretrained(out / "encoder")
-    _shake(VideoAbstractor(preset.abstractor)).save_pretrained(out / "abstractor", torch.float16)
+    _add_noise(VideoAbstractor(preset.abstractor)).save_pretrained(out / "abstractor", torch.float16)
     checker = FrameChecker(FrameCheckerConfig(encoder.hidden_size, 16))
-    _shake(checker).save_pretrained(out / "frame_checker", torch.float16)
+    _add_noise(checker).save_pretrained(out / "frame_checker", torch.float16)
 
-    llm = _shake(LlamaForCausalLM(preset.llama_config(size, **token_ids)))
+    llm = _add_noise(LlamaForCausalLM(preset.llama_config(size, **token_ids)))
     llm.half().save_pretrained(out / "llm")
     tokenizer.save_pretrained(out / "llm")
     adapted = get_peft_model(llm.float(), LoraConfig(**preset.lora, task_type="CAUSAL_LM"))
-    _shake(adapted, only="lora_B")
-    adapted.save_pretrained(out / "adapter")
+    _add_noise(adapted, only="lora_B")
+    adapted.save_pretrained(str(out / "adapter"))
 
     t2v = out / "t2v"
-    _shake(CLIPTextModel(preset.text_config(size, **token_ids))).half().save_pretrained(t2v / "text_encoder")
+    _add_noise(CLIPTextModel(preset.text_config(size, **token_ids))).half().save_pretrained(
+        t2v / "text_encoder"
+    )
     tokenizer.save_pretrained(t2v / "tokenizer")
-    _shake(UNet3DConditionModel(**preset.unet)).half().save_pretrained(t2v / "unet")
-    _shake(AutoencoderKL(**preset.vae)).half().save_pretrained(t2v / "vae")
+    _add_noise(UNet3DConditionModel(**preset.unet)).half().save_pretrained(t2v / "unet")
+    _add_noise(AutoencoderKL(**preset.vae)).half().save_pretrained(t2v / "vae")
     DDIMScheduler.from_config(preset.scheduler).save_pretrained(t2v / "scheduler")
 
     edge = preset.vae.get("sample_size", 256)
@@ -110,12 +110,12 @@ def write_random_checkpoint(
         "licences": [{"component": "all", "licence": "Apache-2.0"}],
         "provenance": {"weights": f"random, seed {seed}"},
     }
-    (out / "g4v_train.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    write_json(out / "g4v_train.json", about)
     return out
 
 
 @torch.no_grad()
-def _shake(module: Any, only: str = "") -> Any:
+def _add_noise(module: Any, only: str = "") -> Any:
     """Adds noise to every parameter whose name contains `only`; sets evaluation mode."""
     for name, parameter in module.named_parameters():
         if only in name:
@@ -141,20 +141,3 @@ def _train_tokenizer(sentences: Iterable[str], vocab_size: int) -> Any:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
     )
-
-
-def main() -> int:
-    form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
-    parser.add_argument("out", metavar="OUT")
-    parser.add_argument("--preset", choices=sorted(PRESETS), default="tiny")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--flavour", choices=["clip", "mplug-owl-video"])
-    options = parser.parse_args()
-    preset = PRESETS[options.preset]
-    print(write_random_checkpoint(options.out, preset, options.seed, flavour=options.flavour))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,9 +9,9 @@
     RUN/adapter/         a PEFT LoRA folder (may be absent)
     RUN/t2v/             a diffusers text-to-video folder: unet/, vae/, text_encoder/, tokenizer/, scheduler/
 
-encoder and abstractor may be absent together (an assistant without eyes), and so may t2v (one that sends no
-videos). Weights may be stored in float16; everything is computed from them in float32, though large ones stay
-in float16 until they are written. Parts may also stand elsewhere (g4v.export.checkpoint.overrides).
+encoder and abstractor may be absent together (an assistant that sees no videos), and so may t2v (one that
+sends no videos). Weights may be stored in float16; everything is computed from them in float32, though large
+ones stay in float16 until they are written. Parts may also stand elsewhere (g4v.export.checkpoint.overrides).
 
 g4v_train.json:
     name, assistant, description   texts of the manifest
@@ -22,23 +22,23 @@ g4v_train.json:
                                    the sampler
     licences                       [{"component": ..., "licence": ...}]
     provenance                     free; "llm" is the name of a language model that is not in the run and must
-                                   be named (Sources)
+                                   be named (Overrides)
     parts                          may be absent: {"encoder": "../other/encoder", ...}
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from g4v.export.checkpoint.lora import Adapter
-from g4v.export.checkpoint.overrides import NONE, Sources, adapters_of, locate
+from g4v._files import read_json
+from g4v.export.checkpoint.adapter import Adapter
+from g4v.export.checkpoint.loading import load_part, stored_dtype
+from g4v.export.checkpoint.overrides import NO_OVERRIDES, Overrides, adapters_of, locate
+from g4v.export.checkpoint.scheduler import read_scheduler
 from g4v.export.errors import ExportError
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.frame_checker import FrameChecker
@@ -52,36 +52,37 @@ CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
 CLIP_STD = [0.26862954, 0.26130258, 0.27577711]
 
 _KEYS = ("name", "assistant", "description", "prompt", "frames", "generation", "licences", "provenance")
-_SCHEDULERS = {"DDIMScheduler": "ddim", "DPMSolverMultistepScheduler": "dpmsolver++"}
-_SCHEDULER_DEFAULTS = {
-    "num_train_timesteps": 1000,
-    "beta_start": 0.0001,
-    "beta_end": 0.02,
-    "beta_schedule": "linear",
-    "prediction_type": "epsilon",
-    "rescale_betas_zero_snr": False,
-    "timestep_spacing": "leading",
-    "steps_offset": 0,
-    "set_alpha_to_one": True,
-    "clip_sample": True,
-}
 
 
 @dataclass
 class Checkpoint:
-    """A run whose description is read; models are loaded one by one, so that only one is held."""
+    """A training run that is open for export. Its description is read; models are loaded when asked for.
+
+    run: the run's folder.
+    about: content of g4v_train.json, with the user's overrides applied.
+    prompt: the prompt template.
+    parts: folder of each part that exists, or the GGUF file of "llm".
+    adapters: LoRA adapters that are merged into the language model.
+
+    Every method that loads a model returns a new one, so that only one need be in memory. They raise
+    ExportError where files are damaged or weights are not finite.
+    """
 
     run: Path
     about: dict[str, Any]
     prompt: PromptTemplate
-    parts: dict[str, Path]  # folder of each part, or the GGUF file of "llm"
+    parts: dict[str, Path]
     adapters: Sequence[Adapter]
 
     @classmethod
-    def open(cls, run: str | Path, sources: Sources = NONE) -> Checkpoint:
-        """Reads g4v_train.json and sees that the folders belong together. ExportError names what is wrong."""
+    def open(cls, run: str | Path, overrides: Overrides = NO_OVERRIDES) -> Checkpoint:
+        """Reads g4v_train.json of the folder `run` and checks that its parts belong together.
+
+        overrides: parts and settings that take the place of the run's.
+        ExportError: a file, a key or a part is missing or wrong; the message names it.
+        """
         run = Path(run)
-        about = read_json(run / "g4v_train.json")
+        about = read_json(run / "g4v_train.json", ExportError)
         for key in _KEYS:
             if key not in about:
                 raise ExportError(f"{run / 'g4v_train.json'}: {key!r} is missing")
@@ -92,17 +93,17 @@ class Checkpoint:
             prompt = PromptTemplate.from_manifest(about["prompt"])
         except TypeError as error:
             raise ExportError(f"{run / 'g4v_train.json'}: prompt: {error}") from None
-        parts = locate(run, about.get("parts", {}), sources)
-        if "t2v" not in parts and (sources.frames, sources.video_size) != (None, None):
+        parts = locate(run, about.get("parts", {}), overrides)
+        if "t2v" not in parts and (overrides.frames, overrides.video_size) != (None, None):
             raise ExportError(
                 f"{run}: t2v/ is missing: frames and size are those of the videos that it makes"
             )
-        sources.put_video(about)
-        if sources.video_size is not None:
+        overrides.apply_video(about)
+        if overrides.video_size is not None:
             scale = vae_scale(parts["t2v"])
-            if any(side % scale for side in sources.video_size):
+            if any(side % scale for side in overrides.video_size):
                 raise ExportError(f"videos of this t2v have a width and height in multiples of {scale}")
-        checkpoint = cls(run, about, prompt, parts, adapters_of(run, sources))
+        checkpoint = cls(run, about, prompt, parts, adapters_of(run, overrides))
         if not checkpoint.has("llm") and not checkpoint.has("t2v"):
             raise ExportError(f"{run}: neither llm/ nor t2v/ is there: nothing to export")
         if checkpoint.has("encoder") != checkpoint.has("abstractor"):
@@ -122,10 +123,11 @@ class Checkpoint:
         return checkpoint
 
     def has(self, part: str) -> bool:
+        """Whether the run has a part: "encoder", "abstractor", "frame_checker", "llm" or "t2v"."""
         return part in self.parts
 
     def files(self) -> list[Path]:
-        """Everything that the bundle is made from: files and folders."""
+        """Returns the files and folders that a bundle of this run is made from."""
         return [
             self.run / "g4v_train.json",
             *self.parts.values(),
@@ -133,39 +135,42 @@ class Checkpoint:
         ]
 
     def encoder(self) -> VideoEncoder:
+        """Loads the vision encoder, float32."""
         from g4v.model.bases.vision import load_vision
 
-        return self._load(self.parts["encoder"], load_vision).float()
+        return load_part(self.parts["encoder"], load_vision).float()
 
     def image_size(self) -> int:
-        """Edge of the encoder's square input, pixels."""
+        """Returns the edge of the encoder's square input in pixels."""
         return int(self._vision().get("image_size", 224))
 
     def tokens_per_frame(self) -> int:
-        """Of the encoder."""
+        """Returns how many tokens the encoder makes of one frame: one for each patch, and the class token."""
         return int((self.image_size() // int(self._vision().get("patch_size", 32))) ** 2 + 1)
 
     def _vision(self) -> dict[str, Any]:
-        config = read_json(self.parts["encoder"] / "config.json")
+        config = read_json(self.parts["encoder"] / "config.json", ExportError)
         found: dict[str, Any] = config.get("vision_config", config)  # of both halves of a CLIP model
         return found
 
     def image_statistics(self) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation of normalised pixels, per channel."""
+        """Returns mean and standard deviation by which pixels are normalised: three channels each."""
         path = self.parts["encoder"] / "preprocessor_config.json"
         if not path.exists():
             return CLIP_MEAN, CLIP_STD
-        values = read_json(path)
+        values = read_json(path, ExportError)
         return values.get("image_mean", CLIP_MEAN), values.get("image_std", CLIP_STD)
 
     def abstractor(self) -> VideoAbstractor:
-        return self._load(self.parts["abstractor"], VideoAbstractor.from_pretrained)
+        """Loads the video abstractor."""
+        return load_part(self.parts["abstractor"], VideoAbstractor.from_pretrained)
 
     def frame_checker(self) -> FrameChecker:
-        return self._load(self.parts["frame_checker"], FrameChecker.from_pretrained)
+        """Loads the classifier that finds unsafe frames in the encoder's tokens."""
+        return load_part(self.parts["frame_checker"], FrameChecker.from_pretrained)
 
     def llm(self) -> LlamaWeights:
-        """The language model's weights, which stay in their files, with the adapters merged."""
+        """Returns the language model's weights with the adapters merged; they are read when asked for."""
         return self._llm
 
     @cached_property
@@ -175,103 +180,59 @@ class Checkpoint:
         return LlamaWeights(self.parts["llm"], self.adapters)
 
     def text_encoder(self) -> Any:
+        """Loads the CLIPTextModel of the text-to-video model in its stored data type."""
         from transformers import CLIPTextModel
 
         place = self.parts["t2v"] / "text_encoder"
-        return self._load(
-            place, CLIPTextModel.from_pretrained, dtype=_stored_type(place), use_safetensors=True
+        return load_part(
+            place, CLIPTextModel.from_pretrained, dtype=stored_dtype(place), use_safetensors=True
         )
 
     def unet(self) -> Any:
+        """Loads the UNet3DConditionModel in its stored data type."""
         from diffusers import UNet3DConditionModel
 
         place = self.parts["t2v"] / "unet"
-        return self._load(
-            place, UNet3DConditionModel.from_pretrained, torch_dtype=_stored_type(place), use_safetensors=True
+        return load_part(
+            place, UNet3DConditionModel.from_pretrained, torch_dtype=stored_dtype(place), use_safetensors=True
         )
 
     def vae(self) -> Any:
+        """Loads the AutoencoderKL in its stored data type."""
         from diffusers import AutoencoderKL
 
         place = self.parts["t2v"] / "vae"
-        return self._load(
-            place, AutoencoderKL.from_pretrained, torch_dtype=_stored_type(place), use_safetensors=True
+        return load_part(
+            place, AutoencoderKL.from_pretrained, torch_dtype=stored_dtype(place), use_safetensors=True
         )
 
     def tokenizer(self, part: str) -> Any:
-        """The `transformers` fast tokenizer of "decoder" or "text_encoder"."""
+        """Loads the transformers fast tokenizer of the component "decoder" or "text_encoder"."""
         from transformers import AutoTokenizer
 
         from g4v.model.bases.llm import load_tokenizer
 
         if part == "decoder" and self.parts["llm"].is_file():
-            return self._load(self.parts["llm"], load_tokenizer)
+            return load_part(self.parts["llm"], load_tokenizer)
         folder = self.tokenizer_source(part)
-        return self._load(folder, AutoTokenizer.from_pretrained, local_files_only=True, use_fast=True)
+        return load_part(folder, AutoTokenizer.from_pretrained, local_files_only=True, use_fast=True)
 
     def tokenizer_source(self, part: str) -> Any:
-        """What `write_tokenizer` takes for "decoder" or "text_encoder": a folder, or the tokenizer itself."""
+        """Returns the folder or tokenizer that `write_tokenizer` reads for "decoder" or "text_encoder"."""
         if part != "decoder":
             return self.parts["t2v"] / "tokenizer"
         return self.parts["llm"] if self.parts["llm"].is_dir() else self.tokenizer(part)
 
     def scheduler(self) -> dict[str, Any]:
-        """The manifest's scheduler object, from diffusers' scheduler_config.json."""
-        path = self.parts["t2v"] / "scheduler" / "scheduler_config.json"
-        values = read_json(path)
-        kind = values.get("_class_name")
+        """Returns the manifest's scheduler object: "type" and diffusers' settings (`read_scheduler`)."""
         chosen = self.about["generation"].get("video", {}).get("scheduler", {}).get("type")
-        if chosen is None and kind not in _SCHEDULERS:
-            known = ", ".join(_SCHEDULERS)
-            raise ExportError(f"{path}: scheduler {kind!r} is not supported (one of {known})")
-        if values.get("trained_betas") or values.get("thresholding"):
-            raise ExportError(f"{path}: trained_betas and thresholding are not supported")
-        settings = {key: values.get(key, default) for key, default in _SCHEDULER_DEFAULTS.items()}
-        return {"type": chosen or _SCHEDULERS[kind], **settings}
-
-    @staticmethod
-    def _load(place: Path, load: Any, **options: Any) -> Any:
-        """ExportError: files that are damaged, or weights that are not finite."""
-        try:
-            found = load(place, **options)
-        except Exception as error:  # each library has its own classes for damaged files
-            reason = " ".join(str(error).split())[:300].removeprefix(f"{place}: ")
-            raise ExportError(f"{place}: cannot be read: {reason}") from None
-        if isinstance(found, torch.nn.Module):
-            for name, weight in found.named_parameters():
-                if not all(torch.isfinite(end) for end in weight.detach().aminmax()):
-                    raise ExportError(f"{place}: {name} holds numbers that are not finite")
-        return found
+        return read_scheduler(self.parts["t2v"], chosen)
 
 
 def vae_scale(t2v: Path) -> int:
-    """Pixels for one latent, in height and width."""
-    return 2 ** (len(read_json(t2v / "vae" / "config.json")["block_out_channels"]) - 1)
+    """Returns how many pixels of height, and of width, one latent of the VAE stands for.
 
-
-def _stored_type(folder: Path) -> torch.dtype:
-    """float16 where all weights of a folder are stored so, float32 otherwise."""
-    from safetensors import safe_open
-
-    for file in folder.glob("*.safetensors"):
-        try:
-            with safe_open(file, framework="pt") as opened:
-                names = opened.keys()
-                if any(opened.get_slice(name).get_dtype() != "F16" for name in names):
-                    return torch.float32
-        except Exception:  # whoever loads the file says what is wrong with it
-            return torch.float32
-    return torch.float16
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; ExportError if the file is missing or holds something else."""
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ExportError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise ExportError(f"{path}: cannot be read ({error})") from None
-    if not isinstance(values, dict):
-        raise ExportError(f"{path}: is not a JSON object")
-    return values
+    t2v: the text-to-video folder. ExportError: its vae/config.json cannot be read.
+    """
+    config = read_json(t2v / "vae" / "config.json", ExportError)
+    return 2 ** (len(config["block_out_channels"]) - 1)

@@ -26,6 +26,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from g4v.export.graph.stems import memory_stem
 from g4v.export.graph.writer import Graph
 from g4v.model.abstractor import VideoAbstractor
 
@@ -43,11 +44,6 @@ def folded_memory_product(abstractor: VideoAbstractor) -> tuple[Tensor, Tensor]:
             weights.append((weight * norm.weight.double()).t())
             biases.append(product.bias.double() + weight @ norm.bias.double())
     return torch.cat(weights, dim=1), torch.stack(biases).unflatten(0, (-1, 2))
-
-
-def memory_stem(stem: str) -> str:
-    """Of the graph that computes the memory of single frames, for the abstractor's own `stem`."""
-    return f"{stem}_memory"
 
 
 def export_abstractor(

@@ -8,49 +8,57 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from g4v._files import read_json
 from g4v.export.checkpoint.llama import LlamaWeights
-from g4v.export.checkpoint.run import Checkpoint, read_json, vae_scale
+from g4v.export.checkpoint.run import Checkpoint, vae_scale
 from g4v.export.components.abstractor import export_abstractor
 from g4v.export.components.decoder import export_decoder, write_embedding
 from g4v.export.components.encoder import export_encoder
 from g4v.export.components.frame_checker import export_frame_checker
+from g4v.export.components.precision import CUDA, ENGINE_TARGETS, Precisions
+from g4v.export.components.profile import DimensionRange, ShapeProfile
 from g4v.export.components.text_encoder import export_text_encoder
 from g4v.export.components.unet import export_unet
 from g4v.export.components.vae import export_vae_decoder
-from g4v.export.engines.tensorrt import ENGINES, Profile, Span
+from g4v.export.errors import ExportError
 from g4v.export.graph.bfloat import BFloat, BFloatGraph, CudaBFloatGraph
-from g4v.export.graph.cuda import TARGET as CUDA
 from g4v.export.graph.cuda import CudaGraph, CudaHalfGraph, check_kernels
 from g4v.export.graph.half import Half
 from g4v.export.graph.standard import HalfGraph, StandardGraph
+from g4v.export.graph.stems import stem_of, target_of
 from g4v.export.graph.tiled import TiledGraph, TwoPieceGraph
 from g4v.export.graph.writer import Graph
 from g4v.export.passes.keep_in_float32 import Measured, measure_graph
-from g4v.export.plan.precision import Precisions
-from g4v.export.progress import Tick, ignore
+from g4v.export.quantisation.bit_allocation import BitAllocation
 from g4v.export.quantisation.calibration import calibrate
 from g4v.export.quantisation.codes import BITS
 from g4v.export.quantisation.dynamic_int8 import EightBitGraph
 from g4v.export.quantisation.fp8 import Float8Graph, to_float8
-from g4v.export.quantisation.reuse import Written
-from g4v.export.quantisation.rounding import Bits, Fitted, Rounding, ToNearest
+from g4v.export.quantisation.gptq import GPTQ
+from g4v.export.quantisation.quantiser import Quantiser
+from g4v.export.quantisation.reused_codes import ReusedCodes
+from g4v.export.quantisation.round_to_nearest import RoundToNearest
 from g4v.export.verify import comparison as verify
 from g4v.export.verify.comparison import Feeds
-from g4v.export.verify.decoder import Comparison, compare_decoder
+from g4v.export.verify.decoder import compare_decoder
+from g4v.export.verify.error_measures import Comparison
 from g4v.export.verify.sample_clips import captions
+
+Progress = Callable[[float], None]
+"""Called with the share of a component that is done, 0 to 1."""
 
 
 def components_of(
     checkpoint: Checkpoint,
     precisions: Precisions,
-    tick: Tick = ignore,
+    progress: Progress = lambda share: None,
     calibration: str | None = None,
 ) -> list[Component]:
-    """What the checkpoint has. precisions: the variants of every component. tick: called with the share that
+    """What the checkpoint has. precisions: the variants of every component. progress: called with the share that
     is done of the component that is being written and compared, where it takes long. calibration: as in
     g4v.export.quantisation.calibration.
     """
-    return _Components(checkpoint, precisions, tick, calibration).all()
+    return _Components(checkpoint, precisions, progress, calibration).all()
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,7 @@ class Component:
     verify: Callable[..., float | Comparison]
     describe: Callable[[Any], dict[str, Any]]  # the manifest's keys but "variants"
     variants: Mapping[str, str]  # target -> precision
-    profile: Profile  # sizes that an engine takes
+    profile: ShapeProfile  # sizes that an engine takes
     # After export, for a target: the calibration data, and how rounded matrices were made.
     fitted_to: Callable[[str], dict[str, Any] | None] = lambda target: None
     codes: Callable[[str], dict[str, str] | None] = lambda target: None
@@ -104,7 +112,7 @@ class Component:
         kind, most = self._kind(target), verify.TOLERANCE
         if kind is Float8Graph:
             error = self.verify(module, folder, stem=self.stem(target), feeds=feeds)
-            verify.check(self.stem(target), error, verify.FLOAT8_TOLERANCE)
+            verify.check(self.stem(target), error, verify.FP8_TOLERANCE)
             return Comparison(error, None, error)
         result = self.verify(module, folder, stem=self.stem(target))
         comparison = result if isinstance(result, Comparison) else Comparison(result, None)
@@ -123,16 +131,6 @@ class Component:
         if comparison.real is not None:
             verify.check(self.stem(target), comparison.real, most)
         return comparison
-
-
-def stem_of(component: str, target: str) -> str:
-    """Of the files of a variant."""
-    return component if target == "cpu" else f"{component}.{target}"
-
-
-def target_of(stem: str) -> str:
-    """The inverse of `stem_of`."""
-    return stem.partition(".")[2] or "cpu"
 
 
 def graph_kind(component: str, target: str, precision: str) -> type[Graph]:
@@ -156,9 +154,9 @@ class _Components:
     """The components that a checkpoint has, and what they must know of each other."""
 
     def __init__(
-        self, checkpoint: Checkpoint, precisions: Precisions, tick: Tick, calibration: str | None
+        self, checkpoint: Checkpoint, precisions: Precisions, progress: Progress, calibration: str | None
     ) -> None:
-        self.checkpoint, self.precisions, self.tick = checkpoint, precisions, tick
+        self.checkpoint, self.precisions, self.progress = checkpoint, precisions, progress
         self.calibration = calibration
         # Of the decoder, by target.
         self._fitted_to: dict[str, dict[str, Any]] = {}
@@ -173,7 +171,7 @@ class _Components:
     @property
     def text_length(self) -> int:
         """Positions of the text encoder."""
-        config = read_json(self.checkpoint.parts["t2v"] / "text_encoder" / "config.json")
+        config = read_json(self.checkpoint.parts["t2v"] / "text_encoder" / "config.json", ExportError)
         return int(config.get("max_position_embeddings", 77))
 
     def all(self) -> list[Component]:
@@ -221,7 +219,7 @@ class _Components:
 
     def _part(self, name: str, *functions: Any) -> Component:
         variants = self.precisions[name]
-        profile = self._profile(name) if any(target in ENGINES for target in variants) else {}
+        profile = self._profile(name) if any(target in ENGINE_TARGETS for target in variants) else {}
         part = Component(name, *functions, variants, profile)
         if name == "decoder":
             return replace(part, fitted_to=self._fitted_to.get, codes=self._codes.get)
@@ -236,31 +234,33 @@ class _Components:
         target = target_of(stem)
         precision = self.precisions["decoder"][target]
         rounding = self._rounding(weights, folder, target, precision) if precision in BITS else None
-        files = export_decoder(weights, folder, precision, self._decoder_tick(target), rounding, stem, kind)
+        files = export_decoder(
+            weights, folder, precision, self._decoder_progress(target), rounding, stem, kind
+        )
         if rounding is not None:
             self._codes[target] = rounding.made
         write_embedding(weights, folder / "embedding.bin")
         return files
 
-    def _rounding(self, weights: LlamaWeights, folder: Path, target: str, precision: str) -> Rounding:
+    def _rounding(self, weights: LlamaWeights, folder: Path, target: str, precision: str) -> Quantiser:
         for before, codes in self._codes.items():
             if self.precisions["decoder"][before] == precision:  # fitted once, for both
                 if before in self._fitted_to:
                     self._fitted_to[target] = self._fitted_to[before]
-                return Written(weights, folder, stem_of("decoder", before), codes)
-        if not Bits(weights, precision).all_kept:
+                return ReusedCodes(weights, folder, stem_of("decoder", before), codes)
+        if not BitAllocation(weights, precision).keeps_all:
             chosen = calibrate(weights, self.checkpoint.tokenizer("decoder"), self.calibration)
             if chosen is not None:
                 self._fitted_to[target] = chosen.about
-                return Fitted(weights, precision, chosen.ids)
-        return ToNearest(weights, precision)
+                return GPTQ(weights, precision, chosen.ids)
+        return RoundToNearest(weights, precision)
 
     def _verify_decoder(self, weights: LlamaWeights, folder: Path, stem: str) -> Comparison:
         target = target_of(stem)
         precision = self.precisions["decoder"][target]
         kind = graph_kind("decoder", target, precision)
-        tick, text = self._decoder_tick(target, True), self._text(weights)
-        return compare_decoder(weights, folder, precision, tick, stem, kind, text)
+        progress, text = self._decoder_progress(target, True), self._text(weights)
+        return compare_decoder(weights, folder, precision, progress, stem, kind, text)
 
     def _text(self, weights: LlamaWeights) -> list[int]:
         """Tokens of captions, those that the model has embeddings for."""
@@ -268,11 +268,11 @@ class _Components:
         found = tokenizer.encode(" ".join(captions()), add_special_tokens=False)
         return [token for token in found if token < weights.config.vocab_size]
 
-    def _decoder_tick(self, target: str, written: bool = False) -> Tick:
+    def _decoder_progress(self, target: str, written: bool = False) -> Progress:
         """The variants are written one after the other, and then compared."""
         targets = list(self.precisions["decoder"])
         before = targets.index(target) + (len(targets) if written else 0)
-        return lambda share: self.tick((before + share) / (2 * len(targets)))
+        return lambda share: self.progress((before + share) / (2 * len(targets)))
 
     def _verify_encoder(self, encoder: Any, folder: Path, stem: str, feeds: Feeds = ()) -> float:
         return verify.verify_encoder(encoder, folder, self.frames, stem, feeds)
@@ -289,22 +289,27 @@ class _Components:
     def _verify_vae(self, vae: Any, folder: Path, stem: str, feeds: Feeds = ()) -> float:
         return verify.verify_vae_decoder(vae, folder, 8, stem, feeds)
 
-    def _profile(self, name: str) -> Profile:
+    def _profile(self, name: str) -> ShapeProfile:
         """What the core asks of a component: clips and videos of up to the run's own numbers of frames,
         videos of its own size, one or two texts.
         """
         video = self.checkpoint.about["generation"].get("video", {})
-        frames = Span(1, self.frames, self.frames)
+        frames = DimensionRange(1, self.frames, self.frames)
         if name == "encoder":
             return {"frames": frames}
         if name == "abstractor":
-            return {"frames": frames, "tokens": Span.exactly(self.tokens)}
-        texts = {"batch": Span(1, 2, 2), "length": Span(1, self.text_length, self.text_length)}
+            return {"frames": frames, "tokens": DimensionRange.fixed(self.tokens)}
+        texts = {
+            "batch": DimensionRange(1, 2, 2),
+            "length": DimensionRange(1, self.text_length, self.text_length),
+        }
         if name == "text_encoder":
             return texts
         scale = vae_scale(self.checkpoint.parts["t2v"])
-        made = Span(1, int(video.get("frames", 8)), int(video.get("frames", 8)))
-        high, wide = (Span.exactly(max(1, int(video.get(key, 64)) // scale)) for key in ("height", "width"))
+        made = DimensionRange(1, int(video.get("frames", 8)), int(video.get("frames", 8)))
+        high, wide = (
+            DimensionRange.fixed(max(1, int(video.get(key, 64)) // scale)) for key in ("height", "width")
+        )
         if name == "unet":
             return {**texts, "frames": made, "height": high, "width": wide}
         return {"frames": made, "latent_height": high, "latent_width": wide}

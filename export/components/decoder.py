@@ -14,6 +14,7 @@ attention is done.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,9 @@ from torch import Tensor
 from g4v.export.checkpoint.llama import EMBEDDING, HEAD, LlamaWeights
 from g4v.export.errors import ExportError
 from g4v.export.graph.writer import MICROSOFT, Graph
-from g4v.export.progress import Tick, ignore
 from g4v.export.quantisation.codes import BITS, Quantised
-from g4v.export.quantisation.rounding import Rounding, ToNearest
+from g4v.export.quantisation.quantiser import Quantiser
+from g4v.export.quantisation.round_to_nearest import RoundToNearest
 
 SKIP_NORM = "SkipSimplifiedLayerNormalization"
 
@@ -50,15 +51,15 @@ def export_decoder(
     weights: LlamaWeights,
     folder: str | Path,
     precision: str = "fp32",
-    tick: Tick = ignore,
-    rounding: Rounding | None = None,
+    progress: Callable[[float], None] = lambda share: None,
+    rounding: Quantiser | None = None,
     stem: str = "decoder",
     kind: type[Graph] = Graph,
 ) -> list[str]:
     """Writes the graph of a LlamaForCausalLM and its data; returns their names.
 
     precision: "int8" and "int4" round the weights of all products block by block (g4v.export.quantisation.codes), but
-    for those whose codes are in the files already; the head has 8 bits in both. tick: called with the share
+    for those whose codes are in the files already; the head has 8 bits in both. progress: called with the share
     that is done. rounding: how, by default each weight to the nearest code. stem: of the files; kind: of the
     graph.
     """
@@ -69,7 +70,7 @@ def export_decoder(
     with kind(folder, stem) as g:
         g.refuses_large = True  # its graph is not rewritten
         if precision in BITS:
-            rounding = rounding or ToNearest(weights, precision)
+            rounding = rounding or RoundToNearest(weights, precision)
         w = _Products(g, weights, rounding)
         x = g.input("inputs_embeds", "float32", [1, "sequence", config.hidden_size])
         seqlens = g.input("seqlens_k", "int32", [1])
@@ -81,7 +82,7 @@ def export_decoder(
         ]
         n = w.first_norm(x, "model.layers.0.input_layernorm")
         for i in layers:
-            tick(i / len(layers))
+            progress(i / len(layers))
             last = i + 1 == len(layers)
             attention, mlp = f"model.layers.{i}.self_attn", f"model.layers.{i}.mlp"
             qkv = w.product(n, f"{attention}.q_proj", f"{attention}.k_proj", f"{attention}.v_proj")
@@ -136,7 +137,7 @@ def _rotary_tables(weights: LlamaWeights) -> tuple[Tensor, Tensor]:
 class _Products:
     """The operators that have weights, which are named as in transformers and read when they are written."""
 
-    def __init__(self, g: Graph, weights: LlamaWeights, rounding: Rounding | None) -> None:
+    def __init__(self, g: Graph, weights: LlamaWeights, rounding: Quantiser | None) -> None:
         self.g, self.weights, self.rounding = g, weights, rounding
         self.epsilon = weights.config.rms_norm_eps
 

@@ -1,1 +1,1 @@
-"""TensorRT engines and their options."""
+"""Engines of TensorRT and TensorRT for RTX."""

@@ -1,10 +1,10 @@
-"""What may be chosen of the building of engines, and which of it each library can do.
+"""Options of building engines, and which of them each library has.
 
-Not offered, since no bundle could use it yet: version-compatible engines (TensorRT for RTX has none; those of
-TensorRT bring host code, which ONNX Runtime's provider does not allow) and engines without weights. TensorRT
-for RTX strips none where there is no GPU, and its provider refits only those that it has built itself. That
-of TensorRT refits from an ONNX file, but writes the whole engine of a separate file to the current folder,
-and takes what it finds there under that name.
+Not offered, since no bundle could use it yet: version-compatible engines (TensorRT for RTX has none; those
+of TensorRT contain host code, which ONNX Runtime's provider does not allow), and engines without weights.
+TensorRT for RTX strips no weights where there is no GPU, and its provider refits only engines that it has
+built itself. TensorRT's provider refits from an ONNX file, but writes the whole engine of a separate file to
+the current folder, and reads whatever it finds there under that name.
 """
 
 from __future__ import annotations
@@ -16,25 +16,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from g4v.export.components.precision import ENGINE_TARGETS, RTX, TENSORRT, Precisions
 from g4v.export.errors import ExportError
-from g4v.export.plan.precision import Precisions
 
-RTX, TENSORRT = "tensorrt-rtx", "tensorrt"
 # Of the GPUs that ONNX Runtime's plugin for TensorRT for RTX takes (release 0.5: 8.6, 8.9, 12.0 and later),
 # those that the library can be told to build for. It also knows 7.5 and 8.0, where the plugin runs nothing.
 RTX_CAPABILITIES = ("8.6", "8.9", "12.0", "12.1")
 # TensorRT builds for the GPU at hand, or for that generation and all later ones.
 AMPERE_PLUS = "8.0+"
-_FIRST_FLOAT8 = "8.9"  # with products of 8-bit floating numbers
+_FIRST_FP8 = "8.9"  # the first compute capability with FP8 products
 _LEVELS = range(6)
 
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """capabilities: the compute capabilities to build for, such as "8.9", by default all that the library
-    takes; "8.0+" is for TensorRT. optimization_level: of the builder, 0 to 5; more takes longer to build.
-    workspace: MiB of scratch memory that a layer may use at most. timing_cache: file that TensorRT keeps its
-    measurements in.
+    """How engines are built; None leaves the library's default.
+
+    capabilities: compute capabilities of the GPUs to build for, such as "8.9"; by default all that the
+        library supports. "8.0+" is for TensorRT.
+    optimization_level: of the builder, 0 to 5; a higher one takes longer to build and may run faster.
+    workspace: largest scratch memory of a layer on the GPU, MiB.
+    timing_cache: file in which TensorRT keeps its measurements.
     """
 
     capabilities: tuple[str, ...] = ()
@@ -50,7 +52,10 @@ class EngineOptions:
         workspace: int | None = None,
         timing_cache: str | None = None,
     ) -> EngineOptions:
-        """From the words of a command line. ExportError for a value that no library takes."""
+        """Returns the options of a command line; arguments as in the class.
+
+        ExportError: a value that no library takes.
+        """
         for word in capabilities or ():
             if word != AMPERE_PLUS and word not in RTX_CAPABILITIES:
                 raise ExportError(
@@ -65,13 +70,14 @@ class EngineOptions:
         return cls(tuple(sorted(set(capabilities or ()), key=_number)), optimization_level, workspace, cache)
 
     def check(self, targets: Collection[str]) -> None:
-        """ExportError for an option that none of the targets has, before any work."""
+        """Raises ExportError for an option that none of the targets has, or a timing cache that cannot be
+        written."""
         given = {
             "--builder-optimization-level": self.optimization_level,
             "--workspace": self.workspace,
         }
         for option, value in given.items():
-            if value is not None and not {RTX, TENSORRT} & set(targets):
+            if value is not None and not set(ENGINE_TARGETS) & set(targets):
                 raise ExportError(f"{option} is for engines: it needs --target {RTX} or {TENSORRT}")
         for word in self.capabilities:
             needed = TENSORRT if word == AMPERE_PLUS else RTX
@@ -89,22 +95,22 @@ class EngineOptions:
             raise ExportError(f"{self.timing_cache}: no timing cache can be written there")
 
     def check_precisions(self, precisions: Precisions) -> None:
-        """ExportError for GPUs that have no products of 8-bit floating numbers, which a component needs."""
-        old = [word for word in self.capabilities if _number(word) < _number(_FIRST_FLOAT8)]
+        """Raises ExportError where a component is in fp8 and a GPU to build for has no FP8 products."""
+        old = [word for word in self.capabilities if _number(word) < _number(_FIRST_FP8)]
         for component, variants in precisions.items():
             for target, precision in variants.items():
                 if precision == "fp8" and set(old) & set(self.capabilities_of(target)):
                     raise ExportError(
-                        f"{component} in fp8 needs GPUs of compute capability {_FIRST_FLOAT8} or later: "
+                        f"{component} in fp8 needs GPUs of compute capability {_FIRST_FP8} or later: "
                         f"--compute-capability {old[0]} does not go with it"
                     )
 
     def capabilities_of(self, target: str) -> tuple[str, ...]:
-        """Those that are named for a target; none: the library's own."""
+        """Returns the compute capabilities to build for; empty for the library's default."""
         return tuple(word for word in self.capabilities if (word == AMPERE_PLUS) == (target == TENSORRT))
 
     def describe(self, target: str) -> dict[str, Any]:
-        """What the manifest says of the engines of a target: the options that were given for it."""
+        """Returns the options that were given for a target, as the manifest records them."""
         values: dict[str, Any] = {
             "compute_capability": list(self.capabilities_of(target)),
             "builder_optimization_level": self.optimization_level,
@@ -113,8 +119,12 @@ class EngineOptions:
         return {key: value for key, value in values.items() if value not in (None, [])}
 
     def apply(self, trt: Any, config: Any, target: str) -> None:
-        """Sets up a builder's configuration, but for the timing cache. ExportError for a compute capability
-        that this version of the library does not know.
+        """Sets these options, except for the timing cache, on a builder configuration.
+
+        trt: the module tensorrt or tensorrt_rtx. config: its IBuilderConfig. target: "tensorrt-rtx" or
+        "tensorrt".
+
+        ExportError: this version of the library cannot build for a compute capability.
         """
         named = self.capabilities_of(target)
         if named == (AMPERE_PLUS,):

@@ -1,14 +1,14 @@
-"""Engines of TensorRT and of TensorRT for RTX, and the ONNX files through which ONNX Runtime runs them.
+"""Builds engines of TensorRT and TensorRT for RTX, and the ONNX files through which ONNX Runtime runs them.
 
-An engine is built from a graph of standard operators (g4v.export.graph.standard). TensorRT for RTX does so on any
-machine, with or without a GPU, for all the architectures that it names; TensorRT on the GPU that the engine
-is for. The shapes that it takes are those of its profile; g4v.export.engines.options has what else is chosen.
+An engine is built from a graph of standard operators (g4v.export.graph.standard). TensorRT for RTX does so on
+any machine, with or without a GPU, for all the architectures that it names; TensorRT builds on the GPU that
+the engine is for. The shapes that an engine takes are those of its profile.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,26 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper
 
-from g4v.export.engines.options import NO_OPTIONS, RTX, TENSORRT, EngineOptions
+from g4v._files import write_bytes
+from g4v.export.components.precision import RTX, TENSORRT
+from g4v.export.components.profile import ShapeProfile
+from g4v.export.engines.options import NO_OPTIONS, EngineOptions
 from g4v.export.errors import ExportError
 from g4v.export.graph.writer import IR_VERSION, MICROSOFT, ONNX_OPSET
 
 
 @dataclass(frozen=True)
 class EngineTarget:
-    """module: the package that builds engines, of which only what both have is used; extra: of g4v, that
-    installs it; major: its version, which the provider's own copy must share; provider: of ONNX Runtime, that
-    runs them; architectures: compute capabilities that they run on there by default, such as 86 for 8.6 ("+":
-    and later ones; empty: that of the GPU they are built on, without which there is no build); float8: the
-    same where a graph has products of 8-bit floating numbers.
+    """A library that builds engines, and the provider that runs them.
+
+    name: of the target.
+    module: Python package that builds engines; only what both packages have is used.
+    extra: of g4v's installation that brings the package.
+    major: major version of the package, which the provider's own copy must share.
+    provider: execution provider of ONNX Runtime that runs the engines.
+    architectures: compute capabilities on which the engines run there by default, such as 86 for 8.6; "+"
+        adds all later ones. Empty: that of the GPU they are built on, without which nothing is built.
+    fp8_architectures: the same for graphs in FP8.
     """
 
     name: str
@@ -36,7 +44,7 @@ class EngineTarget:
     major: str
     provider: str
     architectures: str
-    float8: str
+    fp8_architectures: str
 
 
 ENGINES = {
@@ -56,29 +64,11 @@ ENGINES = {
 }
 
 
-@dataclass(frozen=True)
-class Span:
-    """Sizes of one dynamic dimension: the engine is fastest at `usual`."""
-
-    least: int
-    usual: int
-    most: int
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.least <= self.usual <= self.most:
-            raise ExportError(f"a profile of {self.least}, {self.usual}, {self.most} is not in order")
-
-    @classmethod
-    def exactly(cls, size: int) -> Span:
-        return cls(size, size, size)
-
-
-Profile = Mapping[str, Span]  # of the dynamic dimensions by name, as the graph declares them
-
-
 def load_library(target: EngineTarget) -> Any:
-    """The module that builds engines for a target; ExportError, with what to install, where it is missing,
-    does not load or is of another version than the provider that runs them.
+    """Imports and returns the module that builds engines for a target.
+
+    ExportError, with what to install: it is missing, does not load, or is of another version than the
+    provider that runs the engines.
     """
     install = f'pip install "g4v[{target.extra}]"'
     try:
@@ -97,14 +87,17 @@ def load_library(target: EngineTarget) -> Any:
 
 
 def build_engine(
-    folder: Path, stem: str, profile: Profile, target: EngineTarget, options: EngineOptions = NO_OPTIONS
+    folder: Path, stem: str, profile: ShapeProfile, target: EngineTarget, options: EngineOptions = NO_OPTIONS
 ) -> list[str]:
-    """Builds `stem`.engine from `stem`.onnx in `folder` and puts an ONNX file that runs it in the graph's
-    place; the graph's own data file is removed. Returns the names of the files. options.timing_cache is read
-    where it exists, and written anew.
+    """Builds an engine from `folder`/`stem`.onnx and returns the names of its two files.
 
-    ExportError: an operator that TensorRT does not know (with its name), a dynamic dimension without a span,
-    a timing cache of another GPU or version, or a build that fails, such as for too small a workspace.
+    The engine is `stem`.engine. `stem`.onnx becomes an ONNX file that runs it; the graph's data file is
+    removed. options.timing_cache is read if it exists, and written anew.
+
+    profile: sizes of every dynamic dimension of the inputs.
+
+    ExportError: TensorRT does not know an operator (the message names it), a dynamic dimension has no range,
+    the timing cache is of another GPU or version, or the build fails, such as for too small a workspace.
     """
     trt = load_library(target)
     path = folder / f"{stem}.onnx"
@@ -138,7 +131,7 @@ def build_engine(
 
 
 class _Log:
-    """TensorRT's messages, kept: its errors say why, in their own time."""
+    """Keeps TensorRT's last error message, which says why a call fails that returns nothing."""
 
     def __init__(self, trt: Any) -> None:
         class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
@@ -158,7 +151,7 @@ class _Log:
 
 
 class _TimingCache:
-    """What TensorRT has measured, in a file: later builds on the same GPU take their choices from there."""
+    """TensorRT's measurements in a file: later builds on the same GPU reuse them."""
 
     def __init__(self, path: Path, config: Any) -> None:
         self.path = path
@@ -170,12 +163,10 @@ class _TimingCache:
             )
 
     def save(self) -> None:
-        temporary = self.path.with_name(self.path.name + ".tmp")
-        temporary.write_bytes(self.cache.serialize())
-        temporary.replace(self.path)
+        write_bytes(self.path, bytes(self.cache.serialize()), ExportError)
 
 
-def _shapes(builder: Any, path: Path, profile: Profile) -> Any:
+def _shapes(builder: Any, path: Path, profile: ShapeProfile) -> Any:
     """The optimisation profile of all inputs of a graph."""
     result = builder.create_optimization_profile()
     for value in onnx.load(path, load_external_data=False).graph.input:
@@ -184,8 +175,8 @@ def _shapes(builder: Any, path: Path, profile: Profile) -> Any:
             if not dimension.dim_param:
                 sizes.append((dimension.dim_value,) * 3)
             elif dimension.dim_param in profile:
-                span = profile[dimension.dim_param]
-                sizes.append((span.least, span.usual, span.most))
+                size = profile[dimension.dim_param]
+                sizes.append((size.min, size.opt, size.max))
             else:
                 raise ExportError(f"{path.name}: no profile for {dimension.dim_param!r} of {value.name!r}")
         result.set_shape(value.name, *zip(*sizes, strict=True))
@@ -200,11 +191,13 @@ def write_context(
     target: EngineTarget,
     options: EngineOptions = NO_OPTIONS,
 ) -> None:
-    """Writes `stem`.onnx with one EPContext node, which has the inputs and outputs of `graph` and names
-    `stem`.engine.
+    """Writes `folder`/`stem`.onnx with one EPContext node that runs `stem`.engine.
+
+    graph: the graph that the engine was built from; the node has its inputs and outputs.
+    version: of the library that built the engine.
     """
-    coarse = any(tensor.data_type == TensorProto.FLOAT8E4M3FN for tensor in graph.initializer)
-    default = target.float8 if coarse else target.architectures
+    fp8 = any(tensor.data_type == TensorProto.FLOAT8E4M3FN for tensor in graph.initializer)
+    default = target.fp8_architectures if fp8 else target.architectures
     named = options.capabilities_of(target.name)
     node = helper.make_node(
         "EPContext",

@@ -14,8 +14,11 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
-from g4v.export.verify.activation_ranges import INNER, LIMIT, by_kind, measure_ranges, value_types
-from g4v.export.verify.comparison import Feeds, memory_of, open_session
+from g4v.export.verify.activation_ranges import LIMIT, by_kind, measure_ranges
+from g4v.export.verify.comparison import Feeds
+from g4v.export.verify.range_probes import INNER
+from g4v.export.verify.session import memory_of, open_session
+from g4v.export.verify.value_types import value_types
 
 MARGIN = 4.0  # other inputs may be so many times larger than the samples before anything overflows
 _FULL, _HALF = TensorProto.FLOAT, TensorProto.FLOAT16

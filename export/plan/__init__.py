@@ -1,1 +1,1 @@
-"""What an export and a run will need, before either begins."""
+"""Estimates of what an export and a run need, before they start."""

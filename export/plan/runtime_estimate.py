@@ -1,8 +1,8 @@
-"""What a bundle will need when it runs: memory of a GPU, and time on this CPU and on a GPU that is assumed.
+"""Estimates a bundle's memory on a GPU, and its time on this CPU and on an assumed GPU.
 
-Counted from the shapes of the weights: every weight of a matrix is multiplied once for each position that it
-sees. Attention between positions, norms and activations are not counted; what machines do in practice
-(`this_cpu`, `ASSUMED_GPU`) leaves room for them.
+Operations are counted from the shapes of the weights: every weight of a matrix is multiplied once for each
+position that it sees. Attention between positions, norms and activations are not counted; the speeds of
+machines (`this_cpu`, `ASSUMED_GPU`) are what they reach in practice, which leaves room for them.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from g4v.export.checkpoint.run import Checkpoint, read_json, vae_scale
-from g4v.export.plan.export_estimate import Need, read_tensors
-from g4v.export.progress import duration
-from g4v.export.report.report import size
+from g4v._console import duration
+from g4v._files import read_json
+from g4v.export.checkpoint.run import Checkpoint, vae_scale
+from g4v.export.errors import ExportError
+from g4v.export.plan.export_estimate import ExportEstimate
+from g4v.export.plan.tensor_shapes import read_shapes
+from g4v.export.report.units import size
 
 # Of the speed of a large product what whole float32 graphs reach at least: ViT-L/14 0.68 of it, a UNet of
 # ZeroScope's widths 0.58 (benchmarks/results/eight-bit.json).
@@ -34,14 +37,18 @@ _MAPS = 8  # largest feature maps that live at once in a UNet or a VAE, in float
 
 @dataclass(frozen=True)
 class Machine:
-    """flops: of products, per second; bandwidth: bytes that are read from memory, per second."""
+    """Speed of a processor in practice.
+
+    flops: floating-point operations of matrix products per second.
+    bandwidth: bytes that are read from memory per second.
+    """
 
     flops: float
     bandwidth: float
 
 
 def this_cpu() -> Machine:
-    """Measured in half a second: a product of float32 matrices, and a sum over memory."""
+    """Measures this CPU in half a second: by a product of float32 matrices and by a sum over memory."""
     matrix = np.ones((1024, 1024), np.float32)
     values = np.ones(1 << 25, np.float32)  # 128 MiB, more than caches hold
     product = min(_timed(lambda: matrix @ matrix) for _ in range(4))
@@ -70,11 +77,15 @@ def _rate(value: float) -> str:
 
 
 @dataclass(frozen=True)
-class Run:
-    """question: operations up to the first token of an answer about a video, None without eyes; token: bytes
-    that the decoder reads for each further one, None without a decoder; video: operations of a whole one that
-    is made, `frames` in `steps`, None without. cache: bytes of the KV cache in float16; activations: of the
-    largest ones that live at once, in float16.
+class RunEstimate:
+    """What an assistant is estimated to need when it runs. None where it lacks the components.
+
+    question: operations up to the first token of an answer about a video.
+    token: bytes that the decoder reads for each further token.
+    video: operations of a whole video that is made.
+    frames, steps: of that video.
+    cache: bytes of the KV cache in float16.
+    activations: bytes of the largest activations that live at once, in float16.
     """
 
     question: float | None
@@ -86,7 +97,7 @@ class Run:
     activations: float
 
     def line(self, machine: Machine, where: str) -> str:
-        """For a person."""
+        """Returns the times on a machine as a line for a person; `where` names the machine."""
         parts = []
         if self.question is not None:
             parts.append(f"first token about a video {_time(self.question / machine.flops)}")
@@ -98,28 +109,35 @@ class Run:
         return f"time of a run on {where}: {', '.join(parts)}"
 
 
-def describe_run(checkpoint: Checkpoint, needs: Sequence[Need]) -> list[str]:
-    """What those components take when they run: lines for a person."""
-    names = {need.name: need for need in needs}
-    tensors = {name: found for name, found in read_tensors(checkpoint).items() if name in names}
-    run = run_costs(checkpoint, tensors, names.get("decoder"))
-    gpu = _CONTEXT + sum(need.gpu for need in needs) + run.cache + run.activations
+def describe_run(checkpoint: Checkpoint, estimates: Sequence[ExportEstimate]) -> list[str]:
+    """Returns lines for a person that say what these components need when they run: memory and times."""
+    names = {estimate.name: estimate for estimate in estimates}
+    shapes = {name: found for name, found in read_shapes(checkpoint).items() if name in names}
+    run = estimate_run(checkpoint, shapes, names.get("decoder"))
+    gpu = _CONTEXT + sum(estimate.gpu for estimate in estimates) + run.cache + run.activations
     lines = [f"memory of the assistant on a GPU: about {size(gpu)}"]
     if (run.question, run.token, run.video) != (None, None, None):
         lines += [run.line(this_cpu(), "this CPU"), run.line(ASSUMED_GPU, ASSUMED)]
     return lines
 
 
-def run_costs(
-    checkpoint: Checkpoint, tensors: Mapping[str, Mapping[str, Sequence[int]]], decoder: Need | None
-) -> Run:
-    """tensors: shapes of each component's tensors by name."""
+def estimate_run(
+    checkpoint: Checkpoint, shapes: Mapping[str, Mapping[str, Sequence[int]]], decoder: ExportEstimate | None
+) -> RunEstimate:
+    """Estimates what an assistant needs when it runs.
+
+    shapes: of the tensors of each component, as `read_shapes` returns them; components that are missing in it
+        do not run.
+    decoder: estimate of the decoder's export; None without a decoder.
+    """
     question = token = video = None
     cache = activations = 0.0
-    if "encoder" in tensors and "abstractor" in tensors and decoder is not None:
+    if "encoder" in shapes and "abstractor" in shapes and decoder is not None:
         seen = int(checkpoint.about["frames"]) * checkpoint.tokens_per_frame()
-        tokens = int(read_json(checkpoint.parts["abstractor"] / "config.json").get("num_queries", 64))
-        question = 2.0 * seen * (_sum(tensors["encoder"]) + _sum(tensors["abstractor"]))
+        tokens = int(
+            read_json(checkpoint.parts["abstractor"] / "config.json", ExportError).get("num_queries", 64)
+        )
+        question = 2.0 * seen * (_sum(shapes["encoder"]) + _sum(shapes["abstractor"]))
         question += 2.0 * decoder.weights * (_PROMPT + tokens)
     if decoder is not None:
         config = checkpoint.llm().config
@@ -128,21 +146,21 @@ def run_costs(
         token = float(decoder.gpu)
     settings = checkpoint.about["generation"].get("video", {})
     made, steps = int(settings.get("frames", 8)), int(settings.get("steps", 20))
-    if {"text_encoder", "unet", "vae_decoder"} <= set(tensors):
+    if {"text_encoder", "unet", "vae_decoder"} <= set(shapes):
         scale = vae_scale(checkpoint.parts["t2v"])
         pixels = int(settings.get("height", 64)) * int(settings.get("width", 64))
         latents = pixels / scale**2
         guided = 1 if settings.get("guidance_scale") == 1.0 else 2
         unet, vae = (
-            read_json(checkpoint.parts["t2v"] / part / "config.json")["block_out_channels"]
+            read_json(checkpoint.parts["t2v"] / part / "config.json", ExportError)["block_out_channels"]
             for part in ("unet", "vae")
         )
-        step = guided * made * _convolved(tensors["unet"], len(unet), latents)
-        video = steps * step + made * _convolved(tensors["vae_decoder"], len(vae), pixels)
-        text = read_json(checkpoint.parts["t2v"] / "text_encoder" / "config.json")
-        video += 2.0 * guided * int(text.get("max_position_embeddings", 77)) * _sum(tensors["text_encoder"])
+        step = guided * made * _convolved(shapes["unet"], len(unet), latents)
+        video = steps * step + made * _convolved(shapes["vae_decoder"], len(vae), pixels)
+        text = read_json(checkpoint.parts["t2v"] / "text_encoder" / "config.json", ExportError)
+        video += 2.0 * guided * int(text.get("max_position_embeddings", 77)) * _sum(shapes["text_encoder"])
         activations = 2.0 * _MAPS * max(guided * made * latents * unet[0], pixels * vae[0])
-    return Run(question, token, video, made, steps, cache, activations)
+    return RunEstimate(question, token, video, made, steps, cache, activations)
 
 
 def _sum(tensors: Mapping[str, Sequence[int]]) -> int:

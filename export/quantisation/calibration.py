@@ -1,4 +1,4 @@
-"""Token sequences that show a decoder's matrices what they will multiply, for g4v.export.quantisation.rounding."""
+"""Calibration text of GPTQ: token sequences that the decoder's matrices meet in use."""
 
 from __future__ import annotations
 
@@ -16,30 +16,40 @@ from g4v.export.errors import ExportError
 
 OWN, NONE = "own", "none"  # in place of a file's name
 SEQUENCES, LENGTH = 32, 256
-_MOST_WEIGHTS = 10**9  # of a model that is loaded whole to write its own text
+_MAX_WEIGHTS = 10**9  # of a model that is loaded whole to write its own text
 _SEED = 20231125
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """ids: int64 [n, L]; about: what the manifest says of them."""
+    """Calibration tokens.
+
+    ids: int64 [n, L], n sequences of L tokens.
+    about: what the manifest says of them: file and SHA-256, or how the model wrote them.
+    """
 
     ids: Tensor
     about: dict[str, Any]
 
 
-def chosen(weights: LlamaWeights, choice: str | None) -> str:
-    """The choice, or what is done where there is none."""
+def resolve_choice(weights: LlamaWeights, choice: str | None) -> str:
+    """Returns the user's choice of calibration; for None "own", or "none" above 1 billion weights."""
     if choice is not None:
         return choice
-    return OWN if sum(math.prod(shape) for shape in weights.shapes.values()) <= _MOST_WEIGHTS else NONE
+    return OWN if sum(math.prod(shape) for shape in weights.shapes.values()) <= _MAX_WEIGHTS else NONE
 
 
 def calibrate(weights: LlamaWeights, tokenizer: Any, choice: str | None) -> Calibration | None:
-    """choice: a UTF-8 text file; "own" for text that the model writes itself; "none"; or None, that is "own"
-    for models that are small enough to be loaded whole. ExportError: a file that cannot be used.
+    """Returns calibration tokens, or None for the choice "none".
+
+    weights: of the language model.
+    tokenizer: of transformers, for the model.
+    choice: the path of a UTF-8 text file; "own" for text that the model writes itself; "none"; or None, which
+        is "own" for models of up to 1 billion weights, which are loaded whole for it, and "none" above.
+
+    ExportError: the file cannot be read or is too short.
     """
-    choice = chosen(weights, choice)
+    choice = resolve_choice(weights, choice)
     if choice == NONE:
         return None
     if choice == OWN:
@@ -50,7 +60,10 @@ def calibrate(weights: LlamaWeights, tokenizer: Any, choice: str | None) -> Cali
 
 
 def calibration_files(choice: str | None) -> list[Path]:
-    """The files that a choice names; ExportError if there is no such file."""
+    """Returns the file that a choice of `calibrate` names, in a list that is empty for other choices.
+
+    ExportError: there is no such file.
+    """
     if choice in (None, OWN, NONE):
         return []
     path = Path(str(choice))
@@ -71,7 +84,7 @@ def _from_file(path: Path, tokenizer: Any, length: int) -> Calibration:
     count = len(found) // length
     if not count:
         raise ExportError(f"{path}: has {len(found)} tokens; --calibration needs at least {length}")
-    # Where there is more than needed, pieces from all over the text.
+    # Where there is more than needed, parts from all over the text.
     places = torch.linspace(0, count - 1, min(count, SEQUENCES)).long()
     ids = torch.tensor(found[: count * length]).view(count, length)[places]
     about = {"file": path.name, "sha256": hashlib.sha256(data).hexdigest(), "tokens": ids.numel()}
@@ -80,7 +93,7 @@ def _from_file(path: Path, tokenizer: Any, length: int) -> Calibration:
 
 @torch.no_grad()
 def _own_text(weights: LlamaWeights, bos: int | None) -> Tensor:
-    """Text that the model draws at temperature 1, as in LLM-QAT (Liu et al., 2023)."""
+    """Text that the model samples at temperature 1, as in LLM-QAT (Liu et al., 2023, arXiv 2305.17888)."""
     from transformers import LlamaForCausalLM
 
     with torch.device("meta"):

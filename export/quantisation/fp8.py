@@ -29,16 +29,19 @@ from onnx import TensorProto, helper
 from g4v.export.errors import ExportError
 from g4v.export.graph.standard import HalfGraph
 from g4v.export.graph.writer import ALIGNMENT
-from g4v.export.verify.activation_ranges import measure_ranges, value_types
-from g4v.export.verify.comparison import FLOAT8_TOLERANCE, Feeds, norm_error, open_session
+from g4v.export.verify.activation_ranges import measure_ranges
+from g4v.export.verify.comparison import FP8_TOLERANCE, Feeds
+from g4v.export.verify.error_measures import norm_error
 from g4v.export.verify.half_precision import runnable
+from g4v.export.verify.session import open_session
+from g4v.export.verify.value_types import value_types
 
 LARGEST = 448.0  # of E4M3
 # Other inputs may be so many times larger than the samples before a value is cut off. The steps of E4M3 are
 # in proportion to its values, so that this costs no digits but those of the very smallest.
 MARGIN = 2.0
 # Against the float16 graph, which has an error of its own.
-TOLERANCE = 0.8 * FLOAT8_TOLERANCE
+TOLERANCE = 0.8 * FP8_TOLERANCE
 _SMALLEST = 1 << 12  # weights; fewer are not worth the casts
 _MULTIPLE = 16  # of rows and columns of a product in 8 bits: others would be padded
 _GROUPS = 32  # of neighbouring products at most, whose errors are found one by one
@@ -66,9 +69,7 @@ def to_float8(folder: Path, stem: str, feeds: Feeds) -> dict[str, str]:
     scales = {weight: _scales(_content(model, data, weight), axis) for weight, axis in products.values()}
     rounded = _Search(folder, stem, model, ranges, products, scales).choose(feeds) if products else []
     if not rounded:
-        raise ExportError(
-            f"{stem}: no product can be of 8-bit numbers within {FLOAT8_TOLERANCE:.0e}; use fp16"
-        )
+        raise ExportError(f"{stem}: no product can be of 8-bit numbers within {FP8_TOLERANCE:.0e}; use fp16")
     result = _insert(model, ranges, {name: products[name] for name in rounded}, scales)
     _rewrite_data(folder, stem, result, data, {products[name] for name in rounded}, scales)
     temporary = folder / f"{stem}.onnx.tmp"

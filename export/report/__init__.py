@@ -1,1 +1,1 @@
-"""report.json and report.html of a bundle."""
+"""The report of an export: report.json and report.html."""

@@ -1,16 +1,15 @@
-"""The page that shows a report: one file without scripts and without anything from elsewhere."""
+"""The HTML page of a report: one file without scripts and without links to other files."""
 
 from __future__ import annotations
 
 import html
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from g4v.export.passes.keep_in_float32 import MARGIN
+from g4v.export.report.component_report import ComponentReport, count_codes
 from g4v.export.report.plots import COLOURS, Row, bars, marks
+from g4v.export.report.units import seconds, size
 from g4v.export.verify.activation_ranges import LIMIT
-
-if TYPE_CHECKING:
-    from g4v.export.report.report import PartReport
 
 _COLUMNS = (
     "component",
@@ -40,8 +39,8 @@ h2 { margin: 1.6em 0 .3em; font-size: 1.15em }
 """
 
 
-def page(values: dict[str, Any], parts: list[PartReport]) -> str:
-    """HTML of a report; values: of report.json."""
+def page(values: dict[str, Any], parts: list[ComponentReport]) -> str:
+    """Returns the HTML of a report. values: content of report.json; parts: its entries."""
     title = f"Export of {html.escape(values['name'])}"
     heads = "".join(f"<th>{column}</th>" for column in _COLUMNS)
     rows = "\n".join("<tr>" + "".join(f"<td>{c}</td>" for c in _cells(part)) + "</tr>" for part in parts)
@@ -53,14 +52,12 @@ def page(values: dict[str, Any], parts: list[PartReport]) -> str:
 {rows}
 </tbody></table>
 {_errors(parts)}{_ranges(parts)}{_costs(parts)}{_notes(parts)}<p>{html.escape(packages)};
-{html.escape(values["machine"]["system"])}</p>
+{html.escape(values["machine"]["system"])}; {html.escape(values["machine"]["cpu"])}</p>
 </body></html>
 """
 
 
-def _cells(part: PartReport) -> list[str]:
-    from g4v.export.report.report import seconds, size
-
+def _cells(part: ComponentReport) -> list[str]:
     return [
         html.escape(part.label),
         part.precision,
@@ -80,30 +77,30 @@ def _percent(share: float) -> str:
     return f"{share:.0%}" if share >= 0.1 else f"{100 * share:.2g}%"
 
 
-def _errors(parts: list[PartReport]) -> str:
+def _errors(parts: list[ComponentReport]) -> str:
     rows = [Row(part.label, [part.random_error, part.real_error, part.rounding_error]) for part in parts]
-    legend = ["seeded random inputs", "real inputs", "what rounding the weights changed"]
+    legend = ["seeded random inputs", "real inputs", "what quantising the weights changed"]
     if not any(part.rounding_error for part in parts):
         legend.pop()
     return f"""<h2>Error against PyTorch in float64</h2>
 {marks(rows, legend, lambda value: f"{value:.0e}")}
-<p>On random inputs: the largest difference over the largest value, on the weights as written. On real
+<p>On random inputs: the largest difference over the largest value, with the weights as written. On real
 inputs: the norm of the difference over the norm of the result (of the frame checker: the largest difference
-of probabilities; of the decoder both are of the same text); so, too, on random inputs of fp16 and bf16
-graphs, in which every result is rounded to 16 bits, and of encoders and UNets in int8. Graphs in fp8 are
-compared on real inputs alone. Rounding: norm of what rounding the weights changed over the norm of the
-result.</p>
+of probabilities; the decoder's two errors are of the same text). The same norm is used on random inputs for
+fp16 and bf16 graphs, in which every result is rounded to 16 bits, and for encoders and UNets in int8. Graphs
+in fp8 are compared on real inputs only. Rounding: the norm of what quantising the weights changed over the
+norm of the result.</p>
 """
 
 
-def _ranges(parts: list[PartReport]) -> str:
+def _ranges(parts: list[ComponentReport]) -> str:
     measured = [part for part in parts if part.largest]
     if not measured:
         return ""
     rows = [Row(p.label, [p.share, p.left_share if p.kept else None]) for p in measured]
     legend = ["largest value"]
     if any(part.kept for part in measured):
-        legend.append("largest value that is left in float16")
+        legend.append("largest value left in float16")
     plot = marks(rows, legend, lambda value: f"{100 * value:g}%", [1.0], (0.01, 1.0))
     details = []
     for part in measured:
@@ -117,12 +114,12 @@ def _ranges(parts: list[PartReport]) -> str:
 {kept}<details><summary>Largest values by operator</summary><table><tbody>
 {chr(10).join(details)}
 </tbody></table>
-<p>Of float16 graphs what float16 would have to hold counts, of others everything; (inside): what a fused
-operator computes on the way, of attention a bound of its scores.</p></details>
+<p>Of float16 graphs only float16 values count, of others every value. (inside): what a fused operator
+computes on the way; for attention it is a bound of the scores.</p></details>
 """
 
 
-def _kept(part: PartReport) -> str:
+def _kept(part: ComponentReport) -> str:
     kept = part.kept or {}
     nodes = ", ".join(f"{name} {value:.3g}" for name, value in list(kept.items())[:_NODES])
     more = f" and {len(kept) - _NODES} more" if len(kept) > _NODES else ""
@@ -132,9 +129,7 @@ def _kept(part: PartReport) -> str:
     )
 
 
-def _costs(parts: list[PartReport]) -> str:
-    from g4v.export.report.report import seconds, size
-
+def _costs(parts: list[ComponentReport]) -> str:
     names = list(dict.fromkeys(step["name"] for part in parts for step in part.steps))[: len(COLOURS)]
     times, memory = [], []
     for part in parts:
@@ -147,21 +142,19 @@ def _costs(parts: list[PartReport]) -> str:
     sizes = [Row(part.label, [part.bytes], size(part.bytes)) for part in parts]
     return f"""<h2>Time of each step</h2>
 {bars(times, names, lambda value: f"{value:g} s")}
-<h2>Peak memory of the exporting process, and the step that it was in</h2>
+<h2>Peak memory of the exporting process, and in which step</h2>
 {bars(memory)}
-<p>Mapped files are among it, and so is what the process has kept of components before.</p>
+<p>It includes mapped files, and memory that the process kept from earlier components.</p>
 <h2>Size in the bundle</h2>
 {bars(sizes)}
-<p>Files that two targets share count for the first.</p>
+<p>Files that two targets share are counted for the first one.</p>
 """
 
 
-def _notes(parts: list[PartReport]) -> str:
+def _notes(parts: list[ComponentReport]) -> str:
     lines = []
     for part in parts:
         if part.codes:
-            from g4v.export.report.report import count_codes
-
             codes = "; ".join(f"{count} {how}" for how, count in count_codes(part.codes).items())
             what = "Products" if part.precision == "fp8" else "Codes"
             lines.append(f"<p>{what} of the {html.escape(part.label)}: {html.escape(codes)}.</p>\n")

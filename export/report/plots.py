@@ -14,7 +14,12 @@ _LIGHT = "#d8d8d8"
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a plot: name; parts: lengths one behind the other, or places of marks; text behind them."""
+    """One row of a plot.
+
+    name: label at the left.
+    parts: lengths of bars that stand in a line, or values of marks; None draws nothing.
+    text: behind the bars or marks.
+    """
 
     name: str
     parts: Sequence[float | None]
@@ -22,7 +27,10 @@ class Row:
 
 
 def bars(rows: Sequence[Row], legend: Sequence[str] = (), grid: Callable[[float], str] | None = None) -> str:
-    """Horizontal bars from zero, in as many colours as a row has parts. grid: writes the values of lines."""
+    """Returns an SVG of horizontal bars from zero, each part of a row in a colour of its own.
+
+    legend: names of the parts. grid: formats the values of vertical lines; None draws no lines.
+    """
     most = max((sum(part or 0 for part in row.parts) for row in rows), default=0) or 1
     lines = _lines(most) if grid else []
     most = max([most, *lines])
@@ -46,8 +54,10 @@ def marks(
     limits: Sequence[float] = (),
     ends: tuple[float, float] | None = None,
 ) -> str:
-    """Points on a logarithmic scale, one colour for each part. limits: values with a line of their own; ends:
-    what the scale must reach at least.
+    """Returns an SVG of points on a logarithmic scale, each part of a row in a colour of its own.
+
+    legend: names of the parts. write: formats the values of vertical lines. limits: values that get a line of
+    their own. ends: values that the scale must reach at least.
     """
     values = [part for row in rows for part in row.parts if part]
     values += [*limits, *(ends or ())]

@@ -1,1 +1,1 @@
-"""Compares exported graphs with PyTorch in float64."""
+"""Compares exported graphs and tokenizers with PyTorch and transformers, on random and on real inputs."""

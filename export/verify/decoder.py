@@ -1,15 +1,14 @@
-"""Compares a decoder's graph with PyTorch in float64, layer by layer, in the memory of one layer.
+"""Compares a decoder's graph with PyTorch in float64, layer by layer, with one layer in memory at a time.
 
-The graph is cut behind every layer. While a piece of it runs in ONNX Runtime, the same layer of transformers
-runs in float64 on the same input: on the checkpoint's weights and, where they were rounded, on what the
-graph's own codes stand for. Rounded weights must also lie near those that they were made from.
+The graph is cut behind every layer. While a part of it runs in ONNX Runtime, the same layer of transformers
+runs in float64 on the same input: on the checkpoint's weights and, where they are quantised, on the weights
+that the graph's own codes stand for. Quantised weights must also be near those that they were made from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,41 +18,27 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from g4v.export.checkpoint.llama import EMBEDDING, HEAD, LlamaWeights
-from g4v.export.components.decoder import SKIP_NORM
 from g4v.export.errors import ExportError
 from g4v.export.graph.writer import OFFSETS, QUANTISED, Graph
-from g4v.export.progress import Tick, ignore
 from g4v.export.quantisation.codes import BITS, Quantised
-from g4v.export.verify.comparison import norm_error, relative_error
-from g4v.export.verify.float64 import in_float64
+from g4v.export.verify.error_measures import Comparison, norm_error, relative_error
+from g4v.export.verify.float64 import upcast_to_float64
 from g4v.export.verify.partition import Pieces
 
+_SKIP_NORM = "SkipSimplifiedLayerNormalization"  # RMS norm of a sum: two in each layer
 _CHUNKS = [24, 7, 1, 1, 5]  # one prefill, one that continues, and single steps
 _SEED = 20231125
-# Norm of the rounding over that of the matrix, by bits: at worst, one value of a block sets the step and the
-# other 31 are half a step. Normal weights have .083 and .005, weights of another model 1.4. Codes that are
-# fitted to inputs lie farther off: at most .17 and .011 in the first layers of SmolLM2-135M.
-_MOST_ROUNDED = {4: 0.35, 8: 0.03}
+# Largest norm of the rounding error over that of the matrix, by bits: at worst, one value of a block sets the
+# step and the other 31 are half a step off. Normal weights have .083 and .005, weights of another model 1.4.
+# Codes of GPTQ are farther off: at most .17 and .011 in the first layers of SmolLM2-135M.
+_LARGEST_ROUNDING = {4: 0.35, 8: 0.03}
 _PRODUCTS = (  # of a layer, in the order of the graph
     ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
     ("self_attn.o_proj",),
     ("mlp.gate_proj", "mlp.up_proj"),
     ("mlp.down_proj",),
 )
-_ROWS = 8192  # of the output head that are widened at once
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """exact: largest error of the logits over the largest logit, on the weights that the graph holds.
-    rounding: norm of what rounding changed in the logits over their norm, None where nothing was rounded.
-    real: on real inputs (g4v.export.verify.samples; of a decoder both are of the same text), as `norm_error` has it;
-    None where there are none.
-    """
-
-    exact: float
-    rounding: float | None
-    real: float | None = None
+_ROWS = 8192  # of the output head that are upcast at once
 
 
 @torch.no_grad()
@@ -61,14 +46,21 @@ def compare_decoder(
     weights: LlamaWeights,
     folder: Path,
     precision: str,
-    tick: Tick = ignore,
+    progress: Callable[[float], None] = lambda share: None,
     stem: str = "decoder",
     kind: type[Graph] = Graph,
     text: Sequence[int] = (),
 ) -> Comparison:
-    """Runs prompts and single steps through the graph and through PyTorch; ExportError if the graph's codes
-    are not those of the weights. tick: called with the share that is done. stem: of the graph's file; kind:
-    of the graph. text: ids of its tokens, repeated where it is short; without any, random tokens.
+    """Compares prompts and single steps of the decoder's graph with PyTorch and returns the errors.
+
+    weights: of the decoder that was exported.
+    folder, stem: the graph, `folder`/`stem`.onnx.
+    precision: "fp32", "fp16", "int8" or "int4".
+    progress: called with the share that is done, 0 to 1.
+    kind: the kind of graph, which has the data type of keys and values.
+    text: token ids of a text, repeated where it is short; without any, random tokens are taken.
+
+    ExportError: the graph has other layers, or its codes are not those of the weights.
     """
     config = weights.config
     if text:
@@ -77,7 +69,7 @@ def compare_decoder(
         generator = torch.Generator().manual_seed(_SEED)
         ids = torch.randint(config.vocab_size, (sum(_CHUNKS),), generator=generator)
     embeds = weights.read(f"{EMBEDDING}.weight")[ids]
-    rounded = precision in BITS
+    quantised = precision in BITS
     pieces = Pieces(folder, stem, _EndOfLayer(), kind.real)
     if len(pieces) != config.num_hidden_layers + 1:
         raise ExportError(f"{folder}: {stem}.onnx has not the layers of the checkpoint")
@@ -85,9 +77,9 @@ def compare_decoder(
     original = _Reference(weights, embeds, torch.float32)
     exact = _Reference(weights, embeds, torch.float64)
     plain = _GraphRun(pieces, embeds, config, kind.real_name, exact=True)
-    as_written = _GraphRun(pieces, embeds, config, kind.real_name, exact=False) if rounded else None
+    as_written = _GraphRun(pieces, embeds, config, kind.real_name, exact=False) if quantised else None
     for index in range(config.num_hidden_layers):
-        tick(index / config.num_hidden_layers)
+        progress(index / config.num_hidden_layers)
         tensors = weights.layer(index)
         if as_written is not None:
             original.step(index, tensors)
@@ -97,8 +89,8 @@ def compare_decoder(
         plain.step(index)
     del tensors
     head = {f"{HEAD}.weight": weights.read(f"{HEAD}.weight")}
-    wanted_before = original.logits(head[f"{HEAD}.weight"]) if rounded else None
-    if rounded:
+    wanted_before = original.logits(head[f"{HEAD}.weight"]) if quantised else None
+    if quantised:
         _put_codes(pieces, len(pieces) - 1, head, ((HEAD,),))
     wanted = exact.logits(head[f"{HEAD}.weight"])
     found = plain.logits()
@@ -115,8 +107,8 @@ class _EndOfLayer:
         self._norms = 0
 
     def __call__(self, node: Any) -> bool:
-        self._norms += node.op_type == SKIP_NORM
-        return node.op_type == SKIP_NORM and self._norms % 2 == 0
+        self._norms += node.op_type == _SKIP_NORM
+        return node.op_type == _SKIP_NORM and self._norms % 2 == 0
 
 
 class _Reference:
@@ -132,19 +124,19 @@ class _Reference:
         self.mask = torch.full((count, count), float("-inf"), dtype=dtype).triu(1)[None, None]
 
     def step(self, index: int, tensors: dict[str, Tensor]) -> None:
-        """tensors: of the layer."""
+        """Takes the values through a layer. tensors: its weights, by names without prefix."""
         from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
         with torch.device("meta"):
             layer: Any = LlamaDecoderLayer(self.weights.config, index)
         layer.load_state_dict(tensors, assign=True)
         given = {"position_embeddings": self.rotary, "attention_mask": self.mask}
-        with in_float64(layer) if self.dtype == torch.float64 else nullcontext():
+        with upcast_to_float64(layer) if self.dtype == torch.float64 else nullcontext():
             result = layer.eval()(self.x, **given)
         self.x = result[0] if isinstance(result, tuple) else result
 
     def logits(self, head: Tensor) -> Tensor:
-        """float64 [len(_CHUNKS), V], behind the last token of every chunk. head: [V, d]."""
+        """The logits behind the last token of every chunk, float64 [len(_CHUNKS), V]. head: [V, d]."""
         ends = torch.tensor(_CHUNKS).cumsum(0) - 1
         x = self.x[0, ends].double()
         x = x * (x.square().mean(-1, keepdim=True) + self.weights.config.rms_norm_eps).rsqrt()
@@ -181,7 +173,7 @@ class _GraphRun:
             values.update(made)
 
     def logits(self) -> np.ndarray:
-        """float32 [len(_CHUNKS), V]."""
+        """The logits behind the last token of every chunk, float32 [len(_CHUNKS), V]."""
         self.step(len(self.pieces) - 1)
         return np.concatenate([values["logits"][0] for values in self.values])
 
@@ -200,7 +192,7 @@ def _put_codes(
                 part = tensors[f"{left[0]}.weight"]
                 rounded, rows = rows[: len(part)], rows[len(part) :]
                 near = rounded.shape == part.shape
-                if not near or not (rounded - part).norm() <= _MOST_ROUNDED[codes.bits] * part.norm():
+                if not near or not (rounded - part).norm() <= _LARGEST_ROUNDING[codes.bits] * part.norm():
                     raise ExportError(
                         f"decoder: the codes of {left[0]} in layer {index} are not those of its weights"
                     )
@@ -208,7 +200,12 @@ def _put_codes(
 
 
 def codes_of(pieces: Pieces, node: Any, columns: int) -> Quantised:
-    """The codes that a node multiplies with; its scales and offsets become float32."""
+    """Returns the codes of a MatMulNBits node, with scales and offsets in float32.
+
+    pieces: the partition of the graph that holds the node and its weights.
+    node: an onnx.NodeProto of the operator MatMulNBits.
+    columns: width of the matrix.
+    """
     bits = next(attribute.i for attribute in node.attribute if attribute.name == "bits")
     added = node.input[1] + OFFSETS
     offsets = pieces.constant(added).astype(np.float32) if added in pieces else None

@@ -1,4 +1,4 @@
-"""Runs a module in float64 in the memory of one of its layers."""
+"""The reference of comparisons: a PyTorch module runs in float64, one layer of it in float64 at a time."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import Any
 
 from torch import Tensor, nn
 
-# Weights of a layer that is widened only while it runs. Smaller ones stay wide all the time: modules ask for
-# the type of a neighbour's weights, or of their own first ones, to decide in which they compute.
+# Weights of a layer that is upcast only while it runs. Smaller layers stay in float64 all the time: modules
+# ask for the type of a neighbour's weights, or of their own first ones, to decide in which type they compute.
 _LARGE = 1 << 20
 
 
 @contextmanager
-def in_float64(model: nn.Module) -> Iterator[None]:
-    """Every module of `model` computes in float64; its weights, of any floating type, come back as they were.
+def upcast_to_float64(model: nn.Module) -> Iterator[None]:
+    """A context in which every module of `model` computes in float64.
 
-    For modules whose large weights are used by the module that owns them alone.
+    Weights of any floating type are upcast, large ones only while their module runs. At the end they are as
+    they were. Each large weight must be used only by the module that owns it.
     """
     stored: list[tuple[nn.Module, dict[str, Tensor], dict[str, Tensor]]] = []
     handles = []
@@ -29,10 +30,10 @@ def in_float64(model: nn.Module) -> Iterator[None]:
             continue
         large = sum(p.numel() for p in floating) >= _LARGE
         if large and not any(id(p) in seen for p in floating):
-            handles.append(module.register_forward_pre_hook(_widen(stored)))
-            handles.append(module.register_forward_hook(_narrow(stored), always_call=True))
+            handles.append(module.register_forward_pre_hook(_upcast_before(stored)))
+            handles.append(module.register_forward_hook(_restore_after(stored), always_call=True))
         else:
-            _put_wide(module, stored)
+            _upcast(module, stored)
         seen.update(map(id, floating))
     try:
         yield
@@ -40,29 +41,29 @@ def in_float64(model: nn.Module) -> Iterator[None]:
         for handle in handles:
             handle.remove()
         while stored:
-            _put_back(stored)
+            _restore(stored)
 
 
-def _put_wide(module: nn.Module, stored: list) -> None:
+def _upcast(module: nn.Module, stored: list[Any]) -> None:
     parameters, buffers = dict(module._parameters), dict(module._buffers)
     stored.append((module, parameters, buffers))
-    for name, value in parameters.items():
-        if value is not None and value.is_floating_point():
-            module._parameters[name] = nn.Parameter(value.detach().double(), requires_grad=False)
-    for name, value in buffers.items():
-        if value is not None and value.is_floating_point():
-            module._buffers[name] = value.double()
+    for name, parameter in parameters.items():
+        if parameter is not None and parameter.is_floating_point():
+            module._parameters[name] = nn.Parameter(parameter.detach().double(), requires_grad=False)
+    for name, buffer in buffers.items():
+        if buffer is not None and buffer.is_floating_point():
+            module._buffers[name] = buffer.double()
 
 
-def _put_back(stored: list) -> None:
+def _restore(stored: list[Any]) -> None:
     module, parameters, buffers = stored.pop()
     module._parameters.update(parameters)
     module._buffers.update(buffers)
 
 
-def _widen(stored: list) -> Any:
-    return lambda module, _: _put_wide(module, stored)
+def _upcast_before(stored: list[Any]) -> Any:
+    return lambda module, _: _upcast(module, stored)
 
 
-def _narrow(stored: list) -> Any:
-    return lambda module, *_: _put_back(stored)
+def _restore_after(stored: list[Any]) -> Any:
+    return lambda module, *_: _restore(stored)

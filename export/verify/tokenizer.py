@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from g4v.export.components.tokenizer import load_backend
+from g4v.export.checkpoint.tokenizer import load_backend
 from g4v.export.errors import ExportError
 
 
 def reference_tokenizer(source: Any) -> Any:
-    """The `tokenizers.Tokenizer` of `source` in which special tokens in a text are plain text, as in ours."""
+    """Returns the `tokenizers.Tokenizer` of `source`, changed to read special tokens in a text as plain text.
+
+    That is what the runtime's tokenizer does. source: as in `checkpoint.tokenizer.load_backend`.
+    """
     from tokenizers import Tokenizer
 
     config = json.loads(load_backend(source).to_str())
@@ -26,10 +29,14 @@ def reference_tokenizer(source: Any) -> Any:
 
 
 def verify_tokenizer(path: str | Path, source: Any, samples: int = 1000, seed: int = 0) -> int:
-    """Compares the runtime with Hugging Face tokenizers on random texts, encoded and decoded again.
+    """Compares the runtime's tokenizer with Hugging Face tokenizers on random texts; returns their number.
 
-    `path` is the file that `write_tokenizer` made of `source`. Returns the number of texts compared; raises
-    `ExportError` with the first text that differs.
+    path: the bundle's tokenizer file that `write_tokenizer` made of `source`.
+    source: as in `checkpoint.tokenizer.load_backend`.
+    samples: number of texts, which are encoded and decoded again.
+    seed: of the random texts.
+
+    ExportError: the ids or the decoded text of a text differ; the message has the first one.
     """
     from g4v import _core
 
@@ -90,7 +97,7 @@ def _fragment(rng: random.Random) -> str:
 
 
 def random_texts(count: int, seed: int = 0) -> Iterator[str]:
-    """Random texts: words, digits, every kind of space, marks, controls, emoji, all planes, long runs."""
+    """Yields random texts: words, digits, spaces, marks, controls, emoji, all Unicode planes, long runs."""
     rng = random.Random(seed)
     for _ in range(count):
         yield "".join(_fragment(rng) for _ in range(rng.randint(0, 8)))

@@ -11,14 +11,15 @@ import pytest
 import torch
 from onnx import TensorProto
 
-from g4v.export.bundle.export import export_bundle, verify_bundle
-from g4v.export.bundle.resume import file_entry
+from g4v.export.bundle.export import export_bundle
+from g4v.export.bundle.manifest import file_entry
+from g4v.export.bundle.verify import verify_bundle
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.components.catalog import components_of
+from g4v.export.components.precision import PRECISIONS, parse_precisions
 from g4v.export.errors import ExportError
 from g4v.export.graph.bfloat import CudaBFloatGraph
 from g4v.export.graph.cuda import check_kernels
-from g4v.export.plan.precision import PRECISIONS, parse_precisions
 from g4v.export.verify.half_precision import runnable
 
 CUDA = ("encoder", "abstractor", "text_encoder", "frame_checker")

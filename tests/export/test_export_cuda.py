@@ -11,14 +11,15 @@ import pytest
 from onnx import TensorProto
 
 import g4v
-from g4v.export.bundle.export import export_bundle, verify_bundle
+from g4v.export.bundle.export import export_bundle
+from g4v.export.bundle.verify import verify_bundle
 from g4v.export.checkpoint.run import Checkpoint
+from g4v.export.components.precision import COMPONENTS, PRECISIONS, parse_precisions
 from g4v.export.errors import ExportError
 from g4v.export.graph.cuda import CudaGraph, CudaHalfGraph, check_kernels
 from g4v.export.graph.cuda_kernels import KERNELS
 from g4v.export.graph.writer import MICROSOFT, ONNX_OPSET, Graph
-from g4v.export.plan.export_estimate import plan_export
-from g4v.export.plan.precision import COMPONENTS, PRECISIONS, parse_precisions
+from g4v.export.plan.export_estimate import estimate_export
 
 
 def export(run, folder, *precision, targets=("cpu", "cuda"), **options):
@@ -110,7 +111,7 @@ def test_a_damaged_cuda_graph_is_noticed(both, run, tmp_path):
     node.attribute[0].f = 3.0
     path.write_bytes(model.SerializeToString())
     manifest = json.loads((out / "g4v.json").read_text("utf-8"))
-    from g4v.export.bundle.resume import file_entry
+    from g4v.export.bundle.manifest import file_entry
 
     manifest["files"][path.name] = file_entry(path)
     (out / "g4v.json").write_text(json.dumps(manifest), "utf-8")
@@ -152,7 +153,7 @@ def test_codes_are_stored_once(both):
 
 
 def test_float16_weights_are_stored_once_where_the_cpu_has_them_so(run, tmp_path):
-    manifest = export(run, tmp_path / "compact", compact=True)
+    manifest = export(run, tmp_path / "compact", store_as_float16=True)
     for name in ("unet", "decoder"):
         cpu, cuda = manifest["components"][name]["variants"]
         assert cpu["files"][1] in cuda["files"]
@@ -166,7 +167,7 @@ def test_the_plan_knows_what_is_shared(both, run, tmp_path):
     manifest = json.loads((both / "g4v.json").read_text("utf-8"))
     checkpoint = Checkpoint.open(run)
     codes, wide = (
-        {n.name: n for n in plan_export(checkpoint, parse_precisions(words, ("cpu", "cuda")))}
+        {n.name: n for n in estimate_export(checkpoint, parse_precisions(words, ("cpu", "cuda")))}
         for words in ("int4", [])
     )
     for name in ("unet", "text_encoder", "decoder"):

@@ -17,10 +17,10 @@ from g4v.export.checkpoint.random_checkpoint import write_random_checkpoint
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.components.abstractor import export_abstractor
 from g4v.export.components.encoder import export_encoder
+from g4v.export.components.precision import parse_precisions
 from g4v.export.errors import ExportError
 from g4v.export.graph.writer import Graph
-from g4v.export.plan.export_estimate import plan_export
-from g4v.export.plan.precision import parse_precisions
+from g4v.export.plan.export_estimate import estimate_export
 from g4v.export.quantisation.dynamic_int8 import EightBitGraph, round_columns
 from g4v.export.verify.comparison import (
     EIGHT_BIT_NORM_TOLERANCE,
@@ -191,8 +191,8 @@ def test_a_rounded_bundle_answers_and_draws_as_before(rounded: Path) -> None:
 def test_the_manifest_says_so_and_the_plan_knows_the_sizes(rounded: Path) -> None:
     manifest = json.loads((rounded / "g4v.json").read_text("utf-8"))
     precisions = parse_precisions(["encoder=int8", "unet=int8", "abstractor=int8"])
-    needs = {need.name: need for need in plan_export(Checkpoint.open(TINY), precisions)}
-    plain = {need.name: need for need in plan_export(Checkpoint.open(TINY), parse_precisions("fp32"))}
+    needs = {need.name: need for need in estimate_export(Checkpoint.open(TINY), precisions)}
+    plain = {need.name: need for need in estimate_export(Checkpoint.open(TINY), parse_precisions("fp32"))}
     for name in ("encoder", "unet"):
         (variant,) = manifest["components"][name]["variants"]
         assert variant["precision"] == "int8"

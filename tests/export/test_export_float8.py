@@ -17,15 +17,17 @@ from g4v.export.bundle.export import export_bundle
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.components.catalog import components_of
 from g4v.export.components.diffusion_layers import conv
+from g4v.export.components.precision import PRECISIONS, parse_precisions
+from g4v.export.components.profile import DimensionRange
 from g4v.export.engines.options import EngineOptions
-from g4v.export.engines.tensorrt import ENGINES, Span, build_engine
+from g4v.export.engines.tensorrt import ENGINES, build_engine
 from g4v.export.errors import ExportError
 from g4v.export.graph.standard import HalfGraph
-from g4v.export.plan.precision import PRECISIONS, parse_precisions
 from g4v.export.quantisation import fp8 as float8
 from g4v.export.quantisation.fp8 import LARGEST, MARGIN, Float8Graph, round_weight, to_float8
-from g4v.export.report.report import PartReport, write_report
-from g4v.export.verify.comparison import FLOAT8_TOLERANCE
+from g4v.export.report.component_report import ComponentReport
+from g4v.export.report.report import write_report
+from g4v.export.verify.comparison import FP8_TOLERANCE
 from g4v.export.verify.samples import Samples
 
 RTX = ENGINES["tensorrt-rtx"]
@@ -151,7 +153,7 @@ def test_what_changes_the_result_most_stays_float16(tmp_path):
     made = to_float8(tmp_path, "net.x", feeds)
     assert list(made.values()) == ["fp16", "fp8"]
     found = output(tmp_path, "net.x", feeds[0])
-    assert np.linalg.norm(found - half) / np.linalg.norm(half) < FLOAT8_TOLERANCE
+    assert np.linalg.norm(found - half) / np.linalg.norm(half) < FP8_TOLERANCE
     assert sorted(p.name for p in tmp_path.iterdir()) == ["net.x.data", "net.x.onnx"]
 
 
@@ -191,7 +193,7 @@ def test_components_hold_their_error(run, tmp_path):
         made = part.codes("tensorrt-rtx")
         assert set(made.values()) <= {"fp8", "fp16"} and "fp8" in made.values()
         found = part.compare(module, tmp_path, "tensorrt-rtx", feeds)
-        assert 1e-3 < found.exact < FLOAT8_TOLERANCE and found.real == found.exact
+        assert 1e-3 < found.exact < FP8_TOLERANCE and found.real == found.exact
 
 
 @needs_tensorrt
@@ -234,14 +236,18 @@ def test_engines_hold_the_codes(tmp_path, kind):
             sample = np.random.default_rng(0).normal(size=[4, *shape[1:]]).astype(np.float32)
             assert set(to_float8(folder, "net.x", [{"x": sample}]).values()) == {"fp8"}
             with pytest.raises(ExportError, match="cannot build the engine: .*sm86.*fp8"):
-                build_engine(folder, "net.x", {"n": Span(1, 4, 8)}, RTX, EngineOptions.parse(["8.6"]))
-        build_engine(folder, "net.x", {"n": Span(1, 4, 8)}, RTX)
+                build_engine(
+                    folder, "net.x", {"n": DimensionRange(1, 4, 8)}, RTX, EngineOptions.parse(["8.6"])
+                )
+        build_engine(folder, "net.x", {"n": DimensionRange(1, 4, 8)}, RTX)
         sizes[graph] = (folder / "net.x.engine").stat().st_size
     assert sizes[Float8Graph] < 0.65 * sizes[HalfGraph]
 
 
 def test_reports_have_no_error_on_random_inputs(tmp_path):
-    part = PartReport("unet", "fp8", 10, 10, 7e-2, None, 1.0, None, target="tensorrt-rtx", real_error=7e-2)
+    part = ComponentReport(
+        "unet", "fp8", 10, 10, 7e-2, None, 1.0, None, target="tensorrt-rtx", real_error=7e-2
+    )
     write_report(tmp_path, "net", [part])
     assert "\n".join(describe_report(tmp_path)).count("7.0e-02") == 1
     assert (tmp_path / "report.html").read_text("utf-8").count("7.0e-02") == 1

@@ -20,7 +20,7 @@ from g4v.export.components.text_encoder import export_text_encoder
 from g4v.export.components.unet import export_unet
 from g4v.export.components.vae import export_vae_decoder
 from g4v.export.errors import ExportError
-from g4v.export.verify.comparison import relative_error
+from g4v.export.verify.error_measures import relative_error
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.config import AbstractorConfig, FrameCheckerConfig, VideoTowerConfig
 from g4v.model.frame_checker import FrameChecker

@@ -27,10 +27,12 @@ from g4v.export.graph.cuda import CudaHalfGraph, check_kernels
 from g4v.export.graph.standard import HalfGraph
 from g4v.export.graph.writer import Graph
 from g4v.export.passes.keep_in_float32 import MARGIN, keep_wide, measure_graph
-from g4v.export.report.report import read_parts
+from g4v.export.report.report import read_components
 from g4v.export.verify import comparison as verify
-from g4v.export.verify.activation_ranges import INNER, LIMIT, by_kind, measure_ranges, value_types
+from g4v.export.verify.activation_ranges import LIMIT, by_kind, measure_ranges
+from g4v.export.verify.range_probes import INNER
 from g4v.export.verify.samples import Samples
+from g4v.export.verify.value_types import value_types
 from g4v.model.vision import build_encoder
 
 
@@ -177,7 +179,7 @@ def test_attention_whose_scores_overflow_is_computed_in_float32(run, tmp_path):
 
 def test_ranges_are_those_of_the_values(run, tmp_path):
     """Against the values themselves, all of them held."""
-    from g4v.export.verify.comparison import open_session
+    from g4v.export.verify.session import open_session
 
     checkpoint = Checkpoint.open(run)
     feeds = Samples(checkpoint).feeds("abstractor")[:3]
@@ -220,7 +222,7 @@ def test_a_weight_beyond_float16_is_exported_for_cuda(run, tmp_path):
     weights["encoder.layers.0.mlp.fc1.weight"][0, 0] = 1e5
     save_file(weights, file, {"format": "pt"})
     export_bundle(copy, tmp_path / "out", targets=["cuda"], only=["encoder"])
-    (part,) = read_parts(tmp_path / "out")
+    (part,) = read_components(tmp_path / "out")
     assert part.kept
 
 

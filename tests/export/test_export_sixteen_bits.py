@@ -11,7 +11,7 @@ from onnx import TensorProto
 from g4v.export.bundle.export import export_bundle
 from g4v.export.graph.bfloat import BFloatGraph
 from g4v.export.graph.standard import HalfGraph
-from g4v.export.report.report import read_parts
+from g4v.export.report.report import read_components
 from g4v.export.verify.half_precision import runnable, sixteen_bits
 
 
@@ -42,13 +42,13 @@ def test_results_are_rounded_as_kernels_would(tmp_path, kind, dtype):
 def test_errors_of_float16_graphs_are_those_of_rounded_results(run, tmp_path):
     """Of the frame checker ONNX Runtime would leave out every rounding, and find 1e-7."""
     export_bundle(run, tmp_path / "out", targets=["cuda"], only=["frame_checker"])
-    (part,) = read_parts(tmp_path / "out")
+    (part,) = read_components(tmp_path / "out")
     assert 1e-5 < part.relative_error < 5e-3 and part.precision == "fp16"
 
 
 def test_a_graph_that_only_stores_weights_so_is_left_alone(run, tmp_path):
     out = tmp_path / "out"
-    export_bundle(run, out, compact=True, only=["encoder"])
+    export_bundle(run, out, store_as_float16=True, only=["encoder"])
     graph = onnx.load(out / "encoder.onnx", load_external_data=False).graph
     assert TensorProto.FLOAT16 in {tensor.data_type for tensor in graph.initializer}
     assert sixteen_bits(graph) is None

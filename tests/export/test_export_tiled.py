@@ -19,11 +19,12 @@ from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.components.abstractor import export_abstractor
 from g4v.export.components.catalog import graph_kind
 from g4v.export.components.encoder import export_encoder, sample_pixels
+from g4v.export.components.precision import parse_precisions
 from g4v.export.errors import ExportError
 from g4v.export.graph.tiled import TiledGraph, TwoPieceGraph
 from g4v.export.graph.writer import MICROSOFT, OWN, TILED, Graph
-from g4v.export.plan.precision import parse_precisions
-from g4v.export.verify.comparison import relative_error, verify_abstractor, verify_encoder
+from g4v.export.verify.comparison import verify_abstractor, verify_encoder
+from g4v.export.verify.error_measures import relative_error
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.config import PRESETS, AbstractorConfig
 

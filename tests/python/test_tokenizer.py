@@ -364,5 +364,5 @@ class TestExport:
             with pytest.raises(ExportError) as caught:
                 convert_tokenizer(source)
             assert "\n" not in str(caught.value)
-        with pytest.raises(ExportError, match="cannot write"):
-            write_tokenizer(build("tiny"), tmp_path / "no folder" / "out.json")
+        with pytest.raises(ExportError, match="cannot be written"):
+            write_tokenizer(build("tiny"), tmp_path / "tokenizer.json" / "out.json")

@@ -11,8 +11,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 pytest.importorskip("lightning", reason="needs the train extra")
 
-from g4v.export.bundle.export import export_bundle, verify_bundle  # noqa: E402
-from g4v.export.checkpoint.overrides import Sources  # noqa: E402
+from g4v.export.bundle.export import export_bundle  # noqa: E402
+from g4v.export.bundle.verify import verify_bundle  # noqa: E402
+from g4v.export.checkpoint.overrides import Overrides  # noqa: E402
 from g4v.model.bases import load_llm, load_tokenizer  # noqa: E402
 from g4v.train.command import main  # noqa: E402
 from gguf_files import write_gguf  # noqa: E402
@@ -45,7 +46,7 @@ def test_a_run_on_a_gguf_file(gguf, tmp_path):
     assert load_tokenizer(out / "llm").encode(text) == load_tokenizer(gguf).encode(text)
 
     export_bundle(out, tmp_path / "bundle")
-    assert verify_bundle(out, tmp_path / "bundle", sources=Sources(llm=str(gguf)))["decoder"] < 1e-4
+    assert verify_bundle(out, tmp_path / "bundle", overrides=Overrides(llm=str(gguf)))["decoder"] < 1e-4
 
 
 def test_the_estimate_takes_the_sizes_of_the_file(gguf, capsys):

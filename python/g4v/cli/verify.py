@@ -65,15 +65,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _compare(directory: Path, arguments: argparse.Namespace) -> None:
-    from g4v.export.bundle.export import verify_bundle
-    from g4v.export.checkpoint.lora import Adapter
-    from g4v.export.checkpoint.overrides import Sources
-    from g4v.export.progress import quieten
+    from g4v.export.bundle.verify import verify_bundle
+    from g4v.export.checkpoint.adapter import Adapter
+    from g4v.export.checkpoint.libraries import quiet_libraries
+    from g4v.export.checkpoint.overrides import Overrides
 
-    quieten()
+    quiet_libraries()
     adapters = None if arguments.adapter is None else [Adapter.parse(text) for text in arguments.adapter]
-    sources = Sources(arguments.llm, adapters, arguments.vision, arguments.t2v)
+    overrides = Overrides(arguments.llm, adapters, arguments.vision, arguments.t2v)
     run = Path(arguments.checkpoint)
     videos = arguments.calibration_video or ()
-    errors = verify_bundle(run, directory, lambda line: print(line, flush=True), sources, videos)
+    errors = verify_bundle(run, directory, lambda line: print(line, flush=True), overrides, videos)
     print(f"graphs: {len(errors)} compute what the run does")

@@ -131,7 +131,7 @@ def greedy(
 
 def components(bundle: Path, checkpoint: Path) -> dict[str, float]:
     """The relative error of every float32 component against PyTorch in float64, on random inputs."""
-    from g4v.export.bundle.export import verify_bundle
+    from g4v.export.bundle.verify import verify_bundle
 
     with ProgressBar("components", 1, lines=True) as progress:
         errors = verify_bundle(checkpoint, bundle)

@@ -8,8 +8,8 @@ import pytest
 from g4v.export.__main__ import main
 from g4v.export.bundle import writer
 from g4v.export.bundle.export import export_bundle
-from g4v.export.checkpoint.lora import Adapter
-from g4v.export.checkpoint.overrides import Sources
+from g4v.export.checkpoint.adapter import Adapter
+from g4v.export.checkpoint.overrides import Overrides
 from g4v.export.errors import ExportError
 
 
@@ -72,7 +72,7 @@ def test_other_settings_and_other_weights_start_anew(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "run")
     out = tmp_path / "out"
     stopped(copy, out)
-    assert going_on(copy, out, compact=True) == []
+    assert going_on(copy, out, store_as_float16=True) == []
     out = tmp_path / "again"
     stopped(copy, out)
     file = copy / "encoder" / "model.safetensors"
@@ -82,11 +82,11 @@ def test_other_settings_and_other_weights_start_anew(run, tmp_path):
 
 def test_an_adapter_of_another_weight_starts_anew(run, tmp_path):
     def weighing(weight):
-        return Sources(adapters=[Adapter(run / "adapter", weight)])
+        return Overrides(adapters=[Adapter(run / "adapter", weight)])
 
     out = tmp_path / "out"
-    stopped(run, out, "text_encoder", sources=weighing(1.0))
-    assert going_on(run, out, sources=weighing(0.5)) == []
+    stopped(run, out, "text_encoder", overrides=weighing(1.0))
+    assert going_on(run, out, overrides=weighing(0.5)) == []
 
 
 @pytest.mark.parametrize("harm", ["damage", "junk", "list"])
@@ -118,7 +118,7 @@ def test_one_export_at_a_time(run, tmp_path):
 
 
 def test_the_command_says_how_to_go_on(run, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(writer, "_check_fit", _interrupt)
+    monkeypatch.setattr(writer, "check_fit", _interrupt)
     words = ["--checkpoint", str(run), "--out", str(tmp_path / "out"), "--quiet"]
     assert main(words) == 1
     error = capsys.readouterr().err

@@ -9,15 +9,16 @@ import torch
 
 from g4v.cli import main as g4v
 from g4v.export.__main__ import main
-from g4v.export.bundle.export import export_bundle, verify_bundle
-from g4v.export.checkpoint.lora import Adapter
-from g4v.export.checkpoint.overrides import Sources
+from g4v.export.bundle.export import export_bundle
+from g4v.export.bundle.verify import verify_bundle
+from g4v.export.checkpoint.adapter import Adapter
+from g4v.export.checkpoint.overrides import Overrides
 from g4v.export.checkpoint.random_checkpoint import write_random_checkpoint
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.components.catalog import components_of
-from g4v.export.engines.tensorrt import Span
+from g4v.export.components.precision import parse_precisions
+from g4v.export.components.profile import DimensionRange
 from g4v.export.errors import ExportError
-from g4v.export.plan.precision import parse_precisions
 from g4v.model.assistant import Gpt4Video
 from gguf_files import write_gguf
 
@@ -73,12 +74,12 @@ def test_frames_and_size_of_videos(run, tmp_path, capsys):
     own = json.loads((run / "g4v_train.json").read_text("utf-8"))["generation"]["video"]
     assert video["fps"] == own["fps"]
     precisions = parse_precisions([], ["tensorrt-rtx"])
-    checkpoint = Checkpoint.open(run, Sources(frames=3, video_size=(24, 16)))
+    checkpoint = Checkpoint.open(run, Overrides(frames=3, video_size=(24, 16)))
     profiles = {part.name: part.profile for part in components_of(checkpoint, precisions)}
-    assert profiles["unet"]["frames"] == profiles["vae_decoder"]["frames"] == Span(1, 3, 3)
-    assert profiles["unet"]["width"] == profiles["vae_decoder"]["latent_width"] == Span.exactly(6)
-    assert profiles["unet"]["height"] == Span.exactly(4)
-    assert profiles["encoder"]["frames"].most == checkpoint.about["frames"]  # of clips, not of videos
+    assert profiles["unet"]["frames"] == profiles["vae_decoder"]["frames"] == DimensionRange(1, 3, 3)
+    assert profiles["unet"]["width"] == profiles["vae_decoder"]["latent_width"] == DimensionRange.fixed(6)
+    assert profiles["unet"]["height"] == DimensionRange.fixed(4)
+    assert profiles["encoder"]["frames"].max == checkpoint.about["frames"]  # of clips, not of videos
 
     for more, message in (
         (["--frames", "0"], "frames of videos is 0: it must be from 1 to 1024"),
@@ -91,7 +92,7 @@ def test_frames_and_size_of_videos(run, tmp_path, capsys):
     shutil.copytree(run, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "t2v")
     with pytest.raises(ExportError, match="t2v/ is missing: frames and size are those of the videos"):
-        Checkpoint.open(tmp_path / "run", Sources(frames=4))
+        Checkpoint.open(tmp_path / "run", Overrides(frames=4))
 
 
 def test_a_run_may_leave_parts_to_another(run, bundle, tmp_path):
@@ -114,10 +115,14 @@ def test_a_run_may_leave_parts_to_another(run, bundle, tmp_path):
 
 def test_adapters_are_the_runs_the_users_or_none(run, other):
     assert Checkpoint.open(run).adapters == [Adapter(run / "adapter")]
-    assert Checkpoint.open(run, Sources(adapters=[])).adapters == []
-    plain, own = (Checkpoint.open(run, sources).llm() for sources in (Sources(adapters=[]), Sources()))
-    both = Checkpoint.open(run, Sources(adapters=[Adapter(run / "adapter"), Adapter(other / "adapter", 0.5)]))
-    theirs = Checkpoint.open(run, Sources(adapters=[Adapter(other / "adapter")])).llm()
+    assert Checkpoint.open(run, Overrides(adapters=[])).adapters == []
+    plain, own = (
+        Checkpoint.open(run, overrides).llm() for overrides in (Overrides(adapters=[]), Overrides())
+    )
+    both = Checkpoint.open(
+        run, Overrides(adapters=[Adapter(run / "adapter"), Adapter(other / "adapter", 0.5)])
+    )
+    theirs = Checkpoint.open(run, Overrides(adapters=[Adapter(other / "adapter")])).llm()
     name = "model.layers.0.self_attn.q_proj.weight"
     weights = [llama.read(name).double() for llama in (plain, own, theirs, both.llm())]
     base = weights[0]
@@ -130,13 +135,13 @@ def test_adapters_are_the_runs_the_users_or_none(run, other):
 def test_a_language_model_from_a_gguf_file(run, bundle, tmp_path):
     """The same weights as a folder and as the file that llama.cpp uses."""
     path = write_gguf(run / "llm", tmp_path / "model.gguf")
-    source = Sources(llm=str(path))
+    source = Overrides(llm=str(path))
     from_file, from_folder = Checkpoint.open(run, source), Checkpoint.open(run)
     one, two = from_folder.llm(), from_file.llm()
     assert one.shapes == two.shapes
     for name in one.shapes:
         torch.testing.assert_close(two.read(name), one.read(name), rtol=0, atol=1e-6)
-    export_bundle(run, tmp_path / "out", sources=source)
+    export_bundle(run, tmp_path / "out", overrides=source)
     assert verify_bundle(run, tmp_path / "out")["decoder"] < 1e-4
     # transformers would give the file's tokenizer one token more than the model has rows.
     assert len(from_file.tokenizer("decoder")) == len(from_folder.tokenizer("decoder")) == 280
@@ -146,7 +151,7 @@ def test_a_language_model_from_a_gguf_file(run, bundle, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("sources", "message"),
+    ("overrides", "message"),
     [
         ({"llm": "nowhere/at/all"}, "nowhere/at/all: no such file or directory"),
         ({"vision": "{run}/llm"}, "is a 'llama' model, only CLIP towers can be used"),
@@ -155,10 +160,10 @@ def test_a_language_model_from_a_gguf_file(run, bundle, tmp_path):
         ({"adapters": [Adapter(Path("nowhere"))]}, "nowhere/adapter_config.json: no such file"),
     ],
 )
-def test_what_is_no_such_part_is_refused(run, tmp_path, sources, message):
-    values = {k: v.format(run=run) if isinstance(v, str) else v for k, v in sources.items()}
+def test_what_is_no_such_part_is_refused(run, tmp_path, overrides, message):
+    values = {k: v.format(run=run) if isinstance(v, str) else v for k, v in overrides.items()}
     with pytest.raises(ExportError, match=message):
-        export_bundle(run, tmp_path / "out", sources=Sources(**values))
+        export_bundle(run, tmp_path / "out", overrides=Overrides(**values))
     assert not list(tmp_path.iterdir())
 
 

@@ -10,8 +10,9 @@ import torch
 
 from g4v.export.__main__ import main
 from g4v.export.bundle.export import export_bundle
+from g4v.export.components.profile import DimensionRange
 from g4v.export.engines.options import NO_OPTIONS, EngineOptions
-from g4v.export.engines.tensorrt import ENGINES, Span, build_engine
+from g4v.export.engines.tensorrt import ENGINES, build_engine
 from g4v.export.errors import ExportError
 from g4v.export.graph.standard import HalfGraph
 
@@ -124,12 +125,14 @@ def test_the_library_builds_what_it_is_told(tmp_path):
     made = {}
     for words in ((), ("8.9",), ("12.0",)):
         stem = layers(tmp_path)
-        build_engine(tmp_path, stem, {"rows": Span(1, 8, 64)}, RTX, EngineOptions.parse(words))
+        build_engine(tmp_path, stem, {"rows": DimensionRange(1, 8, 64)}, RTX, EngineOptions.parse(words))
         made[words] = (tmp_path / f"{stem}.engine").read_bytes()
     assert len(set(made.values())) == 3  # by default for all of them
     stem = layers(tmp_path)
     with pytest.raises(ExportError, match="cannot build the engine: .*workspace"):
-        build_engine(tmp_path, stem, {"rows": Span(1, 8, 64)}, RTX, EngineOptions.parse(workspace=1))
+        build_engine(
+            tmp_path, stem, {"rows": DimensionRange(1, 8, 64)}, RTX, EngineOptions.parse(workspace=1)
+        )
 
 
 class Timings:
@@ -190,7 +193,11 @@ def test_a_timing_cache_is_read_and_written_anew(tmp_path, monkeypatch):
     options.check(["tensorrt"])
     for _ in range(2):
         build_engine(
-            tmp_path, layers(tmp_path, "net.tensorrt"), {"rows": Span(1, 8, 64)}, ENGINES["tensorrt"], options
+            tmp_path,
+            layers(tmp_path, "net.tensorrt"),
+            {"rows": DimensionRange(1, 8, 64)},
+            ENGINES["tensorrt"],
+            options,
         )
     assert attached == [(b"", False), (b"measured ", False)]
     assert cache.read_bytes() == b"measured measured "
@@ -198,9 +205,13 @@ def test_a_timing_cache_is_read_and_written_anew(tmp_path, monkeypatch):
     cache.write_bytes(b"of another GPU")
     with pytest.raises(ExportError, match="timings.bin: is no timing cache of this GPU"):
         build_engine(
-            tmp_path, layers(tmp_path, "net.tensorrt"), {"rows": Span(1, 8, 64)}, ENGINES["tensorrt"], options
+            tmp_path,
+            layers(tmp_path, "net.tensorrt"),
+            {"rows": DimensionRange(1, 8, 64)},
+            ENGINES["tensorrt"],
+            options,
         )
     # Where both targets are built, that of RTX goes without.
     before = len(attached)
-    build_engine(tmp_path, layers(tmp_path), {"rows": Span(1, 8, 64)}, RTX, options)
+    build_engine(tmp_path, layers(tmp_path), {"rows": DimensionRange(1, 8, 64)}, RTX, options)
     assert len(attached) == before

@@ -1,4 +1,4 @@
-"""Which component is written for which target, and in which precision."""
+"""Which component can be written for which target, and in which precision."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from collections.abc import Collection, Sequence
 
 from g4v.export.errors import ExportError
 
-# Target -> component -> precisions; the first is the default. int8 and int4 round the decoder's weights alone
-# (g4v.export.quantisation.rounding); what is computed with them is float32 on the CPU and float16 on CUDA. Other
-# components' int8 rounds activations too (g4v.export.quantisation.dynamic_int8), and so does fp8 (g4v.export.quantisation.fp8). A
-# component that no target can run is written for the CPU, where the core then runs it. bf16x2 is float32 but
-# for its products (g4v.export.graph.tiled).
+CPU, CUDA = "cpu", "cuda"  # ONNX Runtime's CPU and CUDA providers
+RTX, TENSORRT = "tensorrt-rtx", "tensorrt"
+ENGINE_TARGETS = (RTX, TENSORRT)  # targets for which engines are built
+
+# Target -> component -> precisions; the first is the default. int8 and int4 quantise the decoder's weights
+# alone (g4v.export.quantisation.gptq); what is computed with them is float32 on the CPU and float16 on CUDA.
+# int8 of other components quantises activations too (g4v.export.quantisation.dynamic_int8), and so does fp8
+# (g4v.export.quantisation.fp8). A component that no target can run is written for the CPU, where the core
+# then runs it. bf16x2 is float32 but for its products, which are split into products of bfloat16.
 _DEVICE: dict[str, tuple[str, ...]] = {
     "encoder": ("fp16", "bf16", "fp32"),
     "abstractor": ("fp16", "bf16", "fp32"),
@@ -49,18 +53,19 @@ _REASONS = {
     ("cuda", "unet", "int8"): ": the CUDA provider has no kernel for MatMulIntegerToFloat",
     ("cuda", "abstractor", "int8"): ": the CUDA provider has no kernel for DynamicQuantizeMatMul",
 }
-# What rounds activations too is done only where it is asked for by name: its cost depends on the model. Who
-# asks for fp8 asks for engines, of which encoder and UNet are most of the work.
+# Precisions that quantise activations are used only where a component is named: what they cost in accuracy
+# depends on the model. "fp8" alone is for encoder and UNet, which are most of the work of engines.
 _BY_NAME = {(component, "int8") for component in ("encoder", "abstractor", "unet")}
 _BY_NAME |= {(component, "fp8") for component in ("abstractor", "text_encoder", "vae_decoder")}
 COMPONENTS = tuple(PRECISIONS["cpu"])
 Precisions = dict[str, dict[str, str]]
-"""Component -> target -> precision: the variants of a bundle."""
+"""The variants of a bundle: component -> target -> precision."""
 
 
 def parse_targets(words: Sequence[str]) -> tuple[str, ...]:
-    """Names such as "cpu", each once, in the order in which they are written; without any, the CPU alone.
-    ExportError: no such target.
+    """Returns the targets named by `words`, each once, in the order in which they are written.
+
+    Without any word it is the CPU alone. ExportError: there is no such target.
     """
     for word in words:
         if word not in PRECISIONS:
@@ -69,11 +74,13 @@ def parse_targets(words: Sequence[str]) -> tuple[str, ...]:
 
 
 def parse_precisions(words: str | Sequence[str], targets: Sequence[str] = ("cpu",)) -> Precisions:
-    """A word or words such as "int4" and "decoder=int8" -> the variants of every component; later ones win.
+    """Returns the variants of every component for precisions such as "int4" or "decoder=int8".
 
-    A precision alone is for all that can be written in it, but for an int8 that rounds activations; fp8 alone
-    is for encoder and UNet. ExportError: no such component, or one that cannot be written so for any of the
-    targets.
+    words: one precision or several; later ones win. A precision without a component is for all components
+        that can be written in it, except for int8 that quantises activations; "fp8" is for encoder and UNet.
+    targets: such as ("cpu", "cuda").
+
+    ExportError: there is no such component, or it cannot be written so for any of the targets.
     """
     found: Precisions = {}
     for component in COMPONENTS:
@@ -94,8 +101,9 @@ def parse_precisions(words: str | Sequence[str], targets: Sequence[str] = ("cpu"
 
 
 def advice(component: str, precision: str) -> str:
-    """The end of an error's line where that precision is too coarse. The decoder has none: it is compared on
-    its rounded weights.
+    """Returns the end of an error message that names a more exact precision for a component.
+
+    It is empty where there is none, and for the decoder, which is compared on its quantised weights.
     """
     finer = {"fp8": "fp16"}.get(precision, "fp32")
     if component == "decoder" or precision == finer:

@@ -9,7 +9,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from g4v.export.checkpoint.lora import Adapter, Merge
+from g4v.export.checkpoint.adapter import Adapter
+from g4v.export.checkpoint.lora import LoraMerge
 from g4v.export.errors import ExportError
 
 CONFIG = LlamaConfig(
@@ -46,7 +47,7 @@ def merge(model, *adapters):
     """Puts the merged weights into the model; returns the names of the modules that changed."""
     with torch.device("meta"):
         names_and_shapes = LlamaForCausalLM(model.config)
-    merge = Merge(names_and_shapes, [Adapter(a) if isinstance(a, Path) else a for a in adapters])
+    merge = LoraMerge(names_and_shapes, [Adapter(a) if isinstance(a, Path) else a for a in adapters])
     before = {
         name: module.weight.detach() for name, module in model.named_modules() if hasattr(module, "weight")
     }

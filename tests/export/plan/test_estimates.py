@@ -12,14 +12,17 @@ from pathlib import Path
 
 import pytest
 
+from g4v._console import ProgressBar, duration
 from g4v.export.__main__ import main
 from g4v.export.bundle import writer
 from g4v.export.bundle.export import export_bundle
 from g4v.export.checkpoint.run import Checkpoint
+from g4v.export.components.precision import parse_precisions
 from g4v.export.errors import ExportError
-from g4v.export.plan import export_estimate as plan
-from g4v.export.plan.precision import parse_precisions
-from g4v.export.progress import ProgressLine, duration
+from g4v.export.plan import dry_run
+from g4v.export.plan.export_estimate import estimate_export
+from g4v.export.plan.runtime_estimate import ASSUMED_GPU, RunEstimate, _convolved, estimate_run
+from g4v.export.plan.tensor_shapes import read_shapes
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -42,12 +45,12 @@ def test_the_plan_knows_the_bundles_size(run, bundle, tmp_path, precision):
     if precision != "fp32":
         out = tmp_path / "out"
         export_bundle(run, out, precision=precision)
-    needs = {n.name: n for n in plan.plan_export(Checkpoint.open(run), parse_precisions(precision))}
+    estimates = {n.name: n for n in estimate_export(Checkpoint.open(run), parse_precisions(precision))}
     written = sizes(out)
-    assert set(needs) == set(written)
+    assert set(estimates) == set(written)
     for name, count in written.items():
         # The abstractor's rewrite folds what needs no weights any more; small data are padded.
-        assert 0.8 * count < needs[name].disk < 1.35 * count, name
+        assert 0.8 * count < estimates[name].disk < 1.35 * count, name
 
 
 def test_a_dry_run_tells_and_writes_nothing(run, tmp_path, capsys):
@@ -69,7 +72,7 @@ def test_a_dry_run_tells_and_writes_nothing(run, tmp_path, capsys):
 
 def test_what_is_missing_is_said_before_anything_is_written(run, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**9, 10**9 - 5000, 5000))
-    monkeypatch.setattr(plan, "_memory", lambda: 10**6)
+    monkeypatch.setattr(dry_run, "_free_memory", lambda: 10**6)
     out = tmp_path / "bundle"
     assert main(["--checkpoint", str(run), "--out", str(out), "--dry-run"]) == 1
     errors = capsys.readouterr().err.splitlines()
@@ -83,8 +86,9 @@ def test_a_dry_run_names_missing_packages(run, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)  # as if it were not installed
     words = ["--checkpoint", str(run), "--out", str(tmp_path / "out"), "--dry-run"]
     assert main([*words, "--target", "tensorrt-rtx"]) == 1
-    assert 'missing: target tensorrt-rtx needs the package tensorrt_rtx: pip install "g4v[tensorrt-rtx]"' in (
-        capsys.readouterr().err
+    assert (
+        'missing: target tensorrt-rtx needs the package tensorrt_rtx: pip install "g4v[tensorrt-rtx]"'
+        in (capsys.readouterr().err)
     )
     assert main(words) == 0
     # The decoder is written for the CPU all the same.
@@ -170,11 +174,15 @@ def test_progress_is_drawn_on_terminals_alone():
             return True
 
     plain, quiet, terminal = io.StringIO(), Terminal(), Terminal()
-    for line in (ProgressLine(stream=plain), ProgressLine(True, quiet), ProgressLine(stream=terminal)):
-        line("decoder", 0.5)
-        line.clear()
+    for bar in (
+        ProgressBar(stream=plain),
+        ProgressBar(quiet=True, stream=quiet),
+        ProgressBar(stream=terminal),
+    ):
+        bar.update(0.5, "decoder")
+        bar.clear()
     assert plain.getvalue() == quiet.getvalue() == ""
-    assert "[###############---------------]  50% decoder" in terminal.getvalue()
+    assert "decoder [###############---------------]  50%" in terminal.getvalue()
     assert terminal.getvalue().endswith("\r\x1b[K")
     assert (duration(40), duration(200)) == ("40 s", "3 min")
 
@@ -256,10 +264,8 @@ def test_operations_of_a_run_are_counted(run):
     """Against those of every product and convolution that PyTorch does."""
     import torch
 
-    from g4v.export.plan import runtime_estimate as run_costs
-
     checkpoint = Checkpoint.open(run)
-    tensors = plan.read_tensors(checkpoint)
+    tensors = read_shapes(checkpoint)
     frames, edge, total = 3, 8, [0.0]
 
     def count(module, given, result):
@@ -272,17 +278,19 @@ def test_operations_of_a_run_are_counted(run):
         module.register_forward_hook(count)
     with torch.no_grad():
         unet(torch.randn(1, 4, frames, edge, edge), 7, torch.randn(1, 16, 32))
-        found = frames * run_costs._convolved(tensors["unet"], 2, edge**2)
+        found = frames * _convolved(tensors["unet"], 2, edge**2)
         assert total[0] < found < 1.3 * total[0]
         total[0] = 0.0
         vae.decode(torch.randn(frames, 4, edge, edge))
-        found = frames * run_costs._convolved(tensors["vae_decoder"], 3, (4 * edge) ** 2)
+        found = frames * _convolved(tensors["vae_decoder"], 3, (4 * edge) ** 2)
         assert 0.99 * total[0] < found < 1.3 * total[0]
-    needs = {need.name: need for need in plan.plan_export(checkpoint, parse_precisions("int4"))}
-    whole = run_costs.run_costs(checkpoint, tensors, needs["decoder"])
+    estimates = {
+        estimate.name: estimate for estimate in estimate_export(checkpoint, parse_precisions("int4"))
+    }
+    whole = estimate_run(checkpoint, tensors, estimates["decoder"])
     assert whole.cache == 2 * 2 * 3 * 2 * 16 * 192  # keys and values of 3 layers, 2 heads of 16, float16
-    assert whole.token == needs["decoder"].gpu < 0.4 * 4 * needs["decoder"].weights
-    alone = run_costs.run_costs(checkpoint, {"unet": tensors["unet"]}, None)
+    assert whole.token == estimates["decoder"].gpu < 0.4 * 4 * estimates["decoder"].weights
+    alone = estimate_run(checkpoint, {"unet": tensors["unet"]}, None)
     assert (alone.question, alone.token, alone.video) == (None, None, None)
 
 
@@ -290,15 +298,15 @@ def test_tiles_stand_beside_the_file_that_they_are_made_of(run):
     checkpoint, both = Checkpoint.open(run), ["encoder", "abstractor"]
     for precision, bytes_of_a_weight in (("fp32", 6), ("bf16x2", 4), ("int8", None)):
         precisions = parse_precisions([f"{name}={precision}" for name in both])
-        for need in plan.plan_export(checkpoint, precisions, both):
-            beside = need.disk if bytes_of_a_weight is None else bytes_of_a_weight * need.weights
-            assert need.resident == need.disk + beside
+        for estimate in estimate_export(checkpoint, precisions, both):
+            beside = estimate.disk if bytes_of_a_weight is None else bytes_of_a_weight * estimate.weights
+            assert estimate.resident == estimate.disk + beside
 
 
 def test_a_gpu_holds_what_is_for_it(run):
     checkpoint = Checkpoint.open(run)
     sizes = {
-        targets: {n.name: n.gpu for n in plan.plan_export(checkpoint, parse_precisions((), targets))}
+        targets: {n.name: n.gpu for n in estimate_export(checkpoint, parse_precisions((), targets))}
         for targets in (("cpu",), ("cpu", "cuda"), ("cpu", "cuda", "tensorrt-rtx"))
     }
     cpu, cuda, engines = sizes.values()
@@ -307,10 +315,8 @@ def test_a_gpu_holds_what_is_for_it(run):
 
 
 def test_rates_are_written_as_people_read_them():
-    from g4v.export.plan.runtime_estimate import ASSUMED_GPU, Run
-
     def line(token):
-        return Run(None, ASSUMED_GPU.bandwidth / token, None, 8, 4, 0.0, 0.0).line(ASSUMED_GPU, "it")
+        return RunEstimate(None, ASSUMED_GPU.bandwidth / token, None, 8, 4, 0.0, 0.0).line(ASSUMED_GPU, "it")
 
     for rate, text in ((0.523, "0.52"), (6.51, "6.5"), (648, "650"), (41234, "41,000")):
         assert line(rate) == f"time of a run on it: {text} tokens/s at most"

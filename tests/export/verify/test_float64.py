@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from g4v.export.verify.float64 import _LARGE, in_float64
+from g4v.export.verify.float64 import _LARGE, upcast_to_float64
 
 
 class Model(nn.Module):
@@ -35,7 +35,7 @@ def test_results_are_those_of_a_model_in_float64(stored):
     model = Model().to(stored)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     x = torch.randn(2, 8)
-    with in_float64(model):
+    with upcast_to_float64(model):
         found = [model(x.double()) for _ in range(2)]
         assert model.large.weight.numel() >= _LARGE and model.large.weight.dtype == stored
     assert model.seen[0] == (stored, torch.float64)  # the large layer was wide only while it ran
@@ -54,6 +54,6 @@ def test_results_are_those_of_a_model_in_float64(stored):
 def test_weights_come_back_after_an_error():
     model = Model().half()
     with pytest.raises(RuntimeError):
-        with in_float64(model):
+        with upcast_to_float64(model):
             model.large(torch.randn(2, 7).double())
     assert {p.dtype for p in model.parameters()} == {torch.float16}

@@ -1,110 +1,46 @@
-"""How the decoder's matrices become codes: each for itself, or fitted to what they multiply.
+"""GPTQ: quantises the decoder's matrices so that the results of their products change least.
 
-Rounding to the nearest code minds the weights, but what counts is what comes out of a product. Given inputs
-that a matrix meets in use, every column is rounded in turn, and the columns that are still to come make up
-for its error (GPTQ: Frantar et al., 2023). Inputs are those behind the layers that are already rounded, so
-that later ones make up for earlier ones, too.
+Frantar et al., "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers", 2022
+(arXiv 2210.17323). Given inputs that a matrix meets in use, its columns are rounded in turn, and the columns
+that are still to come make up for the error. Inputs are taken behind the layers that are already quantised,
+so that later layers make up for earlier ones, too.
 
-What a file holds as codes already (most GGUF files do) is not rounded again: its own codes are kept where the
-precision has room for them.
+Codes that a file holds already (most GGUF files do) are not rounded again where the precision has room for
+them (g4v.export.quantisation.bit_allocation).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from g4v.export.checkpoint.llama import EMBEDDING, HEAD, LlamaWeights
-from g4v.export.quantisation.codes import BITS, BLOCK, Quantised, quantise
+from g4v.export.quantisation.bit_allocation import BitAllocation
+from g4v.export.quantisation.codes import BLOCK, Quantised
+from g4v.export.quantisation.round_to_nearest import quantise
 
 _DAMPING = 0.01  # of the mean square of the inputs, added to each
 _PANEL = 64  # columns that are rounded before the others are told of it
-
-
-class Bits:
-    """Which codes of the files are kept, and how many bits the others get. The head has 8: at 4 bits it alone
-    costs SmolLM2-135M 8% of its perplexity.
-
-    In 4 bits a matrix with codes of 5 to 8 bits keeps them if the files hold most of the weights in 4:
-    whoever made them found that it needs more. What adapters change has 8 bits there, too: queries and values
-    of SmolLM2-135M cost 1.4% of its perplexity in 4 nearest bits and .04% in 8, for 5 MB of 114.
-    """
-
-    def __init__(self, weights: LlamaWeights, precision: str) -> None:
-        self.weights, self._most = weights, BITS[precision]
-        sizes: dict[int | None, int] = {None: 0, 4: 0, 8: 0}
-        for name in weights.products():
-            sizes[weights.code_bits(name)] += math.prod(weights.shapes[f"{name}.weight"])
-        self._mixed = 2 * sizes[4] > sum(sizes.values())
-
-    def kept(self, name: str) -> bool:
-        """Whether the codes in the files of the matrix `name` become those of the graph."""
-        bits = self.weights.code_bits(name)
-        return bits is not None and bits <= self(name)
-
-    def __call__(self, name: str) -> int:
-        """Bits of a code of the matrix `name`."""
-        if self._most == 8 or name == HEAD or self._mixed:
-            return self.weights.code_bits(name) or 8
-        return 4
-
-    @property
-    def all_kept(self) -> bool:
-        return all(self.kept(name) for name in (*self.weights.products(), HEAD))
-
-
-class Rounding(Protocol):
-    """Gives the codes of matrices that are multiplied with one input; asked in the order of the graph."""
-
-    made: dict[str, str]
-    """How the codes of each matrix were made so far: such as "kept, Q4_1" or "fitted, 8 bits"."""
-
-    def __call__(self, *names: str) -> list[Quantised]: ...
-
-
-class ToNearest:
-    """Every matrix for itself: all that it needs is the matrix."""
-
-    def __init__(self, weights: LlamaWeights, precision: str) -> None:
-        self.weights, self.bits = weights, Bits(weights, precision)
-        self.made: dict[str, str] = {}
-
-    def __call__(self, *names: str) -> list[Quantised]:
-        return [self._round(name) for name in names]
-
-    def _round(self, name: str) -> Quantised:
-        return _kept(self.weights, self.bits, name, self.made) or self._nearest(name)
-
-    def _nearest(self, name: str) -> Quantised:
-        self.made[name] = f"nearest, {self.bits(name)} bits"
-        return quantise(self.weights.read(f"{name}.weight"), self.bits(name))
-
-
-def _kept(weights: LlamaWeights, bits: Bits, name: str, made: dict[str, str]) -> Quantised | None:
-    """The codes in the files, where they are to be kept."""
-    found = weights.codes(name) if bits.kept(name) else None
-    if found is None:
-        return None
-    made[name] = f"kept, {found.kind}"
-    return Quantised.of_codes(found)
 
 
 class _Reached(Exception):
     """The forward pass has come to the product whose inputs are wanted."""
 
 
-class Fitted:
-    """Fits the codes to the products' inputs while the token sequences `ids`, int64 [n, L], go through the
-    layers one by one, in the memory of one layer.
+class GPTQ:
+    """Quantises the matrices of a decoder by GPTQ (a `Quantiser`), with one layer in memory at a time.
+
+    weights: of the decoder.
+    precision: "int8" or "int4".
+    ids: calibration tokens, int64 [n, L]: n sequences of L tokens, which go through the layers one by one.
     """
 
     @torch.no_grad()
     def __init__(self, weights: LlamaWeights, precision: str, ids: Tensor) -> None:
-        self.weights, self.bits = weights, Bits(weights, precision)
+        self.weights, self.allocation = weights, BitAllocation(weights, precision)
         self.made: dict[str, str] = {}
         self.x = weights.read(f"{EMBEDDING}.weight")[ids]
         frequencies, scaling = weights.rotary_frequencies()
@@ -122,20 +58,21 @@ class Fitted:
         elif (index := int(names[0].split(".")[2])) != self.index:  # model.layers.N.…
             self._leave_layer()
             self._enter_layer(index)
-        found = {name: _kept(self.weights, self.bits, name, self.made) for name in names}
+        found = {name: self.allocation.stored_codes(name, self.made) for name in names}
         if None in found.values():
             products = _second_moment(self._inputs_of(names[0]))
             for name in names:
                 if found[name] is None:
-                    found[name] = self._fit(name, products)
+                    found[name] = self._quantise(name, products)
         return [codes for codes in found.values() if codes is not None]
 
-    def _fit(self, name: str, products: Tensor) -> Quantised:
-        self.made[name] = f"fitted, {self.bits(name)} bits"
+    def _quantise(self, name: str, products: Tensor) -> Quantised:
+        bits = self.allocation.bits(name)
+        self.made[name] = f"fitted, {bits} bits"
         if name == HEAD:
-            return fit(self.weights.read(f"{HEAD}.weight"), self.bits(HEAD), products)
+            return gptq(self.weights.read(f"{HEAD}.weight"), bits, products)
         module = self.layer.get_submodule(name.split(".", 3)[3])
-        codes = fit(module.weight, self.bits(name), products)
+        codes = gptq(module.weight, bits, products)
         module.weight = nn.Parameter(codes.dequantised(), requires_grad=False)
         return codes
 
@@ -155,7 +92,7 @@ class Fitted:
         self.index = index
 
     def _leave_layer(self) -> None:
-        """Takes the sequences through the layer, all of whose matrices are rounded by now."""
+        """Takes the sequences through the layer, all of whose matrices are quantised by now."""
         if self.layer is not None:
             self.x = torch.cat([self._forward(row[None]) for row in self.x])
             self.layer = None
@@ -165,7 +102,7 @@ class Fitted:
         return result[0] if isinstance(result, tuple) else result
 
     def _inputs(self, module: nn.Module) -> list[Tensor]:
-        """What the linear layer `module` is given, sequence by sequence."""
+        """The inputs of the linear layer `module`, sequence by sequence."""
         seen: list[Tensor] = []
 
         def keep(_: nn.Module, given: tuple[Tensor, ...]) -> None:
@@ -195,10 +132,15 @@ def _second_moment(inputs: Sequence[Tensor]) -> Tensor:
 
 
 @torch.no_grad()
-def fit(weight: Tensor, bits: int, products: Tensor) -> Quantised:
-    """weight: floating [out, in]; products: float64 [in, in], the second moment of the inputs. The scales are
-    those of `quantise`, the codes those that change what comes out least. Columns that meet large inputs are
-    rounded first, while there are others to make up for them.
+def gptq(weight: Tensor, bits: int, products: Tensor) -> Quantised:
+    """Quantises one matrix by GPTQ; the scales are those of `quantise`.
+
+    weight: floating point, [out, in].
+    bits: of a code, 4 or 8.
+    products: float64 [in, in], the second moment of the inputs, the mean of x x^T.
+
+    Columns that meet large inputs are rounded first ("act-order" of the authors' code), while there are
+    others to make up for them.
     """
     plain = quantise(weight, bits)
     half, (rows, columns) = 2 ** (bits - 1), weight.shape

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from g4v.export.__main__ import main as export
 from g4v.export.checkpoint.run import Checkpoint
+from g4v.export.components.precision import COMPONENTS
 from g4v.export.errors import ExportError
-from g4v.export.plan.precision import COMPONENTS
 from g4v.export.verify.samples import Samples
 
 
@@ -47,7 +47,7 @@ def same(one, other):
 def test_every_graph_of_a_bundle_takes_them(samples, bundle):
     import onnxruntime
 
-    from g4v.export.verify.comparison import _session
+    from g4v.export.verify.session import open_for_comparison
 
     for name in COMPONENTS:
         feeds = samples.feeds(name)
@@ -55,7 +55,7 @@ def test_every_graph_of_a_bundle_takes_them(samples, bundle):
         if name == "decoder":
             assert feeds == []
             continue
-        session = _session(bundle, "abstractor_memory" if name == "abstractor" else name)
+        session = open_for_comparison(bundle, "abstractor_memory" if name == "abstractor" else name)
         assert isinstance(session, onnxruntime.InferenceSession) and len(feeds) >= 2
         for feed in feeds:
             (result,) = session.run(None, feed)

@@ -14,7 +14,9 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from g4v.export.__main__ import main
-from g4v.export.bundle.export import export_bundle, verify_bundle
+from g4v.export.bundle.command_line import make_parser
+from g4v.export.bundle.export import export_bundle
+from g4v.export.bundle.verify import verify_bundle
 from g4v.export.checkpoint.random_checkpoint import write_random_checkpoint
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.errors import ExportError
@@ -252,6 +254,16 @@ def test_usage_errors_have_exit_code_2(capsys):
         main(["--help"])
     assert stop.value.code == 0
     assert "--force" in capsys.readouterr().out
+
+
+def test_a_renamed_option_keeps_its_old_name(capsys):
+    parser = make_parser()
+    for word in ("--store-as-float16", "--compact"):
+        assert parser.parse_args(["--out", "x", word]).store_as_float16
+    assert not parser.parse_args(["--out", "x"]).store_as_float16
+    parser.print_help()
+    help_text = capsys.readouterr().out
+    assert "--store-as-float16" in help_text and "--compact" not in help_text
 
 
 def test_scheduler_of_the_run(run, tmp_path):

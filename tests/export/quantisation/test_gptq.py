@@ -11,8 +11,8 @@ from g4v.export.bundle.export import export_bundle
 from g4v.export.checkpoint.llama import HEAD, LlamaWeights
 from g4v.export.errors import ExportError
 from g4v.export.quantisation.calibration import LENGTH, SEQUENCES, calibrate
-from g4v.export.quantisation.codes import quantise
-from g4v.export.quantisation.rounding import Fitted, ToNearest, fit
+from g4v.export.quantisation.gptq import GPTQ, gptq
+from g4v.export.quantisation.round_to_nearest import RoundToNearest, quantise
 
 
 def second_moment(width, seed):
@@ -34,13 +34,13 @@ def output_error(weight, codes, products):
 def test_fitted_codes_change_less_of_what_comes_out(bits, columns):
     weight = torch.randn(50, columns, generator=torch.Generator().manual_seed(bits))
     products = second_moment(columns, seed=5)
-    fitted, nearest = fit(weight, bits, products), quantise(weight, bits)
+    fitted, nearest = gptq(weight, bits, products), quantise(weight, bits)
     assert fitted.codes.shape == nearest.codes.shape and fitted.codes.dtype == torch.uint8
     assert output_error(weight, fitted, products) < 0.5 * output_error(weight, nearest, products)
-    assert torch.equal(fit(weight, bits, products).codes, fitted.codes)
+    assert torch.equal(gptq(weight, bits, products).codes, fitted.codes)
     # There is nothing to gain where the inputs have nothing to do with each other (`quantise` still moves the
     # scales a little after it has chosen the codes).
-    alone = fit(weight, bits, torch.eye(columns).double())
+    alone = gptq(weight, bits, torch.eye(columns).double())
     assert (alone.codes != nearest.codes).float().mean() < 0.03
 
 
@@ -48,8 +48,8 @@ def test_inputs_that_are_always_zero_are_borne():
     weight = torch.randn(8, 64, generator=torch.Generator().manual_seed(1))
     products = second_moment(64, seed=2)
     products[:, 10:20] = products[10:20] = 0
-    assert torch.isfinite(fit(weight, 4, products).dequantised()).all()
-    assert torch.isfinite(fit(weight, 4, torch.zeros(64, 64).double()).dequantised()).all()
+    assert torch.isfinite(gptq(weight, 4, products).dequantised()).all()
+    assert torch.isfinite(gptq(weight, 4, torch.zeros(64, 64).double()).dequantised()).all()
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +86,8 @@ def test_a_fitted_model_is_nearer_to_its_own_logits(weights):
     shown, unseen = (torch.randint(90, (24, 48), generator=draw) for _ in range(2))
     errors = {}
     for name, rounding in (
-        ("nearest", ToNearest(weights, "int4")),
-        ("fitted", Fitted(weights, "int4", shown)),
+        ("nearest", RoundToNearest(weights, "int4")),
+        ("fitted", GPTQ(weights, "int4", shown)),
     ):
         model = LlamaForCausalLM(weights.config).eval()
         state = {key: weights.read(key) for key in weights.shapes}

@@ -15,9 +15,11 @@ from onnxruntime.capi.onnxruntime_pybind11_state import get_all_operator_schema
 
 import g4v
 from g4v.export.__main__ import main
-from g4v.export.bundle.export import export_bundle, verify_bundle
+from g4v.export.bundle.export import export_bundle
+from g4v.export.bundle.verify import verify_bundle
+from g4v.export.components.profile import DimensionRange
 from g4v.export.engines import tensorrt
-from g4v.export.engines.tensorrt import ENGINES, Span, build_engine
+from g4v.export.engines.tensorrt import ENGINES, build_engine
 from g4v.export.errors import ExportError
 from g4v.export.graph.standard import StandardGraph
 from g4v.export.graph.writer import Graph
@@ -104,7 +106,7 @@ def test_what_tensorrt_cannot_take_is_named(tmp_path):
         g.output("y", g.silu(x), "float32", ["rows", 8])
         g.save()
     with pytest.raises(ExportError, match="fused: TensorRT cannot read the graph: .*QuickGelu"):
-        build_engine(tmp_path, "fused", {"rows": Span(1, 2, 4)}, RTX)
+        build_engine(tmp_path, "fused", {"rows": DimensionRange(1, 2, 4)}, RTX)
     with StandardGraph(tmp_path, "plain") as g:
         x = g.input("x", "float32", ["rows", 8])
         g.output("y", g.matmul(x, torch.eye(8)), "float32", ["rows", 8])
@@ -115,7 +117,7 @@ def test_what_tensorrt_cannot_take_is_named(tmp_path):
 
 def test_a_profile_must_be_in_order():
     with pytest.raises(ExportError, match="a profile of 2, 1, 4 is not in order"):
-        Span(2, 1, 4)
+        DimensionRange(2, 1, 4)
 
 
 @pytest.mark.parametrize("target", ENGINES)

@@ -1,4 +1,4 @@
-"""Codes of a decoder's graph that was written before, for a graph of another target."""
+"""Codes of a decoder's graph that is written already, for a graph of another target."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from g4v.export.verify.decoder import codes_of
 from g4v.export.verify.partition import Pieces
 
 
-class Written:
-    """Gives the codes of `folder`/`stem`.onnx in its own order (g4v.export.quantisation.rounding.Rounding). made: how that
-    graph's codes were made.
+class ReusedCodes:
+    """Reads the codes of `folder`/`stem`.onnx in its order (a `Quantiser`), so that both graphs share them.
+
+    weights: of the decoder.
+    folder, stem: the graph that holds codes, `folder`/`stem`.onnx.
+    made: how the codes of that graph were made, as `Quantiser.made` has it.
     """
 
     def __init__(self, weights: LlamaWeights, folder: Path, stem: str, made: dict[str, str]) -> None:
@@ -23,7 +26,7 @@ class Written:
         self._nodes = self._pieces.nodes(0, QUANTISED)
 
     def __call__(self, *names: str) -> list[Quantised]:
-        """Of the matrices together, which may be in fewer parts than there are matrices."""
+        """Returns the codes of the matrices together, which may be in fewer parts than there are matrices."""
         shapes = [self._weights.shapes[f"{name}.weight"] for name in names]
         rows, parts = sum(shape[0] for shape in shapes), []
         while rows:

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from g4v.export.__main__ import main
-from g4v.export.bundle.export import export_bundle, verify_bundle
+from g4v.export.bundle.export import export_bundle
+from g4v.export.bundle.verify import verify_bundle
 from g4v.export.checkpoint.random_checkpoint import write_random_checkpoint
 from g4v.export.errors import ExportError
 

@@ -10,13 +10,15 @@ from onnxruntime import InferenceSession
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from g4v.export.__main__ import main
-from g4v.export.bundle.export import export_bundle, verify_bundle
+from g4v.export.bundle.export import export_bundle
+from g4v.export.bundle.verify import verify_bundle
 from g4v.export.checkpoint.llama import LlamaWeights
 from g4v.export.components.decoder import export_decoder, write_embedding
+from g4v.export.components.precision import parse_precisions, parse_targets
 from g4v.export.errors import ExportError
 from g4v.export.graph.writer import Graph
-from g4v.export.plan.precision import parse_precisions, parse_targets
-from g4v.export.quantisation.codes import BLOCK, Quantised, quantise
+from g4v.export.quantisation.codes import BLOCK, Quantised
+from g4v.export.quantisation.round_to_nearest import quantise
 from g4v.export.verify.decoder import compare_decoder
 
 

@@ -1,4 +1,4 @@
-"""What each step of an export takes: seconds, and resident memory at most."""
+"""Measures time and memory of each step of an export."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-_STATUS, _FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
 class Step:
-    """cpu_seconds: of all cores, which other work on the machine changes less; peak_bytes: of the process
-    meanwhile, mapped files among it, None where the system does not say.
+    """What one step of an export took.
+
+    name: such as "write" or "compare".
+    seconds: elapsed time.
+    cpu_seconds: processor time of all cores, which other work on the machine changes less.
+    peak_bytes: largest resident memory of the process during the step, mapped files among it; None where the
+        system does not say.
     """
 
     name: str
@@ -23,15 +28,20 @@ class Step:
     peak_bytes: int | None
 
 
-class Stopwatch:
-    """Steps of one component, in the order in which they were done; of each target its own."""
+class Profiler:
+    """Measures the steps of one component, for each target its own, in the order in which they are done.
+
+    with profiler("write", "cpu"):
+        ...
+    """
 
     def __init__(self) -> None:
         self._steps: dict[str, list[Step]] = {}
 
     @contextmanager
     def __call__(self, name: str, target: str) -> Iterator[None]:
-        _forget_peak()
+        """A context that measures what is done in it as the step `name` of `target`."""
+        _reset_peak()
         start, worked = time.monotonic(), time.process_time()
         yield
         seconds, worked = time.monotonic() - start, time.process_time() - worked
@@ -39,27 +49,28 @@ class Stopwatch:
         self._steps.setdefault(target, []).append(step)
 
     def steps(self, target: str) -> list[Step]:
+        """Returns the steps of a target that are measured so far."""
         return self._steps.get(target, [])
 
     def seconds(self, target: str) -> float:
-        """Of all steps."""
+        """Returns the elapsed time of all steps of a target together."""
         return round(sum(step.seconds for step in self.steps(target)), 1)
 
     def peak_bytes(self, target: str) -> int | None:
-        """Of the largest step."""
+        """Returns the largest resident memory in any step of a target; None where the system does not say."""
         return max((step.peak_bytes for step in self.steps(target) if step.peak_bytes), default=None)
 
 
-def _forget_peak() -> None:
-    """Starts a new measurement of the peak; Linux alone can."""
+def _reset_peak() -> None:
+    """Starts a new measurement of the peak; only Linux can."""
     try:
-        _FORGET.write_text("5")
+        _CLEAR.write_text("5")
     except OSError:
         pass
 
 
 def _peak_bytes() -> int | None:
-    """Peak resident memory since `_forget_peak`, mapped files among it."""
+    """Peak resident memory since `_reset_peak`, mapped files among it."""
     try:
         lines = _STATUS.read_text().splitlines()
     except OSError:
