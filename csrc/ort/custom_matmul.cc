@@ -1,7 +1,7 @@
 // The operator MatMul; see custom_ops.h.
+#include "kernels/cpu/gemm/gemm_amx.h"
+#include "kernels/cpu/simd/targets.h"
 #include "kernels/cpu/thread_pool.h"
-#include "kernels/cpu/versions.h"
-#include "kernels/tiled_product.h"
 #include "ort/custom_kernel.h"
 
 namespace g4v::ort {

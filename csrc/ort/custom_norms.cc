@@ -1,5 +1,5 @@
 // The operators SkipNorm and GatedNorm; see custom_ops.h.
-#include "kernels/row_steps.h"
+#include "kernels/cpu/norm/norms.h"
 #include "ort/custom_kernel.h"
 
 namespace g4v::ort {

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "kernels/cpu/simd/targets.h"
 #include "kernels/cpu/thread_pool.h"
-#include "kernels/cpu/versions.h"
 
 #ifdef G4V_X86
 #include <immintrin.h>

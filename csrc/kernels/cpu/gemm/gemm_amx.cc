@@ -1,8 +1,8 @@
 // Only what lies between the pragmas may use the instructions: an inline function of a header that
 // was compiled with them could be the copy that the linker keeps for everybody.
-#include "kernels/tiled_product.h"
+#include "kernels/cpu/gemm/gemm_amx.h"
 
-#include "kernels/cpu/versions.h"
+#include "kernels/cpu/simd/targets.h"
 
 #ifdef G4V_AMX
 
@@ -83,7 +83,7 @@ bool TiledProductAvailable() { return AmxAvailable(); }
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,amx-tile,amx-bf16")
 #endif
 
-#include "kernels/cpu/tile_products.h"
+#include "kernels/cpu/gemm/micro_kernel_amx.h"
 
 namespace g4v::kernels {
 namespace {

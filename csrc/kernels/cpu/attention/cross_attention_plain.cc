@@ -4,9 +4,9 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/cpu/attention/rows.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/float16.h"
-#include "kernels/cpu/rows.h"
 
 namespace g4v::kernels {
 namespace {

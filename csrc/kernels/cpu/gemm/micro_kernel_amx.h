@@ -1,6 +1,6 @@
 // AMX tiles of bfloat16: their configuration, products of values that are sums of one, two or three
-// of bfloat16 (kernels/tiled_product.h), and how such sums and their tiles are made. Included only
-// by a file that is compiled for them.
+// of bfloat16 (kernels/cpu/gemm/gemm_amx.h), and how such sums and their tiles are made. Included
+// only by a file that is compiled for them.
 #pragma once
 
 #include <immintrin.h>
@@ -149,7 +149,7 @@ template <int P>
 constexpr int kPieceProducts = P * (P + 1) / 2;
 
 // R x C accumulators += the factors of a step, of P pieces; b: [P][C tiles]. Which pieces are
-// multiplied is in kernels/tiled_product.h; the order is that which loads the fewest tiles.
+// multiplied is in kernels/cpu/gemm/gemm_amx.h; the order is that which loads the fewest tiles.
 // `after` is called R * C * kPieceProducts<P> times.
 template <int R, int C, int P, class After>
 inline void Products(const LeftTiles& a, const uint16_t* b, After&& after) {

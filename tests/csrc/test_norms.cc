@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "check.h"
-#include "kernels/cpu/row_steps_versions.h"
+#include "kernels/cpu/norm/norms.h"
+#include "kernels/cpu/norm/norms_targets.h"
 #include "kernels/cpu/thread_pool.h"
-#include "kernels/row_steps.h"
 
 namespace {
 

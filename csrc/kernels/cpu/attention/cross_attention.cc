@@ -2,7 +2,7 @@
 #include <iterator>
 
 #include "kernels/cpu/cpu.h"
-#include "kernels/cpu/versions.h"
+#include "kernels/cpu/simd/targets.h"
 
 namespace g4v::kernels {
 

@@ -1,9 +1,9 @@
-#include "kernels/row_steps.h"
+#include "kernels/cpu/norm/norms.h"
 
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/cpu/row_steps_versions.h"
+#include "kernels/cpu/norm/norms_targets.h"
 
 namespace g4v::kernels {
 namespace {

@@ -1,5 +1,5 @@
 // As in cross_attention_avx2.cc, only what lies between the pragmas may use the instructions.
-#include "kernels/cpu/row_steps_versions.h"
+#include "kernels/cpu/norm/norms_targets.h"
 
 #ifdef G4V_X86
 
@@ -17,9 +17,9 @@
 #pragma GCC target("avx2,fma,f16c")
 #endif
 
-#include "kernels/cpu/simd_avx2.h"
+#include "kernels/cpu/simd/simd_avx2.h"
 // The operations above are those of:
-#include "kernels/cpu/row_steps_simd.h"
+#include "kernels/cpu/norm/norms_simd.h"
 
 namespace g4v::kernels {
 

@@ -26,9 +26,9 @@
 #include <limits>
 #include <utility>
 
-#include "kernels/cpu/block.h"
+#include "kernels/cpu/attention/block.h"
+#include "kernels/cpu/attention/rows.h"
 #include "kernels/cpu/cpu.h"
-#include "kernels/cpu/rows.h"
 
 namespace g4v::kernels {
 namespace {

@@ -1,8 +1,8 @@
 // Rows first ... last - 1 of the fused steps, for each instruction set in a file of its own.
 #pragma once
 
-#include "kernels/cpu/versions.h"
-#include "kernels/row_steps.h"
+#include "kernels/cpu/norm/norms.h"
+#include "kernels/cpu/simd/targets.h"
 
 namespace g4v::kernels {
 

@@ -1,5 +1,5 @@
 // The two products and the softmax of blocked.h on AMX tiles, with float32 sums: in bfloat16, or in
-// float32 whose values are sums of three of bfloat16 (kernels/tiled_product.h).
+// float32 whose values are sums of three of bfloat16 (kernels/cpu/gemm/gemm_amx.h).
 //
 // A tile product is C [16][16] += A [16 rows][32] B [32][16 columns], B with neighbouring pairs of
 // its 32 side by side ([16 pairs][16 columns][2]):
@@ -30,10 +30,10 @@
 #include <limits>
 #include <type_traits>
 
-#include "kernels/cpu/block.h"
+#include "kernels/cpu/attention/block.h"
+#include "kernels/cpu/attention/rows.h"
 #include "kernels/cpu/cpu.h"
-#include "kernels/cpu/rows.h"
-#include "kernels/cpu/tile_products.h"
+#include "kernels/cpu/gemm/micro_kernel_amx.h"
 
 namespace g4v::kernels {
 namespace {

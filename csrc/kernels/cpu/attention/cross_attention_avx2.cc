@@ -1,6 +1,6 @@
 // Only what lies between the pragmas may use the instructions: an inline function of a header that
 // was compiled with them could be the copy that the linker keeps for everybody.
-#include "kernels/cpu/versions.h"
+#include "kernels/cpu/simd/targets.h"
 
 #ifdef G4V_X86
 
@@ -12,8 +12,8 @@
 #include <limits>
 #include <utility>
 
+#include "kernels/cpu/attention/rows.h"
 #include "kernels/cpu/float16.h"
-#include "kernels/cpu/rows.h"
 
 #ifdef __clang__
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
@@ -22,11 +22,11 @@
 #pragma GCC target("avx2,fma,f16c")
 #endif
 
-#include "kernels/cpu/simd_avx2.h"
+#include "kernels/cpu/simd/simd_avx2.h"
 // The operations above are those of:
-#include "kernels/cpu/panel.h"
+#include "kernels/cpu/attention/micro_kernel.h"
 // and these those of:
-#include "kernels/cpu/blocked.h"
+#include "kernels/cpu/attention/flash_attention.h"
 
 namespace g4v::kernels {
 

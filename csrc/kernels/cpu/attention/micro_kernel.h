@@ -9,9 +9,9 @@
 #include <cstdint>
 #include <utility>
 
-#include "kernels/cpu/block.h"
+#include "kernels/cpu/attention/block.h"
+#include "kernels/cpu/attention/rows.h"
 #include "kernels/cpu/cpu.h"
-#include "kernels/cpu/rows.h"
 
 namespace g4v::kernels {
 namespace {

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "kernels/cpu/row_steps_versions.h"
+#include "kernels/cpu/norm/norms_targets.h"
 
 namespace g4v::kernels {
 namespace {

@@ -1,6 +1,6 @@
 // Only what lies between the pragmas may use the instructions: an inline function of a header that
 // was compiled with them could be the copy that the linker keeps for everybody.
-#include "kernels/cpu/versions.h"
+#include "kernels/cpu/simd/targets.h"
 
 #ifdef G4V_AMX
 
@@ -13,8 +13,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "kernels/cpu/attention/rows.h"
 #include "kernels/cpu/float16.h"
-#include "kernels/cpu/rows.h"
 
 #ifdef __clang__
 #pragma clang attribute push(                                                                      \
@@ -26,11 +26,11 @@
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c,amx-tile,amx-bf16")
 #endif
 
-#include "kernels/cpu/simd_avx512.h"
+#include "kernels/cpu/simd/simd_avx512.h"
 // Some of the operations below are those of it.
-#include "kernels/cpu/tiles.h"
+#include "kernels/cpu/attention/attention_amx.h"
 // These are the products of:
-#include "kernels/cpu/blocked.h"
+#include "kernels/cpu/attention/flash_attention.h"
 
 namespace g4v::kernels {
 

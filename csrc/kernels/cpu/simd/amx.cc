@@ -1,5 +1,5 @@
 // Whether the tiles of AMX can be used, by this process on this processor.
-#include "kernels/cpu/versions.h"
+#include "kernels/cpu/simd/targets.h"
 
 #ifdef G4V_AMX
 

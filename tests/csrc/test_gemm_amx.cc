@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "check.h"
+#include "kernels/cpu/gemm/gemm_amx.h"
+#include "kernels/cpu/simd/targets.h"
 #include "kernels/cpu/thread_pool.h"
-#include "kernels/cpu/versions.h"
-#include "kernels/tiled_product.h"
 
 #ifdef G4V_AMX
 
