@@ -12,8 +12,8 @@
 #include "base/error.h"
 #include "bindings/register.h"
 #include "bindings/tensor.h"
-#include "kernels/cpu/cpu.h"
-#include "kernels/cpu/peak.h"
+#include "kernels/cpu/attention/attention.h"
+#include "kernels/cpu/simd/peak.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/cuda_library.h"
 #include "ort/custom_ops.h"
@@ -22,8 +22,8 @@ namespace g4v::bindings {
 namespace {
 
 namespace py = pybind11;
-using kernels::CpuVersion;
 using kernels::CrossAttentionParams;
+using kernels::Isa;
 
 [[noreturn]] void Refuse(const std::string& message) {
   throw Error(Code::InvalidArgument, "cross_attention: " + message);
@@ -176,16 +176,6 @@ class Operands {
   std::vector<Tensor> kept_;  // views that params points into
 };
 
-CpuVersion ChooseVersion(const std::string& name) {
-  if (name.empty()) return kernels::BestCpuVersion();
-  for (const CpuVersion version : kernels::kCpuVersions) {
-    if (name != kernels::Name(version)) continue;
-    if (!kernels::Available(version)) Refuse("this processor has no " + name);
-    return version;
-  }
-  Refuse("version must be \"plain\", \"avx2\", \"avx512\" or \"amx\", not \"" + name + "\"");
-}
-
 // Scratch memory of a calling thread: grows to the largest call, so that later ones allocate
 // nothing.
 void* Workspace(size_t bytes) {
@@ -233,12 +223,13 @@ void CrossAttention(const py::object& q, const py::object& k_own, const py::obje
                     const py::object& allocate, const std::string& version) {
   const Operands operands(q, k_own, v_own, k_mem, v_mem, mem_len, out, scale, stream);
   if (operands.device() == TensorDevice::kCuda) return RunOnGpu(operands, stream, allocate);
-  const CpuVersion chosen = ChooseVersion(version);
+  const Isa isa = version.empty() ? kernels::ChosenIsa()
+                                  : kernels::ChooseIsa(version.c_str(), "cross_attention: version");
   const py::gil_scoped_release release;
   const std::shared_ptr<kernels::ThreadPool> threads = Threads::Get();
   void* const workspace =
-      Workspace(kernels::CpuWorkspaceSize(operands.params, threads->threads(), chosen));
-  kernels::CrossAttentionCpu(operands.params, workspace, *threads, chosen);
+      Workspace(kernels::CpuWorkspaceSize(operands.params, threads->threads(), isa));
+  kernels::CrossAttentionCpu(operands.params, workspace, *threads, isa);
 }
 
 py::dict DescribeCuda() {
@@ -274,20 +265,25 @@ void RegisterOps(py::module_& module) {
   module.def("cuda_kernels", &DescribeCuda, "Whether the CUDA kernels can be used, and why not.");
   module.def(
       "kernel_versions",
-      [] {
+      [](bool all) {
         std::vector<std::string> names;
-        for (const CpuVersion version : kernels::kCpuVersions) {
-          if (kernels::Available(version)) names.emplace_back(kernels::Name(version));
+        for (const Isa isa : kernels::kIsas) {
+          if (kernels::Available(isa) && (all || isa <= kernels::ChosenIsa())) {
+            names.emplace_back(kernels::Name(isa));
+          }
         }
         return names;
       },
-      "CPU versions of the kernels that this processor runs, best first.");
+      py::arg("all") = false,
+      "Instruction sets of the CPU kernels, best first: those that this processor has up to the "
+      "one "
+      "that is in use, or `all` that it has. Raises ArgumentError where $G4V_CPU cannot be.");
   module.def(
       "multiply_add_peak",
       [](int threads, bool bfloat16) {
         const py::gil_scoped_release release;
         return kernels::MultiplyAddPeak(
-            threads, kernels::BestCpuVersion(),
+            threads, kernels::ChosenIsa(),
             bfloat16 ? kernels::DType::kBFloat16 : kernels::DType::kFloat32);
       },
       py::arg("threads"), py::arg("bfloat16") = false,

@@ -1,4 +1,4 @@
-// Products of float32 in tiles of bfloat16 against double precision.
+// The split GEMM on AMX, bf16x2 and bf16x3, against double precision.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "check.h"
+#include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/gemm/gemm_amx.h"
-#include "kernels/cpu/simd/targets.h"
 #include "kernels/cpu/thread_pool.h"
 
 #ifdef G4V_AMX
@@ -43,14 +43,14 @@ struct Problem {
     for (float& value : b) value = normal(random);
   }
 
-  void Run(int pieces, Parallel& parallel) { RunTo(c.data(), pieces, parallel); }
+  void Run(int terms, Parallel& parallel) { RunTo(c.data(), terms, parallel); }
 
-  void RunTo(float* to, int pieces, Parallel& parallel) const {
-    const TiledMatrix tiles(b.data(), depth, columns, pieces, parallel);
-    const size_t bytes = TiledProductWorkspaceSize(rows, tiles);
+  void RunTo(float* to, int terms, Parallel& parallel) const {
+    const PackedMatrix packed(b.data(), depth, columns, terms, parallel);
+    const size_t bytes = GemmAmxWorkspaceSize(rows, packed);
     const std::unique_ptr<void, Free> workspace(
         std::aligned_alloc(64, std::max<size_t>(64, bytes)));
-    TiledProduct(a.data(), rows, tiles, to, workspace.get(), parallel);
+    GemmAmx(a.data(), rows, packed, to, workspace.get(), parallel);
   }
 
   // The largest error over sum |a b| of the value, and that of all values over their norm.
@@ -79,35 +79,35 @@ struct Problem {
 };
 
 // What is left out of a product at most, and what float32 sums lose.
-double Worst(int pieces, int64_t depth) {
-  const double left_out = pieces == 2 ? 3 * std::ldexp(1.0, -16) : std::ldexp(1.0, -21);
+double Worst(int terms, int64_t depth) {
+  const double left_out = terms == 2 ? 3 * std::ldexp(1.0, -16) : std::ldexp(1.0, -21);
   return left_out + std::ldexp(static_cast<double>(depth) + 8, -24);
 }
 
 void TestShapes() {
   ThreadPool pool(3);
   uint32_t seed = 0;
-  for (const int pieces : {2, 3}) {
+  for (const int terms : {2, 3}) {
     for (const int64_t rows : {1, 16, 31, 33, 70}) {
       for (const int64_t depth : {1, 15, 32, 49, 200}) {
         for (const int64_t columns : {1, 16, 17, 32, 47, 100}) {
           Problem problem(rows, depth, columns, ++seed);
-          problem.Run(pieces, pool);
-          CHECK(problem.Errors().first <= Worst(pieces, depth));
+          problem.Run(terms, pool);
+          CHECK(problem.Errors().first <= Worst(terms, depth));
         }
       }
     }
     // Sizes of the abstractor's, and depths that take several parts.
     for (const int64_t depth : {1024, 1537, 2816, 4100}) {
       Problem large(129, depth, 97, ++seed);
-      large.Run(pieces, pool);
-      CHECK(large.Errors().first <= Worst(pieces, depth));
-      CHECK(large.Errors().second < (pieces == 2 ? 6e-6 : 1e-6));
+      large.Run(terms, pool);
+      CHECK(large.Errors().first <= Worst(terms, depth));
+      CHECK(large.Errors().second < (terms == 2 ? 6e-6 : 1e-6));
     }
     for (const int64_t rows : {1024, 1025, 2056}) {
       Problem many(rows, 70, 33, ++seed);
-      many.Run(pieces, pool);
-      CHECK(many.Errors().first <= Worst(pieces, 70));
+      many.Run(terms, pool);
+      CHECK(many.Errors().first <= Worst(terms, 70));
     }
   }
 }
@@ -120,14 +120,14 @@ void TestSpread() {
     problem.a[i] *= std::ldexp(1.0f, static_cast<int>(i * 37 % 41 - 20) + static_cast<int>(i / 64));
     problem.b[i] *= std::ldexp(1.0f, static_cast<int>(i * 23 % 41 - 20) - static_cast<int>(i % 40));
   }
-  for (const int pieces : {2, 3}) {
-    problem.Run(pieces, pool);
-    CHECK(problem.Errors().first <= Worst(pieces, 64));
+  for (const int terms : {2, 3}) {
+    problem.Run(terms, pool);
+    CHECK(problem.Errors().first <= Worst(terms, 64));
   }
 }
 
-// Integers of 24 bits come out whole where all pieces are there and the sums are exact.
-void TestThreePiecesAreExact() {
+// Integers of 24 bits come out exactly where the three terms hold them and the sums are exact.
+void TestBf16x3IsExact() {
   ThreadPool pool(1);
   Problem problem(3, 1, 5, 1);
   for (float& value : problem.a) value = 16777213.0f;  // no bit of it is zero but one
@@ -143,12 +143,12 @@ void TestSameBits(int64_t rows, int64_t depth) {
   Problem all(rows, depth, 1632, 9);  // written past the caches where it can be
   const std::unique_ptr<void, Free> aligned(std::aligned_alloc(64, all.c.size() * sizeof(float)));
   std::vector<float> shifted(all.c.size() + 1);
-  for (const int pieces : {2, 3}) {
-    all.Run(pieces, three);
+  for (const int terms : {2, 3}) {
+    all.Run(terms, three);
     auto* const to = static_cast<float*>(aligned.get());
-    all.RunTo(to, pieces, one);
+    all.RunTo(to, terms, one);
     CHECK(std::memcmp(to, all.c.data(), all.c.size() * sizeof(float)) == 0);
-    all.RunTo(shifted.data() + 1, pieces, three);
+    all.RunTo(shifted.data() + 1, terms, three);
     CHECK(std::memcmp(shifted.data() + 1, to, all.c.size() * sizeof(float)) == 0);
 
     for (const int64_t row : {int64_t{0}, rows / 2, rows - 1}) {
@@ -156,7 +156,7 @@ void TestSameBits(int64_t rows, int64_t depth) {
       single.rows = 1;
       single.a.assign(all.a.begin() + row * depth, all.a.begin() + (row + 1) * depth);
       single.c.assign(1632, 0.0f);
-      single.Run(pieces, three);
+      single.Run(terms, three);
       CHECK(std::equal(single.c.begin(), single.c.end(), to + row * 1632));
     }
   }
@@ -171,14 +171,14 @@ float FromBits(uint32_t bits) {
 void TestNotFinite() {
   ThreadPool pool(2);
   for (const uint32_t bits : {0x7F800000u, 0xFF800000u, 0x7FC00000u, 0x7F800001u, 0xFFFFFFFFu}) {
-    for (const int pieces : {2, 3}) {
+    for (const int terms : {2, 3}) {
       Problem problem(20, 40, 20, bits);
       problem.a[7 * 40 + 33] = FromBits(bits);
-      problem.Run(pieces, pool);
+      problem.Run(terms, pool);
       for (int64_t i = 0; i < 400; ++i) CHECK(std::isfinite(problem.c[i]) == (i / 20 != 7));
       problem.a[7 * 40 + 33] = 1.0f;
       problem.b[33 * 20 + 5] = FromBits(bits);
-      problem.Run(pieces, pool);
+      problem.Run(terms, pool);
       for (int64_t i = 0; i < 400; ++i) CHECK(std::isfinite(problem.c[i]) == (i % 20 != 5));
     }
   }
@@ -196,13 +196,13 @@ void TestNothing() {
 }  // namespace
 
 int main() {
-  if (!TiledProductAvailable()) {
-    std::cerr << "skipped: this processor has no tiles\n";
-    return g4v::test::Finish();
+  if (!Available(Isa::kAmx)) {
+    std::cerr << "amx: skipped, not on this processor\n";
+    return g4v::test::kSkip;
   }
   TestShapes();
   TestSpread();
-  TestThreePiecesAreExact();
+  TestBf16x3IsExact();
   TestSameBits(700, 1024);  // in chunks of the rows
   TestSameBits(257, 1024);  // in two parts of the depth, where a single row takes one
   TestSameBits(700, 1600);  // in parts and in chunks
@@ -215,8 +215,8 @@ int main() {
 #else
 
 int main() {
-  std::cerr << "skipped: this build has no tiles\n";
-  return 0;
+  std::cerr << "amx: skipped, not in this build\n";
+  return g4v::test::kSkip;
 }
 
 #endif

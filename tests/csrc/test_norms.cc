@@ -1,4 +1,4 @@
-// The fused steps of every instruction set against the formulas of row_steps.h in float64.
+// The fused normalisations of every instruction set against the formulas of norms.h in float64.
 #include <algorithm>
 #include <cmath>
 #include <random>
@@ -7,7 +7,6 @@
 
 #include "check.h"
 #include "kernels/cpu/norm/norms.h"
-#include "kernels/cpu/norm/norms_targets.h"
 #include "kernels/cpu/thread_pool.h"
 
 namespace {
@@ -24,7 +23,7 @@ std::vector<float> Random(size_t count, float spread, std::mt19937& random) {
 }
 
 // The largest error, relative to the largest value of LayerNorm(h) * scale + shift.
-double NormError(const std::vector<double>& h, const NormParams& p) {
+double NormError(const std::vector<double>& h, const LayerNormParams& p) {
   double worst = 0.0;
   double largest = 1e-30;
   for (int64_t row = 0; row < p.rows; ++row) {
@@ -46,7 +45,7 @@ double NormError(const std::vector<double>& h, const NormParams& p) {
   return worst / largest;
 }
 
-void TestVersion(CpuVersion version) {
+void TestVersion(Isa isa) {
   std::mt19937 random(11);
   ThreadPool pool(3);
   // Whole vectors, a few values more, fewer than a vector has lanes; one row, and more than
@@ -63,10 +62,10 @@ void TestVersion(CpuVersion version) {
         const std::vector<float> shift = Random(columns, 1.0f, random);
         std::vector<float> out(size + 1, 77.0f);
         std::vector<float> sum(size + 1, 77.0f);
-        const NormParams norm{rows, width, kEpsilon, scale.data(), shift.data(), out.data()};
+        const LayerNormParams norm{rows, width, kEpsilon, scale.data(), shift.data(), out.data()};
 
         for (const float* each : {bias.data(), static_cast<const float*>(nullptr)}) {
-          SkipNormCpu({norm, x.data(), skip.data(), each, sum.data()}, pool, version);
+          SkipLayerNorm({norm, x.data(), skip.data(), each, sum.data()}, pool, isa);
           std::vector<double> h(size);
           for (size_t i = 0; i < size; ++i) {
             h[i] = double{x[i]} + skip[i] + (each ? each[i % columns] : 0.0f);
@@ -76,7 +75,7 @@ void TestVersion(CpuVersion version) {
           CHECK(out[size] == 77.0f && sum[size] == 77.0f);
         }
 
-        GatedNormCpu({norm, x.data(), bias.data()}, pool, version);
+        GatedLayerNorm({norm, x.data(), bias.data()}, pool, isa);
         std::vector<double> h(size);
         for (size_t i = 0; i < size; ++i) {
           const size_t row = i / columns;
@@ -96,17 +95,17 @@ void TestEqualRowsGiveTheShift() {
   ThreadPool pool(1);
   const std::vector<float> x(40, 3.0f), skip(40, -1.0f), scale(40, 5.0f), shift(40, 0.25f);
   std::vector<float> out(40), sum(40);
-  SkipNorm({{1, 40, kEpsilon, scale.data(), shift.data(), out.data()},
-            x.data(),
-            skip.data(),
-            nullptr,
-            sum.data()},
-           pool);
+  SkipLayerNorm({{1, 40, kEpsilon, scale.data(), shift.data(), out.data()},
+                 x.data(),
+                 skip.data(),
+                 nullptr,
+                 sum.data()},
+                pool);
   for (const float value : out) CHECK(value == 0.25f);
 }
 
-// A processor with more than a version has steps for takes the best that there are.
-void TestTilesTakeTheVectors() {
+// There are no norms of AMX: it takes those of AVX-512.
+void TestAmxTakesAvx512() {
   std::mt19937 random(12);
   ThreadPool pool(2);
   constexpr int64_t kRows = 33;
@@ -114,15 +113,14 @@ void TestTilesTakeTheVectors() {
   const std::vector<float> x = Random(2 * kRows * kWidth, 1.0f, random);
   const std::vector<float> scale = Random(2 * kWidth, 1.0f, random);
   std::vector<float> found[2];
-  for (const CpuVersion version : {CpuVersion::kAvx512, CpuVersion::kAmx}) {
-    std::vector<float>& out = found[version == CpuVersion::kAmx];
+  for (const Isa isa : {Isa::kAvx512, Isa::kAmx}) {
+    std::vector<float>& out = found[isa == Isa::kAmx];
     out.resize(3 * kRows * kWidth);
-    const NormParams norm{kRows, kWidth, kEpsilon, scale.data(), scale.data(), out.data()};
-    SkipNormCpu({norm, x.data(), x.data(), scale.data(), out.data() + kRows * kWidth}, pool,
-                version);
-    NormParams gated = norm;
+    const LayerNormParams norm{kRows, kWidth, kEpsilon, scale.data(), scale.data(), out.data()};
+    SkipLayerNorm({norm, x.data(), x.data(), scale.data(), out.data() + kRows * kWidth}, pool, isa);
+    LayerNormParams gated = norm;
     gated.out = out.data() + 2 * kRows * kWidth;
-    GatedNormCpu({gated, x.data(), scale.data()}, pool, version);
+    GatedLayerNorm({gated, x.data(), scale.data()}, pool, isa);
   }
   CHECK(found[0] == found[1]);  // those of plain differ in some bits
 }
@@ -130,14 +128,14 @@ void TestTilesTakeTheVectors() {
 }  // namespace
 
 int main() {
-  for (const CpuVersion version : {CpuVersion::kPlain, CpuVersion::kAvx2, CpuVersion::kAvx512}) {
-    if (Available(version)) {
-      TestVersion(version);
+  for (const Isa isa : {Isa::kPlain, Isa::kAvx2, Isa::kAvx512}) {
+    if (Available(isa)) {
+      TestVersion(isa);
     } else {
-      std::cerr << "skipped: this processor has no " << Name(version) << "\n";
+      std::cerr << Name(isa) << ": skipped, not on this processor\n";
     }
   }
-  if (Available(CpuVersion::kAvx512)) TestTilesTakeTheVectors();
+  if (Available(Isa::kAvx512)) TestAmxTakesAvx512();
   TestEqualRowsGiveTheShift();
   return g4v::test::Finish();
 }

@@ -1,28 +1,31 @@
-// The two products and the softmax of blocked.h in float32; simd_avx2.h or simd_avx512.h gives
-// `Simd`. 16-bit inputs are widened as they are copied.
+// The two products and the softmax of flash_attention.h in float32, over the vector class `Simd`.
+// 16-bit inputs are converted to float32 as they are copied. Not guarded: see flash_attention.h.
 //
-// Both products are register tiles of kTileRows x kPanelVectors accumulators, with a broadcast
-// element of K or V as one factor, so that neither needs a transpose. Work per 60 keys and 64
-// queries at D = 64: 0.5 M multiply-adds over 45 KiB, all in L1.
-#pragma once
-
+// Both products are micro-kernels, as in a GEMM: kMicroRows x kMicroVectors accumulators stay in
+// registers, and one factor is an element of K or V broadcast to all lanes, so that neither product
+// needs a transpose. Work per 60 keys and 64 queries at D = 64: 0.5 M multiply-adds over 45 KiB,
+// all in the level-1 cache.
+#include <algorithm>
 #include <cstdint>
+#include <type_traits>
 #include <utility>
 
+#include "kernels/cpu/attention/attention.h"
 #include "kernels/cpu/attention/block.h"
 #include "kernels/cpu/attention/rows.h"
-#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/simd/simd.h"
+#include "kernels/divide_up.h"
 
-namespace g4v::kernels {
-namespace {
+G4V_BEGIN_TARGET
+namespace g4v::kernels::G4V_TARGET {
 
 using Vector = Simd::Vector;
 
 // acc[r][c] = sum over i of a[r * row + i * step] (broadcast) * b[i][c], the inner loop of both
 // products. R x C accumulators stay in registers.
 template <int R, int C>
-inline void Tile(const float* a, int64_t row, int64_t step, const float* b, int64_t count,
-                 Vector (&acc)[R][C]) {
+inline void MicroProduct(const float* a, int64_t row, int64_t step, const float* b, int64_t count,
+                         Vector (&acc)[R][C]) {
   for (int r = 0; r < R; ++r) {
     for (int c = 0; c < C; ++c) acc[r][c] = Simd::Zero();
   }
@@ -40,10 +43,10 @@ inline void Tile(const float* a, int64_t row, int64_t step, const float* b, int6
 
 // S [R][C] of R keys, and the running maximum of each lane.
 template <int R, int C>
-inline void ScoreTile(const float* keys, int64_t head_size, const float* q, float* scores,
-                      Vector (&maximum)[C]) {
+inline void ScoreMicroTile(const float* keys, int64_t head_size, const float* q, float* scores,
+                           Vector (&maximum)[C]) {
   Vector acc[R][C];
-  Tile<R, C>(keys, head_size, 1, q, head_size, acc);
+  MicroProduct<R, C>(keys, head_size, 1, q, head_size, acc);
   for (int r = 0; r < R; ++r) {
     for (int c = 0; c < C; ++c) {
       maximum[c] = Simd::Max(maximum[c], acc[r][c]);
@@ -54,10 +57,10 @@ inline void ScoreTile(const float* keys, int64_t head_size, const float* q, floa
 
 // O [R][C] = O * keep + sum over the keys of V[key][0 .. R) * P[key].
 template <int R, int C>
-inline void SumTile(const float* values, int64_t head_size, const float* weights, int64_t keys,
-                    const Vector (&keep)[C], float* sums) {
+inline void SumMicroTile(const float* values, int64_t head_size, const float* weights, int64_t keys,
+                         const Vector (&keep)[C], float* sums) {
   Vector acc[R][C];
-  Tile<R, C>(values, 1, head_size, weights, keys, acc);
+  MicroProduct<R, C>(values, 1, head_size, weights, keys, acc);
   for (int r = 0; r < R; ++r) {
     for (int c = 0; c < C; ++c) {
       float* at = sums + (r * C + c) * Simd::kLanes;
@@ -66,12 +69,12 @@ inline void SumTile(const float* values, int64_t head_size, const float* weights
   }
 }
 
-// Calls tile(constant<R>) for the `rest` < kTileRows rows that no whole tile covers.
+// Calls product(constant<R>) for the `rest` < kMicroRows rows that are left in the end.
 template <class F>
-inline void LastTile(int64_t rest, F&& tile) {
+inline void LastRows(int64_t rest, F&& product) {
   [&]<int... R>(std::integer_sequence<int, R...>) {
-    ((rest == R + 1 ? tile(std::integral_constant<int, R + 1>()) : void()), ...);
-  }(std::make_integer_sequence<int, Simd::kTileRows - 1>());
+    ((rest == R + 1 ? product(std::integral_constant<int, R + 1>()) : void()), ...);
+  }(std::make_integer_sequence<int, Simd::kMicroRows - 1>());
 }
 
 // One panel of C * kLanes queries against `keys` copied rows.
@@ -83,13 +86,14 @@ void AttendPanel(const float* q, const float* k, const float* v, int64_t keys, i
   Vector above[C];
   for (int c = 0; c < C; ++c) above[c] = before[c] = Simd::Load(maximum + c * Simd::kLanes);
   int64_t key = 0;
-  for (; key + Simd::kTileRows <= keys; key += Simd::kTileRows) {
+  for (; key + Simd::kMicroRows <= keys; key += Simd::kMicroRows) {
     prefetch();
-    ScoreTile<Simd::kTileRows, C>(k + key * head_size, head_size, q, scores + key * kWidth, above);
-  }
-  LastTile(keys - key, [&](auto rows) {
-    ScoreTile<decltype(rows)::value, C>(k + key * head_size, head_size, q, scores + key * kWidth,
+    ScoreMicroTile<Simd::kMicroRows, C>(k + key * head_size, head_size, q, scores + key * kWidth,
                                         above);
+  }
+  LastRows(keys - key, [&](auto rows) {
+    ScoreMicroTile<decltype(rows)::value, C>(k + key * head_size, head_size, q,
+                                             scores + key * kWidth, above);
   });
 
   Vector keep[C];
@@ -113,20 +117,21 @@ void AttendPanel(const float* q, const float* k, const float* v, int64_t keys, i
   }
 
   int64_t d = 0;
-  for (; d + Simd::kTileRows <= head_size; d += Simd::kTileRows) {
+  for (; d + Simd::kMicroRows <= head_size; d += Simd::kMicroRows) {
     prefetch();
-    SumTile<Simd::kTileRows, C>(v + d, head_size, scores, keys, keep, out + d * kWidth);
+    SumMicroTile<Simd::kMicroRows, C>(v + d, head_size, scores, keys, keep, out + d * kWidth);
   }
-  LastTile(head_size - d, [&](auto rows) {
-    SumTile<decltype(rows)::value, C>(v + d, head_size, scores, keys, keep, out + d * kWidth);
+  LastRows(head_size - d, [&](auto rows) {
+    SumMicroTile<decltype(rows)::value, C>(v + d, head_size, scores, keys, keep, out + d * kWidth);
   });
 }
 
-struct VectorPanels {
-  static constexpr int64_t kBlockKeys = 60;      // whole tiles: 3% faster than 64
+struct MicroKernel {
+  static constexpr int64_t kBlockKeys = 60;      // a multiple of kMicroRows: 3% faster than 64
   static constexpr int64_t kMostGroupHeads = 4;  // their Q and O stay in a level-2 cache of 512 KiB
   static constexpr bool kCopyTogether = false;   // in float32 K and V of one head fill the cache
-  static constexpr int64_t kPanelQueries = Simd::kPanelVectors * Simd::kLanes;
+  static constexpr int64_t kLanes = Simd::kLanes;
+  static constexpr int64_t kPanelQueries = Simd::kMicroVectors * Simd::kLanes;
 
   struct Session {
     Session() {}  // nothing to prepare in a thread
@@ -163,10 +168,10 @@ struct VectorPanels {
     }
   }
 
-  // How many times Attend calls `prefetch`: before every tile.
+  // How many times Attend calls `prefetch`: before every micro-product.
   static int64_t Steps(int64_t queries, int64_t keys, int64_t head_size) {
-    return (queries + kPanelQueries - 1) / kPanelQueries *
-           ((keys + head_size + 2 * Simd::kTileRows - 2) / Simd::kTileRows);
+    return DivideUp(queries, kPanelQueries) *
+           ((keys + head_size + 2 * Simd::kMicroRows - 2) / Simd::kMicroRows);
   }
 
   // Adds `count` keys, k and v [kBlockKeys][D], to the part of a block.
@@ -186,10 +191,10 @@ struct VectorPanels {
         ((lane.width == (C + 1) * Simd::kLanes ? attend(std::integral_constant<int, C + 1>())
                                                : void()),
          ...);
-      }(std::make_integer_sequence<int, Simd::kPanelVectors>());
+      }(std::make_integer_sequence<int, Simd::kMicroVectors>());
     }
   }
 };
 
-}  // namespace
-}  // namespace g4v::kernels
+}  // namespace g4v::kernels::G4V_TARGET
+G4V_END_TARGET

@@ -1,4 +1,4 @@
-// Addresses of rows in the strided operands, shared by all CPU versions.
+// Addresses of rows in the strided operands, for all CPU kernels.
 #pragma once
 
 #include "kernels/cross_attention.h"
@@ -15,14 +15,14 @@ inline char* Row(const MutableRows& rows, DType dtype, int64_t b, int64_t h, int
   return static_cast<char*>(rows.data) + offset * static_cast<int64_t>(SizeOf(dtype));
 }
 
-// Memory rows of batch b that count: mem_len[b], held inside 0 .. memory_rows.
+// How many memory rows of batch b count: mem_len[b], clamped to 0 .. memory_rows.
 inline int64_t MemoryLength(const CrossAttentionParams& p, int64_t b) {
   if (!p.mem_len) return p.memory_rows;
   const int64_t length = p.mem_len[b];
   return length < 0 ? 0 : (length > p.memory_rows ? p.memory_rows : length);
 }
 
-// Row `key` of the concatenated keys (own first), which exists only as this rule.
+// Row `key` of the own keys followed by the memory keys. They are never concatenated in memory.
 inline const char* KeyRow(const CrossAttentionParams& p, int64_t b, int64_t h, int64_t key) {
   return key < p.own_rows ? Row(p.k_own, p.dtype, b, h, key)
                           : Row(p.k_mem, p.dtype, b, h, key - p.own_rows);

@@ -1,44 +1,49 @@
-// C = A B in float32 with a constant B, on processors that multiply bfloat16 in tiles.
+// GEMM in float32 on AMX, which multiplies bfloat16: C = A B with a constant B.
 //
-// A value is taken as a sum of values of bfloat16, each of which holds 8 of its 24 bits, and of the
-// products of such sums the smallest are left out. All others are summed in float32:
+// A float32 value is split in a sum of bfloat16 terms, each of which holds 8 of its 24 bits. Of the
+// products of terms the smallest are left out, all others are summed in float32:
 //
-//   two pieces     a b ~ a0 b1 + a0 b0 + a1 b0                          16 bits
-//   three pieces   a b ~ a0 b2 + a0 b1 + a1 b1 + a1 b0 + a2 b0 + a0 b0   24 bits
+//   bf16x2   a b ~ a0 b1 + a0 b0 + a1 b0                           16 bits
+//   bf16x3   a b ~ a0 b2 + a0 b1 + a1 b1 + a1 b0 + a2 b0 + a0 b0   24 bits
 //
-// Three are as good as float32: pieces are cut off, not rounded, so that they hold a value whole,
-// and what is left out is at most 2^-21 of |a b|, 2^-24 on average, where every addition of float32
-// loses as much. Two are rounded and lose at most 3 * 2^-16: for matrices of normal numbers 4e-6 of
-// the norm, where TF32 loses 3e-4. PyTorch calls that float32_matmul_precision("high"), oneMKL
-// float_to_bf16x2, and three pieces float_to_bf16x3.
+// bf16x3 is as exact as float32: terms are truncated, not rounded, so that three hold a value whole,
+// and what is left out is at most 2^-21 of |a b|, 2^-24 on average, where every addition in float32
+// loses as much. In bf16x2 terms are rounded, and it loses at most 3 * 2^-16 of |a b|: for matrices
+// of normal numbers 4e-6 of the norm, where TF32 loses 3e-4. oneMKL has the same modes as
+// float_to_bf16x2 and float_to_bf16x3; PyTorch has bf16x2 as float32_matmul_precision("high").
 //
-// As in every product of tiles subnormal pieces count as zero; what is not finite gives a value
-// that is not finite.
+// Subnormal terms count as zero, as in every product on AMX. A value that is not finite makes the
+// results that it enters not finite.
+//
+// The number of terms is the attribute `pieces` of the operator g4v.MatMul in exported graphs: that
+// name is part of the bundle format.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 
+#include "kernels/cpu/simd/targets.h"
 #include "kernels/parallel.h"
+
+#ifdef G4V_AMX
 
 namespace g4v::kernels {
 
-// Whether this build, this processor and the operating system have the tiles. Nothing else of this
-// file may be called where they have not.
-bool TiledProductAvailable();
+// Whether products are to run here: AMX is available, and G4V_CPU names nothing else (dispatch.h).
+// The other functions need Available(Isa::kAmx) alone.
+bool GemmAmxChosen();
 
-// B as the tiles want it: 2 bytes a value and piece, and what pads it to multiples of 32 rows and
-// columns.
-class TiledMatrix {
+// B as AMX wants it: 2 bytes for each value and term, padded to multiples of 32 rows and columns.
+class PackedMatrix {
  public:
-  // values: [depth, columns], row-major; pieces: 2 or 3. Throws std::bad_alloc.
-  TiledMatrix(const float* values, int64_t depth, int64_t columns, int pieces, Parallel& parallel);
+  // values: [depth, columns], row-major; terms: 2 or 3. Throws std::bad_alloc.
+  PackedMatrix(const float* values, int64_t depth, int64_t columns, int terms, Parallel& parallel);
 
   int64_t depth() const { return depth_; }
   int64_t columns() const { return columns_; }
-  int pieces() const { return pieces_; }
-  // Of the 32 columns from 32 * panel on: [padded depth / 32][pieces][2 tiles].
+  int terms() const { return terms_; }
+  // Of the 32 columns from 32 * panel on: [padded depth / 32][terms][2 tiles].
   const uint16_t* panel(int64_t panel) const;
 
  private:
@@ -47,16 +52,18 @@ class TiledMatrix {
   };
   int64_t depth_;
   int64_t columns_;
-  int pieces_;
+  int terms_;
   std::unique_ptr<uint16_t, Free> tiles_;
 };
 
 // Bytes of scratch memory, aligned to 64, for `rows` rows of A.
-size_t TiledProductWorkspaceSize(int64_t rows, const TiledMatrix& b);
+size_t GemmAmxWorkspaceSize(int64_t rows, const PackedMatrix& b);
 
 // c [rows, b.columns()] = a [rows, b.depth()] b, row-major. A row's result is the same, bit for
 // bit, whatever other rows there are and however the work is scheduled.
-void TiledProduct(const float* a, int64_t rows, const TiledMatrix& b, float* c, void* workspace,
-                  Parallel& parallel);
+void GemmAmx(const float* a, int64_t rows, const PackedMatrix& b, float* c, void* workspace,
+             Parallel& parallel);
 
 }  // namespace g4v::kernels
+
+#endif  // G4V_AMX

@@ -1,16 +1,15 @@
-// row_steps.h in the operations of `Simd`, one row at a time. Included by files that are compiled
-// for one instruction set each.
-#pragma once
-
+// norms.h over the vector class `Simd`, one row at a time. Not guarded: norms.cc includes it once for
+// each instruction set (kernels/cpu/simd/targets.h).
 #include <cmath>
 #include <cstdint>
 
-#include "kernels/cpu/norm/norms_targets.h"
+#include "kernels/cpu/norm/norms.h"
+#include "kernels/cpu/simd/simd.h"
 
-namespace g4v::kernels {
-namespace {
+G4V_BEGIN_TARGET
+namespace g4v::kernels::G4V_TARGET {
 
-// What is left of a row behind its whole vectors.
+// The first few lanes of a vector, for the end of a row that is no whole vector, and their sum.
 struct Lanes {
   static constexpr int kCount = Simd::kLanes;
 
@@ -33,7 +32,7 @@ struct Lanes {
   }
 };
 
-// silu(z) = max(z, 0) - |z| e / (1 + e) with e = exp(-|z|), which overflows nowhere.
+// silu(z) = max(z, 0) - |z| e / (1 + e) with e = exp(-|z|): for no z does this overflow.
 inline Simd::Vector Silu(Simd::Vector z) {
   constexpr float kLog2e = 1.44269504088896341f;
   const auto size = Simd::Max(z, Simd::Sub(Simd::Zero(), z));
@@ -42,8 +41,9 @@ inline Simd::Vector Silu(Simd::Vector z) {
   return Simd::Sub(Simd::Max(z, Simd::Zero()), Simd::Mul(size, share));
 }
 
-// Normalises `values`, whose lanes add up to `sums`, to `out`.
-inline void NormaliseRow(const NormParams& p, const float* values, Simd::Vector sums, float* out) {
+// out = LayerNorm(values); the lanes of `sums` add up to the sum of the values.
+inline void LayerNormRow(const LayerNormParams& p, const float* values, Simd::Vector sums,
+                         float* out) {
   const int64_t whole = p.width - p.width % Lanes::kCount;
   const int64_t rest = p.width - whole;
   const auto count = static_cast<float>(p.width);
@@ -72,7 +72,7 @@ inline void NormaliseRow(const NormParams& p, const float* values, Simd::Vector 
 }
 
 // As many values of a row as a vector has lanes, or the last few; lanes beyond them are zeros. (No
-// lambdas in this file: GCC does not compile them for the instructions that the file is for.)
+// lambdas in this file: outside of templates GCC does not compile them for the target.)
 struct Part {
   int64_t count;
   Simd::Vector Load(const float* x) const {
@@ -80,7 +80,7 @@ struct Part {
   }
 };
 
-struct SkipStep {
+struct SkipValues {
   const float* x;
   const float* skip;
   const float* bias;
@@ -91,8 +91,8 @@ struct SkipStep {
   }
 };
 
-struct GatedStep {
-  const float* gate;  // of the row; what the gates let through comes `width` later
+struct GatedValues {
+  const float* gate;  // [width] gates of the row, then the [width] values that they scale
   const float* bias;
   int64_t width;
 
@@ -103,40 +103,40 @@ struct GatedStep {
   }
 };
 
-// Writes a row of the step's values; returns the sums of the lanes.
-template <class Step>
-Simd::Vector EachLane(int64_t width, float* to, const Step& step) {
+// Writes the values of a row that is to be normalised; returns their sum, lane by lane.
+template <class Values>
+Simd::Vector WriteRow(int64_t width, float* to, const Values& values) {
   const int64_t whole = width - width % Lanes::kCount;
   const int64_t rest = width - whole;
   auto sums = Simd::Zero();
   for (int64_t i = 0; i < whole; i += Lanes::kCount) {
-    const auto v = step.At(Part{Lanes::kCount}, i);
+    const auto v = values.At(Part{Lanes::kCount}, i);
     Simd::Store(to + i, v);
     sums = Simd::Add(sums, v);
   }
   if (rest == 0) return sums;
-  const auto v = step.At(Part{rest}, whole);  // silu(0) * 0 = 0
+  const auto v = values.At(Part{rest}, whole);  // silu(0) * 0 = 0
   Lanes::StoreFirst(to + whole, v, rest);
   return Simd::Add(sums, v);
 }
 
-inline void SkipNormRows(const SkipNormParams& p, int64_t first, int64_t last) {
+void SkipLayerNormRows(const SkipLayerNormParams& p, int64_t first, int64_t last) {
   const int64_t width = p.norm.width;
   for (int64_t row = first; row < last; ++row) {
     float* const sum = p.sum + row * width;
-    const SkipStep step{p.x + row * width, p.skip + row * width, p.bias};
-    NormaliseRow(p.norm, sum, EachLane(width, sum, step), p.norm.out + row * width);
+    const SkipValues values{p.x + row * width, p.skip + row * width, p.bias};
+    LayerNormRow(p.norm, sum, WriteRow(width, sum, values), p.norm.out + row * width);
   }
 }
 
-inline void GatedNormRows(const GatedNormParams& p, int64_t first, int64_t last) {
+void GatedLayerNormRows(const GatedLayerNormParams& p, int64_t first, int64_t last) {
   const int64_t width = p.norm.width;
   for (int64_t row = first; row < last; ++row) {
     float* const out = p.norm.out + row * width;
-    const GatedStep step{p.x + 2 * row * width, p.bias, width};
-    NormaliseRow(p.norm, out, EachLane(width, out, step), out);
+    const GatedValues values{p.x + 2 * row * width, p.bias, width};
+    LayerNormRow(p.norm, out, WriteRow(width, out, values), out);
   }
 }
 
-}  // namespace
-}  // namespace g4v::kernels
+}  // namespace g4v::kernels::G4V_TARGET
+G4V_END_TARGET

@@ -1,5 +1,4 @@
-// Whether the tiles of AMX can be used, by this process on this processor.
-#include "kernels/cpu/simd/targets.h"
+#include "kernels/cpu/simd/amx.h"
 
 #ifdef G4V_AMX
 
@@ -10,9 +9,9 @@
 namespace g4v::kernels {
 namespace {
 
-// Linux gives a process the tiles' state only when it asks, once, for all its threads. It refuses
-// where a signal stack is too small for the state.
-bool AskForTiles() {
+// Linux saves the tiles' registers for a process only after it asked, once for all its threads. It
+// refuses if a signal stack is too small for them.
+bool RequestTiles() {
   constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
   constexpr long kTileData = 18;               // XFEATURE_XTILEDATA
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
@@ -47,7 +46,7 @@ bool ProcessorHasTiles() {
 }  // namespace
 
 bool AmxAvailable() {
-  static const bool available = ProcessorHasTiles() && SystemSavesTiles() && AskForTiles();
+  static const bool available = ProcessorHasTiles() && SystemSavesTiles() && RequestTiles();
   return available;
 }
 

@@ -1,23 +1,22 @@
-// The vector operations that blocked.h is written in, for AVX2 with FMA and F16C. Included only by
-// a file that is compiled with those flags.
+// The vector class of simd.h for AVX2 with FMA and F16C.
 #pragma once
 
 #include <immintrin.h>
 
 #include <cstdint>
 
-#include "kernels/cpu/float16.h"
+#include "kernels/cpu/simd/targets.h"
 #include "kernels/cross_attention.h"
 
-namespace g4v::kernels {
-namespace {
+G4V_PUSH_TARGET(G4V_AVX2_FEATURES)
+namespace g4v::kernels::avx2 {
 
 struct Simd {
   using Vector = __m256;
   static constexpr int kLanes = 8;
-  static constexpr int kPanelVectors = 2;  // 16 queries side by side
-  static constexpr int kTileRows =
-      6;  // 6 x 2 accumulators, 2 vectors and a broadcast: 15 registers
+  // Of a micro-kernel: 6 x 2 accumulators, 2 vectors and a broadcast take 15 of 16 registers.
+  static constexpr int kMicroRows = 6;
+  static constexpr int kMicroVectors = 2;
 
   static Vector Zero() { return _mm256_setzero_ps(); }
   static Vector Set(float x) { return _mm256_set1_ps(x); }
@@ -56,5 +55,5 @@ struct Simd {
   }
 };
 
-}  // namespace
-}  // namespace g4v::kernels
+}  // namespace g4v::kernels::avx2
+G4V_POP_TARGET

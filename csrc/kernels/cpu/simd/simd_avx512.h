@@ -1,23 +1,22 @@
-// The vector operations that blocked.h is written in, for AVX-512 (F, BW, DQ, VL). Included only by
-// a file that is compiled with those flags.
+// The vector class of simd.h for AVX-512 (F, BW, DQ, VL).
 #pragma once
 
 #include <immintrin.h>
 
 #include <cstdint>
 
-#include "kernels/cpu/float16.h"
+#include "kernels/cpu/simd/targets.h"
 #include "kernels/cross_attention.h"
 
-namespace g4v::kernels {
-namespace {
+G4V_PUSH_TARGET(G4V_AVX512_FEATURES)
+namespace g4v::kernels::avx512 {
 
 struct Simd {
   using Vector = __m512;
   static constexpr int kLanes = 16;
-  static constexpr int kPanelVectors = 4;  // 64 queries side by side
-  static constexpr int kTileRows =
-      6;  // 6 x 4 accumulators, 4 vectors and a broadcast: 29 registers
+  // Of a micro-kernel: 6 x 4 accumulators, 4 vectors and a broadcast take 29 of 32 registers.
+  static constexpr int kMicroRows = 6;
+  static constexpr int kMicroVectors = 4;
 
   static Vector Zero() { return _mm512_setzero_ps(); }
   static Vector Set(float x) { return _mm512_set1_ps(x); }
@@ -52,5 +51,5 @@ struct Simd {
   }
 };
 
-}  // namespace
-}  // namespace g4v::kernels
+}  // namespace g4v::kernels::avx512
+G4V_POP_TARGET

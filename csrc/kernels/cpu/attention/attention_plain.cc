@@ -1,11 +1,11 @@
-// The attention as its formula reads: the specification that the fast versions are compared with,
-// and what runs on processors that have none of their instructions.
+// The attention as its formula reads: the specification that the fast kernels are tested against,
+// and what runs on processors that have none of their instructions. It needs no scratch memory.
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
+#include "kernels/cpu/attention/attention.h"
 #include "kernels/cpu/attention/rows.h"
-#include "kernels/cpu/cpu.h"
 #include "kernels/cpu/float16.h"
 
 namespace g4v::kernels {
