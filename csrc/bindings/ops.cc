@@ -29,8 +29,8 @@ using kernels::Isa;
   throw Error(Code::InvalidArgument, "cross_attention: " + message);
 }
 
-// Threads for calls that come from Python. The last ones are never joined: a process may end, or
-// fork, while one waits.
+// The threads of calls from Python. They are never joined at the end of the process: it may end, or
+// fork, while one of them waits.
 class Threads {
  public:
   static std::shared_ptr<kernels::ThreadPool> Get() {
@@ -48,7 +48,7 @@ class Threads {
     return state.pool;
   }
 
-  // Calls under way go on with the old threads.
+  // Calls that are running keep the old threads.
   static void SetCount(int count) {
     if (count < 1) throw Error(Code::InvalidArgument, "threads must be at least 1");
     std::shared_ptr<kernels::ThreadPool> old = Get();
@@ -78,7 +78,7 @@ kernels::DType DTypeOf(const Tensor& tensor, const char* name) {
   Refuse(std::string(name) + " must be float32, float16 or bfloat16, not " + tensor.dtype());
 }
 
-// All operands of one call, viewed and checked.
+// The operands of one call, as checked views of the caller's arrays.
 class Operands {
  public:
   Operands(const py::object& q, const py::object& k_own, const py::object& v_own,
@@ -176,8 +176,8 @@ class Operands {
   std::vector<Tensor> kept_;  // views that params points into
 };
 
-// Scratch memory of a calling thread: grows to the largest call, so that later ones allocate
-// nothing.
+// Scratch memory of the calling thread. It grows to what the largest call needs and is kept, so
+// that later calls allocate nothing.
 void* Workspace(size_t bytes) {
   struct Free {
     void operator()(void* p) const { std::free(p); }
@@ -195,7 +195,7 @@ void* Workspace(size_t bytes) {
   return memory.get();
 }
 
-// `allocate` makes device memory: bytes -> a tensor of as many uint8 on q's device.
+// allocate(bytes) returns a uint8 tensor of that size on q's device.
 void RunOnGpu(const Operands& operands, const py::object& stream, const py::object& allocate) {
   std::string why;
   const kernels::CudaKernels* const cuda = kernels::LoadCudaKernels(&why);
@@ -294,8 +294,8 @@ void RegisterOps(py::module_& module) {
 
 }  // namespace g4v::bindings
 
-// What ONNX Runtime calls in a library that is registered with a session's options: this module is
-// one, so that g4v's graphs also run in sessions that Python code makes.
+// The entry point that ONNX Runtime calls in a library of custom operators. This module is such a
+// library, so that g4v's graphs also run in sessions that are made in Python.
 extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(
     OrtSessionOptions* options, const g4v::ort::abi::ApiBase* base) {
   const void* const table = base->GetApi(g4v::ort::abi::kApiVersion);

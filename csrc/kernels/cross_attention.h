@@ -6,9 +6,9 @@
 //   m     = max_j s_j
 //   out_i = sum_j exp(s_j - m) v_j / sum_j exp(s_j - m)
 //
-// A query without any key gives zeros. This is softmax(scale Q [K_own; K_mem]^T) [V_own; V_mem] with
-// the two segments read where they lie: nothing is concatenated. Inputs and outputs have one dtype;
-// products are accumulated in float32 (or wider) on every path.
+// A query without any key gives zeros. This is softmax(scale Q [K_own; K_mem]^T) [V_own; V_mem]
+// with the two segments read where they lie: nothing is concatenated. Inputs and outputs have one
+// dtype; products are accumulated in float32 (or wider) on every path.
 //
 // The structures are plain data: pointers, sizes and strides. The same ones go to the CPU kernels
 // (kernels/cpu/attention) with host pointers and to the CUDA kernels (kernels/cuda) with device
@@ -24,8 +24,8 @@ enum class DType : int32_t { kFloat32 = 0, kFloat16 = 1, kBFloat16 = 2 };
 
 constexpr size_t SizeOf(DType type) { return type == DType::kFloat32 ? 4 : 2; }
 
-// A tensor [batch, heads, rows, head_size] in memory. Strides count elements, not bytes, and may have any
-// sign; the head_size elements of a row are adjacent.
+// A tensor [batch, heads, rows, head_size] in memory. Strides count elements, not bytes, and may
+// have any sign; the head_size elements of a row are adjacent.
 template <class Pointer>
 struct StridedRows {
   Pointer data = nullptr;
@@ -55,7 +55,8 @@ struct CrossAttentionParams {
 
 constexpr int64_t kHeadSizes[] = {32, 64, 80, 96, 128};
 
-// Null if the kernels can run these sizes and pointers; otherwise a sentence that says what is wrong.
+// Null if the kernels can run these sizes and pointers; otherwise a sentence that says what is
+// wrong.
 const char* CheckCrossAttention(const CrossAttentionParams& params);
 
 }  // namespace g4v::kernels

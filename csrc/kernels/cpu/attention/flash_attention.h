@@ -1,5 +1,5 @@
-// Flash attention (Dao et al., 2022) for the CPU: softmax(Q K^T) V in one walk over the keys, with a
-// running maximum and sum for each query, so that the scores of all keys are never stored.
+// Flash attention (Dao et al., 2022) for the CPU: softmax(Q K^T) V in one walk over the keys, with
+// a running maximum and sum for each query, so that the scores of all keys are never stored.
 //
 // Not guarded: it is included once for each instruction set (kernels/cpu/simd/targets.h), each time
 // with a class `Kernel` that gives the two products and the softmax of a block of keys:

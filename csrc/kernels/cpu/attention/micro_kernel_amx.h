@@ -1,6 +1,6 @@
 // The two products of flash_attention.h on AMX, with sums in float32. Operands in bfloat16 are
-// multiplied as they are; float32 and float16 are split in three terms of bfloat16, which is as exact
-// as float32 (kernels/cpu/gemm/gemm_amx.h).
+// multiplied as they are; float32 and float16 are split in three terms of bfloat16, which is as
+// exact as float32 (kernels/cpu/gemm/gemm_amx.h).
 //
 //   S [keys][queries]  A = K as it lies   B = Q, pairs of d side by side   (packed once per task)
 //   O [D][queries]     A = V^T            B = P, pairs of keys side by side
@@ -33,7 +33,8 @@
 G4V_PUSH_TARGET(G4V_AMX_FEATURES)
 namespace g4v::kernels::amx {
 
-// The scores S of 32 keys [32][kTerms][padded D], as tiles [2][C][16][16]. q: [padded D / 32][kTerms][C tiles].
+// The scores S of 32 keys, as tiles [2][C][16][16]. k: [32][kTerms][padded D]; q: [padded D / 32]
+// [kTerms][C tiles].
 template <int C, int kTerms>
 inline void ScoreTiles(const uint16_t* k, const uint16_t* q, int64_t padded, float* scores) {
   Fence();
@@ -46,8 +47,8 @@ inline void ScoreTiles(const uint16_t* k, const uint16_t* q, int64_t padded, flo
   Fence();
 }
 
-// O [R * 16][C * 16] += V^T P of `steps` * 32 keys. v: [steps][kTerms][D][32], from the first row on;
-// weights: P as [steps][kTerms][C tiles].
+// O [R * 16][C * 16] += V^T P of `steps` * 32 keys. v: [steps][kTerms][D][32], from the first row
+// on; weights: P as [steps][kTerms][C tiles].
 template <int R, int C, int kTerms>
 inline void SumRows(const uint16_t* v, const uint16_t* weights, int64_t head_size, int64_t steps,
                     float* out) {
@@ -110,9 +111,8 @@ struct MicroKernel : Packing<kTerms> {
                      const float* q, const float* key_rows, const float* value_rows,
                      const Part& part, float* memory, Prefetch&&) {
     const int64_t d = p.head_size;
-    // V as tiles [steps][kTerms][D / 16][16 d][32 keys], weights P as tiles [steps][kTerms][columns]
-    // [16 pairs][16 queries][2], S of 32 keys and, where it is split, K [kBlockKeys][kTerms][padded
-    // D].
+    // V as tiles [steps][kTerms][D / 16][16 d][32 keys]; the weights P as tiles [steps][kTerms]
+    // [columns][16 pairs][16 queries][2]; S of 32 keys; if K is split, [kBlockKeys][kTerms][padded D]
     auto* const v = reinterpret_cast<uint16_t*>(memory);
     uint16_t* const weights = v + kTerms * kBlockKeys * d;
     auto* const scores = reinterpret_cast<float*>(weights + kTerms * kBlockKeys * kPanelQueries);

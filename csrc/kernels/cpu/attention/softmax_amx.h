@@ -2,8 +2,8 @@
 //
 // Flash attention corrects O whenever a maximum grows. Here the exponents stay relative to the
 // maximum of a panel's first 32 keys until the weights of a block add up to more than kMostWeight:
-// bfloat16 and float32 lose nothing by larger weights. Only then is the maximum taken over the block
-// and are the sums so far corrected.
+// bfloat16 and float32 lose nothing by larger weights. Only then is the maximum taken over the
+// block and are the sums so far corrected.
 #pragma once
 
 #include <immintrin.h>

@@ -6,10 +6,10 @@
 //   bf16x2   a b ~ a0 b1 + a0 b0 + a1 b0                           16 bits
 //   bf16x3   a b ~ a0 b2 + a0 b1 + a1 b1 + a1 b0 + a2 b0 + a0 b0   24 bits
 //
-// bf16x3 is as exact as float32: terms are truncated, not rounded, so that three hold a value whole,
-// and what is left out is at most 2^-21 of |a b|, 2^-24 on average, where every addition in float32
-// loses as much. In bf16x2 terms are rounded, and it loses at most 3 * 2^-16 of |a b|: for matrices
-// of normal numbers 4e-6 of the norm, where TF32 loses 3e-4. oneMKL has the same modes as
+// bf16x3 is as exact as float32: terms are truncated, not rounded, so that three hold a value
+// whole, and what is left out is at most 2^-21 of |a b|, 2^-24 on average, where every addition in
+// float32 loses as much. In bf16x2 terms are rounded, and it loses at most 3 * 2^-16 of |a b|: for
+// matrices of normal numbers 4e-6 of the norm, where TF32 loses 3e-4. oneMKL has the same modes as
 // float_to_bf16x2 and float_to_bf16x3; PyTorch has bf16x2 as float32_matmul_precision("high").
 //
 // Subnormal terms count as zero, as in every product on AMX. A value that is not finite makes the

@@ -1,6 +1,6 @@
-// The micro-kernel of products on AMX: R x C accumulators of 16 x 16 values stay in tiles 0 to 3, the
-// left factor is loaded to tiles 4 and 5, the right one to 6 and 7. A factor is bfloat16, or float32
-// that is split in two or three terms of bfloat16 (gemm_amx.h).
+// The micro-kernel of products on AMX: R x C accumulators of 16 x 16 values stay in tiles 0 to 3,
+// the left factor is loaded to tiles 4 and 5, the right one to 6 and 7. A factor is bfloat16, or
+// float32 that is split in two or three terms of bfloat16 (gemm_amx.h).
 #pragma once
 
 #include <immintrin.h>

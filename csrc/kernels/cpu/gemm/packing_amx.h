@@ -20,7 +20,8 @@ inline __mmask16 Lanes(int64_t count) {
   return count >= 16 ? 0xFFFF : count <= 0 ? 0 : static_cast<__mmask16>((1u << count) - 1);
 }
 
-// Packs the rows of A from 32 * block on as left factors, [steps][terms][2 tiles][16 rows][32]; zeros pad them.
+// Packs the rows of A from 32 * block on as left factors, [steps][terms][2 tiles][16 rows][32],
+// with zeros past the last row and column.
 template <int kTerms>
 void PackRows(const float* a, int64_t rows, int64_t depth, int64_t block, uint16_t* to) {
   for (int64_t i = 0; i < kBlock; ++i) {
@@ -41,7 +42,8 @@ void PackRows(const float* a, int64_t rows, int64_t depth, int64_t block, uint16
   }
 }
 
-// Packs the columns of B from 32 * panel on as right factors, [steps][terms][2 tiles][16 pairs][16 columns][2].
+// Packs the columns of B from 32 * panel on as right factors, [steps][terms][2 tiles][16 pairs]
+// [16 columns][2].
 template <int kTerms>
 void PackPanel(const float* b, int64_t depth, int64_t columns, int64_t panel, uint16_t* to) {
   for (int64_t d = 0; d < depth; d += kBlock, to += kTerms * kTermWords) {

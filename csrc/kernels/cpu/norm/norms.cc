@@ -10,7 +10,8 @@
 
 namespace g4v::kernels {
 
-// The specification that the vector kernels are tested against. Each handles rows first ... last - 1.
+// The specification that the vector kernels are tested against. Each handles rows first ... last -
+// 1.
 namespace plain {
 
 void LayerNormRow(const LayerNormParams& p, const float* values, float* out) {

@@ -1,5 +1,5 @@
-// norms.h over the vector class `Simd`, one row at a time. Not guarded: norms.cc includes it once for
-// each instruction set (kernels/cpu/simd/targets.h).
+// norms.h over the vector class `Simd`, one row at a time. Not guarded: norms.cc includes it once
+// for each instruction set (kernels/cpu/simd/targets.h).
 #include <cmath>
 #include <cstdint>
 

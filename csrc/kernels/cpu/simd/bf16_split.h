@@ -24,7 +24,8 @@ inline void Split(__m512 x, __m512 (&terms)[kTerms]) {
   }
 }
 
-// Terms of two rows as bfloat16, each value of `even` beside that of `odd`: a row of a right factor.
+// Terms of two rows as bfloat16, each value of `even` beside that of `odd`: a row of a right
+// factor.
 inline __m512i Pair(__m512 even, __m512 odd) {
   return _mm512_mask_blend_epi16(0xAAAAAAAAu, _mm512_srli_epi32(_mm512_castps_si512(even), 16),
                                  _mm512_castps_si512(odd));

@@ -11,6 +11,6 @@
 
 #ifdef G4V_AMX
 namespace g4v::kernels::amx {
-using Simd = avx512::Simd;  // what is no product of tiles
+using Simd = avx512::Simd;  // for all that is no product of tiles
 }
 #endif
