@@ -12,8 +12,8 @@
 #include "base/error.h"
 #include "bindings/register.h"
 #include "bindings/tensor.h"
-#include "kernels/cpu/cpu.h"
-#include "kernels/cpu/peak.h"
+#include "kernels/cpu/attention/attention.h"
+#include "kernels/cpu/simd/peak.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/cuda_library.h"
 #include "ort/custom_ops.h"
@@ -22,15 +22,15 @@ namespace g4v::bindings {
 namespace {
 
 namespace py = pybind11;
-using kernels::CpuVersion;
 using kernels::CrossAttentionParams;
+using kernels::Isa;
 
 [[noreturn]] void Refuse(const std::string& message) {
   throw Error(Code::InvalidArgument, "cross_attention: " + message);
 }
 
-// Threads for calls that come from Python. The last ones are never joined: a process may end, or
-// fork, while one waits.
+// The threads of calls from Python. They are never joined at the end of the process: it may end, or
+// fork, while one of them waits.
 class Threads {
  public:
   static std::shared_ptr<kernels::ThreadPool> Get() {
@@ -48,7 +48,7 @@ class Threads {
     return state.pool;
   }
 
-  // Calls under way go on with the old threads.
+  // Calls that are running keep the old threads.
   static void SetCount(int count) {
     if (count < 1) throw Error(Code::InvalidArgument, "threads must be at least 1");
     std::shared_ptr<kernels::ThreadPool> old = Get();
@@ -78,7 +78,7 @@ kernels::DType DTypeOf(const Tensor& tensor, const char* name) {
   Refuse(std::string(name) + " must be float32, float16 or bfloat16, not " + tensor.dtype());
 }
 
-// All operands of one call, viewed and checked.
+// The operands of one call, as checked views of the caller's arrays.
 class Operands {
  public:
   Operands(const py::object& q, const py::object& k_own, const py::object& v_own,
@@ -176,18 +176,8 @@ class Operands {
   std::vector<Tensor> kept_;  // views that params points into
 };
 
-CpuVersion ChooseVersion(const std::string& name) {
-  if (name.empty()) return kernels::BestCpuVersion();
-  for (const CpuVersion version : kernels::kCpuVersions) {
-    if (name != kernels::Name(version)) continue;
-    if (!kernels::Available(version)) Refuse("this processor has no " + name);
-    return version;
-  }
-  Refuse("version must be \"plain\", \"avx2\", \"avx512\" or \"amx\", not \"" + name + "\"");
-}
-
-// Scratch memory of a calling thread: grows to the largest call, so that later ones allocate
-// nothing.
+// Scratch memory of the calling thread. It grows to what the largest call needs and is kept, so
+// that later calls allocate nothing.
 void* Workspace(size_t bytes) {
   struct Free {
     void operator()(void* p) const { std::free(p); }
@@ -205,7 +195,7 @@ void* Workspace(size_t bytes) {
   return memory.get();
 }
 
-// `allocate` makes device memory: bytes -> a tensor of as many uint8 on q's device.
+// allocate(bytes) returns a uint8 tensor of that size on q's device.
 void RunOnGpu(const Operands& operands, const py::object& stream, const py::object& allocate) {
   std::string why;
   const kernels::CudaKernels* const cuda = kernels::LoadCudaKernels(&why);
@@ -233,12 +223,13 @@ void CrossAttention(const py::object& q, const py::object& k_own, const py::obje
                     const py::object& allocate, const std::string& version) {
   const Operands operands(q, k_own, v_own, k_mem, v_mem, mem_len, out, scale, stream);
   if (operands.device() == TensorDevice::kCuda) return RunOnGpu(operands, stream, allocate);
-  const CpuVersion chosen = ChooseVersion(version);
+  const Isa isa = version.empty() ? kernels::ChosenIsa()
+                                  : kernels::ChooseIsa(version.c_str(), "cross_attention: version");
   const py::gil_scoped_release release;
   const std::shared_ptr<kernels::ThreadPool> threads = Threads::Get();
   void* const workspace =
-      Workspace(kernels::CpuWorkspaceSize(operands.params, threads->threads(), chosen));
-  kernels::CrossAttentionCpu(operands.params, workspace, *threads, chosen);
+      Workspace(kernels::CpuWorkspaceSize(operands.params, threads->threads(), isa));
+  kernels::CrossAttentionCpu(operands.params, workspace, *threads, isa);
 }
 
 py::dict DescribeCuda() {
@@ -274,20 +265,25 @@ void RegisterOps(py::module_& module) {
   module.def("cuda_kernels", &DescribeCuda, "Whether the CUDA kernels can be used, and why not.");
   module.def(
       "kernel_versions",
-      [] {
+      [](bool all) {
         std::vector<std::string> names;
-        for (const CpuVersion version : kernels::kCpuVersions) {
-          if (kernels::Available(version)) names.emplace_back(kernels::Name(version));
+        for (const Isa isa : kernels::kIsas) {
+          if (kernels::Available(isa) && (all || isa <= kernels::ChosenIsa())) {
+            names.emplace_back(kernels::Name(isa));
+          }
         }
         return names;
       },
-      "CPU versions of the kernels that this processor runs, best first.");
+      py::arg("all") = false,
+      "Instruction sets of the CPU kernels, best first: those that this processor has up to the "
+      "one "
+      "that is in use, or `all` that it has. Raises ArgumentError where $G4V_CPU cannot be.");
   module.def(
       "multiply_add_peak",
       [](int threads, bool bfloat16) {
         const py::gil_scoped_release release;
         return kernels::MultiplyAddPeak(
-            threads, kernels::BestCpuVersion(),
+            threads, kernels::ChosenIsa(),
             bfloat16 ? kernels::DType::kBFloat16 : kernels::DType::kFloat32);
       },
       py::arg("threads"), py::arg("bfloat16") = false,
@@ -298,8 +294,8 @@ void RegisterOps(py::module_& module) {
 
 }  // namespace g4v::bindings
 
-// What ONNX Runtime calls in a library that is registered with a session's options: this module is
-// one, so that g4v's graphs also run in sessions that Python code makes.
+// The entry point that ONNX Runtime calls in a library of custom operators. This module is such a
+// library, so that g4v's graphs also run in sessions that are made in Python.
 extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(
     OrtSessionOptions* options, const g4v::ort::abi::ApiBase* base) {
   const void* const table = base->GetApi(g4v::ort::abi::kApiVersion);

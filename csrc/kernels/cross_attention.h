@@ -1,16 +1,18 @@
 // The abstractor's attention: few queries, a short list of own keys, a long memory of keys.
 //
-// For every batch b, head h and query row i, with L = mem_len[b] (memory_rows where there is none):
+// For every batch b, head h and query row i, with L = mem_len[b] (memory_rows where it is null):
 //
-//   s_j  = scale * <q_i, k_j>                            j over the own keys, then memory keys 0 ..
-//   L-1 out_i = sum_j exp(s_j - m) v_j / sum_j exp(s_j - m)   m = max_j s_j
+//   s_j   = scale * <q_i, k_j>        j over the own keys, then over the memory keys 0 .. L - 1
+//   m     = max_j s_j
+//   out_i = sum_j exp(s_j - m) v_j / sum_j exp(s_j - m)
 //
-// A query without any key gives zeros. This is softmax(Q [K_own; K_mem]^T) [V_own; V_mem], read
-// from the two segments where they lie: nothing is concatenated. Inputs and outputs have one type;
-// products are accumulated in float32 (or wider) on every path.
+// A query without any key gives zeros. This is softmax(scale Q [K_own; K_mem]^T) [V_own; V_mem]
+// with the two segments read where they lie: nothing is concatenated. Inputs and outputs have one
+// dtype; products are accumulated in float32 (or wider) on every path.
 //
 // The structures are plain data: pointers, sizes and strides. The same ones go to the CPU kernels
-// (kernels/cpu) with host pointers and to the CUDA kernels (kernels/cuda) with device pointers.
+// (kernels/cpu/attention) with host pointers and to the CUDA kernels (kernels/cuda) with device
+// pointers.
 #pragma once
 
 #include <cstddef>
@@ -22,8 +24,8 @@ enum class DType : int32_t { kFloat32 = 0, kFloat16 = 1, kBFloat16 = 2 };
 
 constexpr size_t SizeOf(DType type) { return type == DType::kFloat32 ? 4 : 2; }
 
-// Where [batch, heads, rows, head_size] lies. Strides count elements, not bytes, and may have any
-// sign; the head_size elements of a row are adjacent.
+// A tensor [batch, heads, rows, head_size] in memory. Strides count elements, not bytes, and may
+// have any sign; the head_size elements of a row are adjacent.
 template <class Pointer>
 struct StridedRows {
   Pointer data = nullptr;
@@ -53,7 +55,8 @@ struct CrossAttentionParams {
 
 constexpr int64_t kHeadSizes[] = {32, 64, 80, 96, 128};
 
-// Null where the sizes and pointers can be run; otherwise one sentence saying what does not fit.
+// Null if the kernels can run these sizes and pointers; otherwise a sentence that says what is
+// wrong.
 const char* CheckCrossAttention(const CrossAttentionParams& params);
 
 }  // namespace g4v::kernels

@@ -1,4 +1,4 @@
-// Loads libg4v_cuda, the CUDA kernels, where it is and can be used. The core is built without CUDA
+// Loads libg4v_cuda, the library of the CUDA kernels, at run time: the core is built without CUDA
 // and links against nothing of it.
 #pragma once
 
@@ -27,21 +27,21 @@ struct CudaKernels {
   std::string architectures;  // that it was compiled for: "80-real 90"
   int32_t driver_version = 0;
   int32_t runtime_version = 0;
-  std::vector<G4vCudaDevice>
-      devices;  // by device number; compiled_for is 0 where it cannot be used
+  // By device number; compiled_for is 0 where a device cannot be used.
+  std::vector<G4vCudaDevice> devices;
 
   decltype(&g4v_cuda_cross_attention_plan) cross_attention_plan = nullptr;
   decltype(&g4v_cuda_cross_attention) cross_attention = nullptr;
   decltype(&g4v_cuda_error_text) error_text = nullptr;
 };
 
-// The kernels, or null with one sentence in `why` and its kind in `status` (both optional). Asked
-// once per process: the library is searched for beside the file that this function is in, and is
-// never unloaded. Any thread may call it; it does not throw.
+// Returns the kernels, or null with the reason in `why` (one sentence) and in `status`; both may be
+// null. The library is looked for once per process, beside the file that contains this function,
+// and is never unloaded. Any thread may call this; it does not throw.
 const CudaKernels* LoadCudaKernels(std::string* why = nullptr, CudaStatus* status = nullptr);
 
-// As LoadCudaKernels from a given file, without remembering the outcome. The caller owns the
-// result. `kernels` is filled in as far as the search got.
+// Loads the kernels from a given file, anew in each call. The caller owns the result. Where it
+// fails, `kernels` has what was found before.
 CudaStatus LoadCudaKernelsFrom(const std::string& path, CudaKernels* kernels, std::string* why);
 
 }  // namespace g4v::kernels

@@ -1,4 +1,5 @@
-// How a kernel spreads its work: over our own threads, or over those of the caller's engine.
+// The threads that a kernel runs on: those of a ThreadPool (kernels/cpu/thread_pool.h), or those of
+// the ONNX Runtime session that calls it.
 #pragma once
 
 #include <cstdint>

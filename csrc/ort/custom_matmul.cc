@@ -1,7 +1,6 @@
 // The operator MatMul; see custom_ops.h.
+#include "kernels/cpu/gemm/gemm_amx.h"
 #include "kernels/cpu/thread_pool.h"
-#include "kernels/cpu/versions.h"
-#include "kernels/tiled_product.h"
 #include "ort/custom_kernel.h"
 
 namespace g4v::ort {
@@ -10,7 +9,7 @@ namespace g4v::ort {
 
 namespace {
 
-using kernels::TiledMatrix;
+using kernels::PackedMatrix;
 
 class MatMulKernel {
  public:
@@ -33,13 +32,13 @@ class MatMulKernel {
     float* const out = Output(api(), context, 0, shape);
     if (rows == 0) return;
     const Arena::Scratch scratch(arena_, context, library_.host_memory,
-                                 kernels::TiledProductWorkspaceSize(rows, weight_));
+                                 kernels::GemmAmxWorkspaceSize(rows, weight_));
     SessionThreads threads(api(), context);
-    kernels::TiledProduct(Data(api(), x), rows, weight_, out, scratch.data(), threads);
+    kernels::GemmAmx(Data(api(), x), rows, weight_, out, scratch.data(), threads);
   }
 
  private:
-  static TiledMatrix ReadWeight(const abi::Api& api, const OrtKernelInfo* info) {
+  static PackedMatrix ReadWeight(const abi::Api& api, const OrtKernelInfo* info) {
     int constant = 0;
     const OrtValue* value = nullptr;
     Check(api.KernelInfoGetConstantInput_tensor(info, 1, &constant, &value));
@@ -53,14 +52,14 @@ class MatMulKernel {
     }
     // While a session is made its threads cannot be had.
     kernels::ThreadPool threads(shape[0] * shape[1] < kFewValues ? 1 : UsableCores());
-    return TiledMatrix(Data(api, value), shape[0], shape[1], static_cast<int>(pieces), threads);
+    return PackedMatrix(Data(api, value), shape[0], shape[1], static_cast<int>(pieces), threads);
   }
 
   static constexpr int64_t kFewValues = 1 << 20;  // packed before other threads have started
 
   const Library& library_;
   const Arena arena_;
-  const TiledMatrix weight_;
+  const PackedMatrix weight_;
 };
 
 }  // namespace
@@ -80,7 +79,7 @@ const Operator* MatMulOperator() {
     described.KernelDestroy = [](void* kernel) { delete static_cast<MatMulKernel*>(kernel); };
     return described;
   }();
-  return kernels::TiledProductAvailable() ? &op : nullptr;
+  return kernels::GemmAmxChosen() ? &op : nullptr;
 }
 
 #else

@@ -1,13 +1,13 @@
 // The operators SkipNorm and GatedNorm; see custom_ops.h.
 #include <cmath>
 
-#include "kernels/row_steps.h"
+#include "kernels/cpu/norm/norms.h"
 #include "ort/custom_kernel.h"
 
 namespace g4v::ort {
 namespace {
 
-using kernels::NormParams;
+using kernels::LayerNormParams;
 
 class NormKernel {
  public:
@@ -25,7 +25,7 @@ class NormKernel {
     const std::vector<int64_t> shape = ReadShape(api_, Input(api_, context, 0), 3, name_ + "x");
     const std::vector<int64_t> skip = ReadShape(api_, Input(api_, context, 1), 3, name_ + "skip");
     if (skip != shape) throw StatusError(name_ + "x and skip differ in shape");
-    kernels::SkipNormParams p;
+    kernels::SkipLayerNormParams p;
     p.norm = Norm(context, shape, shape[2], 2);
     p.x = Data(api_, Input(api_, context, 0));
     p.skip = Data(api_, Input(api_, context, 1));
@@ -33,7 +33,7 @@ class NormKernel {
     p.sum = Output(api_, context, 1, shape);
     if (p.norm.width == 0) return;
     SessionThreads threads(api_, context);
-    kernels::SkipNorm(p, threads);
+    kernels::SkipLayerNorm(p, threads);
   }
 
   void GatedNorm(OrtKernelContext* context) const {
@@ -44,20 +44,20 @@ class NormKernel {
     }
     const int64_t columns = shape[2];
     shape[2] = columns / 2;
-    kernels::GatedNormParams p;
+    kernels::GatedLayerNormParams p;
     p.norm = Norm(context, shape, shape[2], 1);
     p.x = Data(api_, Input(api_, context, 0));
     p.bias = Row(context, 3, "bias", columns);
     if (p.norm.width == 0) return;
     SessionThreads threads(api_, context);
-    kernels::GatedNorm(p, threads);
+    kernels::GatedLayerNorm(p, threads);
   }
 
  private:
   // scale and shift are the inputs `first` and the next.
-  NormParams Norm(OrtKernelContext* context, const std::vector<int64_t>& shape, int64_t width,
-                  size_t first) const {
-    NormParams p;
+  LayerNormParams Norm(OrtKernelContext* context, const std::vector<int64_t>& shape, int64_t width,
+                       size_t first) const {
+    LayerNormParams p;
     p.rows = shape[0] * shape[1];
     p.width = width;
     p.epsilon = epsilon_;

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/attention/attention.h"
 #include "kernels/cuda_library.h"
 #include "ort/custom_kernel.h"
 
@@ -83,10 +83,10 @@ class CrossAttentionKernel {
  private:
   void RunOnCpu(const CrossAttentionParams& p, OrtKernelContext* context) const {
     SessionThreads threads(api(), context);
-    const kernels::CpuVersion version = kernels::BestCpuVersion();
+    const kernels::Isa isa = kernels::ChosenIsa();
     const Arena::Scratch scratch(arena_, context, library_.host_memory,
-                                 kernels::CpuWorkspaceSize(p, threads.threads(), version));
-    kernels::CrossAttentionCpu(p, scratch.data(), threads, version);
+                                 kernels::CpuWorkspaceSize(p, threads.threads(), isa));
+    kernels::CrossAttentionCpu(p, scratch.data(), threads, isa);
   }
 
   // On the session's stream, in the memory of the device that holds `tensor`.

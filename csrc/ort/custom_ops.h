@@ -15,11 +15,11 @@
 //   GatedNorm(x, scale, shift, bias) -> norm
 //     x  float [B, Q, 2*W], gates first;  scale, shift  float [W];  bias  float [2*W];
 //     norm  float [B, Q, W];  epsilon
-//   kernels/row_steps.h has their formulas. On the CPU only.
+//   kernels/cpu/norm/norms.h has their formulas. On the CPU only.
 //
 //   MatMul(x, weight) -> out
 //     x  float [..., K];  weight  float [K, N], a constant;  out  float [..., N]
-//     pieces  2 or 3, of bfloat16 that a value is taken as: kernels/tiled_product.h
+//     pieces  2 or 3, of bfloat16 that a value is taken as: kernels/cpu/gemm/gemm_amx.h
 //   Only on processors that have its tiles. Elsewhere the operator is not known, and ONNX Runtime's
 //   own MatMul stands in its place: graphs with it carry a function of its name that says so.
 #pragma once

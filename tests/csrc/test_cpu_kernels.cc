@@ -1,5 +1,5 @@
-// The CPU kernels: every version against the formula in double precision, their 16-bit conversions,
-// and the threads they run on.
+// The attention on the CPU: every instruction set against the formula in double precision; the
+// conversions to 16 bits, and the threads that kernels run on.
 #include <atomic>
 #include <cmath>
 #include <cstdint>
@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "check.h"
-#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/attention/attention.h"
 #include "kernels/cpu/float16.h"
 #include "kernels/cpu/thread_pool.h"
 
@@ -95,11 +95,11 @@ double Error(const Problem& problem) {
   return worst / largest;
 }
 
-void Run(Problem& problem, Parallel& parallel, CpuVersion version) {
-  const size_t bytes = CpuWorkspaceSize(problem.params, parallel.threads(), version);
+void Run(Problem& problem, Parallel& parallel, Isa isa) {
+  const size_t bytes = CpuWorkspaceSize(problem.params, parallel.threads(), isa);
   // malloc aligns to 16 bytes alone and ends where it says: the kernels may ask for no more.
   const std::unique_ptr<char[]> workspace(new char[bytes]);
-  CrossAttentionCpu(problem.params, workspace.get(), parallel, version);
+  CrossAttentionCpu(problem.params, workspace.get(), parallel, isa);
 }
 
 // A problem's operands in bfloat16, its float32 ones rounded to the same values.
@@ -181,28 +181,28 @@ class Rounded {
   std::vector<uint16_t> q_, own_, memory_, out_;
 };
 
-void Run(Rounded& rounded, Parallel& parallel, CpuVersion version) {
-  const size_t bytes = CpuWorkspaceSize(rounded.params, parallel.threads(), version);
+void Run(Rounded& rounded, Parallel& parallel, Isa isa) {
+  const size_t bytes = CpuWorkspaceSize(rounded.params, parallel.threads(), isa);
   const std::unique_ptr<char[]> workspace(new char[bytes]);
-  CrossAttentionCpu(rounded.params, workspace.get(), parallel, version);
+  CrossAttentionCpu(rounded.params, workspace.get(), parallel, isa);
 }
 
-bool Here(CpuVersion version) {
-  if (!Available(version)) std::cerr << Name(version) << ": skipped, not on this processor\n";
-  return Available(version);
+bool Here(Isa isa) {
+  if (!Available(isa)) std::cerr << Name(isa) << ": skipped, not on this processor\n";
+  return Available(isa);
 }
 
 void TestVersions(ThreadPool& pool) {
   uint32_t seed = 1;
-  for (const CpuVersion version : kCpuVersions) {
-    if (!Here(version)) continue;
+  for (const Isa isa : kIsas) {
+    if (!Here(isa)) continue;
     for (const int64_t size : kHeadSizes) {
       for (const int64_t queries : {1, 7, 16, 65, 129}) {
         for (const int64_t rows : {0, 1, 64, 131}) {
           Problem problem(2, 3, queries, rows, size, seed % 3 != 0, seed);
           ++seed;
           CHECK(CheckCrossAttention(problem.params) == nullptr);
-          Run(problem, pool, version);
+          Run(problem, pool, isa);
           CHECK(Error(problem) < 1e-5);
         }
       }
@@ -210,40 +210,40 @@ void TestVersions(ThreadPool& pool) {
     // One head and a long memory: the keys are split.
     Problem split(1, 1, 64, 2056, 64, true, 7);
     split.lengths[0] = 2051;
-    Run(split, pool, version);
+    Run(split, pool, isa);
     CHECK(Error(split) < 1e-5);
     const std::vector<float> first = split.out;
-    Run(split, pool, version);
+    Run(split, pool, isa);
     CHECK(std::memcmp(first.data(), split.out.data(), first.size() * sizeof(float)) == 0);
   }
 }
 
-void CheckRounded(Problem& problem, Parallel& parallel, CpuVersion version) {
+void CheckRounded(Problem& problem, Parallel& parallel, Isa isa) {
   Rounded rounded(problem);
-  Run(rounded, parallel, version);
+  Run(rounded, parallel, isa);
   const double error = rounded.Error();
   CHECK(error <= 2 * rounded.PlainError() + 1e-6);
 }
 
 void TestBFloat16(ThreadPool& pool) {
   uint32_t seed = 1;
-  for (const CpuVersion version : kCpuVersions) {
-    if (!Here(version)) continue;
+  for (const Isa isa : kIsas) {
+    if (!Here(isa)) continue;
     for (const int64_t size : kHeadSizes) {
       for (const int64_t queries : {1, 16, 17, 33, 129}) {
         for (const int64_t rows : {0, 1, 31, 64, 131, 300}) {
           Problem problem(2, 2, queries, rows, size, seed % 3 != 0, seed);
           ++seed;
-          CheckRounded(problem, pool, version);
+          CheckRounded(problem, pool, isa);
         }
       }
     }
     Problem large(1, 2, 40, 300, 64, true, 3);  // one key has nearly all the weight
     for (float& value : large.q) value *= 40;
-    CheckRounded(large, pool, version);
+    CheckRounded(large, pool, isa);
     Problem equal(1, 2, 40, 300, 80, true, 4);
     for (float& value : equal.q) value = 0;
-    CheckRounded(equal, pool, version);
+    CheckRounded(equal, pool, isa);
     // Scores that rise from key to key, by 1 and by 100 a row: no maximum holds for long.
     for (const float slope : {1.0f, 100.0f, -1.0f, -100.0f}) {
       Problem rising(1, 2, 40, 300, 32, false, 5);
@@ -255,7 +255,7 @@ void TestBFloat16(ThreadPool& pool) {
         }
       }
       rising.params.scale = slope < 0 ? -0.125f : 0.125f;
-      CheckRounded(rising, pool, version);
+      CheckRounded(rising, pool, isa);
     }
     // What is no number stays none, and in its own query and head.
     Problem broken(1, 2, 20, 200, 64, false, 6);
@@ -263,7 +263,7 @@ void TestBFloat16(ThreadPool& pool) {
     const_cast<float*>(At(broken.params.k_mem, 0, 0, 150))[3] = std::nanf("");
     const_cast<float*>(At(broken.params.v_mem, 0, 1, 150))[3] = std::nanf("");
     Rounded rounded(broken);
-    Run(rounded, pool, version);
+    Run(rounded, pool, isa);
     for (int64_t row = 0; row < 20; ++row) {
       for (int64_t d = 0; d < 128; ++d) {
         const float value = BFloat16ToFloat(rounded.out()[static_cast<size_t>(row * 128 + d)]);
@@ -274,11 +274,11 @@ void TestBFloat16(ThreadPool& pool) {
     Problem split(1, 1, 64, 2056, 64, true, 7);
     split.lengths[0] = 2051;
     Rounded first(split);
-    Run(first, pool, version);
+    Run(first, pool, isa);
     Rounded second(split);
-    Run(second, pool, version);
+    Run(second, pool, isa);
     CHECK(first.out() == second.out());
-    CheckRounded(split, pool, version);
+    CheckRounded(split, pool, isa);
   }
 }
 

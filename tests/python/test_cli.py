@@ -82,6 +82,15 @@ def test_doctor_reports_every_part():
     assert all(line[:5] in ("ok   ", "no   ", "fail ") for line in lines)
 
 
+def test_doctor_reports_the_instruction_set_that_is_forced():
+    plain = run("doctor", env={**os.environ, "G4V_CPU": "plain"})
+    (line,) = [line for line in plain.stdout.splitlines() if line.startswith("ok   cpu kernels: ")]
+    assert line.startswith("ok   cpu kernels: plain of ") and line.endswith("plain, as G4V_CPU says")
+    unknown = run("doctor", env={**os.environ, "G4V_CPU": "sse9"})
+    refusal = 'fail cpu kernels: G4V_CPU must be one of amx, avx512, avx2, plain, not "sse9"'
+    assert unknown.returncode == 1 and refusal in unknown.stdout.splitlines()
+
+
 def test_doctor_names_the_fix_for_two_flavours_of_onnxruntime(tmp_path):
     package = tmp_path / "onnxruntime_gpu-1.31.1.dist-info"
     package.mkdir()

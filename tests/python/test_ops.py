@@ -1,4 +1,4 @@
-"""g4v.ops.cross_attention against the formula in float64, on every version that this processor runs."""
+"""g4v.ops.cross_attention against the formula in float64, on every instruction set of this processor."""
 
 from __future__ import annotations
 
@@ -39,8 +39,10 @@ def reference(q: Any, k_own: Any, v_own: Any, k_mem: Any, v_mem: Any, mem_len: A
     return (torch.softmax(scores, -1).nan_to_num() @ v).numpy()
 
 
-def run_python(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+def run_python(code: str, **environment: str) -> str:
+    command = [sys.executable, "-c", code]
+    environment = {**os.environ, **environment}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -374,6 +376,41 @@ if child == 0:
 print("child", os.waitpid(child, 0)[1])
 """
     assert "child 0" in run_python(code)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_g4v_cpu_names_the_instruction_set(version: str) -> None:
+    """The kernel of that name runs: its bits are those of a call that asks for it."""
+    code = """
+import numpy as np
+from g4v.ops import _kernels, cross_attention, versions
+random = np.random.default_rng(3)
+x = [random.standard_normal((1, 2, 40, 32), np.float32) for _ in range(5)]
+named = np.empty_like(x[0])
+_kernels.run(*x, None, 32**-0.5, named, version=versions()[0])
+print(versions()[0], np.array_equal(cross_attention(*x), named))
+"""
+    assert run_python(code, G4V_CPU=version).split() == [version, "True"]
+
+
+def test_g4v_cpu_is_refused_by_name() -> None:
+    code = """
+import numpy as np
+from g4v import ArgumentError
+from g4v.ops import cross_attention, versions
+x = np.ones((1, 1, 1, 32), np.float32)
+for call in (versions, lambda: cross_attention(x, x, x, x, x)):
+    try:
+        print("ran:", call())
+    except ArgumentError as error:
+        print(error)
+"""
+    lines = run_python(code, G4V_CPU="sse9").splitlines()
+    assert lines == ['G4V_CPU must be one of amx, avx512, avx2, plain, not "sse9"'] * 2
+    for missing in {"amx", "avx512", "avx2"} - set(_kernels.core().kernel_versions(all=True)):
+        expected = f"G4V_CPU is {missing}, which this processor does not have; it has "
+        lines = run_python(code, G4V_CPU=missing).splitlines()
+        assert len(lines) == 2 and all(line.startswith(expected) for line in lines)
 
 
 def test_importing_the_operators_loads_nothing_heavy() -> None:

@@ -1,4 +1,5 @@
-// Threads that wait for work, for calls that come from no engine with threads of its own.
+// Threads that wait for work, for calls that do not come from an ONNX Runtime session, which has
+// threads of its own.
 #pragma once
 
 #include <atomic>
@@ -13,7 +14,7 @@ namespace g4v::kernels {
 
 class ThreadPool final : public Parallel {
  public:
-  // threads: that work on a call, the caller's own among them; at least 1.
+  // threads: how many work on a call, the caller's own included; at least 1.
   explicit ThreadPool(int threads);
   ~ThreadPool() override;
   ThreadPool(const ThreadPool&) = delete;

@@ -1,5 +1,5 @@
-// The compiled kernels, as the CUDA runtime wants to be given them. instance_*.cu.in become one
-// file for each tensor-core kernel and one for each type's others, so that they compile side by
+// The addresses of the compiled kernels, as the CUDA runtime takes them. instance_*.cu.in become
+// one file for each tensor-core kernel and one for each type's others, so that they compile side by
 // side.
 #pragma once
 

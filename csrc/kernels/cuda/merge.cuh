@@ -1,4 +1,4 @@
-// Puts the partial results of the splits together.
+// Merges the partial results of the splits.
 //
 // Split s left, per query, m_s (the exponent's offset, in units of log2), l_s = sum_j 2^(x_j - m_s)
 // and o_s = sum_j 2^(x_j - m_s) v_j. With M = max_s m_s and w_s = 2^(m_s - M), the result is

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/geometry.h"
+#include "kernels/divide_up.h"
 
 namespace g4v::kernels::cuda {
 namespace {

@@ -52,7 +52,7 @@ bool RowsAreAligned(const CrossAttentionParams& params);
 // `wanted` is kChosen or a Kernel; one that cannot serve the call is refused. kChosen never gives
 // kWarpgroup: that kernel has not been run on a GPU yet. benchmarks/gpu.sh checks and measures it
 // beside kTensorCore. Where its figures ("kernel 2" in the JSON's attention rows) are the better
-// ones, let Choose in plan.cc return kWarpgroup wherever WarpgroupRefusal finds nothing, and strike
+// ones, let Choose in plan.cc return kWarpgroup wherever WarpgroupRefusal finds nothing, and delete
 // this paragraph and the first of warpgroup.cuh.
 Plan MakePlan(const CrossAttentionParams& params, const Gpu& gpu, int32_t wanted = kChosen);
 

@@ -29,8 +29,4 @@ struct BFloat16 {
   uint16_t bits;
 };
 
-G4V_HOST_DEVICE constexpr int64_t DivideUp(int64_t value, int64_t by) {
-  return (value + by - 1) / by;
-}
-
 }  // namespace g4v::kernels::cuda

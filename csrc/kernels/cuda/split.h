@@ -6,7 +6,7 @@
 
 namespace g4v::kernels::cuda {
 
-// Everything that a kernel is told. Plain data: it travels in the launch's parameter space.
+// The parameters of a kernel. Plain data: it is passed in the launch's parameter space.
 struct Launch {
   CrossAttentionParams p;
   int32_t query_tiles = 0;  // blocks along the queries
@@ -51,8 +51,8 @@ G4V_HOST_DEVICE KeyRange KeysOfSplit(int32_t total, int32_t splits, int32_t spli
   return range;
 }
 
-// A length outside of 0 .. memory_rows would read past the memory: it is clamped, because a kernel
-// has nobody to complain to.
+// A length outside of 0 .. memory_rows would read past the memory. It is clamped, because a kernel
+// cannot report an error.
 G4V_HOST_DEVICE int32_t ValidKeys(const CrossAttentionParams& p, int32_t batch) {
   auto length = static_cast<int32_t>(p.memory_rows);
   if (p.mem_len) {

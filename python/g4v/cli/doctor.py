@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import os
 import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -172,12 +173,18 @@ def _cpu() -> list[Check]:
 
 
 def _kernels() -> list[Check]:
-    """The kernels of the abstractor's attention."""
+    """g4v's own kernels: the instruction set of those for the CPU, and whether those for GPUs can be used."""
     from .._engine import import_core
+    from ..errors import ArgumentError
 
     core = import_core()
-    versions = core.kernel_versions()
-    checks = [Check("cpu kernels", "ok", f"{versions[0]} of {', '.join(versions)}")]
+    every = ", ".join(core.kernel_versions(all=True))
+    try:
+        used = core.kernel_versions()[0]
+        forced = ", as G4V_CPU says" if os.environ.get("G4V_CPU") else ""
+        checks = [Check("cpu kernels", "ok", f"{used} of {every}{forced}")]
+    except ArgumentError as error:
+        checks = [Check("cpu kernels", "fail", str(error))]
     cuda = core.cuda_kernels()
     if cuda["usable"]:
         names = ", ".join(device["name"] for device in cuda["devices"] if device["compiled_for"])

@@ -1,4 +1,4 @@
-"""Calls into the core, on anything that it can view."""
+"""Calls the kernels of the C++ core with any arrays that it can read: NumPy's, or with DLPack."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 
 def core() -> Any:
+    """The C++ module, imported only when a kernel is first called."""
     from .. import _core
 
     return _core
@@ -25,9 +26,12 @@ def run(
     allocate: Callable[[int], Any] | None = None,
     version: str = "",
 ) -> None:
-    """Writes `out`.
+    """Computes `cross_attention` and writes it to `out`; see there for the other arguments.
 
-    On a GPU, stream is the CUDA stream to run on and allocate(bytes) makes uint8 memory there for the kernel.
-    version: of the CPU kernel, the best where empty.
+    On a GPU, stream is the CUDA stream to run on, and allocate(bytes) returns a uint8 array there for the
+    kernel's scratch memory. version: the instruction set of the CPU kernel, one of `versions()`; the first of
+    them if it is empty.
+
+    Raises ArgumentError: as `cross_attention`, or for a version that this processor does not have.
     """
     core().cross_attention(q, k_own, v_own, k_mem, v_mem, mem_len, scale, out, stream, allocate, version)

@@ -1,4 +1,7 @@
-"""The attention of few queries to a list of own keys and a long memory (csrc/kernels/cross_attention.h)."""
+"""The abstractor's attention: few queries, a short list of own keys, a long memory of keys.
+
+csrc/kernels/cross_attention.h has the formula.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,9 @@ def cross_attention(
     scale: float | None = None,
     out: Any = None,
 ) -> Any:
-    """softmax(scale * q [k_own; k_mem]^T) [v_own; v_mem], without joining the two segments.
+    """Attention to own and memory keys: softmax(scale * q [k_own; k_mem]^T) [v_own; v_mem].
+
+    The two segments are read where they lie; nothing is concatenated.
 
     q: [B, H, Nq, D], float32, float16 or bfloat16; D is 32, 64, 80, 96 or 128. k_own, v_own: [B, H, Nq, D],
     or None both. k_mem, v_mem: [B, H, N, D]. All may be views with any strides but the last, which is 1: keys
@@ -88,14 +93,21 @@ def _int32(lengths: Any) -> Any:
 
 
 def versions() -> list[str]:
-    """The CPU versions of the kernels that this processor runs, best first: "amx", "avx512", "avx2", "plain".
+    """Names of the instruction sets that g4v's CPU kernels can use here, best first; the first one is used.
 
-    "amx" multiplies in tiles of bfloat16; values of the other types it takes as sums of three of them, which
-    is as exact as float32.
+    From "amx", "avx512", "avx2" and "plain" (standard C++), those that this processor has. "amx" multiplies
+    bfloat16 matrices; values of float32 and float16 it splits in three bfloat16 terms, which is as exact as
+    float32. The environment variable G4V_CPU, read when the first kernel runs, names the best one to use:
+    with G4V_CPU=avx2 this returns ["avx2", "plain"].
+
+    Raises ArgumentError: G4V_CPU names none of them, or one that this processor does not have.
     """
     return _kernels.core().kernel_versions()
 
 
 def set_threads(count: int) -> None:
-    """Threads that calls from Python share on the CPU; one for each usable core where it was never set."""
+    """Sets how many CPU threads `cross_attention` uses; calls share them. Default: one per usable core.
+
+    Raises ArgumentError: count is below 1.
+    """
     _kernels.core().set_kernel_threads(count)

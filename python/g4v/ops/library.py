@@ -1,13 +1,13 @@
-"""The operators of exported graphs, for sessions that Python code makes."""
+"""g4v's ONNX operators for ONNX Runtime sessions that are made in Python."""
 
 from __future__ import annotations
 
 
 def custom_ops_library() -> str:
-    """Path of the library for `onnxruntime.SessionOptions.register_custom_ops_library`.
+    """Path of a library with g4v's ONNX operators, which the abstractor of a bundle contains.
 
-    With it ONNX Runtime 1.20 or newer runs the graphs of a bundle, whose abstractor has the operator
-    g4v.CrossAttention.
+    Give it to `onnxruntime.SessionOptions.register_custom_ops_library`; then ONNX Runtime 1.20 or newer runs
+    the graphs of a bundle.
     """
     from .. import _core
 

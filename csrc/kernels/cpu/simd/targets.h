@@ -1,0 +1,61 @@
+// Which instruction sets this build has kernels for, and how code is compiled for one of them.
+//
+// A kernel is written once, over the vector class `Simd`, in a header that for_each_target.h
+// includes once for each instruction set, with
+//
+//   G4V_TARGET           a namespace: avx2 or avx512 (and amx, by files of their own)
+//   G4V_TARGET_FEATURES  the compiler's names of the instructions
+//
+// and that reads
+//
+//   #include ...                                  everything that it needs
+//
+//   G4V_BEGIN_TARGET
+//   namespace g4v::kernels::G4V_TARGET {
+//   ...
+//   }
+//   G4V_END_TARGET
+//
+// No flag of a whole file is used: an inline function of another header, compiled with such a flag,
+// could be the copy that the linker keeps for every caller, and then a processor without the
+// instructions would run it. This is why all includes come before G4V_BEGIN_TARGET.
+#pragma once
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#define G4V_X86
+#endif
+
+// The build checks whether the compiler knows AMX.
+#if defined(G4V_X86) && defined(__linux__) && defined(G4V_COMPILER_HAS_AMX)
+#define G4V_AMX
+#endif
+
+#define G4V_AVX2_FEATURES "avx2,fma,f16c"
+#define G4V_AVX512_FEATURES "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"
+#define G4V_AMX_FEATURES \
+  "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c,amx-tile,amx-bf16"
+
+#define G4V_TARGET_PRAGMA(text) _Pragma(#text)
+#ifdef __clang__
+#define G4V_PUSH_TARGET(features) \
+  G4V_TARGET_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
+#define G4V_POP_TARGET G4V_TARGET_PRAGMA(clang attribute pop)
+#else
+#define G4V_PUSH_TARGET(features) \
+  G4V_TARGET_PRAGMA(GCC push_options) G4V_TARGET_PRAGMA(GCC target(features))
+#define G4V_POP_TARGET G4V_TARGET_PRAGMA(GCC pop_options)
+#endif
+
+#define G4V_BEGIN_TARGET G4V_PUSH_TARGET(G4V_TARGET_FEATURES)
+#define G4V_END_TARGET G4V_POP_TARGET
+
+// The address of a function that has one definition in the namespace `plain` and one in that of
+// each vector instruction set: the definition for an Isa (kernels/cpu/dispatch.h).
+#ifdef G4V_X86
+#define G4V_DISPATCH(isa, function)                          \
+  ((isa) >= ::g4v::kernels::Isa::kAvx512 ? &avx512::function \
+   : (isa) == ::g4v::kernels::Isa::kAvx2 ? &avx2::function   \
+                                         : &plain::function)
+#else
+#define G4V_DISPATCH(isa, function) ((void)(isa), &plain::function)
+#endif
