@@ -23,7 +23,7 @@ from g4v.export.quantisation.codes import BITS, BLOCK
 from g4v.export.quantisation.rounding import Bits
 from g4v.export.report.report import size
 from g4v.model.bases.errors import CheckpointError
-from g4v.model.bases.sources import index_files
+from g4v.model.bases.weight_files import index_files
 
 # All of this was measured at full size: benchmarks/export_full_size.py and export_llama.py.
 _LIBRARIES = 0.8e9  # bytes: Python, PyTorch, transformers, diffusers and ONNX Runtime

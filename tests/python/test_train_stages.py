@@ -16,8 +16,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 pytest.importorskip("lightning", reason="needs the train extra")
 
-from g4v.train.command import main  # noqa: E402
 from g4v.train import checkpoint  # noqa: E402
+from g4v.train.command import main  # noqa: E402
 
 from . import training_bases as made  # noqa: E402
 

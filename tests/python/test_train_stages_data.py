@@ -17,6 +17,7 @@ from g4v.export.bundle.export import export_bundle  # noqa: E402
 from g4v.export.checkpoint.random_checkpoint import write_random_checkpoint  # noqa: E402
 from g4v.export.checkpoint.run import Checkpoint  # noqa: E402
 from g4v.model.prompt import IGNORED, VIDEO_ID, PromptTemplate, PromptTurn, plain_encoder  # noqa: E402
+from g4v.train import checkpoint  # noqa: E402
 from g4v.train.batch_sampler import MicroBatch, Order  # noqa: E402
 from g4v.train.clips import FileClip, FrameReader  # noqa: E402
 from g4v.train.command import main  # noqa: E402
@@ -24,7 +25,6 @@ from g4v.train.datasets import Row, Rows, ShapesRows, open_rows  # noqa: E402
 from g4v.train.features import FeatureCache, fill_cache  # noqa: E402
 from g4v.train.rows import RowBatches, RowEncoder, RowFault  # noqa: E402
 from g4v.train.settings import Settings  # noqa: E402
-from g4v.train import checkpoint  # noqa: E402
 from g4v.video import read_video  # noqa: E402
 
 from ..export.conftest import SMALL  # noqa: E402

@@ -13,9 +13,12 @@ import torch
 
 pytest.importorskip("lightning", reason="needs the train extra")
 
-from g4v.train import checkpoint, module
+from g4v.train import (
+    checkpoint,
+    module,
+    run,  # noqa: E402
+)
 from g4v.train.command import main  # noqa: E402
-from g4v.train import run  # noqa: E402
 
 from . import training_bases as made  # noqa: E402
 

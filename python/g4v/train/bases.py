@@ -19,8 +19,8 @@ import torch
 import g4v
 from g4v.errors import Error
 from g4v.model.bases import load_llm, load_tokenizer, load_vision
-from g4v.model.bases.sources import check_weights, find_source
-from g4v.model.bases.sources import read_json as read_config
+from g4v.model.bases.weight_files import check_weights, find_source
+from g4v.model.bases.weight_files import read_json as read_config
 from g4v.model.prompt import PromptTemplate, default_system
 from g4v.model.vision import VideoEncoder
 from g4v.train.errors import TrainingError

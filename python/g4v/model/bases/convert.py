@@ -26,7 +26,7 @@ from torch import Tensor
 from g4v.model.bases import layout
 from g4v.model.bases.errors import CheckpointError, one_line
 from g4v.model.bases.shards import check_tensors, read_pickle, read_shard, weight_files
-from g4v.model.bases.sources import check_weights, read_json
+from g4v.model.bases.weight_files import check_weights, read_json
 
 _TOKENIZER_FILES = (
     "tokenizer.json",

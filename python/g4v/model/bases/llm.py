@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from g4v.model.bases.errors import CheckpointError, one_line
-from g4v.model.bases.sources import check_weights, find_source, read_json
+from g4v.model.bases.weight_files import check_weights, find_source, read_json
 
 ROTARY_FACTORS = "rope_freqs.weight"  # a tensor of GGUF files
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from g4v.model.bases.errors import CheckpointError, one_line
-from g4v.model.bases.sources import check_safetensors, index_files
+from g4v.model.bases.weight_files import check_safetensors, index_files
 
 # The authors save their options as Lightning's dictionary or as argparse's namespace. Both are rebuilt as an
 # OrderedDict, so that no code of those packages runs.

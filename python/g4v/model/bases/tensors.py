@@ -13,7 +13,7 @@ from torch import Tensor
 from g4v.model.bases.errors import CheckpointError, one_line
 from g4v.model.bases.gguf_codes import BlockCodes, bits_of_kind, read_codes
 from g4v.model.bases.llm import ROTARY_FACTORS
-from g4v.model.bases.sources import check_weights
+from g4v.model.bases.weight_files import check_weights
 
 Shapes = Mapping[str, tuple[int, ...]]
 _GGUF_SUFFIXES = (".weight", ".bias")

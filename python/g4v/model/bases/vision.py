@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from g4v.model.bases.errors import CheckpointError, one_line
-from g4v.model.bases.sources import check_weights, find_source, read_json
+from g4v.model.bases.weight_files import check_weights, find_source, read_json
 from g4v.model.vision import ClipEncoder, MplugOwlVideoTower, VideoEncoder
 
 _KINDS = ("clip", "clip_vision_model")
