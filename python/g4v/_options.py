@@ -8,7 +8,7 @@ from __future__ import annotations
 import operator
 from typing import TYPE_CHECKING, Any
 
-from ._engine import import_core
+from ._runtime import import_core
 from .errors import ArgumentError
 
 if TYPE_CHECKING:

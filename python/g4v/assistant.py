@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ._engine import find_bundle, load_core_assistant
 from ._options import checked, text_bytes, text_options, video_options
+from ._runtime import find_bundle, load_core_assistant
 from .errors import ArgumentError, InternalError, UnsafeVideo
 from .events import Done, Event, Progress, Refusal, Reply, Text, Timings, Video, VideoPrompt, Withheld
 

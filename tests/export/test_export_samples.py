@@ -99,7 +99,7 @@ def test_they_are_the_same_each_time_in_any_order(samples, run):
 
 
 def test_videos_take_the_place_of_drawn_clips(run, samples, tmp_path):
-    from g4v._engine import import_core
+    from g4v._runtime import import_core
     from g4v.video import read_video
 
     path = video(tmp_path / "clip.mp4")

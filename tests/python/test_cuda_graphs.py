@@ -20,7 +20,7 @@ import pytest
 
 import g4v
 from g4v import _core
-from g4v._engine import import_core, onnxruntime_directories, preload_cuda
+from g4v._runtime import import_core, onnxruntime_directories, preload_cuda
 
 from . import synthetic_bundle as toy
 from .talking import History, ask, chain, text_of, video

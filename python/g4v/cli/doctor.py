@@ -92,7 +92,7 @@ def _python() -> list[Check]:
 
 
 def _core() -> list[Check]:
-    from .._engine import import_core
+    from .._runtime import import_core
 
     return [Check("core", "ok", f"{import_core().__version__}")]
 
@@ -117,7 +117,7 @@ def _onnxruntime_packages() -> list[Check]:
 
 
 def _onnxruntime() -> list[Check]:
-    from .._engine import import_core, onnxruntime_directories
+    from .._runtime import import_core, onnxruntime_directories
 
     info = import_core().library_info(directories=onnxruntime_directories())
     return [
@@ -127,7 +127,7 @@ def _onnxruntime() -> list[Check]:
 
 
 def _devices() -> list[Check]:
-    from .._engine import import_core, onnxruntime_directories, preload_cuda, provider_directories
+    from .._runtime import import_core, onnxruntime_directories, preload_cuda, provider_directories
     from ..errors import Error
 
     core, directories = import_core(), onnxruntime_directories()
@@ -155,7 +155,7 @@ def _devices() -> list[Check]:
 
 
 def _cpu() -> list[Check]:
-    from .._engine import import_core
+    from .._runtime import import_core
 
     flags: set[str] = set()
     try:
@@ -171,7 +171,7 @@ def _cpu() -> list[Check]:
 
 def _kernels() -> list[Check]:
     """The kernels of the abstractor's attention."""
-    from .._engine import import_core
+    from .._runtime import import_core
 
     core = import_core()
     versions = core.kernel_versions()
@@ -200,7 +200,7 @@ def _pyav() -> list[Check]:
 
 def _bundles() -> list[Check]:
     from .. import load
-    from .._engine import embedded_bundles
+    from .._runtime import embedded_bundles
     from ..errors import Error
 
     names = embedded_bundles()
