@@ -19,19 +19,20 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Union
 
 import numpy as np
 import numpy.typing as npt
 
+from ._sampling import Frames, VideoInfo, chosen_frames, sample_frames
 from .errors import ArgumentError, VideoError
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-Frames = npt.NDArray[np.uint8]
+__all__ = ["Frames", "Source", "VideoInfo", "chosen_frames", "read_video", "sample_frames"]
+
 Source = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, IO[bytes], npt.NDArray[Any]]
 
 MAX_FRAME_PIXELS = 8192 * 8192
@@ -45,41 +46,6 @@ _FORMATS = (
     "asf,ogg,nut,mxf,dv,rm,wtv,yuv4mpegpipe,gif,apng,mjpeg,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,"
     "mp3,wav,flac,aac,aiff,caf,w64,ac3,eac3,amr,tta,wv"
 )
-
-
-@dataclass(frozen=True)
-class VideoInfo:
-    """What was read.
-
-    name: the file, or "the video" where it has no name. frame_count: frames of the whole video. indices: the
-    frames that were taken, in order, with repeats. fps: average rate, None where unknown. warnings: one
-    sentence each.
-    """
-
-    name: str
-    frame_count: int
-    indices: tuple[int, ...]
-    fps: float | None
-    warnings: tuple[str, ...] = ()
-
-
-def sample_frames(count: int, samples: int) -> list[int]:
-    """Indices of the frames the model sees: int(step / 2) + round(step * i), step = (count - 1) / samples.
-
-    Ties round to even; a video with fewer frames than samples repeats some. The core has the same rule
-    (csrc/video/preprocess.h). Raises `VideoError` where count < 1, `ArgumentError` where samples < 1.
-    """
-    if samples < 1:
-        raise ArgumentError(f"the number of frames to sample is {samples}; it must be at least 1")
-    if count < 1:
-        raise VideoError("the video has no frames")
-    step = (count - 1) / samples
-    return [min(int(step / 2) + round(step * i), count - 1) for i in range(samples)]
-
-
-def chosen_frames(count: int, samples: int) -> list[int]:
-    """As `sample_frames`, but a video that has exactly as many frames as are sampled is taken whole."""
-    return list(range(count)) if count == samples else sample_frames(count, samples)
 
 
 def read_video(
