@@ -25,8 +25,8 @@ from torch import Tensor
 
 from g4v.model.bases import layout
 from g4v.model.bases.errors import CheckpointError, one_line
-from g4v.model.bases.shards import check_tensors, read_pickle, read_shard, weight_files
-from g4v.model.bases.weight_files import check_weights, read_json
+from g4v.model.bases.shards import check_tensors, read_pickle, read_shard
+from g4v.model.bases.weight_files import check_weights, find_weight_files, read_json
 
 _TOKENIZER_FILES = (
     "tokenizer.json",
@@ -47,7 +47,7 @@ class _Source:
         self.path = path
         self.is_delta = path.is_file()
         self.folder = path.parent if self.is_delta else path
-        self.files = [path] if self.is_delta else weight_files(path)
+        self.files = [path] if self.is_delta else find_weight_files(path)
         self.options: dict[str, Any] = {}
         beside = self.folder / "config.json"
         self.config = read_json(beside) if beside.exists() or not self.is_delta else {}

@@ -19,9 +19,9 @@ def load_llm(source: str | Path, dtype: torch.dtype = torch.float32) -> Any:
     """A `transformers.LlamaForCausalLM` in evaluation mode.
 
     source: a directory (config.json with model.safetensors, sharded or not), a GGUF file (needs the package
-    `gguf`; quantised weights are widened to `dtype`), or a hub name "owner/name", the only case in which the
-    network is used. CheckpointError: another architecture, pickles, damaged or missing files, weights that
-    are missing, left over or of other shapes.
+    `gguf`; its weights are dequantised), or a hub name "owner/name", the only case in which the network is
+    used. dtype: of the weights in memory. CheckpointError: another architecture, pickles, damaged or missing
+    files, weights that are missing, left over or of other shapes.
     """
     from transformers import LlamaForCausalLM
 
@@ -77,7 +77,7 @@ def load_tokenizer(source: str | Path) -> Any:
 
 
 def _as_in_gguf(tokenizer: Any, fields: dict[str, Any]) -> Any:
-    """Mends what transformers makes of the tokenizer in a GGUF file."""
+    """The tokenizer as the GGUF file describes it, where transformers reads it otherwise."""
     from tokenizers import Tokenizer, pre_tokenizers
 
     if fields.get("tokenizer.ggml.pre") == "smollm":
@@ -150,10 +150,10 @@ def _open(source: str | Path, weights: bool = True) -> tuple[Path | str, dict[st
 
 
 def _dequantised() -> dict[str, Any]:
-    """The option that widens the weights of a GGUF file, which transformers may otherwise leave in blocks."""
+    """The option that dequantises the weights of a GGUF file; else newer transformers keep them in blocks."""
     try:
         from transformers import GgufConfig
-    except ImportError:  # older ones always widen
+    except ImportError:  # older ones always dequantise
         return {}
     return {"quantization_config": GgufConfig(dequantize=True)}
 

@@ -1,4 +1,4 @@
-"""What a source is: a local path or a hub name; and the checks that come before a library opens it."""
+"""Weight files of public models: where they are, and the checks before a library opens them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def find_source(source: str | Path) -> Path | str:
-    """A Path where `source` exists locally, or the hub name that it is.
+    """The Path of a model that exists locally, or its name on the Hugging Face hub; nothing is fetched.
 
-    A hub name is "owner/name" given as a string, where no folder "owner" stands here. CheckpointError: no
-    such file, or a pickle. Nothing is fetched.
+    source: a path, or a hub name "owner/name" given as a string, where no folder "owner" exists here.
+    CheckpointError: no such file, or a pickle.
     """
     path = Path(source).expanduser()
     if path.exists():
@@ -37,13 +37,13 @@ PICKLE_ADVICE = (
 
 
 def refuse_pickle(path: Path) -> None:
-    """CheckpointError with the way out where a file is a pickle, by its name."""
+    """CheckpointError, with the way to convert it, where a file is a pickle by its suffix."""
     if path.is_file() and path.suffix.lower() in _PICKLES:
         raise CheckpointError(f"{path}: is a pickle, {PICKLE_ADVICE}")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; CheckpointError otherwise."""
+    """The JSON object in a file. CheckpointError: no such file, no JSON, or not an object."""
     try:
         values = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -56,10 +56,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def check_weights(folder: Path) -> list[Path]:
-    """The safetensors files of a model folder, all of them whole.
+    """The safetensors files of a model folder, each with a sound header and its full length.
 
-    CheckpointError: there are none (a folder of pickles is told so), one that the index names is missing, or
-    one is truncated.
+    CheckpointError: there are none (for a folder of pickles the message says how to convert them), one that
+    the index names is missing, or one is truncated.
     """
     index = folder / "model.safetensors.index.json"
     if index.exists():
@@ -73,6 +73,20 @@ def check_weights(folder: Path) -> list[Path]:
     for file in files:
         check_safetensors(file)
     return files
+
+
+def find_weight_files(folder: Path) -> list[Path]:
+    """The weight files of a checkpoint folder: safetensors where there are any, else pickled shards.
+
+    CheckpointError: there are none.
+    """
+    for stem in ("model.safetensors", "pytorch_model.bin"):
+        index = folder / f"{stem}.index.json"
+        if index.exists():
+            return [folder / name for name in index_files(index)]
+        if (folder / stem).exists():
+            return [folder / stem]
+    raise CheckpointError(f"{folder}: no model.safetensors, pytorch_model.bin or index of their shards")
 
 
 def index_files(index: Path) -> list[str]:
