@@ -35,7 +35,7 @@ class VideoInfo:
 def sample_frames(count: int, samples: int) -> list[int]:
     """Indices of `samples` frames, evenly spread over a video of `count` frames.
 
-    The i-th index is int(step / 2) + round(step * i) with step = (count - 1) / samples, and at most count - 1.
+    The i-th index is int(step / 2) + round(step * i), at most count - 1, with step = (count - 1) / samples.
     Ties round to even; a video with fewer frames than samples repeats some. The core has the same rule
     (csrc/video/preprocess.h).
 

@@ -1,4 +1,4 @@
-"""Reading and writing a module as a folder with config.json and model.safetensors."""
+"""Reads and writes a module as a folder with config.json and model.safetensors."""
 
 from __future__ import annotations
 
