@@ -1,4 +1,7 @@
-"""Decoding the sampled frames of one video file; python/g4v/video.py opens it and documents the result."""
+"""Decodes the sampled frames of one video file, by seeking or by reading it through.
+
+python/g4v/video.py opens the file and documents the result.
+"""
 
 from __future__ import annotations
 

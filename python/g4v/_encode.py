@@ -1,4 +1,4 @@
-"""Writing a video file: encoded in memory, written beside its place under another name, then renamed.
+"""Writes video files: encoded in memory, written under a temporary name beside the target, then renamed.
 
 A file that exists is replaced in one step; after any failure neither a part of a file nor the temporary one
 is left behind.
@@ -66,10 +66,19 @@ def available_encoders() -> dict[str, str | None]:
 
 
 def save_video(path: str | os.PathLike[str], frames: Frames, fps: float, title: str = "") -> Path:
-    """Writes uint8 frames [T, H, W, 3] as .mp4 (H.264, yuv420p), .webm (VP9) or .gif; returns the path.
+    """Writes a video as .mp4 (H.264, yuv420p), .webm (VP9) or .gif, whole or not at all; returns the path.
 
-    An odd width or height gains one repeated column or row, which yuv420p needs. Raises `ArgumentError` for
-    another suffix or array, and `OutputError` where the file cannot be written.
+    An odd width or height gains one repeated column or row, which yuv420p needs.
+
+    Args:
+        path: its suffix names the format.
+        frames: uint8 [T, H, W, 3], RGB.
+        fps: frames per second, above 0 and below 1000.
+        title: goes into the file's metadata.
+
+    Raises:
+        ArgumentError: another suffix, array or frame rate.
+        OutputError: the file cannot be written, or there is no encoder for the format.
     """
     target = Path(path)
     if target.suffix.lower() not in _FORMATS:
@@ -135,7 +144,10 @@ def _advice(error: OSError, folder: Path | None = None) -> str:
 
 
 def encode_video(frames: Frames, fps: float, suffix: str, title: str = "") -> bytes:
-    """The bytes of a file. Raises `OutputError` where this PyAV has no encoder that works."""
+    """The bytes of a video file of the format that `suffix` (".mp4") names.
+
+    frames: uint8 [T, H, W, 3], RGB. Raises `OutputError` where this PyAV has no encoder that works.
+    """
     try:
         import av
     except ImportError as error:

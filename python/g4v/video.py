@@ -54,12 +54,21 @@ def read_video(
     cancelled: Callable[[], bool] | None = None,
     span: tuple[float, float | None] | None = None,
 ) -> tuple[Frames, VideoInfo]:
-    """Sampled frames of a video, uint8 [frames, H, W, 3] in RGB, and what was read.
+    """Sampled frames of a video, and what was read.
 
-    source: a path, the bytes of a file, a binary file object, or frames as a uint8 array [T, H, W, 3].
-    cancelled: asked between packets; once it says yes, `Cancelled` is raised.
-    span: start and end in seconds of the part of a file to sample from; an end of None is the file's.
-    Raises `VideoError` with one sentence that names the file, what is wrong with it and what to do.
+    Args:
+        source: a path, the bytes of a file, a binary file object, or frames as a uint8 array [T, H, W, 3].
+        frames: number of frames to sample, by the rule of `chosen_frames`.
+        cancelled: called between packets; `Cancelled` is raised once it returns True.
+        span: start and end, in seconds, of the part of a file to sample from; an end of None is the file's.
+
+    Returns:
+        The frames, uint8 [frames, H, W, 3] in RGB, and a `VideoInfo`.
+
+    Raises:
+        VideoError: the video cannot be read; one sentence names the file, the fault and what to do.
+        ArgumentError: the source is of another type, or a span was given for an array.
+        Cancelled: as `cancelled` said.
     """
     if isinstance(source, np.ndarray) or (hasattr(source, "__array__") and hasattr(source, "shape")):
         if span is not None:
