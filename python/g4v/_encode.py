@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ._files import atomic
 from .errors import ArgumentError, OutputError
 
 if TYPE_CHECKING:
@@ -94,18 +95,15 @@ def save_video(path: str | os.PathLike[str], frames: Frames, fps: float, title: 
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Writes a whole file or none. Raises `OutputError`."""
-    part = path.with_name(_part_name())
-    try:
+    """Writes a whole file or none, into a folder that exists. Raises `OutputError`."""
+    if not path.parent.exists():
+        raise OutputError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
+    with atomic(path) as temporary:
         try:
-            with open(part, "xb") as file:
+            with open(temporary, "wb") as file:
                 file.write(data)
-            os.replace(part, path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {_advice(error, path.parent)}") from None
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written: {_advice(error)}") from None
 
 
 def check_folder(folder: str | os.PathLike[str]) -> Path:
@@ -114,7 +112,7 @@ def check_folder(folder: str | os.PathLike[str]) -> Path:
     missing = [p for p in (place, *place.parents) if not p.exists()]
     try:
         place.mkdir(parents=True, exist_ok=True)
-        probe = place / _part_name()
+        probe = place / f".g4v-{secrets.token_hex(4)}.tmp"
         try:
             with open(probe, "xb") as file:
                 file.write(b"g4v")
@@ -128,17 +126,11 @@ def check_folder(folder: str | os.PathLike[str]) -> Path:
     return place
 
 
-def _part_name() -> str:
-    return f".g4v-{secrets.token_hex(4)}.part"
-
-
-def _advice(error: OSError, folder: Path | None = None) -> str:
+def _advice(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "the disk is full; free some space or name another folder"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "no permission; name a folder that you may write to"
-    if folder is not None and not folder.exists():
-        return f"there is no folder {folder}; make it first"
     reason = error.strerror or str(error)
     return f"{reason}; name another folder"
 

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 
 import g4v
+from g4v._files import read_json as read_config
 from g4v.errors import Error
-from g4v.model.bases import load_llm, load_tokenizer, load_vision
+from g4v.model.bases import CheckpointError, load_llm, load_tokenizer, load_vision
 from g4v.model.bases.weight_files import check_weights, find_source
-from g4v.model.bases.weight_files import read_json as read_config
 from g4v.model.prompt import PromptTemplate, default_system
 from g4v.model.vision import VideoEncoder
 from g4v.train.errors import TrainingError
@@ -117,7 +117,7 @@ def _take(part: str, source: str, target: Path, copy: bool) -> None:
     place = find_source(source)
     if isinstance(place, Path) and place.is_dir():
         if part != "t2v":
-            read_config(place / "config.json")
+            read_config(place / "config.json", CheckpointError)
             check_weights(place)
         target.parent.mkdir(parents=True, exist_ok=True)
         if not copy:

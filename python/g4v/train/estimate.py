@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 
+from g4v._files import read_json
 from g4v.model.abstractor import VideoAbstractor
+from g4v.model.bases.errors import CheckpointError
 from g4v.model.bases.llm import read_config
-from g4v.model.bases.weight_files import find_source, read_json
+from g4v.model.bases.weight_files import find_source
 from g4v.model.config import PRESETS, AbstractorConfig, VideoTowerConfig
 from g4v.model.vision import build_encoder
 from g4v.train.bases import find_part
@@ -104,7 +106,7 @@ def _encoder_config(settings: Settings) -> Any:
 
     place = find_source(source)
     if isinstance(place, Path):
-        values = read_json(place / "config.json")
+        values = read_json(place / "config.json", CheckpointError)
         if values.get("flavour") == "mplug-owl-video":
             return VideoTowerConfig.from_file(place / "config.json")
     return CLIPVisionConfig.from_pretrained(place)

@@ -8,10 +8,11 @@ from typing import Any
 
 from torch import Tensor
 
+from g4v._files import read_json
 from g4v.model.bases import layout
 from g4v.model.bases.errors import CheckpointError
 from g4v.model.bases.shards import check_tensors, read_pickle, read_shard
-from g4v.model.bases.weight_files import find_weight_files, read_json
+from g4v.model.bases.weight_files import find_weight_files
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -38,7 +39,7 @@ class CheckpointSource:
         self.files = [path] if self.is_delta else find_weight_files(path)
         self.options: dict[str, Any] = {}
         beside = self.folder / "config.json"
-        self.config = read_json(beside) if beside.exists() or not self.is_delta else {}
+        self.config = read_json(beside, CheckpointError) if beside.exists() or not self.is_delta else {}
         kind = self.config.get("model_type", "mplug-owl")
         if not self.is_delta and kind != "mplug-owl":
             raise CheckpointError(f"{path}: is a {kind!r} checkpoint, only 'mplug-owl' can be converted")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -12,10 +11,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from g4v._files import read_json, write_json
 from g4v.model.bases import layout
 from g4v.model.bases.checkpoint_source import TOKENIZER_FILES, CheckpointSource
 from g4v.model.bases.errors import CheckpointError
-from g4v.model.bases.weight_files import check_weights, read_json
+from g4v.model.bases.weight_files import check_weights
 
 _SPARE = 16 << 20  # bytes left for configuration files
 
@@ -60,7 +60,7 @@ class Conversion:
         outside = self.llm or (self.base / "llm" if self.base else None)
         if outside:
             check_weights(outside)
-            values = read_json(outside / "config.json")
+            values = read_json(outside / "config.json", CheckpointError)
             if values.get("model_type") != "llama":
                 raise CheckpointError(
                     f"{outside}: is a {values.get('model_type')!r} model, not LlamaForCausalLM"
@@ -78,7 +78,7 @@ class Conversion:
 
     def _base_config(self, part: str) -> dict[str, Any] | None:
         file = self.base / part / "config.json" if self.base else None
-        return read_json(file) if file and file.exists() else None
+        return read_json(file, CheckpointError) if file and file.exists() else None
 
     def _check_visual(self, part: str) -> None:
         found, inherited = self.shapes[part], self._base_config(part)
@@ -172,7 +172,7 @@ class Conversion:
             return
         if len(self.llm_files) > 1:
             values = {"metadata": {"total_size": self.bytes}, "weight_map": dict(sorted(index.items()))}
-            (folder / "model.safetensors.index.json").write_text(json.dumps(values, indent=2) + "\n", "utf-8")
+            write_json(folder / "model.safetensors.index.json", values)
         config = self.configs["llm"]
         config.architectures = ["LlamaForCausalLM"]
         config.save_pretrained(folder)
@@ -184,11 +184,11 @@ class Conversion:
             shutil.copyfile(origin / name, folder / name)
         settings = folder / "tokenizer_config.json"
         if settings.exists():
-            values = read_json(settings)
+            values = read_json(settings, CheckpointError)
             values.pop("auto_map", None)
             if values.get("tokenizer_class") == "MplugOwlTokenizer":  # LLaMA's, with other defaults
                 values["tokenizer_class"] = "LlamaTokenizer"
-            settings.write_text(json.dumps(values, indent=2) + "\n", "utf-8")
+            write_json(settings, values)
 
     def _write_visual(self, run: Path, part: str, tensors: dict[str, Tensor]) -> None:
         origin = self.base / part if self.base else None
@@ -208,8 +208,7 @@ class Conversion:
         }
         (run / part).mkdir()
         _save(full, run / part / "model.safetensors")
-        config = json.dumps(asdict(self.configs[part]), indent=2) + "\n"
-        (run / part / "config.json").write_text(config, "utf-8")
+        write_json(run / part / "config.json", asdict(self.configs[part]))
         pixels = (origin or self.source.folder) / "preprocessor_config.json"
         if part == "encoder" and pixels.exists():
             shutil.copyfile(pixels, run / part / pixels.name)
@@ -232,7 +231,7 @@ class Conversion:
         }
         folder.mkdir()
         _save(tensors, folder / "adapter_model.safetensors")
-        (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+        write_json(folder / "adapter_config.json", config)
 
 
 def _save(tensors: dict[str, Tensor], path: Path) -> None:

@@ -11,15 +11,13 @@ abstractor (0.8 GB of 14) until the end. All goes to a temporary folder beside `
 
 from __future__ import annotations
 
-import json
-import shutil
 import warnings
 from pathlib import Path
 
+from g4v._files import atomic_folder, read_json, write_json
 from g4v.model.bases.checkpoint_source import CheckpointSource
 from g4v.model.bases.conversion import Conversion
 from g4v.model.bases.errors import CheckpointError, one_line
-from g4v.model.bases.weight_files import read_json
 
 
 def convert_checkpoint(
@@ -49,25 +47,17 @@ def _convert(path: Path, out: Path, llm: Path | None, base: Path | None) -> Path
         raise CheckpointError("--base completes a delta file, and this is a whole checkpoint")
     mark = source.fingerprint(llm, base)
     if (out / "conversion.json").exists():
-        if read_json(out / "conversion.json").get("fingerprint") == mark:
+        if read_json(out / "conversion.json", CheckpointError).get("fingerprint") == mark:
             return out
         raise CheckpointError(f"{out}: holds the conversion of something else; choose another folder")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CheckpointError(f"{out}: exists and is not empty; choose another folder")
     conversion = Conversion(source, llm, base)
     conversion.check_space(out.absolute().parent)
-    work = out.with_name(f".{out.name}.converting")
-    shutil.rmtree(work, ignore_errors=True)  # of a conversion that was killed
-    work.mkdir(parents=True)
-    try:
+    with atomic_folder(out, CheckpointError) as work:
         conversion.write(work)
         about = {"source": path.name, "fingerprint": mark, "notes": conversion.notes}
-        (work / "conversion.json").write_text(json.dumps(about, indent=2) + "\n", "utf-8")
-        if out.exists():
-            out.rmdir()
-        work.rename(out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        write_json(work / "conversion.json", about)
     for note in conversion.notes:
         warnings.warn(f"{path}: {note}", stacklevel=4)
     return out

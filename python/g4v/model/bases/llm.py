@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
+from g4v._files import read_json
 from g4v.model.bases.errors import CheckpointError, one_line
-from g4v.model.bases.weight_files import check_weights, find_source, read_json
+from g4v.model.bases.weight_files import check_weights, find_source
 
 ROTARY_FACTORS = "rope_freqs.weight"  # a tensor of GGUF files
 
@@ -142,7 +143,7 @@ def _open(source: str | Path, weights: bool = True) -> tuple[Path | str, dict[st
             raise CheckpointError(f"{place}: rope scaling {scaling!r} of a GGUF file is not supported")
         options = {"gguf_file": place.name, "local_files_only": True}
         return place.parent, {**options, **_dequantised()} if weights else options
-    config = read_json(place / "config.json")
+    config = read_json(place / "config.json", CheckpointError)
     _check_architecture(place, config.get("model_type"))
     if weights:
         check_weights(place)

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
+from g4v._files import read_json
 from g4v.model.bases.errors import CheckpointError, one_line
-from g4v.model.bases.weight_files import check_weights, find_source, read_json
+from g4v.model.bases.weight_files import check_weights, find_source
 from g4v.model.vision import ClipEncoder, MplugOwlVideoTower, VideoEncoder
 
 _KINDS = ("clip", "clip_vision_model")
@@ -24,7 +25,7 @@ def load_vision(source: str | Path) -> VideoEncoder:
     place = find_source(source)
     options: dict[str, Any] = {}
     if isinstance(place, Path):
-        config = read_json(place / "config.json")
+        config = read_json(place / "config.json", CheckpointError)
         check_weights(place)
         options["local_files_only"] = True
         if config.get("flavour") == "mplug-owl-video":

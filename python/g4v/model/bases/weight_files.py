@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
-from typing import Any
 
+from g4v._files import read_json
 from g4v.model.bases.errors import CheckpointError, one_line
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -40,19 +39,6 @@ def refuse_pickle(path: Path) -> None:
     """CheckpointError, with the way to convert it, where a file is a pickle by its suffix."""
     if path.is_file() and path.suffix.lower() in _PICKLES:
         raise CheckpointError(f"{path}: is a pickle, {PICKLE_ADVICE}")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file. CheckpointError: no such file, no JSON, or not an object."""
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: cannot be read: {one_line(error)}") from None
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path}: is not a JSON object")
-    return values
 
 
 def check_weights(folder: Path) -> list[Path]:
@@ -91,7 +77,7 @@ def find_weight_files(folder: Path) -> list[Path]:
 
 def index_files(index: Path) -> list[str]:
     """The distinct file names in a weight index, in order; plain names only."""
-    names = read_json(index).get("weight_map")
+    names = read_json(index, CheckpointError).get("weight_map")
     if not isinstance(names, dict) or not names or not all(isinstance(n, str) for n in names.values()):
         raise CheckpointError(f"{index}: weight_map is missing or malformed")
     files = sorted(set(names.values()))
