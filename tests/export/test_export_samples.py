@@ -149,6 +149,7 @@ def test_what_the_run_lacks_is_random_and_said(run, tmp_path):
     assert [f["sample"].shape for f in samples.feeds("unet")] == [f["sample"].shape for f in feeds]
 
 
+@pytest.mark.slow
 def test_a_bundle_is_verified_on_the_samples_of_its_export(run, tmp_path, capsys):
     from g4v.cli import main
 
