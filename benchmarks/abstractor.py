@@ -34,7 +34,7 @@ import torch
 import torch.nn.functional as F
 
 from g4v import __version__, _core
-from g4v._engine import onnxruntime_directories
+from g4v._runtime import onnxruntime_directories
 from g4v.export.bundle.manifest import FORMAT, FORMAT_VERSION
 from g4v.export.components.abstractor import export_abstractor
 from g4v.export.graph.tiled import TwoPieceGraph

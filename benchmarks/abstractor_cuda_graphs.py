@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from abstractor import TOKENS, InCore, machine, relative_error, write_bundle
 
-from g4v._engine import preload_cuda
+from g4v._runtime import preload_cuda
 from g4v.errors import Error
 from g4v.export.graph.cuda import CudaHalfGraph
 from g4v.model.abstractor import VideoAbstractor

@@ -44,8 +44,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import g4v
 from g4v import _core
-from g4v._engine import import_core
-from g4v.eval.report import machine
+from g4v._console import machine
+from g4v._runtime import import_core
 from g4v.export.bundle.export import export_bundle
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.components.encoder import export_encoder

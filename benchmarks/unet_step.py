@@ -35,7 +35,7 @@ import numpy as np
 import torch
 from export_full_size import add_rows
 
-from g4v.eval.report import machine
+from g4v._console import machine
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.components.unet import export_unet
 from g4v.export.graph.cuda import CudaHalfGraph

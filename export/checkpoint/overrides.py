@@ -15,7 +15,7 @@ from typing import Any
 from g4v.export.checkpoint.adapter import Adapter
 from g4v.export.errors import ExportError
 from g4v.model.bases.errors import CheckpointError, one_line
-from g4v.model.bases.sources import find_source
+from g4v.model.bases.weight_files import find_source
 
 _LARGEST = {"frames": 1024, "width": 4096, "height": 4096}  # as csrc/diffusion/request.cc has it
 PARTS = ("encoder", "abstractor", "frame_checker", "llm", "t2v")

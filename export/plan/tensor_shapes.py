@@ -8,7 +8,7 @@ from pathlib import Path
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.errors import ExportError
 from g4v.model.bases.errors import CheckpointError
-from g4v.model.bases.sources import index_files
+from g4v.model.bases.weight_files import index_files
 
 
 def read_shapes(checkpoint: Checkpoint) -> dict[str, dict[str, Sequence[int]]]:

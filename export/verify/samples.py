@@ -89,7 +89,7 @@ class Samples:
     @cached_property
     def _pixels(self) -> list[np.ndarray]:
         """float32 [T, 3, S, S]: the first clip, a single frame of another, and the other clips."""
-        from g4v._engine import import_core
+        from g4v._runtime import import_core
 
         c = self._checkpoint
         size, (mean, std) = c.image_size(), c.image_statistics()

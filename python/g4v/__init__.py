@@ -14,7 +14,8 @@
 Importing g4v loads neither NumPy nor ONNX Runtime nor PyAV; each is loaded when it is first needed.
 """
 
-from .assistant import Assistant, Chat, load
+from .assistant import Assistant, load
+from .chat import Chat
 from .errors import (
     ArgumentError,
     BundleError,

@@ -1,4 +1,4 @@
-"""Writing a video file: encoded in memory, written beside its place under another name, then renamed.
+"""Writes video files: encoded in memory, written under a temporary name beside the target, then renamed.
 
 A file that exists is replaced in one step; after any failure neither a part of a file nor the temporary one
 is left behind.
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ._files import atomic
 from .errors import ArgumentError, OutputError
 
 if TYPE_CHECKING:
@@ -66,10 +67,19 @@ def available_encoders() -> dict[str, str | None]:
 
 
 def save_video(path: str | os.PathLike[str], frames: Frames, fps: float, title: str = "") -> Path:
-    """Writes uint8 frames [T, H, W, 3] as .mp4 (H.264, yuv420p), .webm (VP9) or .gif; returns the path.
+    """Writes a video as .mp4 (H.264, yuv420p), .webm (VP9) or .gif, whole or not at all; returns the path.
 
-    An odd width or height gains one repeated column or row, which yuv420p needs. Raises `ArgumentError` for
-    another suffix or array, and `OutputError` where the file cannot be written.
+    An odd width or height gains one repeated column or row, which yuv420p needs.
+
+    Args:
+        path: its suffix names the format.
+        frames: uint8 [T, H, W, 3], RGB.
+        fps: frames per second, above 0 and below 1000.
+        title: goes into the file's metadata.
+
+    Raises:
+        ArgumentError: another suffix, array or frame rate.
+        OutputError: the file cannot be written, or there is no encoder for the format.
     """
     target = Path(path)
     if target.suffix.lower() not in _FORMATS:
@@ -85,18 +95,15 @@ def save_video(path: str | os.PathLike[str], frames: Frames, fps: float, title: 
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Writes a whole file or none. Raises `OutputError`."""
-    part = path.with_name(_part_name())
-    try:
+    """Writes a whole file or none, into a folder that exists. Raises `OutputError`."""
+    if not path.parent.exists():
+        raise OutputError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
+    with atomic(path) as temporary:
         try:
-            with open(part, "xb") as file:
+            with open(temporary, "wb") as file:
                 file.write(data)
-            os.replace(part, path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {_advice(error, path.parent)}") from None
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written: {_advice(error)}") from None
 
 
 def check_folder(folder: str | os.PathLike[str]) -> Path:
@@ -105,7 +112,7 @@ def check_folder(folder: str | os.PathLike[str]) -> Path:
     missing = [p for p in (place, *place.parents) if not p.exists()]
     try:
         place.mkdir(parents=True, exist_ok=True)
-        probe = place / _part_name()
+        probe = place / f".g4v-{secrets.token_hex(4)}.tmp"
         try:
             with open(probe, "xb") as file:
                 file.write(b"g4v")
@@ -119,23 +126,20 @@ def check_folder(folder: str | os.PathLike[str]) -> Path:
     return place
 
 
-def _part_name() -> str:
-    return f".g4v-{secrets.token_hex(4)}.part"
-
-
-def _advice(error: OSError, folder: Path | None = None) -> str:
+def _advice(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "the disk is full; free some space or name another folder"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "no permission; name a folder that you may write to"
-    if folder is not None and not folder.exists():
-        return f"there is no folder {folder}; make it first"
     reason = error.strerror or str(error)
     return f"{reason}; name another folder"
 
 
 def encode_video(frames: Frames, fps: float, suffix: str, title: str = "") -> bytes:
-    """The bytes of a file. Raises `OutputError` where this PyAV has no encoder that works."""
+    """The bytes of a video file of the format that `suffix` (".mp4") names.
+
+    frames: uint8 [T, H, W, 3], RGB. Raises `OutputError` where this PyAV has no encoder that works.
+    """
     try:
         import av
     except ImportError as error:

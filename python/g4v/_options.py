@@ -1,6 +1,6 @@
 """Turns keyword arguments of the public API into the core's options, with one-line errors for wrong types.
 
-Ranges are the core's business: it has the bundle's limits and names them.
+Ranges are checked by the core, which knows the bundle's limits.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import operator
 from typing import TYPE_CHECKING, Any
 
-from ._engine import import_core
+from ._runtime import import_core
 from .errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -56,10 +56,12 @@ def text_bytes(name: str, text: Any) -> bytes:
 
 
 def text_options(**values: Any) -> _core.TextOptions:
+    """The core's options of an answer; None stands for the bundle's default. Raises `ArgumentError`."""
     options: _core.TextOptions = import_core().TextOptions(**{k: checked(k, v) for k, v in values.items()})
     return options
 
 
 def video_options(**values: Any) -> _core.VideoOptions:
+    """The core's options of a video; None stands for the bundle's default. Raises `ArgumentError`."""
     options: _core.VideoOptions = import_core().VideoOptions(**{k: checked(k, v) for k, v in values.items()})
     return options

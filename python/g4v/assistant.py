@@ -1,19 +1,19 @@
-"""Loading an assistant, talking with it, and making videos with it."""
+"""Loading an assistant, starting chats, and making videos with it."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
-import threading
-import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ._engine import find_bundle, load_core_assistant
 from ._options import checked, text_bytes, text_options, video_options
+from ._runtime import find_bundle, load_core_assistant
+from ._stream import public_events
+from .chat import Chat
 from .errors import ArgumentError, InternalError, UnsafeVideo
-from .events import Done, Event, Progress, Refusal, Reply, Text, Timings, Video, VideoPrompt, Withheld
+from .events import Done, Progress, Video, Withheld
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 
     from . import _core
     from .frame_checkers import FrameChecker
-    from .video import Source
-
-# How long one wait for an event lasts, in seconds. Python runs signal handlers (Ctrl-C) between the waits; an
-# event ends a wait at once.
-_WAIT = 0.05
 
 
 def load(
@@ -36,23 +31,28 @@ def load(
     frame_checker: FrameChecker | None = None,
     cuda_graphs: bool = False,
 ) -> Assistant:
-    """Loads an assistant from an embedded bundle ("tiny") or a bundle directory.
+    """Loads an assistant from an embedded bundle ("tiny") or from a bundle directory.
 
-    device: "cpu", "cuda", or "auto", which takes GPUs for what can run on them here and the CPU for the rest.
-    On GPUs a component runs as TensorRT engine where the bundle has one that can be used, else on CUDA;
-    `Assistant.info` says which it is, and why others are not. "cuda" never falls back to the CPU. threads:
-    CPU threads of one operator, None for one per core. verify: "auto" checks the SHA-256 of the files of
-    small bundles (up to 256 MB), "full" of all, "size" of none; sizes are checked always. frame_checker:
-    looks at every generated video before anybody sees it, beside the bundle's own checker; it is called with
-    uint8 frames [T, H, W, 3] on a thread of the core and returns for each frame how unsafe it is, 0 to 1.
-    Where more than the bundle's share of frames (0.4 without a say) is at 0.5 and above, the video is
-    withheld. An exception of it ends the turn. cuda_graphs: the abstractor's work on the GPU is captured as
-    CUDA graphs, one for each number of frames that a video has, and replayed; it is refused where no GPU or
-    another provider than CUDA runs the abstractor, and a turn whose capture fails ends with
-    `RuntimeUnavailable`. No GPU has run it yet: it is not measured.
+    Args:
+        name_or_dir: name of an embedded bundle, or a folder that holds a g4v.json.
+        device: "cpu", "cuda", or "auto": GPUs for what can run on them here, the CPU for the rest. On GPUs a
+            component runs as TensorRT engine where the bundle has one that can be used, else with CUDA;
+            `Assistant.info` says which it is, and why others are not used. "cuda" never falls back.
+        threads: CPU threads of one operator; None for one per core.
+        verify: which files are checked against their SHA-256: "auto" those of small bundles (up to 256 MB),
+            "full" all, "size" none. Sizes are always checked.
+        frame_checker: looks at every generated video before it is returned, beside the bundle's own checker.
+            It is called with uint8 frames [T, H, W, 3] on a thread of the core and returns how unsafe each
+            frame is, T numbers from 0 to 1. Where the share of frames at 0.5 and above is larger than the
+            bundle's limit (0.4 where the bundle has none), the video is withheld. An exception ends the turn.
+        cuda_graphs: runs the abstractor as CUDA graphs, one captured for each number of frames of a video.
+            Refused where another provider than CUDA runs the abstractor; a turn whose capture fails ends with
+            `RuntimeUnavailable`. It has not been measured on a GPU yet.
 
-    Raises `BundleError` (missing, damaged, foreign, newer), `RuntimeUnavailable` (no ONNX Runtime, no such
-    device) or `ArgumentError`.
+    Raises:
+        BundleError: the bundle is missing, damaged, of another kind, or newer than this g4v.
+        RuntimeUnavailable: there is no ONNX Runtime, or not the device asked for.
+        ArgumentError: an argument has a wrong type or value.
     """
     directory = find_bundle(name_or_dir)
     values = checked("device", device), checked("threads", threads), checked("verify", verify)
@@ -64,7 +64,10 @@ def load(
 
 
 class Assistant:
-    """A loaded assistant; `load` makes it. It serves any number of chats from any number of threads."""
+    """A loaded assistant, made by `load`: start chats with `chat`, make videos with `generate`.
+
+    One assistant serves any number of chats from any number of threads.
+    """
 
     def __init__(self, core: _core.Assistant) -> None:
         self._core = core
@@ -72,7 +75,11 @@ class Assistant:
 
     @property
     def info(self) -> dict[str, Any]:
-        """What was loaded: name, device, ONNX Runtime, components, limits, generation defaults, licences."""
+        """What was loaded, as plain values in a new dictionary.
+
+        Name, device, ONNX Runtime, components with their providers, limits, defaults of the generation, and
+        licences.
+        """
         return json.loads(json.dumps(self._info))  # type: ignore[no-any-return]
 
     @property
@@ -82,14 +89,19 @@ class Assistant:
 
     @property
     def device(self) -> str:
-        """Where it runs: "cpu" or "cuda"."""
+        """The device it runs on: "cpu" or "cuda"."""
         return str(self._info["device"])
 
     def __repr__(self) -> str:
         return f"<g4v.Assistant {self.name!r} on {self.device}>"
 
     def wait_until_ready(self) -> None:
-        """Waits for the parts that load in the background (the video generator); raises what went wrong."""
+        """Waits for the components that load in the background (those of text-to-video).
+
+        Raises:
+            BundleError: a file of a component is damaged.
+            RuntimeUnavailable: ONNX Runtime cannot load a component.
+        """
         self._core.wait_until_ready()
 
     def chat(
@@ -109,14 +121,26 @@ class Assistant:
         width: int | None = None,
         height: int | None = None,
     ) -> Chat:
-        """Starts a conversation. Every option but the seed defaults to the bundle's.
+        """Starts a conversation. None stands for the bundle's default, except for the seed.
 
-        seed: two chats with one seed and the same turns give the same answers and videos; None draws one. The
-        k-th video of the chat, from 0, has the seed `seed * 1000003 + k` (modulo 2**64).
-        temperature: 0 takes the likeliest token. top_k: out of the k likeliest; 0 of all. top_p: out of the
-        likeliest that sum to p. repetition_penalty: above 1 makes repeats rarer. max_new_tokens: limit of one
-        answer. steps, guidance_scale, negative_prompt, scheduler ("ddim", "dpmsolver++"), frames, width,
-        height: of the generated videos. Raises `ArgumentError` that names the option and its range.
+        Args:
+            seed: two chats with the same seed and the same turns give the same answers and videos; None draws
+                one. The k-th video of the chat, from 0, has the seed `seed * 1000003 + k` (modulo 2**64).
+            temperature: of the sampling; 0 always takes the likeliest token.
+            top_k: samples from the k likeliest tokens; 0 from all.
+            top_p: samples from the likeliest tokens whose probabilities sum to p.
+            repetition_penalty: above 1 makes tokens that the answer already has less likely.
+            max_new_tokens: limit of one answer, in tokens.
+            steps: denoising steps of a video.
+            guidance_scale: classifier-free guidance; larger values follow the caption more closely.
+            negative_prompt: text that videos are guided away from.
+            scheduler: "ddim" or "dpmsolver++".
+            frames: frames of a generated video.
+            width: of generated videos, in pixels.
+            height: of generated videos, in pixels.
+
+        Raises:
+            ArgumentError: an option has a wrong type or is out of range; the message has the range.
         """
         text = text_options(
             temperature=temperature,
@@ -151,11 +175,26 @@ class Assistant:
         width: int | None = None,
         height: int | None = None,
     ) -> Video:
-        """Makes a video of a caption; the same seed and options make the same video.
+        """Makes a video from a caption. The same seed and options make the same video on the same machine.
 
-        on_progress(step, steps) is called after each denoising step; an exception of it stops the work, as
-        Ctrl-C does. Raises `ArgumentError`, `BundleError` where the bundle makes no videos,
-        `UnsafeVideo` where a frame checker withholds the video, and `RuntimeUnavailable`.
+        Args:
+            prompt: the caption, what the video shall show.
+            seed: of the first noise; None draws one, which `Video.seed` tells.
+            steps: denoising steps; None for the bundle's default, as for all options below.
+            guidance_scale: classifier-free guidance; larger values follow the caption more closely.
+            on_progress: called as on_progress(step, steps) after each denoising step, step from 1 to steps.
+                An exception in it stops the work, as Ctrl-C does.
+            negative_prompt: text that the video is guided away from.
+            scheduler: "ddim" or "dpmsolver++".
+            frames: number of frames.
+            width: in pixels.
+            height: in pixels.
+
+        Raises:
+            ArgumentError: the prompt is empty, or an option has a wrong type or is out of range.
+            BundleError: the bundle makes no videos.
+            UnsafeVideo: a frame checker withholds the video.
+            RuntimeUnavailable: ONNX Runtime fails.
         """
         options = video_options(
             seed=seed,
@@ -170,7 +209,7 @@ class Assistant:
         stream = self._core.generate(text_bytes("the prompt", prompt), options)
         made: Video | None = None
         warnings: tuple[str, ...] = ()
-        for event in _events(stream):
+        for event in public_events(stream):
             if isinstance(event, Progress) and on_progress is not None:
                 on_progress(event.step, event.steps)
             elif isinstance(event, Video):
@@ -186,170 +225,19 @@ class Assistant:
         return dataclasses.replace(made, warnings=warnings)
 
     def score_frames(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """How unsafe each frame looks to those who check generated videos.
+        """How unsafe each frame looks to the frame checkers, the largest score of all of them.
 
-        frames: uint8 [T, H, W, 3]. Returns float32 [T], 0 to 1; from 0.5 on a frame counts as unsafe. Empty
-        where the bundle has no frame checker and none was passed to `load`. Raises `ArgumentError` and
-        `RuntimeUnavailable`.
+        Args:
+            frames: uint8 [T, H, W, 3], RGB.
+
+        Returns:
+            float32 [T], 0 to 1; a frame at 0.5 and above counts as unsafe. Empty where neither the bundle has
+            a frame checker nor one was passed to `load`.
+
+        Raises:
+            ArgumentError: another dtype or shape.
+            RuntimeUnavailable: ONNX Runtime fails.
         """
         import numpy as np
 
         return self._core.score_frames(np.ascontiguousarray(frames))
-
-
-class Chat:
-    """A conversation; `Assistant.chat` makes it. One turn is under way at a time.
-
-    A turn that fails, is cancelled or whose iterator is closed before its end leaves the conversation as it
-    was before, and the conversation goes on.
-    """
-
-    def __init__(self, conversation: _core.Conversation, frame_samples: int) -> None:
-        self._conversation = conversation
-        self._frame_samples = frame_samples
-        self._cancelled = threading.Event()
-
-    @property
-    def seed(self) -> int:
-        """The seed of this chat, drawn or given."""
-        return self._conversation.seed
-
-    @property
-    def context_used(self) -> int:
-        """Tokens of the context that the finished turns take up."""
-        return self._conversation.context_used
-
-    @property
-    def context_length(self) -> int:
-        """Tokens that the context holds."""
-        return self._conversation.context_length
-
-    def send(self, text: str, video: Source | None = None) -> Generator[Event, None, None]:
-        """Starts a turn and returns an iterator over its events; the last one is `Done`.
-
-        text: what the user says; tags and special tokens in it are plain text. video: what it is about, a
-        path, the bytes of a file, a binary file or uint8 frames [T, H, W, 3].
-        The turn runs on threads of the core, whether or not the iterator is asked for the next event. Closing
-        the iterator early, or Ctrl-C while it waits, cancels the turn.
-
-        Raises at once `ArgumentError`, `VideoError`, `ContextFull` where the turn does not fit, `BundleError`
-        where the bundle lacks a component; while it is iterated `Cancelled` and `RuntimeUnavailable`.
-        """
-        prompt = text_bytes("the prompt", text)
-        cancelled = self._cancelled = threading.Event()
-        frames = None
-        warnings: tuple[str, ...] = ()
-        read_ms = 0.0
-        if video is not None:
-            from .video import read_video
-
-            started = time.perf_counter()
-            frames, read = read_video(video, self._frame_samples, cancelled.is_set)
-            read_ms, warnings = 1e3 * (time.perf_counter() - started), read.warnings
-        stream = self._conversation.send(prompt, frames)
-        # `cancel` sets the flag first: a cancel between the reading and `send` is seen here.
-        if cancelled.is_set():
-            stream.cancel()
-        return _events(stream, warnings, read_ms)
-
-    def ask(self, text: str, video: Source | None = None) -> Reply:
-        """A whole turn: as `send`, but returns when it is over."""
-        pieces: list[str] = []
-        videos: list[Video] = []
-        withheld: list[Withheld] = []
-        refused = False
-        done: Done | None = None
-        for event in self.send(text, video):
-            if isinstance(event, Text):
-                pieces.append(event.text)
-            elif isinstance(event, Video):
-                videos.append(event)
-            elif isinstance(event, Withheld):
-                withheld.append(event)
-            elif isinstance(event, Refusal):
-                refused = True
-            elif isinstance(event, Done):
-                done = event
-        if done is None:
-            raise InternalError("the turn ended without its last event")
-        return Reply(
-            text="".join(pieces),
-            videos=tuple(videos),
-            refused=refused,
-            timings=done.timings,
-            prompt_tokens=done.prompt_tokens,
-            new_tokens=done.new_tokens,
-            finish_reason=done.finish_reason,
-            warnings=done.warnings,
-            withheld=tuple(withheld),
-        )
-
-    def cancel(self) -> None:
-        """Stops the turn that is under way, from any thread; harmless without one.
-
-        Whoever iterates over the turn gets `Cancelled`.
-        """
-        self._cancelled.set()
-        self._conversation.cancel()
-
-
-def _events(
-    stream: _core.Stream, warnings: tuple[str, ...] = (), read_ms: float = 0.0
-) -> Generator[Event, None, None]:
-    """The core's events as the public ones. Leaving it in any way stops the turn."""
-    noted = list(warnings)
-    try:
-        for event in _core_events(stream):
-            kind = type(event).__name__
-            if kind == "WarningEvent":
-                noted.append(event.text)
-            elif kind == "DoneEvent":
-                yield _done(event, tuple(noted), read_ms)
-            else:
-                yield _PUBLIC[kind](event)
-    finally:
-        # Also waits until the turn has stopped, so that the next one may start.
-        stream.close()
-
-
-def _core_events(stream: _core.Stream) -> Iterator[Any]:
-    while True:
-        try:
-            event = stream.next(_WAIT)
-        except TimeoutError:
-            continue
-        if event is None:
-            return
-        yield event
-
-
-def _done(event: _core.DoneEvent, warnings: tuple[str, ...], read_ms: float) -> Done:
-    core = event.timings
-    timings = Timings(
-        read_ms=read_ms,
-        encode_ms=core.encode_ms,
-        prefill_ms=core.prefill_ms,
-        first_token_ms=read_ms + core.first_token_ms,
-        decode_ms=core.decode_ms,
-        video_ms=core.video_ms,
-        total_ms=read_ms + core.total_ms,
-    )
-    return Done(
-        event.prompt_tokens,
-        event.new_tokens,
-        event.finish_reason,
-        timings,
-        warnings,
-        event.video_frames,
-        event.encoded_frames,
-    )
-
-
-_PUBLIC: dict[str, Callable[[Any], Event]] = {
-    "TextEvent": lambda e: Text(e.text),
-    "VideoPromptEvent": lambda e: VideoPrompt(e.index, e.caption),
-    "ProgressEvent": lambda e: Progress(e.index, e.step, e.steps),
-    "VideoEvent": lambda e: Video(e.frames, e.fps, e.caption, e.index, e.seed),
-    "WithheldEvent": lambda e: Withheld(e.index, e.caption, e.unsafe, e.frames),
-    "RefusalEvent": lambda e: Refusal(e.text),
-}

@@ -1,4 +1,4 @@
-"""The exceptions of g4v: one family, one sentence each.
+"""The exceptions of g4v. All derive from `Error`; the message is one sentence.
 
 The codes are those of the core (csrc/base/error.h); the binding raises the class with the same code.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class Error(Exception):
-    """Base of everything that g4v raises on purpose; ``str(error)`` is one sentence for a person."""
+    """Base class of everything that g4v raises on purpose; `str(error)` is one sentence for the user."""
 
     code: int = 8
 

@@ -1,4 +1,4 @@
-"""What a turn of a chat yields, in the order in which it happens."""
+"""The events of a turn of a chat, and `Reply`, the result of a whole turn."""
 
 from __future__ import annotations
 
@@ -15,16 +15,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Text:
-    """A piece of the answer, as soon as it is decoded. Joined, the pieces are the text; it has no tags."""
+    """A piece of the answer, as soon as it is decoded.
+
+    Attributes:
+        text: joined in order, the pieces are the answer without the tags of videos.
+    """
 
     text: str
 
 
 @dataclass(frozen=True)
 class VideoPrompt:
-    """The assistant asked for a video; it is being made while the text goes on.
+    """The assistant has asked for a video, which is made while the text goes on.
 
-    index: 0 for the first video of this turn. caption: what it shall show.
+    Attributes:
+        index: place of the video in this turn, from 0.
+        caption: what the video shall show.
     """
 
     index: int
@@ -33,7 +39,13 @@ class VideoPrompt:
 
 @dataclass(frozen=True)
 class Progress:
-    """A denoising step is done: `step` of `steps` (1-based) of video `index` of this turn."""
+    """A denoising step of a video is done.
+
+    Attributes:
+        index: place of the video in this turn, from 0.
+        step: number of steps done, from 1 to `steps`.
+        steps: number of steps of the whole video.
+    """
 
     index: int
     step: int
@@ -44,9 +56,13 @@ class Progress:
 class Video:
     """A generated video.
 
-    frames: uint8 [T, H, W, 3], RGB. fps: frames per second. caption: what it was made from. index: its place
-    in the turn. seed: `Assistant.generate(caption, seed=seed)` makes the same frames again. warnings: one
-    sentence each, from `Assistant.generate`; those of a turn are on its `Done` and `Reply`.
+    Attributes:
+        frames: uint8 [T, H, W, 3], RGB, read-only.
+        fps: frames per second.
+        caption: the text that it was made from.
+        index: place of the video in its turn, from 0.
+        seed: `Assistant.generate(caption, seed=seed)` with the same options makes the same frames again.
+        warnings: one sentence each, from `Assistant.generate`; those of a turn are in `Done` and `Reply`.
     """
 
     frames: npt.NDArray[np.uint8]
@@ -57,10 +73,14 @@ class Video:
     warnings: tuple[str, ...] = ()
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Writes the video as .mp4 (H.264), .webm (VP9) or .gif and returns the path.
+        """Writes the video to a file, whole or not at all, and returns the path.
 
-        The file appears whole or not at all. Raises `ArgumentError` for another suffix and `OutputError`
-        where the file cannot be written.
+        Args:
+            path: its suffix names the format: .mp4 (H.264), .webm (VP9) or .gif.
+
+        Raises:
+            ArgumentError: another suffix.
+            OutputError: the file cannot be written, or there is no encoder for the format.
         """
         from ._encode import save_video
 
@@ -69,9 +89,13 @@ class Video:
 
 @dataclass(frozen=True)
 class Withheld:
-    """A generated video is not shown, because `unsafe` of its `frames` frames look unsafe.
+    """A generated video is withheld because too many of its frames look unsafe; it replaces the `Video`.
 
-    It stands in the place of the `Video` of this index; caption: what it was made from.
+    Attributes:
+        index: place of the video in this turn, from 0.
+        caption: the text that it was made from.
+        unsafe: number of frames that look unsafe.
+        frames: number of all frames.
     """
 
     index: int
@@ -82,18 +106,27 @@ class Withheld:
 
 @dataclass(frozen=True)
 class Refusal:
-    """The assistant refused. text: the whole answer, whose pieces have come as `Text` already."""
+    """The assistant refused to answer.
+
+    Attributes:
+        text: the whole answer, whose pieces were `Text` events before.
+    """
 
     text: str
 
 
 @dataclass(frozen=True)
 class Timings:
-    """Where the time of a turn went, in milliseconds.
+    """Wall-clock times of a turn, in milliseconds; parts that run at the same time overlap.
 
-    read_ms: reading and sampling the video file. encode_ms: video encoder and abstractor. prefill_ms: the
-    prompt through the decoder. first_token_ms: from `send` to the first token. decode_ms: all tokens after
-    the first. video_ms: text-to-video, all videos. total_ms: the whole turn.
+    Attributes:
+        read_ms: reading the video file and sampling its frames.
+        encode_ms: video encoder and abstractor.
+        prefill_ms: the prompt through the decoder.
+        first_token_ms: from `Chat.send` to the first token.
+        decode_ms: all tokens after the first.
+        video_ms: text-to-video, the sum over all videos of the turn.
+        total_ms: the whole turn.
     """
 
     read_ms: float = 0.0
@@ -109,11 +142,16 @@ class Timings:
 class Done:
     """The turn is over; always the last event.
 
-    prompt_tokens: positions that were prefilled, video tokens among them. new_tokens: tokens decoded.
-    finish_reason: "stop", "length" (the limit of new tokens) or "context" (the context is full).
-    warnings: one sentence each, about the input video or a video that was not, or not wholly, made as asked.
-    video_frames: frames of the turn's video that the assistant looked at. encoded_frames: those of them that
-    it encoded; the chat had seen the others in the video before and kept what it knew of them.
+    Attributes:
+        prompt_tokens: positions that were prefilled, video tokens among them.
+        new_tokens: tokens decoded, the end of the turn included.
+        finish_reason: "stop", "length" (the limit of new tokens) or "context" (the context is full).
+        timings: where the time went.
+        warnings: one sentence each, about damage of the input video, or about a generated video that was not
+            made, or not as asked.
+        video_frames: number of frames of the input video that the model saw; 0 without a video.
+        encoded_frames: number of those that were encoded in this turn; the others were in the chat's frame
+            memory from an earlier turn.
     """
 
     prompt_tokens: int
@@ -126,11 +164,24 @@ class Done:
 
 
 Event = Text | VideoPrompt | Progress | Video | Withheld | Refusal | Done
+"""Any event of a turn."""
 
 
 @dataclass(frozen=True, eq=False)
 class Reply:
-    """A whole turn, as `Chat.ask` returns it. withheld: the videos that a frame checker found unsafe."""
+    """The result of a whole turn, from `Chat.ask`.
+
+    Attributes:
+        text: the answer, without the tags of videos.
+        videos: the generated videos, in order.
+        refused: whether the assistant refused to answer.
+        timings: where the time went.
+        prompt_tokens: positions that were prefilled, video tokens among them.
+        new_tokens: tokens decoded.
+        finish_reason: "stop", "length" (the limit of new tokens) or "context" (the context is full).
+        warnings: one sentence each, as in `Done`.
+        withheld: the videos that a frame checker found unsafe.
+    """
 
     text: str
     videos: tuple[Video, ...]
@@ -144,7 +195,10 @@ class Reply:
 
 
 def to_json(event: Event) -> dict[str, Any]:
-    """The event as plain values, {"event": "text", "text": ...}; a video without its pixels."""
+    """An event as values of JSON, such as {"event": "text", "text": "Hello"}.
+
+    The event is named in snake case. A video has its numbers of frames, height and width in place of pixels.
+    """
     kind = type(event).__name__
     name = "".join("_" + c.lower() if c.isupper() else c for c in kind).lstrip("_")
     values: dict[str, Any] = {"event": name}

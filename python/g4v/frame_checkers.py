@@ -1,6 +1,7 @@
-"""Checkers of generated frames, to be passed to `g4v.load(frame_checker=...)`.
+"""Frame checkers for `g4v.load(frame_checker=...)`, which decide whether a generated video is withheld.
 
-A checker is called with uint8 frames [T, H, W, 3] and returns for each frame how unsafe it is, 0 to 1.
+A frame checker is called with frames, uint8 [T, H, W, 3] in RGB, and returns how unsafe each frame is: T
+numbers from 0 to 1.
 """
 
 from __future__ import annotations
@@ -16,16 +17,19 @@ if TYPE_CHECKING:
 
     FrameChecker = Callable[[npt.NDArray[np.uint8]], npt.ArrayLike]
 
-# What NudeNet's detector names and a video must not show.
+# Classes of NudeNet's detector that a video must not show.
 _EXPOSED = frozenset(
     f"{part}_EXPOSED" for part in ("ANUS", "BUTTOCKS", "FEMALE_BREAST", "FEMALE_GENITALIA", "MALE_GENITALIA")
 )
 
 
 def nudenet() -> FrameChecker:
-    """Nudity, by the `nudenet` package, which is AGPL and therefore yours to install.
+    """A frame checker that finds nudity with the package `nudenet` (AGPL; it is not installed with g4v).
 
-    A frame's score is that of its surest exposed part. Raises `RuntimeUnavailable` where it is not installed.
+    A frame's score is the largest score of an exposed part that the detector finds in it.
+
+    Raises:
+        RuntimeUnavailable: the package is not installed or does not load.
     """
     try:
         from nudenet import NudeDetector  # type: ignore[import-not-found,import-untyped,unused-ignore]
@@ -49,7 +53,12 @@ FRAME_CHECKERS: dict[str, Callable[[], FrameChecker]] = {"nudenet": nudenet}
 
 
 def frame_checker(name: str) -> FrameChecker:
-    """The checker of this name. Raises `ArgumentError` for a name that is not known."""
+    """The frame checker of a name in `FRAME_CHECKERS`.
+
+    Raises:
+        ArgumentError: the name is not known.
+        RuntimeUnavailable: the package behind it is not installed.
+    """
     if name not in FRAME_CHECKERS:
         raise ArgumentError(f"{name!r} is no frame checker (one of {', '.join(FRAME_CHECKERS)})")
     return FRAME_CHECKERS[name]()

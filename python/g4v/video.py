@@ -19,19 +19,20 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Union
 
 import numpy as np
 import numpy.typing as npt
 
+from ._sampling import Frames, VideoInfo, chosen_frames, sample_frames
 from .errors import ArgumentError, VideoError
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-Frames = npt.NDArray[np.uint8]
+__all__ = ["Frames", "Source", "VideoInfo", "chosen_frames", "read_video", "sample_frames"]
+
 Source = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, IO[bytes], npt.NDArray[Any]]
 
 MAX_FRAME_PIXELS = 8192 * 8192
@@ -47,53 +48,27 @@ _FORMATS = (
 )
 
 
-@dataclass(frozen=True)
-class VideoInfo:
-    """What was read.
-
-    name: the file, or "the video" where it has no name. frame_count: frames of the whole video. indices: the
-    frames that were taken, in order, with repeats. fps: average rate, None where unknown. warnings: one
-    sentence each.
-    """
-
-    name: str
-    frame_count: int
-    indices: tuple[int, ...]
-    fps: float | None
-    warnings: tuple[str, ...] = ()
-
-
-def sample_frames(count: int, samples: int) -> list[int]:
-    """Indices of the frames the model sees: int(step / 2) + round(step * i), step = (count - 1) / samples.
-
-    Ties round to even; a video with fewer frames than samples repeats some. The core has the same rule
-    (csrc/video/preprocess.h). Raises `VideoError` where count < 1, `ArgumentError` where samples < 1.
-    """
-    if samples < 1:
-        raise ArgumentError(f"the number of frames to sample is {samples}; it must be at least 1")
-    if count < 1:
-        raise VideoError("the video has no frames")
-    step = (count - 1) / samples
-    return [min(int(step / 2) + round(step * i), count - 1) for i in range(samples)]
-
-
-def chosen_frames(count: int, samples: int) -> list[int]:
-    """As `sample_frames`, but a video that has exactly as many frames as are sampled is taken whole."""
-    return list(range(count)) if count == samples else sample_frames(count, samples)
-
-
 def read_video(
     source: Source,
     frames: int = 8,
     cancelled: Callable[[], bool] | None = None,
     span: tuple[float, float | None] | None = None,
 ) -> tuple[Frames, VideoInfo]:
-    """Sampled frames of a video, uint8 [frames, H, W, 3] in RGB, and what was read.
+    """Sampled frames of a video, and what was read.
 
-    source: a path, the bytes of a file, a binary file object, or frames as a uint8 array [T, H, W, 3].
-    cancelled: asked between packets; once it says yes, `Cancelled` is raised.
-    span: start and end in seconds of the part of a file to sample from; an end of None is the file's.
-    Raises `VideoError` with one sentence that names the file, what is wrong with it and what to do.
+    Args:
+        source: a path, the bytes of a file, a binary file object, or frames as a uint8 array [T, H, W, 3].
+        frames: number of frames to sample, by the rule of `chosen_frames`.
+        cancelled: called between packets; `Cancelled` is raised once it returns True.
+        span: start and end, in seconds, of the part of a file to sample from; an end of None is the file's.
+
+    Returns:
+        The frames, uint8 [frames, H, W, 3] in RGB, and a `VideoInfo`.
+
+    Raises:
+        VideoError: the video cannot be read; one sentence names the file, the fault and what to do.
+        ArgumentError: the source is of another type, or a span was given for an array.
+        Cancelled: as `cancelled` said.
     """
     if isinstance(source, np.ndarray) or (hasattr(source, "__array__") and hasattr(source, "shape")):
         if span is not None:

@@ -57,6 +57,7 @@ def library_of(build: Path) -> Path:
     return next(build.glob("**/libg4v_cuda.so"))
 
 
+@pytest.mark.slow
 @needs_nvcc
 def test_every_kernel_for_every_architecture_without_spills(build: Path) -> None:
     kernels = json.loads((build / "cuda_resources.json").read_text(encoding="utf-8"))
@@ -84,6 +85,7 @@ def test_every_kernel_for_every_architecture_without_spills(build: Path) -> None
         assert "wgmma_serialized" not in kernel, kernel
 
 
+@pytest.mark.slow
 @needs_nvcc
 def test_library_needs_no_cuda_libraries_and_exports_its_functions_alone(build: Path) -> None:
     if not shutil.which("nm") or not shutil.which("readelf"):
@@ -95,6 +97,7 @@ def test_library_needs_no_cuda_libraries_and_exports_its_functions_alone(build: 
     assert "NEEDED" in needed and "libcuda" not in needed and "cudart" not in needed
 
 
+@pytest.mark.slow
 @needs_nvcc
 def test_without_a_gpu_every_call_says_why(build: Path) -> None:
     """The real library on a machine without a GPU; with one, the GPU tests take over."""

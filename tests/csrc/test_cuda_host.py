@@ -16,10 +16,13 @@ import pytest
 
 HOST = Path(__file__).resolve().parent / "cuda_host"
 
-pytestmark = pytest.mark.skipif(
-    not (os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")),
-    reason="no C++ compiler",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")),
+        reason="no C++ compiler",
+    ),
+]
 
 
 def tool(name: str) -> str:

@@ -111,6 +111,7 @@ def test_graphs_for_engines(run, tmp_path):
         assert 1e-3 < part.compare(module, tmp_path, "tensorrt-rtx").exact < 5e-2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="needs tensorrt-rtx-cu13")
 def test_engines_are_built(run, tmp_path):
     out = tmp_path / "out"

@@ -152,6 +152,7 @@ def test_codes_are_stored_once(both):
     assert len(mine) == len(shared) and all(np.array_equal(a, b) for a, b in zip(mine, shared, strict=True))
 
 
+@pytest.mark.slow
 def test_float16_weights_are_stored_once_where_the_cpu_has_them_so(run, tmp_path):
     manifest = export(run, tmp_path / "compact", store_as_float16=True)
     for name in ("unet", "decoder"):
@@ -179,11 +180,13 @@ def test_the_plan_knows_what_is_shared(both, run, tmp_path):
     assert wide["decoder"].disk > 1.5 * codes["decoder"].disk
 
 
+@pytest.mark.slow
 def test_the_same_export_gives_the_same_files(both, run, tmp_path):
     export(run, tmp_path / "again", "int4")
     assert (tmp_path / "again" / "g4v.json").read_bytes() == (both / "g4v.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_for_cuda_alone(run, tmp_path):
     manifest = export(run, tmp_path / "out", targets=["cuda"])
     for part in manifest["components"].values():

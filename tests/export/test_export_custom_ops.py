@@ -85,6 +85,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, queries: tuple, memory: tu
         session(write(tmp_path)).run(None, feeds)
 
 
+@pytest.mark.slow
 def test_the_abstractor_at_real_sizes_equals_pytorch_and_standard_operators(tmp_path: Path) -> None:
     """Two of its layers, whose width, heads and memory are those of mPLUG-Owl; 1, 2 and 8 frames."""
     torch.manual_seed(0)

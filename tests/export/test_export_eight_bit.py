@@ -60,6 +60,7 @@ def test_no_two_products_overflow_16_bits(rows: int) -> None:
             assert 255 * np.maximum(-pair, 0).sum(1).max() <= 2**15
 
 
+@pytest.mark.slow
 def test_the_abstractor_at_real_sizes_stays_within_its_tolerance(tmp_path: Path) -> None:
     torch.manual_seed(0)
     abstractor = VideoAbstractor(AbstractorConfig(num_layers=2, output_size=256)).eval()
@@ -178,6 +179,7 @@ def rounded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_a_rounded_bundle_answers_and_draws_as_before(rounded: Path) -> None:
     clip = render(Scene((Object("red", "circle", "left"),), "black"), np.random.default_rng(0), 8, 64)
     plain, assistant = g4v.load("tiny", device="cpu"), g4v.load(rounded, device="cpu")
@@ -188,6 +190,7 @@ def test_a_rounded_bundle_answers_and_draws_as_before(rounded: Path) -> None:
     assert 0 < np.abs(a - b).mean() < 1
 
 
+@pytest.mark.slow
 def test_the_manifest_says_so_and_the_plan_knows_the_sizes(rounded: Path) -> None:
     manifest = json.loads((rounded / "g4v.json").read_text("utf-8"))
     precisions = parse_precisions(["encoder=int8", "unet=int8", "abstractor=int8"])
@@ -201,6 +204,7 @@ def test_the_manifest_says_so_and_the_plan_knows_the_sizes(rounded: Path) -> Non
     assert needs["abstractor"].disk < plain["abstractor"].disk
 
 
+@pytest.mark.slow
 def test_the_same_export_twice_gives_the_same_files(rounded: Path, tmp_path: Path) -> None:
     export_bundle(TINY, tmp_path / "again", precision=["encoder=int8", "unet=int8"])
     first, second = (json.loads((p / "g4v.json").read_text())["files"] for p in (rounded, tmp_path / "again"))

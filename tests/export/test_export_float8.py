@@ -180,6 +180,7 @@ def test_fp8_is_for_engines_on_gpus_that_have_it(run, tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_components_hold_their_error(run, tmp_path):
     checkpoint = Checkpoint.open(run)
     samples = Samples(checkpoint)
@@ -196,6 +197,7 @@ def test_components_hold_their_error(run, tmp_path):
         assert 1e-3 < found.exact < FP8_TOLERANCE and found.real == found.exact
 
 
+@pytest.mark.slow
 @needs_tensorrt
 def test_engines_are_built(run, tmp_path):
     out = tmp_path / "out"

@@ -13,7 +13,7 @@ import torch
 
 import g4v
 from g4v import _core
-from g4v._engine import onnxruntime_directories
+from g4v._runtime import onnxruntime_directories
 from g4v.export.bundle.manifest import FORMAT, FORMAT_VERSION
 from g4v.export.components.abstractor import export_abstractor
 from g4v.export.graph.standard import StandardGraph

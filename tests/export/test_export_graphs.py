@@ -273,6 +273,7 @@ UNETS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", UNETS.values(), ids=UNETS.keys())
 @torch.no_grad()
 def test_unet(options, tmp_path):

@@ -107,6 +107,7 @@ def as_on_a_gpu(folder, stem):
     return f"{stem}.gpu"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [HalfGraph, CudaHalfGraph])
 @pytest.mark.parametrize("name", LARGE)
 def test_what_overflows_stays_in_float32(run, tmp_path, name, kind):

@@ -34,6 +34,7 @@ def operators(folder, stem):
     return onnx.load(folder / f"{stem}.onnx", load_external_data=False).graph.node
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMPONENTS)
 @pytest.mark.parametrize(("kind", "most"), [(StandardGraph, 1e-5), (HalfGraph, 1e-2)])
 def test_components_are_right_in_standard_operators(run, tmp_path, name, kind, most):

@@ -121,6 +121,7 @@ def test_they_are_for_encoder_and_abstractor_on_the_cpu() -> None:
         parse_precisions("encoder=bf16x2", ("tensorrt-rtx",))
 
 
+@pytest.mark.slow
 def test_a_bundle_with_them_answers(tmp_path: Path) -> None:
     out = tmp_path / "bundle"
     export_bundle(TINY, out, precision="bf16x2")

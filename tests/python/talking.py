@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from g4v import _core
-from g4v._engine import onnxruntime_directories
+from g4v._runtime import onnxruntime_directories
 
 from . import synthetic_bundle as toy
 

@@ -58,11 +58,11 @@ def test_unusable_arguments_of_load(bundle_dir):
 
 
 def test_cuda_is_refused_where_there_is_none(bundle_dir):
-    from g4v import _engine
+    from g4v import _runtime
 
     if (
         "CUDAExecutionProvider"
-        in _engine.import_core().library_info(directories=_engine.onnxruntime_directories())["providers"]
+        in _runtime.import_core().library_info(directories=_runtime.onnxruntime_directories())["providers"]
     ):
         pytest.skip("this ONNX Runtime has a CUDA provider")
     with pytest.raises(g4v.RuntimeUnavailable, match="no CUDA provider"):

@@ -290,12 +290,12 @@ def test_damaged_checkpoints(source, tmp_path, monkeypatch):
 
 
 def test_a_failure_while_writing_leaves_nothing(source, tmp_path, monkeypatch):
-    from g4v.model.bases import convert
+    from g4v.model.bases import conversion
 
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(convert, "save_file", full)
+    monkeypatch.setattr(conversion, "save_file", full)
     with pytest.raises(CheckpointError, match="No space left"):
         convert_checkpoint(source, tmp_path / "run")
     assert not list(tmp_path.iterdir())

@@ -34,6 +34,7 @@ def run(name: str, *arguments: object) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_training_memory():
     found = run("training_memory.py", "--case", 0)
@@ -41,6 +42,7 @@ def test_training_memory():
     assert found["estimated"] == pytest.approx(found["measured"], rel=0.15)
 
 
+@pytest.mark.slow
 def test_dialogues_of_a_server_that_is_not_ours(tmp_path):
     """`transformers serve` speaks the protocol as others understand it; its random model is all nonsense."""
     for package in ("fastapi", "uvicorn", "openai", "aiohttp", "datasketch"):
@@ -59,6 +61,7 @@ def test_dialogues_of_a_server_that_is_not_ours(tmp_path):
     assert found["completion_tokens"] <= 8 * found["answers"] and found["prompt_tokens"] > 100
 
 
+@pytest.mark.slow
 def test_a_step_of_unet_graphs():
     """On the small UNet of the repository."""
     tiny = FOLDER.parent / "python" / "g4v" / "checkpoints" / "tiny"

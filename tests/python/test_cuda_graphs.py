@@ -20,7 +20,7 @@ import pytest
 
 import g4v
 from g4v import _core
-from g4v._engine import import_core, onnxruntime_directories, preload_cuda
+from g4v._runtime import import_core, onnxruntime_directories, preload_cuda
 
 from . import synthetic_bundle as toy
 from .talking import History, ask, chain, text_of, video
@@ -226,6 +226,7 @@ def test_nothing_is_asked_for_without_the_option(run, kept):
     assert run(talk, kept, False)[1] == []
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_conversations_at_once(run, kept):
     """The stand-in refuses two threads, two runs at once, and all work beside a capture."""
@@ -237,6 +238,7 @@ def test_conversations_at_once(run, kept):
     assert sorted(size for _, size in captured) == ["[1,2,4]", "[2,2,4]", "[3,2,4]"]
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize("most", [0, 2, 32])
 def test_numbers_of_frames_beyond_the_bound(run, kept, most):
@@ -304,6 +306,7 @@ def test_a_bundle_that_sees_no_videos_has_none(run, tmp_path):
 # Where there is one
 
 
+@pytest.mark.gpu
 def test_graphs_give_what_single_launches_give(tmp_path):
     """The exporter's CUDA graph at small sizes, on a real GPU."""
     problem = cuda_problem()

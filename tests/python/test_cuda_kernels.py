@@ -222,6 +222,7 @@ def check(gpu: OnGpu) -> None:
     assert error <= gpu.problem.allowed(), f"error {error:.3g}, allowed {gpu.problem.allowed():.3g}"
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("head_size", [32, 64, 80, 96, 128])
 @pytest.mark.parametrize("dtype", list(ELEMENTS))
 def test_types_and_head_sizes(place, dtype: str, head_size: int) -> None:
@@ -243,6 +244,7 @@ def test_types_and_head_sizes(place, dtype: str, head_size: int) -> None:
         check(gpu)
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 @pytest.mark.parametrize(
     "queries, own, memory", list(itertools.product([1, 17, 128], [0, 1, 64], [0, 1, 65, 2056]))
@@ -251,16 +253,19 @@ def test_tails(place, dtype: str, queries: int, own: int, memory: int) -> None:
     check(place(Problem(dtype, queries=queries, own=own, memory=memory)))
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("dtype", list(ELEMENTS))
 def test_lengths_and_no_keys(place, dtype: str) -> None:
     check(place(Problem(dtype, batch=4, own=0, memory=500, lengths=[500, 0, 1, 77])))
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("dtype", list(ELEMENTS))
 def test_large_logits(place, dtype: str) -> None:
     check(place(Problem(dtype, memory=900, spread=15.0)))
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("dtype", list(ELEMENTS))
 def test_the_abstractor_and_that_the_bits_repeat(place, dtype: str) -> None:
     gpu = place(Problem(dtype, heads=16, queries=128, own=128, memory=8 * 257, interleaved=True))
@@ -289,6 +294,7 @@ def place_wgmma(place, library: ctypes.CDLL) -> object:
     return make
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("head_size", [64, 128])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_wgmma_types_and_lengths(place_wgmma, dtype: str, head_size: int) -> None:
@@ -302,6 +308,7 @@ def test_wgmma_types_and_lengths(place_wgmma, dtype: str, head_size: int) -> Non
     check(place_wgmma(Problem(dtype, memory=900, head_size=head_size, spread=15.0)))
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize(
     "queries, own, memory",
     list(itertools.product([1, 17, 65, 128], [0, 1, 64], [0, 1, 17, 33, 49, 65, 2056])),
@@ -310,6 +317,7 @@ def test_wgmma_tails(place_wgmma, queries: int, own: int, memory: int) -> None:
     check(place_wgmma(Problem("bfloat16", queries=queries, own=own, memory=memory)))
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("frames", [8, 32])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_wgmma_the_abstractor_and_that_the_bits_repeat(place_wgmma, dtype: str, frames: int) -> None:
@@ -322,6 +330,7 @@ def test_wgmma_the_abstractor_and_that_the_bits_repeat(place_wgmma, dtype: str, 
         np.testing.assert_array_equal(gpu.output().view(np.uint8), first.view(np.uint8))
 
 
+@pytest.mark.gpu
 def test_capture_in_a_graph(place, driver: Driver) -> None:
     """Planned before, a call allocates nothing and waits for nothing: strict capture lets it through."""
     gpu = place(Problem("bfloat16", heads=16, queries=128, own=128, memory=8 * 257))
@@ -336,6 +345,7 @@ def test_capture_in_a_graph(place, driver: Driver) -> None:
         np.testing.assert_array_equal(gpu.output(), expected)
 
 
+@pytest.mark.gpu
 def test_refusals(place, library: ctypes.CDLL) -> None:
     gpu = place(Problem("bfloat16", heads=16, queries=128, own=128, memory=8 * 257))
     assert gpu.plan.workspace_bytes > 0

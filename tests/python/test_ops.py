@@ -88,6 +88,7 @@ class Problem:
         return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("size", [32, 64, 80, 96, 128])
 def test_any_number_of_queries_and_rows(version: str, size: int) -> None:
@@ -102,6 +103,7 @@ def test_any_number_of_queries_and_rows(version: str, size: int) -> None:
                 assert error(result, reference(*problem.operands, mem_len)) < 1e-5, (queries, rows, mem_len)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_abstractors_sizes(version: str) -> None:
     """128 queries of 16 heads of 64, 8 and 32 frames of 257 tokens; the errors are far from the limit."""
@@ -158,6 +160,7 @@ def check_16_bit(
     assert error(out.float().numpy(), expected) <= limit, (q.shape, keys.shape, mem_len)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_16_bit_is_no_worse_than_twice_plain_16_bit_attention(version: str, dtype: torch.dtype) -> None:
@@ -300,6 +303,7 @@ def test_gradients() -> None:
     assert torch.isfinite(inputs[0].grad).all()
 
 
+@pytest.mark.slow
 def test_the_torch_operator_is_well_behaved() -> None:
     cross_attention(torch.zeros(1, 1, 1, 32), None, None, *[torch.zeros(1, 1, 1, 32)] * 2)  # registers it
     inputs = [torch.randn(2, 2, 4, 32, requires_grad=True) for _ in range(5)]
@@ -422,6 +426,7 @@ print([name for name in ("torch", "onnxruntime", "av", "numpy") if name in sys.m
     assert run_python(code).strip() == "[]"
 
 
+@pytest.mark.gpu
 def test_cuda_is_never_replaced_in_silence() -> None:
     if not torch.cuda.is_available():
         pytest.skip("no GPU")

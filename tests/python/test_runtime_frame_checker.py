@@ -13,7 +13,7 @@ import pytest
 
 import g4v
 from g4v import _core
-from g4v._engine import onnxruntime_directories
+from g4v._runtime import onnxruntime_directories
 
 from . import synthetic_bundle as toy
 from .command_line import assert_one_line_error, without

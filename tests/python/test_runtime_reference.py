@@ -51,6 +51,7 @@ def expected_text(tokenizer, ids):
     return text.lstrip(" \t\n\r\f\v")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("penalty", [1.0, 1.3])
 @pytest.mark.parametrize("case", range(3))
 def test_greedy_tokens_are_those_of_pytorch(run, assistant, model, tokenizer, case, penalty):

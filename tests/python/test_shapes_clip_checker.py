@@ -24,12 +24,14 @@ def misread(clips: list[tuple[np.ndarray, Scene]]) -> list[str]:
 # True clips
 
 
+@pytest.mark.slow
 def test_reads_clean_clips() -> None:
     rng = np.random.default_rng(11)
     scenes = [sample_scene(rng, "all", objects=1) for _ in range(24)]
     assert misread([(render(s, rng, clean=True), s) for s in scenes]) == []
 
 
+@pytest.mark.slow
 def test_reads_noisy_compressed_clips() -> None:
     rng = np.random.default_rng(12)
     scenes = [sample_scene(rng, "all", objects=1) for _ in range(30)]
@@ -44,6 +46,7 @@ def test_reads_clips_of_two_objects() -> None:
     assert len(wrong) <= 1, wrong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 def test_reads_another_renderer(shape: str) -> None:
     """Every motion of every shape, drawn by Pillow with light blur, noise and JPEG."""
@@ -59,6 +62,7 @@ def test_reads_another_renderer(shape: str) -> None:
     assert misread(clips) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("colour", COLOURS)
 def test_reads_colours_on_every_background(colour: str) -> None:
     clips = [
@@ -71,6 +75,7 @@ def test_reads_colours_on_every_background(colour: str) -> None:
     assert misread(clips) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("degrees", [90, -130, 200, -252, 300, 315 * 7 / 8])
 @pytest.mark.parametrize("shape", ["square", "triangle", "star"])
 def test_follows_spins_beyond_half_a_symmetry(shape: str, degrees: float) -> None:
@@ -125,6 +130,7 @@ TRUE = [("star", "red", way("right", radius=9))]
 WANTED = scene(("red", "star", "right"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("colour", [c for c in COLOURS if c != "red"])
 def test_refuses_a_wrong_colour(colour: str) -> None:
     result = check(draw([("star", colour, way("right"))], noise=3), WANTED)
@@ -137,12 +143,14 @@ def test_refuses_a_wrong_shape(shape: str) -> None:
     assert not result.ok and not result.shape_ok and result.colour_ok and result.motion_ok
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("motion", [m for m in MOTIONS if m != "right"])
 def test_refuses_a_wrong_motion(motion: str) -> None:
     result = check(draw([("star", "red", way(motion))], noise=3), WANTED)
     assert not result.ok and not result.motion_ok and result.colour_ok and result.shape_ok
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("motion", ["left", "right", "up", "down", "growing", "shrinking"])
 def test_refuses_reversed_and_frozen_clips(motion: str) -> None:
     frames = draw([("square", "green", way(motion, radius=8))], noise=3)
@@ -184,6 +192,7 @@ def test_refuses_changes_of_colour_or_shape_on_the_way() -> None:
         assert not check(broken, WANTED).ok
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0])
 def test_refuses_noise_and_flat_frames(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -244,6 +253,7 @@ def test_refuses_colours_without_a_name() -> None:
         assert analyse(draw([("square", rgb, way("left"))])).objects[0].colour is None, rgb
 
 
+@pytest.mark.slow
 def test_never_accepts_the_unsafe_sign() -> None:
     rng = np.random.default_rng(3)
     for _ in range(4):

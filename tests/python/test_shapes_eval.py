@@ -145,6 +145,7 @@ def test_a_failed_turn_is_wrong_and_the_talk_goes_on(monkeypatch: pytest.MonkeyP
     assert json.loads(file.read_text())["details"]["questions"]["failed"] >= 12
 
 
+@pytest.mark.slow
 def test_videos_are_checked_and_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     Oracle(monkeypatch)
     file, sheet = tmp_path / "figures.json", tmp_path / "sheet.png"
@@ -180,6 +181,7 @@ def test_a_failed_section_costs_no_other_its_results(
     assert all(f"error: {failure}\n" in err for failure in failures)
 
 
+@pytest.mark.slow
 def test_wrong_videos_are_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     oracle = Oracle(monkeypatch)
     make = oracle.generate

@@ -38,6 +38,7 @@ def test_the_embedded_assistant_is_exact(tmp_path: Path) -> None:
     assert values["details"]["greedy"] == {"different": []}
 
 
+@pytest.mark.slow
 def test_another_run_differs(other: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import g4v
 

@@ -107,6 +107,7 @@ def test_the_skull_sign_is_drawn():
     assert (signed.max(-1) > 150).sum((1, 2)).min() > 60
 
 
+@pytest.mark.slow
 def test_foreign_clips_are_films_of_no_shape():
     means, changes = [], []
     for seed in range(30):

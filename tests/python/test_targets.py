@@ -15,7 +15,7 @@ import onnx
 import pytest
 
 import g4v
-from g4v._engine import import_core, onnxruntime_directories
+from g4v._runtime import import_core, onnxruntime_directories
 
 SOURCE = Path(__file__).resolve().parents[1] / "csrc" / "fake_rtx_plugin.c"
 PLUGIN = "libonnxruntime_providers_nv_tensorrt_rtx.so"
@@ -223,7 +223,7 @@ def test_engines_go_to_the_plugin_and_the_rest_does_not(bundle_dir, tmp_path, st
             assert 'decoder is written for "cpu", which cannot be used here' in text and "gpu" in text
     _, usable, refused = json.loads(
         python(
-            "import json; from g4v._engine import *; print(json.dumps(import_core().resolve_targets("
+            "import json; from g4v._runtime import *; print(json.dumps(import_core().resolve_targets("
             "'auto', {'tensorrt-rtx', 'cpu'}, directories=onnxruntime_directories())))",
             **variables,
         )

@@ -71,6 +71,7 @@ def load(source: Any) -> Any:
     return _core.Tokenizer(json.dumps(convert_tokenizer(source)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_equal_to_hugging_face(build: Any, family: str, tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
@@ -95,6 +96,7 @@ def code_points() -> list[str]:
     return [chr(c) for c in everything if c % 499 == 0 or any(low <= c < high for low, high in dense)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["tiny", "smollm2_splitting", "qwen2", "clip"])
 def test_every_kind_of_code_point(build: Any, family: str) -> None:
     """Between a letter, a digit, a sign and spaces: class, digit splitting, normal form and lower case."""
@@ -211,6 +213,7 @@ def test_invalid_utf8_is_an_argument_error(build: Any) -> None:
         assert ours.decode(ours.encode("after")) == "after"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["tiny", "llama2", "clip"])
 def test_long_words_take_no_quadratic_time(build: Any, family: str) -> None:
     ours = load(build(family))

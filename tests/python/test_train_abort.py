@@ -120,12 +120,14 @@ def run_two(patch: str, words: list[str], folder: Path) -> tuple[int, list[str]]
 
 
 class TestTwoProcesses:
+    @pytest.mark.slow
     def test_one_that_meets_nan_stops_both_and_one_line_says_so(self, words, tmp_path):
         code, lines = run_two("spoil_second", words(tmp_path / "run"), tmp_path)
         assert code == 1 and len(lines) == 1, lines
         assert "step 1: the loss is NaN on" in lines[0]
         assert lines[0].count("data.json, line") == 2  # the two rows of the other process
 
+    @pytest.mark.slow
     def test_a_checkpoint_that_cannot_be_written_stops_both(self, words, tmp_path):
         code, lines = run_two("full_disk", words(tmp_path / "run", checkpoint_every=1), tmp_path)
         assert code == 1 and len(lines) == 1, lines

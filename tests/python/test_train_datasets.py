@@ -45,6 +45,7 @@ def rows_of(*turns, clips=()):
 
 
 class TestTokens:
+    @pytest.mark.slow
     def test_training_reads_what_the_runtime_reads(self, tmp_path):
         """The runtime answers; a row of training data made of that conversation must be, token by token, what
         the runtime fed to its decoder: it counts its context, and PyTorch, given the training ids, continues
@@ -271,6 +272,7 @@ class TestRun:
     def base(self, tmp_path):
         return made.write_base(tmp_path / "base")
 
+    @pytest.mark.slow
     def test_features_train_as_frames_do_and_bad_clips_are_reported(self, base, tmp_path):
         """Half precision of the cache is the only difference."""
         data = made.write_data(tmp_path / "data", 4)
@@ -289,12 +291,14 @@ class TestRun:
         torch.testing.assert_close(ends[0], ends[1], rtol=1e-2, atol=1e-3)
         assert not torch.equal(ends[0], torch.zeros_like(ends[0]))
 
+    @pytest.mark.slow
     def test_encoding_shows_how_far_it_is(self, base, tmp_path, capsys):
         words = made.options(base, made.write_data(tmp_path / "data", 3), tmp_path / "run", max_epochs=1)
         words += ["--config", str(made.config_file(tmp_path)), "--feature-cache", str(tmp_path / "cache")]
         assert main(["stage1", *words, "--progress"]) == 0
         assert "encoding clips 3/3" in capsys.readouterr().err
 
+    @pytest.mark.slow
     def test_text_alone_needs_no_encoder(self, base, tmp_path):
         """The paper's second version tunes on text; the run is then an assistant without vision."""
         rows = {"train": [{"instruction": f"Human: Q{k}\nAI: <video> A {k} </video>"} for k in range(3)]}

@@ -33,6 +33,7 @@ def gguf(tmp_path_factory):
     return write_gguf(folder, folder / "model.gguf")
 
 
+@pytest.mark.slow
 def test_a_run_on_a_gguf_file(gguf, tmp_path):
     data, out = made.write_data(tmp_path / "data", rows=3), tmp_path / "run"
     base = made.write_base(tmp_path / "base")

@@ -34,6 +34,7 @@ def _train(folder, **changes):
     return part, done
 
 
+@pytest.mark.slow
 def test_resumed_equals_unbroken(tmp_path):
     whole, done = _train(tmp_path / "whole")
     assert done
@@ -45,6 +46,7 @@ def test_resumed_equals_unbroken(tmp_path):
         assert torch.equal(a, b)
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_trained_again(tmp_path):
     first, _ = _train(tmp_path)
     again, done = _train(tmp_path)

@@ -108,6 +108,7 @@ def build(width: int, layers: int, stage: str):
     return model.train(), sizes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["stage1", "stage2"])
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize(("width", "layers", "length"), [(96, 4, 96), (160, 6, 160)])
@@ -174,6 +175,7 @@ def pretend(model: torch.nn.Module) -> None:
                     store[name] = weight if store is module._parameters else new
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "half", "checkpointing"),
     [

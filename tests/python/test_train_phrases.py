@@ -46,6 +46,7 @@ def test_texts_that_are_no_caption_have_no_phrases(tokenizer):
     assert (float(loss), float(right)) == (0.0, 0.0)
 
 
+@pytest.mark.slow
 def test_the_text_encoder_learns_which_words_go_together(tokenizer):
     """Of two objects in one caption, from nothing, on captions that differ from those it is asked about."""
     torch.manual_seed(0)

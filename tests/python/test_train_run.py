@@ -202,6 +202,7 @@ def _one_of_two(rank: int, port: int, nodes: int, words: list[str]) -> None:
 
 
 class TestTwoProcesses:
+    @pytest.mark.slow
     @pytest.mark.parametrize(("stage", "nodes"), [("stage1", 1), ("stage2", 1), ("stage1", 2)])
     def test_equal_one_process_with_the_batch_doubled(
         self, stage, nodes, trained, base, data, config, tmp_path

@@ -11,7 +11,7 @@ from ..errors import Cancelled, Error
 from .turn import TurnPrinter
 
 if TYPE_CHECKING:
-    from ..assistant import Chat
+    from ..chat import Chat
 
 _HELP = """/video FILE   the next question is about this video
 /help         this list

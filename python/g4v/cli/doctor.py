@@ -95,7 +95,7 @@ def _python() -> list[Check]:
 
 
 def _core() -> list[Check]:
-    from .._engine import import_core
+    from .._runtime import import_core
 
     return [Check("core", "ok", f"{import_core().__version__}")]
 
@@ -120,7 +120,7 @@ def _onnxruntime_packages() -> list[Check]:
 
 
 def _onnxruntime() -> list[Check]:
-    from .._engine import import_core, onnxruntime_directories
+    from .._runtime import import_core, onnxruntime_directories
 
     info = import_core().library_info(directories=onnxruntime_directories())
     return [
@@ -130,7 +130,7 @@ def _onnxruntime() -> list[Check]:
 
 
 def _devices() -> list[Check]:
-    from .._engine import import_core, onnxruntime_directories, preload_cuda, provider_directories
+    from .._runtime import import_core, onnxruntime_directories, preload_cuda, provider_directories
     from ..errors import Error
 
     core, directories = import_core(), onnxruntime_directories()
@@ -158,7 +158,7 @@ def _devices() -> list[Check]:
 
 
 def _cpu() -> list[Check]:
-    from .._engine import import_core
+    from .._runtime import import_core
 
     flags: set[str] = set()
     try:
@@ -174,7 +174,7 @@ def _cpu() -> list[Check]:
 
 def _kernels() -> list[Check]:
     """g4v's own kernels: the instruction set of those for the CPU, and whether those for GPUs can be used."""
-    from .._engine import import_core
+    from .._runtime import import_core
     from ..errors import ArgumentError
 
     core = import_core()
@@ -209,7 +209,7 @@ def _pyav() -> list[Check]:
 
 def _bundles() -> list[Check]:
     from .. import load
-    from .._engine import embedded_bundles
+    from .._runtime import embedded_bundles
     from ..errors import Error
 
     names = embedded_bundles()

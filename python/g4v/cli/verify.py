@@ -40,7 +40,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs `g4v verify`; returns its exit code. Raises `g4v.Error`."""
-    from .._engine import find_bundle, import_core
+    from .._runtime import find_bundle, import_core
 
     directory = find_bundle(arguments.bundle)
     import_core().check_bundle(str(directory), "full")

@@ -20,7 +20,7 @@ _STEPS = 1  # denoising steps of a video that the assistant sends along: only th
 
 def bundle_key(bundle: str) -> str:
     """SHA-256 of a bundle's manifest, which holds those of all its files. Raises `BundleError`."""
-    from g4v._engine import find_bundle
+    from g4v._runtime import find_bundle
     from g4v.errors import BundleError
 
     manifest = find_bundle(bundle) / "g4v.json"

@@ -91,7 +91,11 @@ class _Encoder(nn.Module):
 
 
 class VideoAbstractor(nn.Module):
-    """Maps the encoder's tokens of a clip to `config.output_tokens` embeddings of the language model."""
+    """Resamples all tokens of a clip to `config.output_tokens` embeddings of the language model.
+
+    Learned queries read the encoder's tokens of all frames through cross-attention, as in mPLUG-Owl's visual
+    abstractor: spatial queries, and for clips of several frames temporal ones, whose results are added.
+    """
 
     def __init__(self, config: AbstractorConfig) -> None:
         super().__init__()
@@ -106,12 +110,11 @@ class VideoAbstractor(nn.Module):
         self.vit_eos = nn.Parameter(torch.randn(1, 1, config.output_size) * 0.02)
 
     def forward(self, features: Tensor, frame_mask: Tensor | None = None) -> Tensor:
-        """Condenses clips.
+        """Video tokens of clips, float [B, num_queries + 1, output_size]; the last row is vit_eos.
 
-        features: float [B, T, N, memory_size], N tokens of each of T frames.
-        frame_mask: bool [B, T], False for padding frames; None means that all are real. Each clip has at
-        least one. Returns float [B, num_queries + 1, output_size]; the last row is vit_eos. A clip with one
-        real frame is read by the spatial queries alone, whether or not it is padded.
+        features: float [B, T, N, memory_size], N tokens of the encoder for each of T frames.
+        frame_mask: bool [B, T], False for padding frames, at least one True in each clip; None: all are real.
+        A clip with one real frame is read by the spatial queries alone, whether or not it is padded.
         """
         batch, frames, tokens, _ = features.shape
         spatial = self.config.num_queries

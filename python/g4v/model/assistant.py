@@ -1,4 +1,4 @@
-"""The whole assistant: encoder, abstractor, language model; for training, and the runtime's reference."""
+"""The whole assistant in PyTorch: encoder, abstractor, language model, for training and as a reference."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from g4v.model.vision import VideoEncoder
 
 @dataclass(frozen=True)
 class AssistantOutput:
-    """loss: float scalar, or None without labels. logits: float [B, L, V]."""
+    """What `Gpt4Video.forward` returns. loss: float scalar, None without labels. logits: float [B, L, V]."""
 
     loss: Tensor | None
     logits: Tensor
 
 
 class Gpt4Video(nn.Module):
-    """encoder (frozen), abstractor, and a LlamaForCausalLM that may be wrapped by PEFT.
+    """The GPT4Video assistant: a frozen encoder, the abstractor, and a LlamaForCausalLM, plain or with PEFT.
 
     The abstractor and the language model train whatever parameters have requires_grad; the encoder never
     does. Either of encoder and abstractor may be None where the caller gives features or video tokens, or
@@ -55,7 +55,11 @@ class Gpt4Video(nn.Module):
         features: Tensor | None = None,
         frame_mask: Tensor | None = None,
     ) -> Tensor:
-        """pixel_values [B, T, 3, S, S] or features [B, T, N, d]; frame_mask bool [B, T] -> [B, Q+1, D]."""
+        """Video tokens of clips, float [B, Q+1, D].
+
+        pixel_values: float [B, T, 3, S, S]; or features: float [B, T, N, d] of the encoder. frame_mask: bool
+        [B, T], False for padding frames. ValueError: neither is given, or a part is missing.
+        """
         if features is None:
             if self.encoder is None or pixel_values is None:
                 raise ValueError("give features, or pixel_values to an assistant that has its encoder")
@@ -66,7 +70,11 @@ class Gpt4Video(nn.Module):
         return self.abstractor(features, frame_mask)
 
     def embed(self, input_ids: Tensor, video_tokens: Tensor | None) -> Tensor:
-        """Embeds ids [B, L]; video tokens [clips, Q+1, D] go where they hold VIDEO_ID, in reading order."""
+        """Input embeddings, float [B, L, D].
+
+        input_ids: int64 [B, L]. video_tokens: float [clips, Q+1, D]; their rows take the places of VIDEO_ID,
+        in reading order. ValueError: their number is not that of the places.
+        """
         is_video = input_ids == VIDEO_ID
         embeds = self.llm.get_input_embeddings()(input_ids.masked_fill(is_video, 0))
         given = 0 if video_tokens is None else video_tokens.shape[0] * video_tokens.shape[1]
@@ -88,7 +96,7 @@ class Gpt4Video(nn.Module):
         video_tokens: Tensor | None = None,
         frame_mask: Tensor | None = None,
     ) -> AssistantOutput:
-        """Next-token cross-entropy.
+        """Logits, and where labels are given the mean cross-entropy of the next token.
 
         input_ids: int64 [B, L], VIDEO_ID at video positions, right-padded.
         labels: int64 [B, L], -100 where a position does not count; shifted inside.
@@ -125,7 +133,7 @@ class Gpt4Video(nn.Module):
 
 
 class ReferenceConversation:
-    """A greedy conversation with a KV cache: what the runtime must reproduce token by token."""
+    """A greedy conversation with a KV cache; tests compare the runtime with it token by token."""
 
     def __init__(
         self, model: Gpt4Video, template: PromptTemplate, encode: Encode, repetition_penalty: float = 1.0

@@ -1,4 +1,4 @@
-"""Sizes of every part, and the presets that the project names.
+"""Sizes of every part, and the presets: tiny, small, gpt4video-7b.
 
 The parts that come from transformers and diffusers are described by their own configuration objects; a preset
 holds the keyword arguments. Code that reads a checkpoint follows the configuration files in the checkpoint,
@@ -37,9 +37,8 @@ class AbstractorConfig:
     intermediate_size: int = 2816  # width of the gated MLP
     num_queries: int = 64  # spatial queries, and rows of the output (vit_eos comes on top)
     num_temporal_queries: int = 64  # equal to num_queries: the two halves are added
-    memory_size: int = (
-        1024  # width of the encoder's tokens, equal to hidden_size: queries and memory share keys
-    )
+    # Width of the encoder's tokens, equal to hidden_size: queries and memory go through one key projection.
+    memory_size: int = 1024
     output_size: int = 4096  # width of the language model's embeddings
     layer_norm_eps: float = 1e-5
     ffn_layer_norm_eps: float = 1e-6
@@ -61,12 +60,13 @@ class AbstractorConfig:
 
     @classmethod
     def from_file(cls, path: str | Path) -> AbstractorConfig:
+        """Reads config.json. ValueError: an unknown key, or sizes that do not fit each other."""
         return _from_dict(cls, json.loads(Path(path).read_text("utf-8")), str(path))
 
 
 @dataclass(frozen=True)
 class FrameCheckerConfig:
-    """Sizes of `FrameChecker`, and its rule."""
+    """Sizes of `FrameChecker`, and the share of unsafe frames that withholds a video."""
 
     hidden_size: int = 1024  # width of the encoder's tokens
     intermediate_size: int = 256
@@ -75,6 +75,7 @@ class FrameCheckerConfig:
 
     @classmethod
     def from_file(cls, path: str | Path) -> FrameCheckerConfig:
+        """Reads config.json. ValueError: an unknown key."""
         return _from_dict(cls, json.loads(Path(path).read_text("utf-8")), str(path))
 
 
@@ -106,10 +107,12 @@ class VideoTowerConfig:
 
     @property
     def tokens_per_frame(self) -> int:
+        """Patches of a frame, and the class token."""
         return (self.image_size // self.patch_size) ** 2 + 1
 
     @classmethod
     def from_file(cls, path: str | Path) -> VideoTowerConfig:
+        """Reads config.json. ValueError: an unknown key, or sizes that do not fit each other."""
         return _from_dict(cls, json.loads(Path(path).read_text("utf-8")), str(path))
 
 
@@ -244,7 +247,7 @@ TINY = Preset(
     },
 )
 
-# The language model is SmolLM2-135M-Instruct; what sees and what draws is that of `tiny`.
+# The language model is SmolLM2-135M-Instruct; vision and text-to-video are those of `tiny`.
 SMALL = replace(
     TINY,
     name="small",

@@ -1,4 +1,4 @@
-"""How unsafe a frame looks, told from the encoder's tokens: the last look at generated videos."""
+"""The frame checker: how unsafe a generated frame looks, from the encoder's tokens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from g4v.model.storage import load_tensors, save_module
 
 
 class FrameChecker(nn.Module):
-    """Two layers that every token goes through; the most suspicious token speaks for its frame."""
+    """A two-layer MLP with ReLU over every token of a frame; the frame's score is its largest token's."""
 
     def __init__(self, config: FrameCheckerConfig) -> None:
         super().__init__()
@@ -22,11 +22,11 @@ class FrameChecker(nn.Module):
         self.fc2 = nn.Linear(config.intermediate_size, 1)
 
     def logits(self, features: Tensor) -> Tensor:
-        """features [..., N, d] of the encoder -> [...]; above 0 is unsafe."""
+        """Logits [...] of encoder tokens, float [..., N, d]; above 0 is unsafe."""
         return self.fc2(torch.relu(self.fc1(features))).squeeze(-1).amax(-1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """features [..., N, d] of the encoder -> how unsafe each frame is, [...], 0 to 1."""
+        """How unsafe each frame is, float [...] from 0 to 1; features: encoder tokens, float [..., N, d]."""
         return self.logits(features).sigmoid()
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:

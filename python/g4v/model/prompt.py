@@ -39,7 +39,10 @@ _WHITE = " \t\n\r\f\v"
 
 @dataclass(frozen=True)
 class PromptTurn:
-    """One exchange. `answer` is None for the turn that is to be answered."""
+    """One exchange. user: clean text of the user. answer: None for the turn that is to be answered.
+
+    has_video: a clip is attached to the user's text.
+    """
 
     user: str
     answer: str | None = None
@@ -48,7 +51,10 @@ class PromptTurn:
 
 @dataclass(frozen=True)
 class EncodedPrompt:
-    """Token ids (VIDEO_ID at video positions) and as many labels (IGNORED where unsupervised)."""
+    """A tokenised conversation. ids: token ids, VIDEO_ID at video positions.
+
+    labels: one for each id, IGNORED where it does not count in the loss.
+    """
 
     ids: list[int]
     labels: list[int]
@@ -56,7 +62,11 @@ class EncodedPrompt:
 
 @dataclass(frozen=True)
 class PromptTemplate:
-    """The texts and token ids around a conversation."""
+    """The texts and token ids around a conversation; the module's docstring shows where each stands.
+
+    stop: texts that end an answer. video_open, video_close: the tags around the caption of a video that the
+    assistant sends. refusal_openings: an answer that begins with one of them is a refusal.
+    """
 
     turn_end_id: int
     bos_id: int | None = None
@@ -114,25 +124,27 @@ class PromptTemplate:
         return text
 
     def user_segment(self, text: str) -> str:
+        """The user's clean text between its prefix and the assistant's."""
         return self.user_prefix + text + self.assistant_prefix
 
     def opening_ids(self, encode: Encode) -> list[int]:
-        """[bos] + enc(system)."""
+        """Token ids before the first turn: [bos] + enc(system)."""
         bos = [] if self.bos_id is None else [self.bos_id]
         return bos + encode(self.system, True)
 
     def turn_ids(self, user: str, has_video: bool, video_tokens: int, encode: Encode) -> list[int]:
-        """Everything of a turn that precedes its answer; `user` is clean."""
+        """Token ids of a turn before its answer. user: clean text. video_tokens: rows of one clip."""
         ids = encode(self.video_prefix, False) + [VIDEO_ID] * video_tokens if has_video else []
         return ids + encode(self.user_segment(user), False)
 
     def answer_ids(self, answer: str, encode: Encode) -> list[int]:
+        """Token ids of an answer, and the token that ends the turn."""
         return encode(" " + answer, False) + [self.turn_end_id]
 
     def encode(
         self, turns: Sequence[PromptTurn], encode: Encode, video_tokens: int, supervise: str = "assistant"
     ) -> EncodedPrompt:
-        """Encodes a conversation.
+        """Token ids and labels of a conversation.
 
         turns: their user texts are clean. An answer of None (last turn only) leaves the prompt open.
         video_tokens: rows of the abstractor's output for one clip.

@@ -1,45 +1,35 @@
-"""Reading and writing a module as a folder with config.json and model.safetensors."""
+"""Reads and writes a module as a folder with config.json and model.safetensors."""
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from g4v._files import atomic, write_json
+
 
 def save_module(
-    module: nn.Module, config: dict, folder: str | Path, dtype: torch.dtype | None = None
+    module: nn.Module, config: dict[str, Any], folder: str | Path, dtype: torch.dtype | None = None
 ) -> None:
-    """Writes `folder`/config.json and `folder`/model.safetensors, each to a temporary name that is then
-    renamed.
+    """Writes config.json and model.safetensors into `folder`, which is made; each file whole or not at all.
 
     dtype: storage type of floating tensors (torch.float16 halves the file); None keeps each tensor's own.
+    Raises `OutputError` where a file cannot be written.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {}
     for name, tensor in module.state_dict().items():
         tensor = tensor.detach().cpu()
         if dtype is not None and tensor.is_floating_point():
             tensor = tensor.to(dtype)
         tensors[name] = tensor.contiguous()
-    weights = folder / "model.safetensors"
-    temporary = folder / f".model.safetensors.{os.getpid()}.tmp"
-    try:
+    with atomic(folder / "model.safetensors") as temporary:
         save_file(tensors, temporary, metadata={"format": "pt"})
-        temporary.replace(weights)
-    finally:
-        temporary.unlink(missing_ok=True)
-    temporary = folder / f".config.json.{os.getpid()}.tmp"
-    try:
-        temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        temporary.replace(folder / "config.json")
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_json(folder / "config.json", config)
 
 
 def load_tensors(folder: str | Path) -> dict[str, torch.Tensor]:

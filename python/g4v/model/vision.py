@@ -1,4 +1,4 @@
-"""The two encoder flavours. Both map frames to all tokens of the last layer, after post_layernorm.
+"""The two video encoders. Both map frames to all tokens of the last layer, after post_layernorm.
 
 clip              transformers' CLIPVisionModel: every frame on its own.
 mplug-owl-video   the tower of the public mPLUG-Owl video checkpoint: a fused query_key_value product,
@@ -23,11 +23,12 @@ from g4v.model.storage import load_tensors, save_module
 
 
 def quick_gelu(x: Tensor) -> Tensor:
+    """x * sigmoid(1.702 x), the approximation of GELU that CLIP was trained with."""
     return x * torch.sigmoid(1.702 * x)
 
 
 class ClipEncoder(nn.Module):
-    """Wraps `transformers.CLIPVisionModel` so that it returns every token."""
+    """A `transformers.CLIPVisionModel` that returns every token of every frame, after post_layernorm."""
 
     flavour = "clip"
 
@@ -48,7 +49,10 @@ class ClipEncoder(nn.Module):
         return (self.model.config.image_size // self.model.config.patch_size) ** 2 + 1
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        """pixel_values float [T, 3, S, S] or [B, T, 3, S, S] -> [T, N, d] or [B, T, N, d]."""
+        """Tokens of frames, float [T, N, d] or [B, T, N, d].
+
+        pixel_values: float [T, 3, S, S] (one clip) or [B, T, 3, S, S], normalised RGB.
+        """
         frames = pixel_values.flatten(0, -4)
         hidden = self.model(pixel_values=frames).last_hidden_state
         return self.model.post_layernorm(hidden).unflatten(0, pixel_values.shape[:-3])
@@ -192,7 +196,10 @@ class MplugOwlVideoTower(nn.Module):
         return self.config.tokens_per_frame
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        """pixel_values float [T, 3, S, S] (one clip) or [B, T, 3, S, S] -> [T, N, d] or [B, T, N, d]."""
+        """Tokens of frames, float [T, N, d] or [B, T, N, d].
+
+        pixel_values: float [T, 3, S, S] (one clip) or [B, T, 3, S, S], normalised RGB.
+        """
         clips = pixel_values if pixel_values.dim() == 5 else pixel_values[None]
         x = self.embeddings(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
         for layer in self.encoder.layers:
@@ -245,7 +252,10 @@ VideoEncoder = ClipEncoder | MplugOwlVideoTower
 
 
 def load_encoder(folder: str | Path) -> VideoEncoder:
-    """Reads either flavour (config.json tells which), float32, in evaluation mode."""
+    """The encoder in a folder that g4v wrote, of either flavour, in float32 and evaluation mode.
+
+    `g4v.model.bases.load_vision` reads public models too, and checks what it reads.
+    """
     folder = Path(folder)
     config = json.loads((folder / "config.json").read_text("utf-8"))
     if config.get("flavour") == "mplug-owl-video":

@@ -19,7 +19,7 @@ import g4v
 from g4v._files import atomic_folder, read_json, write_json
 from g4v.errors import Error
 from g4v.model.bases import CheckpointError, load_llm, load_tokenizer, load_vision
-from g4v.model.bases.sources import check_weights, find_source
+from g4v.model.bases.weight_files import check_weights, find_source
 from g4v.model.vision import VideoEncoder
 from g4v.train.errors import TrainingError
 from g4v.train.fingerprints import fingerprint_folder, fingerprint_source

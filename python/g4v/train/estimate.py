@@ -13,7 +13,7 @@ from g4v._files import read_json
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.bases import CheckpointError
 from g4v.model.bases.llm import read_config
-from g4v.model.bases.sources import find_source
+from g4v.model.bases.weight_files import find_source
 from g4v.model.config import PRESETS, AbstractorConfig, VideoTowerConfig
 from g4v.model.vision import build_encoder
 from g4v.train.bases import find_part

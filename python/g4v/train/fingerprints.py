@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from g4v.model.bases.sources import find_source
+from g4v.model.bases.weight_files import find_source
 
 _EDGE = 64 << 10  # bytes
 

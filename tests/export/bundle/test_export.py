@@ -75,6 +75,7 @@ def test_manifest_describes_the_run(bundle):
     assert set(manifest["provenance"]["relative_errors"]) == set(components)
 
 
+@pytest.mark.slow
 def test_same_run_gives_the_same_bytes(run, bundle, tmp_path):
     export_bundle(run, tmp_path / "again")
     assert (tmp_path / "again" / "g4v.json").read_bytes() == (bundle / "g4v.json").read_bytes()

@@ -40,6 +40,7 @@ def going_on(run, out, **options):
     return [line.split()[1].rstrip(":") for line in lines if line.endswith("is there already")]
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on(run, bundle, tmp_path):
     out = tmp_path / "out"
     partial = stopped(run, out)
@@ -49,6 +50,7 @@ def test_the_same_command_goes_on(run, bundle, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.slow
 def test_what_other_versions_of_the_libraries_wrote_is_written_anew(run, tmp_path, monkeypatch):
     stopped(run, tmp_path / "out")
     monkeypatch.setattr("g4v.export.bundle.export.package_versions", lambda: {"torch": "1.0"})
@@ -68,6 +70,7 @@ def test_a_failure_leaves_nothing(run, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["bad"]
 
 
+@pytest.mark.slow
 def test_other_settings_and_other_weights_start_anew(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "run")
     out = tmp_path / "out"
@@ -80,6 +83,7 @@ def test_other_settings_and_other_weights_start_anew(run, tmp_path):
     assert going_on(copy, out) == []
 
 
+@pytest.mark.slow
 def test_an_adapter_of_another_weight_starts_anew(run, tmp_path):
     def weighing(weight):
         return Overrides(adapters=[Adapter(run / "adapter", weight)])
@@ -89,6 +93,7 @@ def test_an_adapter_of_another_weight_starts_anew(run, tmp_path):
     assert going_on(run, out, overrides=weighing(0.5)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", ["damage", "junk", "list"])
 def test_what_was_harmed_is_made_again(run, bundle, tmp_path, harm):
     out = tmp_path / "out"

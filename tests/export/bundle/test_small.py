@@ -31,6 +31,7 @@ def lean(run, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_language_model_has_to_be_named(run, lean, bundle, tmp_path, capsys):
     out = tmp_path / "out"
     words = ["--checkpoint", str(lean), "--out", str(out), "--quiet"]

@@ -143,6 +143,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 """
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_a_layer(tmp_path):
     """24 layers of 8 MB in float32: the export may take a few of them, not the 185 MB of the model."""
     sizes = {"hidden_size": 384, "intermediate_size": 1152, "num_hidden_layers": 24, "head_dim": 64}

@@ -35,6 +35,7 @@ def hashes(bundle):
     return {name.removesuffix(".data"): f["sha256"] for name, f in files.items() if name.endswith(".data")}
 
 
+@pytest.mark.slow
 def test_named_parts_take_the_place_of_the_runs(run, other, bundle, tmp_path):
     out = tmp_path / "mixed"
     arguments = ["--checkpoint", str(run), "--llm", str(other / "llm"), "--t2v", str(other / "t2v")]
@@ -50,6 +51,7 @@ def test_named_parts_take_the_place_of_the_runs(run, other, bundle, tmp_path):
         verify_bundle(run, out)  # not what the run alone exports to
 
 
+@pytest.mark.slow
 def test_g4v_verify_takes_the_same_parts(run, other, tmp_path, capsys):
     parts = ["--vision", str(other / "encoder"), "--adapter", str(other / "adapter")]
     parts += ["--t2v", str(other / "t2v")]
@@ -65,6 +67,7 @@ def test_g4v_verify_takes_the_same_parts(run, other, tmp_path, capsys):
     assert "--adapter names a part in place of the run's; name the run with" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_frames_and_size_of_videos(run, tmp_path, capsys):
     out = tmp_path / "out"
     words = ["--checkpoint", str(run), "--out", str(out), "--component", "vae_decoder", "--component", "unet"]
@@ -95,6 +98,7 @@ def test_frames_and_size_of_videos(run, tmp_path, capsys):
         Checkpoint.open(tmp_path / "run", Overrides(frames=4))
 
 
+@pytest.mark.slow
 def test_a_run_may_leave_parts_to_another(run, bundle, tmp_path):
     shutil.copytree(run, tmp_path / "whole")
     lean = tmp_path / "lean"
@@ -132,6 +136,7 @@ def test_adapters_are_the_runs_the_users_or_none(run, other):
     )
 
 
+@pytest.mark.slow
 def test_a_language_model_from_a_gguf_file(run, bundle, tmp_path):
     """The same weights as a folder and as the file that llama.cpp uses."""
     path = write_gguf(run / "llm", tmp_path / "model.gguf")

@@ -93,6 +93,7 @@ def test_each_target_takes_its_own():
     assert limits == {"workspace": 256 * 2**20}
 
 
+@pytest.mark.slow
 @needs_tensorrt
 def test_an_engine_for_named_gpus(run, tmp_path):
     options = EngineOptions.parse(["8.9", "12.0"], 0, 512)

@@ -41,6 +41,7 @@ def engines(run, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 @needs_tensorrt
 def test_every_component_has_an_engine(engines, bundle):
     manifest = json.loads((engines / "g4v.json").read_text("utf-8"))
@@ -76,6 +77,7 @@ def test_every_component_has_an_engine(engines, bundle):
     assert (engines / "unet.data").read_bytes() == (bundle / "unet.data").read_bytes()
 
 
+@pytest.mark.slow
 @needs_tensorrt
 def test_a_bundle_with_engines_runs_on_the_cpu(engines, run):
     assistant = g4v.load(engines, device="cpu", threads=1)

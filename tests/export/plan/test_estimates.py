@@ -39,6 +39,7 @@ def sizes(bundle):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "int4"])
 def test_the_plan_knows_the_bundles_size(run, bundle, tmp_path, precision):
     out = bundle
@@ -158,6 +159,7 @@ def test_a_truncated_file_is_named_by_the_dry_run(run, tmp_path, capsys):
     assert capsys.readouterr().err.startswith(f"g4v.export: {file}: damaged or truncated")
 
 
+@pytest.mark.slow
 def test_progress_goes_from_nothing_to_everything(run, tmp_path):
     seen = []
     export_bundle(run, tmp_path / "out", progress=lambda component, share: seen.append((component, share)))

@@ -132,6 +132,7 @@ def test_a_text_file_is_read_from_all_its_parts(run, tmp_path):
     assert "line 1:" in said[0] and "39" in said[-1]
 
 
+@pytest.mark.slow
 def test_the_manifest_names_what_was_fitted_to(run, tmp_path):
     text = tmp_path / "words.txt"
     text.write_text("a red circle moves left and a blue star grows. " * 200, "utf-8")

@@ -120,6 +120,7 @@ def rounded(run, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_rounded_bundle_says_so_and_is_smaller(bundle, rounded, run):
     def decoder(folder):
         return json.loads((folder / "g4v.json").read_text("utf-8"))["components"]["decoder"]["variants"]
@@ -135,11 +136,13 @@ def test_a_rounded_bundle_says_so_and_is_smaller(bundle, rounded, run):
     assert errors["fp32"] < 1e-4 < errors["int8"] < 0.05 < errors["int4"] < 0.5
 
 
+@pytest.mark.slow
 def test_verify_compares_with_the_rounded_weights(rounded, run, tmp_path):
     for name in ("int8", "int4"):
         assert verify_bundle(run, rounded / name)["decoder"] < 1e-4
 
 
+@pytest.mark.slow
 def test_a_rounded_bundle_runs_in_the_core(rounded):
     import g4v
 

@@ -99,7 +99,7 @@ def test_they_are_the_same_each_time_in_any_order(samples, run):
 
 
 def test_videos_take_the_place_of_drawn_clips(run, samples, tmp_path):
-    from g4v._engine import import_core
+    from g4v._runtime import import_core
     from g4v.video import read_video
 
     path = video(tmp_path / "clip.mp4")
@@ -149,6 +149,7 @@ def test_what_the_run_lacks_is_random_and_said(run, tmp_path):
     assert [f["sample"].shape for f in samples.feeds("unet")] == [f["sample"].shape for f in feeds]
 
 
+@pytest.mark.slow
 def test_a_bundle_is_verified_on_the_samples_of_its_export(run, tmp_path, capsys):
     from g4v.cli import main
 

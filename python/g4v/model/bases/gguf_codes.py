@@ -1,8 +1,8 @@
-"""The codes of weights in a GGUF file, block by block, without widening them for good.
+"""The quantised weights of a GGUF file as codes, scales and offsets, without storing them dequantised.
 
-Every kind below stores a block as w = scale * q + minimum with small whole numbers q. The kinds pack their q
-in different orders, which the package gguf undoes when it widens a block: only the scales and minima are read
-here, and q is what they leave of the widened weights.
+Every kind below stores a block as w = scale * q + minimum with small integers q. The kinds pack their q in
+different orders, which the package gguf undoes when it dequantises a block: only scales and minima are read
+here, and q is computed from them and the dequantised weights, some rows at a time.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 
 _SUPER = 256  # weights of one block of the K kinds
-_ROWS = 1 << 20  # weights that are widened at once
+_ROWS = 1 << 20  # weights that are dequantised at once
 
 
 @dataclass(frozen=True)
 class BlockCodes:
-    """w = (code - 2^(bits - 1)) * scale + offset.
+    """A quantised matrix [out, in], with in = blocks * block: w = (code - 2^(bits - 1)) * scale + offset.
 
-    codes: uint8 [out, blocks, block], one each; scales: float32 [out, blocks]; offsets: the same, or None
-    where all are zero; bits: 4 or 8; kind: such as "Q4_1".
+    codes: uint8 [out, blocks, block], one for each weight. scales: float32 [out, blocks]. offsets: float32
+    [out, blocks], or None where all are zero. bits: 4 or 8. kind: GGUF's name of it, such as "Q4_1".
     """
 
     codes: np.ndarray
@@ -76,13 +76,14 @@ _KINDS = {
 
 
 def bits_of_kind(kind: str) -> int | None:
-    """Bits of a code that holds what a kind of GGUF stores: 4, 8, or None where no code does."""
+    """Bits (4 or 8) of the codes for weights of a GGUF kind, such as "Q4_0"; None where it has no codes."""
     return None if kind not in _KINDS else 4 if _KINDS[kind].bits <= 4 else 8
 
 
 def read_codes(tensor: Any) -> BlockCodes | None:
-    """The codes of a tensor of a gguf.GGUFReader whose widened weights are [out, in]; None where its kind has
-    none, or where they would not give back the weights to the rounding of float32.
+    """The codes of a tensor of a gguf.GGUFReader whose weights are [out, in].
+
+    None where its kind has no codes, or where codes do not give back the weights to float32's rounding.
     """
     kind, bits = tensor.tensor_type.name, bits_of_kind(tensor.tensor_type.name)
     if bits is None or len(tensor.shape) != 2:
@@ -109,7 +110,7 @@ def _read_rows(
     scales: np.ndarray,
     offsets: np.ndarray,
 ) -> bool:
-    """Fills the last three for some rows; whether they give back the weights."""
+    """Fills codes, scales and offsets of some rows; whether they give back the weights."""
     from gguf.constants import GGML_QUANT_SIZES
     from gguf.quants import dequantize
 

@@ -1,4 +1,4 @@
-"""Sizes and names of mPLUG-Owl checkpoints, and what tensors a part must hold.
+"""Names and shapes of the tensors in mPLUG-Owl checkpoints, and the configurations of their parts.
 
 Sizes come from config.json (MplugOwlConfig); what it leaves out has the public defaults. The video code does
 not use the abstractor's intermediate_size as it is (2/3 of it, rounded up to a multiple of 256, unless it is
@@ -34,7 +34,7 @@ _LLAMA_KEYS = (
 
 
 def place_tensor(name: str) -> tuple[str, str] | None:
-    """Part and name there of a tensor of a checkpoint or delta; None if it is ignored.
+    """The part that a checkpoint's tensor belongs to, and its name in that part; None if it is ignored.
 
     The wrappers of Lightning, DDP and PEFT are stripped. Adapter names are PEFT's. CheckpointError: unknown.
     """
@@ -65,6 +65,7 @@ def _section(config: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def encoder_config(config: dict[str, Any]) -> VideoTowerConfig:
+    """The encoder's sizes in a checkpoint's config.json (vision_config), by default those of ViT-L/14."""
     values = _section(config, "vision_config")
     if values.get("hidden_act", "quick_gelu") != "quick_gelu":
         raise CheckpointError(f"config.json: vision_config.hidden_act {values['hidden_act']!r} is unknown")
@@ -80,7 +81,11 @@ def encoder_config(config: dict[str, Any]) -> VideoTowerConfig:
 
 
 def abstractor_config(config: dict[str, Any], output_size: int, width: int | None) -> AbstractorConfig:
-    """width: rows of the checkpoint's mlp.w1, where it has any; it must be one of the two readings."""
+    """The abstractor's sizes in a checkpoint's config.json (visual_abstractor_config).
+
+    output_size: width of the language model's embeddings. width: rows of the checkpoint's mlp.w1, None where
+    it has none; it tells which of the two readings of intermediate_size holds.
+    """
     values = _section(config, "visual_abstractor_config")
     stated = values.get("intermediate_size", 4096)
     rounded = stated if stated == 2816 else -(-int(2 * stated / 3) // 256) * 256
@@ -153,11 +158,12 @@ def _same_vector(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
 
 
 def is_temporal(part: str, name: str) -> bool:
-    """Whether the image checkpoint, which knows single frames only, lacks this tensor."""
+    """Whether a tensor belongs to the temporal path, which checkpoints of the image model lack."""
     if part == "encoder":
         return ".temporal." in name
     return part == "abstractor" and name.startswith("temporal_")
 
 
 def shapes_of(tensors: dict[str, Tensor]) -> Shapes:
+    """Name -> shape of every tensor."""
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}

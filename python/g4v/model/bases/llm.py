@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
+from g4v._files import read_json
 from g4v.model.bases.errors import CheckpointError, one_line
-from g4v.model.bases.sources import check_weights, find_source, read_json
+from g4v.model.bases.weight_files import check_weights, find_source
 
 ROTARY_FACTORS = "rope_freqs.weight"  # a tensor of GGUF files
 
@@ -19,9 +20,9 @@ def load_llm(source: str | Path, dtype: torch.dtype = torch.float32) -> Any:
     """A `transformers.LlamaForCausalLM` in evaluation mode.
 
     source: a directory (config.json with model.safetensors, sharded or not), a GGUF file (needs the package
-    `gguf`; quantised weights are widened to `dtype`), or a hub name "owner/name", the only case in which the
-    network is used. CheckpointError: another architecture, pickles, damaged or missing files, weights that
-    are missing, left over or of other shapes.
+    `gguf`; its weights are dequantised), or a hub name "owner/name", the only case in which the network is
+    used. dtype: of the weights in memory. CheckpointError: another architecture, pickles, damaged or missing
+    files, weights that are missing, left over or of other shapes.
     """
     from transformers import LlamaForCausalLM
 
@@ -77,7 +78,7 @@ def load_tokenizer(source: str | Path) -> Any:
 
 
 def _as_in_gguf(tokenizer: Any, fields: dict[str, Any]) -> Any:
-    """Mends what transformers makes of the tokenizer in a GGUF file."""
+    """The tokenizer as the GGUF file describes it, where transformers reads it otherwise."""
     from tokenizers import Tokenizer, pre_tokenizers
 
     if fields.get("tokenizer.ggml.pre") == "smollm":
@@ -142,7 +143,7 @@ def _open(source: str | Path, weights: bool = True) -> tuple[Path | str, dict[st
             raise CheckpointError(f"{place}: rope scaling {scaling!r} of a GGUF file is not supported")
         options = {"gguf_file": place.name, "local_files_only": True}
         return place.parent, {**options, **_dequantised()} if weights else options
-    config = read_json(place / "config.json")
+    config = read_json(place / "config.json", CheckpointError)
     _check_architecture(place, config.get("model_type"))
     if weights:
         check_weights(place)
@@ -150,10 +151,10 @@ def _open(source: str | Path, weights: bool = True) -> tuple[Path | str, dict[st
 
 
 def _dequantised() -> dict[str, Any]:
-    """The option that widens the weights of a GGUF file, which transformers may otherwise leave in blocks."""
+    """The option that dequantises the weights of a GGUF file; else newer transformers keep them in blocks."""
     try:
         from transformers import GgufConfig
-    except ImportError:  # older ones always widen
+    except ImportError:  # older ones always dequantise
         return {}
     return {"quantization_config": GgufConfig(dequantize=True)}
 

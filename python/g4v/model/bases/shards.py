@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from g4v.model.bases.errors import CheckpointError, one_line
-from g4v.model.bases.sources import check_safetensors, index_files
+from g4v.model.bases.weight_files import check_safetensors
 
 # The authors save their options as Lightning's dictionary or as argparse's namespace. Both are rebuilt as an
 # OrderedDict, so that no code of those packages runs.
@@ -22,17 +22,6 @@ _OPTIONS = (
     "lightning.pytorch.utilities.parsing.AttributeDict",
     "pytorch_lightning.utilities.parsing.AttributeDict",
 )
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The weight files of a checkpoint folder: safetensors where there are any, else pickled shards."""
-    for stem in ("model.safetensors", "pytorch_model.bin"):
-        index = folder / f"{stem}.index.json"
-        if index.exists():
-            return [folder / name for name in index_files(index)]
-        if (folder / stem).exists():
-            return [folder / stem]
-    raise CheckpointError(f"{folder}: no model.safetensors, pytorch_model.bin or index of their shards")
 
 
 def read_pickle(path: Path) -> Any:

@@ -13,27 +13,30 @@ from torch import Tensor
 from g4v.model.bases.errors import CheckpointError, one_line
 from g4v.model.bases.gguf_codes import BlockCodes, bits_of_kind, read_codes
 from g4v.model.bases.llm import ROTARY_FACTORS
-from g4v.model.bases.sources import check_weights
+from g4v.model.bases.weight_files import check_weights
 
 Shapes = Mapping[str, tuple[int, ...]]
 _GGUF_SUFFIXES = (".weight", ".bias")
 
 
 class TensorFiles(Protocol):
-    """Named tensors on disk. shapes: of all of them, by name."""
+    """Named tensors on disk, read one at a time."""
 
-    shapes: Shapes
+    @property
+    def shapes(self) -> Shapes:
+        """The shape of every tensor, by name."""
+        ...
 
     def read(self, name: str) -> Tensor:
-        """A copy in float32; CheckpointError if it cannot be read or holds numbers that are not finite."""
+        """A copy of one tensor in float32. CheckpointError: it cannot be read, or a number is not finite."""
         ...
 
     def code_bits(self, name: str) -> int | None:
-        """Bits of the codes that hold what is stored of a matrix, None where it is stored otherwise."""
+        """Bits (4 or 8) of the codes that a quantised matrix is stored as; None where it is not so stored."""
         ...
 
     def codes(self, name: str) -> BlockCodes | None:
-        """The codes that are stored of a matrix, None where it is stored otherwise."""
+        """The codes that a quantised matrix is stored as; None where it is not so stored."""
         ...
 
 
@@ -83,7 +86,7 @@ class SafetensorsFiles:
 
 
 class GgufFile:
-    """The tensors of a Llama in a GGUF file, by the names of transformers, with blocks widened.
+    """The tensors of a Llama in a GGUF file, by the names of transformers; `read` dequantises them.
 
     rope_factors: what the file divides the rotary frequencies by, float32 [head_dim / 2], or None.
     """
@@ -112,7 +115,7 @@ class GgufFile:
         tensor = self._tensors[name]
         try:
             values = dequantize(tensor.data, tensor.tensor_type)
-        except Exception as error:  # kinds of blocks that the package cannot widen
+        except Exception as error:  # kinds of blocks that the package cannot dequantise
             raise CheckpointError(f"{self._path}: {tensor.name}: {one_line(error)}") from None
         values = np.array(values, np.float32).reshape(self.shapes[name])
         return finite(str(self._path), tensor.name, torch.from_numpy(self._in_halves(name, values)))

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from g4v._files import read_json
 from g4v.model.bases.errors import CheckpointError, one_line
-from g4v.model.bases.sources import check_weights, find_source, read_json
+from g4v.model.bases.weight_files import check_weights, find_source
 from g4v.model.vision import ClipEncoder, MplugOwlVideoTower, VideoEncoder
 
 _KINDS = ("clip", "clip_vision_model")
 
 
 def load_vision(source: str | Path) -> VideoEncoder:
-    """The encoder in `source`, float32, in evaluation mode.
+    """A video encoder in float32, in evaluation mode.
 
-    source: a directory, or a hub name "owner/name", the only case in which the network is used.
+    source: a directory (a CLIPVisionModel, a CLIPModel, of which the vision half is taken, or an encoder that
+    g4v wrote), or a hub name "owner/name", the only case in which the network is used.
     CheckpointError: another kind of model, pickles, damaged or missing files, missing weights.
     """
     place = find_source(source)
-    options = {}
+    options: dict[str, Any] = {}
     if isinstance(place, Path):
-        config = read_json(place / "config.json")
+        config = read_json(place / "config.json", CheckpointError)
         check_weights(place)
         options["local_files_only"] = True
         if config.get("flavour") == "mplug-owl-video":
@@ -36,8 +39,9 @@ def load_vision(source: str | Path) -> VideoEncoder:
             raise CheckpointError(f"{source}: is a {kind!r} model, only CLIP towers can be used{hint}")
     from transformers import CLIPVisionModel
 
+    read: Any = CLIPVisionModel.from_pretrained  # its annotations do not know output_loading_info
     try:
-        model, info = CLIPVisionModel.from_pretrained(
+        model, info = read(
             place, dtype=torch.float32, output_loading_info=True, use_safetensors=True, **options
         )
     except Exception as error:  # every library behind transformers has its own classes

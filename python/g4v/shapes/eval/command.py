@@ -144,7 +144,7 @@ def _greedy(out: Measured, assistant: Assistant, checkpoint: Path, count: int, s
 
 
 def _components(out: Measured, bundle: str, checkpoint: Path) -> None:
-    from g4v._engine import find_bundle
+    from g4v._runtime import find_bundle
 
     for name, error in parity.components(Path(find_bundle(bundle)), checkpoint).items():
         out.rows.append(error_row(f"{name} against float64, relative error", error, 1e-4))

@@ -1,4 +1,4 @@
-"""Finding what the assistant runs on: the core, ONNX Runtime's library, CUDA's, and the bundles."""
+"""Finds what the assistant runs on: the core, ONNX Runtime's library, CUDA's, and the bundles."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def preload_cuda() -> list[str]:
 
 
 def provider_directories() -> list[str]:
-    """Folders of the installed wheels that hold what engines need; no wheel is imported.
+    """Folders of the installed wheels that TensorRT engines need; no wheel is imported.
 
     The provider plugin of TensorRT for RTX, with its libraries, and the libraries of TensorRT.
     """

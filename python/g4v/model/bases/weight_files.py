@@ -1,22 +1,21 @@
-"""What a source is: a local path or a hub name; and the checks that come before a library opens it."""
+"""Weight files of public models: where they are, and the checks before a library opens them."""
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
-from typing import Any
 
+from g4v._files import read_json
 from g4v.model.bases.errors import CheckpointError, one_line
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def find_source(source: str | Path) -> Path | str:
-    """A Path where `source` exists locally, or the hub name that it is.
+    """The Path of a model that exists locally, or its name on the Hugging Face hub; nothing is fetched.
 
-    A hub name is "owner/name" given as a string, where no folder "owner" stands here. CheckpointError: no
-    such file, or a pickle. Nothing is fetched.
+    source: a path, or a hub name "owner/name" given as a string, where no folder "owner" exists here.
+    CheckpointError: no such file, or a pickle.
     """
     path = Path(source).expanduser()
     if path.exists():
@@ -37,29 +36,16 @@ PICKLE_ADVICE = (
 
 
 def refuse_pickle(path: Path) -> None:
-    """CheckpointError with the way out where a file is a pickle, by its name."""
+    """CheckpointError, with the way to convert it, where a file is a pickle by its suffix."""
     if path.is_file() and path.suffix.lower() in _PICKLES:
         raise CheckpointError(f"{path}: is a pickle, {PICKLE_ADVICE}")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; CheckpointError otherwise."""
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: cannot be read: {one_line(error)}") from None
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path}: is not a JSON object")
-    return values
-
-
 def check_weights(folder: Path) -> list[Path]:
-    """The safetensors files of a model folder, all of them whole.
+    """The safetensors files of a model folder, each with a sound header and its full length.
 
-    CheckpointError: there are none (a folder of pickles is told so), one that the index names is missing, or
-    one is truncated.
+    CheckpointError: there are none (for a folder of pickles the message says how to convert them), one that
+    the index names is missing, or one is truncated.
     """
     index = folder / "model.safetensors.index.json"
     if index.exists():
@@ -75,9 +61,23 @@ def check_weights(folder: Path) -> list[Path]:
     return files
 
 
+def find_weight_files(folder: Path) -> list[Path]:
+    """The weight files of a checkpoint folder: safetensors where there are any, else pickled shards.
+
+    CheckpointError: there are none.
+    """
+    for stem in ("model.safetensors", "pytorch_model.bin"):
+        index = folder / f"{stem}.index.json"
+        if index.exists():
+            return [folder / name for name in index_files(index)]
+        if (folder / stem).exists():
+            return [folder / stem]
+    raise CheckpointError(f"{folder}: no model.safetensors, pytorch_model.bin or index of their shards")
+
+
 def index_files(index: Path) -> list[str]:
     """The distinct file names in a weight index, in order; plain names only."""
-    names = read_json(index).get("weight_map")
+    names = read_json(index, CheckpointError).get("weight_map")
     if not isinstance(names, dict) or not names or not all(isinstance(n, str) for n in names.values()):
         raise CheckpointError(f"{index}: weight_map is missing or malformed")
     files = sorted(set(names.values()))

@@ -1,0 +1,59 @@
+"""From a decoded frame to RGB pixels: colour, size, rotation, transparency."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._sampling import Frames
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
+
+KEPT_FRAME_PIXELS = 4096 * 2304
+"""Larger frames are reduced to this area."""
+
+
+def to_rgb(frame: VideoFrame, size: tuple[int, ...] | None) -> Frames:
+    """One frame as uint8 [H, W, 3]: upright, over black, in the (H, W) that an earlier frame has set."""
+    matrix = _display_matrix(frame)
+    turned = matrix is not None and abs(matrix[1]) > abs(matrix[0])
+    width, height = frame.width, frame.height
+    if size is not None:
+        height, width = reversed(size) if turned else size
+    elif width * height > KEPT_FRAME_PIXELS:
+        scale = (KEPT_FRAME_PIXELS / (width * height)) ** 0.5
+        width, height = max(1, int(width * scale)), max(1, int(height * scale))
+    resize: dict[str, Any] = {}
+    if (width, height) != (frame.width, frame.height):
+        resize = {"width": width, "height": height, "interpolation": "AREA"}
+    has_alpha = any(component.is_alpha for component in frame.format.components)
+    image: Any = frame.to_ndarray(format="rgba" if has_alpha else "rgb24", **resize)
+    if has_alpha:
+        alpha = image[..., 3:].astype(np.uint16)
+        image = ((image[..., :3] * alpha + 127) // 255).astype(np.uint8)
+    rgb: Frames = image if matrix is None else _upright(image, matrix)
+    return rgb
+
+
+def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int] | None:
+    """(a, b, c, d) of the frame's display matrix, x' = a x + c y and y' = b x + d y; None without one."""
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return None
+    values = np.frombuffer(bytes(data), "<i4" if sys.byteorder == "little" else ">i4")
+    return None if len(values) < 5 else (int(values[0]), int(values[1]), int(values[3]), int(values[4]))
+
+
+def _upright(image: Frames, matrix: tuple[int, int, int, int]) -> Frames:
+    """Applies the turn by a multiple of 90 degrees, with mirrors, that is nearest to the matrix."""
+    a, b, c, d = matrix
+    if abs(b) > abs(a):
+        image, a, d = image.transpose(1, 0, 2), c, b
+    if a < 0:
+        image = image[:, ::-1]
+    if d < 0:
+        image = image[::-1]
+    return np.ascontiguousarray(image)

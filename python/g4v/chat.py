@@ -1,0 +1,129 @@
+"""A conversation with an assistant."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+from ._options import text_bytes
+from ._stream import public_events
+from .errors import InternalError
+from .events import Done, Event, Refusal, Reply, Text, Video, Withheld
+
+if TYPE_CHECKING:
+    from . import _core
+    from .video import Source
+
+
+class Chat:
+    """A conversation with an assistant, made by `Assistant.chat`. It runs one turn at a time.
+
+    A turn that fails, is cancelled, or whose iterator is closed before its end leaves the conversation as it
+    was before the turn, and the conversation can go on.
+    """
+
+    def __init__(self, conversation: _core.Conversation, frame_samples: int) -> None:
+        self._conversation = conversation
+        self._frame_samples = frame_samples
+        self._cancelled = threading.Event()
+
+    @property
+    def seed(self) -> int:
+        """The seed of this chat, as given to `Assistant.chat` or drawn there."""
+        return self._conversation.seed
+
+    @property
+    def context_used(self) -> int:
+        """Number of tokens of the context that the finished turns use, video tokens among them."""
+        return self._conversation.context_used
+
+    @property
+    def context_length(self) -> int:
+        """Number of tokens that the context holds."""
+        return self._conversation.context_length
+
+    def send(self, text: str, video: Source | None = None) -> Generator[Event, None, None]:
+        """Starts a turn and returns an iterator over its events; the last one is `Done`.
+
+        The turn runs on threads of the core, whether or not the iterator is asked for the next event. Closing
+        the iterator early, or Ctrl-C while it waits, cancels the turn.
+
+        Args:
+            text: what the user says. Tags and special tokens in it are plain text.
+            video: the video that the text is about: a path, the bytes of a file, a binary file object, or
+                frames as uint8 [T, H, W, 3] in RGB.
+
+        Raises:
+            ArgumentError: at once; the text is empty or no valid Unicode, or the video is of a wrong type.
+            VideoError: at once; the video cannot be read.
+            ContextFull: at once; the turn does not fit into what is left of the context.
+            BundleError: at once; the bundle lacks a component that the turn needs.
+            Cancelled: at once or while iterating; the turn was cancelled.
+            RuntimeUnavailable: while iterating; ONNX Runtime fails.
+        """
+        prompt = text_bytes("the prompt", text)
+        cancelled = self._cancelled = threading.Event()
+        frames = None
+        warnings: tuple[str, ...] = ()
+        read_ms = 0.0
+        if video is not None:
+            from .video import read_video
+
+            started = time.perf_counter()
+            frames, read = read_video(video, self._frame_samples, cancelled.is_set)
+            read_ms, warnings = 1e3 * (time.perf_counter() - started), read.warnings
+        stream = self._conversation.send(prompt, frames)
+        # `cancel` sets the flag first: a cancel between the reading and `send` is seen here.
+        if cancelled.is_set():
+            stream.cancel()
+        return public_events(stream, warnings, read_ms)
+
+    def ask(self, text: str, video: Source | None = None) -> Reply:
+        """Runs a whole turn and returns its result; as `send`, but without events.
+
+        Args:
+            text: what the user says.
+            video: the video that the text is about, as for `send`.
+
+        Raises:
+            ArgumentError, VideoError, ContextFull, BundleError, Cancelled, RuntimeUnavailable: as `send`.
+        """
+        pieces: list[str] = []
+        videos: list[Video] = []
+        withheld: list[Withheld] = []
+        refused = False
+        done: Done | None = None
+        for event in self.send(text, video):
+            if isinstance(event, Text):
+                pieces.append(event.text)
+            elif isinstance(event, Video):
+                videos.append(event)
+            elif isinstance(event, Withheld):
+                withheld.append(event)
+            elif isinstance(event, Refusal):
+                refused = True
+            elif isinstance(event, Done):
+                done = event
+        if done is None:
+            raise InternalError("the turn ended without its last event")
+        return Reply(
+            text="".join(pieces),
+            videos=tuple(videos),
+            refused=refused,
+            timings=done.timings,
+            prompt_tokens=done.prompt_tokens,
+            new_tokens=done.new_tokens,
+            finish_reason=done.finish_reason,
+            warnings=done.warnings,
+            withheld=tuple(withheld),
+        )
+
+    def cancel(self) -> None:
+        """Stops the turn that is running; may be called from any thread, and does nothing without a turn.
+
+        The iterator of the turn raises `Cancelled`.
+        """
+        self._cancelled.set()
+        self._conversation.cancel()
