@@ -226,7 +226,7 @@ def test_a_row(row: Row, folder: Path, read: Callable[[Any], str]) -> None:
         if row.needed == "no":
             assert error == "", error
         else:
-            assert f'"{name}"' in error or IDENTITY.get(row.key, "no message") in error, error
+            assert f'"{name}"' in error or IDENTITY.get(row.key, f"needs a {name} token") in error, error
 
 
 def test_needed_only_with_its_component(folder: Path, read: Callable[[Any], str]) -> None:
