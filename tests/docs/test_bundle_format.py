@@ -201,12 +201,16 @@ def test_a_row(row: Row, folder: Path, read: Callable[[Any], str]) -> None:
         changes += [("range", value) for value in row.outside]
         if row.type.endswith("or null"):
             changes.append(("null", None))
+        if row.type == "number":
+            changes.append(("fits", 0.5))
+        if row.type.startswith("integer"):
+            changes.append(("type", 1.5))
         for kind, value in changes:
             manifest = original(folder)
             holder, name, path = places(manifest, row.key)[number]
             holder[name] = value
             error = read(manifest)
-            if kind == "null":
+            if kind in ("null", "fits"):
                 assert error == "", error
                 continue
             if row.key in IDENTITY:
