@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,8 +17,6 @@ import pytest
 from .pages import PAGES, ROOT, Block, anchors, blocks, links, split, tables
 
 README = ROOT / "README.md"
-# Folders of the repository itself that a reader does not enter.
-HIDDEN = {"build", "runs", "dist", "__pycache__"}
 
 
 def page_name(page: Path) -> str:
@@ -237,13 +236,15 @@ def tree() -> set[str]:
 
 
 def tracked(folder: str) -> set[str]:
-    """The folders in `folder` that hold files of the repository (not caches and links)."""
-    found = set()
-    for path in (ROOT / folder).iterdir():
-        if path.is_dir() and not path.is_symlink() and path.name not in HIDDEN and path.name[0] not in "._":
-            if any(file.is_file() and file.suffix not in (".pyc", "") for file in path.rglob("*")):
-                found.add(str(path.relative_to(ROOT)))
-    return found
+    """The folders in `folder` that hold files of the repository, hidden ones left out."""
+    git = ["git", "-C", str(ROOT), "ls-files", "-z"]
+    if (ROOT / ".git").exists() and shutil.which("git"):
+        files = subprocess.run(git, capture_output=True, text=True, check=True).stdout.split("\0")
+    else:  # an unpacked source distribution
+        files = [str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if "__pycache__" not in path.parts]
+    start = "" if folder == "." else f"{folder}/"
+    rooms = {name.removeprefix(start).split("/")[0] for name in files if name.startswith(start)}
+    return {start + room for room in rooms if (ROOT / folder / room).is_dir() and room[0] != "."}
 
 
 def test_the_tree_of_the_readme() -> None:
