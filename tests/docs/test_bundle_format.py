@@ -310,12 +310,10 @@ def test_the_synthetic_bundle_is_documented(folder: Path) -> None:
     assert undocumented(original(folder)) == set()
 
 
-def test_what_the_exporter_adds_is_documented() -> None:
-    """Keys of `provenance` in the source of the writer, and no others on the page."""
-    source = (ROOT / "export" / "bundle" / "writer.py").read_text("utf-8")
-    written = set(re.findall(r'manifest\["provenance"\]\["(\w+)"\]', source))
-    assert written | {"relative_errors"} == set(WRITTEN)
-    assert '"relative_errors"' in source
+def test_what_the_exporter_adds_is_there() -> None:
+    """Every key of `provenance` on the page is one that the writer of manifests names."""
+    source = "\n".join(file.read_text("utf-8") for file in (ROOT / "export" / "bundle").glob("*.py"))
+    assert len(WRITTEN) >= 5 and [key for key in WRITTEN if f'"{key}"' not in source] == []
 
 
 def test_exported_manifests_are_documented(tmp_path: Path) -> None:
@@ -335,7 +333,9 @@ def test_exported_manifests_are_documented(tmp_path: Path) -> None:
     )  # fmt: skip
     assert undocumented(manifest) == set()
     assert manifest == json.loads((tmp_path / "out" / "g4v.json").read_text("utf-8"))
-    assert {"relative_errors", "fitted_to", "codes", "samples"} <= set(manifest["provenance"])
+    given = json.loads((run / "g4v_train.json").read_text("utf-8"))["provenance"]
+    added = set(manifest["provenance"]) - set(given)
+    assert {"relative_errors", "fitted_to", "codes", "samples"} <= added <= set(WRITTEN)
     assert any("memory_graph" in variant for variant in manifest["components"]["abstractor"]["variants"])
 
 
