@@ -174,12 +174,14 @@ def test_flags_in_prose() -> None:
     needs_every_extra()
     programs = [("g4v", name) for name in ("chat", "generate", "inspect", "verify", "doctor", "bench")]
     programs += [("g4v.export",), ("g4v.train",), ("g4v.train", "tiny"), ("g4v.train.pack",)]
-    programs += [("g4v.model.bases", "convert"), ("g4v.export.checkpoint.random_checkpoint",)]
+    programs += [("g4v.model.bases", "convert"), ("g4v.export.random_checkpoint",)]
     programs += [("g4v.data", name) for name in ("dialogues", "replies", "shapes")]
     programs += [("g4v.eval", name) for name in ("videoqa", "caption", "t2v", "safety", "shapes")]
     known = set().union(*map(flags_of, programs)) | {"--help"}
     wrong, seen = [], set()
     for page in PAGES:
+        if page.name == "CHANGELOG.md":  # it names old spellings
+            continue
         for line, text in split(page)[0]:
             for code in re.findall(r"`([^`]+)`", text):
                 if "benchmarks/" in code or code.startswith(("cmake", "ctest", "pip", "pre-commit")):
