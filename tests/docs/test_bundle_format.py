@@ -1,0 +1,351 @@
+"""docs/bundle-format.md against the reader (csrc/bundle) and against manifests that the exporter writes.
+
+The tables of the page are the test's input: each key is removed, given a wrong type and a value out of its
+range, and the core must answer as the page says. So a key that is invented, or whose row is wrong, fails
+here, and so does a key of a manifest or of the reader that the page does not have.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from g4v import cli
+
+from ..python import synthetic_bundle as toy
+from .pages import ROOT, tables
+
+PAGE = ROOT / "docs" / "bundle-format.md"
+FREE = ("licences", "provenance")  # the reader hands these on as they are
+# Keys that tell whether the file is a manifest at all, and what is said where they are wrong.
+IDENTITY = {"format": "is not the manifest of a g4v bundle", "format_version": "has bundle format version"}
+
+
+class Row:
+    """A row of the page: a key with its type, whether it is needed, and the values that are allowed."""
+
+    def __init__(self, cells: list[str]) -> None:
+        assert len(cells) == 5, cells
+        self.key = cells[0].strip("`")
+        self.type, self.needed, self.allowed = cells[1], cells[2], cells[3]
+        assert cells[0] == f"`{self.key}`" and self.type in WRONG, cells
+        assert self.needed in ("yes", "no") or self.needed.startswith("with "), cells
+
+    def __repr__(self) -> str:
+        return self.key
+
+    @property
+    def free(self) -> bool:
+        return self.key.startswith(FREE) and "." in self.key
+
+    @property
+    def words(self) -> list[str]:
+        """The allowed words of a string."""
+        return re.findall(r"`([^`]+)`", self.allowed)
+
+    @property
+    def outside(self) -> list[Any]:
+        """Values just out of the allowed range."""
+        step = 1 if self.type.startswith("integer") else 0.5
+        if match := re.fullmatch(r"(\d+) to (\d+)", self.allowed):
+            return [int(match[1]) - step, int(match[2]) + step]
+        if match := re.fullmatch(r"above (\d+)|(\d+) or more", self.allowed):
+            return [int(match[1]) if match[1] else int(match[2]) - 1]
+        return ["another word"] if self.words else []
+
+
+# Types of the page -> a value of another type.
+WRONG: dict[str, Any] = {
+    "string": 5,
+    "integer": "text",
+    "integer or null": "text",
+    "number": "text",
+    "boolean": 1,
+    "array": {},
+    "object": [],
+}
+ROWS = [Row(cells) for cells in tables(PAGE, "key")]
+READ = [row for row in ROWS if not row.free]
+
+
+def pattern(key: str) -> re.Pattern[str]:
+    """What a documented key matches: NAME, PATH and DIMENSION stand for any name."""
+    parts = []
+    for part in key.split("."):
+        name = part.removesuffix("[]")
+        parts.append(("[^.]+" if name.isupper() else re.escape(name)) + re.escape(part[len(name) :]))
+    return re.compile(re.escape(".").join(parts))
+
+
+def leaves(value: Any, path: str = "") -> Iterator[str]:
+    """The paths of all keys of a manifest; `[]` for the elements of an array."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            here = f"{path}.{name.replace('.', '_')}" if path else name
+            yield here
+            yield from leaves(inner, here)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from leaves(inner, f"{path}[]")
+
+
+def undocumented(manifest: dict[str, Any]) -> set[str]:
+    """Keys that the page does not have. What is inside a free object's entry is free."""
+    known = [pattern(row.key) for row in ROWS]
+    missing = set()
+    for path in leaves(manifest):
+        parts = path.split(".")
+        if parts[0] == "provenance" and (len(parts) != 2 or parts[1] not in WRITTEN):
+            continue
+        if not any(one.fullmatch(path) for one in known):
+            missing.add(path)
+    return missing
+
+
+# Keys that the exporter itself puts into `provenance`; all others are the run's.
+WRITTEN = [row.key.removeprefix("provenance.") for row in ROWS if row.key.startswith("provenance.")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose manifest has every key that the reader knows."""
+    folder = tmp_path_factory.mktemp("format") / "bundle"
+    toy.write_bundle(folder, keeps_frames=True)
+    manifest = json.loads((folder / "g4v.json").read_text("utf-8"))
+    components = manifest["components"]
+    width = components["encoder"]["hidden_size"]
+    variants = copy.deepcopy(components["unet"]["variants"])
+    components["frame_checker"] = {"hidden_size": width, "withhold_above": 0.4, "variants": variants}
+    for component in components.values():
+        component["variants"][0]["profile"] = {"frames": [1, 8, 8]}
+    manifest["tokenizers"]["decoder"] |= {"bos": 1, "eos": 2, "pad": 0}
+    manifest["generation"]["video"]["shared_noise"] = 0.5
+    manifest["licences"] = [{"component": "all", "licence": "Apache-2.0"}]
+    (folder / "g4v.json").write_text(json.dumps(manifest), "utf-8")
+    return folder
+
+
+@pytest.fixture
+def read(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[Any], str]:
+    """Has the core read a manifest; returns "" where it is accepted, else the error's line."""
+    for file in folder.iterdir():
+        if file.name != "g4v.json":
+            (tmp_path / file.name).symlink_to(file)
+
+    def read(manifest: Any) -> str:
+        for file in folder.iterdir():  # links that leave a bundle are refused: the files themselves
+            target = tmp_path / file.name
+            if target.is_symlink():
+                target.unlink()
+                target.hardlink_to(file)
+        (tmp_path / "g4v.json").write_text(json.dumps(manifest), "utf-8")
+        code = cli.main(["inspect", str(tmp_path), "--verify", "size", "--json"])
+        error = capsys.readouterr().err.strip()
+        assert (code == 0) == (error == ""), error
+        return error
+
+    return read
+
+
+def places(manifest: Any, key: str) -> list[tuple[Any, Any, str]]:
+    """(object that has the key, its last part, the path as the core writes it) for every match of a
+    documented key, placeholders and array elements filled in.
+    """
+    found: list[tuple[Any, str]] = [(manifest, "")]
+    parts = key.split(".")
+    for index, part in enumerate(parts):
+        name, array = part.removesuffix("[]"), part.endswith("[]")
+        last = index + 1 == len(parts)
+        onward: list[Any] = []
+        for value, path in found:
+            assert isinstance(value, dict), (key, path)
+            for one in list(value) if name.isupper() else [name] if name in value else []:
+                here = f"{path}.{one}" if path else one
+                if last:
+                    onward.append((value, one, here))
+                elif array:
+                    onward += [(inner, f"{here}[{i}]") for i, inner in enumerate(value[one])]
+                else:
+                    onward.append((value[one], here))
+        found = onward
+    return found  # type: ignore[return-value]
+
+
+def original(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "g4v.json").read_text("utf-8"))
+
+
+def test_the_page_has_every_kind_of_row() -> None:
+    keys = [row.key for row in ROWS]
+    assert len(keys) == len(set(keys)) and len(keys) > 90
+    assert {row.type for row in ROWS} == set(WRONG)
+
+
+def test_the_whole_manifest_is_read(folder: Path, read: Callable[[Any], str]) -> None:
+    assert read(original(folder)) == ""
+
+
+@pytest.mark.parametrize("row", READ, ids=str)
+def test_a_row(row: Row, folder: Path, read: Callable[[Any], str]) -> None:
+    """The key exists, is needed or not, and has the type and the range of its row."""
+    count = len(places(original(folder), row.key))
+    assert count, f"{row.key}: no manifest of the reader has it"
+    for number in range(count):
+        changes: list[tuple[str, Any]] = [("type", WRONG[row.type])]
+        changes += [("range", value) for value in row.outside]
+        if row.type.endswith("or null"):
+            changes.append(("null", None))
+        if row.type == "number":
+            changes.append(("fits", 0.5))
+        if row.type.startswith("integer"):
+            changes.append(("type", 1.5))
+        for kind, value in changes:
+            manifest = original(folder)
+            holder, name, path = places(manifest, row.key)[number]
+            holder[name] = value
+            error = read(manifest)
+            if kind in ("null", "fits"):
+                assert error == "", error
+                continue
+            if row.key in IDENTITY:
+                assert IDENTITY[row.key] in error or path in error, error
+                continue
+            assert error.startswith(f"g4v: error: g4v.json: {path} "), (kind, value, error)
+            if kind == "range" and row.words:
+                assert error.endswith("one of " + ", ".join(f'"{word}"' for word in row.words)), error
+        manifest = original(folder)
+        holder, name, path = places(manifest, row.key)[number]
+        del holder[name]
+        if row.key == "components.encoder":  # whose features this one reads
+            del manifest["components"]["frame_checker"]
+        if row.key.startswith("files."):
+            continue  # whatever names the file fails first; test_files has it
+        error = read(manifest)
+        if row.needed == "no":
+            assert error == "", error
+        else:
+            assert f'"{name}"' in error or IDENTITY.get(row.key, f"needs a {name} token") in error, error
+
+
+def test_needed_only_with_its_component(folder: Path, read: Callable[[Any], str]) -> None:
+    conditional = [row for row in READ if row.needed.startswith("with ")]
+    assert len(conditional) == 6
+    for row in conditional:
+        manifest = original(folder)
+        component = row.needed.removeprefix("with ")
+        del manifest["components"][component]
+        if component == "encoder":
+            del manifest["components"]["frame_checker"]
+        ((holder, name, _),) = places(manifest, row.key)
+        del holder[name]
+        assert read(manifest) == "", row.key
+
+
+def test_files(folder: Path, read: Callable[[Any], str]) -> None:
+    for key in ("bytes", "sha256"):
+        manifest = original(folder)
+        del manifest["files"]["unet.onnx"][key]
+        assert read(manifest).endswith(f'files.unet.onnx has no key "{key}"')
+    manifest = original(folder)
+    manifest["files"] |= {"more.bin": manifest["files"]["unet.onnx"]}
+    assert "missing" in read(manifest)
+    for path in ("/etc/passwd", "../x", "a/", "./x", "a\\b"):
+        manifest = original(folder)
+        manifest["files"] |= {path: {"bytes": 1, "sha256": "0" * 64}}
+        assert "outside the bundle" in read(manifest), path
+
+
+def test_an_unknown_key_is_refused_at_every_level(folder: Path, read: Callable[[Any], str]) -> None:
+    objects = sorted(
+        {row.key.rpartition(".")[0] for row in READ} - {"files", "components.NAME.variants[].profile"}
+    )
+    assert "" in objects and "components.NAME.variants[]" in objects
+    for key in objects:
+        manifest = original(folder)
+        if key.endswith("[]"):
+            (holder, name, path) = places(manifest, key.removesuffix("[]"))[0]
+            holder[name][0]["unknown"] = 1
+            path += "[0]"
+        elif key:
+            (holder, name, path) = places(manifest, key)[0]
+            holder[name]["unknown"] = 1
+        else:
+            manifest["unknown"], path = 1, ""
+        assert read(manifest).startswith(
+            f"g4v: error: g4v.json: {path}{'.' if path else ''}unknown is not a known key"
+        )
+
+
+def test_the_reader_has_no_other_keys() -> None:
+    """Every word that the reader expects is the last part of a documented key, and the reverse."""
+    sources = sorted((ROOT / "csrc" / "bundle").glob("manifest*.cc"))
+    text = "\n".join(source.read_text("utf-8") for source in sources)
+    expected = re.findall(r"ExpectKeys\(\s*\{(.*?)\}\s*\)", text, re.DOTALL)
+    known = set(re.findall(r'"(\w+)"', " ".join(expected)))
+    assert len(expected) > 15, "the reader has changed its shape: bring this test up to date"
+    looked_up = set(re.findall(r'(?:Get|Find|FindNotNull|ReadSize|ReadOptionalId)\((?:\w+, )?"(\w+)"', text))
+    documented = {row.key.split(".")[-1].removesuffix("[]") for row in READ}
+    documented = {name for name in documented if not name.isupper()}
+    assert looked_up <= known | {"format", "format_version"}
+    assert known == documented
+
+
+def test_the_embedded_bundle_is_documented() -> None:
+    manifest = json.loads((ROOT / "python/g4v/bundles/tiny/g4v.json").read_text("utf-8"))
+    assert undocumented(manifest) == set()
+    manifest["components"]["encoder"]["invented"] = 1
+    manifest["generation"]["video"]["scheduler"]["invented"] = 1
+    manifest["licences"][0]["invented"] = 1
+    found = {"components.encoder.invented", "generation.video.scheduler.invented", "licences[].invented"}
+    assert undocumented(manifest) == found
+
+
+def test_the_synthetic_bundle_is_documented(folder: Path) -> None:
+    assert undocumented(original(folder)) == set()
+
+
+def test_what_the_exporter_adds_is_there() -> None:
+    """Every key of `provenance` on the page is one that the writer of manifests names."""
+    source = "\n".join(file.read_text("utf-8") for file in (ROOT / "export" / "bundle").glob("*.py"))
+    assert len(WRITTEN) >= 5 and [key for key in WRITTEN if f'"{key}"' not in source] == []
+
+
+def test_exported_manifests_are_documented(tmp_path: Path) -> None:
+    """Two targets, rounded weights, real inputs: what the exporter writes that `tiny` does not have."""
+    pytest.importorskip("onnx", reason="needs the export extra")
+    from g4v.export.bundle.export import export_bundle
+    from g4v.export.checkpoint.random_checkpoint import write_random_checkpoint
+
+    from ..export.conftest import SMALL
+
+    run = write_random_checkpoint(tmp_path / "run", SMALL, vocab_size=280)
+    text = tmp_path / "text.txt"
+    text.write_text("A blue star grows, and a red circle moves left. " * 60, "utf-8")
+    manifest = export_bundle(
+        run, tmp_path / "out", only=["encoder", "abstractor", "decoder"], targets=["cpu", "cuda"],
+        precision=["decoder=int4"], calibration=str(text),
+    )  # fmt: skip
+    assert undocumented(manifest) == set()
+    assert manifest == json.loads((tmp_path / "out" / "g4v.json").read_text("utf-8"))
+    given = json.loads((run / "g4v_train.json").read_text("utf-8"))["provenance"]
+    added = set(manifest["provenance"]) - set(given)
+    assert {"relative_errors", "fitted_to", "codes", "samples"} <= added <= set(WRITTEN)
+    assert any("memory_graph" in variant for variant in manifest["components"]["abstractor"]["variants"])
+
+
+def test_tokenizer_files_are_documented() -> None:
+    """The keys of the tokenizer file, against those that are there and those that are read."""
+    documented = {cells[0].strip("`") for cells in tables(PAGE, "tokenizer key")}
+    there: set[str] = set()
+    for name in ("tokenizer.json", "text_tokenizer.json"):
+        there |= set(json.loads((ROOT / "python/g4v/bundles/tiny" / name).read_text("utf-8")))
+    text = "\n".join(source.read_text("utf-8") for source in (ROOT / "csrc" / "text").glob("*.cc"))
+    looked_up = set(re.findall(r'(?:file|cursor)\.(?:Get|Find)\("(\w+)"\)', text))
+    assert there <= documented
+    assert looked_up == documented
