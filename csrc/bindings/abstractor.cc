@@ -1,5 +1,5 @@
 // The abstractor of a bundle by itself, as tests and benchmarks compare and time it.
-#include "chat/abstractor.h"
+#include "vision/abstractor.h"
 
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>

@@ -298,9 +298,15 @@ void RegisterOps(py::module_& module) {
 // library, so that g4v's graphs also run in sessions that are made in Python.
 extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(
     OrtSessionOptions* options, const g4v::ort::abi::ApiBase* base) {
-  const void* const table = base->GetApi(g4v::ort::abi::kApiVersion);
-  // The session that asks is of a library at least this new, or it could not ask.
-  const g4v::ort::abi::Api api(table);
+  namespace abi = g4v::ort::abi;
+  const void* const table = base->GetApi(abi::kApiVersion);
+  if (!table) {  // every table begins with CreateStatus
+    const auto create = *static_cast<OrtStatus* (*const*)(int, const char*)>(base->GetApi(1));
+    return create(abi::kInvalidArgument,
+                  "g4v's operators need ONNX Runtime 1.24.1 or newer; "
+                  "`pip install --upgrade onnxruntime` brings it");
+  }
+  const abi::Api api(table);
   char** providers = nullptr;
   int count = 0;
   if (OrtStatus* status = api.GetAvailableProviders(&providers, &count)) return status;

@@ -8,13 +8,13 @@
 
 #include "bundle/bundle.h"
 #include "chat/frame_checker.h"
-#include "chat/frame_encoder.h"
 #include "chat/options.h"
 #include "chat/prompt.h"
-#include "chat/video_encoder.h"
 #include "chat/video_queue.h"
 #include "decoder/decoder.h"
 #include "diffusion/generator.h"
+#include "vision/frame_encoder.h"
+#include "vision/video_encoder.h"
 
 namespace g4v {
 

@@ -7,10 +7,10 @@
 
 #include "bundle/bundle.h"
 #include "bundle/placement.h"
-#include "chat/frame_encoder.h"
 #include "chat/options.h"
 #include "ort/session.h"
 #include "video/frames.h"
+#include "vision/frame_encoder.h"
 
 namespace g4v {
 

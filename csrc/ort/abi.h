@@ -32,12 +32,9 @@ struct OrtShapeInferContext;
 
 namespace g4v::ort::abi {
 
-// Version of the table that is asked for. Every function of the first list below exists since
-// version 17; 20 (ONNX Runtime 1.20) is the first release whose CPU GroupQueryAttention prefills
-// onto a non-empty KV cache, which a second turn needs.
-constexpr uint32_t kApiVersion = 20;
-// That of the second list: provider plugins. Older libraries are used without it.
-constexpr uint32_t kPluginApiVersion = 22;
+// Version of the table that is asked for: the first that has all functions of the list below. The
+// oldest library that is used, kMinimumVersion of library.h, is newer.
+constexpr uint32_t kApiVersion = 22;
 
 // Enumerations cross the ABI as int.
 constexpr int kLogFatal = 4;
@@ -93,7 +90,8 @@ struct CustomOp {
 };
 
 // clang-format off
-// X(name, position in the table, result, parameters...). A status is null on success and owned by the caller.
+// X(name, position in the table, result, parameters...). A status is null on success and owned by the caller; the
+// devices of GetEpDevices belong to the library.
 #define G4V_ORT_FUNCTIONS(X)                                                                                         \
   X(CreateStatus, 0, OrtStatus*, int error_code, const char* message)                                                \
   X(GetErrorMessage, 2, const char*, const OrtStatus*)                                                               \
@@ -176,10 +174,7 @@ struct CustomOp {
     size_t count, size_t batches, void* context)                                                                     \
   X(KernelContext_GetScratchBuffer, 277, OrtStatus*, const OrtKernelContext*, const OrtMemoryInfo*, size_t bytes,    \
     void**)                                                                                                          \
-  X(KernelInfoGetAllocator, 278, OrtStatus*, const OrtKernelInfo*, int memory_type, OrtAllocator**)
-
-// Of kPluginApiVersion. The devices belong to the library.
-#define G4V_ORT_PLUGIN_FUNCTIONS(X)                                                                                  \
+  X(KernelInfoGetAllocator, 278, OrtStatus*, const OrtKernelInfo*, int memory_type, OrtAllocator**)                  \
   X(RegisterExecutionProviderLibrary, 301, OrtStatus*, OrtEnv*, const char* name, const char* path)                  \
   X(GetEpDevices, 303, OrtStatus*, const OrtEnv*, const OrtEpDevice* const** devices, size_t* count)                 \
   X(SessionOptionsAppendExecutionProvider_V2, 304, OrtStatus*, OrtSessionOptions*, OrtEnv*,                          \
@@ -191,18 +186,13 @@ struct CustomOp {
 struct Api {
 #define G4V_ORT_MEMBER(name, position, result, ...) result (*name)(__VA_ARGS__) = nullptr;
   G4V_ORT_FUNCTIONS(G4V_ORT_MEMBER)
-  G4V_ORT_PLUGIN_FUNCTIONS(G4V_ORT_MEMBER)  // null where the library has none
 #undef G4V_ORT_MEMBER
 
   Api() = default;
-  // plugins: the table reaches to kPluginApiVersion.
-  explicit Api(const void* table, bool plugins = false) {
+  explicit Api(const void* table) {
     const auto* slots = static_cast<void (*const*)()>(table);
 #define G4V_ORT_FILL(name, position, ...) name = reinterpret_cast<decltype(name)>(slots[position]);
     G4V_ORT_FUNCTIONS(G4V_ORT_FILL)
-    if (plugins) {
-      G4V_ORT_PLUGIN_FUNCTIONS(G4V_ORT_FILL)
-    }
 #undef G4V_ORT_FILL
   }
 };

@@ -3,6 +3,8 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <array>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <mutex>
@@ -15,7 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kAdvice =
-    "install it with `pip install \"onnxruntime>=1.20\"`, or set G4V_ONNXRUNTIME to its library "
+    "install it with `pip install \"onnxruntime>=1.24.1\"`, or set G4V_ONNXRUNTIME to its library "
     "file";
 
 std::string LastLoaderError() {
@@ -131,12 +133,14 @@ std::string FileOf(const void* symbol, const std::string& fallback) {
   return error ? path : canonical.string();
 }
 
-// Whether the library is older than 1.`minor`.
-bool IsOlder(const std::string& version, int minor) {
-  const size_t dot = version.find('.');
-  if (dot == std::string::npos) return false;  // GetApi decides
-  const int major = std::atoi(version.c_str());
-  return major < 1 || (major == 1 && std::atoi(version.c_str() + dot + 1) < minor);
+// Whether a version "1.24.1" comes before another. What follows the numbers is not looked at.
+bool IsOlder(const std::string& version, const std::string& than) {
+  const auto numbers = [](const std::string& text) {
+    std::array<int, 3> parts{};
+    std::sscanf(text.c_str(), "%d.%d.%d", &parts[0], &parts[1], &parts[2]);
+    return parts;
+  };
+  return numbers(version) < numbers(than);
 }
 
 }  // namespace
@@ -181,20 +185,13 @@ Environment::Environment(void* handle, std::string path) {
   version_ = base->GetVersionString();
   // GetApi prints to stderr where the version is unknown to it, so the version string is looked at
   // first.
-  const void* table =
-      IsOlder(version_, kMinimumMinorVersion) ? nullptr : base->GetApi(abi::kApiVersion);
+  const void* table = IsOlder(version_, kMinimumVersion) ? nullptr : base->GetApi(abi::kApiVersion);
   if (!table) {
     throw Error(Code::Runtime, "ONNX Runtime " + version_ + " at " + path_ +
-                                   " is too old: at least 1." +
-                                   std::to_string(kMinimumMinorVersion) +
+                                   " is too old: at least " + kMinimumVersion +
                                    " is needed; `pip install --upgrade onnxruntime` brings it");
   }
-  const bool plugins = !IsOlder(version_, abi::kPluginApiVersion);
-  if (const void* longer = plugins ? base->GetApi(abi::kPluginApiVersion) : nullptr) {
-    api_ = abi::Api(longer, true);
-  } else {
-    api_ = abi::Api(table);
-  }
+  api_ = abi::Api(table);
   // Only fatal messages are logged: every failure reaches the caller as an error, once.
   Check(api_.CreateEnv(abi::kLogFatal, "g4v", &env_), "ONNX Runtime cannot start");
   Check(api_.DisableTelemetryEvents(env_), "ONNX Runtime cannot start");

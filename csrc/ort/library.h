@@ -21,8 +21,9 @@ struct LibraryOptions {
   std::vector<std::string> directories;
 };
 
-// The oldest ONNX Runtime that works: 1.20 (see abi.h).
-constexpr int kMinimumMinorVersion = abi::kApiVersion;
+// The oldest ONNX Runtime that is used. 1.20 is the first whose CPU GroupQueryAttention prefills
+// onto a non-empty KV cache; those before 1.24.1 open any file that a graph names.
+constexpr const char* kMinimumVersion = "1.24.1";
 
 class Environment {
  public:
@@ -42,9 +43,6 @@ class Environment {
   // "CPUExecutionProvider").
   std::vector<std::string> Providers() const;
   bool HasProvider(const std::string& name) const;
-  // Whether providers that are libraries of their own can be registered: ONNX Runtime 1.22 and
-  // later.
-  bool TakesPlugins() const { return api_.RegisterExecutionProviderLibrary != nullptr; }
   // Throws Error(Runtime) "<doing>: <ONNX Runtime's message on one line>" where `status` is a
   // failure; releases it.
   void Check(OrtStatus* status, const std::string& doing) const;

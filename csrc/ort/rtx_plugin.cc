@@ -87,11 +87,6 @@ const RtxPlugin& RtxPlugin::Get(const Environment& environment,
   const abi::Api& api = environment.api();
   if (!registered) {
     const fs::path plugin = FindPlugin(directories);
-    if (!environment.TakesPlugins()) {
-      Refuse(
-          "ONNX Runtime " + environment.version() +
-          " takes no provider plugins; `pip install --upgrade onnxruntime` brings one that does");
-    }
     LoadDriver();
     LoadBeside(plugin);
     environment.Check(

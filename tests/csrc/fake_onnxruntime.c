@@ -1,4 +1,4 @@
-/* Answers as an ONNX Runtime 1.19 does: it knows no API version of 20. */
+/* The last ONNX Runtime that is too old. */
 #include <stddef.h>
 #include <stdint.h>
 
@@ -12,7 +12,7 @@ static const void* GetApi(uint32_t version) {
   return NULL;
 }
 
-static const char* GetVersion(void) { return "1.19.2"; }
+static const char* GetVersion(void) { return "1.24.0"; }
 
 const struct ApiBase* OrtGetApiBase(void);
 

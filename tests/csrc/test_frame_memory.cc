@@ -5,8 +5,8 @@
 #include <map>
 #include <random>
 
-#include "chat/frame_memory.h"
 #include "check.h"
+#include "vision/frame_memory.h"
 
 namespace {
 

@@ -59,9 +59,6 @@ int main() {
   CHECK(offsetof(OrtApi, name) / sizeof(void*) == position); \
   CHECK((SameSignature<decltype(abi::Api::name), decltype(OrtApi::name)>::value));
   G4V_ORT_FUNCTIONS(G4V_COMPARE)
-#if ORT_API_VERSION >= 22  // abi::kPluginApiVersion
-  G4V_ORT_PLUGIN_FUNCTIONS(G4V_COMPARE)
-#endif
 #define G4V_COMPARE_CALLBACK(name) \
   CHECK(offsetof(OrtCustomOp, name) == offsetof(abi::CustomOp, name))
   G4V_COMPARE_CALLBACK(version);

@@ -22,8 +22,8 @@ int main() {
                "pip install");
   CHECK_THROWS(Environment::Get({"libm.so.6", {}}), Code::Runtime, "is not ONNX Runtime");
   CHECK_THROWS(Environment::Get({G4V_FAKE_ONNXRUNTIME, {}}), Code::Runtime,
-               "is too old: at least 1.20 is needed");
-  CHECK_THROWS(Environment::Get({G4V_FAKE_ONNXRUNTIME, {}}), Code::Runtime, "ONNX Runtime 1.19.2");
+               "is too old: at least 1.24.1 is needed");
+  CHECK_THROWS(Environment::Get({G4V_FAKE_ONNXRUNTIME, {}}), Code::Runtime, "ONNX Runtime 1.24.0");
   setenv("G4V_ONNXRUNTIME", "/nonexistent", 1);
   CHECK_THROWS(Environment::Get(), Code::Runtime, "$G4V_ONNXRUNTIME");
   unsetenv("G4V_ONNXRUNTIME");

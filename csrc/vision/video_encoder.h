@@ -7,9 +7,9 @@
 
 #include "bundle/bundle.h"
 #include "bundle/placement.h"
-#include "chat/abstractor.h"
-#include "chat/frame_encoder.h"
 #include "video/frames.h"
+#include "vision/abstractor.h"
+#include "vision/frame_encoder.h"
 
 namespace g4v {
 

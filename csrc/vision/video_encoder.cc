@@ -1,4 +1,4 @@
-#include "chat/video_encoder.h"
+#include "vision/video_encoder.h"
 
 #include <cstring>
 

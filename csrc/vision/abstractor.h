@@ -10,10 +10,10 @@
 
 #include "bundle/bundle.h"
 #include "bundle/placement.h"
-#include "chat/frame_encoder.h"
-#include "chat/frame_memory.h"
 #include "ort/captured_session.h"
 #include "ort/session.h"
+#include "vision/frame_encoder.h"
+#include "vision/frame_memory.h"
 
 namespace g4v {
 

@@ -1,4 +1,4 @@
-#include "chat/frame_memory.h"
+#include "vision/frame_memory.h"
 
 #include <algorithm>
 #include <atomic>

@@ -1,4 +1,4 @@
-#include "chat/abstractor.h"
+#include "vision/abstractor.h"
 
 #include "base/error.h"
 

@@ -1,4 +1,4 @@
-#include "chat/frame_encoder.h"
+#include "vision/frame_encoder.h"
 
 #include "video/preprocess.h"
 
