@@ -18,7 +18,7 @@ from g4v.ops import _kernels, cross_attention, set_threads, versions
 
 VERSIONS = [
     pytest.param(
-        name, marks=pytest.mark.skipif(name not in versions(), reason=f"no {name} on this processor")
+        name, marks=pytest.mark.skipif(name not in versions(), reason=f"no {name} here, or not with G4V_CPU")
     )
     for name in ("amx", "avx512", "avx2", "plain")
 ]
