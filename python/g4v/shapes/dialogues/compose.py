@@ -7,6 +7,7 @@ from collections.abc import Callable
 from g4v.shapes.dialogues import (
     about,
     compare,
+    counting,
     describe,
     foreign,
     harmless,
@@ -25,7 +26,7 @@ from g4v.shapes.dialogues.builder import DialogueBuilder
 
 _ASK = tuple(
     make
-    for make, weight in (*questions.QUESTIONS, *yes_no.QUESTIONS, *compare.QUESTIONS)
+    for make, weight in (*questions.QUESTIONS, *yes_no.QUESTIONS, *counting.QUESTIONS, *compare.QUESTIONS)
     for _ in range(weight)
 )
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from g4v.data.wordings import Wordings
 from g4v.shapes.dialogues.builder import DialogueBuilder, Turn
+from g4v.shapes.dialogues.counting import COUNT
 from g4v.shapes.dialogues.describe import ONLY_CLIP, SEE, SHOW, WHAT
 from g4v.shapes.dialogues.questions import BACKGROUND, COLOUR, MOTION_OF, SHAPE
-from g4v.shapes.dialogues.yes_no import ANYTHING, COUNT
+from g4v.shapes.dialogues.yes_no import ANYTHING
 from g4v.shapes.world.world import Scene
 
 FOREIGN_ASK = Wordings(

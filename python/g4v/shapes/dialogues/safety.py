@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from g4v.data.requests.unsafe import ASK_DEED, ASK_SIGHT, DEED, SELF_HARM, SIGHT
 from g4v.shapes.dialogues.builder import DialogueBuilder, Turn
+from g4v.shapes.dialogues.counting import COUNT
 from g4v.shapes.dialogues.describe import ONLY_CLIP, SEE, SHOW, WHAT
 from g4v.shapes.dialogues.outside import offer
 from g4v.shapes.dialogues.questions import BACKGROUND, COLOUR, MOTION_OF, SHAPE
-from g4v.shapes.dialogues.yes_no import ANYTHING, COUNT
+from g4v.shapes.dialogues.yes_no import ANYTHING
 from g4v.shapes.world import world
 from g4v.shapes.world.world import Scene
 
