@@ -367,6 +367,7 @@ def _wait_for(condition: Any) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_without_paying_twice(tmp_path) -> None:
     with ChatServer(pause=0.05) as server:
         child = _start(tmp_path, server.url, "--concurrency", 2)

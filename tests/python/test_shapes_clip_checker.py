@@ -39,6 +39,7 @@ def test_reads_noisy_compressed_clips() -> None:
     assert len(wrong) <= 1, wrong
 
 
+@pytest.mark.slow
 def test_reads_clips_of_two_objects() -> None:
     rng = np.random.default_rng(13)
     scenes = [sample_scene(rng, "all", objects=2) for _ in range(12)]

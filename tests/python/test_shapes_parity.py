@@ -27,6 +27,7 @@ def other(tmp_path: Path) -> Path:
     return run
 
 
+@pytest.mark.slow
 def test_the_embedded_assistant_is_exact(tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
     arguments = ["--only", "greedy,components", "--checkpoint", str(CHECKPOINT), "--n", "3"]

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from g4v.model.config import AbstractorConfig
-from g4v.model.storage import load_tensors, save_module
+from g4v.model.storage import load_tensors, save_module, typed_list
 
 
 class _Attention(nn.Module):
@@ -87,7 +86,7 @@ class _Layer(nn.Module):
 class _Encoder(nn.Module):
     def __init__(self, config: AbstractorConfig) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.num_layers))
+        self.layers = typed_list([_Layer(config) for _ in range(config.num_layers)])
 
 
 class VideoAbstractor(nn.Module):
@@ -130,8 +129,7 @@ class VideoAbstractor(nn.Module):
             mask = torch.cat([own, frame_mask.repeat_interleave(tokens, dim=1)], dim=1)[:, None, None]
         memory = features.flatten(1, 2)
         for layer in self.encoder.layers:
-            block: Any = layer
-            x = block.crossattention(x, memory, mask)
+            x = layer.crossattention(x, memory, mask)
         out = self.visual_fc(x[:, :spatial])
         if frames > 1:
             temporal = self.temporal_visual_fc(x[:, spatial:])

@@ -1,15 +1,22 @@
-"""Reads and writes a module as a folder with config.json and model.safetensors."""
+"""What the modules share: folders with config.json and model.safetensors, and lists of typed layers."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from g4v._files import atomic, write_json
+
+Layer = TypeVar("Layer", bound=nn.Module)
+
+
+def typed_list(layers: list[Layer]) -> list[Layer]:
+    """A `nn.ModuleList`, typed as a list of what it holds; its own items are typed as any module."""
+    return cast("list[Layer]", nn.ModuleList(layers))
 
 
 def save_module(

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from g4v.model.config import VideoTowerConfig
-from g4v.model.storage import load_tensors, save_module
+from g4v.model.storage import load_tensors, save_module, typed_list
 
 
 def quick_gelu(x: Tensor) -> Tensor:
@@ -168,7 +168,7 @@ class _PatchEmbeddings(nn.Module):
 class _LayerStack(nn.Module):
     def __init__(self, config: VideoTowerConfig) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.num_layers))
+        self.layers = typed_list([_Layer(config) for _ in range(config.num_layers)])
 
 
 class MplugOwlVideoTower(nn.Module):

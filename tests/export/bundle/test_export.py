@@ -136,6 +136,7 @@ def test_a_run_without_language_model_exports_its_generator(run, tmp_path):
     assert "prompt" not in manifest
 
 
+@pytest.mark.slow
 def test_verify_finds_a_damaged_file_and_foreign_weights(run, bundle, tmp_path):
     assert max(verify_bundle(run, bundle).values()) < 1e-4
     damaged = shutil.copytree(bundle, tmp_path / "damaged")
@@ -239,6 +240,7 @@ def test_a_bad_run_is_refused_and_leaves_nothing(run, tmp_path, spoil, message, 
     assert [p.name for p in tmp_path.iterdir()] == ["bad"]
 
 
+@pytest.mark.slow
 def test_parts_that_do_not_fit_are_refused(run, small, tmp_path):
     bad = shutil.copytree(run, tmp_path / "bad")
     VideoAbstractor(replace(small.abstractor, output_size=40)).save_pretrained(bad / "abstractor")

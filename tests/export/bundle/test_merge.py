@@ -32,6 +32,7 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_the_same_component_again_changes_nothing(run, bundle, copy):
     before = contents(copy)
     for component in ("decoder", "unet", "encoder"):
@@ -42,6 +43,7 @@ def test_the_same_component_again_changes_nothing(run, bundle, copy):
     assert set(after) == set(before)
 
 
+@pytest.mark.slow
 def test_one_component_is_replaced_and_the_others_stay(run, other, bundle, copy, capsys):
     words = ["--checkpoint", str(other), "--out", str(copy), "--component", "decoder", "--precision", "int8"]
     assert main([*words, "--force"]) == 0

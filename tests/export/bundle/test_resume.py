@@ -122,6 +122,7 @@ def test_one_export_at_a_time(run, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_command_says_how_to_go_on(run, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(writer, "check_fit", _interrupt)
     words = ["--checkpoint", str(run), "--out", str(tmp_path / "out"), "--quiet"]

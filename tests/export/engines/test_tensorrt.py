@@ -86,6 +86,7 @@ def test_a_bundle_with_engines_runs_on_the_cpu(engines, run):
     assert set(verify_bundle(run, engines)) >= set(COMPONENTS)
 
 
+@pytest.mark.slow
 @needs_tensorrt
 def test_engines_alone(run, tmp_path, capsys):
     out = tmp_path / "engines"
