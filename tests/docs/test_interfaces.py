@@ -59,3 +59,9 @@ def test_events_of_c() -> None:
     named = {name for cell in rows.values() for name in words(cell)} - {"stop", "length", "context"}
     assert named <= fields
     assert fields - named == {"kind", "text_size"}
+
+
+def test_statuses_of_c() -> None:
+    (statuses,) = re.findall(r"typedef enum g4v_status \{(.*?)\}", HEADER, re.DOTALL)
+    rows = [words(cells[0])[0] for cells in tables(EMBEDDING, "status")]
+    assert rows == re.findall(r"\b(G4V_\w+) =", statuses)

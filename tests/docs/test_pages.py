@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import json
 import re
 import shlex
 import shutil
@@ -191,6 +192,22 @@ def test_flags_in_prose() -> None:
                 wrong += [(page_name(page), line, flag) for flag in found - known]
     assert not wrong
     assert len(seen) > 30
+
+
+def test_presets_and_markers() -> None:
+    """CMake presets and pytest markers that CONTRIBUTING names."""
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    presets = json.loads((ROOT / "CMakePresets.json").read_text("utf-8"))
+    (listed,) = re.findall(r"`CMakePresets\.json` has (.*)\.", text)
+    named = set(re.findall(r"`(\w+)`", listed))
+    assert named == {preset["name"] for preset in presets["configurePresets"] if not preset.get("hidden")}
+    for option, kind in (("cmake --preset", "configurePresets"), ("cmake --build --preset", "buildPresets")):
+        (used,) = re.findall(rf"{option} (\w+)", text)
+        assert used in {preset["name"] for preset in presets[kind]}
+    markers = (ROOT / "pyproject.toml").read_text("utf-8")
+    for marker in ("slow", "gpu"):
+        assert f"`{marker}`" in text or f"not {marker}" in text
+        assert f'"{marker}:' in markers
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
