@@ -12,6 +12,7 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +37,7 @@ def atomic(path: str | os.PathLike[str], error: type[Error] = OutputError) -> It
     line that names the file and the reason.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = _beside(target, "tmp")
     try:
         _make_folder(target.parent)
         yield temporary
@@ -60,8 +61,7 @@ def atomic_folder(path: str | os.PathLike[str], error: type[Error] = OutputError
     is raised as `error`, with one line that names the folder and the reason.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = _beside(target, "tmp")
     try:
         _make_folder(temporary)
         yield temporary
@@ -81,7 +81,7 @@ def replace_folder(source: Path, target: Path) -> None:
 
     Both are on one file system. Where the last rename fails, what stood at `target` is put back. OSError.
     """
-    old = target.with_name(f".{target.name}.{os.getpid()}.old")
+    old = _beside(target, "old")
     if target.is_symlink():
         target.unlink()
     elif target.exists():
@@ -145,6 +145,11 @@ def sha256(path: str | os.PathLike[str]) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _beside(target: Path, suffix: str) -> Path:
+    """A name in the folder of `target` that no other thread or process takes."""
+    return target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.{suffix}")
 
 
 def _make_folder(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -138,3 +139,17 @@ def test_a_folder_is_made_or_the_error_is_one_line(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="file: cannot be made: Not a directory"):
         make_folder(tmp_path / "file")
+
+
+def test_threads_that_write_one_file_do_not_meet(tmp_path):
+    def write(text: str) -> None:
+        for _ in range(20):
+            write_text(tmp_path / "x", text)
+
+    threads = [threading.Thread(target=write, args=(letter * 1000,)) for letter in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    text = (tmp_path / "x").read_text()
+    assert len(text) == 1000 and len(set(text)) == 1 and _names(tmp_path) == ["x"]
