@@ -316,6 +316,7 @@ def test_what_the_exporter_adds_is_there() -> None:
     assert len(WRITTEN) >= 5 and [key for key in WRITTEN if f'"{key}"' not in source] == []
 
 
+@pytest.mark.slow
 def test_exported_manifests_are_documented(tmp_path: Path) -> None:
     """Two targets, rounded weights, real inputs: what the exporter writes that `tiny` does not have."""
     pytest.importorskip("onnx", reason="needs the export extra")

@@ -145,6 +145,7 @@ def test_main_files_are_in_their_layer(page: Path) -> None:
             assert any((folder / name).exists() for folder in folders), (cells[0], name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_commands_and_flags(page: Path) -> None:
     """Every command of ours that a page shows exists, with every option that it is given."""
@@ -170,6 +171,7 @@ def test_commands_and_flags(page: Path) -> None:
 TORCHRUN = {"--nnodes", "--nproc-per-node", "--rdzv-endpoint"}
 
 
+@pytest.mark.slow
 def test_flags_in_prose() -> None:
     """Every `--flag` that a sentence names is an option of some command."""
     needs_every_extra()
@@ -217,6 +219,7 @@ def test_python_blocks_compile(page: Path) -> None:
             compile("\n" * (block.line - 1) + block.text, page_name(page), "exec")
 
 
+@pytest.mark.slow
 def test_python_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a folder with the two clips that they read."""
     import g4v

@@ -159,6 +159,7 @@ def gguf():
 
 
 @torch.no_grad()
+@pytest.mark.slow
 def test_a_real_gguf_speaks(gguf):
     model, tokenizer = load_llm(gguf), load_tokenizer(gguf)
     reference = smollm2()

@@ -420,6 +420,7 @@ VALUES = st.recursive(
     rows=st.lists(VALUES, max_size=5),
     name=st.sampled_from(["videochat", "gpt4video", "msrvtt", "activitynet"]),
 )
+@pytest.mark.slow
 def test_rows_of_any_shape_are_reported(tmp_path, rows, name):
     content = {
         "videochat": rows,

@@ -60,6 +60,7 @@ def weights(out: Path, stage: str) -> dict[str, torch.Tensor]:
     return load_file(out / f"{part}.safetensors")
 
 
+@pytest.mark.slow
 def test_both_stages_go_through_the_trainer_and_are_exported(out, tmp_path, monkeypatch):
     stages = []
     real = run.run_stage
@@ -92,6 +93,7 @@ def test_both_stages_go_through_the_trainer_and_are_exported(out, tmp_path, monk
     assert text_of(ask(chat, "Hello!"))
 
 
+@pytest.mark.slow
 def test_a_stopped_stage_goes_on_and_ends_in_the_same_weights(bases, tmp_path, capsys):
     """Muon, the moving averages and the order of rows all follow from the checkpoint."""
     ends = []

@@ -176,6 +176,7 @@ def test_frames_above_4k_are_reduced(tmp_path):
     assert_sampled(frames, 1)
 
 
+@pytest.mark.slow
 def test_two_hours_are_sampled_without_decoding_or_holding_them(tmp_path, monkeypatch):
     path = write_long_video(tmp_path / "long.mp4", seconds=7200)
     decoded = 0
