@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._engine import find_bundle, load_core_assistant
 from ._options import checked, text_bytes, text_options, video_options
-from .errors import ArgumentError, InternalError, UnsafeVideo
+from .errors import ArgumentError, InternalError
 from .events import Done, Event, Progress, Refusal, Reply, Text, Timings, Video, VideoPrompt, Withheld
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Assistant:
         width: int | None = None,
         height: int | None = None,
     ) -> Chat:
-        """Starts a conversation. Every option but the seed defaults to the bundle's.
+        """Starts a chat. Every option but the seed defaults to the bundle's.
 
         seed: two chats with one seed and the same turns give the same answers and videos; None draws one. The
         k-th video of the chat, from 0, has the seed `seed * 1000003 + k` (modulo 2**64).
@@ -134,8 +134,8 @@ class Assistant:
             width=width,
             height=height,
         )
-        conversation = self._core.chat(seed=checked("seed", seed), text_options=text, video_options=video)
-        return Chat(conversation, int(self._info.get("frame_samples") or 8))
+        chat = self._core.chat(seed=checked("seed", seed), text_options=text, video_options=video)
+        return Chat(chat, int(self._info.get("frame_samples") or 8))
 
     def generate(
         self,
@@ -175,10 +175,6 @@ class Assistant:
                 on_progress(event.step, event.steps)
             elif isinstance(event, Video):
                 made = event
-            elif isinstance(event, Withheld):
-                raise UnsafeVideo(
-                    f"the video is withheld: {event.unsafe} of its {event.frames} frames look unsafe"
-                )
             elif isinstance(event, Done):
                 warnings = event.warnings
         if made is None:
@@ -198,31 +194,31 @@ class Assistant:
 
 
 class Chat:
-    """A conversation; `Assistant.chat` makes it. One turn is under way at a time.
+    """Questions and answers with their history; `Assistant.chat` makes it. One turn is under way at a time.
 
-    A turn that fails, is cancelled or whose iterator is closed before its end leaves the conversation as it
-    was before, and the conversation goes on.
+    A turn that fails, is cancelled or whose iterator is closed before its end leaves the chat as it
+    was before, and the chat goes on.
     """
 
-    def __init__(self, conversation: _core.Conversation, frame_samples: int) -> None:
-        self._conversation = conversation
+    def __init__(self, core: _core.Chat, frame_samples: int) -> None:
+        self._core = core
         self._frame_samples = frame_samples
         self._cancelled = threading.Event()
 
     @property
     def seed(self) -> int:
         """The seed of this chat, drawn or given."""
-        return self._conversation.seed
+        return self._core.seed
 
     @property
     def context_used(self) -> int:
         """Tokens of the context that the finished turns take up."""
-        return self._conversation.context_used
+        return self._core.context_used
 
     @property
     def context_length(self) -> int:
         """Tokens that the context holds."""
-        return self._conversation.context_length
+        return self._core.context_length
 
     def send(self, text: str, video: Source | None = None) -> Generator[Event, None, None]:
         """Starts a turn and returns an iterator over its events; the last one is `Done`.
@@ -246,7 +242,7 @@ class Chat:
             started = time.perf_counter()
             frames, read = read_video(video, self._frame_samples, cancelled.is_set)
             read_ms, warnings = 1e3 * (time.perf_counter() - started), read.warnings
-        stream = self._conversation.send(prompt, frames)
+        stream = self._core.send(prompt, frames)
         # `cancel` sets the flag first: a cancel between the reading and `send` is seen here.
         if cancelled.is_set():
             stream.cancel()
@@ -290,7 +286,7 @@ class Chat:
         Whoever iterates over the turn gets `Cancelled`.
         """
         self._cancelled.set()
-        self._conversation.cancel()
+        self._core.cancel()
 
 
 def _events(
