@@ -1,6 +1,6 @@
-// The errors of the core. A function throws g4v::Error; the C API turns it into a status code, the
-// Python module into the exception of the same name in python/g4v/errors.py. The message is one
-// sentence for the person who reads it.
+// The errors of the core. A function throws g4v::Error; the C API returns its code as a status of
+// the same number, the Python module raises the class that has it in python/g4v/errors.py. The
+// message is one sentence for the person who reads it.
 #pragma once
 
 #include <stdexcept>
@@ -18,6 +18,7 @@ enum class Code {
   ContextFull = 6,
   Io = 7,
   Internal = 8,
+  UnsafeVideo = 9,  // a frame checker found the video that was asked for unsafe
 };
 
 class Error : public std::runtime_error {

@@ -3,9 +3,8 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
-#include "bindings/frame_scorer.h"
+#include "bindings/frame_checker.h"
 #include "bindings/register.h"
-#include "bindings/verify_name.h"
 
 namespace g4v::bindings {
 namespace {
@@ -55,7 +54,7 @@ std::shared_ptr<Assistant> Load(const std::string& directory, const std::string&
                             onnxruntime,
                             library_dirs,
                             ParseVerify(verify),
-                            PythonFrameScorer(frame_checker),
+                            PythonFrameChecker(frame_checker),
                             provider_dirs,
                             cuda_graphs};
   const py::gil_scoped_release release;
@@ -73,9 +72,9 @@ py::array_t<float> ScoreFrames(Assistant& self, const py::object& frames) {
   return py::array_t<float>(static_cast<py::ssize_t>(scores.size()), scores.data());
 }
 
-std::shared_ptr<Conversation> Chat(Assistant& self, std::optional<uint64_t> seed,
-                                   const std::optional<TextOptions>& text,
-                                   const std::optional<VideoOptions>& video) {
+std::shared_ptr<Chat> OpenChat(Assistant& self, std::optional<uint64_t> seed,
+                               const std::optional<TextOptions>& text,
+                               const std::optional<VideoOptions>& video) {
   const py::gil_scoped_release release;
   return self.Chat({seed, text.value_or(TextOptions{}), video.value_or(VideoOptions{})});
 }
@@ -87,7 +86,7 @@ std::shared_ptr<Stream> Generate(Assistant& self, const py::object& prompt,
   return self.Generate(text, options.value_or(VideoOptions{}));
 }
 
-std::shared_ptr<Stream> Send(Conversation& self, const py::object& text, const py::object& frames,
+std::shared_ptr<Stream> Send(Chat& self, const py::object& text, const py::object& frames,
                              const std::optional<TextOptions>& text_options,
                              const std::optional<VideoOptions>& video_options) {
   const std::string words = TextArgument(text, "text");
@@ -102,15 +101,15 @@ std::shared_ptr<Stream> Send(Conversation& self, const py::object& text, const p
 
 void RegisterAssistant(py::module_& module) {
   const py::call_guard<py::gil_scoped_release> release;
-  py::class_<Conversation, std::shared_ptr<Conversation>>(
-      module, "Conversation", "A talk with its history.", py::release_gil_before_calling_cpp_dtor())
+  py::class_<Chat, std::shared_ptr<Chat>>(module, "Chat", "A talk with its history.",
+                                          py::release_gil_before_calling_cpp_dtor())
       .def("send", &Send, py::arg("text"), py::arg("frames") = py::none(),
            py::arg("text_options") = py::none(), py::arg("video_options") = py::none(),
            "Starts a turn. frames: C-contiguous uint8 [T, H, W, 3].")
-      .def("cancel", &Conversation::Cancel, release, "Cancels the turn under way, if any.")
-      .def_property_readonly("context_used", &Conversation::context_used)
-      .def_property_readonly("context_length", &Conversation::context_length)
-      .def_property_readonly("seed", &Conversation::seed);
+      .def("cancel", &Chat::Cancel, release, "Cancels the turn under way, if any.")
+      .def_property_readonly("context_used", &Chat::context_used)
+      .def_property_readonly("context_length", &Chat::context_length)
+      .def_property_readonly("seed", &Chat::seed);
   py::class_<Assistant, std::shared_ptr<Assistant>>(module, "Assistant", "A loaded bundle.",
                                                     py::release_gil_before_calling_cpp_dtor())
       .def_static("load", &Load, py::arg("directory"), py::kw_only(), py::arg("device") = "auto",
@@ -119,9 +118,9 @@ void RegisterAssistant(py::module_& module) {
                   py::arg("frame_checker") = py::none(),
                   py::arg("provider_dirs") = std::vector<std::string>(),
                   py::arg("cuda_graphs") = false, "Loads a bundle directory.")
-      .def("chat", &Chat, py::kw_only(), py::arg("seed") = py::none(),
+      .def("chat", &OpenChat, py::kw_only(), py::arg("seed") = py::none(),
            py::arg("text_options") = py::none(), py::arg("video_options") = py::none(),
-           "A new conversation.")
+           "A new chat.")
       .def("generate", &Generate, py::arg("prompt"), py::arg("options") = py::none(),
            "Makes a video of a caption.")
       .def("score_frames", &ScoreFrames, py::arg("frames"),

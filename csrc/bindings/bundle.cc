@@ -3,19 +3,10 @@
 #include <pybind11/stl.h>
 
 #include "bindings/register.h"
-#include "bindings/verify_name.h"
 
 namespace g4v::bindings {
 
 namespace py = pybind11;
-
-Verify ParseVerify(const std::string& name) {
-  if (name == "auto") return Verify::Auto;
-  if (name == "full") return Verify::Full;
-  if (name == "size") return Verify::Size;
-  throw Error(Code::InvalidArgument,
-              "verify is \"" + name + "\" but must be \"auto\", \"full\" or \"size\"");
-}
 
 namespace {
 

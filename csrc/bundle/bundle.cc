@@ -90,6 +90,14 @@ void CheckDigests(const fs::path& directory, const Manifest& manifest) {
 
 }  // namespace
 
+Verify ParseVerify(const std::string& name) {
+  if (name == "auto") return Verify::Auto;
+  if (name == "full") return Verify::Full;
+  if (name == "size") return Verify::Size;
+  throw Error(Code::InvalidArgument,
+              "verify is \"" + name + "\" but must be \"auto\", \"full\" or \"size\"");
+}
+
 Bundle Bundle::Open(const fs::path& directory, Verify verify) {
   const std::string text = ReadManifest(directory);
   Bundle bundle;

@@ -16,6 +16,9 @@ enum class Verify {
   Size,  // sizes only
 };
 
+// From "auto", "full" or "size". Throws Error(InvalidArgument) for another name.
+Verify ParseVerify(const std::string& name);
+
 class Bundle {
  public:
   // Throws Error(Bundle): the message is one line that says what is wrong and what to do.

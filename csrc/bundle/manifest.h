@@ -1,6 +1,6 @@
-// g4v.json as typed structs. One to one with the file; the writer is export/bundle.py. Reading
-// refuses unknown keys, wrong types and newer format versions, and names the JSON path of what it
-// refuses.
+// g4v.json as typed structs. One to one with the file; the writer is export/bundle/writer.py.
+// Reading refuses unknown keys, wrong types and newer format versions, and names the JSON path of
+// what it refuses.
 #pragma once
 
 #include <array>

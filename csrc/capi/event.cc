@@ -39,8 +39,8 @@ struct Fill {
   void operator()(const WithheldEvent& event) const {
     out.kind = G4V_WITHHELD;
     out.index = event.index;
-    out.step = event.unsafe;
-    out.steps = event.frames;
+    out.unsafe_frames = event.unsafe;
+    out.video_frames = event.frames;
     SetText(event.caption, out);
   }
   void operator()(const RefusalEvent& event) const {
@@ -56,8 +56,8 @@ struct Fill {
     SetText(event.finish_reason, out);
     out.prompt_tokens = event.prompt_tokens;
     out.new_tokens = event.new_tokens;
-    out.step = event.encoded_frames;
-    out.steps = event.video_frames;
+    out.encoded_frames = event.encoded_frames;
+    out.video_frames = event.video_frames;
     const Timings& t = event.timings;
     out.timings = {t.encode_ms, t.prefill_ms, t.first_token_ms,
                    t.decode_ms, t.video_ms,   t.total_ms};

@@ -19,7 +19,7 @@ using g4v::capi::Write;
 constexpr g4v_load_options kLoadDefaults = {
     sizeof(g4v_load_options), "auto", 0, nullptr, "auto", nullptr, nullptr, 0};
 
-g4v::FrameScorer Scorer(g4v_frame_checker checker, void* user) {
+g4v::HostFrameChecker HostChecker(g4v_frame_checker checker, void* user) {
   if (!checker) return {};
   return [checker, user](const g4v::Frames& frames) {
     const g4v_frames view = {frames.pixels->data(), frames.count, frames.height, frames.width};
@@ -30,14 +30,6 @@ g4v::FrameScorer Scorer(g4v_frame_checker checker, void* user) {
     }
     return unsafe;
   };
-}
-
-g4v::Verify ReadVerify(const std::string& name) {
-  if (name == "auto") return g4v::Verify::Auto;
-  if (name == "full") return g4v::Verify::Full;
-  if (name == "size") return g4v::Verify::Size;
-  throw Error(Code::InvalidArgument,
-              "verify is \"" + name + "\" but must be \"auto\", \"full\" or \"size\"");
 }
 
 // The bundle's defaults as the structs of the C API. A bundle without text or video has none: its
@@ -123,8 +115,8 @@ g4v_status g4v_load(const char* directory, const g4v_load_options* options,
     load.device = &Need(given.device, "device");
     load.threads = given.threads;
     load.onnxruntime = given.onnxruntime ? given.onnxruntime : "";
-    load.verify = ReadVerify(&Need(given.verify, "verify"));
-    load.frame_scorer = Scorer(given.frame_checker, given.frame_checker_user);
+    load.verify = g4v::ParseVerify(&Need(given.verify, "verify"));
+    load.frame_checker = HostChecker(given.frame_checker, given.frame_checker_user);
     load.cuda_graphs = given.cuda_graphs != 0;
     auto handle = std::make_unique<g4v_assistant>();
     handle->assistant = g4v::Assistant::Load(directory, load);
@@ -145,21 +137,21 @@ const char* g4v_assistant_info(const g4v_assistant* assistant) {
 
 void g4v_assistant_free(g4v_assistant* assistant) { delete assistant; }
 
-g4v_status g4v_chat(g4v_assistant* assistant, const g4v_chat_options* options,
-                    g4v_conversation** conversation, g4v_error* error) {
+g4v_status g4v_chat_open(g4v_assistant* assistant, const g4v_chat_options* options, g4v_chat** chat,
+                         g4v_error* error) {
   return Call(error, [&] {
-    Need(conversation, "conversation") = nullptr;
-    g4v::ChatOptions chat;
+    Need(chat, "chat") = nullptr;
+    g4v::ChatOptions chat_options;
     if (options) {
       const g4v_chat_options given = Read(options, g4v_chat_options{}, "g4v_chat_options");
-      chat = {given.seed, ReadText(given.text), ReadVideo(given.video)};
+      chat_options = {given.seed, ReadText(given.text), ReadVideo(given.video)};
     }
-    *conversation = new g4v_conversation{Need(assistant, "assistant").assistant->Chat(chat)};
+    *chat = new g4v_chat{Need(assistant, "assistant").assistant->Chat(chat_options)};
   });
 }
 
-g4v_status g4v_send(g4v_conversation* conversation, const char* text, const g4v_frames* frames,
-                    const g4v_turn_options* options, g4v_stream** stream, g4v_error* error) {
+g4v_status g4v_chat_send(g4v_chat* chat, const char* text, const g4v_frames* frames,
+                         const g4v_turn_options* options, g4v_stream** stream, g4v_error* error) {
   return Call(error, [&] {
     Need(stream, "stream") = nullptr;
     Need(text, "text");
@@ -171,24 +163,24 @@ g4v_status g4v_send(g4v_conversation* conversation, const char* text, const g4v_
     std::optional<g4v::FramesView> view;
     if (frames) view = {frames->pixels, frames->count, frames->height, frames->width};
     auto handle = std::make_unique<g4v_stream>();
-    handle->stream = Need(conversation, "conversation").conversation->Send(text, view, turn);
+    handle->stream = Need(chat, "chat").chat->Send(text, view, turn);
     *stream = handle.release();
   });
 }
 
-void g4v_cancel(g4v_conversation* conversation) {
-  if (conversation) Call(nullptr, [&] { conversation->conversation->Cancel(); });
+void g4v_chat_cancel(g4v_chat* chat) {
+  if (chat) Call(nullptr, [&] { chat->chat->Cancel(); });
 }
 
-int32_t g4v_context_used(const g4v_conversation* conversation) {
-  return conversation ? conversation->conversation->context_used() : 0;
+int32_t g4v_chat_context_used(const g4v_chat* chat) {
+  return chat ? chat->chat->context_used() : 0;
 }
 
-int32_t g4v_context_length(const g4v_conversation* conversation) {
-  return conversation ? conversation->conversation->context_length() : 0;
+int32_t g4v_chat_context_length(const g4v_chat* chat) {
+  return chat ? chat->chat->context_length() : 0;
 }
 
-void g4v_conversation_free(g4v_conversation* conversation) { delete conversation; }
+void g4v_chat_free(g4v_chat* chat) { delete chat; }
 
 g4v_status g4v_generate(g4v_assistant* assistant, const char* caption, uint64_t seed,
                         const g4v_video_options* options, g4v_stream** stream, g4v_error* error) {

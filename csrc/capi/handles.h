@@ -17,8 +17,8 @@ struct g4v_assistant {
   g4v_video_options video{};  // likewise; the texts are the ones above
 };
 
-struct g4v_conversation {
-  std::shared_ptr<g4v::Conversation> conversation;
+struct g4v_chat {
+  std::shared_ptr<g4v::Chat> chat;
 };
 
 struct g4v_stream {

@@ -88,12 +88,12 @@ std::vector<AnswerPiece> Answer::Take(std::string_view raw) {
 }
 
 // Text waits while it could be the opening of a refusal; a caption ends the waiting.
-void Answer::Add(std::vector<TagPiece> pieces, std::vector<AnswerPiece>& out) {
+void Answer::Add(std::vector<AnswerPiece> pieces, std::vector<AnswerPiece>& out) {
   const auto release = [&] {
     if (refusal_ == Refusal::Undecided || held_.empty()) return;
     out.push_back({false, std::exchange(held_, {})});
   };
-  for (TagPiece& piece : pieces) {
+  for (AnswerPiece& piece : pieces) {
     if (piece.is_caption) {
       Decide(true);
       release();

@@ -31,12 +31,6 @@ class StopMatcher {
   bool stopped_ = false;
 };
 
-// What the answer says, in order.
-struct AnswerPiece {
-  bool is_caption = false;
-  std::string text;
-};
-
 class Answer {
  public:
   Answer(const PromptSpec& prompt, const Tokenizer& tokenizer);
@@ -57,7 +51,7 @@ class Answer {
   enum class Refusal { Undecided, Yes, No };
 
   std::vector<AnswerPiece> Take(std::string_view raw);
-  void Add(std::vector<TagPiece> pieces, std::vector<AnswerPiece>& out);
+  void Add(std::vector<AnswerPiece> pieces, std::vector<AnswerPiece>& out);
   void Decide(bool at_end);
 
   std::vector<std::string> refusal_openings_;

@@ -2,7 +2,7 @@
 
 #include <random>
 
-#include "chat/conversation_state.h"
+#include "chat/chat_state.h"
 #include "chat/engine.h"
 #include "chat/stream_state.h"
 
@@ -46,8 +46,8 @@ std::shared_ptr<Assistant> Assistant::Load(const std::filesystem::path& director
 Assistant::Assistant(std::shared_ptr<Engine> engine) : engine_(std::move(engine)) {}
 Assistant::~Assistant() = default;
 
-std::shared_ptr<Conversation> Assistant::Chat(const ChatOptions& options) {
-  return std::make_shared<Conversation>(std::make_shared<ConversationState>(engine_, options));
+std::shared_ptr<Chat> Assistant::Chat(const ChatOptions& options) {
+  return std::make_shared<g4v::Chat>(std::make_shared<ChatState>(engine_, options));
 }
 
 std::shared_ptr<Stream> Assistant::Generate(const std::string& prompt,
@@ -56,7 +56,8 @@ std::shared_ptr<Stream> Assistant::Generate(const std::string& prompt,
   request.seed = options.seed ? *options.seed : std::random_device()();
   auto state = std::make_shared<StreamState>(engine_->environment());
   auto handle = std::make_shared<Stream>(state);
-  engine_->queue().Submit(state, 0, std::move(request));  // here, so that the first come is first
+  engine_->queue().Submit(state, 0, std::move(request),
+                          VideoQueue::Withhold::Fail);  // here, so that the first come is first
   state->Start(
       [engine = engine_, weak = std::weak_ptr(state)] {
         const std::shared_ptr<StreamState> stream = weak.lock();

@@ -1,4 +1,4 @@
-// A loaded bundle. One assistant serves any number of conversations from any number of threads.
+// A loaded bundle. One assistant serves any number of chats from any number of threads.
 #pragma once
 
 #include <filesystem>
@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/json.h"
-#include "chat/conversation.h"
+#include "chat/chat.h"
 #include "chat/options.h"
 #include "chat/stream.h"
 
@@ -26,11 +26,11 @@ class Assistant {
   Assistant(const Assistant&) = delete;
   Assistant& operator=(const Assistant&) = delete;
 
-  // A new conversation. It keeps what it needs of the assistant alive.
-  std::shared_ptr<Conversation> Chat(const ChatOptions& options = {});
+  // A new chat. It keeps what it needs of the assistant alive.
+  std::shared_ptr<g4v::Chat> Chat(const ChatOptions& options = {});
 
-  // Makes a video of a caption: Progress events, one Video or Withheld event with index 0,
-  // Done.
+  // Makes a video of a caption: Progress events, one Video event with index 0, Done. Where a frame
+  // checker finds the video unsafe, a Withheld event instead, and then Error(UnsafeVideo).
   std::shared_ptr<Stream> Generate(const std::string& prompt, const VideoOptions& options = {});
 
   // How unsafe each frame looks to those who check generated videos, 0 to 1; from 0.5 on it counts

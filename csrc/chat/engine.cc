@@ -89,7 +89,7 @@ Engine::Engine(const std::filesystem::path& directory, const LoadOptions& option
           std::make_unique<VideoEncoder>(environment_, bundle_, placement_, *frame_encoder_);
     }
     frame_checker_ = std::make_unique<FrameChecker>(environment_, bundle_, placement_,
-                                                    frame_encoder_.get(), options.frame_scorer);
+                                                    frame_encoder_.get(), options.frame_checker);
   });
   if (tokenizers.decoder) tokenizer_ = Tokenizer::Load(bundle_.ReadText(tokenizers.decoder->file));
   if (tokenizers.text_encoder) {

@@ -1,4 +1,4 @@
-// Everything that the conversations of an assistant share. Immutable after the load.
+// Everything that the chats of an assistant share. Immutable after the load.
 #pragma once
 
 #include <memory>

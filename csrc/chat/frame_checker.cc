@@ -28,8 +28,8 @@ void CheckScores(const std::vector<float>& scores, int64_t frames, const char* w
 }  // namespace
 
 FrameChecker::FrameChecker(std::shared_ptr<ort::Environment> environment, const Bundle& bundle,
-                           const Placement& placement, FrameEncoder* encoder, FrameScorer scorer)
-    : encoder_(encoder), scorer_(std::move(scorer)), withhold_above_(kWithholdAbove) {
+                           const Placement& placement, FrameEncoder* encoder, HostFrameChecker host)
+    : encoder_(encoder), host_(std::move(host)), withhold_above_(kWithholdAbove) {
   const auto& spec = bundle.manifest().components.frame_checker;
   if (!spec) return;
   withhold_above_ = spec->withhold_above;
@@ -39,8 +39,8 @@ FrameChecker::FrameChecker(std::shared_ptr<ort::Environment> environment, const 
 
 std::vector<float> FrameChecker::Score(const Frames& frames, ort::RunControl* control) {
   std::vector<float> scores = ScoreByBundle(frames, control);
-  if (!scorer_) return scores;
-  const std::vector<float> given = scorer_(frames);
+  if (!host_) return scores;
+  const std::vector<float> given = host_(frames);
   CheckScores(given, frames.count, "the host's");
   if (scores.empty()) return given;
   std::ranges::transform(scores, given, scores.begin(),

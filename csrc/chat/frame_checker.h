@@ -16,10 +16,10 @@ namespace g4v {
 
 class FrameChecker {
  public:
-  // `encoder` is null, or outlives this. Without a checker in the bundle and without a scorer
-  // nothing is checked.
+  // `encoder` is null, or outlives this. Without a checker in the bundle and without
+  // one of the host nothing is checked.
   FrameChecker(std::shared_ptr<ort::Environment> environment, const Bundle& bundle,
-               const Placement& placement, FrameEncoder* encoder, FrameScorer scorer);
+               const Placement& placement, FrameEncoder* encoder, HostFrameChecker host);
 
   // How unsafe each frame is, 0 to 1: the larger of what the two say. Empty where nothing checks.
   // Throws Error(Runtime) where a checker fails or gives other than one number in range a frame.
@@ -35,7 +35,7 @@ class FrameChecker {
   std::vector<float> ScoreByBundle(const Frames& frames, ort::RunControl* control);
 
   FrameEncoder* encoder_;
-  FrameScorer scorer_;
+  HostFrameChecker host_;
   double withhold_above_;
   std::optional<ort::Session> session_;
 };

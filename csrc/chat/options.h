@@ -18,7 +18,7 @@ namespace g4v {
 // The host's own look at generated frames: for each one how unsafe it is, 0 to 1. What it throws
 // ends the turn, and the video is not shown. Videos are checked one after the other on a thread of
 // the assistant; Assistant::ScoreFrames asks on the thread of its caller.
-using FrameScorer = std::function<std::vector<float>(const Frames&)>;
+using HostFrameChecker = std::function<std::vector<float>(const Frames&)>;
 
 struct LoadOptions {
   std::string device = "auto";            // "auto", "cpu" or "cuda"
@@ -26,7 +26,7 @@ struct LoadOptions {
   std::string onnxruntime;                // library file; empty = search
   std::vector<std::string> library_dirs;  // folders that may hold ONNX Runtime
   Verify verify = Verify::Auto;           // how thoroughly the files are checked
-  FrameScorer frame_scorer = {};          // beside the bundle's frame checker; may be empty
+  HostFrameChecker frame_checker = {};    // beside the bundle's frame checker; may be empty
   // Folders that may hold what engines need: the provider plugin of TensorRT for RTX with its
   // libraries, or the libraries of TensorRT.
   std::vector<std::string> provider_dirs = {};

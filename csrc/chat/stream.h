@@ -27,7 +27,7 @@ class Stream {
   // Waits until Next would return at once, at most `timeout`; false where it still would wait.
   bool Wait(std::chrono::milliseconds timeout);
 
-  // Stops the turn: it ends with Error(Cancelled) and the conversation is as before it. Harmless
+  // Stops the turn: it ends with Error(Cancelled) and the chat is as before it. Harmless
   // when repeated and when the turn is over already (its events are still delivered then).
   void Cancel();
 

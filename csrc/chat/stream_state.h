@@ -30,7 +30,7 @@ class StreamState {
 
   // Starts the worker. `work` returns what commits its result and the last event; it runs on a
   // thread of its own. `commit` or `roll_back` is called exactly once, before the end of the stream
-  // becomes visible, so that the conversation is free again by then.
+  // becomes visible, so that the chat is free again by then.
   struct Result {
     DoneEvent done;
     std::function<void()> commit;

@@ -8,7 +8,7 @@
 namespace g4v {
 namespace {
 
-void AddText(std::string_view text, std::vector<TagPiece>& pieces) {
+void AddText(std::string_view text, std::vector<AnswerPiece>& pieces) {
   if (text.empty()) return;
   if (pieces.empty() || pieces.back().is_caption) pieces.push_back({});
   pieces.back().text += text;
@@ -48,7 +48,7 @@ TagParser::Match TagParser::MatchTag(std::string_view rest, size_t& size) const 
   return match;
 }
 
-void TagParser::Take(std::string_view text, std::vector<TagPiece>& pieces) {
+void TagParser::Take(std::string_view text, std::vector<AnswerPiece>& pieces) {
   if (inside_) {
     caption_ += text;
   } else {
@@ -56,8 +56,8 @@ void TagParser::Take(std::string_view text, std::vector<TagPiece>& pieces) {
   }
 }
 
-std::vector<TagPiece> TagParser::Push(std::string_view text) {
-  std::vector<TagPiece> pieces;
+std::vector<AnswerPiece> TagParser::Push(std::string_view text) {
+  std::vector<AnswerPiece> pieces;
   held_ += text;
   std::string_view rest = held_;
   while (!rest.empty()) {

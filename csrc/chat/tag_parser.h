@@ -16,7 +16,8 @@
 
 namespace g4v {
 
-struct TagPiece {
+// What an answer says, in order.
+struct AnswerPiece {
   bool is_caption = false;
   std::string text;  // never empty for text; a caption is stripped of white space and may be empty
 };
@@ -25,10 +26,10 @@ class TagParser {
  public:
   TagParser(const std::string& open, const std::string& close);
 
-  std::vector<TagPiece> Push(std::string_view text);
+  std::vector<AnswerPiece> Push(std::string_view text);
 
   struct End {
-    std::vector<TagPiece> pieces;
+    std::vector<AnswerPiece> pieces;
     bool unclosed = false;  // a caption began and did not end
   };
   End Finish();
@@ -38,7 +39,7 @@ class TagParser {
 
   // What `rest` begins with; `size` receives the length of a whole tag.
   Match MatchTag(std::string_view rest, size_t& size) const;
-  void Take(std::string_view text, std::vector<TagPiece>& pieces);
+  void Take(std::string_view text, std::vector<AnswerPiece>& pieces);
 
   std::vector<std::string> open_;
   std::vector<std::string> close_;

@@ -1,11 +1,14 @@
 #include "chat/video_queue.h"
 
 #include <algorithm>
+#include <string>
+
+#include "base/error.h"
 
 namespace g4v {
 
-VideoQueue::VideoQueue(VideoGenerator& generator, FrameChecker& checker)
-    : generator_(generator), checker_(checker), thread_([this] { Loop(); }) {}
+VideoQueue::VideoQueue(VideoGenerator& generator, FrameChecker& frame_checker)
+    : generator_(generator), frame_checker_(frame_checker), thread_([this] { Loop(); }) {}
 
 VideoQueue::~VideoQueue() {
   {
@@ -16,14 +19,15 @@ VideoQueue::~VideoQueue() {
   thread_.join();
 }
 
-void VideoQueue::Submit(std::shared_ptr<StreamState> stream, int index, VideoRequest request) {
+void VideoQueue::Submit(std::shared_ptr<StreamState> stream, int index, VideoRequest request,
+                        Withhold withhold) {
   stream->AddJob();
   {
     const std::lock_guard lock(mutex_);
     const auto same = std::find_if(streams_.begin(), streams_.end(),
                                    [&](const auto& jobs) { return jobs.front().stream == stream; });
     auto& jobs = same != streams_.end() ? *same : streams_.emplace_back();
-    jobs.push_back({std::move(stream), index, std::move(request)});
+    jobs.push_back({std::move(stream), index, std::move(request), withhold});
   }
   changed_.notify_all();
 }
@@ -58,10 +62,15 @@ void VideoQueue::Run(const Job& job) {
     Frames frames = generator_.Generate(job.request, stream.control(), [&](int step) {
       stream.Push(ProgressEvent{job.index, step, steps});
     });
-    const FrameChecker::Verdict verdict = checker_.Judge(frames, &stream.control());
+    const FrameChecker::Verdict verdict = frame_checker_.Judge(frames, &stream.control());
     if (verdict.withhold) {
       stream.Push(WithheldEvent{job.index, job.request.caption, verdict.unsafe,
                                 static_cast<int>(frames.count)});
+      if (job.withhold == Withhold::Fail) {
+        throw Error(Code::UnsafeVideo, "the video is withheld: " + std::to_string(verdict.unsafe) +
+                                           " of its " + std::to_string(frames.count) +
+                                           " frames look unsafe");
+      }
     } else {
       stream.Push(VideoEvent{job.index, job.request.caption, std::move(frames),
                              job.request.spec.fps, job.request.seed});

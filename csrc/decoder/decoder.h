@@ -14,7 +14,7 @@
 
 namespace g4v {
 
-// Holds no state of a conversation: any number of threads may use one decoder, each with a cache of
+// Holds no state of a chat: any number of threads may use one decoder, each with a cache of
 // its own.
 class Decoder {
  public:

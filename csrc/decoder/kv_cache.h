@@ -1,4 +1,4 @@
-// Keys and values of one conversation.
+// Keys and values of one chat.
 #pragma once
 
 #include <cstddef>

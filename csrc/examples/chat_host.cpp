@@ -134,7 +134,7 @@ void Answer(g4v::Stream stream, const std::string& folder, int& videos) {
                   << std::flush;
         break;
       case G4V_WITHHELD:
-        std::cout << "\n[withheld: " << event.step << " of " << event.steps
+        std::cout << "\n[withheld: " << event.unsafe_frames << " of " << event.video_frames
                   << " frames look unsafe]" << std::flush;
         break;
       case G4V_WARNING:
@@ -162,7 +162,7 @@ void Run(const Options& options) {
   g4v_chat_options settings = {};
   settings.struct_size = sizeof settings;
   settings.seed = options.seed;
-  g4v::Conversation chat = assistant.Chat(&settings);
+  g4v::Chat chat = assistant.Chat(&settings);
   const g4v_frames* frames = options.frames.count > 0 ? &options.frames : nullptr;
   int videos = 0;
   const auto ask = [&](const std::string& question) {
@@ -175,7 +175,7 @@ void Run(const Options& options) {
     try {
       ask(line);
     } catch (const g4v::Error& mistake) {
-      std::cerr << mistake.what() << "\n";  // the conversation goes on
+      std::cerr << mistake.what() << "\n";  // the chat goes on
     }
   }
 }

@@ -1,4 +1,4 @@
-// What the abstractor's keys and values are of the frames that a conversation saw last, kept so
+// What the abstractor's keys and values are of the frames that a chat saw last, kept so
 // that a video which grows or slides along costs its new frames alone.
 #pragma once
 

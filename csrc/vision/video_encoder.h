@@ -30,7 +30,7 @@ class VideoEncoder {
     int64_t frames = 0;  // that were encoded; the others were in the memory
   };
 
-  // `keys`: one a frame, as KeysOf gives them. `memory`: of the conversation; it is used where the
+  // `keys`: one a frame, as KeysOf gives them. `memory`: of the chat; it is used where the
   // bundle allows for it and the encoder sees frames one by one.
   Encoded Encode(const Frames& frames, std::span<const FrameKey> keys, FrameMemory& memory,
                  ort::RunControl* control);

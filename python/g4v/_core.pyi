@@ -171,7 +171,7 @@ class Stream:
     def __iter__(self) -> Stream: ...
     def __next__(self) -> Event: ...
 
-class Conversation:
+class Chat:
     def send(
         self,
         text: str | bytes,
@@ -207,7 +207,7 @@ class Assistant:
         seed: int | None = None,
         text_options: TextOptions | None = None,
         video_options: VideoOptions | None = None,
-    ) -> Conversation: ...
+    ) -> Chat: ...
     def generate(self, prompt: str | bytes, options: VideoOptions | None = None) -> Stream: ...
     def score_frames(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """C-contiguous uint8 [T, H, W, 3] -> [T], 0 to 1; empty where nothing checks."""

@@ -12,8 +12,8 @@ from ._options import checked, text_bytes, text_options, video_options
 from ._runtime import find_bundle, load_core_assistant
 from ._stream import public_events
 from .chat import Chat
-from .errors import ArgumentError, InternalError, UnsafeVideo
-from .events import Done, Progress, Video, Withheld
+from .errors import ArgumentError, InternalError
+from .events import Done, Progress, Video
 
 if TYPE_CHECKING:
     import numpy as np
@@ -121,7 +121,7 @@ class Assistant:
         width: int | None = None,
         height: int | None = None,
     ) -> Chat:
-        """Starts a conversation. None stands for the bundle's default, except for the seed.
+        """Starts a chat. None stands for the bundle's default, except for the seed.
 
         Args:
             seed: two chats with the same seed and the same turns give the same answers and videos; None draws
@@ -158,8 +158,8 @@ class Assistant:
             width=width,
             height=height,
         )
-        conversation = self._core.chat(seed=checked("seed", seed), text_options=text, video_options=video)
-        return Chat(conversation, int(self._info.get("frame_samples") or 8))
+        chat = self._core.chat(seed=checked("seed", seed), text_options=text, video_options=video)
+        return Chat(chat, int(self._info.get("frame_samples") or 8))
 
     def generate(
         self,
@@ -214,10 +214,6 @@ class Assistant:
                 on_progress(event.step, event.steps)
             elif isinstance(event, Video):
                 made = event
-            elif isinstance(event, Withheld):
-                raise UnsafeVideo(
-                    f"the video is withheld: {event.unsafe} of its {event.frames} frames look unsafe"
-                )
             elif isinstance(event, Done):
                 warnings = event.warnings
         if made is None:

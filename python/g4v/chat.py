@@ -24,25 +24,25 @@ class Chat:
     was before the turn, and the conversation can go on.
     """
 
-    def __init__(self, conversation: _core.Conversation, frame_samples: int) -> None:
-        self._conversation = conversation
+    def __init__(self, core: _core.Chat, frame_samples: int) -> None:
+        self._core = core
         self._frame_samples = frame_samples
         self._cancelled = threading.Event()
 
     @property
     def seed(self) -> int:
         """The seed of this chat, as given to `Assistant.chat` or drawn there."""
-        return self._conversation.seed
+        return self._core.seed
 
     @property
     def context_used(self) -> int:
         """Number of tokens of the context that the finished turns use, video tokens among them."""
-        return self._conversation.context_used
+        return self._core.context_used
 
     @property
     def context_length(self) -> int:
         """Number of tokens that the context holds."""
-        return self._conversation.context_length
+        return self._core.context_length
 
     def send(self, text: str, video: Source | None = None) -> Generator[Event, None, None]:
         """Starts a turn and returns an iterator over its events; the last one is `Done`.
@@ -74,7 +74,7 @@ class Chat:
             started = time.perf_counter()
             frames, read = read_video(video, self._frame_samples, cancelled.is_set)
             read_ms, warnings = 1e3 * (time.perf_counter() - started), read.warnings
-        stream = self._conversation.send(prompt, frames)
+        stream = self._core.send(prompt, frames)
         # `cancel` sets the flag first: a cancel between the reading and `send` is seen here.
         if cancelled.is_set():
             stream.cancel()
@@ -126,4 +126,4 @@ class Chat:
         The iterator of the turn raises `Cancelled`.
         """
         self._cancelled.set()
-        self._conversation.cancel()
+        self._core.cancel()

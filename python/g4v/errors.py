@@ -37,7 +37,7 @@ class RuntimeUnavailable(Error, RuntimeError):
 
 
 class Cancelled(Error):
-    """The call was cancelled. The conversation is as it was before the turn and can go on."""
+    """The call was cancelled. The chat is as it was before the turn and can go on."""
 
     code = 5
 
@@ -58,14 +58,16 @@ class OutputError(Error, OSError):
         return str(self.args[0]) if self.args else ""
 
 
-class UnsafeVideo(Error):
-    """The generated video is withheld: a frame checker found it unsafe."""
-
-
 class InternalError(Error, RuntimeError):
     """A fault of g4v itself; please report it with the message."""
 
     code = 8
+
+
+class UnsafeVideo(Error):
+    """The generated video is withheld: a frame checker found it unsafe."""
+
+    code = 9
 
 
 _BY_CODE: dict[int, type[Error]] = {
@@ -79,6 +81,7 @@ _BY_CODE: dict[int, type[Error]] = {
         ContextFull,
         OutputError,
         InternalError,
+        UnsafeVideo,
     )
 }
 

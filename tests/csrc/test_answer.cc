@@ -10,8 +10,8 @@ namespace {
 
 using Pieces = std::vector<std::string>;  // texts, captions in square brackets
 
-void Add(const std::vector<TagPiece>& from, Pieces& to) {
-  for (const TagPiece& piece : from) {
+void Add(const std::vector<AnswerPiece>& from, Pieces& to) {
+  for (const AnswerPiece& piece : from) {
     CHECK(piece.is_caption || !piece.text.empty());
     if (piece.is_caption) {
       to.push_back("[" + piece.text + "]");

@@ -32,7 +32,8 @@ static g4v_status drain(g4v_stream* stream, char* text, size_t size, int kinds[9
       CHECK(event->frames.pixels && event->fps == 8.0);
     }
     if (event->kind == G4V_WITHHELD) {
-      CHECK(event->step == 3 && event->steps == 3 && strcmp(event->text, "blue") == 0);
+      CHECK(event->unsafe_frames == 3 && event->video_frames == 3);
+      CHECK(event->step == 0 && event->steps == 0 && strcmp(event->text, "blue") == 0);
     }
     if (event->kind == G4V_DONE) CHECK(event->text_size > 0 && event->timings.total_ms > 0);
   }
@@ -42,7 +43,7 @@ static g4v_status drain(g4v_stream* stream, char* text, size_t size, int kinds[9
 static void test_errors(g4v_assistant* assistant) {
   g4v_error error;
   g4v_assistant* none = (g4v_assistant*)assistant;
-  g4v_conversation* chat = NULL;
+  g4v_chat* chat = NULL;
   g4v_stream* stream = NULL;
   g4v_load_options load = {0};
   g4v_text_options text = {0};
@@ -62,12 +63,13 @@ static void test_errors(g4v_assistant* assistant) {
   load.cuda_graphs = 1;
   CHECK(g4v_load(getenv("G4V_TEST_BUNDLE"), &load, &none, &error) == G4V_INVALID_ARGUMENT);
   CHECK(strstr(error.message, "cuda_graphs needs a GPU, and device is \"cpu\"") != NULL);
-  CHECK(g4v_chat(NULL, NULL, &chat, &error) == G4V_INVALID_ARGUMENT && chat == NULL);
-  CHECK(g4v_chat(assistant, NULL, &chat, &error) == G4V_OK);
-  CHECK(g4v_send(chat, "", NULL, NULL, &stream, &error) == G4V_INVALID_ARGUMENT && stream == NULL);
+  CHECK(g4v_chat_open(NULL, NULL, &chat, &error) == G4V_INVALID_ARGUMENT && chat == NULL);
+  CHECK(g4v_chat_open(assistant, NULL, &chat, &error) == G4V_OK);
+  CHECK(g4v_chat_send(chat, "", NULL, NULL, &stream, &error) == G4V_INVALID_ARGUMENT &&
+        stream == NULL);
   CHECK(strcmp(error.message, "the prompt is empty") == 0);
-  CHECK(g4v_send(chat, "\xff", NULL, NULL, &stream, &error) == G4V_INVALID_ARGUMENT);
-  CHECK(g4v_send(chat, NULL, NULL, NULL, &stream, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(g4v_chat_send(chat, "\xff", NULL, NULL, &stream, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(g4v_chat_send(chat, NULL, NULL, NULL, &stream, &error) == G4V_INVALID_ARGUMENT);
   text.struct_size = sizeof text;
   CHECK(g4v_text_defaults(assistant, &text, &error) == G4V_OK && text.max_new_tokens == 256);
   text.temperature = -1.0;
@@ -75,25 +77,25 @@ static void test_errors(g4v_assistant* assistant) {
     g4v_turn_options turn = {0};
     turn.struct_size = sizeof turn;
     turn.text = &text;
-    CHECK(g4v_send(chat, "say a", NULL, &turn, &stream, &error) == G4V_INVALID_ARGUMENT);
+    CHECK(g4v_chat_send(chat, "say a", NULL, &turn, &stream, &error) == G4V_INVALID_ARGUMENT);
     CHECK(strstr(error.message, "temperature is -1") != NULL);
   }
   {
     g4v_frames frames = {0};
-    CHECK(g4v_send(chat, "say a", &frames, NULL, &stream, &error) == G4V_INVALID_ARGUMENT);
+    CHECK(g4v_chat_send(chat, "say a", &frames, NULL, &stream, &error) == G4V_INVALID_ARGUMENT);
   }
   CHECK(g4v_stream_next(NULL, -1, &event, &error) == G4V_INVALID_ARGUMENT);
-  CHECK(g4v_context_length(NULL) == 0 && g4v_context_used(NULL) == 0);
-  g4v_cancel(NULL);
+  CHECK(g4v_chat_context_length(NULL) == 0 && g4v_chat_context_used(NULL) == 0);
+  g4v_chat_cancel(NULL);
   g4v_stream_cancel(NULL);
   g4v_stream_free(NULL);
   g4v_assistant_free(NULL);
-  g4v_conversation_free(chat);
+  g4v_chat_free(chat);
 }
 
 static void test_chat(g4v_assistant* assistant) {
   g4v_error error;
-  g4v_conversation* chat = NULL;
+  g4v_chat* chat = NULL;
   g4v_stream* stream = NULL;
   const g4v_event* event = NULL;
   uint8_t pixels[2 * 4 * 4 * 3];
@@ -116,44 +118,44 @@ static void test_chat(g4v_assistant* assistant) {
   video.steps = 2;
   video.scheduler = "dpmsolver++";
   options.video = &video;
-  CHECK(g4v_chat(assistant, &options, &chat, &error) == G4V_OK);
-  CHECK(g4v_context_length(chat) == 640);
+  CHECK(g4v_chat_open(assistant, &options, &chat, &error) == G4V_OK);
+  CHECK(g4v_chat_context_length(chat) == 640);
 
-  CHECK(g4v_send(chat, "say a", &frames, NULL, &stream, &error) == G4V_OK);
+  CHECK(g4v_chat_send(chat, "say a", &frames, NULL, &stream, &error) == G4V_OK);
   CHECK(drain(stream, text, sizeof text, kinds, &error) == G4V_OK);
   CHECK(strcmp(text, "Hello, world.") == 0 && kinds[G4V_DONE] == 1);
   CHECK(g4v_stream_next(stream, -1, &event, &error) == G4V_OK && event == NULL);
   g4v_stream_free(stream);
-  used = g4v_context_used(chat);
+  used = g4v_chat_context_used(chat);
   CHECK(used > 20);
 
-  CHECK(g4v_send(chat, "say b", NULL, NULL, &stream, &error) == G4V_OK);
+  CHECK(g4v_chat_send(chat, "say b", NULL, NULL, &stream, &error) == G4V_OK);
   CHECK(drain(stream, text, sizeof text, kinds, &error) == G4V_OK);
   CHECK(kinds[G4V_VIDEO_PROMPT] == 2 && kinds[G4V_PROGRESS] == 4 && kinds[G4V_VIDEO_MADE] == 2);
   g4v_stream_free(stream);
 
-  CHECK(g4v_send(chat, "say d", NULL, NULL, &stream, &error) == G4V_OK);
+  CHECK(g4v_chat_send(chat, "say d", NULL, NULL, &stream, &error) == G4V_OK);
   CHECK(drain(stream, text, sizeof text, kinds, &error) == G4V_OK && kinds[G4V_REFUSAL] == 1);
   g4v_stream_free(stream);
 
-  used = g4v_context_used(chat);
-  CHECK(g4v_send(chat, "slow ~", NULL, NULL, &stream, &error) == G4V_OK);
+  used = g4v_chat_context_used(chat);
+  CHECK(g4v_chat_send(chat, "slow ~", NULL, NULL, &stream, &error) == G4V_OK);
   CHECK(g4v_stream_next(stream, 20, &event, &error) == G4V_TIMEOUT && event == NULL);
   {
     g4v_stream* second = NULL;
-    CHECK(g4v_send(chat, "say a", NULL, NULL, &second, &error) == G4V_INVALID_ARGUMENT);
+    CHECK(g4v_chat_send(chat, "say a", NULL, NULL, &second, &error) == G4V_INVALID_ARGUMENT);
   }
-  g4v_cancel(chat);
+  g4v_chat_cancel(chat);
   g4v_stream_cancel(stream);
   CHECK(g4v_stream_next(stream, -1, &event, &error) == G4V_CANCELLED && event == NULL);
   CHECK(g4v_stream_next(stream, -1, &event, &error) == G4V_OK && event == NULL);
   g4v_stream_free(stream);
-  CHECK(g4v_context_used(chat) == used);
+  CHECK(g4v_chat_context_used(chat) == used);
 
-  CHECK(g4v_send(chat, "slow ~", NULL, NULL, &stream, &error) == G4V_OK);
+  CHECK(g4v_chat_send(chat, "slow ~", NULL, NULL, &stream, &error) == G4V_OK);
   g4v_stream_free(stream); /* cancels */
-  CHECK(g4v_send(chat, "say a", NULL, NULL, &stream, &error) == G4V_OK);
-  g4v_conversation_free(chat); /* the stream goes on */
+  CHECK(g4v_chat_send(chat, "say a", NULL, NULL, &stream, &error) == G4V_OK);
+  g4v_chat_free(chat); /* the stream goes on */
   CHECK(drain(stream, text, sizeof text, kinds, &error) == G4V_OK);
   CHECK(strcmp(text, "Hello, world.") == 0);
   g4v_stream_free(stream);
@@ -205,8 +207,9 @@ static void test_frame_checker(const char* bundle) {
   load.frame_checker_user = &result;
   CHECK(g4v_load(bundle, &load, &assistant, &error) == G4V_OK);
   CHECK(g4v_generate(assistant, "blue", 3, NULL, &stream, &error) == G4V_OK);
-  CHECK(drain(stream, text, sizeof text, kinds, &error) == G4V_OK);
-  CHECK(kinds[G4V_VIDEO_MADE] == 0 && kinds[G4V_WITHHELD] == 1 && kinds[G4V_DONE] == 1);
+  CHECK(drain(stream, text, sizeof text, kinds, &error) == G4V_UNSAFE_VIDEO);
+  CHECK(strcmp(error.message, "the video is withheld: 3 of its 3 frames look unsafe") == 0);
+  CHECK(kinds[G4V_VIDEO_MADE] == 0 && kinds[G4V_WITHHELD] == 1 && kinds[G4V_DONE] == 0);
   g4v_stream_free(stream);
   result = 7;
   CHECK(g4v_generate(assistant, "blue", 3, NULL, &stream, &error) == G4V_OK);

@@ -197,7 +197,7 @@ def test_library_exports_the_c_functions_alone(build: Path) -> None:
     if not shutil.which("nm"):
         pytest.skip("no nm")
     symbols = run(["nm", "-D", "--defined-only", str(build / "libg4v.so")]).split()[2::3]
-    assert "g4v_send" in symbols and all(symbol.startswith("g4v_") for symbol in symbols)
+    assert "g4v_chat_send" in symbols and all(symbol.startswith("g4v_") for symbol in symbols)
 
 
 def test_example_host(build: Path, environment: dict[str, str], tmp_path: Path) -> None:

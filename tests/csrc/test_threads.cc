@@ -1,4 +1,4 @@
-// Many conversations, videos and cancels at once on one assistant: what a thread sanitizer should
+// Many chats, videos and cancels at once on one assistant: what a thread sanitizer should
 // watch. Runs on the synthetic bundle of tests/python/synthetic_bundle.py ($G4V_TEST_BUNDLE).
 #include <atomic>
 #include <cstdlib>

@@ -5,13 +5,13 @@
 
      int main(int argc, char** argv) {
        g4v_assistant* assistant = NULL;
-       g4v_conversation* chat = NULL;
+       g4v_chat* chat = NULL;
        g4v_stream* stream = NULL;
        const g4v_event* event = NULL;
        g4v_error error;
        if (argc == 3 && g4v_load(argv[1], NULL, &assistant, &error) == G4V_OK &&
-           g4v_chat(assistant, NULL, &chat, &error) == G4V_OK &&
-           g4v_send(chat, argv[2], NULL, NULL, &stream, &error) == G4V_OK) {
+           g4v_chat_open(assistant, NULL, &chat, &error) == G4V_OK &&
+           g4v_chat_send(chat, argv[2], NULL, NULL, &stream, &error) == G4V_OK) {
          g4v_status status;
          while ((status = g4v_stream_next(stream, -1, &event, &error)) == G4V_OK && event) {
            if (event->kind == G4V_TEXT) printf("%s", event->text);
@@ -23,7 +23,7 @@
          fprintf(stderr, "%s\n", argc == 3 ? error.message : "usage: program BUNDLE QUESTION");
        }
        g4v_stream_free(stream);
-       g4v_conversation_free(chat);
+       g4v_chat_free(chat);
        g4v_assistant_free(assistant);
        return 0;
      }
@@ -66,6 +66,7 @@ typedef enum g4v_status {
   G4V_CONTEXT_FULL = 6,     /* the prompt does not fit into what is left of the context */
   G4V_IO = 7,               /* reading or writing a file failed */
   G4V_INTERNAL = 8,         /* a fault of g4v itself, or not enough memory */
+  G4V_UNSAFE_VIDEO = 9,     /* g4v_generate's video is withheld: a frame checker found it unsafe */
   G4V_TIMEOUT = 100         /* no event came in time; no fault */
 } g4v_status;
 
@@ -74,9 +75,9 @@ typedef struct g4v_error {
   char message[1020]; /* one sentence; empty after success */
 } g4v_error;
 
-typedef struct g4v_assistant g4v_assistant;       /* a loaded bundle */
-typedef struct g4v_conversation g4v_conversation; /* a talk with its history */
-typedef struct g4v_stream g4v_stream;             /* the events of one turn */
+typedef struct g4v_assistant g4v_assistant; /* a loaded bundle */
+typedef struct g4v_chat g4v_chat;           /* questions and answers, with their history */
+typedef struct g4v_stream g4v_stream;       /* the events of one turn */
 
 /* RGB frames, uint8 [count, height, width, 3], row-major without gaps. */
 typedef struct g4v_frames {
@@ -144,20 +145,20 @@ typedef enum g4v_event_kind {
   G4V_VIDEO_MADE = 4,   /* text: the caption; frames, fps, seed, index */
   G4V_REFUSAL = 5,      /* text: the whole answer, which came as text before */
   G4V_WARNING = 6,      /* text: what the host should know; the turn goes on */
-  G4V_DONE = 7,         /* the last event: prompt_tokens, new_tokens, text = why, timings; step of
-                           the video's steps frames were encoded, the chat knew the others */
-  G4V_WITHHELD = 8      /* in place of G4V_VIDEO_MADE: a checker found the video unsafe. text: the
-                           caption; index; step of steps frames look unsafe */
+  G4V_DONE = 7,         /* the last event: prompt_tokens, new_tokens, text = why, timings;
+                           encoded_frames of the turn's video_frames, the chat knew the others */
+  G4V_WITHHELD = 8      /* in place of G4V_VIDEO_MADE: a frame checker found the video unsafe.
+                           text: the caption; index; unsafe_frames of its video_frames */
 } g4v_event_kind;
 
 /* Milliseconds, wall clock. */
 typedef struct g4v_timings {
   double encode_ms;      /* video encoder and abstractor */
   double prefill_ms;     /* prompt through the decoder */
-  double first_token_ms; /* from g4v_send to the first token */
+  double first_token_ms; /* from g4v_chat_send to the first token */
   double decode_ms;      /* from the first token to the last */
   double video_ms;       /* making videos, summed */
-  double total_ms;       /* from g4v_send to G4V_DONE */
+  double total_ms;       /* from g4v_chat_send to G4V_DONE */
 } g4v_timings;
 
 /* Fields that a kind does not name are 0. Text may hold zero bytes: text_size counts them.
@@ -175,6 +176,9 @@ typedef struct g4v_event {
   uint64_t seed;
   int32_t prompt_tokens;
   int32_t new_tokens;
+  int32_t video_frames;   /* of the video that was looked at: the turn's, or the one withheld */
+  int32_t encoded_frames; /* of these: were not known to the chat from an earlier video */
+  int32_t unsafe_frames;  /* of these: have a score of 0.5 or more */
   g4v_timings timings;
 } g4v_event;
 
@@ -198,22 +202,22 @@ G4V_API g4v_status g4v_assistant_wait(g4v_assistant* assistant, g4v_error* error
 G4V_API const char* g4v_assistant_info(const g4v_assistant* assistant);
 G4V_API void g4v_assistant_free(g4v_assistant* assistant);
 
-/* A new conversation; it keeps what it needs of the assistant. Without options its seed is random.
- */
-G4V_API g4v_status g4v_chat(g4v_assistant* assistant, const g4v_chat_options* options,
-                            g4v_conversation** conversation, g4v_error* error);
+/* A new chat; it keeps what it needs of the assistant. Without options its seed is random. */
+G4V_API g4v_status g4v_chat_open(g4v_assistant* assistant, const g4v_chat_options* options,
+                                 g4v_chat** chat, g4v_error* error);
 /* Starts a turn; frames of NULL means no video. One turn is under way at a time. A turn that fails
-   or is cancelled leaves the conversation as it was before. */
-G4V_API g4v_status g4v_send(g4v_conversation* conversation, const char* text,
-                            const g4v_frames* frames, const g4v_turn_options* options,
-                            g4v_stream** stream, g4v_error* error);
+   or is cancelled leaves the chat as it was before. */
+G4V_API g4v_status g4v_chat_send(g4v_chat* chat, const char* text, const g4v_frames* frames,
+                                 const g4v_turn_options* options, g4v_stream** stream,
+                                 g4v_error* error);
 /* Cancels the turn under way, if there is one. */
-G4V_API void g4v_cancel(g4v_conversation* conversation);
-G4V_API int32_t g4v_context_used(const g4v_conversation* conversation);   /* tokens */
-G4V_API int32_t g4v_context_length(const g4v_conversation* conversation); /* tokens */
-G4V_API void g4v_conversation_free(g4v_conversation* conversation);
+G4V_API void g4v_chat_cancel(g4v_chat* chat);
+G4V_API int32_t g4v_chat_context_used(const g4v_chat* chat);   /* tokens */
+G4V_API int32_t g4v_chat_context_length(const g4v_chat* chat); /* tokens */
+G4V_API void g4v_chat_free(g4v_chat* chat);
 
-/* Makes a video of a caption: G4V_PROGRESS events, one G4V_VIDEO_MADE or G4V_WITHHELD, G4V_DONE. */
+/* Makes a video of a caption: G4V_PROGRESS events, one G4V_VIDEO_MADE, G4V_DONE. Where a frame
+   checker finds it unsafe: G4V_WITHHELD instead, and the stream ends with G4V_UNSAFE_VIDEO. */
 G4V_API g4v_status g4v_generate(g4v_assistant* assistant, const char* caption, uint64_t seed,
                                 const g4v_video_options* options, g4v_stream** stream,
                                 g4v_error* error);

@@ -5,7 +5,7 @@
 //
 //   int main(int argc, char** argv) try {
 //     g4v::Assistant assistant(argv[1]);
-//     g4v::Conversation chat = assistant.Chat();
+//     g4v::Chat chat = assistant.Chat();
 //     for (const g4v_event& event : chat.Send(argv[2])) {
 //       if (event.kind == G4V_TEXT) std::cout << event.text << std::flush;
 //     }
@@ -101,23 +101,24 @@ class Stream {
   std::unique_ptr<g4v_stream, detail::Freer<g4v_stream_free>> handle_;
 };
 
-class Conversation {
+class Chat {
  public:
-  explicit Conversation(g4v_conversation* handle) : handle_(handle) {}
+  explicit Chat(g4v_chat* handle) : handle_(handle) {}
 
   Stream Send(const std::string& text, const g4v_frames* frames = nullptr,
               const g4v_turn_options* options = nullptr) {
     g4v_error error;
     g4v_stream* stream = nullptr;
-    detail::Check(g4v_send(handle_.get(), text.c_str(), frames, options, &stream, &error), error);
+    detail::Check(g4v_chat_send(handle_.get(), text.c_str(), frames, options, &stream, &error),
+                  error);
     return Stream(stream);
   }
-  void Cancel() { g4v_cancel(handle_.get()); }
-  int32_t ContextUsed() const { return g4v_context_used(handle_.get()); }
-  int32_t ContextLength() const { return g4v_context_length(handle_.get()); }
+  void Cancel() { g4v_chat_cancel(handle_.get()); }
+  int32_t ContextUsed() const { return g4v_chat_context_used(handle_.get()); }
+  int32_t ContextLength() const { return g4v_chat_context_length(handle_.get()); }
 
  private:
-  std::unique_ptr<g4v_conversation, detail::Freer<g4v_conversation_free>> handle_;
+  std::unique_ptr<g4v_chat, detail::Freer<g4v_chat_free>> handle_;
 };
 
 class Assistant {
@@ -129,11 +130,11 @@ class Assistant {
     handle_.reset(handle);
   }
 
-  Conversation Chat(const g4v_chat_options* options = nullptr) {
+  g4v::Chat Chat(const g4v_chat_options* options = nullptr) {
     g4v_error error;
-    g4v_conversation* conversation = nullptr;
-    detail::Check(g4v_chat(handle_.get(), options, &conversation, &error), error);
-    return Conversation(conversation);
+    g4v_chat* chat = nullptr;
+    detail::Check(g4v_chat_open(handle_.get(), options, &chat, &error), error);
+    return g4v::Chat(chat);
   }
   Stream Generate(const std::string& caption, uint64_t seed,
                   const g4v_video_options* options = nullptr) {

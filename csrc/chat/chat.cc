@@ -1,10 +1,10 @@
-#include "chat/conversation.h"
+#include "chat/chat.h"
 
 #include <random>
 #include <span>
 
 #include "base/error.h"
-#include "chat/conversation_state.h"
+#include "chat/chat_state.h"
 
 namespace g4v {
 namespace {
@@ -19,7 +19,7 @@ uint64_t VideoSeed(uint64_t chat_seed, uint64_t index) { return chat_seed * 1000
 
 }  // namespace
 
-ConversationState::ConversationState(std::shared_ptr<Engine> engine, const ChatOptions& options)
+ChatState::ChatState(std::shared_ptr<Engine> engine, const ChatOptions& options)
     : engine_(std::move(engine)),
       options_(options),
       seed_(options.seed ? *options.seed : RandomSeed()),
@@ -35,16 +35,16 @@ ConversationState::ConversationState(std::shared_ptr<Engine> engine, const ChatO
   used_ = static_cast<int>(pending_.size());
 }
 
-std::shared_ptr<Stream> ConversationState::Send(const std::string& text,
-                                                const std::optional<FramesView>& frames,
-                                                const TurnOptions& options) {
+std::shared_ptr<Stream> ChatState::Send(const std::string& text,
+                                        const std::optional<FramesView>& frames,
+                                        const TurnOptions& options) {
   auto state = std::make_shared<StreamState>(engine_->environment());
   auto handle = std::make_shared<Stream>(state);  // waits for the worker, whatever happens below
   {
     const std::lock_guard lock(mutex_);
     if (busy_) {
       throw Error(Code::InvalidArgument,
-                  "the conversation is still answering; read its stream to the end or cancel it");
+                  "the chat is still answering; read its stream to the end or cancel it");
     }
     busy_ = true;
     active_ = state;
@@ -66,7 +66,7 @@ std::shared_ptr<Stream> ConversationState::Send(const std::string& text,
   return handle;
 }
 
-void ConversationState::Cancel() {
+void ChatState::Cancel() {
   std::shared_ptr<StreamState> stream;
   {
     const std::lock_guard lock(mutex_);
@@ -75,14 +75,14 @@ void ConversationState::Cancel() {
   if (stream) stream->Cancel();
 }
 
-int ConversationState::context_used() const {
+int ChatState::context_used() const {
   const std::lock_guard lock(mutex_);
   return used_;
 }
 
-ConversationState::Question ConversationState::Check(const std::string& text,
-                                                     const std::optional<FramesView>& frames,
-                                                     const TurnOptions& options) {
+ChatState::Question ChatState::Check(const std::string& text,
+                                     const std::optional<FramesView>& frames,
+                                     const TurnOptions& options) {
   const PromptTemplate& prompt = engine_->prompt();
   Question question;
   question.text = ResolveTextOptions(engine_->text_defaults(), options_.text, options.text);
@@ -104,7 +104,7 @@ ConversationState::Question ConversationState::Check(const std::string& text,
   return question;
 }
 
-void ConversationState::CheckRoom(const Question& question) const {
+void ChatState::CheckRoom(const Question& question) const {
   const size_t video = question.video ? static_cast<size_t>(engine_->video_encoder().tokens()) : 0;
   const size_t needed = question.before.size() + video + question.after.size();
   const size_t length = static_cast<size_t>(context_length());
@@ -118,8 +118,8 @@ void ConversationState::CheckRoom(const Question& question) const {
                   (turns_ > 0 ? "start a new chat or shorten the prompt" : "shorten the prompt"));
 }
 
-ConversationState::Turn ConversationState::Run(const Question& question,
-                                               const std::shared_ptr<StreamState>& stream) {
+ChatState::Turn ChatState::Run(const Question& question,
+                               const std::shared_ptr<StreamState>& stream) {
   Turn turn;
   std::vector<float> logits(static_cast<size_t>(engine_->decoder().spec().vocab_size));
   Prefill(question, *stream, logits, turn);
@@ -129,7 +129,7 @@ ConversationState::Turn ConversationState::Run(const Question& question,
   return turn;
 }
 
-VideoTokens ConversationState::Encode(const Frames& video, StreamState& stream, DoneEvent& done) {
+VideoTokens ChatState::Encode(const Frames& video, StreamState& stream, DoneEvent& done) {
   const std::vector<FrameKey> keys = KeysOf(video);
   done.video_frames = static_cast<int>(video.count);
   if (const auto found = encoded_.find(keys); found != encoded_.end()) return found->second;
@@ -139,8 +139,8 @@ VideoTokens ConversationState::Encode(const Frames& video, StreamState& stream, 
   return encoded_[keys] = encoded.tokens;
 }
 
-void ConversationState::Prefill(const Question& question, StreamState& stream,
-                                std::vector<float>& logits, Turn& turn) {
+void ChatState::Prefill(const Question& question, StreamState& stream, std::vector<float>& logits,
+                        Turn& turn) {
   Decoder& decoder = engine_->decoder();
   std::vector<float> rows;
   decoder.Embed(question.before, rows);
@@ -158,8 +158,8 @@ void ConversationState::Prefill(const Question& question, StreamState& stream,
   turn.done.timings.prefill_ms = stream.ElapsedMs() - encoded;
 }
 
-void ConversationState::Decode(const Question& question, const std::shared_ptr<StreamState>& stream,
-                               std::vector<float>& logits, Turn& turn) {
+void ChatState::Decode(const Question& question, const std::shared_ptr<StreamState>& stream,
+                       std::vector<float>& logits, Turn& turn) {
   Decoder& decoder = engine_->decoder();
   const int32_t turn_end = engine_->prompt().spec().turn_end_id;
   const int prompt_end = cache_.length();
@@ -206,9 +206,8 @@ void ConversationState::Decode(const Question& question, const std::shared_ptr<S
   if (answer.refused()) stream->Push(RefusalEvent{answer.text()});
 }
 
-void ConversationState::Deliver(const Question& question,
-                                const std::shared_ptr<StreamState>& stream,
-                                std::vector<AnswerPiece> pieces, Turn& turn) {
+void ChatState::Deliver(const Question& question, const std::shared_ptr<StreamState>& stream,
+                        std::vector<AnswerPiece> pieces, Turn& turn) {
   for (AnswerPiece& piece : pieces) {
     if (!piece.is_caption) {
       stream->Push(TextEvent{std::move(piece.text)});
@@ -225,11 +224,12 @@ void ConversationState::Deliver(const Question& question,
       continue;
     }
     const uint64_t seed = VideoSeed(seed_, videos_ + static_cast<uint64_t>(index));
-    engine_->queue().Submit(stream, index, {std::move(piece.text), seed, *question.generation});
+    engine_->queue().Submit(stream, index, {std::move(piece.text), seed, *question.generation},
+                            VideoQueue::Withhold::GoOn);
   }
 }
 
-void ConversationState::Commit(Turn turn) {
+void ChatState::Commit(Turn turn) {
   const std::lock_guard lock(mutex_);
   pending_ = std::move(turn.pending);
   kept_ = cache_.length();
@@ -240,25 +240,24 @@ void ConversationState::Commit(Turn turn) {
   active_.reset();
 }
 
-void ConversationState::RollBack() {
+void ChatState::RollBack() {
   const std::lock_guard lock(mutex_);
   cache_.Truncate(kept_);
   busy_ = false;
   active_.reset();
 }
 
-Conversation::Conversation(std::shared_ptr<ConversationState> state) : state_(std::move(state)) {}
-Conversation::~Conversation() = default;
+Chat::Chat(std::shared_ptr<ChatState> state) : state_(std::move(state)) {}
+Chat::~Chat() = default;
 
-std::shared_ptr<Stream> Conversation::Send(const std::string& text,
-                                           const std::optional<FramesView>& frames,
-                                           const TurnOptions& options) {
+std::shared_ptr<Stream> Chat::Send(const std::string& text, const std::optional<FramesView>& frames,
+                                   const TurnOptions& options) {
   return state_->Send(text, frames, options);
 }
 
-void Conversation::Cancel() { state_->Cancel(); }
-int Conversation::context_used() const { return state_->context_used(); }
-int Conversation::context_length() const { return state_->context_length(); }
-uint64_t Conversation::seed() const { return state_->seed(); }
+void Chat::Cancel() { state_->Cancel(); }
+int Chat::context_used() const { return state_->context_used(); }
+int Chat::context_length() const { return state_->context_length(); }
+uint64_t Chat::seed() const { return state_->seed(); }
 
 }  // namespace g4v

@@ -10,22 +10,22 @@
 
 namespace g4v {
 
-class ConversationState;
+class ChatState;
 
 // Every method may be called from any thread. One turn is under way at a time.
-class Conversation {
+class Chat {
  public:
-  explicit Conversation(std::shared_ptr<ConversationState> state);
-  ~Conversation();
-  Conversation(const Conversation&) = delete;
-  Conversation& operator=(const Conversation&) = delete;
+  explicit Chat(std::shared_ptr<ChatState> state);
+  ~Chat();
+  Chat(const Chat&) = delete;
+  Chat& operator=(const Chat&) = delete;
 
   // Starts a turn; the work happens on a thread of its own. `text` is untrusted UTF-8. `frames` is
   // a video to talk about, copied before Send returns; more frames than the encoder samples are
   // thinned out, fewer are used as they are.
   // Throws Error(InvalidArgument) for unusable text, frames or options and while another turn is
   // under way, Error(ContextFull) where the turn cannot fit, Error(Bundle) where the bundle lacks a
-  // component. After an error or a cancel the conversation is as it was before the turn.
+  // component. After an error or a cancel the chat is as it was before the turn.
   std::shared_ptr<Stream> Send(const std::string& text,
                                const std::optional<FramesView>& frames = {},
                                const TurnOptions& options = {});
@@ -38,7 +38,7 @@ class Conversation {
   uint64_t seed() const;
 
  private:
-  std::shared_ptr<ConversationState> state_;
+  std::shared_ptr<ChatState> state_;
 };
 
 }  // namespace g4v

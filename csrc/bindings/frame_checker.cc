@@ -1,4 +1,4 @@
-#include "bindings/frame_scorer.h"
+#include "bindings/frame_checker.h"
 
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
@@ -32,7 +32,7 @@ std::vector<float> Ask(const py::object& callable, const Frames& frames) {
 
 }  // namespace
 
-FrameScorer PythonFrameScorer(const py::object& callable) {
+HostFrameChecker PythonFrameChecker(const py::object& callable) {
   if (callable.is_none()) return {};
   // The last owner may be any thread of the core, without the GIL.
   const std::shared_ptr<py::object> shared(new py::object(callable), [](py::object* object) {

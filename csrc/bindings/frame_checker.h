@@ -7,7 +7,7 @@
 
 namespace g4v::bindings {
 
-// From a callable of uint8 frames [T, H, W, 3] that returns T numbers; None gives an empty scorer.
-FrameScorer PythonFrameScorer(const pybind11::object& callable);
+// From a callable of uint8 frames [T, H, W, 3] that returns T numbers; None gives an empty one.
+HostFrameChecker PythonFrameChecker(const pybind11::object& callable);
 
 }  // namespace g4v::bindings

@@ -1,4 +1,4 @@
-// The history of a conversation and one turn of it.
+// The history of a chat and one turn of it.
 #pragma once
 
 #include <map>
@@ -16,9 +16,9 @@
 
 namespace g4v {
 
-class ConversationState : public std::enable_shared_from_this<ConversationState> {
+class ChatState : public std::enable_shared_from_this<ChatState> {
  public:
-  ConversationState(std::shared_ptr<Engine> engine, const ChatOptions& options);
+  ChatState(std::shared_ptr<Engine> engine, const ChatOptions& options);
 
   std::shared_ptr<Stream> Send(const std::string& text, const std::optional<FramesView>& frames,
                                const TurnOptions& options);
