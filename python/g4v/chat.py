@@ -1,4 +1,4 @@
-"""A conversation with an assistant."""
+"""A chat with an assistant: questions and answers with their history."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class Chat:
-    """A conversation with an assistant, made by `Assistant.chat`. It runs one turn at a time.
+    """Questions and answers with their history, made by `Assistant.chat`. It runs one turn at a time.
 
-    A turn that fails, is cancelled, or whose iterator is closed before its end leaves the conversation as it
-    was before the turn, and the conversation can go on.
+    A turn that fails, is cancelled, or whose iterator is closed before its end leaves the chat as it
+    was before the turn, and the chat can go on.
     """
 
     def __init__(self, core: _core.Chat, frame_samples: int) -> None:
