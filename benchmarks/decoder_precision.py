@@ -101,7 +101,7 @@ def main() -> int:
 
     from g4v.eval.report import machine
     from g4v.export.checkpoint.llama import EMBEDDING, LlamaWeights
-    from g4v.export.components.decoder import export_decoder
+    from g4v.export.components.decoder_graph import export_decoder
     from g4v.export.quantisation.calibration import OWN, calibrate
     from g4v.export.quantisation.rounding import Bits, Fitted, ToNearest
     from g4v.export.report.report import count_codes

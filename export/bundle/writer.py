@@ -15,13 +15,14 @@ from typing import Any
 from g4v.export.bundle.merge import FORMAT, FORMAT_VERSION, MANIFEST, keep_rest, merged
 from g4v.export.bundle.resume import Unfinished, file_entry
 from g4v.export.checkpoint.run import Checkpoint
-from g4v.export.components.abstractor import memory_stem
-from g4v.export.components.catalog import Component, components_of
+from g4v.export.components.catalog import components_of
+from g4v.export.components.component import Component
 from g4v.export.engines.options import NO_OPTIONS, EngineOptions
 from g4v.export.engines.tensorrt import ENGINES, build_engine
 from g4v.export.errors import ExportError, InaccurateError
-from g4v.export.passes.share_weights import share_data
-from g4v.export.passes.store_as_float16 import compact_graph
+from g4v.export.graph.stems import memory_stem
+from g4v.export.passes.share_weights import share_weights
+from g4v.export.passes.store_as_float16 import store_as_float16
 from g4v.export.plan.export_estimate import Need
 from g4v.export.plan.precision import Precisions, advice
 from g4v.export.report.profile import Stopwatch
@@ -173,12 +174,12 @@ class BundleWriter:
                     )
                     variant["profile"] = {name: astuple(span) for name, span in part.profile.items()}
                 elif target == "cpu" and self.compact:
-                    for graph, data in zip(files[target][::2], files[target][1::2], strict=True):
-                        compact_graph(self.folder, graph, data)
+                    for graph in files[target][::2]:
+                        store_as_float16(self.folder / graph)
                 elif target != "cpu" and "cpu" in files:
-                    others = [file for file in files["cpu"] if file.endswith(".onnx")]
-                    shared = share_data(self.folder, *files[target], others)
-                    files[target] = [files[target][0], *shared]
+                    others = [self.folder / file for file in files["cpu"] if file.endswith(".onnx")]
+                    graph = files[target][0]
+                    files[target] = [graph, *share_weights(self.folder / graph, others)]
             memory = f"{memory_stem(part.stem(target))}.onnx"
             if memory in files[target]:
                 variant["memory_graph"] = memory

@@ -25,7 +25,7 @@ RTX, TENSORRT = "tensorrt-rtx", "tensorrt"
 RTX_CAPABILITIES = ("8.6", "8.9", "12.0", "12.1")
 # TensorRT builds for the GPU at hand, or for that generation and all later ones.
 AMPERE_PLUS = "8.0+"
-_FIRST_FLOAT8 = "8.9"  # with products of 8-bit floating numbers
+_FIRST_FP8 = "8.9"  # with FP8 products
 _LEVELS = range(6)
 
 
@@ -89,13 +89,13 @@ class EngineOptions:
             raise ExportError(f"{self.timing_cache}: no timing cache can be written there")
 
     def check_precisions(self, precisions: Precisions) -> None:
-        """ExportError for GPUs that have no products of 8-bit floating numbers, which a component needs."""
-        old = [word for word in self.capabilities if _number(word) < _number(_FIRST_FLOAT8)]
+        """ExportError for GPUs that have no FP8 products, which a component needs."""
+        old = [word for word in self.capabilities if _number(word) < _number(_FIRST_FP8)]
         for component, variants in precisions.items():
             for target, precision in variants.items():
                 if precision == "fp8" and set(old) & set(self.capabilities_of(target)):
                     raise ExportError(
-                        f"{component} in fp8 needs GPUs of compute capability {_FIRST_FLOAT8} or later: "
+                        f"{component} in fp8 needs GPUs of compute capability {_FIRST_FP8} or later: "
                         f"--compute-capability {old[0]} does not go with it"
                     )
 

@@ -18,7 +18,8 @@ from onnx import TensorProto, helper
 
 from g4v.export.engines.options import NO_OPTIONS, RTX, TENSORRT, EngineOptions
 from g4v.export.errors import ExportError
-from g4v.export.graph.writer import IR_VERSION, MICROSOFT, ONNX_OPSET
+from g4v.export.graph.onnx_file import OnnxFile
+from g4v.export.graph.operators import IR_VERSION, MICROSOFT, ONNX_OPSET
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class EngineTarget:
     installs it; major: its version, which the provider's own copy must share; provider: of ONNX Runtime, that
     runs them; architectures: compute capabilities that they run on there by default, such as 86 for 8.6 ("+":
     and later ones; empty: that of the GPU they are built on, without which there is no build); float8: the
-    same where a graph has products of 8-bit floating numbers.
+    same where a graph has FP8 products.
     """
 
     name: str
@@ -130,7 +131,7 @@ def build_engine(
         raise ExportError(f"{stem}: TensorRT cannot build the engine: {log.last}")
     if timings is not None:
         timings.save()
-    graph = onnx.load(path, load_external_data=False).graph
+    graph = OnnxFile(path).graph
     (folder / f"{stem}.engine").write_bytes(engine)
     write_context(graph, folder, stem, trt.__version__, target, options)
     (folder / f"{stem}.data").unlink()
@@ -178,7 +179,7 @@ class _TimingCache:
 def _shapes(builder: Any, path: Path, profile: Profile) -> Any:
     """The optimisation profile of all inputs of a graph."""
     result = builder.create_optimization_profile()
-    for value in onnx.load(path, load_external_data=False).graph.input:
+    for value in OnnxFile(path).graph.input:
         sizes: list[tuple[int, int, int]] = []
         for dimension in value.type.tensor_type.shape.dim:
             if not dimension.dim_param:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
 from g4v.export.errors import ExportError
+from g4v.export.graph.onnx_file import OnnxFile, attribute
 from g4v.export.verify.comparison import open_session
 
 LIMIT = 65504.0  # float16's largest number
@@ -37,13 +37,11 @@ def measure_ranges(folder: Path, stem: str, feeds: Iterable[Mapping[str, np.ndar
 
     ExportError: a value that is not finite even so.
     """
-    model = onnx.load(folder / f"{stem}.onnx", load_external_data=False)
-    _widen(model)
-    carried, probes = _probe(model)
-    place = folder / f".{stem}.ranges.onnx"
+    file = OnnxFile(folder / f"{stem}.onnx")
+    _upcast(file)
+    carried, probes = _probe(file.graph)
     found = dict.fromkeys(probes, 0.0)
-    try:
-        place.write_bytes(model.SerializeToString())
+    with file.beside("ranges") as place:
         session = open_session(place, as_written=True)
         for feed in feeds:
             for name, value in zip(probes, session.run(list(probes.values()), dict(feed)), strict=True):
@@ -53,8 +51,6 @@ def measure_ranges(folder: Path, stem: str, feeds: Iterable[Mapping[str, np.ndar
                 if not np.isfinite(largest):
                     raise ExportError(f"{stem}: {name} is not finite, even in float32")
                 found[name] = max(found[name], largest)
-    finally:
-        place.unlink(missing_ok=True)
     for value, sources in carried.items():  # in the graph's order
         found[value] = max((found[source] for source in sources if source in found), default=0.0)
     return found
@@ -64,7 +60,7 @@ def by_kind(folder: Path, stem: str, ranges: Mapping[str, float]) -> dict[str, f
     """The largest magnitude by the operator that computes it, largest first; "(inside)" for what does not
     leave the operator. Of a float16 graph what is float16 counts, of others everything.
     """
-    graph = onnx.load(folder / f"{stem}.onnx", load_external_data=False).graph
+    graph = OnnxFile(folder / f"{stem}.onnx").graph
     types = value_types(graph)
     half = TensorProto.FLOAT16 in types.values()
     found: dict[str, float] = {}
@@ -95,11 +91,6 @@ def value_types(graph: onnx.GraphProto) -> dict[str, int]:
     return types
 
 
-def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
-    """An attribute of a node."""
-    return next((helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
-
-
 def constants(graph: onnx.GraphProto) -> set[str]:
     """Values that do not depend on those of the inputs, but on their sizes at most."""
     known = {tensor.name for tensor in graph.initializer}
@@ -109,31 +100,28 @@ def constants(graph: onnx.GraphProto) -> set[str]:
     return known
 
 
-def _widen(model: onnx.ModelProto) -> None:
-    """Makes a graph compute in float32; 16-bit weights are widened where they are used."""
-    casts = []
-    for tensor in model.graph.initializer:
+def _upcast(file: OnnxFile) -> None:
+    """Makes a graph compute in float32; 16-bit weights are cast where they are used."""
+    casts, graph = [], file.graph
+    for tensor in graph.initializer:
         if tensor.data_type in _SIXTEEN:
             casts.append(helper.make_node("Cast", [tensor.name + ".short"], [tensor.name], to=1))
             tensor.name += ".short"
-    for node in model.graph.node:
+    for node in graph.node:
         for entry in node.attribute:
             if node.op_type == "Cast" and entry.name == "to" and entry.i in _SIXTEEN:
                 entry.i = TensorProto.FLOAT
-    for value in (*model.graph.input, *model.graph.output):
+    for value in (*graph.input, *graph.output):
         if value.type.tensor_type.elem_type in _SIXTEEN:
             value.type.tensor_type.elem_type = TensorProto.FLOAT
-    del model.graph.value_info[:]
-    nodes = casts + list(model.graph.node)
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
+    del graph.value_info[:]
+    file.put_nodes([*casts, *graph.node])
 
 
-def _probe(model: onnx.ModelProto) -> tuple[dict[str, list[str]], dict[str, str]]:
+def _probe(graph: onnx.GraphProto) -> tuple[dict[str, list[str]], dict[str, str]]:
     """Adds the probes. Returns the values that are as large as others, with these; and of each probed value
     the graph's output that says how large it is.
     """
-    graph = model.graph
     types, fixed, masks = value_types(graph), constants(graph), _masks(graph)
     carried: dict[str, list[str]] = {}
     groups: list[tuple[str, list[onnx.NodeProto]]] = []  # of a value's name: its probe
@@ -164,7 +152,9 @@ def _probe(model: onnx.ModelProto) -> tuple[dict[str, list[str]], dict[str, str]
 
 
 def _masks(graph: onnx.GraphProto) -> set[str]:
-    """What is added to scores to forbid positions: large on purpose, and harmless (g4v.export.graph.standard)."""
+    """What is added to scores to forbid positions: large on purpose, and harmless
+    (g4v.export.graph.standard).
+    """
     return {node.output[0] for node in graph.node if node.op_type == "Trilu"}
 
 

@@ -7,26 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 
-from g4v.export.components.abstractor import memory_stem
 from g4v.export.errors import InaccurateError
-from g4v.export.quantisation.dynamic_int8 import PRODUCT
+from g4v.export.graph.onnx_file import OnnxFile
+from g4v.export.graph.operators import INT8_MATMUL
+from g4v.export.graph.stems import memory_stem
 from g4v.export.verify.float64 import in_float64
-from g4v.export.verify.half_precision import runnable, sixteen_bits
+from g4v.export.verify.half_precision import emulated, half_type
 from g4v.ops import custom_ops_library
 
 TOLERANCE = 1e-4  # largest relative error of a float32 graph
-HALF_TOLERANCE = 1e-2  # and of a float16 one, as `norm_error` has it
+FLOAT16_TOLERANCE = 1e-2  # and of a float16 one, as `norm_error` has it
 # And of a bfloat16 one, as `norm_error` has it. PyTorch's own modules, run in bfloat16, come to 4e-2 (the
 # encoder of tiny, on two random frames).
-BFLOAT_TOLERANCE = 8e-2
-FLOAT8_TOLERANCE = 1e-1  # and of one of 8-bit floating numbers, on real inputs, as `norm_error` has it
-EIGHT_BIT_TOLERANCE = 2e-2  # and of an abstractor that rounds activations to 8 bits
-# And of another such component, as `norm_error` has it: of a trained encoder the largest of all differences
+BFLOAT16_TOLERANCE = 8e-2
+FP8_TOLERANCE = 1e-1  # and of an FP8 one, on real inputs, as `norm_error` has it
+INT8_TOLERANCE = 2e-2  # and of an abstractor in dynamic int8
+# And of another component in dynamic int8, as `norm_error` has it: of a trained encoder the largest of all differences
 # is of a few tokens whose attention turned elsewhere.
-EIGHT_BIT_NORM_TOLERANCE = 1e-1
+INT8_NORM_TOLERANCE = 1e-1
 _SEED = 20231125
 
 Feeds = Sequence[Mapping[str, np.ndarray]]
@@ -79,7 +79,7 @@ def check(component: str, error: float, most: float) -> None:
 
 def open_session(path: Path, as_written: bool) -> Any:
     """A session of ONNX Runtime's CPU provider with g4v's operators. as_written: without any change of the
-    graph; each weight is then widened when it is used, where the optimiser would hold all of them.
+    graph; each weight is then converted when it is used, where the optimiser would hold all of them.
     """
     import onnxruntime
 
@@ -99,16 +99,14 @@ def _session(folder: Path, stem: str) -> Any:
     """Of a graph for the CPU as the CPU will run it; of one for a GPU, or from which an engine is built, as
     that computes it.
     """
-    with runnable(folder / f"{stem}.onnx") as path:
+    with emulated(folder / f"{stem}.onnx") as path:
         return open_session(path, as_written="." in stem)
 
 
 def is_coarse(path: Path) -> bool:
-    """Whether a graph computes in 16 bits, or with activations that are rounded to 8 bits row by row or
-    before a convolution.
-    """
-    graph = onnx.load(path, load_external_data=False).graph
-    return sixteen_bits(graph) is not None or any(node.op_type == PRODUCT for node in graph.node)
+    """Whether a graph computes in 16 bits, or in dynamic int8 per token or in convolutions."""
+    graph = OnnxFile(path).graph
+    return half_type(graph) is not None or any(node.op_type == INT8_MATMUL for node in graph.node)
 
 
 def memory_of(folder: Path, stem: str) -> str | None:

@@ -1,6 +1,6 @@
 """Compares a decoder's graph with PyTorch in float64, layer by layer, in the memory of one layer.
 
-The graph is cut behind every layer. While a piece of it runs in ONNX Runtime, the same layer of transformers
+The graph is cut behind every layer. While a part of it runs in ONNX Runtime, the same layer of transformers
 runs in float64 on the same input: on the checkpoint's weights and, where they were rounded, on what the
 graph's own codes stand for. Rounded weights must also lie near those that they were made from.
 """
@@ -19,14 +19,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from g4v.export.checkpoint.llama import EMBEDDING, HEAD, LlamaWeights
-from g4v.export.components.decoder import SKIP_NORM
 from g4v.export.errors import ExportError
-from g4v.export.graph.writer import OFFSETS, QUANTISED, Graph
+from g4v.export.graph.dtype import FLOAT32, DType
+from g4v.export.graph.operators import SKIP_RMS_NORM
 from g4v.export.progress import Tick, ignore
-from g4v.export.quantisation.codes import BITS, Quantised
+from g4v.export.quantisation.codes import BITS
+from g4v.export.quantisation.matmul_nbits import MATMUL_NBITS, read_codes
 from g4v.export.verify.comparison import norm_error, relative_error
 from g4v.export.verify.float64 import in_float64
-from g4v.export.verify.partition import Pieces
+from g4v.export.verify.partition import Partition
 
 _CHUNKS = [24, 7, 1, 1, 5]  # one prefill, one that continues, and single steps
 _SEED = 20231125
@@ -40,15 +41,15 @@ _PRODUCTS = (  # of a layer, in the order of the graph
     ("mlp.gate_proj", "mlp.up_proj"),
     ("mlp.down_proj",),
 )
-_ROWS = 8192  # of the output head that are widened at once
+_ROWS = 8192  # of the output projection that are in float64 at once
 
 
 @dataclass(frozen=True)
 class Comparison:
     """exact: largest error of the logits over the largest logit, on the weights that the graph holds.
     rounding: norm of what rounding changed in the logits over their norm, None where nothing was rounded.
-    real: on real inputs (g4v.export.verify.samples; of a decoder both are of the same text), as `norm_error` has it;
-    None where there are none.
+    real: on real inputs (g4v.export.verify.samples; of a decoder both are of the same text), as `norm_error`
+    has it; None where there are none.
     """
 
     exact: float
@@ -63,12 +64,12 @@ def compare_decoder(
     precision: str,
     tick: Tick = ignore,
     stem: str = "decoder",
-    kind: type[Graph] = Graph,
+    dtype: DType = FLOAT32,
     text: Sequence[int] = (),
 ) -> Comparison:
     """Runs prompts and single steps through the graph and through PyTorch; ExportError if the graph's codes
-    are not those of the weights. tick: called with the share that is done. stem: of the graph's file; kind:
-    of the graph. text: ids of its tokens, repeated where it is short; without any, random tokens.
+    are not those of the weights. tick: called with the share that is done. stem: of the graph's file; dtype:
+    that it computes in. text: ids of its tokens, repeated where it is short; without any, random tokens.
     """
     config = weights.config
     if text:
@@ -78,20 +79,20 @@ def compare_decoder(
         ids = torch.randint(config.vocab_size, (sum(_CHUNKS),), generator=generator)
     embeds = weights.read(f"{EMBEDDING}.weight")[ids]
     rounded = precision in BITS
-    pieces = Pieces(folder, stem, _EndOfLayer(), kind.real)
-    if len(pieces) != config.num_hidden_layers + 1:
+    parts = Partition(folder, stem, _EndOfLayer(), dtype.onnx)
+    if len(parts) != config.num_hidden_layers + 1:
         raise ExportError(f"{folder}: {stem}.onnx has not the layers of the checkpoint")
     # What rounding changes is far above the errors of float32.
     original = _Reference(weights, embeds, torch.float32)
     exact = _Reference(weights, embeds, torch.float64)
-    plain = _GraphRun(pieces, embeds, config, kind.real_name, exact=True)
-    as_written = _GraphRun(pieces, embeds, config, kind.real_name, exact=False) if rounded else None
+    plain = _GraphRun(parts, embeds, config, dtype.name, exact=True)
+    as_written = _GraphRun(parts, embeds, config, dtype.name, exact=False) if rounded else None
     for index in range(config.num_hidden_layers):
         tick(index / config.num_hidden_layers)
         tensors = weights.layer(index)
         if as_written is not None:
             original.step(index, tensors)
-            _put_codes(pieces, index, tensors, _PRODUCTS)
+            _put_codes(parts, index, tensors, _PRODUCTS)
             as_written.step(index)
         exact.step(index, tensors)
         plain.step(index)
@@ -99,7 +100,7 @@ def compare_decoder(
     head = {f"{HEAD}.weight": weights.read(f"{HEAD}.weight")}
     wanted_before = original.logits(head[f"{HEAD}.weight"]) if rounded else None
     if rounded:
-        _put_codes(pieces, len(pieces) - 1, head, ((HEAD,),))
+        _put_codes(parts, len(parts) - 1, head, ((HEAD,),))
     wanted = exact.logits(head[f"{HEAD}.weight"])
     found = plain.logits()
     error, real = relative_error(found, wanted), norm_error(found, wanted) if text else None
@@ -115,8 +116,8 @@ class _EndOfLayer:
         self._norms = 0
 
     def __call__(self, node: Any) -> bool:
-        self._norms += node.op_type == SKIP_NORM
-        return node.op_type == SKIP_NORM and self._norms % 2 == 0
+        self._norms += node.op_type == SKIP_RMS_NORM
+        return node.op_type == SKIP_RMS_NORM and self._norms % 2 == 0
 
 
 class _Reference:
@@ -153,11 +154,11 @@ class _Reference:
 
 
 class _GraphRun:
-    """Runs the chunks through the graph, piece by piece."""
+    """Runs the chunks through the graph, part by part."""
 
-    def __init__(self, pieces: Pieces, embeds: Tensor, config: Any, dtype: str, exact: bool) -> None:
+    def __init__(self, parts: Partition, embeds: Tensor, config: Any, dtype: str, exact: bool) -> None:
         """dtype: of keys and values."""
-        self.pieces, self.dtype, self.exact = pieces, np.dtype(dtype), exact
+        self.parts, self.dtype, self.exact = parts, np.dtype(dtype), exact
         self.cache = (1, config.num_key_value_heads, len(embeds) + 8, config.head_dim)
         ends = np.cumsum(_CHUNKS)
         self.values = [
@@ -170,7 +171,7 @@ class _GraphRun:
         ]
 
     def step(self, index: int) -> None:
-        session = self.pieces.session(index, self.exact)
+        session = self.parts.session(index, self.exact)
         names = [value.name for value in session.get_inputs()]
         results = [value.name for value in session.get_outputs()]
         caches = {name: np.zeros(self.cache, self.dtype) for name in names if name.startswith("past_key")}
@@ -182,19 +183,19 @@ class _GraphRun:
 
     def logits(self) -> np.ndarray:
         """float32 [len(_CHUNKS), V]."""
-        self.step(len(self.pieces) - 1)
+        self.step(len(self.parts) - 1)
         return np.concatenate([values["logits"][0] for values in self.values])
 
 
 def _put_codes(
-    pieces: Pieces, index: int, tensors: dict[str, Tensor], products: tuple[tuple[str, ...], ...]
+    parts: Partition, index: int, tensors: dict[str, Tensor], products: tuple[tuple[str, ...], ...]
 ) -> None:
-    """Puts what the codes in a piece stand for in place of the weights."""
-    nodes = pieces.nodes(index, QUANTISED)
+    """Puts what the codes in a part stand for in place of the weights."""
+    nodes = parts.nodes(index, MATMUL_NBITS)
     for names in products:
         left = list(names)
         while left:  # a product is as many nodes as its matrices have kinds of codes
-            codes = codes_of(pieces, next(nodes), tensors[f"{left[0]}.weight"].shape[1])
+            codes = read_codes(parts.file, next(nodes), tensors[f"{left[0]}.weight"].shape[1])
             rows = codes.dequantised()
             while len(rows):
                 part = tensors[f"{left[0]}.weight"]
@@ -205,12 +206,3 @@ def _put_codes(
                         f"decoder: the codes of {left[0]} in layer {index} are not those of its weights"
                     )
                 tensors[f"{left.pop(0)}.weight"] = rounded
-
-
-def codes_of(pieces: Pieces, node: Any, columns: int) -> Quantised:
-    """The codes that a node multiplies with; its scales and offsets become float32."""
-    bits = next(attribute.i for attribute in node.attribute if attribute.name == "bits")
-    added = node.input[1] + OFFSETS
-    offsets = pieces.constant(added).astype(np.float32) if added in pieces else None
-    packed, scales = (pieces.constant(name) for name in node.input[1:3])
-    return Quantised.unpacked(packed, scales.astype(np.float32), bits, columns, offsets)
