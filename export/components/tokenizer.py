@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from g4v.export.checkpoint.tokenizer import load_backend
 from g4v.export.errors import ExportError
 
 FORMAT = "g4v-tokenizer"
@@ -97,36 +98,6 @@ def convert_tokenizer(source: Any) -> dict[str, Any]:
         "vocab": vocab,
         "merges": merges,
     }
-
-
-def load_backend(source: Any) -> Any:
-    """The `tokenizers.Tokenizer` of any of the sources of `write_tokenizer`."""
-    from tokenizers import Tokenizer
-
-    if isinstance(source, Tokenizer):
-        return source
-    if hasattr(source, "backend_tokenizer"):
-        return source.backend_tokenizer
-    if not isinstance(source, (str, os.PathLike)):
-        raise ExportError(f"{type(source).__name__} is no fast tokenizer, and only those can be exported")
-    path = Path(source)
-    file = path / "tokenizer.json" if path.is_dir() else path
-    if not path.exists():
-        raise ExportError(f"there is no tokenizer at {path}")
-    if file.exists():
-        try:
-            return Tokenizer.from_str(file.read_text(encoding="utf-8"))
-        except Exception as error:  # `tokenizers` raises bare Exception
-            raise ExportError(f"{file} is no tokenizer of Hugging Face tokenizers: {error}") from error
-    # Only vocabulary files: transformers builds the fast tokenizer from them.
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-    except Exception as error:  # whatever the model's own files provoke
-        line = str(error).strip().split("\n")[0]
-        raise ExportError(f"{path} holds no tokenizer that transformers can load: {line}") from error
-    return load_backend(tokenizer)
 
 
 def _recognise(config: dict[str, Any]) -> dict[str, Any]:

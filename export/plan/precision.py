@@ -7,10 +7,10 @@ from collections.abc import Collection, Sequence
 from g4v.export.errors import ExportError
 
 # Target -> component -> precisions; the first is the default. int8 and int4 round the decoder's weights alone
-# (g4v.export.quantisation.rounding); what is computed with them is float32 on the CPU and float16 on CUDA. Other
-# components' int8 rounds activations too (g4v.export.quantisation.dynamic_int8), and so does fp8 (g4v.export.quantisation.fp8). A
-# component that no target can run is written for the CPU, where the core then runs it. bf16x2 is float32 but
-# for its products (g4v.export.graph.tiled).
+# (g4v.export.quantisation.rounding); what is computed with them is float32 on the CPU and float16 on CUDA.
+# Other components' int8 quantises activations too (g4v.export.quantisation.dynamic_int8), and so does fp8
+# (g4v.export.passes.fp8). A component that no target can run is written for the CPU, where the core then runs
+# it. bf16x2 is float32 but for its products (g4v.export.graph.cpu.SplitGemm).
 _DEVICE: dict[str, tuple[str, ...]] = {
     "encoder": ("fp16", "bf16", "fp32"),
     "abstractor": ("fp16", "bf16", "fp32"),

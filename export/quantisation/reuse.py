@@ -11,8 +11,8 @@ from g4v.export.quantisation.matmul_nbits import MATMUL_NBITS, read_codes
 
 
 class Written:
-    """Gives the codes of `folder`/`stem`.onnx in its own order (g4v.export.quantisation.rounding.Rounding). made: how that
-    graph's codes were made.
+    """Gives the codes of `folder`/`stem`.onnx in its own order (g4v.export.quantisation.rounding.Rounding).
+    made: how that graph's codes were made.
     """
 
     def __init__(self, weights: LlamaWeights, folder: Path, stem: str, made: dict[str, str]) -> None:

@@ -24,8 +24,8 @@ FLOAT16_TOLERANCE = 1e-2  # and of a float16 one, as `norm_error` has it
 BFLOAT16_TOLERANCE = 8e-2
 FP8_TOLERANCE = 1e-1  # and of an FP8 one, on real inputs, as `norm_error` has it
 INT8_TOLERANCE = 2e-2  # and of an abstractor in dynamic int8
-# And of another component in dynamic int8, as `norm_error` has it: of a trained encoder the largest of all differences
-# is of a few tokens whose attention turned elsewhere.
+# And of another component in dynamic int8, as `norm_error` has it: of a trained encoder the largest of all
+# differences is of a few tokens whose attention turned elsewhere.
 INT8_NORM_TOLERANCE = 1e-1
 _SEED = 20231125
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from g4v.export.components.tokenizer import load_backend
+from g4v.export.checkpoint.tokenizer import load_backend
 from g4v.export.errors import ExportError
 
 
