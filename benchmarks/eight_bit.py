@@ -9,9 +9,9 @@ encoder: ViT-L/14 as the video tower, 8 frames, random weights whose activations
     in finished videos of the same seeds.
 
 Eager PyTorch, our float32 graph and our graphs of 8 bits ("products": with convolutions in float32) run in
-turn in one process, and of the encoder one whose products are bf16x2 (g4v.export.graph.cpu.SplitGemm) and one in float32
-with ONNX Runtime's products in place of ours; figures are medians, ratios are of medians. Loading is not
-timed. Errors are against PyTorch in float32: the norm of the difference over the norm, and the largest
+turn in one process, and of the encoder one whose products are bf16x2 (g4v.export.graph.cpu.SplitGemm) and one
+in float32 with ONNX Runtime's products in place of ours; figures are medians, ratios are of medians. Loading
+is not timed. Errors are against PyTorch in float32: the norm of the difference over the norm, and the largest
 difference over the largest value. Frames come from FILE, or are drawn by the shapes world. Random weights say
 little about how well real ones round: their activations have no outliers, so the trained ones of `tiny` are
 the better witness, small as it is.

@@ -185,7 +185,7 @@ def _tokens(ops: Lowering, memory: str, abstractor: VideoAbstractor, memory_bias
     return g.op("Squeeze", tokens, g.ints(0))
 
 
-def _projections(layer: nn.Module) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
+def _projections(layer: Any) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
     return layer.attention.query, layer.attention.key, layer.attention.value
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -61,7 +60,7 @@ class Component(ABC):
         return {}
 
     @abstractmethod
-    def verify(self, module: Any, folder: Path, stem: str, feeds: Feeds = ()) -> float | Comparison:
+    def verify(self, module: Any, folder: Path, stem: str, feeds: Feeds = ()) -> float:
         """The relative error of the graph against `module`, which may come back in float64, on `feeds`, or
         else on random inputs.
         """
@@ -89,8 +88,8 @@ class Component(ABC):
 
     def measure(self, folder: Path, target: str, feeds: Feeds) -> Measured | None:
         """Measures the graph in `folder` on real inputs, keeps in float32 what float16 would not hold, and
-        quantises what is to be FP8; None without inputs. ExportError where the target could not run what comes
-        of it.
+        quantises what is to be FP8; None without inputs. ExportError where the target could not run what
+        comes of it.
         """
         stem, fp8, found = self.stem(target), self.variants[target] == FP8, None
         if feeds or fp8:
@@ -110,20 +109,19 @@ class Component(ABC):
         stem = self.stem(target)
         if self.variants[target] == FP8:
             error = self.verify(module, folder, stem, feeds)
-            assert isinstance(error, float)
             verify.check(stem, error, verify.FP8_TOLERANCE)
             return Comparison(error, None, error)
-        result = self.verify(module, folder, stem)
-        comparison = result if isinstance(result, Comparison) else Comparison(result, None)
-        if feeds:
-            real = self.verify(module, folder, stem, feeds[:2])
-            assert isinstance(real, float)
-            comparison = replace(comparison, real=real)
-        most = self._tolerance(self.lowering(target))
-        verify.check(stem, comparison.exact, most)
-        if comparison.real is not None:
-            verify.check(stem, comparison.real, most)
-        return comparison
+        found, most = self._errors(module, folder, target, feeds[:2]), self._tolerance(self.lowering(target))
+        verify.check(stem, found.exact, most)
+        if found.real is not None:
+            verify.check(stem, found.real, most)
+        return found
+
+    def _errors(self, module: Any, folder: Path, target: str, feeds: Feeds) -> Comparison:
+        """On random inputs and, where there are some, on `feeds`."""
+        stem = self.stem(target)
+        exact = self.verify(module, folder, stem)
+        return Comparison(exact, None, self.verify(module, folder, stem, feeds) if feeds else None)
 
     def _tolerance(self, lowering: Lowering) -> float:
         if lowering == INT8:

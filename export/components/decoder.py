@@ -1,4 +1,4 @@
-"""The language model as a component of a bundle; its graph is built in g4v.export.components.decoder_graph."""
+"""The language model as a component of a bundle (its graph: g4v.export.components.decoder_graph)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ from g4v.export.verify.sample_clips import captions
 class Decoder(Component):
     """The language model.
 
-    progress: called with the share of its work that is done. calibration: as in g4v.export.quantisation.calibration.
+    progress: called with the share of its work that is done.
+    calibration: as in g4v.export.quantisation.calibration.
     """
 
     name = "decoder"
@@ -71,12 +72,16 @@ class Decoder(Component):
             "embedding": {"file": "embedding.bin", "dtype": "float32"},
         }
 
-    def verify(self, module: LlamaWeights, folder: Path, stem: str, feeds: Feeds = ()) -> Comparison:
-        """On the text of captions; `feeds` are of no use, since a prompt goes through it in several steps."""
-        target = target_of(stem)
+    def verify(self, module: LlamaWeights, folder: Path, stem: str, feeds: Feeds = ()) -> float:
+        return self._errors(module, folder, target_of(stem), feeds).exact
+
+    def _errors(self, module: LlamaWeights, folder: Path, target: str, feeds: Feeds) -> Comparison:
+        """On the text of captions, in place of `feeds`: it goes through the graph in several steps."""
         progress, text = self._share_of(target, written=True), self._text(module)
         dtype = self.lowering(target).dtype
-        return compare_decoder(module, folder, self.variants[target], progress, stem, dtype, text)
+        return compare_decoder(
+            module, folder, self.variants[target], progress, self.stem(target), dtype, text
+        )
 
     def fitted_to(self, target: str) -> dict[str, Any] | None:
         return self._fitted_to.get(target)

@@ -59,9 +59,12 @@ def export_decoder(
 ) -> list[str]:
     """Writes the graph of a LlamaForCausalLM and its data; returns their names.
 
-    precision: "int8" and "int4" round the weights of all products block by block (g4v.export.quantisation.codes), but
-    for those whose codes are in the files already; the head has 8 bits in both. progress: called with the share
-    that is done. rounding: how, by default each weight to the nearest code. stem: of the files.
+    precision: "int8" and "int4" round the weights of all products block by block
+    (g4v.export.quantisation.codes), but for those whose codes are in the files already; the head has 8 bits
+    in both.
+    progress: called with the share that is done.
+    rounding: how weights are rounded, by default each to the nearest code.
+    stem: of the files.
     """
     config = weights.config
     check_llama(config)

@@ -13,7 +13,7 @@ from g4v.export.graph.lowering import Lowering
 
 def conv(ops: Lowering, x: str, module: nn.Conv2d, bias: bool = True, int8: bool = False) -> str:
     """A Conv2d; bias=False leaves its bias to the caller. int8: it may be quantised."""
-    given, pads = module.bias if bias else None, tuple(module.padding) * 2
+    given, pads = module.bias if bias else None, [int(side) for side in module.padding] * 2
     return ops.convolution(x, module.weight, given, strides=module.stride, pads=pads, int8=int8)
 
 

@@ -127,7 +127,7 @@ def _split_heads(fused: torch.nn.Linear, heads: int) -> tuple[Tensor, Tensor]:
     return weight.t(), bias
 
 
-def _temporal(ops: Lowering, x: str, block: torch.nn.Module, int8: Int8 | None) -> str:
+def _temporal(ops: Lowering, x: str, block: Any, int8: Int8 | None) -> str:
     """The temporal block: x [T, N, d] -> [T, N, d], the class token as it is."""
     g = ops.g
     cls = g.slice(x, 1, 0, 1)

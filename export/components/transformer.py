@@ -24,9 +24,9 @@ def activation(ops: Lowering, x: str, name: str, bias: Tensor) -> str:
 
 def fused_qkv(q: nn.Linear, k: nn.Linear, v: nn.Linear) -> tuple[Tensor, Tensor]:
     """Weight [d, 3*d] and bias [3*d] of three projections in one product; a missing bias is zero."""
-    weight = torch.cat([m.weight for m in (q, k, v)]).t()
-    biases = [torch.zeros_like(m.weight[:, 0]) if m.bias is None else m.bias for m in (q, k, v)]
-    return weight, torch.cat(biases)
+    weights: tuple[Tensor, ...] = (q.weight, k.weight, v.weight)
+    biases: list[Tensor] = [torch.zeros_like(m.weight[:, 0]) if m.bias is None else m.bias for m in (q, k, v)]
+    return torch.cat(weights).t(), torch.cat(biases)
 
 
 def int8_of_layer(index: int) -> Int8 | None:

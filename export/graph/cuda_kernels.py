@@ -1,8 +1,9 @@
 """The kernels of ONNX Runtime's CUDA provider, of those operators that g4v's graphs are made of.
 
 Copied from docs/OperatorKernels.md of microsoft/onnxruntime at commit 001d12d2623f, which is made from the
-registered kernels. Operators of ONNX are given for opset 20 (g4v.export.graph.operators.ONNX_OPSET): the row of the
-page whose range holds it. float64 and the 8-bit floating types, which no graph of ours has, are left out.
+registered kernels. Operators of ONNX are given for opset 20 (g4v.export.graph.operators.ONNX_OPSET): the row
+of the page whose range holds it. float64 and the 8-bit floating types, which no graph of ours has, are left
+out.
 """
 
 from __future__ import annotations

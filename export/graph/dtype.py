@@ -16,9 +16,13 @@ class DType:
     """The type of a graph's values and weights. Its floating inputs and outputs are float32 in any case.
 
     name: as in NumPy and PyTorch, such as "float16".
+
     onnx: the TensorProto type.
+
     numpy: the type of stored weights.
-    norms_in_float32: norms are computed in float32, since their sums of squares overflow or lose digits first.
+
+    norms_in_float32: norms are computed in float32; their sums of squares overflow or lose digits first.
+
     refuses_overflow: a weight that the type cannot hold is an ExportError. Else it is stored in float32, and
     g4v.export.passes.keep_in_float32 has it used in float32.
     """

@@ -71,7 +71,7 @@ class Lowering(ABC):
         int8: Int8 | None = None,
         many_rows: bool = False,
     ) -> str:
-        """x @ weight + bias for x of any rank, where `weight` is [in, out], the transpose of a torch Linear's.
+        """x @ weight + bias for x of any rank; `weight` is [in, out], the transpose of a torch Linear's.
 
         int8: how the product may be quantised, None where it may not. many_rows: x has so many rows that the
         product is bound by arithmetic, and not by reading the weight.
@@ -79,7 +79,7 @@ class Lowering(ABC):
         return self._add_bias(self.g.op("MatMul", x, self.g.weight(weight)), bias)
 
     def linear(self, x: str, module: torch.nn.Linear, *, bias: bool = True, int8: Int8 | None = None) -> str:
-        """A torch Linear; bias=False leaves its bias to a fused operator that follows. int8: as in `matmul`."""
+        """A torch Linear; bias=False leaves its bias to a fused operator that follows. int8: see `matmul`."""
         return self.matmul(x, module.weight.t(), module.bias if bias else None, int8=int8)
 
     def convolution(
@@ -189,5 +189,5 @@ class Lowering(ABC):
         start = 2 * layer * width
         keys = g.slice(memory, 2, start, start + width)
         values = g.slice(memory, 2, start + width, start + 2 * width)
-        joined = [g.concat(*pair, axis=1) for pair in ((own_keys, keys), (own_values, values))]
-        return self.attention(q, *joined, heads, width)
+        k, v = (g.concat(*pair, axis=1) for pair in ((own_keys, keys), (own_values, values)))
+        return self.attention(q, k, v, heads, width)

@@ -90,8 +90,8 @@ class OnnxFile:
     # Files.
 
     def save(self) -> list[str]:
-        """Writes the graph and, where bytes were replaced, its data file, through temporary names. Returns the
-        data files that the graph reads, its own first; it has none if all bytes are in others.
+        """Writes the graph and, where bytes were replaced, its data file, through temporary names. Returns
+        the data files that the graph reads, its own first; it has none if all bytes are in others.
         """
         if self._changed:
             self._save_data()
@@ -132,8 +132,8 @@ class OnnxFile:
 
     @contextmanager
     def beside(self, label: str) -> Iterator[Path]:
-        """Writes the graph, as it is now, to a file beside it that is deleted afterwards; yields its path. Its
-        constants are read from the data files as they are.
+        """Writes the graph, as it is now, to a file beside it that is deleted afterwards; yields its path.
+        Its constants are read from the data files as they are.
         """
         place = self.path.with_name(f".{self.path.stem}.{label}.onnx")
         try:

@@ -10,7 +10,8 @@ from onnx import TensorProto, helper
 ONNX_OPSET = 20
 IR_VERSION = 10
 MICROSOFT = "com.microsoft"  # ONNX Runtime's contributed operators
-# Operators of g4v (csrc/ort/custom_ops.h), which sessions outside the core get from g4v.ops.custom_ops_library().
+# Operators of g4v (csrc/ort/custom_ops.h), which sessions outside the core get from
+# g4v.ops.custom_ops_library().
 OWN = "g4v"
 SPLIT_GEMM = "MatMul"  # of g4v: x @ weight as a sum of bfloat16 products
 SKIP_RMS_NORM = "SkipSimplifiedLayerNormalization"  # RMSNorm of a sum

@@ -106,8 +106,8 @@ class GraphWriter:
     # Inputs, outputs and nodes.
 
     def input(self, name: str, dtype: str, shape: Sequence[int | str]) -> str:
-        """Declares an input; strings in `shape` are dynamic dimensions. float32 inputs are cast to the graph's
-        type.
+        """Declares an input; strings in `shape` are dynamic dimensions. float32 inputs are cast to the
+        graph's type.
         """
         self.inputs.append(helper.make_tensor_value_info(name, _TYPES[dtype], list(shape)))
         return self.downcast(name) if dtype == "float32" else name

@@ -8,8 +8,8 @@ A pass over a float16 graph, on what was measured of it on real inputs (g4v.expo
 
 These Q/DQ nodes are what TensorRT computes as one product of 8-bit numbers; the rest stays float16. An
 activation has one scale, a weight one for each column (of a convolution: for each channel that it makes).
-Products of two activations, inside attention, are left alone. ONNX Runtime's CPU provider runs the same graph,
-with the same rounding.
+Products of two activations, inside attention, are left alone. ONNX Runtime's CPU provider runs the same
+graph, with the same rounding.
 
 Where quantising all products changes the result by more than `TOLERANCE`, those that change it most on their
 own stay float16.
@@ -140,7 +140,7 @@ def _products(file: OnnxFile, ranges: Mapping[str, float]) -> dict[str, _Product
         if node.op_type == "Conv":
             made, taken, axis = weight.dims[0], weight.dims[1], 0
         else:
-            taken, made, axis = *weight.dims, 1
+            (taken, made), axis = weight.dims, 1
         if made % _MULTIPLE == 0 and taken % _MULTIPLE == 0:
             found[node.name] = _Product(weight.name, axis, weight_scales(file.array(weight), axis))
     return found

@@ -2,8 +2,8 @@
 
 A pass over the written graph: every node that makes, takes or computes on the way something within `MARGIN`
 of float16's limit, by the ranges that were measured (g4v.export.verify.activation_ranges), is computed in
-float32, with casts where float16 begins and ends. Weights stay float16 in the data file, but for those that it
-cannot hold.
+float32, with casts where float16 begins and ends. Weights stay float16 in the data file, but for those that
+it cannot hold.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def measure_graph(folder: Path, stem: str, feeds: Feeds, half: bool) -> Measured
 
 
 def keep_in_float32(path: Path, ranges: Mapping[str, float]) -> dict[str, float]:
-    """Rewrites the graph `path` where a value may overflow. ranges: the largest magnitude of its values and of
-    what its nodes compute inside, by name. Returns the nodes that are computed in float32, as
+    """Rewrites the graph `path` where a value may overflow. ranges: the largest magnitude of its values and
+    of what its nodes compute inside, by name. Returns the nodes that are computed in float32, as
     `Measured.kept`; the graph stays as it is where there are none.
     """
     file = OnnxFile(path)

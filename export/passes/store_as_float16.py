@@ -1,9 +1,9 @@
 """Halves the data file of a float32 graph whose weights float16 holds exactly.
 
-Checkpoints are stored in float16, so most exported weights are float16 numbers that were converted to float32.
-Such ones are stored as float16 with a Cast behind each; ONNX Runtime converts them once, when it loads the
-graph, so the arithmetic is the same. What float16 does not hold exactly (folded norms, merged adapters) stays
-as it is.
+Checkpoints are stored in float16, so most exported weights are float16 numbers that were converted to
+float32. Such ones are stored as float16 with a Cast behind each; ONNX Runtime converts them once, when it
+loads the graph, so the arithmetic is the same. What float16 does not hold exactly (folded norms, merged
+adapters) stays as it is.
 """
 
 from __future__ import annotations

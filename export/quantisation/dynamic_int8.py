@@ -1,12 +1,12 @@
 """Dynamic int8: products of 8-bit integers, of weights and activations, on the CPU.
 
-Weights are quantised column by column when the graph is written, activations when it runs, in one of two ways,
-which the builders choose for each product (g4v.export.graph.lowering.Int8):
+Weights are quantised column by column when the graph is written, activations when it runs, in one of two
+ways, which the builders choose for each product (g4v.export.graph.lowering.Int8):
 
 Per tensor, one scale for all of an input. It is the fastest, and good for inputs that are spread evenly. What
-has a few large values among many small ones, such as the inside of a gated MLP, keeps float32: quantised so it
-would lose most of its digits (measured on the abstractor at full size with random weights: 6e-2 with its MLPs
-quantised, 6e-4 without).
+has a few large values among many small ones, such as the inside of a gated MLP, keeps float32: quantised so
+it would lose most of its digits (measured on the abstractor at full size with random weights: 6e-2 with its
+MLPs quantised, 6e-4 without).
 
 Per token, a scale for each row of an input, so that a token with large values costs the others nothing. It is
 for transformers, where such tokens are usual.
@@ -53,8 +53,8 @@ class DynamicInt8:
     def convolution(
         self, g: GraphWriter, x: str, weight: Array, bias: Array | None, pads: Sequence[int]
     ) -> str:
-        """A convolution of x [B, C, H, W] with `weight` [O, C, kh, kw] and strides of 1, per tensor. pads: top,
-        left, bottom, right.
+        """A convolution of x [B, C, H, W] with `weight` [O, C, kh, kw] and strides of 1, per tensor. pads:
+        top, left, bottom, right.
         """
         # ONNX Runtime's ConvInteger is slower than Conv in float32, and its QLinearConv rounds what comes
         # out. So the neighbours of each place are laid side by side, and multiplied as a matrix (im2col).

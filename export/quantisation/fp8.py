@@ -12,7 +12,7 @@ LARGEST = 448.0  # of E4M3
 
 
 def weight_scales(weight: np.ndarray, axis: int) -> np.ndarray:
-    """float16, one for each index of the axis of a float16 weight: its largest magnitude becomes `LARGEST`."""
+    """float16, one for each index of the axis of a float16 weight: its largest magnitude is `LARGEST`."""
     others = tuple(i for i in range(weight.ndim) if i != axis)
     largest = np.abs(weight).max(axis=others).astype(np.float32)
     return np.maximum(largest / LARGEST, np.finfo(np.float16).tiny).astype(np.float16)

@@ -20,8 +20,8 @@ _OFFSETS = ".offsets"  # ends the name of the offsets of codes, after that of th
 def quantised_matmul(g: GraphWriter, x: str, weight: Quantised, bias: Array | None = None) -> str:
     """x @ weight.T + bias, where x is [1, S, in] if `weight` has offsets, and `weight` is [out, in].
 
-    What offsets add is their product with the sums of x over each block. (MatMulNBits takes them, too, as zero
-    points in floating point, but then converts all weights on every call: 30 times slower on a CPU.)
+    What offsets add is their product with the sums of x over each block. (MatMulNBits takes them, too, as
+    zero points in floating point, but then converts all weights on every call: 30 times slower on a CPU.)
     """
     packed = g.weight(weight.packed(), g.new_name("codes"))
     y = g.op(

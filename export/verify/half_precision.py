@@ -1,7 +1,7 @@
 """Half-precision emulation: runs float16 and bfloat16 graphs on the CPU with a GPU's rounding.
 
-ONNX Runtime's CPU provider has few kernels of 16 bits. It computes other operators in float32 and, between two
-of them, leaves out the rounding: a graph would seem more exact than it is.
+ONNX Runtime's CPU provider has few kernels of 16 bits. It computes other operators in float32 and, between
+two of them, leaves out the rounding: a graph would seem more exact than it is.
 """
 
 from __future__ import annotations
