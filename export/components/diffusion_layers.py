@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from g4v.export.errors import ExportError
-from g4v.export.graph.lowering import Lowering
+from g4v.export.graph.lowering import Int8, Lowering
 
 
 def conv(ops: Lowering, x: str, module: nn.Conv2d, bias: bool = True, int8: bool = False) -> str:
@@ -45,6 +45,11 @@ def fold_group_norm(norm: nn.GroupNorm, linear: nn.Linear | nn.Conv2d) -> tuple[
     if linear.bias is not None:
         bias = bias + linear.bias.double()
     return (weight * norm.weight.double()).t(), bias
+
+
+def channel_matmul(ops: Lowering, x: str, module: nn.Linear | nn.Conv2d) -> str:
+    """A Linear, or the product over channels that a 1x1 convolution is, on x [B, S, C]."""
+    return ops.matmul(x, module.weight.flatten(1).t(), module.bias, int8=Int8.PER_TOKEN)
 
 
 def resnet(ops: Lowering, x: str, block: Any, time: str | None = None) -> str:

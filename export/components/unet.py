@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 from onnx import TensorProto
-from torch import nn
 
 from g4v.export.components.component import Component
 from g4v.export.components.diffusion_layers import (
+    channel_matmul,
     conv,
     downsample,
     fold_group_norm,
@@ -94,10 +94,9 @@ class _Builder:
         sizes = ["frames", "height", "width"]
         sample = g.input("sample", "float32", ["batch", config.in_channels, *sizes])
         timestep = g.input("timestep", "int64", [1])
-        text = g.input("encoder_hidden_states", "float32", ["batch", "length", config.cross_attention_dim])
-        self.text = text
-        self.batch = g.dimension(sample, 0)
-        self.frames = g.dimension(sample, 2)
+        text = ["batch", "length", config.cross_attention_dim]
+        self.text = g.input("encoder_hidden_states", "float32", text)
+        self.batch, self.frames = g.dimension(sample, 0), g.dimension(sample, 2)
         self._project_time(timestep)
 
         x = g.transpose(sample, 0, 2, 1, 3, 4)  # [B, F, C, h, w]
@@ -193,7 +192,7 @@ class _Builder:
         h = ops.matmul(h, *fold_group_norm(model.norm, model.proj_in), int8=Int8.PER_TOKEN)
         for block in model.transformer_blocks:
             h = self.transformer_block(h, block, cross=True)
-        h = self._project_out(h, model.proj_out)
+        h = channel_matmul(ops, h, model.proj_out)
         return g.op("Add", g.op("Reshape", g.transpose(h, 0, 2, 1), g.op("Shape", x)), x)
 
     def temporal_transformer(self, x: str, model: Any) -> str:
@@ -207,12 +206,9 @@ class _Builder:
         h = ops.matmul(h, *fold_group_norm(model.norm, model.proj_in), int8=Int8.PER_TOKEN)
         for block in model.transformer_blocks:
             h = self.transformer_block(h, block, cross=False)
-        h = g.op("Reshape", self._project_out(h, model.proj_out), shape)
+        h = g.op("Reshape", channel_matmul(ops, h, model.proj_out), shape)
         h = g.op("Reshape", g.transpose(h, 0, 2, 3, 1), g.op("Shape", x))
         return g.op("Add", h, x)
-
-    def _project_out(self, h: str, module: nn.Linear | nn.Conv2d) -> str:
-        return self.ops.matmul(h, module.weight.flatten(1).t(), module.bias, int8=Int8.PER_TOKEN)
 
     def transformer_block(self, x: str, block: Any, cross: bool) -> str:
         """A BasicTransformerBlock on x [N, S, d]; with `cross` its second attention reads the text."""
