@@ -37,9 +37,9 @@ from g4v import __version__, _core
 from g4v._runtime import onnxruntime_directories
 from g4v.export.bundle.manifest import FORMAT, FORMAT_VERSION
 from g4v.export.components.abstractor import export_abstractor
-from g4v.export.graph.tiled import TwoPieceGraph
-from g4v.export.graph.writer import Graph
-from g4v.export.quantisation.dynamic_int8 import EightBitGraph
+from g4v.export.components.lowerings import BF16X2, INT8
+from g4v.export.graph.cpu import CPU
+from g4v.export.graph.lowering import Lowering
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.config import AbstractorConfig
 from g4v.ops import _kernels, custom_ops_library, versions
@@ -106,11 +106,12 @@ def session(path: Path, threads: int) -> onnxruntime.InferenceSession:
 def attention_graph(folder: Path) -> Path:
     """ONNX Runtime's MultiHeadAttention behind the Concat that it needs."""
     width = HEADS * SIZE
-    with Graph(folder, "mha") as g:
+    with CPU.open(folder, "mha") as ops:
+        g = ops.g
         names = ("q", "k_own", "v_own", "k_mem", "v_mem")
         q, k_own, v_own, k_mem, v_mem = (g.input(n, "float32", ["b", n + "_rows", width]) for n in names)
         keys, values = g.concat(k_own, k_mem, axis=1), g.concat(v_own, v_mem, axis=1)
-        g.output("out", g.attention(q, keys, values, HEADS, width), "float32", ["b", "q_rows", width])
+        g.output("out", ops.attention(q, keys, values, HEADS, width), "float32", ["b", "q_rows", width])
         g.save()
     return folder / "mha.onnx"
 
@@ -247,8 +248,8 @@ def whole(frames: int, rounds: int, threads: int, limits: Limits, folder: Path, 
     abstractor = VideoAbstractor(AbstractorConfig()).eval()
     features = torch.randn(frames, TOKENS, abstractor.config.memory_size)
     feed = {"features": features.numpy()}
-    kinds = (Graph, TwoPieceGraph, EightBitGraph)
-    ours, pieces, rounded = (in_core(abstractor, folder / k.__name__, k, threads) for k in kinds)
+    lowerings = {"fp32": CPU, "bf16x2": BF16X2, "int8": INT8}
+    ours, pieces, rounded = (in_core(abstractor, folder / n, low, threads) for n, low in lowerings.items())
     torch.onnx.export(
         abstractor,
         (features[None],),
@@ -276,7 +277,7 @@ def whole(frames: int, rounds: int, threads: int, limits: Limits, folder: Path, 
     flop = operations(frames, abstractor.config)
     products = flop / most[names[0]] / 1e9
     # Every weight once, and the keys and values of all frames once more than their product writes them.
-    size = (folder / "Graph").glob("*.data")
+    size = (folder / "fp32").glob("*.data")
     read = sum(file.stat().st_size for file in size) + 4 * frames * TOKENS * 2 * LAYERS * HEADS * SIZE
     reading = read / most[names[1]] / 1e9
     return {
@@ -317,18 +318,18 @@ class InCore:
         return list(range(self.last - count, self.last))
 
 
-def in_core(abstractor: VideoAbstractor, folder: Path, kind: type[Graph], threads: int) -> InCore:
+def in_core(abstractor: VideoAbstractor, folder: Path, lowering: Lowering, threads: int) -> InCore:
     """Writes a bundle of the abstractor alone, and loads it."""
-    write_bundle(abstractor, folder, kind, "cpu")
+    write_bundle(abstractor, folder, lowering, "cpu")
     return InCore(folder, threads)
 
 
-def write_bundle(abstractor: VideoAbstractor, folder: Path, kind: type[Graph], target: str) -> None:
+def write_bundle(abstractor: VideoAbstractor, folder: Path, lowering: Lowering, target: str) -> None:
     """Of nothing but the abstractor; the precision that it names is not looked at."""
     folder.mkdir(exist_ok=True)
-    files, config = export_abstractor(abstractor, folder, kind=kind), abstractor.config
+    files, config = export_abstractor(abstractor, folder, lowering=lowering), abstractor.config
     variant = {"target": target, "precision": "fp32", "graph": files[0], "files": files}
-    if kind.keeps_frames:
+    if lowering.caches_frames:
         variant["memory_graph"] = files[2]
     component = {key: getattr(config, key) for key in ("hidden_size", "output_tokens", "output_size")}
     manifest = {key: "" for key in ("name", "assistant", "description", "created_by")}
@@ -350,7 +351,7 @@ def write_bundle(abstractor: VideoAbstractor, folder: Path, kind: type[Graph], t
 def streaming(rounds: int, threads: int, folder: Path) -> Row:
     torch.manual_seed(0)
     abstractor = VideoAbstractor(AbstractorConfig()).eval()
-    ours = in_core(abstractor, folder / "streaming", Graph, threads)
+    ours = in_core(abstractor, folder / "streaming", CPU, threads)
     features = torch.randn(9, TOKENS, abstractor.config.memory_size).numpy()
     times: dict[str, list[float]] = {}
 

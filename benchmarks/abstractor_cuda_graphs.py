@@ -24,7 +24,8 @@ from abstractor import TOKENS, InCore, machine, relative_error, write_bundle
 
 from g4v._runtime import preload_cuda
 from g4v.errors import Error
-from g4v.export.graph.cuda import CudaHalfGraph
+from g4v.export.graph.cuda import CudaLowering
+from g4v.export.graph.dtype import FLOAT16
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.config import AbstractorConfig
 
@@ -36,7 +37,7 @@ Row = dict[str, Any]
 def measure(frames: int, rounds: int, config: AbstractorConfig, folder: Path) -> Row:
     torch.manual_seed(0)
     abstractor = VideoAbstractor(config).eval()
-    write_bundle(abstractor, folder, CudaHalfGraph, "cuda")
+    write_bundle(abstractor, folder, CudaLowering(FLOAT16), "cuda")
     ways = {name: InCore(folder, 1, device="cuda", cuda_graphs=most) for name, most in WAYS.items()}
     features = torch.randn(frames, TOKENS, config.memory_size)
     times: dict[str, list[float]] = {name: [] for name in ways}

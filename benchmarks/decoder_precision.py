@@ -103,7 +103,7 @@ def main() -> int:
     import numpy as np
 
     from g4v.export.checkpoint.llama import EMBEDDING, LlamaWeights
-    from g4v.export.components.decoder import export_decoder
+    from g4v.export.components.decoder_graph import export_decoder
     from g4v.export.quantisation.bit_allocation import BitAllocation
     from g4v.export.quantisation.calibration import OWN, calibrate
     from g4v.export.quantisation.gptq import GPTQ

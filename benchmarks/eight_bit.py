@@ -9,9 +9,9 @@ encoder: ViT-L/14 as the video tower, 8 frames, random weights whose activations
     in finished videos of the same seeds.
 
 Eager PyTorch, our float32 graph and our graphs of 8 bits ("products": with convolutions in float32) run in
-turn in one process, and of the encoder one whose products are bf16x2 (g4v.export.graph.tiled) and one in float32
-with ONNX Runtime's products in place of ours; figures are medians, ratios are of medians. Loading is not
-timed. Errors are against PyTorch in float32: the norm of the difference over the norm, and the largest
+turn in one process, and of the encoder one whose products are bf16x2 (g4v.export.graph.cpu.SplitGemm) and one
+in float32 with ONNX Runtime's products in place of ours; figures are medians, ratios are of medians. Loading
+is not timed. Errors are against PyTorch in float32: the norm of the difference over the norm, and the largest
 difference over the largest value. Frames come from FILE, or are drawn by the shapes world. Random weights say
 little about how well real ones round: their activations have no outliers, so the trained ones of `tiny` are
 the better witness, small as it is.
@@ -32,6 +32,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,10 @@ from g4v._runtime import import_core
 from g4v.export.bundle.export import export_bundle
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.components.encoder import export_encoder
+from g4v.export.components.lowerings import BF16X2, BF16X3, INT8
 from g4v.export.components.unet import export_unet
-from g4v.export.graph.tiled import TiledGraph, TwoPieceGraph
-from g4v.export.graph.writer import Graph
-from g4v.export.quantisation.dynamic_int8 import EightBitGraph
+from g4v.export.graph.cpu import CPU, CpuLowering
+from g4v.export.graph.lowering import Lowering
 from g4v.export.verify.error_measures import norm_error, relative_error
 from g4v.model.config import PRESETS
 from g4v.model.vision import build_encoder
@@ -67,10 +68,14 @@ PAUSE = 0.05  # seconds; threads spin for some milliseconds after a call
 Row = dict[str, Any]
 
 
-class ProductsAlone(EightBitGraph):
+@dataclass(frozen=True)
+class ProductsAlone(CpuLowering):
     """Its convolutions stay in float32."""
 
-    rounded_convolution = Graph.rounded_convolution
+    convolution = Lowering.convolution
+
+
+PRODUCTS_ALONE = ProductsAlone(int8=INT8.int8)
 
 
 def drawn(count: int, frames: int, size: int) -> list[np.ndarray]:
@@ -139,7 +144,7 @@ def rounded_share(path: Path) -> float:
 def compare(
     module: torch.nn.Module,
     export: Callable[..., Any],
-    kinds: dict[str, type[Graph]],
+    lowerings: dict[str, CpuLowering],
     feed: dict[str, torch.Tensor],
     run: Callable[[], torch.Tensor],
     options: argparse.Namespace,
@@ -151,9 +156,9 @@ def compare(
         expected, flop = run_and_count(module, run)
         candidates: dict[str, Callable[[], Any]] = {"PyTorch eager, fp32": run}
         rows: dict[str, Row] = {"PyTorch eager, fp32": {}}
-        for number, (name, kind) in enumerate(kinds.items()):
+        for number, (name, lowering) in enumerate(lowerings.items()):
             stem = f"graph{number}"  # a session maps its file
-            export(module, folder, stem, kind)
+            export(module, folder, stem, lowering)
             opened = session(folder / f"{stem}.onnx", options.threads)
             made = opened.run(None, arrays)[0]
             rows[name] = {
@@ -180,9 +185,9 @@ def compare(
         share = rows[name].get("share_of_weights_rounded", 0.0)
         limit = share * found["gflop"] / found["integer_gops"]
         limit += (1 - share) * found["gflop"] / found["float32_gflops"]
-        kind = kinds.get(name, Graph)
-        if issubclass(kind, TiledGraph) and "bfloat16_gflops" in found:
-            products = kind.pieces * (kind.pieces + 1) // 2
+        split = lowerings.get(name, CPU).split_gemm
+        if split.everywhere and "bfloat16_gflops" in found:
+            products = split.pieces * (split.pieces + 1) // 2
             limit = products * found["gflop"] / found["bfloat16_gflops"]
         rows[name] |= {
             "seconds": round(seconds, 3),
@@ -201,13 +206,13 @@ def encoder(options: argparse.Namespace) -> Row:
     draw_weights(tower)
     clip = read_video(options.video, 8)[0] if options.video else drawn(1, 8, 224)[0]
     pixels = torch.from_numpy(import_core().preprocess(clip, 224, CLIP_MEAN, CLIP_STD))
-    kinds: dict[str, type[Graph]] = {
-        "g4v fp32": TiledGraph,
-        "ONNX Runtime's products, fp32": Graph,
-        "g4v bf16x2": TwoPieceGraph,
-        "g4v int8": EightBitGraph,
+    lowerings = {
+        "g4v fp32": BF16X3,
+        "ONNX Runtime's products, fp32": CPU,
+        "g4v bf16x2": BF16X2,
+        "g4v int8": INT8,
     }
-    row = compare(tower, export_encoder, kinds, {"pixel_values": pixels}, lambda: tower(pixels), options)
+    row = compare(tower, export_encoder, lowerings, {"pixel_values": pixels}, lambda: tower(pixels), options)
     return {"frames": 8, "input": "a film" if options.video else "a drawn clip"} | row
 
 
@@ -232,10 +237,10 @@ def unet(options: argparse.Namespace) -> Row:
         "timestep": torch.tensor([500]),
         "encoder_hidden_states": torch.randn(1, 77, model.config.cross_attention_dim),
     }
-    kinds = {"g4v fp32": Graph, "g4v int8, products": ProductsAlone, "g4v int8": EightBitGraph}
+    lowerings = {"g4v fp32": CPU, "g4v int8, products": PRODUCTS_ALONE, "g4v int8": INT8}
     weights = sum(p.numel() for p in model.parameters())
     return {"weights": weights} | compare(
-        model, export_unet, kinds, feed, lambda: model(**feed).sample, options
+        model, export_unet, lowerings, feed, lambda: model(**feed).sample, options
     )
 
 
@@ -251,7 +256,7 @@ def tiny(options: argparse.Namespace) -> Row:
     found: Row = {}
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
-        export_encoder(tower, folder, "encoder", EightBitGraph)
+        export_encoder(tower, folder, "encoder", INT8)
         opened = session(folder / "encoder.onnx", options.threads)
         errors = [
             norm_error(opened.run(None, {"pixel_values": feed})[0], tower(torch.from_numpy(feed)))
@@ -269,8 +274,8 @@ def tiny(options: argparse.Namespace) -> Row:
             ),
         }
         arrays = {name: value.numpy() for name, value in feed.items()}
-        for name, kind in (("products", ProductsAlone), ("all", EightBitGraph)):
-            export_unet(model, folder, name, kind)
+        for name, lowering in (("products", PRODUCTS_ALONE), ("all", INT8)):
+            export_unet(model, folder, name, lowering)
             made = session(folder / f"{name}.onnx", options.threads).run(None, arrays)[0]
             found[f"one denoising step, {name}, norm error"] = norm_error(made, model(**feed).sample)
         for precision in ("fp32", "unet=int8"):

@@ -37,20 +37,22 @@ from export_full_size import add_rows
 
 from g4v._console import machine
 from g4v.export.checkpoint.run import Checkpoint
+from g4v.export.components.lowerings import INT8
 from g4v.export.components.unet import export_unet
-from g4v.export.graph.cuda import CudaHalfGraph
-from g4v.export.graph.standard import HalfGraph
-from g4v.export.graph.writer import Graph
-from g4v.export.quantisation.dynamic_int8 import EightBitGraph
+from g4v.export.graph.cpu import CPU
+from g4v.export.graph.cuda import CudaLowering
+from g4v.export.graph.dtype import FLOAT16
+from g4v.export.graph.lowering import Lowering
+from g4v.export.graph.standard import StandardLowering
 from g4v.export.verify.error_measures import norm_error, relative_error
-from g4v.export.verify.half_precision import runnable
+from g4v.export.verify.half_precision import emulated
 from g4v.export.verify.session import open_session
 
-GRAPHS: dict[str, type[Graph]] = {
-    "float32": Graph,
-    "float16, CUDA": CudaHalfGraph,
-    "float16, engine": HalfGraph,
-    "int8": EightBitGraph,
+GRAPHS: dict[str, Lowering] = {
+    "float32": CPU,
+    "float16, CUDA": CudaLowering(FLOAT16),
+    "float16, engine": StandardLowering(FLOAT16),
+    "int8": INT8,
 }
 PYTORCH = "PyTorch"
 TIMESTEP, TEXT, SCALE = 521, 77, 8  # pixels for one latent
@@ -82,7 +84,7 @@ def compute(name: str, options: argparse.Namespace, work: Path) -> dict[str, Any
     with tempfile.TemporaryDirectory(dir=work) as folder:
         export_unet(unet, folder, "unet", GRAPHS[name])
         del unet
-        with runnable(Path(folder) / "unet.onnx") as path:
+        with emulated(Path(folder) / "unet.onnx") as path:
             session = open_session(path, as_written="float16" in name)
         feed = {key: value.numpy() for key, value in given.items()}
         start = time.perf_counter()

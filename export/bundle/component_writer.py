@@ -7,15 +7,15 @@ from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import Any
 
-from g4v.export.components.catalog import Component
+from g4v.export.components.component import Component
 from g4v.export.components.precision import CPU, advice
 from g4v.export.engines.options import EngineOptions
 from g4v.export.engines.tensorrt import ENGINES, build_engine
 from g4v.export.errors import ExportError, InaccurateError
 from g4v.export.graph.stems import memory_stem
 from g4v.export.passes.keep_in_float32 import Measured
-from g4v.export.passes.share_weights import share_data
-from g4v.export.passes.store_as_float16 import compact_graph
+from g4v.export.passes.share_weights import share_weights
+from g4v.export.passes.store_as_float16 import store_as_float16
 from g4v.export.plan.export_estimate import ExportEstimate
 from g4v.export.report.component_report import ComponentReport
 from g4v.export.report.profiler import Profiler
@@ -105,12 +105,12 @@ class ComponentWriter:
             stem = component.stem(target)
             return build_engine(self.folder, stem, component.profile, ENGINES[target], self.engines)
         if target == CPU and self.store_as_float16:
-            for graph, data in zip(files[target][::2], files[target][1::2], strict=True):
-                compact_graph(self.folder, graph, data)
+            for graph in files[target][::2]:
+                store_as_float16(self.folder / graph)
         elif target != CPU and CPU in files:
-            others = [file for file in files[CPU] if file.endswith(".onnx")]
-            graph, data = files[target]
-            return [graph, *share_data(self.folder, graph, data, others)]
+            others = [self.folder / file for file in files[CPU] if file.endswith(".onnx")]
+            graph = files[target][0]
+            return [graph, *share_weights(self.folder / graph, others)]
         return files[target]
 
     def _report(

@@ -22,13 +22,53 @@ The exact rewrites, done here once:
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from g4v.export.components.component import Component
+from g4v.export.components.profile import DimensionRange, ShapeProfile
+from g4v.export.graph.cpu import CPU
+from g4v.export.graph.lowering import Int8, Lowering
 from g4v.export.graph.stems import memory_stem
-from g4v.export.graph.writer import Graph
+from g4v.export.graph.writer import GraphWriter
+from g4v.export.verify.comparison import INT8_TOLERANCE, Feeds, verify_abstractor
 from g4v.model.abstractor import VideoAbstractor
+
+
+class Abstractor(Component):
+    """Few tokens for the language model from the features of all frames."""
+
+    name = "abstractor"
+    int8_tolerance = INT8_TOLERANCE
+
+    def load(self) -> VideoAbstractor:
+        return self.checkpoint.abstractor()
+
+    def build(self, module: Any, folder: Path, stem: str, lowering: Lowering) -> list[str]:
+        return export_abstractor(module, folder, stem, lowering)
+
+    def describe(self, module: Any) -> dict[str, Any]:
+        config = module.config
+        return {
+            "hidden_size": config.hidden_size,
+            "output_tokens": config.output_tokens,
+            "output_size": config.output_size,
+        }
+
+    @property
+    def profile(self) -> ShapeProfile:
+        """Clips of up to the run's own number of frames, with all tokens of each."""
+        frames = int(self.checkpoint.about["frames"])
+        return {
+            "frames": DimensionRange(1, frames, frames),
+            "tokens": DimensionRange.fixed(self.checkpoint.tokens_per_frame()),
+        }
+
+    def verify(self, module: Any, folder: Path, stem: str, feeds: Feeds = ()) -> float:
+        frames, tokens = int(self.checkpoint.about["frames"]), self.checkpoint.tokens_per_frame()
+        return verify_abstractor(module, folder, frames, tokens, stem, feeds)
 
 
 def folded_memory_product(abstractor: VideoAbstractor) -> tuple[Tensor, Tensor]:
@@ -47,7 +87,7 @@ def folded_memory_product(abstractor: VideoAbstractor) -> tuple[Tensor, Tensor]:
 
 
 def export_abstractor(
-    abstractor: VideoAbstractor, folder: str | Path, stem: str = "abstractor", kind: type[Graph] = Graph
+    abstractor: VideoAbstractor, folder: str | Path, stem: str = "abstractor", lowering: Lowering = CPU
 ) -> list[str]:
     """Writes the graph, or the two, and their data into `folder`; returns their names.
 
@@ -57,37 +97,45 @@ def export_abstractor(
     tokens, memory = [config.output_tokens, config.output_size], config.num_layers * 2 * config.hidden_size
     with torch.no_grad():
         weight, biases = folded_memory_product(abstractor)
-        if not kind.keeps_frames:
-            with kind(folder, stem) as g:
+        if not lowering.caches_frames:
+            with lowering.open(folder, stem) as ops:
+                g = ops.g
                 features = g.input("features", "float32", ["frames", "tokens", config.hidden_size])
-                made = _tokens(g, _memory(g, features, abstractor, weight), abstractor, biases)
+                made = _tokens(ops, _memory(ops, features, abstractor, weight), abstractor, biases)
                 g.output("video_tokens", made, "float32", tokens)
                 g.save()
             return g.files
-        with kind(folder, memory_stem(stem)) as first:
+        with lowering.open(folder, memory_stem(stem)) as ops:
+            first = ops.g
             features = first.input("features", "float32", ["frames", "tokens", config.hidden_size])
-            made = _memory(first, features, abstractor, weight)
+            made = _memory(ops, features, abstractor, weight)
             first.output("memory", made, "float32", ["frames", "tokens", memory])
             first.save()
-        with kind(folder, stem) as g:
+        with lowering.open(folder, stem) as ops:
+            g = ops.g
             given = g.input("memory", "float32", ["frames", "tokens", memory])
-            g.output("video_tokens", _tokens(g, given, abstractor, biases), "float32", tokens)
+            g.output("video_tokens", _tokens(ops, given, abstractor, biases), "float32", tokens)
             g.save()
         return [*g.files, *first.files]
 
 
-def _memory(g: Graph, features: str, abstractor: VideoAbstractor, weight: Tensor) -> str:
+def _memory(ops: Lowering, features: str, abstractor: VideoAbstractor, weight: Tensor) -> str:
     """Keys and values of all layers, without biases: [T, N, layers*2*d]. weight: of the folded product."""
     layers = [layer.crossattention for layer in abstractor.encoder.layers]
     plain = nn.LayerNorm(abstractor.config.hidden_size, eps=layers[0].normk.eps)  # scale one, shift zero
-    return g.rounded_matmul(g.layer_norm(features, plain), weight)
+    return _quantised_matmul(ops, ops.layer_norm(features, plain), weight)
 
 
-def _tokens(g: Graph, memory: str, abstractor: VideoAbstractor, memory_biases: Tensor) -> str:
+def _quantised_matmul(ops: Lowering, x: str, weight: Tensor, bias: Tensor | None = None) -> str:
+    """A product of many rows whose input is spread evenly enough for one scale."""
+    return ops.matmul(x, weight, bias, int8=Int8.PER_TENSOR, many_rows=True)
+
+
+def _tokens(ops: Lowering, memory: str, abstractor: VideoAbstractor, memory_biases: Tensor) -> str:
     """The queries' way through the layers: [Q+1, D] from the memory [T, N, layers*2*d], which lacks
     memory_biases [layers, 2, d].
     """
-    config = abstractor.config
+    g, config = ops.g, abstractor.config
     width, spatial = config.hidden_size, config.num_queries
     layers = [layer.crossattention for layer in abstractor.encoder.layers]
     queries = _QueryCount(g, memory, spatial, spatial + config.num_temporal_queries)
@@ -111,23 +159,24 @@ def _tokens(g: Graph, memory: str, abstractor: VideoAbstractor, memory_biases: T
         if i == 0:
             fused = queries.cut(g.weight(q @ weight.double() + bias))
         else:
-            fused = g.rounded_matmul(x, weight, bias)
-        a = g.memory_attention(fused, keys_values, config.num_heads, width, i)
+            fused = _quantised_matmul(ops, x, weight, bias)
+        a = ops.memory_attention(fused, keys_values, config.num_heads, width, i)
         out = layer.output
-        a = g.rounded_matmul(a, out.out_proj.weight.t())
+        a = _quantised_matmul(ops, a, out.out_proj.weight.t())
         bias = out.out_proj.bias.double() + out.out_proj.weight.double() @ memory_biases[i, 1]
         # The residual is the normalised query.
-        n, y = g.residual_norm(a, x, out.norm2, bias)
-        h = g.gated_norm(n, out.mlp.w1, out.mlp.w3, out.mlp.ffn_ln)
-        h = g.tiled_matmul(h, out.mlp.w2.weight.t())
+        n, y = ops.residual_norm(a, x, out.norm2, bias)
+        h = ops.gated_norm(n, out.mlp.w1, out.mlp.w3, out.mlp.ffn_ln)
+        h = ops.matmul(h, out.mlp.w2.weight.t(), many_rows=True)
         if i + 1 < len(layers):
-            x, _ = g.residual_norm(h, y, layers[i + 1].norm1, out.mlp.w2.bias)
+            x, _ = ops.residual_norm(h, y, layers[i + 1].norm1, out.mlp.w2.bias)
         else:
             x = g.op("Add", g.op("Add", h, g.weight(out.mlp.w2.bias)), y)
 
     head, temporal_head = abstractor.visual_fc, abstractor.temporal_visual_fc
-    tokens = g.tiled_matmul(g.slice(x, 1, 0, spatial), head.weight.t(), head.bias)
-    temporal = g.tiled_matmul(g.slice(x, 1, spatial), temporal_head.weight.t(), temporal_head.bias)
+    tokens = ops.matmul(g.slice(x, 1, 0, spatial), head.weight.t(), head.bias, many_rows=True)
+    temporal = g.slice(x, 1, spatial)
+    temporal = ops.matmul(temporal, temporal_head.weight.t(), temporal_head.bias, many_rows=True)
     # For a single frame `temporal` has no rows: zeros stand in for it.
     zeros = g.weight(torch.zeros(1, spatial, config.output_size))
     temporal = g.slice(g.concat(temporal, zeros, axis=1), 1, 0, spatial)
@@ -136,14 +185,14 @@ def _tokens(g: Graph, memory: str, abstractor: VideoAbstractor, memory_biases: T
     return g.op("Squeeze", tokens, g.ints(0))
 
 
-def _projections(layer: nn.Module) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
+def _projections(layer: Any) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
     return layer.attention.query, layer.attention.key, layer.attention.value
 
 
 class _QueryCount:
     """The number of queries that take part, computed from the number of frames."""
 
-    def __init__(self, g: Graph, memory: str, spatial: int, total: int) -> None:
+    def __init__(self, g: GraphWriter, memory: str, spatial: int, total: int) -> None:
         self._graph = g
         single = g.op("Equal", g.dimension(memory, 0), g.ints(1))
         self._count = g.op("Where", single, g.ints(spatial), g.ints(total))

@@ -13,7 +13,7 @@ ENGINE_TARGETS = (RTX, TENSORRT)  # targets for which engines are built
 # Target -> component -> precisions; the first is the default. int8 and int4 quantise the decoder's weights
 # alone (g4v.export.quantisation.gptq); what is computed with them is float32 on the CPU and float16 on CUDA.
 # int8 of other components quantises activations too (g4v.export.quantisation.dynamic_int8), and so does fp8
-# (g4v.export.quantisation.fp8). A component that no target can run is written for the CPU, where the core
+# (g4v.export.passes.fp8). A component that no target can run is written for the CPU, where the core
 # then runs it. bf16x2 is float32 but for its products, which are split into products of bfloat16.
 _DEVICE: dict[str, tuple[str, ...]] = {
     "encoder": ("fp16", "bf16", "fp32"),

@@ -21,7 +21,8 @@ from g4v.export.components.precision import RTX, TENSORRT
 from g4v.export.components.profile import ShapeProfile
 from g4v.export.engines.options import NO_OPTIONS, EngineOptions
 from g4v.export.errors import ExportError
-from g4v.export.graph.writer import IR_VERSION, MICROSOFT, ONNX_OPSET
+from g4v.export.graph.onnx_file import OnnxFile
+from g4v.export.graph.operators import IR_VERSION, MICROSOFT, ONNX_OPSET
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def build_engine(
         raise ExportError(f"{stem}: TensorRT cannot build the engine: {log.last}")
     if timings is not None:
         timings.save()
-    graph = onnx.load(path, load_external_data=False).graph
+    graph = OnnxFile(path).graph
     (folder / f"{stem}.engine").write_bytes(engine)
     write_context(graph, folder, stem, trt.__version__, target, options)
     (folder / f"{stem}.data").unlink()
@@ -169,7 +170,7 @@ class _TimingCache:
 def _shapes(builder: Any, path: Path, profile: ShapeProfile) -> Any:
     """The optimisation profile of all inputs of a graph."""
     result = builder.create_optimization_profile()
-    for value in onnx.load(path, load_external_data=False).graph.input:
+    for value in OnnxFile(path).graph.input:
         sizes: list[tuple[int, int, int]] = []
         for dimension in value.type.tensor_type.shape.dim:
             if not dimension.dim_param:

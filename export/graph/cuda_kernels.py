@@ -1,8 +1,9 @@
 """The kernels of ONNX Runtime's CUDA provider, of those operators that g4v's graphs are made of.
 
 Copied from docs/OperatorKernels.md of microsoft/onnxruntime at commit 001d12d2623f, which is made from the
-registered kernels. Operators of ONNX are given for opset 20 (g4v.export.graph.writer.ONNX_OPSET): the row of the
-page whose range holds it. float64 and the 8-bit floating types, which no graph of ours has, are left out.
+registered kernels. Operators of ONNX are given for opset 20 (g4v.export.graph.operators.ONNX_OPSET): the row
+of the page whose range holds it. float64 and the 8-bit floating types, which no graph of ours has, are left
+out.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from dataclasses import dataclass
 
 import onnx
 from onnx import TensorProto
+
+from g4v.export.errors import ExportError
+from g4v.export.graph.onnx_file import OnnxFile
 
 _OPSETS = {"": 20, "com.microsoft": 1}
 _FLOATS = "float float16"
@@ -149,3 +153,23 @@ def _made_type(node: onnx.NodeProto, allowed: str) -> str:
         return _name(next(attribute.i for attribute in node.attribute if attribute.name == "to"))
     (only,) = allowed.split()
     return only
+
+
+def check_kernels(file: OnnxFile) -> None:
+    """ExportError for a node that the CUDA provider has no kernel for."""
+    graph, name = file.graph, file.path.name
+    types = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    types |= {value.name: value.type.tensor_type.elem_type for value in graph.input}
+    opsets = {entry.domain: entry.version for entry in file.model.opset_import}
+    for node in graph.node:
+        try:
+            types |= check_node(node, types, opsets[node.domain])
+        except LookupError as error:
+            raise ExportError(f"{name}: {error.args[0]}") from None
+    for value in graph.output:
+        declared, found = value.type.tensor_type.elem_type, types[value.name]
+        if found != declared:
+            words = (TensorProto.DataType.Name(kind) for kind in (declared, found))
+            raise ExportError(
+                f"{name}: {value.name} is declared as {next(words)} but computed as {next(words)}"
+            )

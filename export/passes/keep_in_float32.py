@@ -1,8 +1,9 @@
 """Keeps in float32 what would overflow in a float16 graph.
 
 A pass over the written graph: every node that makes, takes or computes on the way something within `MARGIN`
-of float16's limit, by the ranges that were measured (g4v.export.verify.activation_ranges), is computed in float32, with casts
-where float16 begins and ends. Weights stay float16 in the data file, but for those that it cannot hold.
+of float16's limit, by the ranges that were measured (g4v.export.verify.activation_ranges), is computed in
+float32, with casts where float16 begins and ends. Weights stay float16 in the data file, but for those that
+it cannot hold.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
+from g4v.export.graph.onnx_file import OnnxFile
 from g4v.export.verify.activation_ranges import LIMIT, by_kind, measure_ranges
 from g4v.export.verify.comparison import Feeds
 from g4v.export.verify.range_probes import INNER
@@ -45,7 +47,7 @@ def measure_graph(folder: Path, stem: str, feeds: Feeds, half: bool) -> Measured
     if half:
         ranges = measure_ranges(folder, stem, feeds)
         before = by_kind(folder, stem, ranges)
-        kept = keep_wide(folder, stem, ranges)
+        kept = keep_in_float32(folder / f"{stem}.onnx", ranges)
         return Measured(before, kept, max(by_kind(folder, stem, ranges).values(), default=0.0))
     given, found, memory = feeds[:2], {}, memory_of(folder, stem)
     if memory is not None:
@@ -59,26 +61,25 @@ def measure_graph(folder: Path, stem: str, feeds: Feeds, half: bool) -> Measured
     return Measured(found, {}, max(found.values(), default=0.0))
 
 
-def keep_wide(folder: Path, stem: str, ranges: Mapping[str, float]) -> dict[str, float]:
-    """Rewrites `stem`.onnx in `folder`; returns what `Measured` has as kept; the graph may stay as it is."""
-    path = folder / f"{stem}.onnx"
-    model = onnx.load(path, load_external_data=False)
-    work = _Pass(model.graph, ranges)
-    if not work.kept:
-        return {}
-    del model.graph.node[:]
-    model.graph.node.extend(work.nodes)
-    del model.graph.value_info[:]
-    model.graph.value_info.extend(work.shapes)
-    temporary = folder / f"{stem}.onnx.tmp"
-    temporary.write_bytes(model.SerializeToString(deterministic=True))
-    temporary.replace(path)
+def keep_in_float32(path: Path, ranges: Mapping[str, float]) -> dict[str, float]:
+    """Rewrites the graph `path` where a value may overflow. ranges: the largest magnitude of its values and
+    of what its nodes compute inside, by name. Returns the nodes that are computed in float32, as
+    `Measured.kept`; the graph stays as it is where there are none.
+    """
+    file = OnnxFile(path)
+    work = _Pass(file.graph, ranges)
+    if work.kept:
+        file.put_nodes(work.nodes)
+        for value in file.graph.value_info:
+            if value.name in work.now:
+                value.type.tensor_type.elem_type = work.now[value.name]
+        file.save()
     return work.kept
 
 
 @dataclass
 class _Pass:
-    """nodes: of the graph afterwards; shapes: what it says of inner values; kept: as in `Measured`."""
+    """nodes: of the graph afterwards. now: the types of its values afterwards. kept: as in `Measured`."""
 
     graph: onnx.GraphProto
     ranges: Mapping[str, float]
@@ -91,11 +92,6 @@ class _Pass:
         self._casts: dict[tuple[str, int], str] = {}
         for node in self.graph.node:
             self._take(node)
-        self.shapes = []
-        for value in self.graph.value_info:
-            if value.name in self.now:
-                value.type.tensor_type.elem_type = self.now[value.name]
-            self.shapes.append(value)
 
     def _take(self, node: onnx.NodeProto) -> None:
         new = onnx.NodeProto()

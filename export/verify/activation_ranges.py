@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
-import onnx
 from onnx import TensorProto, helper
 
 from g4v.export.errors import ExportError
+from g4v.export.graph.onnx_file import OnnxFile
 from g4v.export.verify.range_probes import CARRIES, INNER, add_probes
 from g4v.export.verify.session import open_session
 from g4v.export.verify.value_types import HALF_TYPES, value_types
@@ -30,13 +30,11 @@ def measure_ranges(folder: Path, stem: str, feeds: Iterable[Mapping[str, np.ndar
     "NODE/inner" is the magnitude of what a fused operator computes inside.
     ExportError: a value is not finite even in float32.
     """
-    model = onnx.load(folder / f"{stem}.onnx", load_external_data=False)
-    _upcast(model)
-    carried, probes = add_probes(model)
-    place = folder / f".{stem}.ranges.onnx"
+    file = OnnxFile(folder / f"{stem}.onnx")
+    _upcast(file)
+    carried, probes = add_probes(file.graph)
     found = dict.fromkeys(probes, 0.0)
-    try:
-        place.write_bytes(model.SerializeToString())
+    with file.beside("ranges") as place:
         session = open_session(place, as_written=True)
         for feed in feeds:
             for name, value in zip(probes, session.run(list(probes.values()), dict(feed)), strict=True):
@@ -46,8 +44,6 @@ def measure_ranges(folder: Path, stem: str, feeds: Iterable[Mapping[str, np.ndar
                 if not np.isfinite(largest):
                     raise ExportError(f"{stem}: {name} is not finite, even in float32")
                 found[name] = max(found[name], largest)
-    finally:
-        place.unlink(missing_ok=True)
     for value, sources in carried.items():  # in the graph's order
         found[value] = max((found[source] for source in sources if source in found), default=0.0)
     return found
@@ -59,7 +55,7 @@ def by_kind(folder: Path, stem: str, ranges: Mapping[str, float]) -> dict[str, f
     ranges: of `measure_ranges` for `folder`/`stem`.onnx. "MatMul (inside)" is what does not leave a fused
     operator. Of a float16 graph only float16 values count, of others every value.
     """
-    graph = onnx.load(folder / f"{stem}.onnx", load_external_data=False).graph
+    graph = OnnxFile(folder / f"{stem}.onnx").graph
     types = value_types(graph)
     half = TensorProto.FLOAT16 in types.values()
     found: dict[str, float] = {}
@@ -73,21 +69,19 @@ def by_kind(folder: Path, stem: str, ranges: Mapping[str, float]) -> dict[str, f
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
-def _upcast(model: onnx.ModelProto) -> None:
+def _upcast(file: OnnxFile) -> None:
     """Makes a graph compute in float32; 16-bit weights are upcast where they are used."""
-    casts = []
-    for tensor in model.graph.initializer:
+    casts, graph = [], file.graph
+    for tensor in graph.initializer:
         if tensor.data_type in HALF_TYPES:
             casts.append(helper.make_node("Cast", [tensor.name + ".short"], [tensor.name], to=1))
             tensor.name += ".short"
-    for node in model.graph.node:
+    for node in graph.node:
         for entry in node.attribute:
             if node.op_type == "Cast" and entry.name == "to" and entry.i in HALF_TYPES:
                 entry.i = TensorProto.FLOAT
-    for value in (*model.graph.input, *model.graph.output):
+    for value in (*graph.input, *graph.output):
         if value.type.tensor_type.elem_type in HALF_TYPES:
             value.type.tensor_type.elem_type = TensorProto.FLOAT
-    del model.graph.value_info[:]
-    nodes = casts + list(model.graph.node)
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
+    del graph.value_info[:]
+    file.put_nodes([*casts, *graph.node])

@@ -18,27 +18,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 
 from g4v.export.errors import InaccurateError
+from g4v.export.graph.onnx_file import OnnxFile
+from g4v.export.graph.operators import INT8_MATMUL
 from g4v.export.verify.error_measures import norm_error, probability_error, relative_error
 from g4v.export.verify.float64 import upcast_to_float64
-from g4v.export.verify.half_precision import sixteen_bits
+from g4v.export.verify.half_precision import half_type
 from g4v.export.verify.session import memory_of, open_for_comparison
 
 # The largest error that is accepted. In `relative_error`: of float32 graphs, and of the abstractor in int8.
 TOLERANCE = 1e-4
-EIGHT_BIT_TOLERANCE = 2e-2
+INT8_TOLERANCE = 2e-2
 # In `norm_error`: of float16; of bfloat16, in which PyTorch's own modules come to 4e-2 (the encoder of tiny,
 # on two random frames); of FP8, on real inputs; of other components in int8: in a trained encoder the largest
 # differences are those of a few tokens whose attention turned elsewhere.
-HALF_TOLERANCE = 1e-2
-BFLOAT_TOLERANCE = 8e-2
+FLOAT16_TOLERANCE = 1e-2
+BFLOAT16_TOLERANCE = 8e-2
 FP8_TOLERANCE = 1e-1
-EIGHT_BIT_NORM_TOLERANCE = 1e-1
+INT8_NORM_TOLERANCE = 1e-1
 
-_INT8_PRODUCT = "MatMulIntegerToFloat"  # of g4v.export.quantisation.dynamic_int8
 _SEED = 20231125
 
 Feeds = Sequence[Mapping[str, np.ndarray]]
@@ -63,8 +63,8 @@ def is_coarse(path: Path) -> bool:
 
     Of the latter those count that are quantised row by row or before a convolution.
     """
-    graph = onnx.load(path, load_external_data=False).graph
-    return sixteen_bits(graph) is not None or any(node.op_type == _INT8_PRODUCT for node in graph.node)
+    graph = OnnxFile(path).graph
+    return half_type(graph) is not None or any(node.op_type == INT8_MATMUL for node in graph.node)
 
 
 def _worst(

@@ -19,13 +19,14 @@ from torch import Tensor
 
 from g4v.export.checkpoint.llama import EMBEDDING, HEAD, LlamaWeights
 from g4v.export.errors import ExportError
-from g4v.export.graph.writer import OFFSETS, QUANTISED, Graph
-from g4v.export.quantisation.codes import BITS, Quantised
+from g4v.export.graph.dtype import FLOAT32, DType
+from g4v.export.graph.operators import SKIP_RMS_NORM
+from g4v.export.quantisation.codes import BITS
+from g4v.export.quantisation.matmul_nbits import MATMUL_NBITS, read_codes
 from g4v.export.verify.error_measures import Comparison, norm_error, relative_error
 from g4v.export.verify.float64 import upcast_to_float64
-from g4v.export.verify.partition import Pieces
+from g4v.export.verify.partition import Partition
 
-_SKIP_NORM = "SkipSimplifiedLayerNormalization"  # RMS norm of a sum: two in each layer
 _CHUNKS = [24, 7, 1, 1, 5]  # one prefill, one that continues, and single steps
 _SEED = 20231125
 # Largest norm of the rounding error over that of the matrix, by bits: at worst, one value of a block sets the
@@ -48,7 +49,7 @@ def compare_decoder(
     precision: str,
     progress: Callable[[float], None] = lambda share: None,
     stem: str = "decoder",
-    kind: type[Graph] = Graph,
+    dtype: DType = FLOAT32,
     text: Sequence[int] = (),
 ) -> Comparison:
     """Compares prompts and single steps of the decoder's graph with PyTorch and returns the errors.
@@ -57,7 +58,7 @@ def compare_decoder(
     folder, stem: the graph, `folder`/`stem`.onnx.
     precision: "fp32", "fp16", "int8" or "int4".
     progress: called with the share that is done, 0 to 1.
-    kind: the kind of graph, which has the data type of keys and values.
+    dtype: the graph's, also of keys and values.
     text: token ids of a text, repeated where it is short; without any, random tokens are taken.
 
     ExportError: the graph has other layers, or its codes are not those of the weights.
@@ -70,20 +71,20 @@ def compare_decoder(
         ids = torch.randint(config.vocab_size, (sum(_CHUNKS),), generator=generator)
     embeds = weights.read(f"{EMBEDDING}.weight")[ids]
     quantised = precision in BITS
-    pieces = Pieces(folder, stem, _EndOfLayer(), kind.real)
-    if len(pieces) != config.num_hidden_layers + 1:
+    partition = Partition(folder, stem, _EndOfLayer(), dtype.onnx)
+    if len(partition) != config.num_hidden_layers + 1:
         raise ExportError(f"{folder}: {stem}.onnx has not the layers of the checkpoint")
     # What rounding changes is far above the errors of float32.
     original = _Reference(weights, embeds, torch.float32)
     exact = _Reference(weights, embeds, torch.float64)
-    plain = _GraphRun(pieces, embeds, config, kind.real_name, exact=True)
-    as_written = _GraphRun(pieces, embeds, config, kind.real_name, exact=False) if quantised else None
+    plain = _GraphRun(partition, embeds, config, dtype.name, exact=True)
+    as_written = _GraphRun(partition, embeds, config, dtype.name, exact=False) if quantised else None
     for index in range(config.num_hidden_layers):
         progress(index / config.num_hidden_layers)
         tensors = weights.layer(index)
         if as_written is not None:
             original.step(index, tensors)
-            _put_codes(pieces, index, tensors, _PRODUCTS)
+            _put_codes(partition, index, tensors, _PRODUCTS)
             as_written.step(index)
         exact.step(index, tensors)
         plain.step(index)
@@ -91,7 +92,7 @@ def compare_decoder(
     head = {f"{HEAD}.weight": weights.read(f"{HEAD}.weight")}
     wanted_before = original.logits(head[f"{HEAD}.weight"]) if quantised else None
     if quantised:
-        _put_codes(pieces, len(pieces) - 1, head, ((HEAD,),))
+        _put_codes(partition, len(partition) - 1, head, ((HEAD,),))
     wanted = exact.logits(head[f"{HEAD}.weight"])
     found = plain.logits()
     error, real = relative_error(found, wanted), norm_error(found, wanted) if text else None
@@ -107,8 +108,8 @@ class _EndOfLayer:
         self._norms = 0
 
     def __call__(self, node: Any) -> bool:
-        self._norms += node.op_type == _SKIP_NORM
-        return node.op_type == _SKIP_NORM and self._norms % 2 == 0
+        self._norms += node.op_type == SKIP_RMS_NORM
+        return node.op_type == SKIP_RMS_NORM and self._norms % 2 == 0
 
 
 class _Reference:
@@ -145,11 +146,11 @@ class _Reference:
 
 
 class _GraphRun:
-    """Runs the chunks through the graph, piece by piece."""
+    """Runs the chunks through the graph, part by part."""
 
-    def __init__(self, pieces: Pieces, embeds: Tensor, config: Any, dtype: str, exact: bool) -> None:
+    def __init__(self, partition: Partition, embeds: Tensor, config: Any, dtype: str, exact: bool) -> None:
         """dtype: of keys and values."""
-        self.pieces, self.dtype, self.exact = pieces, np.dtype(dtype), exact
+        self.partition, self.dtype, self.exact = partition, np.dtype(dtype), exact
         self.cache = (1, config.num_key_value_heads, len(embeds) + 8, config.head_dim)
         ends = np.cumsum(_CHUNKS)
         self.values = [
@@ -162,7 +163,7 @@ class _GraphRun:
         ]
 
     def step(self, index: int) -> None:
-        session = self.pieces.session(index, self.exact)
+        session = self.partition.session(index, self.exact)
         names = [value.name for value in session.get_inputs()]
         results = [value.name for value in session.get_outputs()]
         caches = {name: np.zeros(self.cache, self.dtype) for name in names if name.startswith("past_key")}
@@ -174,19 +175,19 @@ class _GraphRun:
 
     def logits(self) -> np.ndarray:
         """The logits behind the last token of every chunk, float32 [len(_CHUNKS), V]."""
-        self.step(len(self.pieces) - 1)
+        self.step(len(self.partition) - 1)
         return np.concatenate([values["logits"][0] for values in self.values])
 
 
 def _put_codes(
-    pieces: Pieces, index: int, tensors: dict[str, Tensor], products: tuple[tuple[str, ...], ...]
+    partition: Partition, index: int, tensors: dict[str, Tensor], products: tuple[tuple[str, ...], ...]
 ) -> None:
-    """Puts what the codes in a piece stand for in place of the weights."""
-    nodes = pieces.nodes(index, QUANTISED)
+    """Puts what the codes in a part stand for in place of the weights."""
+    nodes = partition.nodes(index, MATMUL_NBITS)
     for names in products:
         left = list(names)
         while left:  # a product is as many nodes as its matrices have kinds of codes
-            codes = codes_of(pieces, next(nodes), tensors[f"{left[0]}.weight"].shape[1])
+            codes = read_codes(partition.file, next(nodes), tensors[f"{left[0]}.weight"].shape[1])
             rows = codes.dequantised()
             while len(rows):
                 part = tensors[f"{left[0]}.weight"]
@@ -197,17 +198,3 @@ def _put_codes(
                         f"decoder: the codes of {left[0]} in layer {index} are not those of its weights"
                     )
                 tensors[f"{left.pop(0)}.weight"] = rounded
-
-
-def codes_of(pieces: Pieces, node: Any, columns: int) -> Quantised:
-    """Returns the codes of a MatMulNBits node, with scales and offsets in float32.
-
-    pieces: the partition of the graph that holds the node and its weights.
-    node: an onnx.NodeProto of the operator MatMulNBits.
-    columns: width of the matrix.
-    """
-    bits = next(attribute.i for attribute in node.attribute if attribute.name == "bits")
-    added = node.input[1] + OFFSETS
-    offsets = pieces.constant(added).astype(np.float32) if added in pieces else None
-    packed, scales = (pieces.constant(name) for name in node.input[1:3])
-    return Quantised.unpacked(packed, scales.astype(np.float32), bits, columns, offsets)

@@ -1,7 +1,7 @@
-"""How graphs of 16 bits are run on the CPU, to compare them as a GPU would compute them.
+"""Half-precision emulation: runs float16 and bfloat16 graphs on the CPU with a GPU's rounding.
 
-ONNX Runtime's CPU provider has few such kernels. It computes other operators in float32 and, between two of
-them, leaves out the rounding: a graph would seem more exact than it is.
+ONNX Runtime's CPU provider has few kernels of 16 bits. It computes other operators in float32 and, between
+two of them, leaves out the rounding: a graph would seem more exact than it is.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
+from g4v.export.graph.onnx_file import OnnxFile, attribute
+
 _FLOAT = TensorProto.FLOAT
-_SIXTEEN = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+_HALF = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 # Move values, or compute none of the graph's type.
 _MOVES = {
     "Concat",
@@ -32,39 +34,35 @@ _OTHER_TYPE = {"Equal", "Greater", "QuantizeLinear", "Shape"}
 
 
 @contextmanager
-def runnable(path: Path) -> Iterator[Path]:
+def emulated(path: Path) -> Iterator[Path]:
     """A graph that ONNX Runtime's CPU provider can run in place of `path`, beside it: `path` itself unless it
-    computes in 16 bits.
+    computes in half precision.
 
     Each of its operators then computes in float32, and its results are rounded to 16 bits, which is what
     kernels do that sum in float32; what a fused operator rounds inside is not.
     """
-    model = onnx.load(path, load_external_data=False)
-    kind = sixteen_bits(model.graph)
+    file = OnnxFile(path)
+    kind = half_type(file.graph)
     if kind is None:
         yield path
         return
-    _round_results(model, kind)
-    place = path.with_name(f".{path.stem}.rounded.onnx")
-    try:
-        place.write_bytes(model.SerializeToString())
+    _round_results(file, kind)
+    with file.beside("rounded") as place:
         yield place
-    finally:
-        place.unlink(missing_ok=True)
 
 
-def sixteen_bits(graph: onnx.GraphProto) -> int | None:
+def half_type(graph: onnx.GraphProto) -> int | None:
     """The TensorProto type of 16 bits that a graph computes in. None for other graphs, also for those that
-    store weights so and widen them (g4v.export.passes.store_as_float16).
+    only store weights so (g4v.export.passes.store_as_float16).
     """
-    stored = {tensor.name: tensor.data_type for tensor in graph.initializer if tensor.data_type in _SIXTEEN}
+    stored = {tensor.name: tensor.data_type for tensor in graph.initializer if tensor.data_type in _HALF}
     used = (name for node in graph.node if node.op_type != "Cast" for name in node.input)
     return next((stored[name] for name in used if name in stored), None)
 
 
-def _round_results(model: onnx.ModelProto, kind: int) -> None:
-    """Rewrites the nodes of a graph of that type as `runnable` says."""
-    graph = model.graph
+def _round_results(file: OnnxFile, kind: int) -> None:
+    """Rewrites the nodes of a graph of that type as `emulated` says."""
+    graph = file.graph
     rounded: set[str] = set()  # values that were of 16 bits
     real: set[str] = {v.name for v in graph.input if v.type.tensor_type.elem_type == _FLOAT}
     nodes = []
@@ -80,7 +78,7 @@ def _round_results(model: onnx.ModelProto, kind: int) -> None:
             cast(tensor.name + ".short", tensor.name, _FLOAT)
             tensor.name += ".short"
     for node in graph.node:
-        to = next((a.i for a in node.attribute if a.name == "to"), 0) if node.op_type == "Cast" else 0
+        to = attribute(node, "to", 0) if node.op_type == "Cast" else 0
         first = next((name for name in node.input if name in rounded or name in real), None)
         if to:
             made = rounded if to == kind else real if to == _FLOAT else None
@@ -105,5 +103,4 @@ def _round_results(model: onnx.ModelProto, kind: int) -> None:
                 cast(name + ".exact", name + ".short", kind)
                 cast(name + ".short", name, _FLOAT)
     del graph.value_info[:]
-    del graph.node[:]
-    graph.node.extend(nodes)
+    file.put_nodes(nodes)

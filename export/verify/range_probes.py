@@ -12,20 +12,20 @@ from collections.abc import Sequence
 import onnx
 from onnx import TensorProto, helper
 
-from g4v.export.verify.value_types import attribute, constants, value_types
+from g4v.export.graph.onnx_file import attribute
+from g4v.export.verify.value_types import constants, value_types
 
 INNER = "/inner"  # after a node's name: what its operator computes on the way
 # Operators whose results have the magnitude of their inputs.
 CARRIES = {"Cast", "Concat", "Expand", "Identity", "Reshape", "Resize", "Squeeze", "Transpose", "Unsqueeze"}
 
 
-def add_probes(model: onnx.ModelProto) -> tuple[dict[str, list[str]], dict[str, str]]:
+def add_probes(graph: onnx.GraphProto) -> tuple[dict[str, list[str]], dict[str, str]]:
     """Adds a probe for every floating-point value that a float32 graph computes.
 
     Returns two mappings by the names of values: the values that are only as large as others, with these
     others; and of each probed value (or "NODE/inner") the new output of the graph that is its magnitude.
     """
-    graph = model.graph
     types, fixed, masks = value_types(graph), constants(graph), _masks(graph)
     carried: dict[str, list[str]] = {}
     groups: list[tuple[str, list[onnx.NodeProto]]] = []  # of a value's name: its probe

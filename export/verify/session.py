@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from g4v.export.graph.stems import memory_stem
-from g4v.export.verify.half_precision import runnable
+from g4v.export.verify.half_precision import emulated
 from g4v.ops import custom_ops_library
 
 
@@ -34,9 +34,9 @@ def open_for_comparison(folder: Path, stem: str) -> Any:
     """Returns a session that computes `folder`/`stem`.onnx as its target does.
 
     A graph for the CPU runs as it will run there. One for a GPU, or from which an engine is built, runs as
-    written, with the results of 16-bit operators rounded (`half_precision.runnable`).
+    written, with the results of 16-bit operators rounded (`half_precision.emulated`).
     """
-    with runnable(folder / f"{stem}.onnx") as path:
+    with emulated(folder / f"{stem}.onnx") as path:
         return open_session(path, as_written="." in stem)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto
+
+from g4v.export.graph.onnx_file import attribute
 
 HALF_TYPES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 _FLOATING = (TensorProto.FLOAT, *HALF_TYPES)
@@ -30,11 +30,6 @@ def value_types(graph: onnx.GraphProto) -> dict[str, int]:
         if made in _FLOATING:
             types.update({name: made for name in node.output if name})
     return types
-
-
-def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
-    """Returns the value of an attribute of a node, or `default` where it is not set."""
-    return next((helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
 
 
 def constants(graph: onnx.GraphProto) -> set[str]:

@@ -314,9 +314,9 @@ def test_graphs_give_what_single_launches_give(tmp_path):
         pytest.skip(problem)
     pytest.importorskip("torch")
     export = pytest.importorskip("g4v.export.graph.cuda")
-    from tests.export.test_export_frames_kept import TOKENS, write_bundle
+    from tests.export.components.test_frame_memory import TOKENS, write_bundle
 
-    write_bundle(tmp_path, export.CudaGraph, target="cuda")
+    write_bundle(tmp_path, export.CudaLowering(), target="cuda")
     features = np.random.default_rng(0).standard_normal((6, TOKENS, 64), np.float32)
     options = {"library_dirs": onnxruntime_directories(), "device": "cuda"}
     graphs, single = (_core.BundleAbstractor(str(tmp_path), 6, 1, cuda_graphs=n, **options) for n in (32, 0))

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from g4v.export.checkpoint.llama import LlamaWeights
-from g4v.export.components.decoder import export_decoder
+from g4v.export.components.decoder_graph import export_decoder
 from g4v.export.errors import ExportError
 from g4v.export.verify.decoder import compare_decoder
 from g4v.model.bases import CheckpointError, load_llm
@@ -126,7 +126,7 @@ def test_scaled_positions_of_a_gguf_file_are_refused(tmp_path):
 _MEASURE = """
 import resource, sys
 from pathlib import Path
-from g4v.export.components.decoder import export_decoder, write_embedding
+from g4v.export.components.decoder_graph import export_decoder, write_embedding
 from g4v.export.verify.decoder import compare_decoder
 from g4v.export.checkpoint.llama import LlamaWeights
 import onnxruntime, torch

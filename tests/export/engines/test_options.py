@@ -14,7 +14,8 @@ from g4v.export.components.profile import DimensionRange
 from g4v.export.engines.options import NO_OPTIONS, EngineOptions
 from g4v.export.engines.tensorrt import ENGINES, build_engine
 from g4v.export.errors import ExportError
-from g4v.export.graph.standard import HalfGraph
+from g4v.export.graph.dtype import FLOAT16
+from g4v.export.graph.standard import StandardLowering
 
 RTX = ENGINES["tensorrt-rtx"]
 needs_tensorrt = pytest.mark.skipif(
@@ -26,10 +27,11 @@ needs_tensorrt = pytest.mark.skipif(
 def layers(folder, stem="net.tensorrt-rtx"):
     """A graph of four products, [rows, 64] to the same."""
     generator = torch.Generator().manual_seed(1)
-    with HalfGraph(folder, stem) as g:
+    with StandardLowering(FLOAT16).open(folder, stem) as ops:
+        g = ops.g
         x = g.input("x", "float32", ["rows", 64])
         for _ in range(4):
-            x = g.quick_gelu(g.matmul(x, torch.randn(64, 64, generator=generator) / 8))
+            x = ops.quick_gelu(ops.matmul(x, torch.randn(64, 64, generator=generator) / 8))
         g.output("y", x, "float32", ["rows", 64])
         g.save()
     return stem

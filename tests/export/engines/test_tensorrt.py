@@ -21,8 +21,8 @@ from g4v.export.components.profile import DimensionRange
 from g4v.export.engines import tensorrt
 from g4v.export.engines.tensorrt import ENGINES, build_engine
 from g4v.export.errors import ExportError
-from g4v.export.graph.standard import StandardGraph
-from g4v.export.graph.writer import Graph
+from g4v.export.graph.cpu import CPU
+from g4v.export.graph.standard import StandardLowering
 
 COMPONENTS = ("encoder", "abstractor", "text_encoder", "unet", "vae_decoder")
 RTX = ENGINES["tensorrt-rtx"]
@@ -104,15 +104,17 @@ def test_engines_alone(run, tmp_path, capsys):
 
 @needs_tensorrt
 def test_what_tensorrt_cannot_take_is_named(tmp_path):
-    with Graph(tmp_path, "fused") as g:  # with an operator of ONNX Runtime
+    with CPU.open(tmp_path, "fused") as ops:  # with an operator of ONNX Runtime
+        g = ops.g
         x = g.input("x", "float32", ["rows", 8])
-        g.output("y", g.silu(x), "float32", ["rows", 8])
+        g.output("y", ops.silu(x), "float32", ["rows", 8])
         g.save()
     with pytest.raises(ExportError, match="fused: TensorRT cannot read the graph: .*QuickGelu"):
         build_engine(tmp_path, "fused", {"rows": DimensionRange(1, 2, 4)}, RTX)
-    with StandardGraph(tmp_path, "plain") as g:
+    with StandardLowering().open(tmp_path, "plain") as ops:
+        g = ops.g
         x = g.input("x", "float32", ["rows", 8])
-        g.output("y", g.matmul(x, torch.eye(8)), "float32", ["rows", 8])
+        g.output("y", ops.matmul(x, torch.eye(8)), "float32", ["rows", 8])
         g.save()
     with pytest.raises(ExportError, match="plain.onnx: no profile for 'rows' of 'x'"):
         build_engine(tmp_path, "plain", {}, RTX)

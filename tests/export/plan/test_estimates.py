@@ -87,9 +87,8 @@ def test_a_dry_run_names_missing_packages(run, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)  # as if it were not installed
     words = ["--checkpoint", str(run), "--out", str(tmp_path / "out"), "--dry-run"]
     assert main([*words, "--target", "tensorrt-rtx"]) == 1
-    assert (
-        'missing: target tensorrt-rtx needs the package tensorrt_rtx: pip install "g4v[tensorrt-rtx]"'
-        in (capsys.readouterr().err)
+    assert 'missing: target tensorrt-rtx needs the package tensorrt_rtx: pip install "g4v[tensorrt-rtx]"' in (
+        capsys.readouterr().err
     )
     assert main(words) == 0
     # The decoder is written for the CPU all the same.

@@ -15,7 +15,7 @@ from g4v.export.__main__ import main
 from g4v.export.bundle.verify import verify_bundle
 from g4v.export.checkpoint.adapter import Adapter
 from g4v.export.checkpoint.llama import EMBEDDING, HEAD, LlamaWeights
-from g4v.export.components.decoder import export_decoder
+from g4v.export.components.decoder_graph import export_decoder
 from g4v.export.errors import ExportError
 from g4v.export.plan.export_estimate import estimate_export
 from g4v.export.quantisation.bit_allocation import BitAllocation

@@ -13,11 +13,12 @@ from g4v.export.__main__ import main
 from g4v.export.bundle.export import export_bundle
 from g4v.export.bundle.verify import verify_bundle
 from g4v.export.checkpoint.llama import LlamaWeights
-from g4v.export.components.decoder import export_decoder, write_embedding
+from g4v.export.components.decoder_graph import export_decoder, write_embedding
 from g4v.export.components.precision import parse_precisions, parse_targets
 from g4v.export.errors import ExportError
-from g4v.export.graph.writer import Graph
+from g4v.export.graph.cpu import CPU
 from g4v.export.quantisation.codes import BLOCK, Quantised
+from g4v.export.quantisation.matmul_nbits import quantised_matmul
 from g4v.export.quantisation.round_to_nearest import quantise
 from g4v.export.verify.decoder import compare_decoder
 
@@ -64,9 +65,10 @@ def test_the_runtime_multiplies_with_the_dequantised_weights(bits, shape, tmp_pa
     parts = [quantise(rows, bits) for rows in weight.split([3, shape[0] - 3])]
     whole = Quantised.of_rows(parts)
     assert torch.equal(whole.dequantised(), quantise(weight, bits).dequantised())
-    with Graph(tmp_path, "product") as g:
+    with CPU.open(tmp_path, "product") as ops:
+        g = ops.g
         x = g.input("x", "float32", ["rows", shape[1]])
-        g.output("y", g.quantised_matmul(x, whole, bias), "float32", ["rows", shape[0]])
+        g.output("y", quantised_matmul(g, x, whole, bias), "float32", ["rows", shape[0]])
         g.save()
     given = torch.randn(6, shape[1], generator=generator)
     wanted = given.double() @ whole.dequantised().double().T + bias.double()

@@ -1,4 +1,4 @@
-"""Graphs whose large products are of 8-bit floating numbers, and engines that are built of them."""
+"""Graphs whose large products are FP8 (E4M3), and engines that are built of them."""
 
 import json
 from importlib.util import find_spec
@@ -22,14 +22,17 @@ from g4v.export.components.profile import DimensionRange
 from g4v.export.engines.options import EngineOptions
 from g4v.export.engines.tensorrt import ENGINES, build_engine
 from g4v.export.errors import ExportError
-from g4v.export.graph.standard import HalfGraph
-from g4v.export.quantisation import fp8 as float8
-from g4v.export.quantisation.fp8 import LARGEST, MARGIN, Float8Graph, round_weight, to_float8
+from g4v.export.graph.dtype import FLOAT16
+from g4v.export.graph.standard import StandardLowering
+from g4v.export.passes import fp8
+from g4v.export.passes.fp8 import MARGIN, quantise_fp8
+from g4v.export.quantisation.fp8 import LARGEST, round_weight
 from g4v.export.report.component_report import ComponentReport
 from g4v.export.report.report import write_report
 from g4v.export.verify.comparison import FP8_TOLERANCE
 from g4v.export.verify.samples import Samples
 
+HALF = StandardLowering(FLOAT16)
 RTX = ENGINES["tensorrt-rtx"]
 needs_tensorrt = pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="needs tensorrt-rtx-cu13")
 
@@ -37,7 +40,7 @@ needs_tensorrt = pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="n
 @pytest.fixture(autouse=True)
 def small_products(monkeypatch):
     """Products that are not worth it are so here: the run's are small."""
-    monkeypatch.setattr(float8, "_SMALLEST", 1 << 10)
+    monkeypatch.setattr(fp8, "_SMALLEST", 1 << 10)
 
 
 def weight(*shape, seed=0):
@@ -75,18 +78,19 @@ def test_weights_keep_four_bits_of_mantissa():
 def test_a_product_and_a_convolution(tmp_path):
     """The nodes that TensorRT looks for, codes in the data file, and the arithmetic they stand for."""
     w, k, odd = weight(64, 32), weight(48, 32, 3, 3, seed=1), weight(32, 40, seed=2)
-    with Float8Graph(tmp_path, "net.x") as g:
+    with HALF.open(tmp_path, "net.x") as ops:
+        g = ops.g
         x = g.input("x", "float32", ["rows", 64])
-        h = g.matmul(x, w)
+        h = ops.matmul(x, w)
         image = g.reshape(h, 0, 32, 1, 1)
         made = g.op("Conv", image, g.weight(k), kernel_shape=[3, 3], pads=[1, 1, 1, 1])
-        y = g.matmul(g.reshape(made, 0, 48), weight(48, 32, seed=3))
-        g.output("y", g.matmul(y, odd), "float32", ["rows", 40])
+        y = ops.matmul(g.reshape(made, 0, 48), weight(48, 32, seed=3))
+        g.output("y", ops.matmul(y, odd), "float32", ["rows", 40])
         g.save()
     before = (tmp_path / "net.x.data").stat().st_size
     x = np.random.default_rng(1).normal(size=(8, 64)).astype(np.float32)
     half = output(tmp_path, "net.x", {"x": x})
-    made = to_float8(tmp_path, "net.x", [{"x": x}])
+    made = quantise_fp8(tmp_path / "net.x.onnx", [{"x": x}])
     assert sorted(made.values()) == ["fp8"] * 3  # 40 columns are no multiple of 16
     assert (tmp_path / "net.x.data").stat().st_size < 0.7 * before
     graph = onnx.load(tmp_path / "net.x.onnx", load_external_data=False).graph
@@ -120,11 +124,12 @@ def test_a_product_and_a_convolution(tmp_path):
 
 
 def test_larger_inputs_than_the_samples_are_not_cut_off(tmp_path):
-    with Float8Graph(tmp_path, "net.x") as g:
-        g.output("y", g.matmul(g.input("x", "float32", [1, 64]), torch.eye(64)), "float32", [1, 64])
+    with HALF.open(tmp_path, "net.x") as ops:
+        g = ops.g
+        g.output("y", ops.matmul(g.input("x", "float32", [1, 64]), torch.eye(64)), "float32", [1, 64])
         g.save()
     sample = np.linspace(-1, 1, 64, dtype=np.float32)[None]
-    to_float8(tmp_path, "net.x", [{"x": sample}])
+    quantise_fp8(tmp_path / "net.x.onnx", [{"x": sample}])
     for factor, most in ((1.9, 0.07), (4.0, 0.6)):
         error = np.abs(output(tmp_path, "net.x", {"x": factor * sample}) - factor * sample).max() / factor
         assert error < most
@@ -136,11 +141,12 @@ def ill_conditioned(folder, alone=False):
     it stands alone, of one that is not.
     """
     hard, easy = weight(64, 64), weight(64, 64, seed=1)
-    with Float8Graph(folder, "net.x") as g:
+    with HALF.open(folder, "net.x") as ops:
+        g = ops.g
         x = g.input("x", "float32", ["rows", 64])
-        y = g.op("Mul", g.matmul(x, hard, -hard.half().float().sum(dim=0)), g.weight(torch.tensor(20.0)))
+        y = g.op("Mul", ops.matmul(x, hard, -hard.half().float().sum(dim=0)), g.weight(torch.tensor(20.0)))
         if not alone:
-            y = g.op("Add", y, g.matmul(x, easy))
+            y = g.op("Add", y, ops.matmul(x, easy))
         g.output("y", y, "float32", ["rows", 64])
         g.save()
     noise = np.random.default_rng(0).normal(size=(16, 64)).astype(np.float32)
@@ -150,7 +156,7 @@ def ill_conditioned(folder, alone=False):
 def test_what_changes_the_result_most_stays_float16(tmp_path):
     feeds = ill_conditioned(tmp_path)
     half = output(tmp_path, "net.x", feeds[0])
-    made = to_float8(tmp_path, "net.x", feeds)
+    made = quantise_fp8(tmp_path / "net.x.onnx", feeds)
     assert list(made.values()) == ["fp16", "fp8"]
     found = output(tmp_path, "net.x", feeds[0])
     assert np.linalg.norm(found - half) / np.linalg.norm(half) < FP8_TOLERANCE
@@ -159,10 +165,10 @@ def test_what_changes_the_result_most_stays_float16(tmp_path):
 
 def test_what_cannot_be_within_the_tolerance_is_refused(tmp_path):
     feeds = ill_conditioned(tmp_path, alone=True)
-    with pytest.raises(ExportError, match="net.x: no product can be of 8-bit numbers within 1e-01; use fp16"):
-        to_float8(tmp_path, "net.x", feeds)
+    with pytest.raises(ExportError, match="net.x: no product can be FP8 .* within 1e-01; use fp16"):
+        quantise_fp8(tmp_path / "net.x.onnx", feeds)
     with pytest.raises(ExportError, match="net.x: fp8 needs inputs"):
-        to_float8(tmp_path, "net.x", [])
+        quantise_fp8(tmp_path / "net.x.onnx", [])
 
 
 def test_fp8_is_for_engines_on_gpus_that_have_it(run, tmp_path, capsys):
@@ -220,30 +226,31 @@ def test_engines_are_built(run, tmp_path):
 def test_engines_hold_the_codes(tmp_path, kind):
     """Half of the bytes: TensorRT has taken them as 8-bit numbers. Other GPUs have none, and it says so."""
     sizes = {}
-    for graph in (HalfGraph, Float8Graph):
-        folder = tmp_path / graph.__name__
+    for precision in ("fp16", "fp8"):
+        folder = tmp_path / precision
         folder.mkdir()
         shape = ["n", 1024] if kind == "matmul" else ["n", 256, 8, 8]
-        with graph(folder, "net.x") as g, torch.no_grad():
+        with HALF.open(folder, "net.x") as ops, torch.no_grad():
+            g = ops.g
             x = g.input("x", "float32", shape)
             for seed in range(4):
-                x = g.silu(
-                    g.matmul(x, weight(1024, 1024, seed=seed))
+                x = ops.silu(
+                    ops.matmul(x, weight(1024, 1024, seed=seed))
                     if kind == "matmul"
-                    else conv(g, x, torch.nn.Conv2d(256, 256, 3, padding=1))
+                    else conv(ops, x, torch.nn.Conv2d(256, 256, 3, padding=1))
                 )
             g.output("y", x, "float32", shape)
             g.save()
-        if graph is Float8Graph:
+        if precision == "fp8":
             sample = np.random.default_rng(0).normal(size=[4, *shape[1:]]).astype(np.float32)
-            assert set(to_float8(folder, "net.x", [{"x": sample}]).values()) == {"fp8"}
+            assert set(quantise_fp8(folder / "net.x.onnx", [{"x": sample}]).values()) == {"fp8"}
             with pytest.raises(ExportError, match="cannot build the engine: .*sm86.*fp8"):
                 build_engine(
                     folder, "net.x", {"n": DimensionRange(1, 4, 8)}, RTX, EngineOptions.parse(["8.6"])
                 )
         build_engine(folder, "net.x", {"n": DimensionRange(1, 4, 8)}, RTX)
-        sizes[graph] = (folder / "net.x.engine").stat().st_size
-    assert sizes[Float8Graph] < 0.65 * sizes[HalfGraph]
+        sizes[precision] = (folder / "net.x.engine").stat().st_size
+    assert sizes["fp8"] < 0.65 * sizes["fp16"]
 
 
 def test_reports_have_no_error_on_random_inputs(tmp_path):

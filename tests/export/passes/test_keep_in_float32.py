@@ -23,10 +23,13 @@ from g4v.export.components.abstractor import export_abstractor
 from g4v.export.components.encoder import export_encoder
 from g4v.export.components.unet import export_unet
 from g4v.export.errors import ExportError
-from g4v.export.graph.cuda import CudaHalfGraph, check_kernels
-from g4v.export.graph.standard import HalfGraph
-from g4v.export.graph.writer import Graph
-from g4v.export.passes.keep_in_float32 import MARGIN, keep_wide, measure_graph
+from g4v.export.graph.cpu import CPU
+from g4v.export.graph.cuda import CudaLowering
+from g4v.export.graph.cuda_kernels import check_kernels
+from g4v.export.graph.dtype import FLOAT16
+from g4v.export.graph.onnx_file import OnnxFile
+from g4v.export.graph.standard import StandardLowering
+from g4v.export.passes.keep_in_float32 import MARGIN, keep_in_float32, measure_graph
 from g4v.export.report.report import read_components
 from g4v.export.verify import comparison as verify
 from g4v.export.verify.activation_ranges import LIMIT, by_kind, measure_ranges
@@ -34,6 +37,9 @@ from g4v.export.verify.range_probes import INNER
 from g4v.export.verify.samples import Samples
 from g4v.export.verify.value_types import value_types
 from g4v.model.vision import build_encoder
+
+CUDA, STANDARD = CudaLowering(FLOAT16), StandardLowering(FLOAT16)
+both = pytest.mark.parametrize("lowering", [STANDARD, CUDA], ids=["standard", "cuda"])
 
 
 @torch.no_grad()
@@ -108,13 +114,13 @@ def as_on_a_gpu(folder, stem):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [HalfGraph, CudaHalfGraph])
+@both
 @pytest.mark.parametrize("name", LARGE)
-def test_what_overflows_stays_in_float32(run, tmp_path, name, kind):
+def test_what_overflows_stays_in_float32(run, tmp_path, name, lowering):
     checkpoint = Checkpoint.open(run)
     make, export, compare = LARGE[name]
     feeds = Samples(checkpoint).feeds(name)
-    export(make(checkpoint), tmp_path, f"{name}.half", kind)
+    export(make(checkpoint), tmp_path, f"{name}.half", lowering)
     before = as_on_a_gpu(tmp_path, f"{name}.half")
     assert compare(make(checkpoint), tmp_path, before, ()) == float("inf")
 
@@ -122,8 +128,8 @@ def test_what_overflows_stays_in_float32(run, tmp_path, name, kind):
     assert max(found.largest.values()) > LIMIT
     assert max(found.kept.values()) == max(found.largest.values())
     assert 0 < found.left < LIMIT / MARGIN
-    if kind is CudaHalfGraph:
-        check_kernels(tmp_path, f"{name}.half.onnx")
+    if lowering is CUDA:
+        check_kernels(OnnxFile(tmp_path / f"{name}.half.onnx"))
     after = as_on_a_gpu(tmp_path, f"{name}.half")
     for stem in (f"{name}.half", after):
         for given in ((), feeds[:2]):  # random and real
@@ -137,8 +143,8 @@ def test_what_overflows_stays_in_float32(run, tmp_path, name, kind):
     assert weights > 0.5 * len(graph.initializer)
 
 
-@pytest.mark.parametrize("kind", [HalfGraph, CudaHalfGraph])
-def test_the_residual_stream_of_a_clip_tower(tmp_path, kind):
+@both
+def test_the_residual_stream_of_a_clip_tower(tmp_path, lowering):
     """It goes through fused norms with a skip, from layer to layer."""
     sizes = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 3, "intermediate_size": 40}
     torch.manual_seed(0)
@@ -146,7 +152,7 @@ def test_the_residual_stream_of_a_clip_tower(tmp_path, kind):
     scaled(encoder.model.encoder.layers[0].mlp.fc2, by=3e6)
     feeds = [{"pixel_values": np.random.default_rng(i).normal(size=(3, 3, 24, 24))} for i in range(2)]
     feeds = [{name: value.astype(np.float32) for name, value in feed.items()} for feed in feeds]
-    export_encoder(encoder, tmp_path, "encoder.half", kind)
+    export_encoder(encoder, tmp_path, "encoder.half", lowering)
     assert verify.verify_encoder(encoder, tmp_path, 3, as_on_a_gpu(tmp_path, "encoder.half")) == float("inf")
     found = measure_graph(tmp_path, "encoder.half", feeds, half=True)
     assert len(found.kept) >= 4  # of every layer after the first
@@ -161,21 +167,22 @@ def test_attention_whose_scores_overflow_is_computed_in_float32(run, tmp_path):
         scaled(layer.crossattention.attention.key, by=300)
     feeds = Samples(Checkpoint.open(run)).feeds("abstractor")
     kept = {}
-    for kind in (CudaHalfGraph, HalfGraph):
-        export_abstractor(abstractor, tmp_path, kind.__name__, kind)
-        ranges = measure_ranges(tmp_path, kind.__name__, feeds)
-        kept[kind] = keep_wide(tmp_path, kind.__name__, ranges)
-        graph = onnx.load(tmp_path / f"{kind.__name__}.onnx", load_external_data=False).graph
-        if kind is CudaHalfGraph:
+    for stem, lowering in (("cuda", CUDA), ("standard", STANDARD)):
+        export_abstractor(abstractor, tmp_path, stem, lowering)
+        ranges = measure_ranges(tmp_path, stem, feeds)
+        kept[stem] = keep_in_float32(tmp_path / f"{stem}.onnx", ranges)
+        file = OnnxFile(tmp_path / f"{stem}.onnx")
+        graph = file.graph
+        if lowering is CUDA:
             inside = {name for name in ranges if name.endswith(INNER) and ranges[name] * MARGIN > LIMIT}
-            assert inside and inside <= {name + INNER for name in kept[kind]}
-            check_kernels(tmp_path, "CudaHalfGraph.onnx")
+            assert inside and inside <= {name + INNER for name in kept[stem]}
+            check_kernels(file)
         types = value_types(graph)
         for node in graph.node:
-            if node.name in kept[kind]:
+            if node.name in kept[stem]:
                 assert types[node.output[0]] == TensorProto.FLOAT
-    assert any(name.startswith("MultiHeadAttention") for name in kept[CudaHalfGraph])
-    assert any(name.startswith("Softmax") for name in kept[HalfGraph])
+    assert any(name.startswith("MultiHeadAttention") for name in kept["cuda"])
+    assert any(name.startswith("Softmax") for name in kept["standard"])
 
 
 def test_ranges_are_those_of_the_values(run, tmp_path):
@@ -184,7 +191,7 @@ def test_ranges_are_those_of_the_values(run, tmp_path):
 
     checkpoint = Checkpoint.open(run)
     feeds = Samples(checkpoint).feeds("abstractor")[:3]
-    export_abstractor(checkpoint.abstractor(), tmp_path, "whole", HalfGraph)
+    export_abstractor(checkpoint.abstractor(), tmp_path, "whole", STANDARD)
     ranges = measure_ranges(tmp_path, "whole", feeds)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["whole.data", "whole.onnx"]
     model = onnx.load(tmp_path / "whole.onnx", load_external_data=False)
@@ -207,10 +214,10 @@ def test_ordinary_graphs_stay_as_they_are(run, tmp_path):
     feeds = Samples(checkpoint).feeds("text_encoder")
     from g4v.export.components.text_encoder import export_text_encoder
 
-    for kind in (HalfGraph, CudaHalfGraph, Graph):
-        export_text_encoder(checkpoint.text_encoder(), tmp_path, "text", kind)
+    for lowering in (STANDARD, CUDA, CPU):
+        export_text_encoder(checkpoint.text_encoder(), tmp_path, "text", lowering)
         before = (tmp_path / "text.onnx").read_bytes()
-        found = measure_graph(tmp_path, "text", feeds, kind is not Graph)
+        found = measure_graph(tmp_path, "text", feeds, lowering is not CPU)
         # The mask of later positions is large on purpose, and does not count.
         assert found.kept == {} and found.left == max(found.largest.values()) < 1000
         assert (tmp_path / "text.onnx").read_bytes() == before
@@ -230,7 +237,7 @@ def test_a_weight_beyond_float16_is_exported_for_cuda(run, tmp_path):
 def test_values_that_are_not_finite_in_float32_are_an_error(run, tmp_path):
     abstractor = Checkpoint.open(run).abstractor()
     scaled(abstractor.encoder.layers[0].crossattention.output.mlp.w2, by=1e39)
-    export_abstractor(abstractor, tmp_path, "abstractor", HalfGraph)
+    export_abstractor(abstractor, tmp_path, "abstractor", STANDARD)
     with pytest.raises(ExportError, match="abstractor: .* is not finite, even in float32"):
         measure_ranges(tmp_path, "abstractor", Samples(Checkpoint.open(run)).feeds("abstractor"))
 

@@ -12,7 +12,8 @@ from g4v.export.components.text_encoder import export_text_encoder
 from g4v.export.components.unet import export_unet
 from g4v.export.components.vae import export_vae_decoder
 from g4v.export.errors import ExportError
-from g4v.export.graph.standard import HalfGraph, StandardGraph
+from g4v.export.graph.dtype import FLOAT16, FLOAT32
+from g4v.export.graph.standard import StandardLowering
 from g4v.export.verify import comparison as verify
 from g4v.model.config import VideoTowerConfig
 from g4v.model.vision import build_encoder
@@ -36,35 +37,35 @@ def operators(folder, stem):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMPONENTS)
-@pytest.mark.parametrize(("kind", "most"), [(StandardGraph, 1e-5), (HalfGraph, 1e-2)])
-def test_components_are_right_in_standard_operators(run, tmp_path, name, kind, most):
+@pytest.mark.parametrize(("dtype", "most"), [(FLOAT32, 1e-5), (FLOAT16, 1e-2)], ids=["fp32", "fp16"])
+def test_components_are_right_in_standard_operators(run, tmp_path, name, dtype, most):
     load, export, compare = COMPONENTS[name]
     module = load(Checkpoint.open(run))
-    files = export(module, tmp_path, kind=kind)
+    files = export(module, tmp_path, lowering=StandardLowering(dtype))
     assert {node.domain for node in operators(tmp_path, name)} == {""}
     onnx.checker.check_model(str(tmp_path / f"{name}.onnx"))
     error = compare(module, tmp_path)
     assert error < most
-    if kind is HalfGraph:
+    if dtype is FLOAT16:
         assert error > 1e-5  # it really was float16
-        export(module, tmp_path, "whole", kind=StandardGraph)
+        export(module, tmp_path, "whole", lowering=StandardLowering())
         ratio = (tmp_path / files[1]).stat().st_size / (tmp_path / "whole.data").stat().st_size
         assert ratio < 0.75  # norms stay float32
 
 
-@pytest.mark.parametrize("kind", [StandardGraph, HalfGraph])
-def test_clip_towers_and_other_activations(tmp_path, kind):
+@pytest.mark.parametrize("dtype", [FLOAT32, FLOAT16], ids=["fp32", "fp16"])
+def test_clip_towers_and_other_activations(tmp_path, dtype):
     """What `tiny` does not use."""
-    most = 1e-5 if kind is StandardGraph else 1e-2
+    most, lowering = 1e-5 if dtype is FLOAT32 else 1e-2, StandardLowering(dtype)
     sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 40}
     torch.manual_seed(0)
     vision = build_encoder(CLIPVisionConfig(**sizes, image_size=24, patch_size=8, hidden_act="gelu")).eval()
-    export_encoder(vision, tmp_path, kind=kind)
+    export_encoder(vision, tmp_path, lowering=lowering)
     assert verify.verify_encoder(vision, tmp_path, 3) < most
     text = CLIPTextModel(
         CLIPTextConfig(**sizes, vocab_size=50, max_position_embeddings=12, hidden_act="gelu")
     )
-    export_text_encoder(text.eval(), tmp_path, kind=kind)
+    export_text_encoder(text.eval(), tmp_path, lowering=lowering)
     assert verify.verify_text_encoder(text, tmp_path) < most
 
 
@@ -80,16 +81,16 @@ def test_a_deep_tower_stays_finite_in_float16(tmp_path):
     with torch.no_grad():
         tower(torch.randn(2, 3, 16, 16))
     assert largest[0] > 65504
-    export_encoder(tower, tmp_path, kind=HalfGraph)
+    export_encoder(tower, tmp_path, lowering=StandardLowering(FLOAT16))
     assert verify.verify_encoder(tower, tmp_path, 4) < 1e-2
 
 
 def test_a_weight_beyond_float16_is_written_in_float32(run, tmp_path):
-    """Its product then stays in float32 (test_export_overflow.py)."""
+    """Its product then stays in float32 (test_keep_in_float32.py)."""
     vae = Checkpoint.open(run).vae().float()
     with torch.no_grad():
         vae.decoder.conv_in.weight[0, 0, 0, 0] = 1e5
-    export_vae_decoder(vae, tmp_path, kind=HalfGraph)
+    export_vae_decoder(vae, tmp_path, lowering=StandardLowering(FLOAT16))
     weights = onnx.load(tmp_path / "vae_decoder.onnx", load_external_data=False).graph.initializer
     assert [
         t.name for t in weights if t.data_type == 1 and list(t.dims) == list(vae.decoder.conv_in.weight.shape)
@@ -98,7 +99,6 @@ def test_a_weight_beyond_float16_is_written_in_float32(run, tmp_path):
 
 def test_where_a_graph_is_not_rewritten_such_a_weight_is_refused(tmp_path):
     """That of the language model."""
-    with HalfGraph(tmp_path, "decoder") as g:
-        g.refuses_large = True
+    with StandardLowering(FLOAT16).open(tmp_path, "decoder", refuses_overflow=True) as ops:
         with pytest.raises(ExportError, match="decoder: a weight of 1e\\+05 is beyond float16"):
-            g.weight(torch.tensor([1.0, 1e5]))
+            ops.g.weight(torch.tensor([1.0, 1e5]))

@@ -1,4 +1,4 @@
-"""Graphs whose products are g4v's own, of three pieces or two: close to PyTorch, with the operator and
+"""Split GEMM: products of float32 as three bfloat16 pieces or two. Close to PyTorch, with g4v's operator and
 without, and what they are asked for by.
 """
 
@@ -17,23 +17,26 @@ from g4v.export.bundle.export import export_bundle
 from g4v.export.checkpoint.random_checkpoint import write_random_checkpoint
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.components.abstractor import export_abstractor
-from g4v.export.components.catalog import graph_kind
 from g4v.export.components.encoder import export_encoder, sample_pixels
+from g4v.export.components.lowerings import BF16X2, BF16X3, lowering_for
 from g4v.export.components.precision import parse_precisions
 from g4v.export.errors import ExportError
-from g4v.export.graph.tiled import TiledGraph, TwoPieceGraph
-from g4v.export.graph.writer import MICROSOFT, OWN, TILED, Graph
+from g4v.export.graph import cpu
+from g4v.export.graph.cpu import CPU
+from g4v.export.graph.cuda import CudaLowering
+from g4v.export.graph.dtype import FLOAT32
+from g4v.export.graph.operators import MICROSOFT, OWN, SPLIT_GEMM
 from g4v.export.verify.comparison import verify_abstractor, verify_encoder
 from g4v.export.verify.error_measures import relative_error
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.config import PRESETS, AbstractorConfig
 
-TINY = Path(__file__).parents[2] / "python" / "g4v" / "checkpoints" / "tiny"
+TINY = Path(__file__).parents[3] / "python" / "g4v" / "checkpoints" / "tiny"
 
 
 @pytest.fixture(autouse=True)
 def all_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Graph, "fewest_tiled", 0)
+    monkeypatch.setattr(cpu, "SMALLEST_SPLIT", 0)
 
 
 def products(path: Path) -> list[tuple[str, int]]:
@@ -43,27 +46,27 @@ def products(path: Path) -> list[tuple[str, int]]:
     return [
         (node.domain, next((a.i for a in node.attribute if a.name == "pieces"), 0))
         for node in graph.node
-        if node.op_type in (TILED, "Attention") and constants & set(node.input)
+        if node.op_type in (SPLIT_GEMM, "Attention") and constants & set(node.input)
     ]
 
 
 @pytest.mark.parametrize("flavour", ["clip", "mplug-owl-video"])
-def test_all_products_of_an_encoder_are_tiled(tmp_path: Path, flavour: str) -> None:
+def test_all_products_of_an_encoder_are_split(tmp_path: Path, flavour: str) -> None:
     run = write_random_checkpoint(tmp_path / "run", PRESETS["tiny"], flavour=flavour)
     encoder = Checkpoint.open(run).encoder()
-    for kind, pieces, most in ((TiledGraph, 3, 1e-5), (TwoPieceGraph, 2, 1e-4)):
-        stem = kind.__name__
-        export_encoder(encoder.float(), tmp_path, stem, kind)
+    for lowering, pieces, most in ((BF16X3, 3, 1e-5), (BF16X2, 2, 1e-4)):
+        stem = f"bf16x{pieces}"
+        export_encoder(encoder.float(), tmp_path, stem, lowering)
         assert verify_encoder(encoder, tmp_path, 4, stem) < most
         found = products(tmp_path / f"{stem}.onnx")
         assert len(found) >= 12 and set(found) == {(OWN, pieces)}
 
 
 def test_an_encoder_is_the_same_without_the_operator(tmp_path: Path) -> None:
-    """As on a processor without tiles: ONNX Runtime puts its own product there."""
+    """As on a processor without AMX: ONNX Runtime puts its own product there."""
     run = write_random_checkpoint(tmp_path / "run", PRESETS["tiny"])
     encoder = Checkpoint.open(run).encoder().float()
-    export_encoder(encoder, tmp_path, kind=TiledGraph)
+    export_encoder(encoder, tmp_path, lowering=BF16X3)
     pixels = sample_pixels(encoder, 2, seed=1)
     with torch.no_grad():
         expected = encoder(torch.from_numpy(pixels))
@@ -75,9 +78,9 @@ def test_an_encoder_is_the_same_without_the_operator(tmp_path: Path) -> None:
 def test_an_abstractor_has_three_pieces_or_two(tmp_path: Path) -> None:
     torch.manual_seed(3)
     abstractor = VideoAbstractor(AbstractorConfig(64, 3, 2, 96, 7, 7, 64, 36)).eval()
-    for kind, pieces, most in ((Graph, 3, 1e-5), (TwoPieceGraph, 2, 1e-4)):
-        stem = kind.__name__
-        export_abstractor(abstractor.float(), tmp_path, stem, kind)
+    for lowering, pieces, most in ((CPU, 3, 1e-5), (BF16X2, 2, 1e-4)):
+        stem = f"bf16x{pieces}"
+        export_abstractor(abstractor.float(), tmp_path, stem, lowering)
         assert verify_abstractor(abstractor, tmp_path, 8, 10, stem) < most
         for file in (f"{stem}.onnx", f"{stem}_memory.onnx"):
             assert set(products(tmp_path / file)) == {(OWN, pieces)}
@@ -86,27 +89,29 @@ def test_an_abstractor_has_three_pieces_or_two(tmp_path: Path) -> None:
 def test_queries_keys_and_values_of_small_matrices_stay_in_one_operator(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Graph, "fewest_tiled", 1024)
+    monkeypatch.setattr(cpu, "SMALLEST_SPLIT", 1024)
     for width, made_by in ((16, [(MICROSOFT, 0)]), (32, [(OWN, 3)] * 3)):
-        with TiledGraph(tmp_path, f"width{width}") as g:
+        with BF16X3.open(tmp_path, f"width{width}") as ops:
+            g = ops.g
             x = g.input("x", "float32", ["b", "s", width])
-            made = g.self_attention(x, torch.ones(width, 3 * width), torch.zeros(3 * width), 2)
+            made = ops.self_attention(x, torch.ones(width, 3 * width), torch.zeros(3 * width), 2)
             g.output("out", made, "float32", ["b", "s", width])
             g.save()
         assert products(tmp_path / f"width{width}.onnx") == made_by
 
 
-def test_a_float32_encoder_for_the_cpu_is_tiled() -> None:
-    assert graph_kind("encoder", "cpu", "fp32") is TiledGraph
-    assert not graph_kind("encoder", "cuda", "fp32").tiles
+def test_a_float32_encoder_for_the_cpu_is_split() -> None:
+    assert lowering_for("encoder", "cpu", "fp32") == BF16X3
+    assert lowering_for("encoder", "cuda", "fp32") == CudaLowering(FLOAT32)  # which knows no split GEMM
 
 
 def test_small_matrices_stay_onnx_runtimes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Graph, "fewest_tiled", 1024)
-    with TwoPieceGraph(tmp_path, "sizes") as g:
+    monkeypatch.setattr(cpu, "SMALLEST_SPLIT", 1024)
+    with BF16X2.open(tmp_path, "sizes") as ops:
+        g = ops.g
         x = g.input("x", "float32", ["b", "q", 32])
         for width in (31, 32):
-            g.output(f"out{width}", g.matmul(x, torch.ones(32, width)), "float32", ["b", "q", width])
+            g.output(f"out{width}", ops.matmul(x, torch.ones(32, width)), "float32", ["b", "q", width])
         g.save()
     assert products(tmp_path / "sizes.onnx") == [("", 0), (OWN, 2)]
 

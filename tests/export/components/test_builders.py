@@ -13,7 +13,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, LlamaC
 
 from g4v.export.checkpoint.llama import LlamaWeights
 from g4v.export.components.abstractor import export_abstractor, folded_memory_product
-from g4v.export.components.decoder import export_decoder
+from g4v.export.components.decoder_graph import export_decoder
 from g4v.export.components.encoder import export_encoder
 from g4v.export.components.frame_checker import export_frame_checker
 from g4v.export.components.text_encoder import export_text_encoder

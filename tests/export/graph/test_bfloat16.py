@@ -18,9 +18,11 @@ from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.components.catalog import components_of
 from g4v.export.components.precision import PRECISIONS, parse_precisions
 from g4v.export.errors import ExportError
-from g4v.export.graph.bfloat import CudaBFloatGraph
-from g4v.export.graph.cuda import check_kernels
-from g4v.export.verify.half_precision import runnable
+from g4v.export.graph.cuda import CudaLowering
+from g4v.export.graph.cuda_kernels import check_kernels
+from g4v.export.graph.dtype import BFLOAT16
+from g4v.export.graph.onnx_file import OnnxFile
+from g4v.export.verify.half_precision import emulated
 
 CUDA = ("encoder", "abstractor", "text_encoder", "frame_checker")
 ENGINES = ("encoder", "abstractor", "text_encoder", "unet", "vae_decoder")
@@ -46,7 +48,7 @@ def test_the_cuda_provider_has_kernels_for_every_node(cuda, run):
     for name in CUDA:
         (variant,) = manifest["components"][name]["variants"]
         assert variant["precision"] == "bf16"
-        check_kernels(cuda, variant["graph"])
+        check_kernels(OnnxFile(cuda / variant["graph"]))
         inner, outer = weights(cuda / variant["graph"])
         assert TensorProto.BFLOAT16 in inner and TensorProto.FLOAT16 not in inner
         assert outer <= {TensorProto.FLOAT, TensorProto.INT64}
@@ -72,11 +74,12 @@ def test_what_cannot_be_in_bfloat16_is_refused_by_name(run, tmp_path):
 
 def test_bfloat16_holds_what_float16_does_not(tmp_path):
     large = torch.full((8, 8), 3e5)
-    with CudaBFloatGraph(tmp_path, "net.cuda") as g:
-        g.output("y", g.matmul(g.input("x", "float32", ["rows", 8]), large), "float32", ["rows", 8])
+    with CudaLowering(BFLOAT16).open(tmp_path, "net.cuda") as ops:
+        g = ops.g
+        g.output("y", ops.matmul(g.input("x", "float32", ["rows", 8]), large), "float32", ["rows", 8])
         g.save()
-    check_kernels(tmp_path, "net.cuda.onnx")
-    with runnable(tmp_path / "net.cuda.onnx") as path:
+    check_kernels(OnnxFile(tmp_path / "net.cuda.onnx"))
+    with emulated(tmp_path / "net.cuda.onnx") as path:
         session = onnxruntime.InferenceSession(path)
     (found,) = session.run(None, {"x": np.ones((2, 8), np.float32)})
     np.testing.assert_allclose(found, 2.4e6, rtol=2**-7)

@@ -1,4 +1,4 @@
-"""Abstractor, encoder and UNet with 8-bit weights and activations."""
+"""Abstractor, encoder and UNet in dynamic int8."""
 
 from __future__ import annotations
 
@@ -17,33 +17,32 @@ from g4v.export.checkpoint.random_checkpoint import write_random_checkpoint
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.components.abstractor import export_abstractor
 from g4v.export.components.encoder import export_encoder
+from g4v.export.components.lowerings import INT8
 from g4v.export.components.precision import parse_precisions
 from g4v.export.errors import ExportError
-from g4v.export.graph.writer import Graph
+from g4v.export.graph.lowering import Int8
 from g4v.export.plan.export_estimate import estimate_export
-from g4v.export.quantisation.dynamic_int8 import EightBitGraph, round_columns
+from g4v.export.quantisation.dynamic_int8 import quantise_columns
 from g4v.export.verify.comparison import (
-    EIGHT_BIT_NORM_TOLERANCE,
-    EIGHT_BIT_TOLERANCE,
+    INT8_NORM_TOLERANCE,
+    INT8_TOLERANCE,
     check,
-    norm_error,
-    probability_error,
-    relative_error,
     verify_abstractor,
     verify_encoder,
 )
+from g4v.export.verify.error_measures import norm_error, probability_error, relative_error
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.config import PRESETS, AbstractorConfig
 from g4v.shapes.world.render import render
 from g4v.shapes.world.world import Object, Scene
 
-TINY = Path(__file__).parents[2] / "python" / "g4v" / "checkpoints" / "tiny"
+TINY = Path(__file__).parents[3] / "python" / "g4v" / "checkpoints" / "tiny"
 
 
 def test_columns_are_rounded_to_half_a_step() -> None:
     weight = np.random.default_rng(0).standard_normal((50, 7)).astype(np.float32)
     weight[:, 3] = 0
-    codes, scales = round_columns(weight)
+    codes, scales = quantise_columns(weight)
     assert codes.dtype == np.int8 and 64 < np.abs(codes).max() <= 127
     assert (np.abs(codes * scales - weight) <= scales / 2 * 1.001).all()
 
@@ -52,7 +51,7 @@ def test_columns_are_rounded_to_half_a_step() -> None:
 def test_no_two_products_overflow_16_bits(rows: int) -> None:
     weight = np.random.default_rng(rows).standard_normal((rows, 64)).astype(np.float32)
     weight[:, 0] = 1  # the worst column: all of one sign
-    codes = np.pad(round_columns(weight)[0].astype(int), ((0, -rows % 4), (0, 0))).reshape(-1, 4, 64)
+    codes = np.pad(quantise_columns(weight)[0].astype(int), ((0, -rows % 4), (0, 0))).reshape(-1, 4, 64)
     for i in range(4):
         for j in range(i):
             pair = codes[:, [i, j]]
@@ -64,15 +63,15 @@ def test_no_two_products_overflow_16_bits(rows: int) -> None:
 def test_the_abstractor_at_real_sizes_stays_within_its_tolerance(tmp_path: Path) -> None:
     torch.manual_seed(0)
     abstractor = VideoAbstractor(AbstractorConfig(num_layers=2, output_size=256)).eval()
-    export_abstractor(abstractor, tmp_path, "rounded", EightBitGraph)
-    export_abstractor(abstractor, tmp_path, "exact", Graph)
+    export_abstractor(abstractor, tmp_path, "rounded", INT8)
+    export_abstractor(abstractor, tmp_path, "exact")
     sizes = {
         stem: sum((tmp_path / f"{stem}{part}.data").stat().st_size for part in ("", "_memory"))
         for stem in ("rounded", "exact")
     }
     assert sizes["rounded"] < 0.75 * sizes["exact"]
     error = verify_abstractor(abstractor, tmp_path, 8, 257, "rounded")
-    assert 1e-5 < error < EIGHT_BIT_TOLERANCE / 4
+    assert 1e-5 < error < INT8_TOLERANCE / 4
 
 
 def test_what_rounds_activations_is_a_precision_by_name() -> None:
@@ -91,11 +90,11 @@ def test_what_rounds_activations_is_a_precision_by_name() -> None:
 
 def test_an_error_beyond_the_tolerance_is_refused() -> None:
     with pytest.raises(ExportError, match="abstractor: the graph differs from PyTorch by 3.0e-02"):
-        check("abstractor", 3e-2, EIGHT_BIT_TOLERANCE)
+        check("abstractor", 3e-2, INT8_TOLERANCE)
     with pytest.raises(
         ExportError, match=r"encoder: the graph differs from PyTorch by 1.1e-01 \(at most 1e-01"
     ):
-        check("encoder", 1.1e-1, EIGHT_BIT_NORM_TOLERANCE)
+        check("encoder", 1.1e-1, INT8_NORM_TOLERANCE)
 
 
 def test_an_error_of_nothing_finite_is_no_number() -> None:
@@ -104,7 +103,7 @@ def test_an_error_of_nothing_finite_is_no_number() -> None:
     for error in (relative_error, norm_error, probability_error):
         assert max(0.1, error(np.ones(2), nothing)) == float("inf")
     with pytest.raises(ExportError, match="encoder: what the graph or PyTorch computes is not finite"):
-        check("encoder", float("inf"), EIGHT_BIT_NORM_TOLERANCE)
+        check("encoder", float("inf"), INT8_NORM_TOLERANCE)
 
 
 def test_an_encoder_that_does_not_bear_it_is_refused(run: Path, tmp_path: Path) -> None:
@@ -125,9 +124,15 @@ def test_an_encoder_that_does_not_bear_it_is_refused(run: Path, tmp_path: Path) 
 
 
 def _product(weight: np.ndarray, x: np.ndarray, folder: Path) -> np.ndarray:
-    with EightBitGraph(folder, "product") as g:
+    with INT8.open(folder, "product") as ops:
+        g = ops.g
         given = g.input("x", "float32", ["frames", "tokens", len(weight)])
-        g.output("y", g.rounded_rows(given, weight), "float32", ["frames", "tokens", weight.shape[1]])
+        g.output(
+            "y",
+            ops.matmul(given, weight, int8=Int8.PER_TOKEN),
+            "float32",
+            ["frames", "tokens", weight.shape[1]],
+        )
         g.save()
     session = onnxruntime.InferenceSession(folder / "product.onnx", providers=["CPUExecutionProvider"])
     return session.run(None, {"x": x})[0]
@@ -154,9 +159,12 @@ def test_a_convolution_is_a_product_of_neighbours(
 ) -> None:
     torch.manual_seed(0)
     x, weight, bias = torch.rand(2, 6, 5, 7) - 0.2, torch.randn(9, 6, high, wide), torch.randn(9)
-    with EightBitGraph(tmp_path, "conv") as g:
+    with INT8.open(tmp_path, "conv") as ops:
+        g = ops.g
         given = g.input("x", "float32", ["b", 6, "h", "w"])
-        g.output("y", g.rounded_convolution(given, weight, bias, pads), "float32", ["b", 9, "h", "w"])
+        g.output(
+            "y", ops.convolution(given, weight, bias, pads=pads, int8=True), "float32", ["b", 9, "h", "w"]
+        )
         g.save(shapes=True)
     session = onnxruntime.InferenceSession(tmp_path / "conv.onnx", providers=["CPUExecutionProvider"])
     expected = torch.nn.functional.conv2d(x, weight, bias, padding=pads[:2])
@@ -167,13 +175,13 @@ def test_a_convolution_is_a_product_of_neighbours(
 def test_an_encoder_of_either_flavour_stays_within_its_tolerance(flavour: str, tmp_path: Path) -> None:
     run = write_random_checkpoint(tmp_path / "run", PRESETS["tiny"], flavour=flavour)
     encoder = Checkpoint.open(run).encoder()
-    export_encoder(encoder, tmp_path, "encoder", EightBitGraph)
-    assert 1e-4 < verify_encoder(encoder, tmp_path, 4) < EIGHT_BIT_NORM_TOLERANCE
+    export_encoder(encoder, tmp_path, "encoder", INT8)
+    assert 1e-4 < verify_encoder(encoder, tmp_path, 4) < INT8_NORM_TOLERANCE
 
 
 @pytest.fixture(scope="module")
 def rounded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundle of `tiny` with its encoder and UNet in 8 bits."""
+    """The bundle of `tiny` with its encoder and UNet in dynamic int8."""
     out = tmp_path_factory.mktemp("rounded") / "bundle"
     export_bundle(TINY, out, precision=["encoder=int8", "unet=int8"])
     return out

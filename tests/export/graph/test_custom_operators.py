@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from g4v.export.components.abstractor import export_abstractor
-from g4v.export.graph.standard import StandardGraph
-from g4v.export.graph.writer import Graph
+from g4v.export.graph import cpu
+from g4v.export.graph.cpu import CPU, CpuLowering, SplitGemm
+from g4v.export.graph.standard import StandardLowering
 from g4v.export.verify.comparison import verify_abstractor
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.config import AbstractorConfig
@@ -27,10 +28,13 @@ def session(path: Path, threads: int = 2) -> onnxruntime.InferenceSession:
 
 
 def write(folder: Path, heads: int = 2, width: int = 64, layer: int = 1) -> Path:
-    with Graph(folder, "attention") as g:
+    with CPU.open(folder, "attention") as ops:
+        g = ops.g
         queries = g.input("queries", "float32", ["b", "q", "c"])
         memory = g.input("memory", "float32", ["b2", "n", "m"])
-        g.output("out", g.memory_attention(queries, memory, heads, width, layer), "float32", ["b", "q", "w"])
+        g.output(
+            "out", ops.memory_attention(queries, memory, heads, width, layer), "float32", ["b", "q", "w"]
+        )
         g.save()
     return folder / "attention.onnx"
 
@@ -90,21 +94,21 @@ def test_the_abstractor_at_real_sizes_equals_pytorch_and_standard_operators(tmp_
     """Two of its layers, whose width, heads and memory are those of mPLUG-Owl; 1, 2 and 8 frames."""
     torch.manual_seed(0)
     abstractor = VideoAbstractor(AbstractorConfig(num_layers=2, output_size=256)).eval()
-    for kind, stem in ((Graph, "own"), (StandardGraph, "standard")):
-        export_abstractor(abstractor.float(), tmp_path, stem, kind)
+    for lowering, stem in ((CPU, "own"), (StandardLowering(), "standard")):
+        export_abstractor(abstractor.float(), tmp_path, stem, lowering)
         assert verify_abstractor(abstractor, tmp_path, 8, 257, stem) < 1e-5
     own, standard = ((tmp_path / f"{stem}.onnx").read_bytes() for stem in ("own", "standard"))
     assert b"CrossAttention" in own and b"CrossAttention" not in standard
 
 
 def write_product(folder: Path, weight: np.ndarray, pieces: int = 3) -> Path:
-    with Graph(folder, "product") as g:
-        g.pieces, g.fewest_tiled = pieces, 0
-        x = g.input("x", "float32", ["b", "q", "w"])
-        g.output(
-            "out", g.tiled_matmul(x, weight, np.ones(weight.shape[1], np.float32)), "float32", ["b", "q", "n"]
-        )
-        g.save()
+    lowering = CpuLowering(split_gemm=SplitGemm(pieces))
+    with pytest.MonkeyPatch.context() as patch, lowering.open(folder, "product") as ops:
+        patch.setattr(cpu, "SMALLEST_SPLIT", 0)
+        x, bias = ops.g.input("x", "float32", ["b", "q", "w"]), np.ones(weight.shape[1], np.float32)
+        product = ops.matmul(x, weight, bias, many_rows=True)
+        ops.g.output("out", product, "float32", ["b", "q", "n"])
+        ops.g.save()
     return folder / "product.onnx"
 
 
@@ -130,7 +134,8 @@ def test_products_refuse_what_does_not_fit(tmp_path: Path) -> None:
         session(write_product(tmp_path, weight)).run(None, {"x": np.zeros((1, 2, 299), np.float32)})
     with pytest.raises(Exception, match="g4v.MatMul: pieces must be 2 or 3, not 4"):
         session(write_product(tmp_path, weight, 4))
-    with Graph(tmp_path, "variable") as g:
+    with CPU.open(tmp_path, "variable") as ops:
+        g = ops.g
         x = g.input("x", "float32", ["b", "q", "w"])
         y = g.input("y", "float32", ["w", "n"])
         g.output("out", g.op("MatMul", x, y, domain="g4v", pieces=3), "float32", ["b", "q", "n"])
@@ -176,11 +181,12 @@ def write_norms(folder: Path, width: int = 40) -> tuple[Path, torch.nn.Module]:
     for part in (parts["inner"], parts["outer"]):
         torch.nn.init.normal_(part.weight)
         torch.nn.init.normal_(part.bias)
-    with Graph(folder, "norms") as g, torch.no_grad():
+    with CPU.open(folder, "norms") as ops, torch.no_grad():
+        g = ops.g
         x = g.input("x", "float32", ["b", "q", "w"])
         skip = g.input("skip", "float32", ["b2", "q2", "w2"])
-        h = g.gated_norm(x, parts["gate"], parts["through"], parts["inner"])
-        normed, total = g.residual_norm(h, skip, parts["outer"], parts["gate"].bias)
+        h = ops.gated_norm(x, parts["gate"], parts["through"], parts["inner"])
+        normed, total = ops.residual_norm(h, skip, parts["outer"], parts["gate"].bias)
         for name, value in (("norm", normed), ("sum", total)):
             g.output(name, value, "float32", ["b", "q", "h"])
         g.save()
@@ -215,7 +221,8 @@ def test_norms_refuse_what_does_not_fit(tmp_path: Path) -> None:
 
 def gated(folder: Path, rank: int) -> onnxruntime.InferenceSession:
     """A gated norm whose every constant has eight values."""
-    with Graph(folder, "gated") as g:
+    with CPU.open(folder, "gated") as ops:
+        g = ops.g
         x = g.input("x", "float32", ["b", "q", "w"][-rank:])
         row = g.weight(np.ones(8, np.float32))
         norm = g.op("GatedNorm", x, row, row, row, domain="g4v", epsilon=1e-5)

@@ -16,9 +16,12 @@ from g4v.export.bundle.verify import verify_bundle
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.components.precision import COMPONENTS, PRECISIONS, parse_precisions
 from g4v.export.errors import ExportError
-from g4v.export.graph.cuda import CudaGraph, CudaHalfGraph, check_kernels
-from g4v.export.graph.cuda_kernels import KERNELS
-from g4v.export.graph.writer import MICROSOFT, ONNX_OPSET, Graph
+from g4v.export.graph.cpu import CPU
+from g4v.export.graph.cuda import CudaLowering
+from g4v.export.graph.cuda_kernels import KERNELS, check_kernels
+from g4v.export.graph.dtype import FLOAT16
+from g4v.export.graph.onnx_file import OnnxFile
+from g4v.export.graph.operators import MICROSOFT, ONNX_OPSET
 from g4v.export.plan.export_estimate import estimate_export
 
 
@@ -88,10 +91,10 @@ def test_every_component_has_a_variant(both):
 def test_the_provider_has_kernels_for_every_node(both, run, tmp_path):
     for (_, target), variant in variants(both).items():
         if target == "cuda":
-            check_kernels(both, variant["graph"])
-    export(run, tmp_path / "wide", "fp32", targets=["cuda"])
-    for variant in variants(tmp_path / "wide").values():
-        check_kernels(tmp_path / "wide", variant["graph"])
+            check_kernels(OnnxFile(both / variant["graph"]))
+    export(run, tmp_path / "float32", "fp32", targets=["cuda"])
+    for variant in variants(tmp_path / "float32").values():
+        check_kernels(OnnxFile(tmp_path / "float32" / variant["graph"]))
 
 
 def test_the_cpu_provider_comes_to_the_right_numbers(both, run):
@@ -167,7 +170,7 @@ def test_float16_weights_are_stored_once_where_the_cpu_has_them_so(run, tmp_path
 def test_the_plan_knows_what_is_shared(both, run, tmp_path):
     manifest = json.loads((both / "g4v.json").read_text("utf-8"))
     checkpoint = Checkpoint.open(run)
-    codes, wide = (
+    codes, plain = (
         {n.name: n for n in estimate_export(checkpoint, parse_precisions(words, ("cpu", "cuda")))}
         for words in ("int4", [])
     )
@@ -176,8 +179,8 @@ def test_the_plan_knows_what_is_shared(both, run, tmp_path):
         files |= {"embedding.bin"} if name == "decoder" else set()
         size = sum(manifest["files"][file]["bytes"] for file in files if not file.endswith(".onnx"))
         assert 0.75 * size < codes[name].disk < 1.25 * size, name
-    assert codes["decoder"].precision == "int4, int4" and wide["decoder"].precision == "fp32, fp16"
-    assert wide["decoder"].disk > 1.5 * codes["decoder"].disk
+    assert codes["decoder"].precision == "int4, int4" and plain["decoder"].precision == "fp32, fp16"
+    assert plain["decoder"].disk > 1.5 * codes["decoder"].disk
 
 
 @pytest.mark.slow
@@ -217,39 +220,41 @@ def test_precisions_that_cuda_cannot_run_are_refused(run, tmp_path):
 
 
 def test_what_the_provider_has_no_kernel_for_is_named(tmp_path):
-    def written(kind, build, name="x"):
-        with kind(tmp_path, name) as g:
-            g.output("y", build(g, g.input("x", "float32", ["rows", 8])), "float32", ["rows", 8])
-            g.save()
-        return f"{name}.onnx"
+    def written(lowering, build, name="x"):
+        with lowering.open(tmp_path, name) as ops:
+            x = ops.g.input("x", "float32", ["rows", 8])
+            ops.g.output("y", build(ops, ops.g, x), "float32", ["rows", 8])
+            ops.g.save()
+        return OnnxFile(tmp_path / f"{name}.onnx")
 
-    check_kernels(tmp_path, written(CudaHalfGraph, lambda g, x: g.silu(x)))
+    half = CudaLowering(FLOAT16)
+    check_kernels(written(half, lambda ops, g, x: ops.silu(x)))
     for build, message in (
-        (lambda g, x: g.op("HardSwish", x), "x.onnx: .* no kernel for HardSwish"),
-        (lambda g, x: g.op("CrossAttention", x, x, domain="g4v"), "no kernel for CrossAttention"),
-        (lambda g, x: g.op("BitShift", x, x), "no kernel for BitShift"),
-        (lambda g, x: g.op("Add", x, g.op("Cast", x, to=TensorProto.FLOAT)), "float16 and float,"),
+        (lambda ops, g, x: g.op("HardSwish", x), "x.onnx: .* no kernel for HardSwish"),
+        (lambda ops, g, x: g.op("CrossAttention", x, x, domain="g4v"), "no kernel for CrossAttention"),
+        (lambda ops, g, x: g.op("BitShift", x, x), "no kernel for BitShift"),
+        (lambda ops, g, x: g.op("Add", x, g.op("Cast", x, to=TensorProto.FLOAT)), "float16 and float,"),
         (
-            lambda g, x: g.op("ReduceMax", g.op("Cast", x, to=TensorProto.INT8), g.ints(1)),
+            lambda ops, g, x: g.op("ReduceMax", g.op("Cast", x, to=TensorProto.INT8), g.ints(1)),
             "ReduceMax .* with int8",
         ),
-        (lambda g, x: g.op("Identity", x, x), "Identity .* fewer inputs"),
+        (lambda ops, g, x: g.op("Identity", x, x), "Identity .* fewer inputs"),
     ):
         with pytest.raises(ExportError, match=message):
-            check_kernels(tmp_path, written(CudaHalfGraph, build))
+            check_kernels(written(half, build))
     # Attention over a float32 cache, which the CPU's decoder has.
-    attention = written(CudaGraph, lambda g, x: g.op("GroupQueryAttention", x, domain=MICROSOFT))
+    attention = written(CudaLowering(), lambda ops, g, x: g.op("GroupQueryAttention", x, domain=MICROSOFT))
     with pytest.raises(ExportError, match="GroupQueryAttention .* with float as T"):
-        check_kernels(tmp_path, attention)
+        check_kernels(attention)
     # The table is for one set of operators.
-    model = onnx.load(tmp_path / written(Graph, lambda g, x: g.op("Relu", x)), load_external_data=False)
+    model = written(CPU, lambda ops, g, x: g.op("Relu", x)).model
     model.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT16
     (tmp_path / "x.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(ExportError, match="x.onnx: y is declared as FLOAT16 but computed as FLOAT"):
-        check_kernels(tmp_path, "x.onnx")
+        check_kernels(OnnxFile(tmp_path / "x.onnx"))
     (opset,) = (entry for entry in model.opset_import if entry.domain == "")
     assert opset.version == ONNX_OPSET
     opset.version += 1
     (tmp_path / "x.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(ExportError, match="x.onnx: .* no kernel for Relu"):
-        check_kernels(tmp_path, "x.onnx")
+        check_kernels(OnnxFile(tmp_path / "x.onnx"))

@@ -16,9 +16,10 @@ from g4v import _core
 from g4v._runtime import onnxruntime_directories
 from g4v.export.bundle.manifest import FORMAT, FORMAT_VERSION
 from g4v.export.components.abstractor import export_abstractor
-from g4v.export.graph.standard import StandardGraph
-from g4v.export.graph.writer import Graph
-from g4v.export.quantisation.dynamic_int8 import EightBitGraph
+from g4v.export.components.lowerings import INT8
+from g4v.export.graph.cpu import CPU
+from g4v.export.graph.lowering import Lowering
+from g4v.export.graph.standard import StandardLowering
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.config import AbstractorConfig
 
@@ -26,13 +27,13 @@ CONFIG = AbstractorConfig(64, 3, 2, 96, 7, 7, 64, 36)
 TOKENS = 10
 
 
-def write_bundle(folder: Path, kind: type[Graph] = Graph, **changes: object) -> VideoAbstractor:
+def write_bundle(folder: Path, lowering: Lowering = CPU, **changes: object) -> VideoAbstractor:
     """A bundle of nothing but an abstractor. changes: of its variant in the manifest."""
     torch.manual_seed(3)
     abstractor = VideoAbstractor(CONFIG).eval()
     for parameter in abstractor.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    files = export_abstractor(abstractor, folder, kind=kind)
+    files = export_abstractor(abstractor, folder, lowering=lowering)
     variant = {"target": "cpu", "precision": "fp32", "graph": files[0], "files": files}
     if len(files) > 2:
         variant["memory_graph"] = files[2]
@@ -83,13 +84,16 @@ def test_there_are_two_graphs(tmp_path: Path) -> None:
     assert export_abstractor(abstractor, tmp_path) == names
     memory = onnx.load(tmp_path / names[2], load_external_data=False)
     assert sum(node.op_type == "MatMul" for node in memory.graph.node) == 1
-    assert export_abstractor(abstractor, tmp_path, "engine", StandardGraph) == ["engine.onnx", "engine.data"]
+    assert export_abstractor(abstractor, tmp_path, "engine", StandardLowering()) == [
+        "engine.onnx",
+        "engine.data",
+    ]
 
 
-@pytest.mark.parametrize("kind", [Graph, EightBitGraph])
+@pytest.mark.parametrize("lowering", [CPU, INT8], ids=["fp32", "int8"])
 @torch.no_grad()
-def test_a_video_that_goes_on_costs_its_new_frames(tmp_path: Path, kind: type[Graph]) -> None:
-    abstractor = write_bundle(tmp_path, kind).double()
+def test_a_video_that_goes_on_costs_its_new_frames(tmp_path: Path, lowering: Lowering) -> None:
+    abstractor = write_bundle(tmp_path, lowering).double()
     features = torch.randn(12, TOKENS, 64) * 2
     kept = load(tmp_path)
     assert kept.keeps_frames
@@ -102,7 +106,7 @@ def test_a_video_that_goes_on_costs_its_new_frames(tmp_path: Path, kind: type[Gr
         assert fresh == len(set(video) - held)
         held = set(video)
         expected = abstractor(given[None].double())[0].numpy()
-        assert relative_error(tokens, expected) < (1e-5 if kind is Graph else 5e-2)
+        assert relative_error(tokens, expected) < (1e-5 if lowering is CPU else 5e-2)
         alone, fresh = load(tmp_path).run(given.numpy(), video)
         assert fresh == len(set(video))
         # The same but for the order of sums.
