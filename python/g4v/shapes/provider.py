@@ -73,7 +73,7 @@ class ShapesWorld:
         return safety_clips(count, seed)
 
     def data_command(self, arguments: Sequence[str]) -> int:
-        from g4v.shapes.world.datasets import main
+        from g4v.shapes.datasets import main
 
         return main(arguments)
 
