@@ -10,7 +10,7 @@
 namespace g4v {
 namespace {
 
-constexpr int64_t kFormatVersion = 1;  // FORMAT_VERSION in export/tokenizer.py
+constexpr int64_t kFormatVersion = 1;  // FORMAT_VERSION in export/components/tokenizer.py
 
 }  // namespace
 

@@ -1,5 +1,5 @@
 // What every tokenizer file holds, checked: tokens, merges, special tokens, the unknown token.
-// The writer is export/tokenizer.py, which describes the format.
+// The writer is export/components/tokenizer.py, which describes the format.
 #pragma once
 
 #include <cstdint>

@@ -21,7 +21,7 @@ SMALLEST_SPLIT = 1 << 18  # weights of a matrix below which ONNX Runtime's produ
 @dataclass(frozen=True)
 class SplitGemm:
     """Products of float32 matrices by g4v's own operator, as sums of bfloat16 products. It is faster on
-    processors with AMX (csrc/kernels/tiled_product.h); on others it computes in float32.
+    processors with AMX (csrc/kernels/cpu/gemm/gemm_amx.h); on others it computes in float32.
 
     pieces: how many bfloat16 numbers stand for a float32 number. 3 (bf16x3) are as exact as float32. 2
     (bf16x2) keep 16 of its 24 bits, with sums in float32; PyTorch knows that as
