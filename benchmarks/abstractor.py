@@ -34,6 +34,8 @@ import torch
 import torch.nn.functional as F
 
 from g4v import __version__, _core
+from g4v._console import processor
+from g4v._files import write_json
 from g4v._runtime import onnxruntime_directories
 from g4v.export.bundle.manifest import FORMAT, FORMAT_VERSION
 from g4v.export.components.abstractor import export_abstractor
@@ -395,13 +397,8 @@ def operations(frames: int, config: AbstractorConfig) -> float:
 
 
 def machine(threads: int) -> Row:
-    model = platform.processor()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        lines = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        model = lines[0].partition(": ")[2] if lines else model
     return {
-        "processor": model,
+        "processor": processor(),
         "threads": threads,
         "kernels": versions(),
         "versions": {
@@ -453,9 +450,7 @@ def main() -> None:
         name: round(statistics.median(values), 1) for name, values in limits.all.items() if values
     }
     if options.out:
-        temporary = options.out.with_suffix(".tmp")
-        temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(options.out)
+        write_json(options.out, report, indent=1)
 
 
 if __name__ == "__main__":

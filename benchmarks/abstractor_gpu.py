@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from g4v import __version__, _core
+from g4v._files import write_json
 from g4v.export.components.abstractor import folded_memory_product
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.config import AbstractorConfig
@@ -331,9 +332,7 @@ def main() -> None:
             report["abstractor"].append(whole(timer, frames, torch.bfloat16, options.rounds, config))
             print("abstractor", json.dumps(report["abstractor"][-1]), flush=True)
     if options.out:
-        temporary = options.out.with_suffix(".tmp")
-        temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(options.out)
+        write_json(options.out, report, indent=1)
 
 
 if __name__ == "__main__":

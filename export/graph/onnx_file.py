@@ -12,6 +12,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from g4v._files import atomic, write_bytes
+from g4v.export.errors import ExportError
+
 ALIGNMENT = 64  # bytes, of every tensor in a data file
 
 
@@ -92,30 +95,20 @@ class OnnxFile:
     def save(self) -> list[str]:
         """Writes the graph and, where bytes were replaced, its data file, through temporary names. Returns
         the data files that the graph reads, its own first; it has none if all bytes are in others.
+        ExportError: a file cannot be written, for example on a full disk.
         """
         if self._changed:
             self._save_data()
-        temporary = self.path.with_name(self.path.name + ".tmp")
-        try:
-            temporary.write_bytes(self.model.SerializeToString(deterministic=True))
-            temporary.replace(self.path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_bytes(self.path, self.model.SerializeToString(deterministic=True), ExportError)
         read = {entry.value for t in self.external() for entry in t.external_data if entry.key == "location"}
         return sorted(read, key=lambda file: (file != self.data_name, file))
 
     def _save_data(self) -> None:
         target = self.folder / self.data_name
-        temporary = target.with_name(target.name + ".tmp")
-        try:
-            with open(temporary, "wb") as out:
-                for tensor in self.external():
-                    self._write(tensor, out)
-            empty = temporary.stat().st_size == 0
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-        if empty:
+        with atomic(target, ExportError) as temporary, open(temporary, "wb") as out:
+            for tensor in self.external():
+                self._write(tensor, out)
+        if target.stat().st_size == 0:
             target.unlink()
         self._changed.clear()
 
