@@ -6,6 +6,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
+from g4v.export.errors import ExportError
 from g4v.export.graph.cpu import CPU
 from g4v.export.graph.dtype import FLOAT16
 from g4v.export.graph.onnx_file import ALIGNMENT, OnnxFile, Place
@@ -100,7 +101,7 @@ def test_a_failed_write_leaves_the_files(tmp_path, monkeypatch):
         raise OSError("No space left on device")
 
     monkeypatch.setattr(OnnxFile, "data", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(ExportError, match="net.data: cannot be written: No space"):
         file.save()
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
