@@ -61,8 +61,10 @@ class Limits:
         self.bytes = torch.randn(1 << 26)
         self.calls: dict[str, Callable[[], float]] = {
             "sgemm GFLOP/s": lambda: 2e-9 * 2048**3 / seconds(lambda: self.a @ self.b),
-            "multiply-add GFLOP/s": lambda: _core.multiply_add_peak(threads) / 1e9,
-            "bfloat16 multiply-add GFLOP/s": lambda: _core.multiply_add_peak(threads, bfloat16=True) / 1e9,
+            "multiply-add GFLOP/s": lambda: _core.testing.multiply_add_peak(threads) / 1e9,
+            "bfloat16 multiply-add GFLOP/s": lambda: (
+                _core.testing.multiply_add_peak(threads, bfloat16=True) / 1e9
+            ),
             "GB/s read": lambda: 1e-9 * self.bytes.nbytes / seconds(self.bytes.sum),
         }
         self.all: dict[str, list[float]] = {name: [] for name in self.calls}
@@ -307,7 +309,9 @@ class InCore:
     def __init__(self, folder: Path, threads: int, **placement: Any) -> None:
         """placement: `device` and `cuda_graphs` of the core's abstractor."""
         directories = onnxruntime_directories()
-        self.core = _core.BundleAbstractor(str(folder), 32, threads, library_dirs=directories, **placement)
+        self.core = _core.testing.BundleAbstractor(
+            str(folder), 32, threads, library_dirs=directories, **placement
+        )
         self.last = 0
 
     def __call__(self, features: np.ndarray, keys: list[int] | None = None) -> np.ndarray:

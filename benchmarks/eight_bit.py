@@ -179,7 +179,9 @@ def compare(
     found["float32_gflops"] = round(2.0 * 2048**3 / times.pop("sgemm") / 1e9)
     found["gflop"] = round(flop / 1e9, 1)
     if "amx" in versions():
-        found["bfloat16_gflops"] = round(_core.multiply_add_peak(options.threads, bfloat16=True) / 1e9)
+        found["bfloat16_gflops"] = round(
+            _core.testing.multiply_add_peak(options.threads, bfloat16=True) / 1e9
+        )
     eager, ours = times["PyTorch eager, fp32"], times["g4v fp32"]
     for name, seconds in times.items():
         share = rows[name].get("share_of_weights_rounded", 0.0)

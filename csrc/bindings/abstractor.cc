@@ -95,8 +95,8 @@ class BundleAbstractor {
 
 }  // namespace
 
-void RegisterAbstractor(py::module_& module) {
-  py::class_<BundleAbstractor>(module, "BundleAbstractor", "The abstractor of a bundle.")
+void RegisterAbstractor(py::module_& testing) {
+  py::class_<BundleAbstractor>(testing, "BundleAbstractor", "The abstractor of a bundle.")
       .def(py::init<const std::string&, int, int, const std::string&,
                     const std::vector<std::string>&, const std::string&, std::optional<int>>(),
            py::arg("directory"), py::arg("frames"), py::arg("threads") = 0,

@@ -5,15 +5,17 @@
 PYBIND11_MODULE(_core, module) {
   module.doc() = "The C++ core of g4v.";
   module.attr("__version__") = G4V_VERSION;
+  pybind11::module_ testing =
+      module.def_submodule("testing", "Parts of the core, for tests and benchmarks alone.");
   g4v::bindings::RegisterErrors(module);
   g4v::bindings::RegisterLibrary(module);
   g4v::bindings::RegisterBundle(module);
-  g4v::bindings::RegisterVideo(module);
-  g4v::bindings::RegisterTokenizer(module);
+  g4v::bindings::RegisterVideo(module, testing);
+  g4v::bindings::RegisterTokenizer(module, testing);
   g4v::bindings::RegisterOptions(module);
   g4v::bindings::RegisterStream(module);
   g4v::bindings::RegisterAssistant(module);
-  g4v::bindings::RegisterAbstractor(module);
-  g4v::bindings::RegisterParts(module);
-  g4v::bindings::RegisterOps(module);
+  g4v::bindings::RegisterAbstractor(testing);
+  g4v::bindings::RegisterTesting(testing);
+  g4v::bindings::RegisterOps(module, testing);
 }

@@ -258,7 +258,7 @@ py::dict DescribeCuda() {
 
 }  // namespace
 
-void RegisterOps(py::module_& module) {
+void RegisterOps(py::module_& module, py::module_& testing) {
   module.def("cross_attention", &CrossAttention, py::arg("q"), py::arg("k_own"), py::arg("v_own"),
              py::arg("k_mem"), py::arg("v_mem"), py::arg("mem_len"), py::arg("scale"),
              py::arg("out"), py::arg("stream"), py::arg("allocate"), py::arg("version"));
@@ -276,9 +276,8 @@ void RegisterOps(py::module_& module) {
       },
       py::arg("all") = false,
       "Instruction sets of the CPU kernels, best first: those that this processor has up to the "
-      "one "
-      "that is in use, or `all` that it has. Raises ArgumentError where $G4V_CPU cannot be.");
-  module.def(
+      "one that is in use, or `all` that it has. Raises ArgumentError where $G4V_CPU cannot be.");
+  testing.def(
       "multiply_add_peak",
       [](int threads, bool bfloat16) {
         const py::gil_scoped_release release;
@@ -289,7 +288,6 @@ void RegisterOps(py::module_& module) {
       py::arg("threads"), py::arg("bfloat16") = false,
       "FLOP/s that this many threads reach with multiply-adds in registers.");
   module.def("set_kernel_threads", &Threads::SetCount, py::arg("count"));
-  module.def("kernel_threads", [] { return Threads::Get()->threads(); });
 }
 
 }  // namespace g4v::bindings

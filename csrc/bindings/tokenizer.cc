@@ -29,7 +29,7 @@ std::vector<std::string> DecodeBatch(const Tokenizer& tokenizer, const std::vect
 
 }  // namespace
 
-void RegisterTokenizer(py::module_& module) {
+void RegisterTokenizer(py::module_& module, py::module_& testing) {
   const py::call_guard<py::gil_scoped_release> release;
   py::class_<Tokenizer>(module, "Tokenizer", "A tokenizer of a bundle (its own JSON format).")
       .def(py::init(&Tokenizer::Load), py::arg("json_text"), release)
@@ -53,7 +53,7 @@ void RegisterTokenizer(py::module_& module) {
       .def("token_id", &Tokenizer::TokenId, py::arg("special"), "Id of a special token, or None.")
       .def_property_readonly("vocab_size", &Tokenizer::vocab_size,
                              "One more than the largest token id.");
-  py::class_<StreamDecoder>(module, "StreamDecoder", "Decodes a stream of token ids.")
+  py::class_<StreamDecoder>(testing, "StreamDecoder", "Decodes a stream of token ids.")
       .def(py::init<const Tokenizer&>(), py::arg("tokenizer"), py::keep_alive<1, 2>())
       .def("push", &StreamDecoder::Push, py::arg("id"), "Text that is complete with this token.")
       .def("finish", &StreamDecoder::Finish, "The rest; the decoder starts anew.");

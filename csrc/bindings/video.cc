@@ -55,15 +55,15 @@ py::array_t<float> PreprocessFrames(const py::array& frames, int size,
 
 }  // namespace
 
-void RegisterVideo(py::module_& module) {
-  module.def(
+void RegisterVideo(py::module_& module, py::module_& testing) {
+  testing.def(
       "resize_bicubic", &Resize, py::arg("image"), py::arg("height"), py::arg("width"),
       "uint8 [H, W, 3] -> uint8 [height, width, 3], bit for bit as Pillow's BICUBIC resize.");
   module.def("preprocess", &PreprocessFrames, py::arg("frames"), py::arg("size"), py::arg("mean"),
              py::arg("std"),
              "uint8 [T, H, W, 3] -> float32 [T, 3, size, size], resized and normalised.");
-  module.def("sample_frames", &SampleFrames, py::arg("count"), py::arg("samples"),
-             "Indices of the frames, out of `count`, that the encoder sees.");
+  testing.def("sample_frames", &SampleFrames, py::arg("count"), py::arg("samples"),
+              "Indices of the frames, out of `count`, that the encoder sees.");
 }
 
 }  // namespace g4v::bindings

@@ -124,12 +124,13 @@ fs::path Bundle::GraphPath(const Variant& variant, const std::string& graph) con
   const fs::path path = PathOf(graph);
   // ONNX Runtime takes a file by another name for one of its own format, which is not looked
   // through.
-  if (path.extension() != ".onnx") Refuse("the graph " + Quoted(path) + " is no .onnx file");
+  if (path.extension() != ".onnx")
+    Refuse("the graph " + path.string() + " cannot be loaded: it is no .onnx file");
   const std::string folder = graph.substr(0, graph.rfind('/') + 1);
-  for (const std::string& name : FilesOfGraph(MappedFile(path).bytes(), Quoted(path))) {
+  for (const std::string& name : FilesOfGraph(MappedFile(path).bytes(), path.string())) {
     if (std::find(variant.files.begin(), variant.files.end(), folder + name) ==
         variant.files.end()) {
-      Refuse("the graph " + Quoted(path) + " reads the file " + Quoted(name) +
+      Refuse("the graph " + path.string() + " cannot be loaded: it reads the file " + Quoted(name) +
              ", which g4v.json does not list for it; do not use this bundle");
     }
   }

@@ -76,7 +76,7 @@ class Walk {
 
  private:
   [[noreturn]] void Refuse(const std::string& why) const {
-    throw Error(Code::Bundle, "the graph " + name_ + " " + why);
+    throw Error(Code::Bundle, "the graph " + name_ + " cannot be loaded: it " + why);
   }
 
   template <class Action>

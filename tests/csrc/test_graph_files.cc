@@ -44,7 +44,7 @@ std::string Engine(const std::string& attributes) {
 
 Names Files(const std::string& model) {
   return g4v::FilesOfGraph({reinterpret_cast<const uint8_t*>(model.data()), model.size()},
-                           "\"x.onnx\"");
+                           "x.onnx");
 }
 
 // A model that names one file in every place that there is for one: "0", "1", ...
@@ -106,7 +106,7 @@ void TestEngines() {
 }
 
 void TestDamage() {
-  const char* const damaged = "is no ONNX file, or a damaged one";
+  const char* const damaged = "cannot be loaded: it is no ONNX file, or a damaged one";
   CHECK_THROWS(Files("not a graph"), Code::Bundle, damaged);
   CHECK_THROWS(Files(Varint(7 << 3 | 2) + Varint(1)), Code::Bundle, damaged);
   CHECK_THROWS(Files(Varint(7 << 3 | 2) + Varint(UINT64_MAX)), Code::Bundle, damaged);
@@ -118,7 +118,8 @@ void TestDamage() {
 
   std::string nested;
   for (int i = 0; i < 60; ++i) nested = Message(1, Attribute("g", Message(6, nested)));
-  CHECK_THROWS(Files(Graph(nested)), Code::Bundle, "the graph \"x.onnx\" is nested too deeply");
+  CHECK_THROWS(Files(Graph(nested)), Code::Bundle,
+               "the graph x.onnx cannot be loaded: it is nested too deeply");
 }
 
 // Whatever is cut off or changed: an answer or Error(Bundle), and no step outside the bytes.

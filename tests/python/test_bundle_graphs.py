@@ -54,7 +54,10 @@ class Copy:
         with pytest.raises(g4v.BundleError) as caught:
             self.load()
         message = str(caught.value)
-        assert f'{graph}" reads the file "{name}", which g4v.json does not list for it' in message
+        assert (
+            f'{graph} cannot be loaded: it reads the file "{name}", which g4v.json does not list for it'
+            in message
+        )
         assert "\n" not in message
 
 
@@ -104,7 +107,7 @@ def test_a_file_beside_a_graph_in_a_folder_is_read(copy: Copy) -> None:
     assert copy.load().generate("red", steps=1).frames.size
     copy.variant["files"].remove("inner/more.data")
     copy.add("more.data", VALUES)
-    with pytest.raises(g4v.BundleError, match='text.onnx" reads the file "more.data"'):
+    with pytest.raises(g4v.BundleError, match='text.onnx cannot be loaded: it reads the file "more.data"'):
         copy.load()
 
 
@@ -188,7 +191,7 @@ def test_an_engine_that_is_not_listed_is_refused(copy: Copy) -> None:
 def test_a_graph_of_another_format_is_refused(copy: Copy) -> None:
     """ONNX Runtime knows its own format by the name of the file."""
     copy.variant["graph"] = "text_encoder.ort"
-    with pytest.raises(g4v.BundleError, match='text_encoder.ort" is no .onnx file'):
+    with pytest.raises(g4v.BundleError, match="text_encoder.ort cannot be loaded: it is no .onnx file"):
         copy.load()
 
 
@@ -198,5 +201,7 @@ def test_a_graph_that_is_cut_is_refused(copy: Copy, size: int) -> None:
     copy.variant["graph"] = "cut.onnx"
     copy.add("cut.onnx", content)
     (copy.folder / "g4v.json").write_text(json.dumps(copy.manifest), "utf-8")
-    with pytest.raises(g4v.BundleError, match='cut.onnx" is no ONNX file, or a damaged one'):
+    with pytest.raises(
+        g4v.BundleError, match="cut.onnx cannot be loaded: it is no ONNX file, or a damaged one"
+    ):
         g4v.load(copy.folder, device="cpu").wait_until_ready()

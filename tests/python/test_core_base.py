@@ -55,7 +55,7 @@ class TestResize:
     )
     def test_equals_pillow(self, height: int, width: int, out_height: int, out_width: int) -> None:
         image = noise(height, width, 3)
-        resized = _core.resize_bicubic(image, out_height, out_width)
+        resized = _core.testing.resize_bicubic(image, out_height, out_width)
         assert np.array_equal(resized, pillow_resize(image, out_height, out_width))
 
     @settings(max_examples=150, deadline=None)
@@ -66,17 +66,17 @@ class TestResize:
         image = noise(height, width, 3, seed=seed)
         if extreme:
             image = np.where(image > 127, np.uint8(255), np.uint8(0))
-        resized = _core.resize_bicubic(image, out_height, out_width)
+        resized = _core.testing.resize_bicubic(image, out_height, out_width)
         assert np.array_equal(resized, pillow_resize(image, out_height, out_width))
 
     def test_same_size_is_the_same_image(self) -> None:
         image = noise(40, 50, 3)
-        assert np.array_equal(_core.resize_bicubic(image, 40, 50), image)
+        assert np.array_equal(_core.testing.resize_bicubic(image, 40, 50), image)
 
     def test_strided_input(self) -> None:
         image = noise(90, 120, 3)[::2, ::-3]
         expected = pillow_resize(np.ascontiguousarray(image), 64, 64)
-        assert np.array_equal(_core.resize_bicubic(image, 64, 64), expected)
+        assert np.array_equal(_core.testing.resize_bicubic(image, 64, 64), expected)
 
 
 class TestPreprocess:
@@ -112,17 +112,17 @@ class TestSampleFrames:
         step = (count - 1) / samples
         first = int(step / 2)
         expected = [min(first + round(step * i), count - 1) for i in range(samples)]
-        assert _core.sample_frames(count, samples) == expected
+        assert _core.testing.sample_frames(count, samples) == expected
 
     def test_known(self) -> None:
-        assert _core.sample_frames(1, 8) == [0] * 8
-        assert _core.sample_frames(30, 8) == [1, 5, 8, 12, 15, 19, 23, 26]
+        assert _core.testing.sample_frames(1, 8) == [0] * 8
+        assert _core.testing.sample_frames(30, 8) == [1, 5, 8, 12, 15, 19, 23, 26]
 
     def test_refuses(self) -> None:
         with pytest.raises(errors.VideoError, match="no frames"):
-            _core.sample_frames(0, 8)
+            _core.testing.sample_frames(0, 8)
         with pytest.raises(errors.ArgumentError, match="at least 1 frame"):
-            _core.sample_frames(8, 0)
+            _core.testing.sample_frames(8, 0)
 
 
 def python(code: str, **environment: str) -> str:

@@ -160,7 +160,7 @@ def talk_at_once(folder):
 
 def abstract(folder, most):
     """Video tokens of growing numbers of frames, and how many graphs there are after each."""
-    core = _core.BundleAbstractor(str(folder), 4, 1, device="cuda", cuda_graphs=most)
+    core = _core.testing.BundleAbstractor(str(folder), 4, 1, device="cuda", cuda_graphs=most)
     found = []
     for count in (1, 2, 3, 3, 2, 1):
         features = np.arange(count * 8, dtype=np.float32).reshape(count, 2, 4) / 50
@@ -319,8 +319,10 @@ def test_graphs_give_what_single_launches_give(tmp_path):
     write_bundle(tmp_path, export.CudaLowering(), target="cuda")
     features = np.random.default_rng(0).standard_normal((6, TOKENS, 64), np.float32)
     options = {"library_dirs": onnxruntime_directories(), "device": "cuda"}
-    graphs, single = (_core.BundleAbstractor(str(tmp_path), 6, 1, cuda_graphs=n, **options) for n in (32, 0))
-    plain = _core.BundleAbstractor(str(tmp_path), 6, 1, **options)
+    graphs, single = (
+        _core.testing.BundleAbstractor(str(tmp_path), 6, 1, cuda_graphs=n, **options) for n in (32, 0)
+    )
+    plain = _core.testing.BundleAbstractor(str(tmp_path), 6, 1, **options)
     for count in (1, 6, 3, 6, 1, 3):
         expected = plain.run(features[:count], list(range(count)))[0]
         for core in (graphs, single):

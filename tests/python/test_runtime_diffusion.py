@@ -55,15 +55,15 @@ class TestNoise:
             angle = 2 * np.pi * (((c << 32 | d) >> 11) + 1) * 2.0**-53
             expected += [radius * np.cos(angle), radius * np.sin(angle)]
         # Where libm rounds a double the other way, its float32 is almost always the same.
-        assert np.allclose(_core.noise(seed, 1000), expected, rtol=2e-7, atol=1e-12)
+        assert np.allclose(_core.testing.noise(seed, 1000), expected, rtol=2e-7, atol=1e-12)
 
     def test_golden(self):
         """Every machine must make these bits: a video of a seed is the same everywhere."""
-        noise = _core.noise(12345, 1_000_001)
+        noise = _core.testing.noise(12345, 1_000_001)
         assert noise[:4].view(np.uint32).tolist() == GOLDEN_BITS
         assert hashlib.sha256(noise.tobytes()).hexdigest() == GOLDEN_SHA256
         assert abs(noise.mean()) < 0.004 and abs(noise.std() - 1) < 0.004
-        assert np.array_equal(noise[:7], _core.noise(12345, 7))
+        assert np.array_equal(noise[:7], _core.testing.noise(12345, 7))
 
 
 def reference(kind, config):
@@ -99,7 +99,7 @@ class TestScheduler:
         import torch
 
         config = CONFIG | changes
-        theirs, ours = reference(kind, config), _core.Scheduler(kind, steps, **config)
+        theirs, ours = reference(kind, config), _core.testing.Scheduler(kind, steps, **config)
         theirs.set_timesteps(steps)
         assert ours.timesteps == theirs.timesteps.tolist()
         random = np.random.default_rng(steps)
@@ -127,7 +127,7 @@ class TestScheduler:
         from g4v.errors import Error
 
         with pytest.raises(Error, match=message):
-            _core.Scheduler(kind, steps, **(CONFIG | changes))
+            _core.testing.Scheduler(kind, steps, **(CONFIG | changes))
 
 
 def expected_frames(vocabulary, caption, seed, spec):
@@ -139,11 +139,13 @@ def expected_frames(vocabulary, caption, seed, spec):
 
     config = toy.manifest(0)["generation"]["video"]["scheduler"]
     kind = spec.get("scheduler", config["type"])
-    scheduler = _core.Scheduler(kind, spec["steps"], **{k: v for k, v in config.items() if k != "type"})
+    scheduler = _core.testing.Scheduler(
+        kind, spec["steps"], **{k: v for k, v in config.items() if k != "type"}
+    )
     shape = (4, spec["frames"], spec["height"] // 2, spec["width"] // 2)
     own, common = int(np.prod(shape)), int(np.prod(shape)) // spec["frames"]
     shared = spec.get("shared_noise", 0.0)
-    drawn = _core.noise(seed, own + common).astype(np.float64)
+    drawn = _core.testing.noise(seed, own + common).astype(np.float64)
     latents = np.sqrt(1 - shared) * drawn[:own].reshape(4, spec["frames"], -1)
     latents += np.sqrt(shared) * drawn[own:].reshape(4, 1, -1)
     latents = latents.astype(np.float32).reshape(-1)

@@ -107,7 +107,7 @@ class TestVideoInput:
                     yield level
 
         assert round(np.mean([10, 20, 30, 80])) in set(level_seen([10, 20, 30, 80]))
-        sampled = [7 * i for i in _core.sample_frames(20, toy.FRAMES)]
+        sampled = [7 * i for i in _core.testing.sample_frames(20, toy.FRAMES)]
         assert round(np.mean(sampled)) in set(level_seen([7 * i for i in range(20)]))
 
     def test_a_video_is_encoded_once(self, assistant):

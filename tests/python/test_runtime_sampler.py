@@ -9,7 +9,7 @@ from g4v.errors import ArgumentError, InternalError
 
 def sample(logits, answer=(), seed=0, turn=0, **options):
     logits = np.asarray(logits, np.float32)
-    return _core.sample_token(logits, list(answer), seed, turn, _core.TextOptions(**options))
+    return _core.testing.sample_token(logits, list(answer), seed, turn, _core.TextOptions(**options))
 
 
 def processed(logits, answer, temperature=1.0, top_k=0, top_p=1.0, repetition_penalty=1.0):
@@ -95,7 +95,7 @@ class TestCleaning:
     PREFIXES = "\nHuman: ", "\nAI:"
 
     def clean(self, text):
-        return _core.clean_user_text(text.encode("utf-8", "surrogatepass"), *self.PREFIXES)
+        return _core.testing.clean_user_text(text.encode("utf-8", "surrogatepass"), *self.PREFIXES)
 
     @pytest.mark.parametrize(
         ("text", "expected"),

@@ -158,7 +158,7 @@ def test_decoding_any_ids_and_streaming(build: Any, family: str) -> None:
     source = build(family)
     backend = getattr(source, "backend_tokenizer", source)
     ours = load(source)
-    stream = _core.StreamDecoder(ours)
+    stream = _core.testing.StreamDecoder(ours)
     rng = random.Random(3)
     size = ours.vocab_size
     assert size == backend.get_vocab_size()
@@ -183,7 +183,7 @@ def test_decoding_any_ids_and_streaming(build: Any, family: str) -> None:
 def test_stream_never_gives_half_a_character(build: Any) -> None:
     for family in ("tiny", "llama2"):
         ours = load(build(family))
-        stream = _core.StreamDecoder(ours)
+        stream = _core.testing.StreamDecoder(ours)
         text = "a \U0001f468\u200d\U0001f469 \u6771\u4eac \u00e9\U000e0001\n z"
         given = [stream.push(number) for number in ours.encode(text)]
         assert "".join(given) == text

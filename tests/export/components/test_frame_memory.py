@@ -69,8 +69,8 @@ def write_bundle(folder: Path, lowering: Lowering = CPU, **changes: object) -> V
     return abstractor
 
 
-def load(folder: Path, frames: int = 8) -> _core.BundleAbstractor:
-    return _core.BundleAbstractor(str(folder), frames, 1, library_dirs=onnxruntime_directories())
+def load(folder: Path, frames: int = 8) -> _core.testing.BundleAbstractor:
+    return _core.testing.BundleAbstractor(str(folder), frames, 1, library_dirs=onnxruntime_directories())
 
 
 def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:

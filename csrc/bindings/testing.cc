@@ -71,14 +71,14 @@ std::string CleanWords(const py::bytes& text, const std::string& user_prefix,
 
 }  // namespace
 
-void RegisterParts(py::module_& module) {
-  module.def("noise", &Noise, py::arg("seed"), py::arg("count"),
-             "float32 [count], the start of the latents of a video with this seed.");
-  module.def("clean_user_text", &CleanWords, py::arg("text"), py::arg("user_prefix"),
-             py::arg("assistant_prefix"), "What becomes of a user's words in the prompt.");
-  module.def("sample_token", &Sample, py::arg("logits"), py::arg("answer"), py::arg("seed"),
-             py::arg("turn"), py::arg("options"), "The next token of an answer.");
-  py::class_<Scheduler>(module, "Scheduler", "DDIM or DPM-Solver++ (2M).")
+void RegisterTesting(py::module_& testing) {
+  testing.def("noise", &Noise, py::arg("seed"), py::arg("count"),
+              "float32 [count], the start of the latents of a video with this seed.");
+  testing.def("clean_user_text", &CleanWords, py::arg("text"), py::arg("user_prefix"),
+              py::arg("assistant_prefix"), "What becomes of a user's words in the prompt.");
+  testing.def("sample_token", &Sample, py::arg("logits"), py::arg("answer"), py::arg("seed"),
+              py::arg("turn"), py::arg("options"), "The next token of an answer.");
+  py::class_<Scheduler>(testing, "Scheduler", "DDIM or DPM-Solver++ (2M).")
       .def(py::init(&MakeScheduler), py::arg("type"), py::arg("steps"), py::kw_only(),
            py::arg("num_train_timesteps"), py::arg("beta_start"), py::arg("beta_end"),
            py::arg("beta_schedule"), py::arg("prediction_type"), py::arg("rescale_betas_zero_snr"),

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from . import testing as testing
+
 __version__: str
 BUNDLE_FORMAT_VERSION: int
 
@@ -30,11 +32,9 @@ def usable_cores() -> int: ...
 # Bundles and frames
 
 def check_bundle(directory: str, verify: str = "auto") -> bool: ...
-def resize_bicubic(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]: ...
 def preprocess(
     frames: NDArray[np.uint8], size: int, mean: Sequence[float], std: Sequence[float]
 ) -> NDArray[np.float32]: ...
-def sample_frames(count: int, samples: int) -> list[int]: ...
 
 # Kernels: g4v.ops
 
@@ -54,7 +54,6 @@ def cross_attention(
 def kernel_versions(all: bool = False) -> list[str]: ...
 def kernel_threads() -> int: ...
 def set_kernel_threads(count: int) -> None: ...
-def multiply_add_peak(threads: int, bfloat16: bool = False) -> float: ...
 def cuda_kernels() -> dict[str, Any]: ...
 
 # Options: None means the bundle's default. ArgumentError names an option that is out of range.
@@ -215,64 +214,6 @@ class Assistant:
         """JSON; the keys are in csrc/chat/assistant.h."""
     def wait_until_ready(self) -> None: ...
 
-# Parts that tests compare with reference implementations
-
-def noise(seed: int, count: int) -> NDArray[np.float32]:
-    """float32 [count]: how the latents of a video with this seed start; the same bits on every machine."""
-
-def clean_user_text(text: bytes, user_prefix: str, assistant_prefix: str) -> str: ...
-def sample_token(
-    logits: NDArray[np.float32], answer: Sequence[int], seed: int, turn: int, options: TextOptions
-) -> int: ...
-
-class BundleAbstractor:
-    """The abstractor of a bundle by itself. cuda_graphs, for device "cuda": with data that stay on the device
-    and at most as many CUDA graphs; 0 launches kernel by kernel from the same memory.
-    """
-
-    def __init__(
-        self,
-        directory: str,
-        frames: int,  # to make room for
-        threads: int = 0,
-        onnxruntime: str = "",
-        library_dirs: Sequence[str] = (),
-        device: str = "cpu",
-        cuda_graphs: int | None = None,
-    ) -> None: ...
-    @property
-    def keeps_frames(self) -> bool: ...
-    @property
-    def cuda_graphs(self) -> int: ...  # captured so far
-    def run(
-        self, features: NDArray[np.float32], keys: Sequence[int]
-    ) -> tuple[NDArray[np.float32], int]: ...  # features [T, N, d]; tokens, and frames that were new
-
-class Scheduler:
-    """DDIM or DPM-Solver++ (2M); the keywords are those of g4v.json."""
-
-    def __init__(
-        self,
-        type: str,
-        steps: int,
-        *,
-        num_train_timesteps: int,
-        beta_start: float,
-        beta_end: float,
-        beta_schedule: str,
-        prediction_type: str,
-        rescale_betas_zero_snr: bool,
-        timestep_spacing: str,
-        steps_offset: int,
-        set_alpha_to_one: bool,
-        clip_sample: bool,
-    ) -> None: ...
-    @property
-    def timesteps(self) -> list[int]: ...
-    def step(
-        self, index: int, prediction: NDArray[np.float32], sample: NDArray[np.float32]
-    ) -> NDArray[np.float32]: ...
-
 class Tokenizer:
     """A tokenizer of a bundle. ArgumentError for text that is not UTF-8, BundleError for damaged data."""
 
@@ -284,8 +225,3 @@ class Tokenizer:
     def token_id(self, special: str) -> int | None: ...
     @property
     def vocab_size(self) -> int: ...
-
-class StreamDecoder:
-    def __init__(self, tokenizer: Tokenizer) -> None: ...
-    def push(self, id: int) -> str: ...
-    def finish(self) -> str: ...
