@@ -3,6 +3,7 @@
 // message is one sentence for the person who reads it.
 #pragma once
 
+#include <array>
 #include <stdexcept>
 #include <string>
 
@@ -19,6 +20,24 @@ enum class Code {
   Io = 7,
   Internal = 8,
   UnsafeVideo = 9,  // a frame checker found the video that was asked for unsafe
+};
+
+// The name of each code, as the C header has it after "G4V_".
+struct CodeName {
+  Code code;
+  const char* name;
+};
+inline constexpr std::array kCodes = {
+    CodeName{Code::Ok, "OK"},
+    CodeName{Code::InvalidArgument, "INVALID_ARGUMENT"},
+    CodeName{Code::Bundle, "BUNDLE"},
+    CodeName{Code::Video, "VIDEO"},
+    CodeName{Code::Runtime, "RUNTIME"},
+    CodeName{Code::Cancelled, "CANCELLED"},
+    CodeName{Code::ContextFull, "CONTEXT_FULL"},
+    CodeName{Code::Io, "IO"},
+    CodeName{Code::Internal, "INTERNAL"},
+    CodeName{Code::UnsafeVideo, "UNSAFE_VIDEO"},
 };
 
 class Error : public std::runtime_error {

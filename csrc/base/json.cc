@@ -242,7 +242,7 @@ std::vector<std::string> JsonCursor::AsStrings() const {
   return strings;
 }
 
-void JsonCursor::ExpectKeys(std::initializer_list<std::string_view> known) const {
+void JsonCursor::ExpectKeys(std::span<const std::string_view> known) const {
   for (const auto& [key, value] : Members()) {
     if (std::find(known.begin(), known.end(), key) == known.end()) {
       value.Fail("is not a known key; was it written by a newer g4v?");

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -85,7 +86,10 @@ class JsonCursor {
   std::vector<std::string> AsStrings() const;  // an array of strings
 
   // Throws where the object has a key that is not listed.
-  void ExpectKeys(std::initializer_list<std::string_view> known) const;
+  void ExpectKeys(std::span<const std::string_view> known) const;
+  void ExpectKeys(std::initializer_list<std::string_view> known) const {
+    ExpectKeys(std::span(known.begin(), known.size()));
+  }
   // Throws Error(Bundle): "<what>: <path> <message>".
   [[noreturn]] void Fail(const std::string& message) const;
 

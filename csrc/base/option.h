@@ -1,7 +1,9 @@
-// Options with defaults and ranges.
+// Options with defaults and ranges: of text and video generation, and of loading.
 #pragma once
 
+#include <array>
 #include <cmath>
+#include <cstdint>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -10,26 +12,45 @@
 
 namespace g4v {
 
+// What an option may be. The C header and the Python docstrings state the same ranges; a test
+// compares them with this table.
+struct OptionRange {
+  const char* name;
+  int64_t least;
+  int64_t most;
+  bool above_least = false;  // the least value itself is not allowed
+};
+
+constexpr OptionRange kMaxNewTokens{"max_new_tokens", 1, 1 << 24};
+constexpr OptionRange kTemperature{"temperature", 0, 100};
+constexpr OptionRange kTopK{"top_k", 0, 1 << 24};
+constexpr OptionRange kTopP{"top_p", 0, 1, true};
+constexpr OptionRange kRepetitionPenalty{"repetition_penalty", 0, 10, true};
+constexpr OptionRange kFrames{"frames", 1, 1024};
+constexpr OptionRange kWidth{"width", 1, 4096};    // and a multiple of the VAE's scale factor
+constexpr OptionRange kHeight{"height", 1, 4096};  // likewise
+constexpr OptionRange kFps{"fps", 0, 1000, true};
+constexpr OptionRange kGuidanceScale{"guidance_scale", 0, 100};
+constexpr OptionRange kThreads{"threads", 0, 1024};
+
+inline constexpr std::array kOptionRanges = {
+    kMaxNewTokens, kTemperature, kTopK,          kTopP,   kRepetitionPenalty, kFrames, kWidth,
+    kHeight,       kFps,         kGuidanceScale, kThreads};
+
 template <class T>
 void Overlay(const std::optional<T>& option, T& value) {
   if (option) value = *option;
 }
 
-template <class T>
-struct Range {
-  T least;
-  T most;
-  bool above_least = false;  // the least value itself is not allowed
-};
-
 // Throws Error(InvalidArgument) "<name> is <value> but must be <least> to <most>". NaN is never in
 // range.
 template <class T>
-void CheckRange(const char* name, T value, Range<T> range) {
-  const bool enough = range.above_least ? value > range.least : value >= range.least;
-  if (enough && value <= range.most) return;
+void CheckRange(const OptionRange& range, T value) {
+  const auto least = static_cast<T>(range.least);
+  const bool enough = range.above_least ? value > least : value >= least;
+  if (enough && value <= static_cast<T>(range.most)) return;
   std::ostringstream message;
-  message << name << " is " << value << " but must be ";
+  message << range.name << " is " << value << " but must be ";
   if (range.above_least) message << "above ";
   message << range.least << (range.above_least ? " and at most " : " to ") << range.most;
   throw Error(Code::InvalidArgument, message.str());

@@ -110,14 +110,16 @@ void RegisterAssistant(py::module_& module) {
       .def_property_readonly("context_used", &Chat::context_used)
       .def_property_readonly("context_length", &Chat::context_length)
       .def_property_readonly("seed", &Chat::seed);
+  const LoadOptions defaults;
   py::class_<Assistant, std::shared_ptr<Assistant>>(module, "Assistant", "A loaded bundle.",
                                                     py::release_gil_before_calling_cpp_dtor())
-      .def_static("load", &Load, py::arg("directory"), py::kw_only(), py::arg("device") = "auto",
-                  py::arg("threads") = 0, py::arg("onnxruntime") = "",
-                  py::arg("library_dirs") = std::vector<std::string>(), py::arg("verify") = "auto",
+      .def_static("load", &Load, py::arg("directory"), py::kw_only(),
+                  py::arg("device") = defaults.device, py::arg("threads") = defaults.threads,
+                  py::arg("onnxruntime") = "", py::arg("library_dirs") = std::vector<std::string>(),
+                  py::arg("verify") = NameOf(defaults.verify),
                   py::arg("frame_checker") = py::none(),
                   py::arg("provider_dirs") = std::vector<std::string>(),
-                  py::arg("cuda_graphs") = false, "Loads a bundle directory.")
+                  py::arg("cuda_graphs") = defaults.cuda_graphs, "Loads a bundle directory.")
       .def("chat", &OpenChat, py::kw_only(), py::arg("seed") = py::none(),
            py::arg("text_options") = py::none(), py::arg("video_options") = py::none(),
            "A new chat.")

@@ -18,8 +18,8 @@ bool CheckBundle(const std::string& directory, const std::string& verify) {
 
 void RegisterBundle(py::module_& module) {
   module.attr("BUNDLE_FORMAT_VERSION") = kBundleFormatVersion;
-  module.def("check_bundle", &CheckBundle, py::arg("directory"), py::arg("verify") = "auto",
-             py::call_guard<py::gil_scoped_release>(),
+  module.def("check_bundle", &CheckBundle, py::arg("directory"),
+             py::arg("verify") = NameOf(Verify::Auto), py::call_guard<py::gil_scoped_release>(),
              "Checks the manifest and the files of a bundle directory; raises g4v.BundleError.\n\n"
              "Returns whether the SHA-256 of every file was compared.");
 }

@@ -3,7 +3,9 @@
 #include <pybind11/stl.h>
 
 #include "base/error.h"
+#include "base/option.h"
 #include "bindings/register.h"
+#include "chat/options.h"
 #include "chat/prompt.h"
 #include "decoder/sampler.h"
 #include "diffusion/noise.h"
@@ -69,9 +71,38 @@ std::string CleanWords(const py::bytes& text, const std::string& user_prefix,
   return CleanUserText(spec, std::string(text));
 }
 
+py::dict OptionRanges() {
+  py::dict ranges;
+  for (const OptionRange& range : kOptionRanges) {
+    ranges[range.name] = py::make_tuple(range.least, range.most, range.above_least);
+  }
+  return ranges;
+}
+
+py::dict StatusCodes() {
+  py::dict codes;
+  for (const CodeName& code : kCodes) codes[code.name] = static_cast<int>(code.code);
+  return codes;
+}
+
+py::dict LoadDefaults() {
+  const LoadOptions defaults;
+  py::dict values;
+  values["device"] = defaults.device;
+  values["threads"] = defaults.threads;
+  values["verify"] = NameOf(defaults.verify);
+  values["cuda_graphs"] = defaults.cuda_graphs;
+  return values;
+}
+
 }  // namespace
 
 void RegisterTesting(py::module_& testing) {
+  testing.attr("COMPONENTS") = py::cast(kComponents);
+  testing.attr("SCHEDULERS") = py::cast(kSchedulers);
+  testing.def("option_ranges", &OptionRanges, "name -> (least, most, whether least is excluded).");
+  testing.def("status_codes", &StatusCodes, "Name of a code without \"G4V_\" -> number.");
+  testing.def("load_defaults", &LoadDefaults, "Option of a load -> its default.");
   testing.def("noise", &Noise, py::arg("seed"), py::arg("count"),
               "float32 [count], the start of the latents of a video with this seed.");
   testing.def("clean_user_text", &CleanWords, py::arg("text"), py::arg("user_prefix"),

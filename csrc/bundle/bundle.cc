@@ -91,11 +91,23 @@ void CheckDigests(const fs::path& directory, const Manifest& manifest) {
 }  // namespace
 
 Verify ParseVerify(const std::string& name) {
-  if (name == "auto") return Verify::Auto;
-  if (name == "full") return Verify::Full;
-  if (name == "size") return Verify::Size;
+  for (const Verify verify : {Verify::Auto, Verify::Full, Verify::Size}) {
+    if (name == NameOf(verify)) return verify;
+  }
   throw Error(Code::InvalidArgument,
               "verify is \"" + name + "\" but must be \"auto\", \"full\" or \"size\"");
+}
+
+const char* NameOf(Verify verify) {
+  switch (verify) {
+    case Verify::Auto:
+      return "auto";
+    case Verify::Full:
+      return "full";
+    case Verify::Size:
+      return "size";
+  }
+  throw Error(Code::Internal, "an unknown way to verify a bundle");
 }
 
 Bundle Bundle::Open(const fs::path& directory, Verify verify) {

@@ -18,6 +18,7 @@ enum class Verify {
 
 // From "auto", "full" or "size". Throws Error(InvalidArgument) for another name.
 Verify ParseVerify(const std::string& name);
+const char* NameOf(Verify verify);
 
 class Bundle {
  public:

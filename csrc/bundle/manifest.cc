@@ -96,7 +96,7 @@ SchedulerSpec ReadScheduler(const JsonCursor& cursor) {
                      "prediction_type", "rescale_betas_zero_snr", "timestep_spacing",
                      "steps_offset", "set_alpha_to_one", "clip_sample"});
   SchedulerSpec spec;
-  spec.type = ReadWord(cursor.Get("type"), {"dpmsolver++", "ddim"});
+  spec.type = ReadWord(cursor.Get("type"), kSchedulers);
   spec.num_train_timesteps = ReadSize(cursor, "num_train_timesteps");
   spec.beta_start = ReadFrom(cursor.Get("beta_start"), 0.0, 1.0);
   spec.beta_end = ReadFrom(cursor.Get("beta_end"), 0.0, 1.0);

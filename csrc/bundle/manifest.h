@@ -111,6 +111,27 @@ struct ComponentsSpec {
   std::optional<FrameCheckerSpec> frame_checker;
 };
 
+// The names of the components in g4v.json, in the order of ComponentsSpec.
+inline constexpr std::array<std::string_view, 7> kComponents = {
+    "encoder", "abstractor", "decoder", "text_encoder", "unet", "vae_decoder", "frame_checker"};
+
+// Calls visit(name, component) for each component that there is.
+template <class Visit>
+void ForEachComponent(const ComponentsSpec& spec, const Visit& visit) {
+  size_t next = 0;
+  const auto each = [&](const auto& component) {
+    const std::string_view name = kComponents[next++];
+    if (component) visit(name, *component);
+  };
+  each(spec.encoder);
+  each(spec.abstractor);
+  each(spec.decoder);
+  each(spec.text_encoder);
+  each(spec.unet);
+  each(spec.vae_decoder);
+  each(spec.frame_checker);
+}
+
 struct TokenizerSpec {
   std::string file;
   std::optional<int32_t> bos;
@@ -144,8 +165,10 @@ struct TextGenerationSpec {
   double repetition_penalty = 1.0;
 };
 
+inline constexpr std::array<std::string_view, 2> kSchedulers = {"ddim", "dpmsolver++"};
+
 struct SchedulerSpec {
-  std::string type;  // "dpmsolver++" or "ddim"
+  std::string type;  // one of kSchedulers
   int num_train_timesteps = 1000;
   double beta_start = 0.0;
   double beta_end = 0.0;

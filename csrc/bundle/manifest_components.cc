@@ -20,7 +20,7 @@ double ReadFrom(const JsonCursor& cursor, double lowest, double highest) {
   return value;
 }
 
-std::string ReadWord(const JsonCursor& cursor, std::initializer_list<std::string_view> words) {
+std::string ReadWord(const JsonCursor& cursor, std::span<const std::string_view> words) {
   const std::string& value = cursor.AsString();
   if (std::find(words.begin(), words.end(), value) == words.end()) {
     std::string known;
@@ -227,8 +227,7 @@ void CheckFit(const JsonCursor& components, const ComponentsSpec& spec) {
 }  // namespace
 
 ComponentsSpec ReadComponents(const JsonCursor& cursor, const Manifest& manifest) {
-  cursor.ExpectKeys(
-      {"encoder", "abstractor", "decoder", "text_encoder", "unet", "vae_decoder", "frame_checker"});
+  cursor.ExpectKeys(kComponents);
   ComponentsSpec spec;
   if (const auto found = cursor.Find("encoder")) spec.encoder = ReadEncoder(*found, manifest);
   if (const auto found = cursor.Find("abstractor"))

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <initializer_list>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -15,7 +16,11 @@ constexpr int64_t kMaxId = INT32_MAX;
 int ReadSize(const JsonCursor& object, std::string_view key);  // an integer of at least 1
 double ReadPositive(const JsonCursor& cursor);
 double ReadFrom(const JsonCursor& cursor, double lowest, double highest);
-std::string ReadWord(const JsonCursor& cursor, std::initializer_list<std::string_view> words);
+std::string ReadWord(const JsonCursor& cursor, std::span<const std::string_view> words);
+inline std::string ReadWord(const JsonCursor& cursor,
+                            std::initializer_list<std::string_view> words) {
+  return ReadWord(cursor, std::span(words.begin(), words.size()));
+}
 std::optional<int32_t> ReadOptionalId(const JsonCursor& object, std::string_view key);
 // A file that the manifest's "files" lists.
 std::string ReadListedFile(const JsonCursor& cursor, const Manifest& manifest);

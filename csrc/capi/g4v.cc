@@ -16,8 +16,17 @@ using g4v::capi::Read;
 using g4v::capi::Report;
 using g4v::capi::Write;
 
-constexpr g4v_load_options kLoadDefaults = {
-    sizeof(g4v_load_options), "auto", 0, nullptr, "auto", nullptr, nullptr, 0};
+g4v_load_options LoadDefaults() {
+  static const g4v::LoadOptions defaults;
+  return {sizeof(g4v_load_options),
+          defaults.device.c_str(),
+          defaults.threads,
+          nullptr,
+          g4v::NameOf(defaults.verify),
+          nullptr,
+          nullptr,
+          defaults.cuda_graphs};
+}
 
 g4v::HostFrameChecker HostChecker(g4v_frame_checker checker, void* user) {
   if (!checker) return {};
@@ -90,7 +99,7 @@ g4v::VideoOptions ReadVideo(const g4v_video_options* given) {
 const char* g4v_version(void) { return G4V_VERSION; }
 
 g4v_status g4v_load_defaults(g4v_load_options* options, g4v_error* error) {
-  return Call(error, [&] { Write(kLoadDefaults, options, "g4v_load_options"); });
+  return Call(error, [&] { Write(LoadDefaults(), options, "g4v_load_options"); });
 }
 
 g4v_status g4v_text_defaults(const g4v_assistant* assistant, g4v_text_options* options,
@@ -110,7 +119,7 @@ g4v_status g4v_load(const char* directory, const g4v_load_options* options,
   return Call(error, [&] {
     Need(assistant, "assistant") = nullptr;
     Need(directory, "directory");
-    const g4v_load_options given = Read(options, kLoadDefaults, "g4v_load_options");
+    const g4v_load_options given = Read(options, LoadDefaults(), "g4v_load_options");
     g4v::LoadOptions load;
     load.device = &Need(given.device, "device");
     load.threads = given.threads;

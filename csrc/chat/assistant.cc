@@ -76,19 +76,9 @@ Json Assistant::Info() const {
   const ComponentsSpec& parts = manifest.components;
   const ort::Targets& targets = engine_->targets();
   Json::Object components;
-  if (parts.encoder) AddComponent(components, "encoder", parts.encoder->variants, targets);
-  if (parts.abstractor) AddComponent(components, "abstractor", parts.abstractor->variants, targets);
-  if (parts.decoder) AddComponent(components, "decoder", parts.decoder->variants, targets);
-  if (parts.text_encoder) {
-    AddComponent(components, "text_encoder", parts.text_encoder->variants, targets);
-  }
-  if (parts.unet) AddComponent(components, "unet", parts.unet->variants, targets);
-  if (parts.vae_decoder) {
-    AddComponent(components, "vae_decoder", parts.vae_decoder->variants, targets);
-  }
-  if (parts.frame_checker) {
-    AddComponent(components, "frame_checker", parts.frame_checker->variants, targets);
-  }
+  ForEachComponent(parts, [&](std::string_view name, const auto& component) {
+    AddComponent(components, std::string(name), component.variants, targets);
+  });
   Json::Object refused;
   for (const auto& [target, reason] : targets.refused) refused.emplace_back(target, reason);
   Json::Object info{{"name", manifest.name},

@@ -5,6 +5,7 @@
 
 #include "base/cpu.h"
 #include "base/error.h"
+#include "base/option.h"
 #include "ort/captured_session.h"
 
 namespace g4v {
@@ -12,17 +13,9 @@ namespace {
 
 std::set<std::string> TargetsOf(const ComponentsSpec& components) {
   std::set<std::string> targets;
-  const auto add = [&targets](const auto& component) {
-    if (!component) return;
-    for (const Variant& variant : component->variants) targets.insert(variant.target);
-  };
-  add(components.encoder);
-  add(components.abstractor);
-  add(components.decoder);
-  add(components.text_encoder);
-  add(components.unet);
-  add(components.vae_decoder);
-  add(components.frame_checker);
+  ForEachComponent(components, [&targets](std::string_view, const auto& component) {
+    for (const Variant& variant : component.variants) targets.insert(variant.target);
+  });
   return targets;
 }
 
@@ -42,10 +35,7 @@ void CheckCudaGraphs(const ComponentsSpec& components, const ort::Targets& targe
 
 Placement MakePlacement(const std::shared_ptr<ort::Environment>& environment,
                         const ComponentsSpec& components, const LoadOptions& options) {
-  if (options.threads < 0 || options.threads > 1024) {
-    throw Error(Code::InvalidArgument,
-                "threads is " + std::to_string(options.threads) + " but must be 0 to 1024");
-  }
+  CheckRange(kThreads, options.threads);
   if (options.cuda_graphs && options.device == "cpu") {
     throw Error(Code::InvalidArgument,
                 "cuda_graphs needs a GPU, and device is \"cpu\"; load the bundle with device "

@@ -20,11 +20,11 @@ TextGenerationSpec ResolveTextOptions(const TextGenerationSpec& defaults, const 
     Overlay(options->top_p, spec.top_p);
     Overlay(options->repetition_penalty, spec.repetition_penalty);
   }
-  CheckRange("max_new_tokens", spec.max_new_tokens, {1, 1 << 24});
-  CheckRange("temperature", spec.temperature, {0.0, 100.0});
-  CheckRange("top_k", spec.top_k, {0, 1 << 24});
-  CheckRange("top_p", spec.top_p, {0.0, 1.0, true});
-  CheckRange("repetition_penalty", spec.repetition_penalty, {0.0, 10.0, true});
+  CheckRange(kMaxNewTokens, spec.max_new_tokens);
+  CheckRange(kTemperature, spec.temperature);
+  CheckRange(kTopK, spec.top_k);
+  CheckRange(kTopP, spec.top_p);
+  CheckRange(kRepetitionPenalty, spec.repetition_penalty);
   return spec;
 }
 

@@ -7,10 +7,11 @@
 namespace g4v {
 namespace {
 
-void CheckSide(const char* name, int value, int unit) {
-  CheckRange(name, value, {unit, 4096});
+void CheckSide(OptionRange range, int value, int unit) {
+  range.least = unit;
+  CheckRange(range, value);
   if (value % unit != 0) {
-    throw Error(Code::InvalidArgument, std::string(name) + " is " + std::to_string(value) +
+    throw Error(Code::InvalidArgument, std::string(range.name) + " is " + std::to_string(value) +
                                            " but must be a multiple of " + std::to_string(unit));
   }
 }
@@ -46,11 +47,11 @@ VideoGenerationSpec ResolveVideoOptions(const VideoGenerationSpec& defaults, int
     Overlay(options->negative_prompt, spec.negative_prompt);
     Overlay(options->scheduler, spec.scheduler.type);
   }
-  CheckRange("frames", spec.frames, {1, 1024});
-  CheckSide("width", spec.width, scale_factor);
-  CheckSide("height", spec.height, scale_factor);
-  CheckRange("fps", spec.fps, {0.0, 1000.0, true});
-  CheckRange("guidance_scale", spec.guidance_scale, {0.0, 100.0});
+  CheckRange(kFrames, spec.frames);
+  CheckSide(kWidth, spec.width, scale_factor);
+  CheckSide(kHeight, spec.height, scale_factor);
+  CheckRange(kFps, spec.fps);
+  CheckRange(kGuidanceScale, spec.guidance_scale);
   if (!IsValidUtf8(spec.negative_prompt)) {
     throw Error(Code::InvalidArgument, "negative_prompt is not valid UTF-8 text");
   }

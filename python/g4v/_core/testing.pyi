@@ -7,6 +7,22 @@ from numpy.typing import NDArray
 
 from . import TextOptions, Tokenizer
 
+# Public facts as the core has them
+
+COMPONENTS: list[str]
+SCHEDULERS: list[str]
+
+def option_ranges() -> dict[str, tuple[int, int, bool]]:
+    """Name -> (least, most, whether least itself is excluded)."""
+
+def status_codes() -> dict[str, int]:
+    """The name of a code in the C header, without "G4V_" -> its number."""
+
+def load_defaults() -> dict[str, object]:
+    """An option of loading a bundle -> its default."""
+
+# Parts of the core by themselves
+
 def resize_bicubic(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]: ...
 def sample_frames(count: int, samples: int) -> list[int]: ...
 def multiply_add_peak(threads: int, bfloat16: bool = False) -> float: ...

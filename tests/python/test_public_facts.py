@@ -1,0 +1,137 @@
+"""What is public is the same in the C header, the C++ core and Python: options with ranges and defaults,
+names of components and schedulers, codes of errors.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import g4v
+from g4v import errors
+from g4v._core import testing
+
+ROOT = Path(__file__).resolve().parents[2]
+HEADER = (ROOT / "csrc/include/g4v/g4v.h").read_text("utf-8")
+STUBS = ROOT / "python/g4v/_core"
+RANGES = testing.option_ranges()
+
+
+def test_status_codes_are_those_of_the_exceptions() -> None:
+    header = {
+        name: int(code)
+        for name, code in re.findall(r"^  G4V_(\w+) = (\d+),? */\*", HEADER.split("} g4v_status")[0], re.M)
+    }
+    header |= {"OK": 0}
+    assert header.pop("TIMEOUT") == 100  # no fault, and no exception
+    core = testing.status_codes()
+    assert header == core
+    codes = {name: code for name, code in core.items() if name != "OK"}
+    for code in codes.values():
+        assert errors.error_for_code(code).code == code
+    own = {kind.code: kind for kind in errors.Error.__subclasses__()}
+    assert set(own) == set(codes.values()), "a class without a code of its own, or a code without a class"
+    assert len(own) == len(errors.Error.__subclasses__())
+    assert errors.error_for_code(12345) is errors.InternalError
+
+
+def stated(text: str) -> dict[str, tuple[str, bool, str]]:
+    """The ranges that comments of struct fields state: name -> (least, whether excluded, most or "")."""
+    pattern = (
+        r"(?:std::optional<\w+>|int32_t|double) (\w+);\s*(?:/\*|//) (?:pixels, )?(\d+)( <)? \.\.(?: (\d+))?"
+    )
+    return {name: (least, bool(above), most) for name, least, above, most in re.findall(pattern, text)}
+
+
+@pytest.mark.parametrize(
+    "path", ["csrc/include/g4v/g4v.h", "csrc/decoder/sampler.h", "csrc/diffusion/request.h"]
+)
+def test_comments_state_the_ranges_of_the_core(path: str) -> None:
+    found = stated((ROOT / path).read_text("utf-8"))
+    assert found, path
+    for name, (least, above, most) in found.items():
+        if name not in RANGES:
+            assert name == "steps"  # up to the schedule's training time steps
+            continue
+        assert RANGES[name][0] == int(least) and RANGES[name][2] == above, name
+        assert not most or RANGES[name][1] == int(most), name
+
+
+def limit_cases() -> list[tuple[str, object, str]]:
+    cases = []
+    for name, (least, most, above) in RANGES.items():
+        bounds = f"above {least} and at most {most}" if above else f"{least} to {most}"
+        cases.append((name, most + 1, bounds))
+        cases.append((name, least if above else least - 1, bounds))
+    return cases
+
+
+@pytest.mark.parametrize(("name", "value", "bounds"), limit_cases())
+def test_messages_name_the_range(bundle_dir: Path, name: str, value: int, bounds: str) -> None:
+    if name in ("width", "height"):
+        bounds = "2 to 4096"  # from the bundle's unit on
+    assistant = g4v.load(bundle_dir, threads=1)
+    with pytest.raises(g4v.ArgumentError, match=f"{name} is {value} but must be {bounds}"):
+        if name == "threads":
+            g4v.load(bundle_dir, threads=value)
+        elif name == "fps":  # of the core alone
+            assistant._core.generate("x", g4v._core.VideoOptions(fps=value))
+        else:
+            assistant.chat(**{name: value})
+
+
+def test_every_option_has_its_keyword() -> None:
+    chat = set(inspect.signature(g4v.Assistant.chat).parameters)
+    generate = set(inspect.signature(g4v.Assistant.generate).parameters)
+    text = {"max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty"}
+    assert set(RANGES) - {"threads", "fps"} <= chat
+    assert set(RANGES) - {"threads", "fps"} - text <= generate
+
+
+def test_defaults_of_a_load_are_one() -> None:
+    core = testing.load_defaults()
+    python = {name: p.default for name, p in inspect.signature(g4v.load).parameters.items()}
+    assert {name: python[name] or core[name] for name in core} == core
+    assert python["threads"] is None  # the core's 0: one for each core
+    fields = HEADER[HEADER.index("typedef struct g4v_load_options") : HEADER.index("} g4v_load_options")]
+    assert all(re.search(rf"\b{name};", fields) for name in core)
+
+
+def test_components_are_those_that_the_exporter_writes() -> None:
+    """The embedded bundle has them all, in the exporter's order."""
+    bundle = Path(g4v.__file__).parent / "bundles/tiny/g4v.json"
+    assert list(json.loads(bundle.read_text("utf-8"))["components"]) == testing.COMPONENTS
+    import g4v._core as core
+
+    assert json.loads(bundle.read_text("utf-8"))["format_version"] == core.BUNDLE_FORMAT_VERSION
+
+
+def test_schedulers_are_those_that_are_documented(bundle_dir: Path) -> None:
+    named = " or ".join(f'"{name}"' for name in testing.SCHEDULERS)
+    assert f"/* {named} */" in HEADER
+    listed = ", ".join(f'"{name}"' for name in testing.SCHEDULERS)
+    assert f"scheduler ({listed})" in str(g4v.Assistant.chat.__doc__)
+    with pytest.raises(g4v.ArgumentError, match=re.escape(f'scheduler is "euler" but must be {named}')):
+        g4v.load(bundle_dir, threads=1).chat(scheduler="euler")
+    for name in testing.SCHEDULERS:
+        g4v.load(bundle_dir, threads=1).chat(scheduler=name)
+
+
+@pytest.mark.parametrize(
+    ("module", "stub"), [("g4v._core", "__init__.pyi"), ("g4v._core.testing", "testing.pyi")]
+)
+def test_the_stubs_declare_what_is_bound(module: str, stub: str) -> None:
+    tree = ast.parse((STUBS / stub).read_text("utf-8"))
+    declared = {node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    declared |= {node.target.id for node in tree.body if isinstance(node, ast.AnnAssign)}
+    bound = importlib.import_module("g4v._core")
+    if module.endswith("testing"):
+        bound = bound.testing
+    names = {name for name in vars(bound) if not name.startswith("_")} - {"testing"}
+    assert names == declared - {"__version__"}
