@@ -24,7 +24,8 @@ def make_source_tree() -> Path:
         # The compiled module, where a developer has one here, is the same as the empty one below.
         if source.suffix != ".so":
             (package / source.name).symlink_to(os.path.relpath(source, package))
-    # Without it `from . import _core` would count as an import of the package itself. mypy reads _core/__init__.pyi.
+    # Without it `from . import _core` would count as an import of the package itself. mypy reads the stubs in
+    # _core/.
     (package / "_core.py").touch()
     return TREE
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from g4v.export.checkpoint.random_checkpoint import write_random_checkpoint
+from g4v._console import report_error
 from g4v.model.config import PRESETS
 
 
@@ -24,6 +24,11 @@ def main() -> int:
     parser.add_argument("--flavour", choices=["clip", "mplug-owl-video"])
     options = parser.parse_args()
     preset = PRESETS[options.preset]
+    try:
+        from g4v.export.checkpoint.random_checkpoint import write_random_checkpoint
+    except ImportError as error:
+        report_error(f'{error}; install the extra: pip install "g4v[export]"', "g4v.export")
+        return 1
     print(write_random_checkpoint(options.out, preset, options.seed, flavour=options.flavour))
     return 0
 

@@ -5,6 +5,7 @@
 
 #include "base/cpu.h"
 #include "base/error.h"
+#include "kernels/cpu/dispatch.h"
 #include "ort/custom_ops.h"
 #include "ort/rtx_plugin.h"
 
@@ -43,6 +44,7 @@ void NativeOptions::Fill(const SessionOptions& options) {
   }
   if (options.device == "tensorrt-rtx") return AppendTensorRtRtx(options.device_id);
   if (options.device == "tensorrt") return AppendTensorRt(options.device_id);
+  kernels::ChosenIsa();  // a wrong $G4V_CPU is an error of its own, and none of ONNX Runtime
   Check(AddCustomOps(api_, options_, options.device == "cuda"));
   if (options.device == "cuda") {
     AppendCuda(options);

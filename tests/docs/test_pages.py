@@ -139,7 +139,7 @@ def test_paths(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_main_files_are_in_their_layer(page: Path) -> None:
     """Tables "layer | main files | responsibility": each file is in the folder of its row."""
-    for cells in tables(page, "layer") + tables(page, "room"):
+    for cells in tables(page, "layer") + tables(page, "package"):
         folders = [ROOT / path for path in re.findall(r"`([^`]+)`", cells[0])] or [ROOT / "python" / "g4v"]
         for name in re.findall(r"`([^`]+)`", cells[1]):
             assert any((folder / name).exists() for folder in folders), (cells[0], name)
@@ -266,7 +266,8 @@ def tracked(folder: str) -> set[str]:
         files = [str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if "__pycache__" not in path.parts]
     start = "" if folder == "." else f"{folder}/"
     rooms = {name.removeprefix(start).split("/")[0] for name in files if name.startswith(start)}
-    return {start + room for room in rooms if (ROOT / folder / room).is_dir() and room[0] != "."}
+    rooms -= {""} | {room for room in rooms if room.startswith(".")}
+    return {start + room for room in rooms if (ROOT / folder / room).is_dir()}
 
 
 def test_the_tree_of_the_readme() -> None:

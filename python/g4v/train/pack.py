@@ -14,14 +14,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
-
 from g4v._console import report_error
 from g4v._files import atomic_folder, read_json, write_json
 from g4v.errors import Error
 from g4v.train.command import Parser
 from g4v.train.errors import TrainingError
-from g4v.train.outputs import to_half
 
 _TRAINED = ("abstractor", "adapter")
 _PARTS = ("encoder", "frame_checker", "t2v")
@@ -58,6 +55,11 @@ def pack_run(run: Path, out: Path, parts: dict[str, str], llm: str, command: str
 
 
 def _copy_rounded(source: Path, target: Path) -> None:
+    # Late: --help works without the extra `train`.
+    from safetensors.torch import load_file, save_file
+
+    from g4v.train.outputs import to_half
+
     target.mkdir()
     for path in sorted(source.iterdir()):
         if path.suffix != ".safetensors":
@@ -92,6 +94,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         size = pack_run(options.run, options.out, parts, options.llm, options.command, options.about_data)
     except Error as error:
         report_error(str(error), "g4v.train.pack")
+        return 1
+    except ImportError as error:
+        report_error(f'{error}; install the extra: pip install "g4v[train]"', "g4v.train.pack")
         return 1
     except KeyboardInterrupt:
         report_error("interrupted", "g4v.train.pack")

@@ -7,6 +7,8 @@ import sys
 import warnings
 from collections.abc import Sequence
 
+from g4v._console import report_error, report_warning
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code: 0 done, 1 failed (one line says why), 2 wrong usage."""
@@ -31,15 +33,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             run = convert_checkpoint(options.source, options.out, options.llm, options.base)
         for note in notes:
             if note.category is UserWarning:
-                print(f"g4v.model.bases: {note.message}", file=sys.stderr)
+                report_warning(str(note.message), "g4v.model.bases")
         print(run)
         return 0
     except (Error, OSError) as error:
-        print(f"g4v.model.bases: {error}", file=sys.stderr)
+        report_error(str(error), "g4v.model.bases")
     except ImportError as error:
-        print(f'g4v.model.bases: {error}; install the extra: pip install "g4v[train]"', file=sys.stderr)
+        report_error(f'{error}; install the extra: pip install "g4v[train]"', "g4v.model.bases")
     except KeyboardInterrupt:
-        print("g4v.model.bases: cancelled", file=sys.stderr)
+        report_error("interrupted", "g4v.model.bases")
+        return 130
     return 1
 
 
