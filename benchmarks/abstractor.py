@@ -331,7 +331,7 @@ def in_core(abstractor: VideoAbstractor, folder: Path, lowering: Lowering, threa
 
 
 def write_bundle(abstractor: VideoAbstractor, folder: Path, lowering: Lowering, target: str) -> None:
-    """Of nothing but the abstractor; the precision that it names is not looked at."""
+    """A manifest with the abstractor alone. The core does not read the precision that it names."""
     folder.mkdir(exist_ok=True)
     files, config = export_abstractor(abstractor, folder, lowering=lowering), abstractor.config
     variant = {"target": target, "precision": "fp32", "graph": files[0], "files": files}

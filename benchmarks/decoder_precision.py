@@ -116,7 +116,7 @@ def main() -> int:
     weights = LlamaWeights(options.llm)
 
     class WithoutCodes(LlamaWeights):
-        """As if the file held numbers."""
+        """Weights that have no codes: read as numbers, so that they are quantised anew."""
 
         def code_bits(self, module: str) -> None:
             return None

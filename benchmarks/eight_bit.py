@@ -132,7 +132,7 @@ def run_and_count(module: torch.nn.Module, call: Callable[[], torch.Tensor]) -> 
 
 
 def rounded_share(path: Path) -> float:
-    """Of the weights in a graph's products and convolutions, those that are bytes."""
+    """The share of the weights of a graph's products and convolutions that are stored in 8 bits."""
     import onnx
 
     model = onnx.load(path, load_external_data=False)

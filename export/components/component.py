@@ -76,7 +76,7 @@ class Component(ABC):
         return self._codes.get(target)
 
     def stem(self, target: str) -> str:
-        """Of the files that are written for a target."""
+        """Returns the stem of the files that are written for a target, such as "unet.cuda"."""
         return stem_of(self.name, target)
 
     def lowering(self, target: str) -> Lowering:

@@ -148,7 +148,7 @@ def check_node(node: onnx.NodeProto, types: Mapping[str, int], opset: int) -> di
 
 
 def _made_type(node: onnx.NodeProto, allowed: str) -> str:
-    """Of an output whose type no input says."""
+    """Returns the type of an output that no input determines."""
     if node.op_type == "Cast":
         return _name(next(attribute.i for attribute in node.attribute if attribute.name == "to"))
     (only,) = allowed.split()

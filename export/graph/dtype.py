@@ -50,7 +50,7 @@ class DType:
         return weight
 
     def refusing_overflow(self) -> DType:
-        """For graphs that g4v.export.passes.keep_in_float32 does not rewrite."""
+        """Returns a copy that refuses weights beyond its range, for graphs that no pass rewrites."""
         return replace(self, refuses_overflow=True)
 
 

@@ -57,7 +57,7 @@ class Lowering(ABC):
             yield bound
 
     def _float32_inputs(self) -> Mapping[str, int]:
-        """As `GraphWriter` takes it."""
+        """Returns operator -> number of its first inputs that must be float32, for `GraphWriter`."""
         return {}
 
     # Products.
@@ -131,7 +131,7 @@ class Lowering(ABC):
         """s = x + bias + skip for x [B, S, d]; returns (norm(s), s). s is float32 where `skip` is upcast."""
 
     def residual_norm(self, x: str, skip: str, norm: torch.nn.LayerNorm, bias: Array) -> tuple[str, str]:
-        """As `skip_layer_norm`, for few rows."""
+        """Computes s = x + bias + skip for few rows; returns (norm(s), s), as `skip_layer_norm`."""
         return self.skip_layer_norm(x, skip, norm, bias)
 
     def gated_norm(

@@ -15,7 +15,7 @@ from g4v.export.graph.operators import INT8_MATMUL, MICROSOFT, make_model
 
 
 def infer_shapes(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
-    """Of all values that ONNX Runtime's inference finds, but the outputs; by name."""
+    """Returns the inferred shape of each value inside the graph, by name; outputs are left out."""
     from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
 
     graph = model.graph

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def stem_of(component: str, target: str) -> str:
-    """Of a component's graph for a target: "unet" for the CPU, else such as "unet.cuda"."""
+    """Returns the stem of a component's files for a target: "unet" for the CPU, "unet.cuda" for CUDA."""
     return component if target == "cpu" else f"{component}.{target}"
 
 
@@ -14,5 +14,5 @@ def target_of(stem: str) -> str:
 
 
 def memory_stem(stem: str) -> str:
-    """Of the graph that computes the abstractor's memory of single frames, beside the abstractor's `stem`."""
+    """Returns the stem of the graph that computes keys and values of frames for the abstractor `stem`."""
     return f"{stem}_memory"

@@ -145,7 +145,9 @@ class Reader:
         return array("q", sorted(times)), array("q", sorted(keys)), packets
 
     def _read_evenly_in_time(self) -> tuple[Frames, VideoInfo] | None:
-        """For files too large to scan; None where the file does not hold what its header says."""
+        """Reads frames that are evenly spaced in time, of a file too large to scan. None where the file does
+        not hold what its header says.
+        """
         stream, base = self._stream, self._stream.time_base
         if not base or not stream.average_rate:
             return None

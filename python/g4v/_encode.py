@@ -57,7 +57,7 @@ SUFFIXES = tuple(_FORMATS)
 
 
 def available_encoders() -> dict[str, str | None]:
-    """For each suffix that can be written, the encoder that this PyAV has for it, or None."""
+    """Returns suffix -> name of the encoder that this PyAV has for it, or None where it has none."""
     import av
 
     found: dict[str, str | None] = {}

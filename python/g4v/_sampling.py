@@ -50,5 +50,5 @@ def sample_frames(count: int, samples: int) -> list[int]:
 
 
 def chosen_frames(count: int, samples: int) -> list[int]:
-    """As `sample_frames`, but a video that has exactly as many frames as are sampled is taken whole."""
+    """Returns the indices of `sample_frames`; of a video with exactly that many frames, all of them."""
     return list(range(count)) if count == samples else sample_frames(count, samples)

@@ -29,7 +29,7 @@ class LeftOut:
         return len(self.sorts.get(sort, ())) + self.more.get(sort, 0)
 
     def summary(self) -> str:
-        """For example "left out: 2 bad rows, 1 missing clips"; "" where nothing was."""
+        """Returns a line such as "left out: 2 bad rows, 1 missing clips"; "" where nothing was left out."""
         counts = ", ".join(f"{self.count(sort)} {sort}" for sort in self.sorts)
         return f"left out: {counts}" if counts else ""
 

@@ -81,17 +81,17 @@ class Decisions:
 
     @property
     def precision(self) -> Rate:
-        """Of the times that "yes" was said, those where it was right."""
+        """Precision: the share of "yes" answers that were right."""
         return Rate(self.true_positive, self.true_positive + self.false_positive)
 
     @property
     def recall(self) -> Rate:
-        """Of the times that "yes" was right, those where it was said."""
+        """Recall: the share of cases with "yes" as the truth in which "yes" was said."""
         return Rate(self.true_positive, self.true_positive + self.false_negative)
 
     @property
     def false_alarms(self) -> Rate:
-        """Of the times that "no" was right, those where "yes" was said."""
+        """The share of cases with "no" as the truth in which "yes" was said."""
         return Rate(self.false_positive, self.false_positive + self.true_negative)
 
 

@@ -19,7 +19,7 @@ def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def gather_weights(trainer: L.Trainer, model: nn.Module) -> dict[str, Tensor]:
-    """As `trained_tensors`, of a model that a trainer holds. Every process must call this."""
+    """Gathers the trained tensors of a model that is spread over processes. Every process must call this."""
     root = _fsdp_root(trainer)
     if root is not None:
         from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict

@@ -16,7 +16,7 @@ FLOAT = 4  # bytes
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of encoder, abstractor and language model: widths and counts as in their configurations.
+    """The sizes of encoder, abstractor and language model: widths and counts as in their configurations.
 
     *_parameters: numbers in all tensors of a part.
     """

@@ -62,7 +62,7 @@ def read_unsafe_requests(path: Path) -> list[str]:
 
 
 def read_harmless_requests(path: Path) -> list[str]:
-    """As `read_unsafe_requests`; of rated prompts those of toxicity 0.1 and less."""
+    """Reads harmless requests, in the formats of `read_unsafe_requests`; rated prompts up to toxicity 0.1."""
     return _read_requests(path, lambda toxicity: toxicity is not None and toxicity <= _HARMLESS)
 
 

@@ -249,7 +249,7 @@ def other_than(builder: DialogueBuilder, values: tuple[str, ...], than: str) -> 
 
 
 def ask_colour(builder: DialogueBuilder, scene: Scene) -> Turn | None:
-    """Of what colour an object is; None where its question cannot be put."""
+    """A question about the colour of an object; None where it cannot be asked without naming the colour."""
     obj, asked, told = _one(builder, scene, "colour")
     if not asked:
         return None
@@ -296,7 +296,7 @@ def ask_motion(builder: DialogueBuilder, scene: Scene) -> Turn | None:
 
 
 def ask_background(builder: DialogueBuilder, scene: Scene) -> Turn | None:
-    """Of what colour the background is."""
+    """A question about the colour of the background."""
     behind = builder.pick(("it", "the object", f"the {builder.pick(scene.objects).shape}"))
     return builder.add(
         BACKGROUND.name,

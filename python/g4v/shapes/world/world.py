@@ -92,7 +92,7 @@ def article(word: str) -> str:
 
 
 def object_phrase(obj: Object) -> str:
-    """For example "an orange star spinning"."""
+    """Returns the object in words, such as "an orange star spinning"."""
     return f"{article(obj.colour)} {obj.colour} {obj.shape} {MOTION_PHRASES[obj.motion]}"
 
 
