@@ -1,4 +1,4 @@
-// What the CPU offers this process.
+// How many cores this process may use.
 #pragma once
 
 namespace g4v {

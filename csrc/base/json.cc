@@ -52,7 +52,7 @@ void DumpString(const std::string& text, std::string& out) {
 
 void DumpDouble(double value, std::string& out) {
   if (!std::isfinite(value)) {
-    out += "null";  // JSON has no other word for it
+    out += "null";  // JSON has no NaN and no infinity
     return;
   }
   char digits[40];

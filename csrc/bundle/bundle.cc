@@ -134,8 +134,8 @@ fs::path Bundle::PathOf(const std::string& relative) const {
 
 fs::path Bundle::GraphPath(const Variant& variant, const std::string& graph) const {
   const fs::path path = PathOf(graph);
-  // ONNX Runtime takes a file by another name for one of its own format, which is not looked
-  // through.
+  // By another ending ONNX Runtime may take a file for one of its own format, which FilesOfGraph
+  // cannot read.
   if (path.extension() != ".onnx")
     Refuse("the graph " + path.string() + " cannot be loaded: it is no .onnx file");
   const std::string folder = graph.substr(0, graph.rfind('/') + 1);

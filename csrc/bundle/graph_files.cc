@@ -86,7 +86,7 @@ class Walk {
     if (reader.failed()) Refuse("is no ONNX file, or a damaged one");
   }
 
-  // An entry of external_data. A key or value may stand there twice, so any may be the one.
+  // An entry of external_data. Where a key or value stands there twice, all count.
   void VisitPlace(Bytes entry) {
     bool location = false;
     std::set<std::string> values;

@@ -3,7 +3,7 @@
 #include <random>
 
 #include "chat/chat_state.h"
-#include "chat/engine.h"
+#include "chat/runtime.h"
 #include "chat/stream_state.h"
 
 namespace g4v {
@@ -40,26 +40,27 @@ Json VideoDefaults(const VideoGenerationSpec& video) {
 
 std::shared_ptr<Assistant> Assistant::Load(const std::filesystem::path& directory,
                                            const LoadOptions& options) {
-  return std::make_shared<Assistant>(std::make_shared<Engine>(directory, options));
+  return std::make_shared<Assistant>(std::make_shared<Runtime>(directory, options));
 }
 
-Assistant::Assistant(std::shared_ptr<Engine> engine) : engine_(std::move(engine)) {}
+Assistant::Assistant(std::shared_ptr<Runtime> runtime) : runtime_(std::move(runtime)) {}
 Assistant::~Assistant() = default;
 
 std::shared_ptr<Chat> Assistant::Chat(const ChatOptions& options) {
-  return std::make_shared<g4v::Chat>(std::make_shared<ChatState>(engine_, options));
+  return std::make_shared<g4v::Chat>(std::make_shared<ChatState>(runtime_, options));
 }
 
 std::shared_ptr<Stream> Assistant::Generate(const std::string& prompt,
                                             const VideoOptions& options) {
-  VideoRequest request{CleanText(prompt, "the prompt"), 0, engine_->ResolveVideo(options, {})};
+  VideoRequest request{CleanText(prompt, "the prompt"), 0, runtime_->ResolveVideo(options, {})};
   request.seed = options.seed ? *options.seed : std::random_device()();
-  auto state = std::make_shared<StreamState>(engine_->environment());
+  auto state = std::make_shared<StreamState>(runtime_->environment());
   auto handle = std::make_shared<Stream>(state);
-  engine_->queue().Submit(state, 0, std::move(request),
-                          VideoQueue::Withhold::Fail);  // here, so that the first come is first
+  runtime_->queue().Submit(
+      state, 0, std::move(request),
+      VideoQueue::Withhold::Fail);  // on this thread, so that requests keep their order
   state->Start(
-      [engine = engine_, weak = std::weak_ptr(state)] {
+      [runtime = runtime_, weak = std::weak_ptr(state)] {
         const std::shared_ptr<StreamState> stream = weak.lock();
         DoneEvent done;
         done.finish_reason = "stop";
@@ -72,9 +73,9 @@ std::shared_ptr<Stream> Assistant::Generate(const std::string& prompt,
 }
 
 Json Assistant::Info() const {
-  const Manifest& manifest = engine_->manifest();
+  const Manifest& manifest = runtime_->manifest();
   const ComponentsSpec& parts = manifest.components;
-  const ort::Targets& targets = engine_->targets();
+  const ort::Targets& targets = runtime_->targets();
   Json::Object components;
   ForEachComponent(parts, [&](std::string_view name, const auto& component) {
     AddComponent(components, std::string(name), component.variants, targets);
@@ -85,7 +86,7 @@ Json Assistant::Info() const {
                     {"assistant", manifest.assistant},
                     {"description", manifest.description},
                     {"device", targets.device},
-                    {"onnxruntime", engine_->environment()->version()},
+                    {"onnxruntime", runtime_->environment()->version()},
                     {"components", std::move(components)},
                     {"not_used", std::move(refused)},
                     {"context_length", parts.decoder ? parts.decoder->context_length : 0},
@@ -104,11 +105,11 @@ Json Assistant::Info() const {
 
 std::vector<float> Assistant::ScoreFrames(const FramesView& frames) {
   CheckVideo(frames);
-  return engine_->frame_checker().Score(CopyFrames(frames), nullptr);
+  return runtime_->frame_checker().Score(CopyFrames(frames), nullptr);
 }
 
 void Assistant::WaitUntilReady() {
-  if (engine_->makes_videos()) engine_->generator().WaitUntilReady();
+  if (runtime_->makes_videos()) runtime_->generator().WaitUntilReady();
 }
 
 }  // namespace g4v

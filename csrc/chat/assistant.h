@@ -13,7 +13,7 @@
 
 namespace g4v {
 
-class Engine;
+class Runtime;
 
 class Assistant {
  public:
@@ -21,7 +21,7 @@ class Assistant {
   // are made in the background; what is wrong with them is thrown by the first video.
   static std::shared_ptr<Assistant> Load(const std::filesystem::path& directory,
                                          const LoadOptions& options = {});
-  explicit Assistant(std::shared_ptr<Engine> engine);
+  explicit Assistant(std::shared_ptr<Runtime> runtime);
   ~Assistant();
   Assistant(const Assistant&) = delete;
   Assistant& operator=(const Assistant&) = delete;
@@ -46,7 +46,7 @@ class Assistant {
   void WaitUntilReady();
 
  private:
-  std::shared_ptr<Engine> engine_;
+  std::shared_ptr<Runtime> runtime_;
 };
 
 }  // namespace g4v

@@ -19,26 +19,26 @@ uint64_t VideoSeed(uint64_t chat_seed, uint64_t index) { return chat_seed * 1000
 
 }  // namespace
 
-ChatState::ChatState(std::shared_ptr<Engine> engine, const ChatOptions& options)
-    : engine_(std::move(engine)),
+ChatState::ChatState(std::shared_ptr<Runtime> runtime, const ChatOptions& options)
+    : runtime_(std::move(runtime)),
       options_(options),
       seed_(options.seed ? *options.seed : RandomSeed()),
-      cache_(engine_->decoder().NewCache()),
-      pending_(engine_->opening()) {
-  engine_->prompt();
-  ResolveTextOptions(engine_->text_defaults(), options_.text, {});
+      cache_(runtime_->decoder().NewCache()),
+      pending_(runtime_->opening()) {
+  runtime_->prompt();
+  ResolveTextOptions(runtime_->text_defaults(), options_.text, {});
   if (options_.video.seed) {
     throw Error(Code::InvalidArgument,
                 "seed is no option of a chat's videos; they follow from the chat's seed");
   }
-  if (engine_->makes_videos()) engine_->ResolveVideo(options_.video, {});
+  if (runtime_->makes_videos()) runtime_->ResolveVideo(options_.video, {});
   used_ = static_cast<int>(pending_.size());
 }
 
 std::shared_ptr<Stream> ChatState::Send(const std::string& text,
                                         const std::optional<FramesView>& frames,
                                         const TurnOptions& options) {
-  auto state = std::make_shared<StreamState>(engine_->environment());
+  auto state = std::make_shared<StreamState>(runtime_->environment());
   auto handle = std::make_shared<Stream>(state);  // waits for the worker, whatever happens below
   {
     const std::lock_guard lock(mutex_);
@@ -83,20 +83,20 @@ int ChatState::context_used() const {
 ChatState::Question ChatState::Check(const std::string& text,
                                      const std::optional<FramesView>& frames,
                                      const TurnOptions& options) {
-  const PromptTemplate& prompt = engine_->prompt();
+  const PromptTemplate& prompt = runtime_->prompt();
   Question question;
-  question.text = ResolveTextOptions(engine_->text_defaults(), options_.text, options.text);
+  question.text = ResolveTextOptions(runtime_->text_defaults(), options_.text, options.text);
   if (options.video.seed) {
     throw Error(Code::InvalidArgument,
                 "seed is no option of a turn's videos; they follow from the chat's seed");
   }
-  if (engine_->makes_videos()) {
-    question.generation = engine_->ResolveVideo(options_.video, options.video);
+  if (runtime_->makes_videos()) {
+    question.generation = runtime_->ResolveVideo(options_.video, options.video);
   }
   question.before = pending_;
   question.after = prompt.QuestionIds(CleanUserText(prompt.spec(), text));
   if (frames) {
-    question.video = engine_->video_encoder().Sample(*frames);
+    question.video = runtime_->video_encoder().Sample(*frames);
     const std::vector<int32_t> prefix = prompt.VideoPrefixIds();
     question.before.insert(question.before.end(), prefix.begin(), prefix.end());
   }
@@ -105,7 +105,7 @@ ChatState::Question ChatState::Check(const std::string& text,
 }
 
 void ChatState::CheckRoom(const Question& question) const {
-  const size_t video = question.video ? static_cast<size_t>(engine_->video_encoder().tokens()) : 0;
+  const size_t video = question.video ? static_cast<size_t>(runtime_->video_encoder().tokens()) : 0;
   const size_t needed = question.before.size() + video + question.after.size();
   const size_t length = static_cast<size_t>(context_length());
   const size_t free = length - std::min(length, static_cast<size_t>(kept_));
@@ -121,7 +121,7 @@ void ChatState::CheckRoom(const Question& question) const {
 ChatState::Turn ChatState::Run(const Question& question,
                                const std::shared_ptr<StreamState>& stream) {
   Turn turn;
-  std::vector<float> logits(static_cast<size_t>(engine_->decoder().spec().vocab_size));
+  std::vector<float> logits(static_cast<size_t>(runtime_->decoder().spec().vocab_size));
   Prefill(question, *stream, logits, turn);
   Decode(question, stream, logits, turn);
   turn.done.timings.video_ms = stream->WaitForJobs();
@@ -134,14 +134,14 @@ VideoTokens ChatState::Encode(const Frames& video, StreamState& stream, DoneEven
   done.video_frames = static_cast<int>(video.count);
   if (const auto found = encoded_.find(keys); found != encoded_.end()) return found->second;
   const VideoEncoder::Encoded encoded =
-      engine_->video_encoder().Encode(video, keys, frames_, &stream.control());
+      runtime_->video_encoder().Encode(video, keys, frames_, &stream.control());
   done.encoded_frames = static_cast<int>(encoded.frames);
   return encoded_[keys] = encoded.tokens;
 }
 
 void ChatState::Prefill(const Question& question, StreamState& stream, std::vector<float>& logits,
                         Turn& turn) {
-  Decoder& decoder = engine_->decoder();
+  Decoder& decoder = runtime_->decoder();
   std::vector<float> rows;
   decoder.Embed(question.before, rows);
   const double start = stream.ElapsedMs();
@@ -160,10 +160,10 @@ void ChatState::Prefill(const Question& question, StreamState& stream, std::vect
 
 void ChatState::Decode(const Question& question, const std::shared_ptr<StreamState>& stream,
                        std::vector<float>& logits, Turn& turn) {
-  Decoder& decoder = engine_->decoder();
-  const int32_t turn_end = engine_->prompt().spec().turn_end_id;
+  Decoder& decoder = runtime_->decoder();
+  const int32_t turn_end = runtime_->prompt().spec().turn_end_id;
   const int prompt_end = cache_.length();
-  Answer answer(engine_->prompt().spec(), engine_->tokenizer());
+  Answer answer(runtime_->prompt().spec(), runtime_->tokenizer());
   Sampler sampler(question.text, seed_, turns_);
   std::vector<int32_t> tokens;
   std::vector<float> row;
@@ -180,7 +180,7 @@ void ChatState::Decode(const Question& question, const std::shared_ptr<StreamSta
     }
     Deliver(question, stream, answer.Push(token), turn);
     if (answer.stopped()) {
-      // The model began to speak for the user: that part is no history.
+      // The model began to write the user's part, which does not become history.
       done.finish_reason = "stop";
       cache_.Truncate(prompt_end +
                       std::min(answer.tokens_before_stop(), cache_.length() - prompt_end));
@@ -224,8 +224,8 @@ void ChatState::Deliver(const Question& question, const std::shared_ptr<StreamSt
       continue;
     }
     const uint64_t seed = VideoSeed(seed_, videos_ + static_cast<uint64_t>(index));
-    engine_->queue().Submit(stream, index, {std::move(piece.text), seed, *question.generation},
-                            VideoQueue::Withhold::GoOn);
+    runtime_->queue().Submit(stream, index, {std::move(piece.text), seed, *question.generation},
+                             VideoQueue::Withhold::GoOn);
   }
 }
 

@@ -1,4 +1,4 @@
-// A talk with the assistant: its history is the KV cache, a new turn prefills only what is new.
+// A chat with the assistant. Its history is the KV cache; a new turn prefills only what is new.
 #pragma once
 
 #include <memory>

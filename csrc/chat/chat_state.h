@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "chat/answer.h"
-#include "chat/engine.h"
+#include "chat/runtime.h"
 #include "chat/stream.h"
 #include "chat/stream_state.h"
 #include "decoder/kv_cache.h"
@@ -18,13 +18,13 @@ namespace g4v {
 
 class ChatState : public std::enable_shared_from_this<ChatState> {
  public:
-  ChatState(std::shared_ptr<Engine> engine, const ChatOptions& options);
+  ChatState(std::shared_ptr<Runtime> runtime, const ChatOptions& options);
 
   std::shared_ptr<Stream> Send(const std::string& text, const std::optional<FramesView>& frames,
                                const TurnOptions& options);
   void Cancel();
   int context_used() const;
-  int context_length() const { return engine_->decoder().spec().context_length; }
+  int context_length() const { return runtime_->decoder().spec().context_length; }
   uint64_t seed() const { return seed_; }
 
  private:
@@ -58,7 +58,7 @@ class ChatState : public std::enable_shared_from_this<ChatState> {
   void Commit(Turn turn);
   void RollBack();
 
-  const std::shared_ptr<Engine> engine_;
+  const std::shared_ptr<Runtime> runtime_;
   const ChatOptions options_;
   const uint64_t seed_;
 

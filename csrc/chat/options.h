@@ -15,8 +15,8 @@
 
 namespace g4v {
 
-// The host's own look at generated frames: for each one how unsafe it is, 0 to 1. What it throws
-// ends the turn, and the video is not shown. Videos are checked one after the other on a thread of
+// The host's own frame checker: from the frames of a generated video to how unsafe each of them is, 0
+// to 1. What it throws ends the turn, and the video is not shown. Videos are checked one after the other on a thread of
 // the assistant; Assistant::ScoreFrames asks on the thread of its caller.
 using HostFrameChecker = std::function<std::vector<float>(const Frames&)>;
 

@@ -13,7 +13,7 @@ std::exception_ptr Cancelled() {
   return std::make_exception_ptr(Error(Code::Cancelled, "cancelled"));
 }
 
-// Callers get nothing but Error.
+// Callers see no other exception than Error.
 std::exception_ptr AsError(std::exception_ptr pointer) {
   try {
     std::rethrow_exception(pointer);

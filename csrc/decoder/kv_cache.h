@@ -14,7 +14,7 @@ namespace g4v {
 
 // Per layer one buffer for keys and one for values, [1, kv_heads, capacity, head_dim], bound to the
 // decoder's past and present alike: the graph appends in place. The buffers grow in powers of two
-// up to the context length, so that a short talk with a long-context model is cheap.
+// up to the context length, so that a short chat with a long-context model is cheap.
 class KvCache {
  public:
   // dtype: F32 or F16, as the graph has it. device: where the buffers are, and which enlarges them

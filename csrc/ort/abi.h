@@ -57,8 +57,8 @@ struct ApiBase {
 };
 using GetApiBaseFunction = const ApiBase* (*)();
 
-// What the library calls to learn about an operator of ours and to run it. Null where we have no
-// answer. It is OrtCustomOp of the official header.
+// The callbacks by which the library describes and runs an operator that it does not have itself:
+// OrtCustomOp of the official header. Null where there is nothing to answer.
 struct CustomOp {
   uint32_t version;  // kApiVersion
   void* (*CreateKernel)(const CustomOp*, const void* api, const OrtKernelInfo*);

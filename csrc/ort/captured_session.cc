@@ -24,7 +24,7 @@ GraphFile WithGraphs(GraphFile graph) {
   return graph;
 }
 
-// Runs `load`, whose refusal to capture is told with what to do about it.
+// Runs `load`. Where the provider refuses to capture the graph, the error says what to do.
 template <class Load>
 auto Advise(Load&& load) {
   try {
@@ -116,7 +116,7 @@ void CapturedSession::Reserve(const Call& call) {
   }
 }
 
-// Blocks side by side on the host go together.
+// Blocks that lie side by side on the host are copied at once.
 void CapturedSession::Upload(const Call& call) {
   const int64_t size = Count(block_shape_);
   const auto known = [&](size_t i) {

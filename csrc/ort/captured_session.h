@@ -1,8 +1,8 @@
 // A graph of one input that grows by equal blocks, run as CUDA graphs: one for each number of
 // blocks, captured at its first run and replayed from then on.
 //
-// What ONNX Runtime's CUDA provider asks for, and where it is seen to (checked in the sources and
-// in the libraries of release 1.31.1):
+// What ONNX Runtime's CUDA provider requires, and how this class meets it (checked in the sources
+// and in the libraries of release 1.31.1):
 //   * Every node on the provider, but for those on the CPU that compute shapes; no control flow.
 //     Loading refuses other graphs.
 //   * Tensors of each graph at the addresses and in the shapes of its capture: input and output
@@ -11,8 +11,8 @@
 //   * One thread: the provider keeps captured graphs by thread, and none may run beside another.
 //     All runs are on a thread of this class.
 //   * Runs ahead of a capture, which allocate what the capture must not: one here, kernel by
-//   kernel,
-//     whose result a call can have without a capture, and more that the library makes by itself.
+//     kernel, whose result a call can have without a capture, and more that the library makes by
+//     itself.
 //   * No other work on a GPU during a capture: see gpu_work.h. Where another thread is at work, a
 //     later call captures.
 #pragma once

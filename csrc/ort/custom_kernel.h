@@ -1,4 +1,4 @@
-// What the kernels of our operators share: errors, inputs and outputs, and the session's threads.
+// What the kernels of g4v's operators share: errors, inputs and outputs, and the session's threads.
 #pragma once
 
 #include <cstdint>
@@ -201,11 +201,11 @@ struct Operator : abi::CustomOp {
   size_t outputs;
 };
 
-// Those of custom_norms.cc.
+// Defined in custom_norms.cc.
 const Operator& SkipNormOperator();
 const Operator& GatedNormOperator();
 
-// That of custom_matmul.cc; null where the processor has no tiles.
+// Defined in custom_matmul.cc; null where the processor has no tiles.
 const Operator* MatMulOperator();
 
 }  // namespace g4v::ort

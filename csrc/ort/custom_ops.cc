@@ -197,7 +197,7 @@ Libraries& GetLibraries() {
 
 }  // namespace
 
-// Copies are told apart by where their functions lie.
+// Two copies of the library differ in the addresses of their functions.
 const Library* FindLibrary(const abi::Api& api, std::optional<bool> cuda) {
   Libraries& libraries = GetLibraries();
   const std::lock_guard lock(libraries.mutex);
@@ -237,7 +237,7 @@ OrtStatus* AddCustomOps(const abi::Api& api, OrtSessionOptions* options, bool cu
     made->cuda = cuda;
     if (OrtStatus* status = Fill(made.get())) return status;
     found = made.get();
-    // Another thread may have been as quick: then there are two, which is as good.
+    // Another thread may have added one meanwhile: two of them do no harm.
     Libraries& libraries = GetLibraries();
     const std::lock_guard lock(libraries.mutex);
     libraries.all.push_back(std::move(made));

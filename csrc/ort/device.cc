@@ -6,9 +6,9 @@
 namespace g4v::ort {
 namespace {
 
-// A one-node ONNX model (y = Identity(x), one float), enough to see whether a provider comes up.
-//   ir_version 8, opset 13; graph { node { x -> y, "Identity" } name "p" input x: float[1] output
-//   y: float[1] }
+// A one-node ONNX model (y = Identity(x), one float), enough to see whether a provider starts.
+//   ir_version 8, opset 13
+//   graph "p" { node Identity(x) -> y; input x: float[1]; output y: float[1] }
 constexpr std::array<char, 63> kProbeModel = {
     0x08, 0x08, 0x42, 0x02, 0x10, 0x0d, 0x3a, 0x37,                                      // model
     0x0a, 0x10, 0x0a, 0x01, 'x',  0x12, 0x01, 'y',                                       // node

@@ -6,8 +6,8 @@ namespace g4v::ort {
 namespace {
 
 // y = Identity(x), float32 [n].
-//   ir_version 8, opset 13; graph { node { x -> y, "Identity" } name "c" input x: float[n] output
-//   y: float[n] }
+//   ir_version 8, opset 13
+//   graph "c" { node Identity(x) -> y; input x: float[n]; output y: float[n] }
 constexpr std::array<char, 67> kModel = {
     0x08, 0x08, 0x3a, '9',                                                               // model
     0x0a, 0x10, 0x0a, 0x01, 'x',  0x12, 0x01, 'y',                                       // node

@@ -177,7 +177,7 @@ class Session {
   std::vector<std::vector<int64_t>> output_shapes_;
 };
 
-// Makes and drops a one-node session on "cpu" or "cuda". Throws Error(Runtime) where the device
+// Makes a session of one node and releases it, on "cpu" or "cuda". Throws Error(Runtime) where the device
 // cannot be used.
 void ProbeDevice(const std::shared_ptr<Environment>& environment, const std::string& device);
 

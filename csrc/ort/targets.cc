@@ -8,7 +8,7 @@
 namespace g4v::ort {
 namespace {
 
-// Throws where engines of the target cannot be run.
+// Throws Error(Runtime) where engines of the target cannot be run.
 void TryEngines(const Environment& environment, const std::string& target,
                 const TargetOptions& options) {
   if (target == "tensorrt-rtx") {

@@ -1,4 +1,4 @@
-// A thread of its own for work that has to be done by one and the same.
+// A thread for tasks that must all run on the same one.
 #pragma once
 
 #include <condition_variable>

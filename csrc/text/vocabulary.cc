@@ -6,8 +6,8 @@
 namespace g4v {
 namespace {
 
-constexpr int64_t kMaxVocabulary = 1
-                                   << 22;  // far above any model; bounds what a bad file allocates
+// Far above any model; bounds what a bad file allocates.
+constexpr int64_t kMaxVocabulary = 1 << 22;
 
 std::string Quoted(const std::string& token) { return Json(token).Dump(); }
 

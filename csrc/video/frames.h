@@ -16,7 +16,7 @@ struct Frames {
   int width = 0;
 };
 
-// The same in memory of somebody else.
+// Frames in memory that the caller owns.
 struct FramesView {
   const uint8_t* pixels = nullptr;
   int64_t count = 0;

@@ -46,7 +46,7 @@ int64_t Abstractor::values_per_frame(int64_t tokens_per_frame) const {
 
 VideoTokens Abstractor::Run(const FrameEncoder::Features& features, int64_t most,
                             ort::RunControl* control) {
-  const std::vector<uint64_t> stamps(static_cast<size_t>(features.shape[0]));  // each time others
+  const std::vector<uint64_t> stamps(static_cast<size_t>(features.shape[0]));  // all 0
   return Tokens({"features", ort::View(features.values, features.shape)}, stamps, most, control);
 }
 

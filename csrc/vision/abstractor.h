@@ -40,14 +40,14 @@ class Abstractor {
   // frames that CUDA graphs make room for at the first call, where there are to be more.
   VideoTokens Run(const FrameEncoder::Features& features, int64_t most, ort::RunControl* control);
 
-  // The same of the frames in `memory`, once the frames that `plan` misses are there. `features`:
-  // theirs, in the plan's order; keys: of all frames. A memory that was left half filled by an
-  // error knows what it lacks.
+  // The same from the frames in `memory`, after it has computed those that `plan` misses. features:
+  // of the missing frames, in the plan's order. keys: of all frames. After an error the memory may
+  // be half filled; the next plan then misses what it lacks.
   VideoTokens Run(const FrameEncoder::Features& features, std::span<const FrameKey> keys,
                   const FrameMemory::Plan& plan, FrameMemory& memory, ort::RunControl* control);
 
  private:
-  // input: [T, *], all of one; stamps: of the T frames, all 0 without.
+  // input: [T, *], the input of the last graph. stamps: of the T frames; 0 where there is none.
   VideoTokens Tokens(const ort::NamedTensor& input, std::span<const uint64_t> stamps, int64_t most,
                      ort::RunControl* control);
   const ort::Session& session() const { return captured_ ? captured_->session() : *session_; }

@@ -1,5 +1,5 @@
-// What the abstractor's keys and values are of the frames that a chat saw last, kept so
-// that a video which grows or slides along costs its new frames alone.
+// Keeps the abstractor's keys and values of the frames that a chat saw last. Of a video that grows,
+// or of which a window slides on, only the new frames are then computed.
 #pragma once
 
 #include <array>
@@ -12,8 +12,8 @@ namespace g4v {
 
 using FrameKey = std::array<uint8_t, 32>;  // SHA-256 of a frame's size and pixels
 
-// Slots of `values_per_frame` floats, one for each frame of the last video, side by side. The order
-// is that in which frames came: attention does not ask for it, but for the rounding of its sums.
+// Slots of `values_per_frame` floats, one for each frame of the last video, side by side, in the
+// order in which the frames came. Attention gives the same in any order, but for rounding.
 class FrameMemory {
  public:
   // What is to be done before all frames of a video are there.

@@ -1,4 +1,5 @@
-// Everything that the chats of an assistant share. Immutable after the load.
+// The components of a bundle, loaded and ready to run: what the chats of an assistant share.
+// Immutable after the load.
 #pragma once
 
 #include <memory>
@@ -18,9 +19,9 @@
 
 namespace g4v {
 
-class Engine {
+class Runtime {
  public:
-  Engine(const std::filesystem::path& directory, const LoadOptions& options);
+  Runtime(const std::filesystem::path& directory, const LoadOptions& options);
 
   const Manifest& manifest() const { return bundle_.manifest(); }
   const std::shared_ptr<ort::Environment>& environment() const { return environment_; }

@@ -1,4 +1,4 @@
-#include "chat/engine.h"
+#include "chat/runtime.h"
 
 #include <future>
 #include <set>
@@ -63,7 +63,7 @@ T& Need(const std::unique_ptr<T>& part, const std::string& name) {
 
 }  // namespace
 
-Engine::Engine(const std::filesystem::path& directory, const LoadOptions& options)
+Runtime::Runtime(const std::filesystem::path& directory, const LoadOptions& options)
     : bundle_(Bundle::Open(directory, options.verify)),
       environment_(ort::Environment::Get({options.onnxruntime, options.library_dirs})),
       placement_(MakePlacement(environment_, manifest().components, options)) {
@@ -100,18 +100,18 @@ Engine::Engine(const std::filesystem::path& directory, const LoadOptions& option
   }
 }
 
-Decoder& Engine::decoder() { return Need(decoder_, "decoder"); }
-const Tokenizer& Engine::tokenizer() const { return Need(tokenizer_, "decoder tokenizer"); }
-const PromptTemplate& Engine::prompt() const { return Require(prompt_, "prompt template"); }
-const TextGenerationSpec& Engine::text_defaults() const {
+Decoder& Runtime::decoder() { return Need(decoder_, "decoder"); }
+const Tokenizer& Runtime::tokenizer() const { return Need(tokenizer_, "decoder tokenizer"); }
+const PromptTemplate& Runtime::prompt() const { return Require(prompt_, "prompt template"); }
+const TextGenerationSpec& Runtime::text_defaults() const {
   return Require(manifest().text_generation, "text generation defaults");
 }
-VideoEncoder& Engine::video_encoder() { return Need(video_encoder_, "video encoder"); }
-VideoGenerator& Engine::generator() { return Need(generator_, "video generator"); }
-VideoQueue& Engine::queue() { return Need(queue_, "video generator"); }
+VideoEncoder& Runtime::video_encoder() { return Need(video_encoder_, "video encoder"); }
+VideoGenerator& Runtime::generator() { return Need(generator_, "video generator"); }
+VideoQueue& Runtime::queue() { return Need(queue_, "video generator"); }
 
-VideoGenerationSpec Engine::ResolveVideo(const VideoOptions& first,
-                                         const VideoOptions& second) const {
+VideoGenerationSpec Runtime::ResolveVideo(const VideoOptions& first,
+                                          const VideoOptions& second) const {
   Need(generator_, "video generator");
   const VideoGenerationSpec spec =
       ResolveVideoOptions(Require(manifest().video_generation, "video generation defaults"),
