@@ -266,7 +266,8 @@ def tracked(folder: str) -> set[str]:
         files = [str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if "__pycache__" not in path.parts]
     start = "" if folder == "." else f"{folder}/"
     rooms = {name.removeprefix(start).split("/")[0] for name in files if name.startswith(start)}
-    rooms -= {""} | {room for room in rooms if room.startswith(".")}
+    # Hidden folders, and the stubs of the compiled module.
+    rooms -= {"", "_core"} | {room for room in rooms if room.startswith(".")}
     return {start + room for room in rooms if (ROOT / folder / room).is_dir()}
 
 

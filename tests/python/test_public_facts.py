@@ -114,8 +114,8 @@ def test_components_are_those_that_the_exporter_writes() -> None:
 def test_schedulers_are_those_that_are_documented(bundle_dir: Path) -> None:
     named = " or ".join(f'"{name}"' for name in testing.SCHEDULERS)
     assert f"/* {named} */" in HEADER
-    listed = ", ".join(f'"{name}"' for name in testing.SCHEDULERS)
-    assert f"scheduler ({listed})" in str(g4v.Assistant.chat.__doc__)
+    for method in (g4v.Assistant.chat, g4v.Assistant.generate):
+        assert f"scheduler: {named}." in str(method.__doc__)
     with pytest.raises(g4v.ArgumentError, match=re.escape(f'scheduler is "euler" but must be {named}')):
         g4v.load(bundle_dir, threads=1).chat(scheduler="euler")
     for name in testing.SCHEDULERS:
