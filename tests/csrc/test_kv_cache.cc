@@ -95,7 +95,9 @@ int main() {
   }
   SessionOptions options;
   const auto session = MakeGrowingSession(environment, DType::F32, options);
+#ifndef __SANITIZE_ADDRESS__  // which ends a process that asks for as much
   CHECK_THROWS(session->Allocate(DType::F32, {1 << 30, 1 << 30}), Code::Runtime,
                "bytes on the device \"cpu\" cannot be had");
+#endif
   return g4v::test::Finish();
 }
