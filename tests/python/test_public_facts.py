@@ -111,6 +111,19 @@ def test_components_are_those_that_the_exporter_writes() -> None:
     assert json.loads(bundle.read_text("utf-8"))["format_version"] == core.BUNDLE_FORMAT_VERSION
 
 
+def test_names_of_the_exporter_are_those_of_the_core() -> None:
+    """Components, and the data types of the one file that the core reads itself, the embedding."""
+    from g4v.export.bundle.manifest import FORMAT_VERSION
+    from g4v.export.components.precision import COMPONENTS
+    from g4v.export.graph.dtype import FLOAT16, FLOAT32
+
+    assert list(COMPONENTS) == testing.COMPONENTS
+    assert FORMAT_VERSION == g4v._core.BUNDLE_FORMAT_VERSION
+    reader = (ROOT / "csrc/bundle/manifest_components.cc").read_text("utf-8")
+    (words,) = re.findall(r'ReadWord\(embedding\.Get\("dtype"\), \{(.*?)\}', reader)
+    assert re.findall(r'"(\w+)"', words) == [FLOAT32.name, FLOAT16.name]
+
+
 def test_schedulers_are_those_that_are_documented(bundle_dir: Path) -> None:
     named = " or ".join(f'"{name}"' for name in testing.SCHEDULERS)
     assert f"/* {named} */" in HEADER
