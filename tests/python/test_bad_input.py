@@ -30,6 +30,7 @@ def ask(bundle_dir, folder, *arguments, prompt="Say a", **options):
 # The input video.
 
 
+@pytest.mark.slow
 def test_unreadable_videos(bundle_dir, tmp_path):
     text = tmp_path / "text.mp4"
     text.write_text("no video\n" * 100)

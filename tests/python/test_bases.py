@@ -176,6 +176,7 @@ def test_a_real_gguf_speaks(gguf):
     assert "Paris" in tokenizer.decode(answer[0, ids.shape[1] :])
 
 
+@pytest.mark.slow
 def test_gguf_files_that_are_refused(gguf, tmp_path):
     bad = tmp_path / "bad.gguf"
     with gguf.open("rb") as file:

@@ -182,6 +182,7 @@ def test_waits_as_the_server_asks_and_tries_again(run) -> None:
     assert report(folder)["cost"]["failed_requests"] == {"HTTP 429": 1, "HTTP 500": 1, "HTTP 503": 1}
 
 
+@pytest.mark.slow
 def test_one_429_holds_back_all_workers(run) -> None:
     def behave(number: int, prompt: str) -> Any:
         if number == 0:

@@ -126,6 +126,7 @@ class TestStart:
         for name in set(old) - changed:
             torch.testing.assert_close(new[name], old[name], rtol=0, atol=1e-7)
 
+    @pytest.mark.slow
     def test_the_learning_rate_falls_to_zero(self, base, data, config, tmp_path):
         out = tmp_path / "run"
         words = ["stage1", *made.options(base, data, out), "--config", str(config), "--gamma", "1"]
@@ -226,6 +227,7 @@ class TestTwoProcesses:
         for name, tensor in weights(one, stage).items():
             torch.testing.assert_close(weights(two, stage)[name], tensor, rtol=1e-3, atol=1e-5)
 
+    @pytest.mark.slow
     def test_passes_of_one_step_equal_one_pass(self, trained, base, data, config, tmp_path):
         common = ["stage1", "--config", str(config), "--abstractor", str(trained / "abstractor")]
         one, many = tmp_path / "one", tmp_path / "many"

@@ -216,6 +216,7 @@ class TestRun:
             "rows_per_step", "bases", "stage",
         }  # fmt: skip
 
+    @pytest.mark.slow
     def test_a_run_that_is_out_of_time_stops_and_goes_on(self, words, tmp_path, capsys):
         out = tmp_path / "run"
         assert main(words(out, minutes=1e-9)) == 0

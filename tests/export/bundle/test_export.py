@@ -124,6 +124,7 @@ def test_a_run_of_the_clip_flavour_exports(small, tmp_path):
     assert "video" not in manifest["generation"] and "text_encoder" not in manifest["tokenizers"]
 
 
+@pytest.mark.slow
 def test_a_run_without_language_model_exports_its_generator(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "run")
     for part in ("encoder", "abstractor", "llm", "adapter"):
@@ -187,6 +188,7 @@ def test_verify_refuses_a_run_of_other_sizes(small, bundle, tmp_path):
         verify_bundle(other, bundle)
 
 
+@pytest.mark.slow
 def test_out_is_replaced_only_on_request_and_only_if_it_is_a_bundle(run, bundle, tmp_path):
     mine = tmp_path / "mine"
     mine.mkdir()

