@@ -1,4 +1,4 @@
-"""Weight files of public models: which of a folder are read, the checks before, and their tensors one at a time."""
+"""Weight files of public models: which of a folder are read, and their tensors one at a time."""
 
 from __future__ import annotations
 
@@ -119,8 +119,8 @@ def index_files(index: Path) -> list[str]:
 def open_weights(folder: Path, stem: str = "model", variant: str | None = None) -> WeightFiles:
     """The tensors of a model folder, which stay in their files until they are read.
 
-    Of pickles only tensors are read, with PyTorch's weights_only loader: no code of theirs runs. The arguments
-    are those of `find_weight_files`.
+    Of pickles only tensors are read, by the weights_only loader of PyTorch: no code of theirs runs. Arguments
+    as for `find_weight_files`.
 
     CheckpointError: no files, damaged ones, a tensor in two of them, or one of a type that PyTorch lacks.
     """
@@ -147,10 +147,11 @@ _MAPPED = 256 << 20  # bytes that are read of a mapped pickle before its memory 
 class WeightFiles:
     """Named tensors in safetensors files and pickles, read one at a time.
 
-    files: attribute, where they are. shapes, dtypes: attributes, of every tensor by its name as it is stored.
+    files: attribute, where they are.
+    shapes, dtypes: attributes, of every tensor by its name as it is stored.
 
-    The memory is that of the tensors that were asked for. Pickles of before PyTorch 1.6 cannot be mapped: such
-    a file is in memory as a whole while its tensors are read.
+    The memory is that of the tensors that were asked for. Pickles of before PyTorch 1.6 cannot be mapped:
+    such a file is in memory as a whole while its tensors are read.
     """
 
     def __init__(self, files: list[Path]) -> None:
