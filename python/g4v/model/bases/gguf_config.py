@@ -76,10 +76,9 @@ def read_gguf_config(path: Path) -> Any:
     the exported graph would not follow.
     """
     metadata = read_metadata(path)
+    fields = metadata.fields
     check_architecture(path, fields.get("general.architecture"))
-    found = {
-        name.removeprefix("llama."): v for name, v in metadata.fields.items() if name.startswith("llama.")
-    }
+    found = {name.removeprefix("llama."): fields[name] for name in fields if name.startswith("llama.")}
     _check_keys(path, found)
     hidden, heads = found["embedding_length"], found["attention.head_count"]
     head_dim = found.get("attention.key_length", hidden // max(1, heads))
@@ -91,7 +90,7 @@ def read_gguf_config(path: Path) -> Any:
         raise CheckpointError(f"{path}: missing tensor token_embd.weight")
     if found.get("vocab_size", embedding[0]) != embedding[0]:
         raise CheckpointError(
-            f"{path}: llama.vocab_size is {found['vocab_size']}, but token_embd.weight has {embedding[0]} rows"
+            f"{path}: llama.vocab_size is {found['vocab_size']}, not {embedding[0]} (token_embd.weight)"
         )
     values = {
         "model_type": "llama",

@@ -77,8 +77,8 @@ def _check_keys(path: Path, found: dict[str, Any]) -> None:
     known = sorted({*_GPT2, *_DIGITS, *_LLAMA3})
     if found.get("pre") not in known:
         raise CheckpointError(
-            f"{path}: tokenizer.ggml.pre is {found.get('pre')!r}, which does not say how text is split before "
-            f"its merges; known are {', '.join(known)}"
+            f"{path}: tokenizer.ggml.pre is {found.get('pre')!r}, which does not say how text is split "
+            f"before its merges; known are {', '.join(known)}"
         )
     if found.get("add_space_prefix"):
         raise CheckpointError(f"{path}: tokenizer.ggml.add_space_prefix is not supported for byte-level BPE")
