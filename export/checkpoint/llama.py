@@ -38,6 +38,8 @@ class LlamaWeights:
     config: attribute, the LlamaConfig of transformers.
     shapes: attribute, the shape of every tensor by its name in transformers, such as "lm_head.weight", which
         is listed also where it is tied to the embedding.
+    tokenizer_folder: attribute, the folder of the adapter that was trained on another vocabulary, whose
+        tokenizer is the model's then; None where the model keeps its own.
 
     ExportError: files are damaged, tensors are missing or of other shapes, or an adapter does not fit.
     """
@@ -48,6 +50,11 @@ class LlamaWeights:
         self.config: Any = self._files.config
         self.shapes = self._files.shapes
         self._merge = LoraMerge(self._files.skeleton, adapters)
+        self.tokenizer_folder = self._merge.vocabulary
+        if self.tokenizer_folder is not None:
+            self.config.vocab_size = self._merge.vocab_size
+            for name in (EMBEDDING, HEAD):
+                self.shapes[f"{name}.weight"] = (self.config.vocab_size, self.config.hidden_size)
 
     def __contains__(self, name: str) -> bool:
         return name in self.shapes
