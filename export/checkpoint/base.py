@@ -1,8 +1,7 @@
 """What an assistant is made from: a training run, a published checkpoint, or parts that were named alone.
 
 A run describes itself (g4v_train.json). A published mPLUG-Owl checkpoint does not, and neither do its parts
-once `python -m g4v.model.bases convert` has taken it apart: they get the description that is written here, with
-a system text that teaches the tags of videos to a language model that was never tuned for them.
+once `python -m g4v.model.bases convert` has taken it apart (g4v.export.checkpoint.description does it then).
 """
 
 from __future__ import annotations
@@ -79,7 +78,9 @@ def _own_parts(folder: Path, named: Any) -> dict[str, Path]:
         if part not in PARTS:
             raise ExportError(f"{folder / DESCRIPTION}: unknown part {part!r} (one of {', '.join(PARTS)})")
         if not (folder / place).exists():
-            raise ExportError(f"{folder / place}: no such file or directory; {DESCRIPTION} names it as {part}")
+            raise ExportError(
+                f"{folder / place}: no such file or directory; {DESCRIPTION} names it as {part}"
+            )
         found[part] = folder / place
     return found
 

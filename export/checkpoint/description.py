@@ -56,7 +56,7 @@ def describe(base: Base, parts: dict[str, Path], tokenizer: Any, sources: dict[s
     about: dict[str, Any] = {
         "name": name,
         "assistant": ASSISTANT,
-        "description": f"Put together from {', '.join(dict.fromkeys(sources.values()))}; nothing was trained.",
+        "description": f"Put together from {', '.join(dict.fromkeys(sources.values()))}.",
         "prompt": _prompt(base, tokenizer).to_manifest(),
         "frames": _OWL_FRAMES if base.is_owl else 8,
         "generation": {"text": text},

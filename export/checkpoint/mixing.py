@@ -12,7 +12,7 @@ from g4v.export.checkpoint.overrides import Overrides
 from g4v.export.errors import ExportError
 
 _COMPARED = "model.layers.0.self_attn.q_proj.weight"
-# Rounding to 4 bits leaves 0.99 and more, tuning a model further likewise; models of other trainings have about 0.
+# Rounding to 4 bits leaves 0.99 and more, and so does further tuning; two trainings share nothing.
 _LEAST_CORRELATION = 0.95
 
 

@@ -72,8 +72,33 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def parse_adapters(texts: Sequence[str]) -> list[Adapter]:
+    """Reads what --adapter names: folders or hub names, each perhaps with "=WEIGHT"; "none" is no adapter.
+
+    ExportError: a weight is no number, or "none" stands beside an adapter.
+    """
+    if "none" in texts and len(texts) > 1:
+        raise ExportError("--adapter none stands alone: it leaves out every adapter")
+    return [] if "none" in texts else [Adapter.parse(text) for text in texts]
+
+
+def read_system(path: str) -> str:
+    """Reads the text that opens every conversation from a file in UTF-8; white space around it is left out.
+
+    ExportError: the file cannot be read, or holds no text.
+    """
+    try:
+        text = Path(path).read_text("utf-8-sig").strip()
+    except (OSError, UnicodeError) as error:
+        raise ExportError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if not text:
+        raise ExportError(f"{path}: holds no text for --system")
+    return text
+
+
 NO_OVERRIDES = Overrides()
 
+_FLAT = (".",)
 _PIPELINE = (".", "unet", "vae", "text_encoder", "tokenizer", "scheduler")
 
 
@@ -83,7 +108,11 @@ def named_parts(overrides: Overrides) -> dict[str, Path]:
     Hub names are downloaded into the hub's own cache; nothing else uses the network.
     ExportError: a part does not exist or cannot be downloaded.
     """
-    named = (("llm", overrides.llm, (".",)), ("encoder", overrides.vision, (".",)), ("t2v", overrides.t2v, _PIPELINE))
+    named = (
+        ("llm", overrides.llm, (".",)),
+        ("encoder", overrides.vision, (".",)),
+        ("t2v", overrides.t2v, _PIPELINE),
+    )
     return {
         part: _fetch(source, overrides.variant, folders)
         for part, source, folders in named
@@ -98,7 +127,8 @@ def adapters_of(run: Path | None, overrides: Overrides) -> Sequence[Adapter]:
     """
     if overrides.adapters is not None:
         return [
-            replace(adapter, folder=_fetch(str(adapter.folder), None, (".",))) for adapter in overrides.adapters
+            replace(adapter, folder=_fetch(str(adapter.folder), None, (".",)))
+            for adapter in overrides.adapters
         ]
     return [Adapter(run / "adapter")] if run is not None and (run / "adapter").is_dir() else []
 

@@ -85,8 +85,8 @@ class Checkpoint:
     def open(cls, run: str | Path | None, overrides: Overrides = NO_OVERRIDES) -> Checkpoint:
         """Finds the parts of an assistant, reads its description, and checks that they belong together.
 
-        run: a training run, a published mPLUG-Owl checkpoint, or what `python -m g4v.model.bases convert` made
-            of one: a folder, or a name on the Hugging Face hub; None where `overrides` names the parts.
+        run: a training run, a published mPLUG-Owl checkpoint, or what `python -m g4v.model.bases convert`
+            made of one: a folder, or a name on the Hugging Face hub; None where `overrides` names the parts.
         overrides: parts and settings that take the place of the run's.
         ExportError: a file, a key or a part is missing or wrong; the message names it.
         """
@@ -101,7 +101,9 @@ class Checkpoint:
         prompt = _prompt(base, about, overrides)
         place = base.folder or Path(base.name)
         if "t2v" not in parts and (overrides.frames, overrides.video_size) != (None, None):
-            raise ExportError(f"{place}: t2v/ is missing: frames and size are those of the videos that it makes")
+            raise ExportError(
+                f"{place}: t2v/ is missing: frames and size are those of the videos that it makes"
+            )
         overrides.apply_video(about)
         if overrides.video_size is not None:
             scale = vae_scale(parts["t2v"])

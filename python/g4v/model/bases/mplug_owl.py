@@ -43,7 +43,8 @@ class MplugOwlCheckpoint:
         checked = Conversion(source, None, None)
         if checked.shapes["adapter"]:
             raise CheckpointError(
-                f"{folder}: holds LoRA factors; convert it: python -m g4v.model.bases convert {folder} --out RUN"
+                f"{folder}: holds LoRA factors; convert it first: python -m g4v.model.bases convert {folder} "
+                "--out RUN"
             )
         self.folder = folder
         self.notes: list[str] = checked.notes
@@ -110,7 +111,7 @@ class LanguageModelTensors:
         return None
 
 
-def load_tokenizer(folder: Path) -> Any:
+def load_owl_tokenizer(folder: Path) -> Any:
     """The fast tokenizer of transformers of an mPLUG-Owl checkpoint: that of LLaMA, which it is published as.
 
     Its own class differs in defaults alone, and its code is not run. CheckpointError: there is none.

@@ -35,7 +35,8 @@ def load_vision(source: str | Path) -> VideoEncoder:
     """A video encoder in float32, in evaluation mode.
 
     source: a directory (a CLIPVisionModel, a CLIPModel or mPLUG-Owl checkpoint, of which the vision half is
-    taken, or an encoder that g4v wrote), or a hub name "owner/name", the only case in which the network is used.
+    taken, or an encoder that g4v wrote), or a hub name "owner/name", the only case in which the network is
+    used.
     CheckpointError: another kind of model, pickles, damaged or missing files, missing weights.
     """
     place = find_source(source)
@@ -53,7 +54,9 @@ def load_vision(source: str | Path) -> VideoEncoder:
                 raise CheckpointError(f"{place}: {one_line(error)}") from None
         kind = config.get("model_type")
         if kind not in _KINDS:
-            raise CheckpointError(f"{source}: is a {kind!r} model, only CLIP and mPLUG-Owl towers can be used")
+            raise CheckpointError(
+                f"{source}: is a {kind!r} model, only CLIP and mPLUG-Owl towers can be used"
+            )
     from transformers import CLIPVisionModel
 
     read: Any = CLIPVisionModel.from_pretrained  # its annotations do not know output_loading_info
