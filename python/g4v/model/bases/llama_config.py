@@ -21,7 +21,7 @@ _OBEYED = set(
 )
 # What changes no number that a Llama computes in inference: notes of libraries, training, generation,
 # classification. pretraining_tp cut products into parts that were added up.
-_NO_EFFECT = set(
+NO_EFFECT = set(
     """
     _name_or_path name_or_path _commit_hash transformers_version transformers.js_config torch_dtype dtype
     initializer_range use_cache pretraining_tp torchscript use_bfloat16 return_dict use_return_dict
@@ -94,6 +94,11 @@ def read_llama_config(folder: Path) -> Any:
     path = folder / "config.json"
     values = read_json(path, CheckpointError)
     check_architecture(folder, values.get("model_type"))
+    return checked_config(path, values)
+
+
+def checked_config(path: Path, values: Mapping[str, Any]) -> Any:
+    """The LlamaConfig of the keys of a config.json; arguments and errors as `make_config`."""
     _check_keys(path, values)
     return make_config(path, values)
 
@@ -165,7 +170,7 @@ def _check_keys(path: Path, values: Mapping[str, Any]) -> None:
         raise CheckpointError(f"{path}: layer_types = {layers!r} is not supported, only 'full_attention'")
     seen = {"quantization_config", "architectures", "auto_map", "sliding_window", "layer_types"}
     for key, value in values.items():
-        if key in _OBEYED or key in _NO_EFFECT or key in seen or value in _NOTHING:
+        if key in _OBEYED or key in NO_EFFECT or key in seen or value in _NOTHING:
             continue
         if key not in _ONLY or value not in _ONLY[key]:
             raise CheckpointError(

@@ -14,6 +14,7 @@ from g4v.model.bases.gguf_codes import BlockCodes
 from g4v.model.bases.gguf_config import read_gguf_config, read_rotary_factors
 from g4v.model.bases.gguf_metadata import read_metadata
 from g4v.model.bases.llama_config import read_llama_config
+from g4v.model.bases.mplug_owl import MplugOwlCheckpoint, is_mplug_owl
 from g4v.model.bases.tensors import FloatFiles, GgufFile, Shapes, TensorFiles, is_table
 
 EMBEDDING = "model.embed_tokens"
@@ -28,7 +29,7 @@ def read_config(place: Path) -> Any:
     graph would not follow.
     """
     if place.is_dir():
-        return read_llama_config(place)
+        return MplugOwlCheckpoint(place).config("llm") if is_mplug_owl(place) else read_llama_config(place)
     if place.suffix.lower() != ".gguf":
         raise CheckpointError(f"{place}: is neither a model directory nor a .gguf file")
     return read_gguf_config(place)
@@ -104,7 +105,7 @@ def open_tensors(place: Path, config: Any, names: Collection[str]) -> TensorFile
     names: those that transformers has for the tensors of this model.
     """
     if place.is_dir():
-        return FloatFiles(place)
+        return MplugOwlCheckpoint(place).language_model() if is_mplug_owl(place) else FloatFiles(place)
     try:
         return GgufFile(place, config, names)
     except Exception as error:  # the reader's own asserts and numpy's complaints about missing bytes

@@ -9,9 +9,9 @@ import torch
 
 from g4v.model.bases.errors import CheckpointError, one_line
 from g4v.model.bases.gguf_tokenizer import load_gguf_tokenizer
-from g4v.model.bases.hub import download_model
+from g4v.model.bases.hub import fetch_source
 from g4v.model.bases.llama_files import EMBEDDING, HEAD, LlamaFiles, read_config
-from g4v.model.bases.weight_files import find_source
+from g4v.model.bases.mplug_owl import is_mplug_owl, load_owl_tokenizer
 
 __all__ = ["load_llm", "load_tokenizer", "read_config"]
 
@@ -27,7 +27,7 @@ def load_llm(source: str | Path, dtype: torch.dtype = torch.float32) -> Any:
     CheckpointError: another architecture, damaged or missing files, a key of the configuration that is not
     supported, weights that are missing, left over, of other shapes, or not finite.
     """
-    place = _local(source)
+    place = fetch_source(source)
     weights = LlamaFiles(place)
     if weights.rope_factors is not None:
         raise CheckpointError(
@@ -52,21 +52,18 @@ def load_tokenizer(source: str | Path) -> Any:
     """The `transformers` fast tokenizer of a source of `load_llm`."""
     from transformers import AutoTokenizer
 
-    place = _local(source)
+    place = fetch_source(source)
     read_config(place)
     if place.is_file():
         return load_gguf_tokenizer(place)
     try:
+        if is_mplug_owl(place):
+            return load_owl_tokenizer(place)
         return AutoTokenizer.from_pretrained(
             place, use_fast=True, trust_remote_code=False, local_files_only=True
         )
     except Exception as error:  # every library behind transformers has its own classes
         raise CheckpointError(f"{source}: cannot be loaded: {one_line(error)}") from None
-
-
-def _local(source: str | Path) -> Path:
-    place = find_source(source)
-    return place if isinstance(place, Path) else download_model(place)
 
 
 def _set_generation(model: Any, place: Path) -> None:
