@@ -17,7 +17,7 @@ from g4v.model.bases.errors import CheckpointError
 from g4v.model.bases.weight_files import WeightFiles, open_weights
 
 _PREFIX = "base_model.model."
-# PEFT saves the two tables as a whole also where only their number of rows was changed.
+# PEFT saves the two tables also where it trained neither, if the vocabulary is not that of the base model.
 TABLES = ("model.embed_tokens", "lm_head")
 
 _FACTORS = {  # end of a tensor's name -> what it is
@@ -26,8 +26,10 @@ _FACTORS = {  # end of a tensor's name -> what it is
     ".lora_embedding_A": "A",
     ".lora_embedding_B": "B",
     ".lora_magnitude_vector": "magnitude",
-    ".base_layer.weight": "base",
 }
+_BASE = ".base_layer.weight"
+_SAVED = ".modules_to_save.weight"  # some releases store it under its own name and that of its module
+_BEFORE = ".original_module.weight"  # what modules_to_save replaces: not used while the adapter is
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,10 @@ class AdapterTensors:
     """The tensors of a PEFT folder, adapter_model.safetensors or .bin; they are read when asked for.
 
     factors: attribute, the LoRA factors of each module by what they are, such as
-        {"model.layers.0.self_attn.q_proj": {"A": key, "B": key}}. "base" is the module's own weight, and
-        "magnitude" DoRA's.
-    whole: attribute, the keys of weights that replace those of their module (modules_to_save).
+        {"model.layers.0.self_attn.q_proj": {"A": key, "B": key}}; "magnitude" is DoRA's.
+    whole: attribute, the key of the weight that replaces that of a module (modules_to_save), by module.
+    base: attribute, the key of the weight that a module has without the adapter, by module: where PEFT saves
+        an embedding together with its factors, or both tables of another vocabulary.
     shapes: attribute, the shape of the tensor of each key.
 
     ExportError: the files are missing or damaged, a tensor is none of these, or numbers are not finite.
@@ -91,6 +94,7 @@ class AdapterTensors:
         self.shapes = self._files.shapes
         self.factors: dict[str, dict[str, str]] = {}
         self.whole: dict[str, str] = {}
+        self.base: dict[str, str] = {}
         for key in self.shapes:
             self._sort(key, config)
             if not self._files.dtypes[key].is_floating_point:
@@ -110,15 +114,16 @@ class AdapterTensors:
 
     def _sort(self, key: str, config: dict[str, Any]) -> None:
         name = key.removeprefix(_PREFIX)
-        end = next((end for end in _FACTORS if name.endswith(end)), None)
-        module = name.removesuffix(".weight")
-        if key.startswith(_PREFIX) and end:
-            self.factors.setdefault(name.removesuffix(end), {})[_FACTORS[end]] = key
-        elif (
-            key.startswith(_PREFIX)
-            and name.endswith(".weight")
-            and (module in TABLES or names_whole(config.get("modules_to_save") or [], module))
-        ):
-            self.whole[module] = key
+        end = next((end for end in (*_FACTORS, _BASE, _SAVED, _BEFORE, ".weight") if name.endswith(end)), "")
+        module = name.removesuffix(end)
+        is_whole = names_whole(config.get("modules_to_save") or [], module)
+        if key.startswith(_PREFIX) and end in _FACTORS:
+            self.factors.setdefault(module, {})[_FACTORS[end]] = key
+        elif key.startswith(_PREFIX) and end and (is_whole or end == _BASE or module in TABLES):
+            if end == _BEFORE:
+                return
+            kind = self.whole if is_whole else self.base
+            if not torch.equal(self.read(kind.setdefault(module, key)), self.read(key)):
+                raise ExportError(f"{self._files.place(key)}: {kind[module]} and {key} differ")
         else:
             raise ExportError(f"{self._files.place(key)}: unexpected tensor {key!r}")

@@ -41,7 +41,7 @@ class LoraMerge:
         self.vocab_size, self.vocabulary = _vocabulary(model, self._adapters)
         for adapter in self._adapters:
             adapter.check(self.vocab_size)
-        self._bases: dict[str, tuple[_CheckedAdapter, str]] = {}  # tables that are stored with their factors
+        self._bases: dict[str, tuple[_CheckedAdapter, str]] = {}
         for adapter in self._adapters:
             self._bases |= adapter.bases()
         changed = {name for adapter in self._adapters for name in adapter.names()}
@@ -70,7 +70,7 @@ class _CheckedAdapter:
         self.config = read_adapter_config(self.folder)
         self.tensors = AdapterTensors(self.folder, self.config)
         self.factors, self.whole = self.tensors.factors, self.tensors.whole
-        if not self.factors and not self.whole:
+        if not self.factors and not self.whole and not self.tensors.base:
             raise ExportError(f"{self.folder}: the adapter is empty")
         self._tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
 
@@ -84,11 +84,8 @@ class _CheckedAdapter:
         return {name: sum(self.tensors.shapes[key][:1]) for name, key in keys.items() if name in TABLES}
 
     def bases(self) -> dict[str, tuple[_CheckedAdapter, str]]:
-        """The weights below factors that it brings: module -> this adapter, and the key of the weight.
-
-        Tied tables are one weight.
-        """
-        found = {name: keys["base"] for name, keys in self.factors.items() if "base" in keys}
+        """The weights it is trained on: module -> this adapter, and the key. Tied tables are one weight."""
+        found = dict(self.tensors.base)
         if self._tied:
             for name, other in (TABLES, TABLES[::-1]):
                 if name in found:
@@ -113,8 +110,17 @@ class _CheckedAdapter:
 
     def check(self, vocab_size: int) -> None:
         """Checks names and shapes. vocab_size: the rows of both tables after the merge."""
+        for name, key in (*self.whole.items(), *self.tensors.base.items()):
+            shape, found = self._shape(name, vocab_size), self.tensors.shapes[key]
+            if found != shape:
+                raise ExportError(self._does_not_fit(name, shape, f"a weight of {found}"))
         for name in self.whole:
-            self._check_whole(name, vocab_size)
+            if name in self.factors:
+                raise ExportError(f"{self.folder}: has both factors and a whole weight for {name}")
+            if not self.alone or self.weight != 1:
+                raise ExportError(
+                    f"{self.folder}: replaces {name} as a whole, so it cannot be mixed or weighted"
+                )
         for name, factors in self.factors.items():
             self._check_factors(name, factors, vocab_size)
         for name, module in self.model.named_modules():
@@ -127,15 +133,6 @@ class _CheckedAdapter:
     def _rank(self, name: str) -> int:
         rank: int = by_pattern(self.config.get("rank_pattern"), name, self.config["r"])
         return rank
-
-    def _check_whole(self, name: str, vocab_size: int) -> None:
-        shape, found = self._shape(name, vocab_size), self.tensors.shapes[self.whole[name]]
-        if name in self.factors:
-            raise ExportError(f"{self.folder}: has both factors and a whole weight for {name}")
-        if found != shape:
-            raise ExportError(self._does_not_fit(name, shape, f"a weight of {found}"))
-        if not self.alone or self.weight != 1:
-            raise ExportError(f"{self.folder}: replaces {name} as a whole, so it cannot be mixed or weighted")
 
     def _check_factors(self, name: str, factors: dict[str, str], vocab_size: int) -> None:
         module, shape = self._module(name), self._shape(name, vocab_size)
@@ -150,9 +147,6 @@ class _CheckedAdapter:
         outs, ins = shape[::-1] if isinstance(module, nn.Embedding) else shape
         if a != (rank, ins) or b != (outs, rank):
             raise ExportError(self._does_not_fit(name, shape, f"factors of {b} and {a} and a rank of {rank}"))
-        stored = self.tensors.shapes[factors["base"]] if "base" in factors else shape
-        if stored != shape:
-            raise ExportError(self._does_not_fit(name, shape, f"a weight of {stored}"))
         self._check_dora(name, factors, shape)
 
     def _check_dora(self, name: str, factors: dict[str, str], shape: tuple[int, ...]) -> None:

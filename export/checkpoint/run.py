@@ -231,7 +231,7 @@ class Checkpoint:
 
         from g4v.model.bases.llm import load_tokenizer
 
-        if part == "decoder" and self.parts["llm"].is_file():
+        if part == "decoder" and self._decoder_tokenizer().is_file():
             return load_part(self.parts["llm"], load_tokenizer)
         folder = self.tokenizer_source(part)
         return load_part(folder, AutoTokenizer.from_pretrained, local_files_only=True, use_fast=True)
@@ -240,7 +240,11 @@ class Checkpoint:
         """Returns the folder or tokenizer that `write_tokenizer` reads for "decoder" or "text_encoder"."""
         if part != "decoder":
             return self.parts["t2v"] / "tokenizer"
-        return self.parts["llm"] if self.parts["llm"].is_dir() else self.tokenizer(part)
+        place = self._decoder_tokenizer()
+        return place if place.is_dir() else self.tokenizer(part)
+
+    def _decoder_tokenizer(self) -> Path:
+        return self.llm().tokenizer_place if self.adapters else self.parts["llm"]
 
     def scheduler(self) -> dict[str, Any]:
         """Returns the manifest's scheduler object: "type" and diffusers' settings (`read_scheduler`)."""

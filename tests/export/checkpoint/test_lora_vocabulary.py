@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import copy
+import json
+import shutil
 
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
+from g4v.export.bundle.export import export_bundle
 from g4v.export.checkpoint.adapter import Adapter
 from g4v.export.checkpoint.llama import LlamaWeights
+from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.components.decoder_graph import export_decoder, write_embedding
 from g4v.export.errors import ExportError
 from g4v.export.verify.decoder import compare_decoder
@@ -79,8 +83,21 @@ def test_another_vocabulary_gives_the_logits_of_peft(tmp_path, options, rows, ti
     ids = torch.arange(rows)[None]
     wanted = logits(adapter(tmp_path / "lora", base(tied=tied, rows=rows), **options), ids)
     weights = LlamaWeights(tmp_path / "llm", [Adapter(tmp_path / "lora")])
-    assert weights.config.vocab_size == rows and weights.tokenizer_folder == tmp_path / "lora"
+    assert weights.config.vocab_size == rows
     assert wanted.shape[-1] == rows and (logits(exported(weights), ids) - wanted).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
+@pytest.mark.parametrize("options", [BOTH, {}, {"modules_to_save": ["embed_tokens"]}], ids=str)
+def test_tables_that_peft_saves_unasked(tmp_path, options, tied):
+    """Where the base model can be found, PEFT compares vocabularies and stores the tables beside."""
+    base(tmp_path / "llm", tied)
+    model = LlamaForCausalLM.from_pretrained(tmp_path / "llm")
+    model.resize_token_embeddings(33, mean_resizing=False)
+    model = adapter(tmp_path / "lora", model, **options)
+    assert len(load_file(tmp_path / "lora" / "adapter_model.safetensors")) > 4
+    weights = LlamaWeights(tmp_path / "llm", [Adapter(tmp_path / "lora")])
+    assert (logits(exported(weights)) - logits(model)).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("target", ["embed_tokens", "lm_head"])
@@ -148,8 +165,29 @@ def test_adapters_in_pickles(tmp_path):
     torch.save(load_file(file), file.with_suffix(".bin"))
     file.unlink()
     weights = LlamaWeights(tmp_path / "llm", [Adapter(tmp_path / "lora")])
-    assert weights.tokenizer_folder is None
+    assert weights.tokenizer_place == tmp_path / "llm"
     assert (logits(exported(weights)) - logits(model)).abs().max() < 1e-5
     file.with_suffix(".bin").unlink()
     with pytest.raises(ExportError, match="lora: no adapter_model.safetensors, adapter_model.bin"):
         LlamaWeights(tmp_path / "llm", [Adapter(tmp_path / "lora")])
+
+
+def test_the_adapters_tokenizer_goes_into_the_bundle(run, tmp_path):
+    """Three tokens more: they are in the tokenizer of the bundle."""
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    shutil.rmtree(copy / "adapter")
+    tokenizer = AutoTokenizer.from_pretrained(copy / "llm")
+    tokenizer.add_tokens(["<one>", "<two>", "<three>"])
+    model = LlamaForCausalLM.from_pretrained(copy / "llm", dtype=torch.float32)
+    own = model.config.vocab_size
+    model.resize_token_embeddings(own + 3, mean_resizing=False)
+    adapter(copy / "adapter", model, **BOTH)
+    with pytest.raises(ExportError, match=f"{own + 3} tokens, the model {own}, but no tokenizer"):
+        Checkpoint.open(copy).tokenizer("decoder")
+    tokenizer.save_pretrained(copy / "adapter")  # as the message says
+    export_bundle(copy, tmp_path / "bundle", only={"decoder"})
+    manifest = json.loads((tmp_path / "bundle" / "g4v.json").read_text("utf-8"))
+    assert manifest["components"]["decoder"]["vocab_size"] == own + 3
+    written = (tmp_path / "bundle" / "tokenizer.json").read_text("utf-8")
+    assert all(f'"{token}"' in written for token in ("<one>", "<two>", "<three>"))
