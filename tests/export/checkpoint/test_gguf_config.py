@@ -98,7 +98,6 @@ YARN = (text("rope.scaling.type", "yarn"), number("rope.scaling.factor", 4.0))
         ((number("rope.scaling.factor", 0.0),), 1),
         ((text("rope.scaling.type", "yarn"),), 1),
     ],
-    ids=str,
 )
 def test_scaled_positions_in_every_spelling(folder, tmp_path, fields, scale):
     path = write_gguf(folder, tmp_path / "model.gguf", more=several(*fields))
@@ -203,7 +202,6 @@ def test_training_and_export_read_the_same_model(tmp_path, options, skip):
             "unexpected tensor blk.0",
         ),
     ],
-    ids=str,
 )
 def test_what_is_refused_by_name(folder, tmp_path, field, message):
     path = write_gguf(folder, tmp_path / "model.gguf", more=field)
@@ -231,7 +229,6 @@ def test_what_is_refused_by_name(folder, tmp_path, field, message):
         ("head_count_kv", lambda w: w.add_head_count_kv(3), "no multiple of num_key_value_heads, 3"),
         ("rope_freq_base", lambda w: w.add_rope_freq_base(-1.0), "rope_theta is -1.0, not a number above 0"),
     ],
-    ids=str,
 )
 def test_sizes_that_no_llama_has(folder, tmp_path, skip, fields, message):
     path = write_gguf(folder, tmp_path / "model.gguf", skip=(skip,), more=fields)

@@ -228,7 +228,7 @@ def test_decoder_appends_to_shared_buffers(tmp_path):
     [
         {"hidden_act": "gelu"},
         {"head_dim": 8},
-        {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}},
+        {"rope_parameters": {"rope_type": "longrope", "short_factor": [1.0] * 8, "long_factor": [2.0] * 8}},
     ],
 )
 def test_decoder_refuses_what_it_cannot_express(options, tmp_path):
