@@ -10,8 +10,9 @@ import torch
 from g4v._files import read_json
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.bases.errors import CheckpointError, one_line
+from g4v.model.bases.hub import fetch_source
 from g4v.model.bases.mplug_owl import MplugOwlCheckpoint, is_mplug_owl
-from g4v.model.bases.weight_files import check_weights, find_source
+from g4v.model.bases.weight_files import check_weights, open_weights
 from g4v.model.vision import ClipEncoder, MplugOwlVideoTower, VideoEncoder
 
 _KINDS = ("clip", "clip_vision_model")
@@ -37,38 +38,51 @@ def load_vision(source: str | Path) -> VideoEncoder:
     source: a directory (a CLIPVisionModel, a CLIPModel or mPLUG-Owl checkpoint, of which the vision half is
     taken, or an encoder that g4v wrote), or a hub name "owner/name", the only case in which the network is
     used.
-    CheckpointError: another kind of model, pickles, damaged or missing files, missing weights.
+    CheckpointError: another kind of model, damaged or missing files, weights that are missing, left over or of
+    other shapes.
     """
-    place = find_source(source)
-    options: dict[str, Any] = {}
-    if isinstance(place, Path):
-        if is_mplug_owl(place):
-            return MplugOwlCheckpoint(place).encoder()
-        config = read_json(place / "config.json", CheckpointError)
+    place = fetch_source(source)
+    if place.is_dir() and is_mplug_owl(place):
+        return MplugOwlCheckpoint(place).encoder()
+    config = read_json(place / "config.json", CheckpointError)
+    if config.get("flavour") == "mplug-owl-video":
         check_weights(place)
-        options["local_files_only"] = True
-        if config.get("flavour") == "mplug-owl-video":
-            try:
-                return MplugOwlVideoTower.from_pretrained(place)
-            except (ValueError, OSError) as error:
-                raise CheckpointError(f"{place}: {one_line(error)}") from None
-        kind = config.get("model_type")
-        if kind not in _KINDS:
-            raise CheckpointError(
-                f"{source}: is a {kind!r} model, only CLIP and mPLUG-Owl towers can be used"
-            )
-    from transformers import CLIPVisionModel
+        try:
+            return MplugOwlVideoTower.from_pretrained(place)
+        except (ValueError, OSError) as error:
+            raise CheckpointError(f"{place}: {one_line(error)}") from None
+    kind = config.get("model_type")
+    if kind not in _KINDS:
+        raise CheckpointError(f"{source}: is a {kind!r} model, only CLIP and mPLUG-Owl towers can be used")
+    return ClipEncoder(_load_clip(place)).eval()
 
+
+# The text half of a CLIPModel, its projections, and a buffer that older releases of transformers stored.
+_TEXT_HALF = ("text_model.", "text_projection.", "visual_projection.", "logit_scale")
+
+
+def _load_clip(folder: Path) -> Any:
+    """A CLIPVisionModel in float32, of safetensors or pickles. CheckpointError as `load_vision`."""
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
+    files = open_weights(folder)
+    names = [n for n in files.shapes if not n.startswith(_TEXT_HALF) and not n.endswith("position_ids")]
     read: Any = CLIPVisionModel.from_pretrained  # its annotations do not know output_loading_info
     try:
         model, info = read(
-            place, dtype=torch.float32, output_loading_info=True, use_safetensors=True, **options
+            None,
+            config=CLIPVisionConfig.from_pretrained(folder, local_files_only=True),
+            state_dict={name: files.read(name, torch.float32) for name in names},
+            dtype=torch.float32,
+            output_loading_info=True,
         )
+    except CheckpointError:
+        raise
     except Exception as error:  # every library behind transformers has its own classes
-        raise CheckpointError(f"{source}: cannot be loaded: {one_line(error)}") from None
-    for kind in ("missing", "mismatched"):  # what is left over is the text half
-        names = info.get(f"{kind}_keys")
-        if names:
-            first = sorted(n if isinstance(n, str) else n[0] for n in names)[0]
-            raise CheckpointError(f"{source}: {kind} tensor {first} ({len(names)} in all)")
-    return ClipEncoder(model).eval()
+        raise CheckpointError(f"{folder}: cannot be loaded: {one_line(error)}") from None
+    for kind in ("missing", "unexpected", "mismatched"):
+        wrong = info.get(f"{kind}_keys")
+        if wrong:
+            first = sorted(n if isinstance(n, str) else n[0] for n in wrong)[0]
+            raise CheckpointError(f"{folder}: {kind} tensor {first} ({len(wrong)} in all)")
+    return model
