@@ -36,9 +36,15 @@ from typing import TYPE_CHECKING, Any
 
 from g4v._files import read_json
 from g4v.export.checkpoint.adapter import Adapter
-from g4v.export.checkpoint.loading import load_part, stored_dtype
+from g4v.export.checkpoint.loading import load_part
 from g4v.export.checkpoint.overrides import NO_OVERRIDES, Overrides, adapters_of, locate
 from g4v.export.checkpoint.scheduler import read_scheduler
+from g4v.export.checkpoint.text_to_video import (
+    check_text_to_video,
+    load_text_encoder,
+    load_unet,
+    load_vae,
+)
 from g4v.export.errors import ExportError
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.frame_checker import FrameChecker
@@ -118,6 +124,9 @@ class Checkpoint:
             )
         if checkpoint.has("encoder") and not checkpoint.has("llm"):
             raise ExportError(f"{run}: llm/ is missing: encoder and abstractor serve it")
+        if checkpoint.has("t2v"):
+            check_text_to_video(checkpoint.parts["t2v"])
+            checkpoint.scheduler()
         if checkpoint.adapters and not checkpoint.has("llm"):
             raise ExportError(f"{run}: llm/ is missing: the adapter changes it")
         return checkpoint
@@ -181,30 +190,15 @@ class Checkpoint:
 
     def text_encoder(self) -> Any:
         """Loads the CLIPTextModel of the text-to-video model in its stored data type."""
-        from transformers import CLIPTextModel
-
-        place = self.parts["t2v"] / "text_encoder"
-        return load_part(
-            place, CLIPTextModel.from_pretrained, dtype=stored_dtype(place), use_safetensors=True
-        )
+        return load_text_encoder(self.parts["t2v"])
 
     def unet(self) -> Any:
         """Loads the UNet3DConditionModel in its stored data type."""
-        from diffusers import UNet3DConditionModel
-
-        place = self.parts["t2v"] / "unet"
-        return load_part(
-            place, UNet3DConditionModel.from_pretrained, torch_dtype=stored_dtype(place), use_safetensors=True
-        )
+        return load_unet(self.parts["t2v"])
 
     def vae(self) -> Any:
         """Loads the AutoencoderKL in its stored data type."""
-        from diffusers import AutoencoderKL
-
-        place = self.parts["t2v"] / "vae"
-        return load_part(
-            place, AutoencoderKL.from_pretrained, torch_dtype=stored_dtype(place), use_safetensors=True
-        )
+        return load_vae(self.parts["t2v"])
 
     def tokenizer(self, part: str) -> Any:
         """Loads the transformers fast tokenizer of the component "decoder" or "text_encoder"."""
@@ -225,8 +219,17 @@ class Checkpoint:
 
     def scheduler(self) -> dict[str, Any]:
         """Returns the manifest's scheduler object: "type" and diffusers' settings (`read_scheduler`)."""
-        chosen = self.about["generation"].get("video", {}).get("scheduler", {}).get("type")
-        return read_scheduler(self.parts["t2v"], chosen)
+        video = self.about["generation"].get("video", {})
+        chosen = video.get("scheduler", {})
+        if chosen not in ({}, {"type": "ddim"}, {"type": "dpmsolver++"}):
+            raise ExportError(
+                f"{self.run / 'g4v_train.json'}: generation.video.scheduler is {chosen!r} but must be "
+                '{"type": "ddim"} or {"type": "dpmsolver++"}'
+            )
+        steps = video.get("steps")
+        return read_scheduler(
+            self.parts["t2v"], chosen.get("type"), steps if isinstance(steps, int) else None
+        )
 
 
 def vae_scale(t2v: Path) -> int:
@@ -235,4 +238,4 @@ def vae_scale(t2v: Path) -> int:
     t2v: the text-to-video folder. ExportError: its vae/config.json cannot be read.
     """
     config = read_json(t2v / "vae" / "config.json", ExportError)
-    return 2 ** (len(config["block_out_channels"]) - 1)
+    return 2 ** (len(config.get("block_out_channels", (64,))) - 1)  # the default is diffusers'
