@@ -172,13 +172,21 @@ struct SchedulerSpec {
   int num_train_timesteps = 1000;
   double beta_start = 0.0;
   double beta_end = 0.0;
-  std::string beta_schedule;    // "scaled_linear" or "linear"
-  std::string prediction_type;  // "epsilon" or "v_prediction"
+  std::string beta_schedule;    // "scaled_linear", "linear" or "squaredcos_cap_v2"
+  std::string prediction_type;  // "epsilon", "v_prediction" or "sample"
   bool rescale_betas_zero_snr = false;
-  std::string timestep_spacing;  // "leading", "trailing" or "linspace"
+  // "leading", "trailing", "linspace", or "default": DDIM's is leading, DPM-Solver++'s linspace
+  std::string timestep_spacing;
   int steps_offset = 0;
-  bool set_alpha_to_one = false;
-  bool clip_sample = false;
+  bool set_alpha_to_one = false;  // DDIM
+  bool clip_sample = false;       // DDIM
+  // Keys that may be absent.
+  double clip_sample_range = 1.0;          // DDIM
+  bool use_karras_sigmas = false;          // DPM-Solver++, and all that follow
+  std::string final_sigmas_type = "zero";  // "zero" or "sigma_min"
+  int solver_order = 2;                    // 1 or 2
+  bool lower_order_final = true;
+  bool euler_at_final = false;
 };
 
 struct VideoGenerationSpec {

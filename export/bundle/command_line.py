@@ -70,7 +70,7 @@ def make_parser() -> argparse.ArgumentParser:
     parts.add_argument(
         "--variant",
         metavar="V",
-        help="take the weights of this variant, such as fp16, where base or parts have them",
+        help="take the text-to-video weights of this variant, such as fp16, where its parts have it",
     )
     parts.add_argument(
         "--mix",

@@ -127,6 +127,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         component["variants"][0]["profile"] = {"frames": [1, 8, 8]}
     manifest["tokenizers"]["decoder"] |= {"bos": 1, "eos": 2, "pad": 0}
     manifest["generation"]["video"]["shared_noise"] = 0.5
+    manifest["generation"]["video"]["scheduler"] |= {
+        "clip_sample_range": 1.5,
+        "use_karras_sigmas": True,
+        "final_sigmas_type": "sigma_min",
+        "solver_order": 1,
+        "lower_order_final": False,
+        "euler_at_final": True,
+    }
     manifest["licences"] = [{"component": "all", "licence": "Apache-2.0"}]
     (folder / "g4v.json").write_text(json.dumps(manifest), "utf-8")
     return folder

@@ -142,7 +142,7 @@ def test_vision_towers_of_every_kind(tmp_path):
     assert again.flavour == "mplug-owl-video" and torch.equal(again(pixels), tower(pixels))
 
     LlamaForCausalLM(LlamaConfig(**LLAMA)).save_pretrained(tmp_path / "llm")
-    refuse(load_vision, tmp_path / "llm", "'llama' model, only CLIP towers")
+    refuse(load_vision, tmp_path / "llm", "'llama' model, only CLIP and mPLUG-Owl towers")
     config = json.loads((tmp_path / "plain" / "config.json").read_text())
     (tmp_path / "plain" / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
     refuse(load_vision, tmp_path / "plain", "missing tensor .*layers.2")

@@ -75,6 +75,12 @@ class Scheduler:
         steps_offset: int,
         set_alpha_to_one: bool,
         clip_sample: bool,
+        clip_sample_range: float = 1.0,
+        use_karras_sigmas: bool = False,
+        final_sigmas_type: str = "zero",
+        solver_order: int = 2,
+        lower_order_final: bool = True,
+        euler_at_final: bool = False,
     ) -> None: ...
     @property
     def timesteps(self) -> list[int]: ...
