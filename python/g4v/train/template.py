@@ -65,8 +65,10 @@ _TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "space_after_special": ("true or false", lambda value: value is None or isinstance(value, bool)),
     "special_tokens": (
         "the numbers of tokens by their texts",
-        lambda value: isinstance(value, dict)
-        and all(_is_text(text) and text and _is_id(number) for text, number in value.items()),
+        lambda value: (
+            isinstance(value, dict)
+            and all(_is_text(text) and text and _is_id(number) for text, number in value.items())
+        ),
     ),
 }
 
