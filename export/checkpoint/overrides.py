@@ -28,6 +28,7 @@ class Overrides:
     frames: number of frames of the videos that the assistant makes, 1 to 1024.
     video_size: width and height of those videos in pixels, 1 to 4096 each.
     system: text that opens every conversation.
+    template: name of the prompt template of parts that no run describes (g4v.model.prompt_presets).
     variant: of the weights of t2v, such as "fp16", in those of its folders that have it.
     mix: whether parts may be joined that were not trained together.
     """
@@ -39,6 +40,7 @@ class Overrides:
     frames: int | None = None
     video_size: tuple[int, int] | None = None
     system: str | None = None
+    template: str | None = None
     variant: str | None = None
     mix: bool = False
 

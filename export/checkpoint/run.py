@@ -280,11 +280,13 @@ def _describe(base: Base, parts: dict[str, Path], overrides: Overrides) -> dict[
     given = (("llm", overrides.llm), ("encoder", overrides.vision), ("t2v", overrides.t2v))
     sources = named | {part: source for part, source in given if source is not None}
     tokenizer = load_part(parts["llm"], load_tokenizer) if "llm" in parts else None
-    return describe(base, parts, tokenizer, sources)
+    return describe(base, parts, tokenizer, sources, overrides.template)
 
 
 def _prompt(base: Base, about: dict[str, Any], overrides: Overrides) -> PromptTemplate:
     values = about["prompt"]
+    if overrides.template is not None and base.about is not None:
+        raise ExportError(f"{base.name}: was trained with its own prompt template; leave --template out")
     if overrides.system is not None and isinstance(values, dict):
         about["prompt"] = values = {**values, "system": overrides.system}
     try:

@@ -114,7 +114,7 @@ def test_directories_that_are_refused(llama, tmp_path):
 def test_only_hub_names_reach_for_the_network(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    refuse(load_llm, "some-owner/some-model-that-is-not-cached", "cannot be loaded")
+    refuse(load_llm, "some-owner/some-model-that-is-not-cached", "cannot be downloaded")
     (tmp_path / "runs").mkdir()
     refuse(load_llm, "runs/missing", "no such file")
     refuse(load_llm, Path("some-owner/some-model"), "no such file")
