@@ -188,14 +188,9 @@ class DiffusionSamples:
         from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 
         settings = self._checkpoint.scheduler()
-        kind = settings.pop("type")
-        scheduler: Any
-        if kind == "ddim":
-            scheduler = DDIMScheduler(**settings)
-        else:
-            unknown = ("set_alpha_to_one", "clip_sample")
-            scheduler = DPMSolverMultistepScheduler(
-                **{key: value for key, value in settings.items() if key not in unknown}
-            )
+        classes = {"ddim": DDIMScheduler, "dpmsolver++": DPMSolverMultistepScheduler}
+        if settings["timestep_spacing"] == "default":
+            del settings["timestep_spacing"]
+        scheduler: Any = classes[settings.pop("type")].from_config(settings)  # it leaves the other's keys out
         scheduler.set_timesteps(int(self._video.get("steps", 20)))
         return scheduler.timesteps, scheduler.add_noise

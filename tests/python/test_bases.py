@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     CLIPConfig,
     CLIPModel,
@@ -114,7 +115,7 @@ def test_directories_that_are_refused(llama, tmp_path):
 def test_only_hub_names_reach_for_the_network(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    refuse(load_llm, "some-owner/some-model-that-is-not-cached", "cannot be loaded")
+    refuse(load_llm, "some-owner/some-model-that-is-not-cached", "cannot be downloaded")
     (tmp_path / "runs").mkdir()
     refuse(load_llm, "runs/missing", "no such file")
     refuse(load_llm, Path("some-owner/some-model"), "no such file")
@@ -136,13 +137,29 @@ def test_vision_towers_of_every_kind(tmp_path):
     hidden = full.vision_model(pixels).last_hidden_state
     assert torch.equal(half(pixels), full.vision_model.post_layernorm(hidden))
 
+    for folder, wanted in (("plain", encoder(pixels)), ("full", half(pixels))):
+        file = tmp_path / folder / "model.safetensors"
+        tensors = load_file(file)
+        if folder == "full":  # as older releases of transformers store it
+            tensors["vision_model.embeddings.position_ids"] = torch.arange(10)[None]
+        torch.save(tensors, tmp_path / folder / "pytorch_model.bin")
+        stored = file.read_bytes()
+        file.unlink()
+        assert torch.equal(load_vision(tmp_path / folder)(pixels), wanted)
+        file.write_bytes(stored)
+    edited = {**load_file(tmp_path / "plain" / "model.safetensors"), "stranger": torch.ones(1)}
+    save_file(edited, tmp_path / "plain" / "model.safetensors", {"format": "pt"})
+    refuse(load_vision, tmp_path / "plain", "unexpected tensor stranger")
+    edited.pop("stranger")
+    save_file(edited, tmp_path / "plain" / "model.safetensors", {"format": "pt"})
+
     tower = MplugOwlVideoTower(TOWER).eval()
     tower.save_pretrained(tmp_path / "owl")
     again = load_vision(tmp_path / "owl")
     assert again.flavour == "mplug-owl-video" and torch.equal(again(pixels), tower(pixels))
 
     LlamaForCausalLM(LlamaConfig(**LLAMA)).save_pretrained(tmp_path / "llm")
-    refuse(load_vision, tmp_path / "llm", "'llama' model, only CLIP towers")
+    refuse(load_vision, tmp_path / "llm", "'llama' model, only CLIP and mPLUG-Owl towers")
     config = json.loads((tmp_path / "plain" / "config.json").read_text())
     (tmp_path / "plain" / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
     refuse(load_vision, tmp_path / "plain", "missing tensor .*layers.2")

@@ -121,6 +121,10 @@ class TestScheduler:
             ("ddim", 1000, {}, "time step 1000 of a schedule that has 1000"),
             ("euler", 5, {}, 'scheduler is "euler"'),
             ("ddim", 5, {"rescale_betas_zero_snr": True}, "zero terminal SNR"),
+            ("dpmsolver++", 5, {"beta_schedule": "linear", "beta_end": 1.0}, "nothing but noise"),
+            ("dpmsolver++", 5, {"beta_start": 0.0, "use_karras_sigmas": True}, "begins without noise"),
+            ("ddim", 5, {"beta_schedule": "sigmoid"}, 'beta_schedule is "sigmoid"'),
+            ("dpmsolver++", 5, {"prediction_type": "flow"}, 'prediction_type is "flow"'),
         ],
     )
     def test_refusals(self, kind, steps, changes, message):

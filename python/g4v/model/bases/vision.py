@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,15 @@ from g4v._files import read_json
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.bases.errors import CheckpointError, one_line
 from g4v.model.bases.hub import fetch_source
+from g4v.model.bases.llama_files import check_shapes
 from g4v.model.bases.mplug_owl import MplugOwlCheckpoint, is_mplug_owl
+from g4v.model.bases.tensors import finite
 from g4v.model.bases.weight_files import check_weights, open_weights
 from g4v.model.vision import ClipEncoder, MplugOwlVideoTower, VideoEncoder
 
 _KINDS = ("clip", "clip_vision_model")
+# Of a CLIPModel: what is no part of its tower. Positions were stored as numbers by older transformers.
+_OTHER_HALF = re.compile(r"text_model\.|text_projection\.|visual_projection\.|logit_scale$|.*\.position_ids$")
 
 
 def load_abstractor(folder: Path) -> VideoAbstractor:
@@ -38,11 +43,10 @@ def load_vision(source: str | Path) -> VideoEncoder:
     source: a directory (a CLIPVisionModel, a CLIPModel or mPLUG-Owl checkpoint, of which the vision half is
     taken, or an encoder that g4v wrote), or a hub name "owner/name", the only case in which the network is
     used.
-    CheckpointError: another kind of model, damaged or missing files, weights that are missing, left over or of
-    other shapes.
+    CheckpointError: another kind of model, pickles, damaged or missing files, missing weights.
     """
     place = fetch_source(source)
-    if place.is_dir() and is_mplug_owl(place):
+    if is_mplug_owl(place):
         return MplugOwlCheckpoint(place).encoder()
     config = read_json(place / "config.json", CheckpointError)
     if config.get("flavour") == "mplug-owl-video":
@@ -51,38 +55,43 @@ def load_vision(source: str | Path) -> VideoEncoder:
             return MplugOwlVideoTower.from_pretrained(place)
         except (ValueError, OSError) as error:
             raise CheckpointError(f"{place}: {one_line(error)}") from None
-    kind = config.get("model_type")
-    if kind not in _KINDS:
-        raise CheckpointError(f"{source}: is a {kind!r} model, only CLIP and mPLUG-Owl towers can be used")
+    check_vision(place)
     return ClipEncoder(_load_clip(place)).eval()
 
 
-# The text half of a CLIPModel, its projections, and a buffer that older releases of transformers stored.
-_TEXT_HALF = ("text_model.", "text_projection.", "visual_projection.", "logit_scale")
+def check_vision(folder: Path) -> None:
+    """Raises CheckpointError unless config.json of a folder is that of a tower that `load_vision` reads."""
+    config = read_json(folder / "config.json", CheckpointError)
+    kind = config.get("model_type")
+    if kind not in (*_KINDS, "mplug-owl") and config.get("flavour") != "mplug-owl-video":
+        raise CheckpointError(f"{folder}: is a {kind!r} model, only CLIP and mPLUG-Owl towers can be used")
 
 
 def _load_clip(folder: Path) -> Any:
-    """A CLIPVisionModel in float32, of safetensors or pickles. CheckpointError as `load_vision`."""
+    """The CLIPVisionModel, tensor by tensor: nothing is drawn at random, and what is left over is named."""
     from transformers import CLIPVisionConfig, CLIPVisionModel
 
-    files = open_weights(folder)
-    names = [n for n in files.shapes if not n.startswith(_TEXT_HALF) and not n.endswith("position_ids")]
-    read: Any = CLIPVisionModel.from_pretrained  # its annotations do not know output_loading_info
     try:
-        model, info = read(
-            None,
-            config=CLIPVisionConfig.from_pretrained(folder, local_files_only=True),
-            state_dict={name: files.read(name, torch.float32) for name in names},
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
-    except CheckpointError:
-        raise
+        config = CLIPVisionConfig.from_pretrained(folder, local_files_only=True)
+        with torch.device("meta"):
+            model = CLIPVisionModel(config)
     except Exception as error:  # every library behind transformers has its own classes
         raise CheckpointError(f"{folder}: cannot be loaded: {one_line(error)}") from None
-    for kind in ("missing", "unexpected", "mismatched"):
-        wrong = info.get(f"{kind}_keys")
-        if wrong:
-            first = sorted(n if isinstance(n, str) else n[0] for n in wrong)[0]
-            raise CheckpointError(f"{folder}: {kind} tensor {first} ({len(wrong)} in all)")
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    files = open_weights(folder)
+    stored = {}
+    for name in files.shapes:
+        if not _OTHER_HALF.match(name):
+            bare = name.removeprefix("vision_model.")
+            stored[bare if bare in wanted else f"vision_model.{bare}"] = name
+    check_shapes(folder, {new: files.shapes[old] for new, old in stored.items()}, wanted)
+    tensors = {new: finite(str(folder), old, files.read(old, torch.float32)) for new, old in stored.items()}
+    model.load_state_dict(tensors, assign=True)
+    for module in model.modules():
+        if "position_ids" in module._buffers:  # it is not stored
+            module.register_buffer("position_ids", _positions(config), persistent=False)
     return model
+
+
+def _positions(config: Any) -> torch.Tensor:
+    return torch.arange((config.image_size // config.patch_size) ** 2 + 1).expand((1, -1))
