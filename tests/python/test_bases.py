@@ -149,7 +149,7 @@ def test_vision_towers_of_every_kind(tmp_path):
         file.write_bytes(stored)
     edited = {**load_file(tmp_path / "plain" / "model.safetensors"), "stranger": torch.ones(1)}
     save_file(edited, tmp_path / "plain" / "model.safetensors", {"format": "pt"})
-    refuse(load_vision, tmp_path / "plain", "unexpected tensor stranger")
+    refuse(load_vision, tmp_path / "plain", "unexpected tensor .*stranger")
     edited.pop("stranger")
     save_file(edited, tmp_path / "plain" / "model.safetensors", {"format": "pt"})
 
