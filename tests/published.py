@@ -131,15 +131,12 @@ def write_owl(
 
 
 def write_zeroscope(folder: Path, t2v: Path) -> Path:
-    """cerspense/zeroscope_v2_576w: pickles alone, CLIP's tokenizer as vocab.json and merges.txt, model_index.json.
+    """cerspense/zeroscope_v2_576w: pickles alone, and CLIP's tokenizer as vocab.json and merges.txt.
 
     t2v: a text-to-video folder of `write_random_checkpoint`, whose networks are taken.
     """
-    for part, stem in (
-        ("unet", "diffusion_pytorch_model"),
-        ("vae", "diffusion_pytorch_model"),
-        ("text_encoder", ""),
-    ):
+    stems = dict.fromkeys(("unet", "vae"), "diffusion_pytorch_model") | {"text_encoder": "pytorch_model"}
+    for part, stem in stems.items():
         (folder / part).mkdir(parents=True)
         (source,) = (t2v / part).glob("*.safetensors")
         tensors, about = load_file(source), json.loads((t2v / part / "config.json").read_text("utf-8"))
@@ -148,7 +145,7 @@ def write_zeroscope(folder: Path, t2v: Path) -> Path:
             (name,) = (name for name in tensors if name.endswith("token_embedding.weight"))
             tensors[name] = torch.randn(size, about["hidden_size"]).to(tensors[name].dtype) * 0.1
             about |= {"vocab_size": size, "bos_token_id": size - 2, "eos_token_id": size - 1}
-        torch.save(tensors, folder / part / f"{stem or 'pytorch_model'}.bin")
+        torch.save(tensors, folder / part / f"{stem}.bin")
         _write(folder / part / "config.json", about)
     (folder / "scheduler").mkdir()
     scheduler = {
@@ -181,7 +178,7 @@ def write_zeroscope(folder: Path, t2v: Path) -> Path:
 
 
 def _write_clip_tokenizer(folder: Path) -> int:
-    """CLIP's byte-level vocabulary: 512 letters, some merges, two special tokens; "!" pads. Returns its size."""
+    """CLIP's byte-level vocabulary of 512 letters, some merges and two special tokens; returns its size."""
     from tokenizers.pre_tokenizers import ByteLevel
 
     folder.mkdir()

@@ -233,17 +233,20 @@ class Checkpoint:
 
         from g4v.model.bases.llm import load_tokenizer
 
-        if part == "decoder":
+        if part == "decoder" and self._decoder_tokenizer() == self.parts["llm"]:
             return load_part(self.parts["llm"], load_tokenizer)
-        folder = self.tokenizer_source(part)
+        folder = self._decoder_tokenizer() if part == "decoder" else self.tokenizer_source(part)
         return load_part(folder, AutoTokenizer.from_pretrained, local_files_only=True, use_fast=True)
 
     def tokenizer_source(self, part: str) -> Any:
         """Returns the folder or tokenizer that `write_tokenizer` reads for "decoder" or "text_encoder"."""
         if part != "decoder":
             return self.parts["t2v"] / "tokenizer"
-        place = self.parts["llm"]
+        place = self._decoder_tokenizer()
         return place if (place / "tokenizer.json").is_file() else self.tokenizer(part)
+
+    def _decoder_tokenizer(self) -> Path:
+        return self.llm().tokenizer_place if self.adapters else self.parts["llm"]
 
     def scheduler(self) -> dict[str, Any]:
         """Returns the manifest's scheduler object: "type" and diffusers' settings (`read_scheduler`)."""

@@ -44,7 +44,8 @@ def check_llama(config: Any) -> None:
             f"language model: head_dim is {config.head_dim}; GroupQueryAttention needs multiples of 16"
         )
     rope = config.rope_parameters["rope_type"]
-    if rope in ("dynamic", "longrope"):  # their tables depend on the length of the prompt
+    # Its table depends on the length of the prompt. That of "dynamic" does only behind the exported context.
+    if rope == "longrope":
         raise ExportError(f"language model: rope_type {rope!r} is not supported")
 
 
