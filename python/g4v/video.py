@@ -24,6 +24,7 @@ from typing import IO, TYPE_CHECKING, Any, Union
 import numpy as np
 import numpy.typing as npt
 
+from ._console import shown_path
 from ._sampling import Frames, VideoInfo, chosen_frames, sample_frames
 from .errors import ArgumentError, VideoError
 
@@ -102,14 +103,14 @@ def _byte_stream(source: Source) -> Iterator[tuple[IO[bytes], str]]:
     if isinstance(source, (bytes, bytearray, memoryview)):
         yield io.BytesIO(source), "the video"
     elif isinstance(source, (str, os.PathLike)):
-        path = os.fspath(source)
-        name = path if path and path.isprintable() else ascii(path)
+        path = os.fsdecode(source)
+        name = shown_path(path)
         with _open_file(path, name) as file:
             yield file, name
     elif hasattr(source, "read"):
         label = getattr(source, "name", None)
         with _seekable(source) as file:
-            yield file, label if isinstance(label, str) else "the video"
+            yield file, shown_path(label) if isinstance(label, str) else "the video"
     else:
         raise ArgumentError(
             f"a video is a path, bytes, a binary file or a uint8 array [T, H, W, 3], "
