@@ -1,4 +1,4 @@
-"""Shapes of a run's weights, read from the headers of its safetensors files."""
+"""Shapes of a run's weights, taken from the headers of its weight files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.errors import ExportError
 from g4v.model.bases.errors import CheckpointError
-from g4v.model.bases.weight_files import index_files
+from g4v.model.bases.mplug_owl import MplugOwlCheckpoint, is_mplug_owl
+from g4v.model.bases.weight_files import open_weights
 
 
 def read_shapes(checkpoint: Checkpoint) -> dict[str, dict[str, Sequence[int]]]:
@@ -26,28 +27,16 @@ def read_shapes(checkpoint: Checkpoint) -> dict[str, dict[str, Sequence[int]]]:
         parts += [("vae_decoder", folder / "vae", "decoder.")]
     if checkpoint.has("frame_checker"):
         parts += [("frame_checker", checkpoint.parts["frame_checker"], "")]
-    return {name: _shapes(folder, prefix) for name, folder, prefix in parts}
+    return {name: _shapes(name, folder, prefix) for name, folder, prefix in parts}
 
 
-def _shapes(folder: Path, prefix: str) -> dict[str, Sequence[int]]:
-    """Shapes of the weights in the safetensors files of a folder whose names start with `prefix`."""
-    from safetensors import safe_open
-
-    found: dict[str, Sequence[int]] = {}
+def _shapes(component: str, folder: Path, prefix: str) -> dict[str, Sequence[int]]:
+    """Shapes of the weights of a component's folder whose names start with `prefix`."""
+    stem = "diffusion_pytorch_model" if folder.name in ("unet", "vae") else "model"
     try:
-        for index in folder.glob("*.safetensors.index.json"):
-            index_files(index)
-    except CheckpointError as error:  # such as for a file that it names and that is missing
+        if is_mplug_owl(folder):
+            return dict(MplugOwlCheckpoint(folder).shapes(component))
+        shapes = open_weights(folder, stem).shapes
+    except CheckpointError as error:  # such as for a file that an index names and that is missing
         raise ExportError(str(error)) from None
-    for file in sorted(folder.glob("*.safetensors")):
-        try:
-            with safe_open(file, framework="pt") as opened:
-                names = [name for name in opened.keys() if name.startswith(prefix)]  # noqa: SIM118
-                found |= {name: opened.get_slice(name).get_shape() for name in names}
-        except Exception as error:  # safetensors raises its own class
-            raise ExportError(f"{file}: damaged or truncated: {error}") from None
-    if not found:
-        raise ExportError(
-            f"{folder}: no safetensors with weights; save it with save_pretrained (pickles are not read)"
-        )
-    return found
+    return {name: shape for name, shape in shapes.items() if name.startswith(prefix)}

@@ -11,13 +11,13 @@ _EDGE = 64 << 10  # bytes
 
 
 def fingerprint_folder(folder: Path) -> str:
-    """16 hexadecimal digits for a model folder: its safetensors files by size and first and last 64 KiB.
+    """16 hexadecimal digits for a model folder: its weight files by size and first and last 64 KiB.
 
-    A file begins with the name, shape and place of every tensor; reading 14 GB at every start would take
-    minutes. OSError.
+    The files are its safetensors, or its pickles (.bin) where it has none. A safetensors file begins with the
+    name, shape and place of every tensor; reading 14 GB at every start would take minutes. OSError.
     """
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin")):
         size = path.stat().st_size
         digest.update(f"{size}\0".encode())
         with path.open("rb") as file:

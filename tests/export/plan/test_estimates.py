@@ -248,17 +248,25 @@ def test_a_damaged_report_harms_nothing(bundle, tmp_path, capsys):
     assert g4v.cli.main(["inspect", str(copy)]) == 0
 
 
-def test_pickled_weights_are_refused(run, tmp_path):
-    import torch
-    from safetensors.torch import load_file
-
+def test_missing_weights_are_named(run, tmp_path):
     bad = tmp_path / "bad"
     shutil.copytree(run, bad)
     (file,) = (bad / "t2v" / "unet").glob("*.safetensors")
+    file.unlink()
+    with pytest.raises(ExportError, match="unet: no diffusion_pytorch_model.safetensors, diff.*bin or index"):
+        export_bundle(bad, tmp_path / "out")
+
+
+def test_shapes_are_read_from_pickles_too(run, tmp_path):
+    import torch
+    from safetensors.torch import load_file
+
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    (file,) = (copy / "t2v" / "unet").glob("*.safetensors")
     torch.save(load_file(file), file.with_suffix(".bin"))
     file.unlink()
-    with pytest.raises(ExportError, match="unet: no safetensors with weights"):
-        export_bundle(bad, tmp_path / "out")
+    assert read_shapes(Checkpoint.open(copy)) == read_shapes(Checkpoint.open(run))
 
 
 def test_operations_of_a_run_are_counted(run):

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from g4v.model.bases.errors import CheckpointError, one_line
-from g4v.model.bases.weight_files import check_safetensors
 
 # The authors save their options as Lightning's dictionary or as argparse's namespace. Both are rebuilt as an
 # OrderedDict, so that no code of those packages runs.
@@ -55,6 +54,17 @@ def read_shard(path: Path) -> dict[str, Tensor]:
         check_safetensors(path)
         return load_file(path)
     return check_tensors(path, read_pickle(path))
+
+
+def check_safetensors(path: Path) -> None:
+    """CheckpointError unless the file's header is sound and covers the file to its last byte."""
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, framework="pt"):
+            pass
+    except Exception as error:  # safetensors has its own class; a missing file is an OSError
+        raise CheckpointError(f"{path}: damaged or truncated: {one_line(error)}") from None
 
 
 def check_tensors(path: Path, values: Any) -> dict[str, Tensor]:

@@ -1,12 +1,17 @@
-"""Weight files of public models: where they are, and the checks before a library opens them."""
+"""Weight files of public models: which of a folder are read, and their tensors one at a time."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from g4v._files import read_json
 from g4v.model.bases.errors import CheckpointError, one_line
+from g4v.model.bases.shards import check_safetensors, check_tensors, read_pickle
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -30,8 +35,8 @@ def find_source(source: str | Path) -> Path | str:
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 PICKLE_ADVICE = (
-    "which can carry code; convert first: python -m g4v.model.bases convert (mPLUG-Owl, GPT4Video), or save "
-    "again with save_pretrained(..., safe_serialization=True)"
+    "which can carry code; name the folder that it is in, if that is a model's (config.json beside it), or "
+    "convert it: python -m g4v.model.bases convert (mPLUG-Owl, GPT4Video)"
 )
 
 
@@ -41,38 +46,60 @@ def refuse_pickle(path: Path) -> None:
         raise CheckpointError(f"{path}: is a pickle, {PICKLE_ADVICE}")
 
 
-def check_weights(folder: Path) -> list[Path]:
-    """The safetensors files of a model folder, each with a sound header and its full length.
+# Where there are neither plain safetensors nor plain .bin files, these halves of the weights are taken.
+_VARIANTS = ("fp16", "bf16")
 
-    CheckpointError: there are none (for a folder of pickles the message says how to convert them), one that
-    the index names is missing, or one is truncated.
+
+def find_weight_files(folder: Path, stem: str = "model", variant: str | None = None) -> list[Path]:
+    """The weight files of a model folder: safetensors where there are any, else pickles (.bin).
+
+    stem: how their names begin: "model" (whose pickles are pytorch_model.bin), "diffusion_pytorch_model" or
+    "adapter_model". variant: such as "fp16" to take model.fp16.safetensors and nothing else; None takes the
+    plain files, or those of a variant in a folder that has no others.
+
+    CheckpointError: there are none, or one that an index names is missing.
     """
-    index = folder / "model.safetensors.index.json"
-    if index.exists():
-        files = [folder / name for name in index_files(index)]
-    else:
-        files = [folder / "model.safetensors"]
-        if not files[0].exists():
-            if list(folder.glob("*.bin")) or list(folder.glob("*.pt*")):
-                raise CheckpointError(f"{folder}: the weights are pickles, {PICKLE_ADVICE}")
-            raise CheckpointError(f"{files[0]}: no such file")
+    pickled = "pytorch_model" if stem == "model" else stem
+    wanted = [variant] if variant else [None, *_VARIANTS]
+    for kind in wanted:
+        for name in (f"{stem}.safetensors", f"{pickled}.bin"):
+            # The order of each library: transformers looks for one file first, diffusers for the shards.
+            choices = [_whole, _sharded] if stem != "diffusion_pytorch_model" else [_sharded, _whole]
+            for choice in choices:
+                if files := choice(folder, name, kind):
+                    return files
+    middle = f".{variant}" if variant else ""
+    raise CheckpointError(
+        f"{folder}: no {stem}{middle}.safetensors, {pickled}{middle}.bin or index of their shards"
+    )
+
+
+def _whole(folder: Path, name: str, variant: str | None) -> list[Path]:
+    stem, _, suffix = name.rpartition(".")
+    file = folder / (f"{stem}.{variant}.{suffix}" if variant else name)
+    return [file] if file.is_file() else []
+
+
+def _sharded(folder: Path, name: str, variant: str | None) -> list[Path]:
+    """The shards of an index; that of a variant has had two spellings."""
+    stem, _, suffix = name.rpartition(".")
+    names = [f"{name}.index.{variant}.json", f"{stem}.{variant}.{suffix}.index.json"]
+    for index in (folder / n for n in (names if variant else [f"{name}.index.json"])):
+        if index.is_file():
+            return [folder / file for file in index_files(index)]
+    return []
+
+
+def check_weights(folder: Path, stem: str = "model", variant: str | None = None) -> list[Path]:
+    """The files of `find_weight_files`, each safetensors file with a sound header and its full length.
+
+    CheckpointError: there are none, one that an index names is missing, or one is truncated.
+    """
+    files = find_weight_files(folder, stem, variant)
     for file in files:
-        check_safetensors(file)
+        if file.suffix == ".safetensors":
+            check_safetensors(file)
     return files
-
-
-def find_weight_files(folder: Path) -> list[Path]:
-    """The weight files of a checkpoint folder: safetensors where there are any, else pickled shards.
-
-    CheckpointError: there are none.
-    """
-    for stem in ("model.safetensors", "pytorch_model.bin"):
-        index = folder / f"{stem}.index.json"
-        if index.exists():
-            return [folder / name for name in index_files(index)]
-        if (folder / stem).exists():
-            return [folder / stem]
-    raise CheckpointError(f"{folder}: no model.safetensors, pytorch_model.bin or index of their shards")
 
 
 def index_files(index: Path) -> list[str]:
@@ -89,12 +116,111 @@ def index_files(index: Path) -> list[str]:
     return files
 
 
-def check_safetensors(path: Path) -> None:
-    """CheckpointError unless the file's header is sound and covers the file to its last byte."""
-    from safetensors import safe_open
+def open_weights(folder: Path, stem: str = "model", variant: str | None = None) -> WeightFiles:
+    """The tensors of a model folder, which stay in their files until they are read.
 
-    try:
-        with safe_open(path, framework="pt"):
-            pass
-    except Exception as error:  # safetensors has its own class; a missing file is an OSError
-        raise CheckpointError(f"{path}: damaged or truncated: {one_line(error)}") from None
+    Of pickles only tensors are read, by the weights_only loader of PyTorch: no code of theirs runs. Arguments
+    as for `find_weight_files`.
+
+    CheckpointError: no files, damaged ones, a tensor in two of them, or one of a type that PyTorch lacks.
+    """
+    return WeightFiles(find_weight_files(folder, stem, variant))
+
+
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+_MAPPED = 256 << 20  # bytes that are read of a mapped pickle before its memory is given back
+
+
+class WeightFiles:
+    """Named tensors in safetensors files and pickles, read one at a time.
+
+    files: attribute, where they are.
+    shapes, dtypes: attributes, of every tensor by its name as it is stored.
+
+    The memory is that of the tensors that were asked for. Pickles of before PyTorch 1.6 cannot be mapped:
+    such a file is in memory as a whole while its tensors are read.
+    """
+
+    def __init__(self, files: list[Path]) -> None:
+        self.files = files
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.dtypes: dict[str, torch.dtype] = {}
+        self._places: dict[str, Path] = {}
+        self._pickle: tuple[Path, dict[str, Tensor]] | None = None
+        self._mapped = 0
+        for file in files:
+            for name, shape, dtype in self._list(file):
+                if name in self._places:
+                    raise CheckpointError(f"{file}: tensor {name} is also in {self._places[name].name}")
+                self.shapes[name], self.dtypes[name], self._places[name] = shape, dtype, file
+        self._pickle = None
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.shapes
+
+    def place(self, name: str) -> Path:
+        """The file of a tensor."""
+        return self._places[name]
+
+    def read(self, name: str, dtype: torch.dtype | None = None, rows: slice = slice(None)) -> Tensor:
+        """A copy of one tensor in memory of its own, on the CPU.
+
+        name: one of `shapes`. dtype: None keeps the stored one. rows: those to read of the first dimension,
+        which a scalar does not have. CheckpointError: the file is damaged.
+        """
+        file = self._places[name]
+        everything = rows == slice(None)
+        if file.suffix != ".safetensors":
+            tensor = self._open_pickle(file)[name]
+            self._mapped += tensor.nbytes
+            part = tensor if everything else tensor[rows]
+            # contiguous: a copy keeps the strides of a transposed tensor
+            return part.to(dtype or tensor.dtype, copy=True).contiguous()
+        from safetensors import safe_open
+
+        try:
+            # The file is mapped while it is open: closing it gives the memory back.
+            with safe_open(file, framework="pt") as opened:
+                part = opened.get_tensor(name) if everything else opened.get_slice(name)[rows]
+                return part.to(dtype or self.dtypes[name], copy=True)
+        except Exception as error:  # safetensors raises its own class
+            raise CheckpointError(f"{file}: damaged or truncated: {one_line(error)}") from None
+
+    def _list(self, file: Path) -> list[tuple[str, tuple[int, ...], torch.dtype]]:
+        if file.suffix != ".safetensors":
+            tensors = self._open_pickle(file)
+            return [(name, tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()]
+        from safetensors import safe_open
+
+        check_safetensors(file)
+        found = []
+        with safe_open(file, framework="pt") as opened:
+            for name in opened.keys():  # noqa: SIM118 (it is no mapping)
+                part: Any = opened.get_slice(name)
+                dtype = _DTYPES.get(part.get_dtype())
+                if dtype is None:
+                    raise CheckpointError(
+                        f"{file}: {name} is stored as {part.get_dtype()}, which is not read"
+                    )
+                found.append((name, tuple(part.get_shape()), dtype))
+        return found
+
+    def _open_pickle(self, file: Path) -> dict[str, Tensor]:
+        """The tensors of a pickle, mapped; opening it anew gives the memory of what was read back."""
+        if self._pickle is None or self._pickle[0] != file or self._mapped > _MAPPED:
+            self._pickle, self._mapped = None, 0
+            self._pickle = file, check_tensors(file, read_pickle(file))
+        return self._pickle[1]
