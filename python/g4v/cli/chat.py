@@ -47,7 +47,6 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--prompt", metavar="TEXT", help="ask this one thing, print the answer and leave")
     parser.add_argument(
         "--out",
-        default=".",
         metavar="DIR",
         help="where videos are written, as video-1.mp4, ... (default: here)",
     )

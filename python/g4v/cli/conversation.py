@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from .._console import is_terminal, report_error
+from .._console import is_terminal, report_error, shown_path
 from ..errors import Cancelled, Error
 from .turn import TurnPrinter
 
@@ -36,7 +36,11 @@ def converse(chat: Chat, printer: TurnPrinter, video: str | None, frames: int | 
 
         print("Ask something, or /help.", flush=True)
     failed = False
+    first = True
     while (line := _read_line(terminal)) is not None:
+        if first:
+            line = _without_mark(line)
+            first = False
         command, _, argument = line.partition(" ")
         if not line:
             continue
@@ -64,14 +68,27 @@ def converse(chat: Chat, printer: TurnPrinter, video: str | None, frames: int | 
     return 1 if failed and not terminal else 0
 
 
+_MARKS = ("\ufeff", "\udcef\udcbb\udcbf")  # the second where the input's encoding is ASCII
+_MARKS_OF_UTF16 = ("\udcff\udcfe", "\udcfe\udcff")
+
+
+def _without_mark(line: str) -> str:
+    """The first line without the byte order mark that PowerShell, among others, puts before piped text."""
+    if line.startswith(_MARKS_OF_UTF16):
+        raise Error("standard input is UTF-16; pass it as UTF-8")
+    for mark in _MARKS:
+        line = line.removeprefix(mark)
+    return line.strip()
+
+
 def _choose_video(argument: str) -> str | None:
     path = os.path.expanduser(argument)
     if not argument:
         report_error("/video needs a file, as in: /video clip.mp4")
     elif not os.path.isfile(path):
-        report_error(f"{path}: no such file; check the path")
+        report_error(f"{shown_path(path)}: no such file; check the path")
     else:
-        print(f"The next question is about {path}.", flush=True)
+        print(f"The next question is about {shown_path(path)}.", flush=True)
         return path
     return None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .._command import add_assistant_arguments
-from .._console import ProgressBar, report_warning
+from .._console import ProgressBar, report_warning, shown_path
 from ..errors import ArgumentError
 from .common import OutputFolder, add_video_arguments, load, print_json
 
@@ -45,6 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
     path = Path(arguments.out)
     if path.suffix.lower() not in SUFFIXES:
         raise ArgumentError(f"--out {path}: the name of a video ends in {', '.join(SUFFIXES)}")
+    if path.is_dir():
+        raise ArgumentError(f"--out {path}: is a folder; name a file")
     with OutputFolder(str(path.parent)):
         assistant = load(arguments)
         bar = ProgressBar("denoising")
@@ -66,5 +68,5 @@ def run(arguments: argparse.Namespace) -> int:
         size = {"frames": count, "height": height, "width": width, "fps": video.fps}
         print_json({"path": str(path), "caption": video.caption, "seed": video.seed, **size})
     else:
-        print(f"wrote {path}", flush=True)
+        print(f"wrote {shown_path(path)}", flush=True)
     return 0

@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     from .._runtime import find_bundle, import_core
 
     directory = find_bundle(arguments.bundle)
-    import_core().check_bundle(str(directory), "full")
+    import_core().check_bundle(directory, "full")
     print("files: size and SHA-256 of all are right", flush=True)
     if arguments.checkpoint is None:
         named = [
