@@ -21,12 +21,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     parser = make_parser()
     options = parser.parse_args(arguments)
-    packaged = resources.files("g4v") / "checkpoints" / str(options.preset)
-    if options.checkpoint is None and not packaged.is_dir():
-        parser.error(
-            "--checkpoint is needed: this installation has no weights of the preset (those of tiny and small "
-            "are in python/g4v/checkpoints of a clone of the repository)"
-        )
+    base = options.base
+    if base is None and options.preset is not None:
+        packaged = resources.files("g4v") / "checkpoints" / options.preset
+        if not packaged.is_dir():
+            parser.error(
+                f"--base is needed: this installation has no weights of {options.preset} (those of tiny and "
+                "small are in python/g4v/checkpoints of a clone of the repository)"
+            )
+        base = str(packaged)
+    if base is None and options.llm is None and options.t2v is None:
+        parser.error("--base is needed: a run, or a published checkpoint (or --preset, or the parts alone)")
 
     from g4v.errors import Error
 
@@ -43,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # product of a 7B model take minutes instead of seconds.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        return _run(options, options.checkpoint or str(packaged), bar)
+        return _run(options, base, bar)
     except Error as error:
         return fail(error)
     except OSError as error:  # such as a disk that became full
@@ -58,14 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return fail(f"cancelled{rest}")
 
 
-def _run(options: argparse.Namespace, run: str, bar: ProgressBar) -> int:
+def _run(options: argparse.Namespace, run: str | None, bar: ProgressBar) -> int:
     from g4v.export.checkpoint.libraries import quiet_libraries
 
     quiet_libraries()
     from g4v.export.bundle.export import export_bundle
     from g4v.export.bundle.verify import verify_bundle
-    from g4v.export.checkpoint.adapter import Adapter
-    from g4v.export.checkpoint.overrides import Overrides, parse_size
+    from g4v.export.checkpoint.overrides import Overrides, parse_adapters, parse_size, read_system
     from g4v.export.components.precision import parse_precisions, parse_targets
     from g4v.export.engines.options import EngineOptions
 
@@ -76,11 +80,14 @@ def _run(options: argparse.Namespace, run: str, bar: ProgressBar) -> int:
 
     overrides = Overrides(
         llm=options.llm,
-        adapters=None if options.adapter is None else [Adapter.parse(text) for text in options.adapter],
+        adapters=None if options.adapter is None else parse_adapters(options.adapter),
         vision=options.vision,
         t2v=options.t2v,
         frames=options.frames,
         video_size=None if options.video_size is None else parse_size(options.video_size),
+        system=None if options.system is None else read_system(options.system),
+        variant=options.variant,
+        mix=options.mix,
     )
     engines = EngineOptions.parse(
         options.compute_capability,
@@ -117,7 +124,7 @@ def _run(options: argparse.Namespace, run: str, bar: ProgressBar) -> int:
     return 0
 
 
-def _dry_run(run: str, overrides: Overrides, options: argparse.Namespace) -> int:
+def _dry_run(run: str | None, overrides: Overrides, options: argparse.Namespace) -> int:
     """Prints what the export would need; 1 if something is missing."""
     from g4v.export.bundle.place import check_place
     from g4v.export.checkpoint.run import Checkpoint

@@ -21,9 +21,10 @@ a run has these parts (encoder and abstractor may be missing, and so may adapter
   t2v/             a diffusers text-to-video folder (UNet3DConditionModel, AutoencoderKL, CLIPTextModel)
 
 examples:
-  python -m g4v.export --preset tiny --checkpoint runs/tiny --out bundles/tiny
+  python -m g4v.export --base MAGAer13/mplug-owl-llama-7b-video --t2v cerspense/zeroscope_v2_576w --out owl
+  python -m g4v.export --preset tiny --base runs/tiny --out bundles/tiny
   python -m g4v.export --preset small --llm SmolLM2-135M-Instruct.gguf --out bundles/small
-  python -m g4v.export --checkpoint runs/mine --llm llama.gguf --adapter lora --adapter style=0.5 --out mine
+  python -m g4v.export --base runs/mine --llm llama.gguf --adapter lora --adapter style=0.5 --out mine
 
 exit codes: 0 done, 1 failed (one line on stderr says why), 2 wrong usage"""
 
@@ -44,23 +45,44 @@ def make_parser() -> argparse.ArgumentParser:
         help="the bundle's name (default: the run's own); all sizes are those of the run",
     )
     parser.add_argument(
+        "--base",
         "--checkpoint",
-        metavar="RUN",
-        help="the training run's directory (default in a clone of the repository: the preset's own weights)",
+        dest="base",
+        metavar="X",
+        help="a training run, a published mPLUG-Owl checkpoint, or what `python -m g4v.model.bases convert` "
+        "made of one: a folder or a hub name (default: the preset's own weights, in a clone of the "
+        "repository; without a preset, the parts that are named)",
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="the bundle's directory")
     parts = parser.add_argument_group(
-        "parts in place of the run's", "X is a folder or a hub name; the network is used for hub names only"
+        "parts in place of the base's", "X is a folder or a hub name; the network is used for hub names only"
     )
     parts.add_argument("--llm", metavar="X", help="LlamaForCausalLM, or a GGUF file")
     parts.add_argument(
         "--adapter",
         metavar="A",
         action="append",
-        help="PEFT LoRA folder, or FOLDER=WEIGHT; repeatable: all are merged (default: the run's)",
+        help="PEFT LoRA folder or hub name, or A=WEIGHT; repeatable: all are merged (default: the base's "
+        "own); none: no adapter",
     )
     parts.add_argument("--vision", metavar="X", help="CLIPVisionModel, or a g4v encoder")
     parts.add_argument("--t2v", metavar="X", help="diffusers text-to-video pipeline")
+    parts.add_argument(
+        "--variant",
+        metavar="V",
+        help="take the weights of this variant, such as fp16, where base or parts have them",
+    )
+    parts.add_argument(
+        "--mix",
+        action="store_true",
+        help="join parts that were not trained together: another tower or language model under an abstractor",
+    )
+    parser.add_argument(
+        "--system",
+        metavar="FILE",
+        help="text that opens every conversation (default: the run's, or one with examples that teach an "
+        "untrained language model to send videos)",
+    )
     video = parser.add_argument_group(
         "videos that are made",
         "defaults of the bundle; engines take at most so many frames, and only this size",

@@ -24,7 +24,7 @@ from g4v.export.verify.samples import Samples
 
 
 def export_bundle(
-    run: str | Path,
+    run: str | Path | None,
     out: str | Path,
     *,
     name: str | None = None,
@@ -42,7 +42,7 @@ def export_bundle(
 ) -> dict[str, Any]:
     """Exports the training run `run` as the bundle `out` and returns the bundle's manifest.
 
-    run: folder of the training run.
+    run: a training run, a published checkpoint, or None (`Checkpoint.open`).
     out: the bundle's folder.
     name: of the bundle; by default the run's own.
     precision: such as "int4" for all components that can be written so, or words such as "decoder=int8".
@@ -84,6 +84,8 @@ def export_bundle(
         "only": sorted(only or ()),
         "adapters": [adapter.weight for adapter in checkpoint.adapters],
         "video": [overrides.frames, overrides.video_size],
+        "system": overrides.system,
+        "variant": overrides.variant,
         "engines": repr(engines),
         "packages": package_versions(),
     }

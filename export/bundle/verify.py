@@ -17,7 +17,7 @@ from g4v.export.verify.samples import Samples
 
 
 def verify_bundle(
-    run: str | Path,
+    run: str | Path | None,
     out: str | Path,
     report: Callable[[str], None] = lambda line: None,
     overrides: Overrides = NO_OVERRIDES,
@@ -25,7 +25,7 @@ def verify_bundle(
 ) -> dict[str, float]:
     """Checks the bundle `out`: its files against the manifest, its graphs against the run that it is made of.
 
-    run: folder of the training run.
+    run: what the bundle was made of (`Checkpoint.open`).
     report: called with each line for a person.
     overrides: parts that took the place of the run's at export.
     videos: files that the real inputs of the export were made from; none where clips were drawn.

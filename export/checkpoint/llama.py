@@ -17,11 +17,9 @@ from g4v.export.checkpoint.lora import LoraMerge
 from g4v.export.errors import ExportError
 from g4v.model.bases.errors import CheckpointError
 from g4v.model.bases.gguf_codes import BlockCodes
-from g4v.model.bases.llm import read_config
-from g4v.model.bases.tensors import check_shapes, llama_shapes, open_tensors
+from g4v.model.bases.llama_files import EMBEDDING, HEAD, LlamaFiles
 
-EMBEDDING = "model.embed_tokens"
-HEAD = "lm_head"
+__all__ = ["EMBEDDING", "HEAD", "LlamaWeights"]
 
 
 @contextmanager
@@ -46,17 +44,10 @@ class LlamaWeights:
 
     def __init__(self, place: Path, adapters: Sequence[Adapter] = ()) -> None:
         with _reported():
-            self.config: Any = read_config(place)
-            skeleton, self.shapes = llama_shapes(self.config)
-            self._files = open_tensors(place, self.config, self.shapes)
-            self._tied = bool(self.config.tie_word_embeddings)
-            wanted = dict(self.shapes)
-            found = dict(self._files.shapes)
-            if self._tied:  # some files repeat the embedding; it counts once
-                del wanted[f"{HEAD}.weight"]
-                found.pop(f"{HEAD}.weight", None)
-            check_shapes(place, found, wanted)
-        self._merge = LoraMerge(skeleton, adapters)
+            self._files = LlamaFiles(place)
+        self.config: Any = self._files.config
+        self.shapes = self._files.shapes
+        self._merge = LoraMerge(self._files.skeleton, adapters)
 
     def __contains__(self, name: str) -> bool:
         return name in self.shapes
@@ -68,13 +59,13 @@ class LlamaWeights:
         """
         module, _, kind = name.rpartition(".")
         with _reported():
-            tensor = self._files.read(self._stored(name))
+            tensor = self._files.read(name)
         return self._merge.apply(module, tensor) if kind == "weight" else tensor
 
     def code_bits(self, module: str) -> int | None:
         """Returns the bits per weight of `codes` without reading them; None where `codes` returns None."""
         changed = module in self._merge.names
-        return None if changed else self._files.code_bits(self._stored(f"{module}.weight"))
+        return None if changed else self._files.code_bits(f"{module}.weight")
 
     def codes(self, module: str) -> BlockCodes | None:
         """Returns the quantised codes of a linear layer as the file stores them.
@@ -85,10 +76,7 @@ class LlamaWeights:
         if self.code_bits(module) is None:
             return None
         with _reported():
-            return self._files.codes(self._stored(f"{module}.weight"))
-
-    def _stored(self, name: str) -> str:
-        return f"{EMBEDDING}.weight" if self._tied and name == f"{HEAD}.weight" else name
+            return self._files.codes(f"{module}.weight")
 
     def layer(self, index: int) -> dict[str, Tensor]:
         """Reads all tensors of one decoder layer, by names without prefix such as "mlp.up_proj.weight"."""
@@ -105,5 +93,5 @@ class LlamaWeights:
 
         rotary: Any = LlamaRotaryEmbedding(self.config)
         frequencies = rotary.inv_freq.float()
-        factors = getattr(self._files, "rope_factors", None)
+        factors = self._files.rope_factors
         return frequencies if factors is None else frequencies / factors, float(rotary.attention_scaling)

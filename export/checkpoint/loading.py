@@ -11,7 +11,8 @@ from torch import nn
 
 from g4v.export.errors import ExportError
 from g4v.model.bases.errors import CheckpointError
-from g4v.model.bases.tensors import Shapes, check_shapes, finite
+from g4v.model.bases.llama_files import check_shapes
+from g4v.model.bases.tensors import Shapes, finite
 from g4v.model.bases.weight_files import WeightFiles, open_weights
 
 _FLOATING = (torch.float64, torch.float32, torch.float16, torch.bfloat16)

@@ -1,21 +1,17 @@
-"""Finds the parts of a training run: its own folders, those that its description names, and the user's.
-
-A run may leave parts elsewhere: "parts" in its g4v_train.json maps encoder, abstractor, frame_checker, llm
-and t2v to folders, relative to the run. What the user names (`Overrides`) comes before both.
-"""
+"""What the user names in place of the parts and settings of a run or of a published checkpoint."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from g4v.export.checkpoint.adapter import Adapter
 from g4v.export.errors import ExportError
-from g4v.model.bases.errors import CheckpointError, one_line
-from g4v.model.bases.weight_files import find_source
+from g4v.model.bases.errors import CheckpointError
+from g4v.model.bases.hub import fetch_source
 
 _LARGEST = {"frames": 1024, "width": 4096, "height": 4096}  # as csrc/diffusion/request.cc has it
 PARTS = ("encoder", "abstractor", "frame_checker", "llm", "t2v")
@@ -31,6 +27,9 @@ class Overrides:
     t2v: diffusers text-to-video pipeline, as a folder or a hub name.
     frames: number of frames of the videos that the assistant makes, 1 to 1024.
     video_size: width and height of those videos in pixels, 1 to 4096 each.
+    system: text that opens every conversation.
+    variant: of the weights that are taken, such as "fp16", in folders that have them.
+    mix: whether parts may be joined that were not trained together.
     """
 
     llm: str | None = None
@@ -39,6 +38,9 @@ class Overrides:
     t2v: str | None = None
     frames: int | None = None
     video_size: tuple[int, int] | None = None
+    system: str | None = None
+    variant: str | None = None
+    mix: bool = False
 
     def apply_video(self, about: dict[str, Any]) -> None:
         """Replaces frames and size of generation.video in `about`, the content of g4v_train.json.
@@ -70,50 +72,69 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def parse_adapters(texts: Sequence[str]) -> list[Adapter]:
+    """Reads what --adapter names: folders or hub names, each perhaps with "=WEIGHT"; "none" is no adapter.
+
+    ExportError: a weight is no number, or "none" stands beside an adapter.
+    """
+    if "none" in texts and len(texts) > 1:
+        raise ExportError("--adapter none stands alone: it leaves out every adapter")
+    return [] if "none" in texts else [Adapter.parse(text) for text in texts]
+
+
+def read_system(path: str) -> str:
+    """Reads the text that opens every conversation from a file in UTF-8; white space around it is left out.
+
+    ExportError: the file cannot be read, or holds no text.
+    """
+    try:
+        text = Path(path).read_text("utf-8-sig").strip()
+    except (OSError, UnicodeError) as error:
+        raise ExportError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if not text:
+        raise ExportError(f"{path}: holds no text for --system")
+    return text
+
+
 NO_OVERRIDES = Overrides()
 
+_FLAT = (".",)
+_PIPELINE = (".", "unet", "vae", "text_encoder", "tokenizer", "scheduler")
 
-def locate(run: Path, named: Any, overrides: Overrides) -> dict[str, Path]:
-    """Returns for each part of a run that exists (a name in `PARTS`) its folder, or the GGUF file of "llm".
 
-    run: the folder of the training run.
-    named: the value of "parts" in its g4v_train.json.
+def named_parts(overrides: Overrides) -> dict[str, Path]:
+    """Returns the folder of each part that the user names (a name in `PARTS`), or the GGUF file of "llm".
 
     Hub names are downloaded into the hub's own cache; nothing else uses the network.
-    ExportError: a part that is named does not exist or cannot be downloaded.
+    ExportError: a part does not exist or cannot be downloaded.
     """
-    found = {part: run / part for part in PARTS if (run / part).is_dir()}
-    if not isinstance(named, dict) or not all(isinstance(value, str) for value in named.values()):
-        raise ExportError(f"{run / 'g4v_train.json'}: 'parts' must map names of parts to folders")
-    for part, place in named.items():
-        if part not in PARTS:
-            raise ExportError(f"{run / 'g4v_train.json'}: unknown part {part!r} (one of {', '.join(PARTS)})")
-        if not (run / place).exists():
-            raise ExportError(f"{run / place}: no such file or directory; g4v_train.json names it as {part}")
-        found[part] = run / place
-    for part, source in (("llm", overrides.llm), ("encoder", overrides.vision), ("t2v", overrides.t2v)):
-        if source is not None:
-            found[part] = _fetch(source)
-    return found
+    named = (
+        ("llm", overrides.llm, (".",)),
+        ("encoder", overrides.vision, (".",)),
+        ("t2v", overrides.t2v, _PIPELINE),
+    )
+    return {
+        part: _fetch(source, overrides.variant, folders)
+        for part, source, folders in named
+        if source is not None
+    }
 
 
-def adapters_of(run: Path, overrides: Overrides) -> Sequence[Adapter]:
-    """Returns the adapters to merge: those of the user, or else the run's own."""
+def adapters_of(run: Path | None, overrides: Overrides) -> Sequence[Adapter]:
+    """Returns the adapters to merge: those of the user, or else the own of the folder `run`.
+
+    ExportError: one does not exist or cannot be downloaded.
+    """
     if overrides.adapters is not None:
-        return overrides.adapters
-    return [Adapter(run / "adapter")] if (run / "adapter").is_dir() else []
+        return [
+            replace(adapter, folder=_fetch(str(adapter.folder), None, (".",)))
+            for adapter in overrides.adapters
+        ]
+    return [Adapter(run / "adapter")] if run is not None and (run / "adapter").is_dir() else []
 
 
-def _fetch(source: str) -> Path:
+def _fetch(source: str, variant: str | None, folders: Sequence[str]) -> Path:
     try:
-        place = find_source(source)
+        return fetch_source(source, variant, folders)
     except CheckpointError as error:
         raise ExportError(str(error)) from None
-    if isinstance(place, Path):
-        return place
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(place, allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt"]))
-    except Exception as error:  # of the hub's client and of the network below it
-        raise ExportError(f"{source}: cannot be downloaded: {one_line(error)}") from None

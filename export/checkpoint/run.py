@@ -29,15 +29,18 @@ g4v_train.json:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from g4v._files import read_json
 from g4v.export.checkpoint.adapter import Adapter
+from g4v.export.checkpoint.base import DESCRIPTION, Base, open_base
+from g4v.export.checkpoint.description import describe, video_settings
 from g4v.export.checkpoint.loading import load_part
-from g4v.export.checkpoint.overrides import NO_OVERRIDES, Overrides, adapters_of, locate
+from g4v.export.checkpoint.mixing import check_mix
+from g4v.export.checkpoint.overrides import NO_OVERRIDES, Overrides, adapters_of, named_parts
 from g4v.export.checkpoint.scheduler import read_scheduler
 from g4v.export.checkpoint.text_to_video import (
     check_text_to_video,
@@ -47,6 +50,8 @@ from g4v.export.checkpoint.text_to_video import (
 )
 from g4v.export.errors import ExportError
 from g4v.model.abstractor import VideoAbstractor
+from g4v.model.bases.layout import encoder_config
+from g4v.model.bases.vision import load_abstractor
 from g4v.model.frame_checker import FrameChecker
 from g4v.model.prompt import PromptTemplate
 from g4v.model.vision import VideoEncoder
@@ -64,11 +69,12 @@ _KEYS = ("name", "assistant", "description", "prompt", "frames", "generation", "
 class Checkpoint:
     """A training run that is open for export. Its description is read; models are loaded when asked for.
 
-    run: the run's folder.
+    run: the run's folder, or what stands for it in messages.
     about: content of g4v_train.json, with the user's overrides applied.
     prompt: the prompt template.
     parts: folder of each part that exists, or the GGUF file of "llm".
     adapters: LoRA adapters that are merged into the language model.
+    notes: sentences about what was assumed of a published checkpoint.
 
     Every method that loads a model returns a new one, so that only one need be in memory. They raise
     ExportError where files are damaged or weights are not finite.
@@ -79,57 +85,63 @@ class Checkpoint:
     prompt: PromptTemplate
     parts: dict[str, Path]
     adapters: Sequence[Adapter]
+    notes: Sequence[str] = ()
 
     @classmethod
-    def open(cls, run: str | Path, overrides: Overrides = NO_OVERRIDES) -> Checkpoint:
-        """Reads g4v_train.json of the folder `run` and checks that its parts belong together.
+    def open(cls, run: str | Path | None, overrides: Overrides = NO_OVERRIDES) -> Checkpoint:
+        """Finds the parts of an assistant, reads its description, and checks that they belong together.
 
+        run: a training run, a published mPLUG-Owl checkpoint, or what `python -m g4v.model.bases convert`
+            made of one: a folder, or a name on the Hugging Face hub; None where `overrides` names the parts.
         overrides: parts and settings that take the place of the run's.
         ExportError: a file, a key or a part is missing or wrong; the message names it.
         """
-        run = Path(run)
-        about = read_json(run / "g4v_train.json", ExportError)
-        for key in _KEYS:
-            if key not in about:
-                raise ExportError(f"{run / 'g4v_train.json'}: {key!r} is missing")
-        unknown = sorted(set(about) - set(_KEYS) - {"parts"})
-        if unknown:
-            raise ExportError(f"{run / 'g4v_train.json'}: unknown key {unknown[0]!r}")
-        try:
-            prompt = PromptTemplate.from_manifest(about["prompt"])
-        except TypeError as error:
-            raise ExportError(f"{run / 'g4v_train.json'}: prompt: {error}") from None
-        parts = locate(run, about.get("parts", {}), overrides)
+        base = open_base(run, overrides)
+        named = named_parts(overrides)
+        check_mix(base, named, overrides)
+        parts = {**base.parts, **named}
+        about = checked_description(base) if base.about is not None else _describe(base, parts, overrides)
+        if "t2v" in named or ("t2v" in parts and "video" not in about["generation"]):
+            settings = video_settings(overrides.t2v or str(parts["t2v"]), parts["t2v"])
+            about["generation"] = {**about["generation"], "video": settings}
+        prompt = _prompt(base, about, overrides)
+        place = base.folder or Path(base.name)
         if "t2v" not in parts and (overrides.frames, overrides.video_size) != (None, None):
             raise ExportError(
-                f"{run}: t2v/ is missing: frames and size are those of the videos that it makes"
+                f"{place}: t2v/ is missing: frames and size are those of the videos that it makes"
             )
         overrides.apply_video(about)
         if overrides.video_size is not None:
             scale = vae_scale(parts["t2v"])
             if any(side % scale for side in overrides.video_size):
                 raise ExportError(f"videos of this t2v have a width and height in multiples of {scale}")
-        checkpoint = cls(run, about, prompt, parts, adapters_of(run, overrides))
-        if not checkpoint.has("llm") and not checkpoint.has("t2v"):
+        checkpoint = cls(place, about, prompt, parts, adapters_of(base.folder, overrides), base.notes)
+        checkpoint._check_parts()
+        return checkpoint
+
+    def _check_parts(self) -> None:
+        """Raises ExportError where a part needs another one that is not there."""
+        run, has = self.run, self.has
+        if not has("llm") and not has("t2v"):
             raise ExportError(f"{run}: neither llm/ nor t2v/ is there: nothing to export")
-        if checkpoint.has("encoder") != checkpoint.has("abstractor"):
+        if has("encoder") != has("abstractor"):
             raise ExportError(f"{run}: encoder/ and abstractor/ must be there together")
-        if checkpoint.has("frame_checker") and not checkpoint.has("encoder"):
+        if has("frame_checker") and not has("encoder"):
             raise ExportError(f"{run}: encoder/ is missing: frame_checker/ reads its tokens")
-        base = about["provenance"].get("llm") if isinstance(about["provenance"], dict) else None
-        if base is not None and not checkpoint.has("llm"):
+        provenance = self.about["provenance"]
+        base = provenance.get("llm") if isinstance(provenance, dict) else None
+        if base is not None and not has("llm"):
             raise ExportError(
                 f"{run}: its language model, {base}, is not stored with it: name a folder or a GGUF file "
                 "(--llm)"
             )
-        if checkpoint.has("encoder") and not checkpoint.has("llm"):
+        if has("encoder") and not has("llm"):
             raise ExportError(f"{run}: llm/ is missing: encoder and abstractor serve it")
-        if checkpoint.has("t2v"):
-            check_text_to_video(checkpoint.parts["t2v"])
-            checkpoint.scheduler()
-        if checkpoint.adapters and not checkpoint.has("llm"):
+        if has("t2v"):
+            check_text_to_video(self.parts["t2v"])
+            self.scheduler()
+        if self.adapters and not has("llm"):
             raise ExportError(f"{run}: llm/ is missing: the adapter changes it")
-        return checkpoint
 
     def has(self, part: str) -> bool:
         """Whether the run has a part: "encoder", "abstractor", "frame_checker", "llm" or "t2v"."""
@@ -138,8 +150,8 @@ class Checkpoint:
     def files(self) -> list[Path]:
         """Returns the files and folders that a bundle of this run is made from."""
         return [
-            self.run / "g4v_train.json",
-            *self.parts.values(),
+            *([self.run / DESCRIPTION] if (self.run / DESCRIPTION).is_file() else []),
+            *dict.fromkeys(self.parts.values()),
             *(adapter.folder for adapter in self.adapters),
         ]
 
@@ -159,6 +171,8 @@ class Checkpoint:
 
     def _vision(self) -> dict[str, Any]:
         config = read_json(self.parts["encoder"] / "config.json", ExportError)
+        if config.get("model_type") == "mplug-owl":
+            return asdict(encoder_config(config))
         found: dict[str, Any] = config.get("vision_config", config)  # of both halves of a CLIP model
         return found
 
@@ -171,8 +185,13 @@ class Checkpoint:
         return values.get("image_mean", CLIP_MEAN), values.get("image_std", CLIP_STD)
 
     def abstractor(self) -> VideoAbstractor:
-        """Loads the video abstractor."""
-        return load_part(self.parts["abstractor"], VideoAbstractor.from_pretrained)
+        """Loads the video abstractor, float32."""
+        return load_part(self.parts["abstractor"], load_abstractor)
+
+    def num_queries(self) -> int:
+        """Returns how many tokens the abstractor makes of a clip, without the one that ends it."""
+        config = read_json(self.parts["abstractor"] / "config.json", ExportError)
+        return int(config.get("num_query_tokens", config.get("num_queries", 64)))
 
     def frame_checker(self) -> FrameChecker:
         """Loads the classifier that finds unsafe frames in the encoder's tokens."""
@@ -230,6 +249,39 @@ class Checkpoint:
         return read_scheduler(
             self.parts["t2v"], chosen.get("type"), steps if isinstance(steps, int) else None
         )
+
+
+def checked_description(base: Base) -> dict[str, Any]:
+    """Returns the content of a run's g4v_train.json. ExportError: a key is missing or unknown."""
+    about = base.about or {}
+    place = (base.folder or Path()) / DESCRIPTION
+    for key in _KEYS:
+        if key not in about:
+            raise ExportError(f"{place}: {key!r} is missing")
+    unknown = sorted(set(about) - set(_KEYS) - {"parts"})
+    if unknown:
+        raise ExportError(f"{place}: unknown key {unknown[0]!r}")
+    return about
+
+
+def _describe(base: Base, parts: dict[str, Path], overrides: Overrides) -> dict[str, Any]:
+    from g4v.model.bases.llm import load_tokenizer
+
+    named = {"base": base.name} if base.folder is not None else {}
+    given = (("llm", overrides.llm), ("encoder", overrides.vision), ("t2v", overrides.t2v))
+    sources = named | {part: source for part, source in given if source is not None}
+    tokenizer = load_part(parts["llm"], load_tokenizer) if "llm" in parts else None
+    return describe(base, parts, tokenizer, sources)
+
+
+def _prompt(base: Base, about: dict[str, Any], overrides: Overrides) -> PromptTemplate:
+    values = about["prompt"]
+    if overrides.system is not None and isinstance(values, dict):
+        about["prompt"] = values = {**values, "system": overrides.system}
+    try:
+        return PromptTemplate.from_manifest(values)
+    except TypeError as error:
+        raise ExportError(f"{base.folder or base.name}: prompt: {error}") from None
 
 
 def vae_scale(t2v: Path) -> int:

@@ -134,9 +134,7 @@ def estimate_run(
     cache = activations = 0.0
     if "encoder" in shapes and "abstractor" in shapes and decoder is not None:
         seen = int(checkpoint.about["frames"]) * checkpoint.tokens_per_frame()
-        tokens = int(
-            read_json(checkpoint.parts["abstractor"] / "config.json", ExportError).get("num_queries", 64)
-        )
+        tokens = checkpoint.num_queries()
         question = 2.0 * seen * (_sum(shapes["encoder"]) + _sum(shapes["abstractor"]))
         question += 2.0 * decoder.weights * (_PROMPT + tokens)
     if decoder is not None:

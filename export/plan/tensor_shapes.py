@@ -1,4 +1,4 @@
-"""Shapes of a run's weights, read from the its weight files, which are not read as a whole."""
+"""Shapes of a run's weights, taken from the headers of its weight files."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.errors import ExportError
 from g4v.model.bases.errors import CheckpointError
+from g4v.model.bases.mplug_owl import MplugOwlCheckpoint, is_mplug_owl
 from g4v.model.bases.weight_files import open_weights
 
 
@@ -26,13 +27,15 @@ def read_shapes(checkpoint: Checkpoint) -> dict[str, dict[str, Sequence[int]]]:
         parts += [("vae_decoder", folder / "vae", "decoder.")]
     if checkpoint.has("frame_checker"):
         parts += [("frame_checker", checkpoint.parts["frame_checker"], "")]
-    return {name: _shapes(folder, prefix) for name, folder, prefix in parts}
+    return {name: _shapes(name, folder, prefix) for name, folder, prefix in parts}
 
 
-def _shapes(folder: Path, prefix: str) -> dict[str, Sequence[int]]:
-    """Shapes of the weights of a folder whose names start with `prefix`."""
+def _shapes(component: str, folder: Path, prefix: str) -> dict[str, Sequence[int]]:
+    """Shapes of the weights of a component's folder whose names start with `prefix`."""
     stem = "diffusion_pytorch_model" if folder.name in ("unet", "vae") else "model"
     try:
+        if is_mplug_owl(folder):
+            return dict(MplugOwlCheckpoint(folder).shapes(component))
         shapes = open_weights(folder, stem).shapes
     except CheckpointError as error:  # such as for a file that an index names and that is missing
         raise ExportError(str(error)) from None

@@ -28,8 +28,11 @@ Inputs = Sequence[Mapping[str, np.ndarray]]
 
 
 def weights_bytes(*folders: Path) -> int:
-    """Returns the size of all safetensors files in the folders, in bytes."""
-    return sum(file.stat().st_size for folder in folders for file in folder.glob("*.safetensors"))
+    """Returns the size of all weight files in the folders, in bytes."""
+    files = [
+        file for folder in folders for file in folder.iterdir() if file.suffix in (".safetensors", ".bin")
+    ]
+    return sum(file.stat().st_size for file in files)
 
 
 class DiffusionSamples:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._pixels import to_rgb
+from ._pixels import RgbConverter
 from ._sampling import Frames, VideoInfo, chosen_frames
 from .errors import Cancelled, VideoError
 
@@ -46,6 +46,7 @@ class Reader:
         self._span = span
         self._damaged = 0
         self._frames: Frames | None = None
+        self._to_rgb = RgbConverter()
 
     def __enter__(self) -> Reader:
         return self
@@ -243,7 +244,7 @@ class Reader:
         if not places:
             return
         size = None if self._frames is None else self._frames.shape[1:3]
-        image = to_rgb(frame, size)
+        image = self._to_rgb(frame, size)
         if self._frames is None:
             self._frames = np.empty((self._samples, *image.shape), np.uint8)
         for place in places:

@@ -86,10 +86,11 @@ class OnnxFeatures:
             values = clips.transpose((0, 4, 1, 2, 3) if self._channels_first else (0, 1, 4, 2, 3))
         else:
             values = clips.transpose(0, 3, 1, 2)
+        given: npt.NDArray[np.generic] = values
         if self._type is np.float32:
-            values = (values.astype(np.float32) - 127.5) / np.float32(127.5)
+            given = (values.astype(np.float32) - np.float32(127.5)) / np.float32(127.5)
         try:
-            (found, *_) = self._session.run(None, {self._input: np.ascontiguousarray(values)})
+            (found, *_) = self._session.run(None, {self._input: np.ascontiguousarray(given)})
         except Exception as error:
             raise ArgumentError(f"{self.path} does not run: {one_line(error)[:200]}") from None
         found = np.asarray(found, np.float64)

@@ -96,7 +96,7 @@ def write_figures(path: str | os.PathLike[str], rows: list[Row], extra: dict[str
     NaN and infinite numbers become null. OutputError: the file cannot be written.
     """
     values = {
-        "measured": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "measured": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": machine(),
         **extra,
         "figures": [{**asdict(row), "passed": row.passed} for row in rows],

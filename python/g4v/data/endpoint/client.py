@@ -123,7 +123,7 @@ class Endpoint:
                     self._on_failure(reason)
                     raise RequestFailed(f"{reason}: {detail}")
                 pause = _retry_after(headers.get("Retry-After"))
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 reason = "time limit"
             except _Broken as error:
                 reason = self.hide_key(str(error))
@@ -146,7 +146,7 @@ class Endpoint:
         if seconds > 0:
             try:
                 await asyncio.wait_for(self.stop.wait(), seconds)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 pass
         if self.stop.is_set():
             raise Stopped
@@ -164,7 +164,7 @@ class Endpoint:
                     if len(raw) > _LARGEST:
                         raise _Broken("a response above 8 MiB")
                 return response.status, response.headers, bytes(raw)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise
         except aiohttp.ClientPayloadError:
             raise _Broken("the connection broke in the response") from None

@@ -43,6 +43,7 @@ class CheckpointSource:
         kind = self.config.get("model_type", "mplug-owl")
         if not self.is_delta and kind != "mplug-owl":
             raise CheckpointError(f"{path}: is a {kind!r} checkpoint, only 'mplug-owl' can be converted")
+        layout.check_keys(self.config)
 
     def read(self, file: Path) -> dict[str, dict[str, Tensor]]:
         """The tensors of one weight file: part ("encoder", "llm", ...) -> name in that part -> tensor."""

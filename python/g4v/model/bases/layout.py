@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.bases.errors import CheckpointError
+from g4v.model.bases.llama_config import NO_EFFECT, checked_config
 from g4v.model.config import AbstractorConfig, VideoTowerConfig
 from g4v.model.vision import MplugOwlVideoTower
 
@@ -26,11 +28,23 @@ _WRAPPERS = re.compile(r"^(?:module\.)?(?:model\.)?(?:base_model\.model\.)?")
 _LORA = re.compile(r"language_model\.(.+)\.(lora_[AB])(?:\.[^.]+)?\.weight")
 # Buffers of older transformers, and the authors' second name for the word embeddings.
 _IGNORED = re.compile(r".*(?:rotary_emb\.inv_freq|position_ids)|input_embeddings\.weight")
-_LLAMA_KEYS = (
-    "vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads "
-    "head_dim hidden_act max_position_embeddings initializer_range rms_norm_eps tie_word_embeddings "
-    "rope_theta rope_scaling rope_parameters attention_bias mlp_bias bos_token_id eos_token_id pad_token_id"
-).split()
+# Keys of the two visual parts that are obeyed; of the others, those that would change a number must have the
+# value that the public code has in mind.
+_VISION_KEYS = set(
+    "hidden_size num_hidden_layers num_attention_heads intermediate_size image_size patch_size "
+    "layer_norm_eps hidden_act".split()
+)
+_ABSTRACTOR_KEYS = set(
+    "hidden_size num_hidden_layers num_attention_heads intermediate_size encoder_hidden_size "
+    "layer_norm_eps".split()
+)
+_TOP_KEYS = {"vision_config", "visual_abstractor_config", "text_config", "num_query_tokens", "model_type"}
+_NO_EFFECT_HERE = NO_EFFECT | set(
+    "initializer_factor projection_dim attention_dropout attention_probs_dropout_prob architectures auto_map "
+    "bos_token_id eos_token_id pad_token_id vocab_size is_composition grid_size cross_attention_freq "
+    "hidden_dropout_prob position_embedding_type max_position_embeddings".split()
+)
+_ONLY: dict[str, Any] = {"num_channels": 3, "is_encoder_decoder": False, "add_cross_attention": False}
 
 
 def place_tensor(name: str) -> tuple[str, str] | None:
@@ -62,6 +76,23 @@ def _section(config: dict[str, Any], key: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise CheckpointError(f"config.json: {key} is not an object")
     return values
+
+
+def check_keys(config: dict[str, Any]) -> None:
+    """Raises CheckpointError where a checkpoint's config.json has a key that would not be followed."""
+    sections = (
+        ("", config, _TOP_KEYS),
+        ("vision_config.", _section(config, "vision_config"), _VISION_KEYS),
+        ("visual_abstractor_config.", _section(config, "visual_abstractor_config"), _ABSTRACTOR_KEYS),
+    )
+    for place, values, obeyed in sections:
+        for key, value in values.items():
+            known = key in obeyed or key in _NO_EFFECT_HERE or (place and key == "model_type")
+            if not known and value not in (None, [], {}) and (key not in _ONLY or value != _ONLY[key]):
+                raise CheckpointError(
+                    f"config.json: {place}{key} = {value!r:.80} is not supported; take it out of a copy if "
+                    "it changes nothing that the public mPLUG-Owl computes"
+                )
 
 
 def encoder_config(config: dict[str, Any]) -> VideoTowerConfig:
@@ -106,15 +137,11 @@ def abstractor_config(config: dict[str, Any], output_size: int, width: int | Non
 
 def llama_config(config: dict[str, Any]) -> Any:
     """The `transformers.LlamaConfig` of text_config, LLaMA-7B by default."""
-    from transformers import LlamaConfig
-
     values = _section(config, "text_config")
     kind = values.get("model_type", "llama")
     if kind != "llama":
         raise CheckpointError(f"config.json: text_config is a {kind!r} model, only 'llama' can be converted")
-    defaults = {"pad_token_id": 2} if not values else {}
-    known = {key: values[key] for key in _LLAMA_KEYS if values.get(key) is not None}
-    return LlamaConfig(**{**defaults, **known})
+    return checked_config(Path("config.json"), values or {"pad_token_id": 2})
 
 
 def expected_shapes(part: str, config: Any) -> Shapes:

@@ -12,11 +12,18 @@ from torch import Tensor
 
 from g4v.model.bases.errors import CheckpointError, one_line
 from g4v.model.bases.gguf_codes import BlockCodes, bits_of_kind, read_codes
-from g4v.model.bases.llm import ROTARY_FACTORS
-from g4v.model.bases.weight_files import check_weights
+from g4v.model.bases.gguf_config import ROTARY_FACTORS
+from g4v.model.bases.weight_files import open_weights
 
 Shapes = Mapping[str, tuple[int, ...]]
+_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+_COMPARED = 1 << 22  # numbers that are compared at once
 _GGUF_SUFFIXES = (".weight", ".bias")
+
+
+def is_table(name: str) -> bool:
+    """Whether a tensor is the rotary frequencies, which older releases of transformers stored."""
+    return name.endswith("rotary_emb.inv_freq")
 
 
 class TensorFiles(Protocol):
@@ -47,36 +54,31 @@ def finite(place: str, name: str, tensor: Tensor) -> Tensor:
     return tensor
 
 
-class SafetensorsFiles:
-    """The tensors of a folder with model.safetensors, sharded or not."""
+class FloatFiles:
+    """The tensors of a folder of safetensors or pickles, sharded or not, all of them floating."""
 
     def __init__(self, folder: Path) -> None:
-        from safetensors import safe_open
-
-        self.shapes: dict[str, tuple[int, ...]] = {}
-        self._files: dict[str, Path] = {}
-        for file in check_weights(folder):
-            with safe_open(file, framework="pt") as opened:
-                for name in opened.keys():  # noqa: SIM118 (it is no mapping)
-                    part = opened.get_slice(name)
-                    if part.get_dtype() not in ("F64", "F32", "F16", "BF16"):
-                        raise CheckpointError(
-                            f"{file}: {name} is stored as {part.get_dtype()}; only floating types are read"
-                        )
-                    self.shapes[name] = tuple(part.get_shape())
-                    self._files[name] = file
+        self._files = open_weights(folder)
+        self.shapes: Shapes = self._files.shapes
+        for name, dtype in self._files.dtypes.items():
+            if dtype not in _FLOATS and not is_table(name):
+                kind = str(dtype).removeprefix("torch.")
+                raise CheckpointError(
+                    f"{self._files.place(name)}: {name} is stored as {kind}; only floating types are read"
+                )
 
     def read(self, name: str) -> Tensor:
-        from safetensors import safe_open
+        return finite(str(self._files.place(name)), name, self._files.read(name, torch.float32))
 
-        file = self._files[name]
-        try:
-            # The file is mapped while it is open: closing it gives the memory back.
-            with safe_open(file, framework="pt") as opened:
-                tensor = opened.get_tensor(name).to(torch.float32, copy=True)
-        except Exception as error:  # safetensors raises its own class
-            raise CheckpointError(f"{file}: damaged or truncated: {one_line(error)}") from None
-        return finite(str(file), name, tensor)
+    def equal(self, first: str, second: str) -> bool:
+        """Whether two tensors of one shape hold the same numbers; some rows at a time."""
+        count, step = self.shapes[first][0], max(1, _COMPARED // max(1, self.shapes[first][-1]))
+        return all(
+            torch.equal(
+                *(self._files.read(n, torch.float32, slice(i, min(i + step, count))) for n in (first, second))
+            )
+            for i in range(0, count, step)
+        )
 
     def code_bits(self, name: str) -> None:
         return None
@@ -88,7 +90,7 @@ class SafetensorsFiles:
 class GgufFile:
     """The tensors of a Llama in a GGUF file, by the names of transformers; `read` dequantises them.
 
-    rope_factors: what the file divides the rotary frequencies by, float32 [head_dim / 2], or None.
+    Those of the rotary frequencies are left out: `read_gguf_config` and `read_rotary_factors` see to them.
     """
 
     def __init__(self, path: Path, config: Any, wanted: Collection[str]) -> None:
@@ -98,8 +100,7 @@ class GgufFile:
         self._heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
         names = get_tensor_name_map(MODEL_ARCH.LLAMA, config.num_hidden_layers)
         stored = {tensor.name: tensor for tensor in GGUFReader(path).tensors}
-        factors = stored.pop(ROTARY_FACTORS, None)
-        self.rope_factors = None if factors is None else torch.from_numpy(np.array(factors.data, np.float32))
+        stored.pop(ROTARY_FACTORS, None)
         self._tensors: dict[str, Any] = {}
         for name in wanted:
             there = names.get_name(name, try_suffixes=_GGUF_SUFFIXES)
@@ -137,38 +138,3 @@ class GgufFile:
         if heads:  # llama.cpp rotates neighbours, transformers halves
             rows = rows.reshape(heads, -1, 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
         return np.ascontiguousarray(rows)
-
-
-def open_tensors(place: Path, config: Any, names: Collection[str]) -> TensorFiles:
-    """The weights of the Llama at `place`, a folder or a GGUF file; CheckpointError if they are damaged.
-
-    names: those that transformers has for the tensors of this model.
-    """
-    if place.is_dir():
-        return SafetensorsFiles(place)
-    try:
-        return GgufFile(place, config, names)
-    except Exception as error:  # the reader's own asserts and numpy's complaints about missing bytes
-        raise CheckpointError(f"{place}: damaged or truncated: {one_line(error)}") from None
-
-
-def llama_shapes(config: Any) -> tuple[Any, dict[str, tuple[int, ...]]]:
-    """A LlamaForCausalLM without memory (on the meta device), and the shapes of its tensors by name."""
-    from transformers import LlamaForCausalLM
-
-    with torch.device("meta"):
-        model = LlamaForCausalLM(config)
-    named = model.named_parameters(remove_duplicate=False)
-    return model, {name: tuple(parameter.shape) for name, parameter in named}
-
-
-def check_shapes(place: Path, found: Shapes, wanted: Shapes) -> None:
-    """CheckpointError where tensors are missing, left over, or of other shapes than the configuration's."""
-    extra = [n for n in found if n not in wanted and not n.endswith("rotary_emb.inv_freq")]
-    missing = [n for n in wanted if n not in found]
-    wrong = [n for n in wanted if n in found and found[n] != wanted[n]]
-    for kind, names in (("missing", missing), ("unexpected", extra), ("misshapen", wrong)):
-        if names:
-            first = min(names)
-            shapes = f" ({list(found[first])}, not {list(wanted[first])})" if kind == "misshapen" else ""
-            raise CheckpointError(f"{place}: {kind} tensor {first}{shapes}, {len(names)} in all")

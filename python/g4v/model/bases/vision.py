@@ -1,4 +1,4 @@
-"""Video encoders: any CLIPVisionModel, the vision half of a CLIPModel, or a g4v encoder folder."""
+"""Video encoders and abstractors: of public models, of mPLUG-Owl checkpoints, and of g4v's own folders."""
 
 from __future__ import annotations
 
@@ -8,23 +8,42 @@ from typing import Any
 import torch
 
 from g4v._files import read_json
+from g4v.model.abstractor import VideoAbstractor
 from g4v.model.bases.errors import CheckpointError, one_line
+from g4v.model.bases.mplug_owl import MplugOwlCheckpoint, is_mplug_owl
 from g4v.model.bases.weight_files import check_weights, find_source
 from g4v.model.vision import ClipEncoder, MplugOwlVideoTower, VideoEncoder
 
 _KINDS = ("clip", "clip_vision_model")
 
 
+def load_abstractor(folder: Path) -> VideoAbstractor:
+    """A video abstractor in float32, in evaluation mode.
+
+    folder: what `VideoAbstractor.save_pretrained` wrote, or an mPLUG-Owl checkpoint. CheckpointError: damaged
+    or missing files, weights that are missing, left over or of other shapes.
+    """
+    if is_mplug_owl(folder):
+        return MplugOwlCheckpoint(folder).abstractor()
+    try:
+        return VideoAbstractor.from_pretrained(folder)
+    except (ValueError, OSError, RuntimeError) as error:
+        raise CheckpointError(f"{folder}: {one_line(error)}") from None
+
+
 def load_vision(source: str | Path) -> VideoEncoder:
     """A video encoder in float32, in evaluation mode.
 
-    source: a directory (a CLIPVisionModel, a CLIPModel, of which the vision half is taken, or an encoder that
-    g4v wrote), or a hub name "owner/name", the only case in which the network is used.
+    source: a directory (a CLIPVisionModel, a CLIPModel or mPLUG-Owl checkpoint, of which the vision half is
+    taken, or an encoder that g4v wrote), or a hub name "owner/name", the only case in which the network is
+    used.
     CheckpointError: another kind of model, pickles, damaged or missing files, missing weights.
     """
     place = find_source(source)
     options: dict[str, Any] = {}
     if isinstance(place, Path):
+        if is_mplug_owl(place):
+            return MplugOwlCheckpoint(place).encoder()
         config = read_json(place / "config.json", CheckpointError)
         check_weights(place)
         options["local_files_only"] = True
@@ -35,8 +54,9 @@ def load_vision(source: str | Path) -> VideoEncoder:
                 raise CheckpointError(f"{place}: {one_line(error)}") from None
         kind = config.get("model_type")
         if kind not in _KINDS:
-            hint = "; convert it with python -m g4v.model.bases convert" if kind == "mplug-owl" else ""
-            raise CheckpointError(f"{source}: is a {kind!r} model, only CLIP towers can be used{hint}")
+            raise CheckpointError(
+                f"{source}: is a {kind!r} model, only CLIP and mPLUG-Owl towers can be used"
+            )
     from transformers import CLIPVisionModel
 
     read: Any = CLIPVisionModel.from_pretrained  # its annotations do not know output_loading_info

@@ -26,7 +26,7 @@ def _compress(frames: NDArray[np.float32], step: float) -> NDArray[np.float32]:
     weights = step * (1 + 0.35 * (np.arange(8)[:, None] + np.arange(8)[None, :])).astype(np.float32)
     coded = np.round((_DCT @ blocks @ _DCT.T) / weights) * weights
     decoded = (_DCT.T @ coded @ _DCT).transpose(0, 1, 4, 2, 5, 3).reshape(count, height, width, 3)
-    return decoded @ _FROM_YCC.T
+    return (decoded @ _FROM_YCC.T).astype(np.float32, copy=False)
 
 
 def as_filmed(image: NDArray[np.float32], rng: np.random.Generator, clean: bool) -> NDArray[np.uint8]:

@@ -1,0 +1,87 @@
+"""The description of an assistant that is put together from published parts: what a run says of itself."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from g4v._files import read_json
+from g4v.export.checkpoint.base import Base
+from g4v.export.errors import ExportError
+from g4v.model.prompt import PromptTemplate
+
+ASSISTANT = "GPT4Video"
+_OWL_FRAMES = 4  # what the public video checkpoint was trained with
+_OWL_TEXT = {"max_new_tokens": 512, "temperature": 1.0, "top_k": 5}  # of its public example
+
+# What the model cards say: frames and size the pipeline was trained for, and how it is best sampled.
+_KNOWN_VIDEO: dict[str, dict[str, Any]] = {
+    "zeroscope_v2_576w": {"frames": 24, "width": 576, "height": 320, "steps": 40, "guidance_scale": 9.0},
+    "zeroscope_v2_XL": {"frames": 24, "width": 1024, "height": 576, "steps": 40, "guidance_scale": 9.0},
+    "text-to-video-ms-1.7b": {"frames": 16, "width": 256, "height": 256, "steps": 25, "guidance_scale": 9.0},
+}
+_ANY_VIDEO = {"frames": 16, "steps": 25, "guidance_scale": 9.0}
+_FPS = 8
+_SAMPLER = {"scheduler": {"type": "dpmsolver++"}}
+
+
+def video_settings(name: str, t2v: Path) -> dict[str, Any]:
+    """Returns generation.video for a text-to-video pipeline that is published.
+
+    name: as the user named it, such as "cerspense/zeroscope_v2_576w"; what its card says is then known. Of
+    others the size is that of its unet/config.json, in pixels.
+
+    ExportError: a configuration file cannot be read.
+    """
+    known = _KNOWN_VIDEO.get(Path(name).name)
+    if known is None:
+        config = read_json(t2v / "unet" / "config.json", ExportError)
+        scale = 2 ** (len(read_json(t2v / "vae" / "config.json", ExportError)["block_out_channels"]) - 1)
+        size = config.get("sample_size") or 32
+        height, width = size if isinstance(size, list) else (size, size)
+        known = {**_ANY_VIDEO, "width": width * scale, "height": height * scale}
+    return {**known, "fps": _FPS, **_SAMPLER}
+
+
+def describe(base: Base, parts: dict[str, Path], tokenizer: Any, sources: dict[str, str]) -> dict[str, Any]:
+    """Returns the content of g4v_train.json for an assistant that no training run describes.
+
+    parts: folders by part. tokenizer: the language model's, of transformers; None without one. sources: how
+    the user named base and parts, for name and provenance.
+    """
+    first = sources.get("base") or sources.get("llm") or sources.get("t2v") or "assistant"
+    name = Path(first).stem if first.endswith(".gguf") else Path(first).name
+    text: dict[str, Any] = _OWL_TEXT if base.is_owl else {}
+    about: dict[str, Any] = {
+        "name": name,
+        "assistant": ASSISTANT,
+        "description": f"Put together from {', '.join(dict.fromkeys(sources.values()))}.",
+        "prompt": _prompt(base, tokenizer).to_manifest(),
+        "frames": _OWL_FRAMES if base.is_owl else 8,
+        "generation": {"text": text},
+        "licences": [{"component": part, "licence": _licence(source)} for part, source in sources.items()],
+        "provenance": {**sources, **({"notes": base.notes} if base.notes else {})},
+    }
+    if "t2v" in parts:
+        about["generation"]["video"] = video_settings(sources.get("t2v", "t2v"), parts["t2v"])
+    return about
+
+
+def _prompt(base: Base, tokenizer: Any) -> PromptTemplate:
+    if tokenizer is None:
+        return PromptTemplate(turn_end_id=0)
+    if tokenizer.eos_token_id is None:
+        raise ExportError(f"{base.name}: the tokenizer names no eos_token, the token that ends an answer")
+    return PromptTemplate(turn_end_id=tokenizer.eos_token_id, bos_id=tokenizer.bos_token_id)
+
+
+def _licence(source: str) -> str:
+    """What the model card says, where it lies beside the model; else where to look."""
+    card = Path(source) / "README.md"
+    if card.is_file():
+        head = card.read_text("utf-8", errors="replace").split("---")
+        found = re.search(r"^license:\s*([\w.-]+)\s*$", head[1], re.MULTILINE) if len(head) > 2 else None
+        if found:
+            return found[1]
+    return f"that of {source}"

@@ -1,0 +1,123 @@
+"""Models of the Hugging Face hub: which of their files are taken, and where they come to lie.
+
+Only what is read is downloaded: configurations, tokenizers, and each weight once. The files stay in the hub's
+own cache, so that a second call needs no network.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from pathlib import Path, PurePosixPath
+
+from g4v.model.bases.errors import CheckpointError, one_line
+from g4v.model.bases.weight_files import find_source
+
+# Stems of weight files that transformers, diffusers and PEFT write -> what the files hold.
+_HOLDS = {
+    "model": "model",
+    "pytorch_model": "model",
+    "diffusion_pytorch_model": "diffusion",
+    "adapter_model": "adapter",
+}
+_WEIGHTS = (".safetensors", ".bin")  # the first that a folder has is taken
+_OTHERS = (".json", ".model", ".txt")
+# STEM[.VARIANT][-00001-of-00002][.VARIANT].SUFFIX
+_WEIGHT_FILE = re.compile(
+    rf"(?P<stem>{'|'.join(_HOLDS)})(?:\.(?P<variant>\w+))?(?:-\d{{5}}-of-\d{{5}})?(?:\.(?P<twin>\w+))?"
+    r"(?P<suffix>\.safetensors|\.bin)"
+)
+# STEM[.VARIANT].SUFFIX.index[.VARIANT].json
+_INDEX = re.compile(
+    r"(?P<stem>\w+?)(?:\.(?P<variant>\w+))?(?P<suffix>\.safetensors|\.bin)\.index(?:\.(?P<twin>\w+))?\.json"
+)
+
+
+def fetch_source(source: str | Path, variant: str | None = None, folders: Collection[str] = (".",)) -> Path:
+    """The folder or file of a model: of this machine, or downloaded from the Hugging Face hub.
+
+    source: a path, or a hub name "owner/name"; only for the latter the network is used. variant, folders: as
+    for `choose_files`. CheckpointError: there is no such file, or it cannot be downloaded.
+    """
+    place = find_source(source)
+    return place if isinstance(place, Path) else download(place, variant, folders)
+
+
+def download(name: str, variant: str | None = None, folders: Collection[str] = (".",)) -> Path:
+    """Downloads a model into the hub's cache and returns its folder; arguments and errors as `fetch_source`.
+
+    Without a network the files of an earlier call are taken.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+
+    try:
+        files = HfApi().list_repo_files(name)
+    except Exception as error:  # of the hub's client and of the network below it
+        try:
+            return Path(snapshot_download(name, local_files_only=True))
+        except Exception:
+            raise CheckpointError(f"{name}: cannot be downloaded: {_reason(error)}") from None
+    wanted = choose_files(files, variant, folders)
+    if not any(file.endswith(_WEIGHTS) for file in wanted):
+        raise CheckpointError(f"{name}: the hub has no safetensors and no .bin of a model under this name")
+    try:
+        return Path(snapshot_download(name, allow_patterns=[_escaped(file) for file in wanted]))
+    except Exception as error:
+        raise CheckpointError(f"{name}: cannot be downloaded: {_reason(error)}") from None
+
+
+def choose_files(
+    files: Iterable[str], variant: str | None = None, folders: Collection[str] = (".",)
+) -> list[str]:
+    """Which files of a model are read, sorted.
+
+    files: all of its files, as paths with "/". folders: those that are looked into, "." for the model's own.
+    In each folder the weights of `variant` are taken, or where there are none of it, those without one, or
+    where all are of variants (such as "fp16"), those of the first; of these the safetensors, or where there
+    are none, the .bin. Code, pictures and other formats are left.
+    """
+    inside: dict[str, list[str]] = {}
+    for file in sorted(files):
+        path = PurePosixPath(file)
+        if path.suffix in (*_WEIGHTS, *_OTHERS) and str(path.parent) in folders:
+            inside.setdefault(str(path.parent), []).append(path.name)
+    chosen: list[str] = []
+    for folder, names in inside.items():
+        weights = choose_weights(names, variant)
+        for name in names:
+            index = _INDEX.fullmatch(name)
+            is_other = not name.endswith(_WEIGHTS) and index is None
+            if name in weights or is_other or (index and _serves(index, weights)):
+                chosen.append(name if folder == "." else f"{folder}/{name}")
+    return sorted(chosen)
+
+
+def choose_weights(names: Iterable[str], variant: str | None = None) -> set[str]:
+    """Which of the files of one folder hold its weights; variant as for `choose_files`."""
+    found: dict[str, dict[tuple[bool, bool, str, bool], set[str]]] = {}  # by what they hold, then by rank
+    for name in names:
+        match = _WEIGHT_FILE.fullmatch(name)
+        if match:
+            of = match["variant"] or match["twin"]
+            rank = (of != variant, of is not None, of or "", match["suffix"] != _WEIGHTS[0])
+            found.setdefault(_HOLDS[match["stem"]], {}).setdefault(rank, set()).add(name)
+    return {name for ranked in found.values() for name in ranked[min(ranked)]}
+
+
+def _serves(index: re.Match[str], weights: set[str]) -> bool:
+    """Whether an index names shards among the chosen files: it has their stem, variant and suffix."""
+    variant = index["variant"] or index["twin"]
+    for name in weights:
+        of = _WEIGHT_FILE.fullmatch(name)
+        if of and (of["stem"], of["suffix"]) == (index["stem"], index["suffix"]):
+            return (of["variant"] or of["twin"]) == variant
+    return False
+
+
+def _escaped(name: str) -> str:
+    """The pattern that matches this one name."""
+    return re.sub(r"([*?\[])", r"[\1]", name)
+
+
+def _reason(error: Exception) -> str:
+    return one_line(error).rstrip(".")

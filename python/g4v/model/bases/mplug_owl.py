@@ -1,0 +1,127 @@
+"""A published mPLUG-Owl checkpoint as it is: every part is read in place, tensor by tensor.
+
+`convert_checkpoint` makes folders of its parts, which takes as much disk again; an export needs none of that.
+Wherever a folder of an encoder, an abstractor or a language model is read, the folder of such a checkpoint
+may stand.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from g4v._files import read_json
+from g4v.model.abstractor import VideoAbstractor
+from g4v.model.bases import layout
+from g4v.model.bases.checkpoint_source import TOKENIZER_FILES, CheckpointSource
+from g4v.model.bases.conversion import Conversion
+from g4v.model.bases.errors import CheckpointError
+from g4v.model.bases.weight_files import WeightFiles
+from g4v.model.vision import MplugOwlVideoTower
+
+
+def is_mplug_owl(folder: Path) -> bool:
+    """Whether config.json of a folder says that it is an mPLUG-Owl checkpoint. CheckpointError: damaged."""
+    path = folder / "config.json"
+    return path.is_file() and read_json(path, CheckpointError).get("model_type") == "mplug-owl"
+
+
+class MplugOwlCheckpoint:
+    """The parts of an mPLUG-Owl (video) checkpoint; names and shapes of all tensors have been checked.
+
+    notes: attribute, sentences about what was assumed, such as that the temporal weights are missing.
+
+    CheckpointError: files are missing or damaged, or a tensor is missing, left over or of another shape than
+    config.json says.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        source = CheckpointSource(folder)
+        checked = Conversion(source, None, None)
+        if checked.shapes["adapter"]:
+            raise CheckpointError(
+                f"{folder}: holds LoRA factors; convert it first: python -m g4v.model.bases convert {folder} "
+                "--out RUN"
+            )
+        self.folder = folder
+        self.notes: list[str] = checked.notes
+        self._configs, self._shapes = checked.configs, checked.shapes
+        self._files = WeightFiles(source.files)
+        self._stored: dict[tuple[str, str], str] = {}
+        for stored in self._files.shapes:
+            if place := layout.place_tensor(stored):
+                self._stored[place] = stored
+
+    def config(self, part: str) -> Any:
+        """VideoTowerConfig, AbstractorConfig or LlamaConfig of "encoder", "abstractor" or "llm"."""
+        return self._configs[part]
+
+    def shapes(self, part: str) -> layout.Shapes:
+        """Name -> shape of the tensors of a part, by the names of its class."""
+        if part == "llm":
+            return self._shapes[part]
+        return layout.expected_shapes(part, self._configs[part])
+
+    def read(self, part: str, name: str) -> Tensor:
+        """Reads one tensor of a part as float32. CheckpointError: damaged, or a number is not finite."""
+        stored = self._stored[part, name]
+        tensor = self._files.read(stored, torch.float32)
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{self._files.place(stored)}: {stored} holds numbers that are not finite")
+        return tensor
+
+    def encoder(self) -> MplugOwlVideoTower:
+        """The video tower, float32. Temporal weights that the checkpoint lacks make its path the identity."""
+        return self._load("encoder", MplugOwlVideoTower(self._configs["encoder"]))
+
+    def abstractor(self) -> VideoAbstractor:
+        """The video abstractor, float32. Temporal weights that the checkpoint lacks are zero."""
+        return self._load("abstractor", VideoAbstractor(self._configs["abstractor"]))
+
+    def _load(self, part: str, module: Any) -> Any:
+        tensors = {
+            name: self.read(part, name).reshape(shape) if (part, name) in self._stored else torch.zeros(shape)
+            for name, shape in self.shapes(part).items()
+        }
+        module.load_state_dict(tensors)
+        return module.eval()
+
+    def language_model(self) -> LanguageModelTensors:
+        """The tensors of the language model, which stay in their files until they are read."""
+        return LanguageModelTensors(self)
+
+
+class LanguageModelTensors:
+    """The LlamaForCausalLM of an mPLUG-Owl checkpoint: a `g4v.model.bases.tensors.TensorFiles`."""
+
+    def __init__(self, checkpoint: MplugOwlCheckpoint) -> None:
+        self._checkpoint = checkpoint
+        self.shapes = checkpoint.shapes("llm")
+
+    def read(self, name: str) -> Tensor:
+        return self._checkpoint.read("llm", name)
+
+    def code_bits(self, name: str) -> None:
+        return None
+
+    def codes(self, name: str) -> None:
+        return None
+
+
+def load_owl_tokenizer(folder: Path) -> Any:
+    """The fast tokenizer of transformers of an mPLUG-Owl checkpoint: that of LLaMA, which it is published as.
+
+    Its own class differs in defaults alone, and its code is not run. CheckpointError: there is none.
+    """
+    from transformers import AutoTokenizer, LlamaTokenizerFast
+
+    if not any((folder / name).exists() for name in TOKENIZER_FILES[:2]):
+        raise CheckpointError(f"{folder}: no tokenizer.json and no tokenizer.model")
+    settings = folder / "tokenizer_config.json"
+    about = read_json(settings, CheckpointError) if settings.exists() else {}
+    own = "auto_map" in about or about.get("tokenizer_class") == "MplugOwlTokenizer" or not about
+    kind: Any = LlamaTokenizerFast if own else AutoTokenizer
+    return kind.from_pretrained(folder, local_files_only=True)
