@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,10 @@ from g4v.model.bases.weight_files import check_weights, find_source
 from g4v.model.vision import ClipEncoder, MplugOwlVideoTower, VideoEncoder
 
 _KINDS = ("clip", "clip_vision_model")
+# What may be left over: the text half, and the positions that transformers stored as numbers until 4.31.
+_LEFT_OVER = re.compile(
+    r"text_model\..*|(text|visual)_projection\.weight|logit_scale|(.*\.)?embeddings\.position_ids"
+)
 
 
 def load_abstractor(folder: Path) -> VideoAbstractor:
@@ -37,7 +42,8 @@ def load_vision(source: str | Path) -> VideoEncoder:
     source: a directory (a CLIPVisionModel, a CLIPModel or mPLUG-Owl checkpoint, of which the vision half is
     taken, or an encoder that g4v wrote), or a hub name "owner/name", the only case in which the network is
     used.
-    CheckpointError: another kind of model, pickles, damaged or missing files, missing weights.
+    CheckpointError: another kind of model, pickles, damaged or missing files, weights that are missing, left
+    over or of other shapes.
     """
     place = find_source(source)
     options: dict[str, Any] = {}
@@ -62,13 +68,19 @@ def load_vision(source: str | Path) -> VideoEncoder:
     read: Any = CLIPVisionModel.from_pretrained  # its annotations do not know output_loading_info
     try:
         model, info = read(
-            place, dtype=torch.float32, output_loading_info=True, use_safetensors=True, **options
+            place,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that their names are among the information
+            use_safetensors=True,
+            **options,
         )
     except Exception as error:  # every library behind transformers has its own classes
         raise CheckpointError(f"{source}: cannot be loaded: {one_line(error)}") from None
-    for kind in ("missing", "mismatched"):  # what is left over is the text half
-        names = info.get(f"{kind}_keys")
+    for kind in ("missing", "mismatched", "unexpected"):
+        names = [name if isinstance(name, str) else name[0] for name in info.get(f"{kind}_keys", ())]
+        if kind == "unexpected":
+            names = [name for name in names if not _LEFT_OVER.fullmatch(name)]
         if names:
-            first = sorted(n if isinstance(n, str) else n[0] for n in names)[0]
-            raise CheckpointError(f"{source}: {kind} tensor {first} ({len(names)} in all)")
+            raise CheckpointError(f"{source}: {kind} tensor {min(names)} ({len(names)} in all)")
     return ClipEncoder(model).eval()
