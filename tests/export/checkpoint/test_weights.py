@@ -1,4 +1,4 @@
-"""Weights of encoder, abstractor and frame checker: all from the files, and what is wrong with them is named."""
+"""Weights of encoder, abstractor and frame checker: from the files alone, and what is wrong is named."""
 
 import shutil
 
