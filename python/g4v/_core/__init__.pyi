@@ -89,6 +89,7 @@ class VideoOptions:
     guidance_scale: float | None
     negative_prompt: str | None
     scheduler: str | None  # "ddim" or "dpmsolver++"
+    latents: NDArray[np.float32] | None  # [channels, frames, height, width]; Assistant.generate only
     def __init__(
         self,
         *,
@@ -101,6 +102,7 @@ class VideoOptions:
         guidance_scale: float | None = None,
         negative_prompt: str | None = None,
         scheduler: str | None = None,
+        latents: NDArray[np.float32] | None = None,
     ) -> None: ...
 
 # Events of a stream, in csrc/chat/event.h
