@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import random
 from pathlib import Path
+from string import ascii_letters
 from typing import Any
 
 import torch
@@ -41,9 +44,35 @@ LLAMA = {
 }
 
 
+def train_tokenizer(size: int = 400) -> bytes:
+    """The tokenizer.model of a small LLaMA: BPE with byte fallback, as sentencepiece writes it."""
+    import sentencepiece
+
+    words = "a the of red blue circle moves left Human: AI: video question answer <video> </video>".split()
+    draw = random.Random(3)
+    texts = [
+        " ".join([*draw.choices(words, k=8), "".join(draw.choices(ascii_letters, k=9))]) for _ in range(999)
+    ]
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=size,
+        byte_fallback=True,
+        split_digits=True,
+        allow_whitespace_only_pieces=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        num_threads=1,
+        minloglevel=2,
+    )
+    return model.getvalue()
+
+
 def write_owl(
     folder: Path,
-    tokenizer_model: Path,
+    tokenizer_model: bytes,
     tower: VideoTowerConfig = TOWER,
     abstractor: AbstractorConfig = ABSTRACTOR,
     llama: dict[str, Any] = LLAMA,
@@ -57,7 +86,7 @@ def write_owl(
     import sentencepiece
 
     folder.mkdir(parents=True)
-    size = sentencepiece.SentencePieceProcessor(model_file=str(tokenizer_model)).vocab_size()
+    size = sentencepiece.SentencePieceProcessor(model_proto=tokenizer_model).vocab_size()
     config = LlamaConfig(vocab_size=size, bos_token_id=1, eos_token_id=2, pad_token_id=0, **llama)
     tensors = {}
     for prefix, module in (
@@ -120,7 +149,7 @@ def write_owl(
         "image_std": [0.26862954, 0.26130258, 0.27577711],
     }
     _write(folder / "preprocessor_config.json", {**pixels, "size": tower.image_size, "do_normalize": True})
-    (folder / "tokenizer.model").write_bytes(tokenizer_model.read_bytes())
+    (folder / "tokenizer.model").write_bytes(tokenizer_model)
     special = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
     _write(folder / "special_tokens_map.json", special)
     _write(
