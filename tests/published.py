@@ -34,6 +34,17 @@ ABSTRACTOR = AbstractorConfig(
     memory_size=32,
     output_size=48,
 )
+# Of MAGAer13/mplug-owl-llama-7b-video itself.
+FULL_TOWER = VideoTowerConfig()
+FULL_ABSTRACTOR = AbstractorConfig(output_size=4096)
+FULL_LLAMA = {
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+    "max_position_embeddings": 2048,
+}
 LLAMA = {
     "hidden_size": 48,
     "intermediate_size": 64,
@@ -78,31 +89,40 @@ def write_owl(
     llama: dict[str, Any] = LLAMA,
     stated_width: int = 128,
     dtype: torch.dtype = torch.float32,
+    hollow: bool = False,
+    vocabulary: int | None = None,
 ) -> Path:
     """MAGAer13/mplug-owl-llama-7b-video: two pickled shards, MplugOwlConfig, and LLaMA's tokenizer.model.
 
-    stated_width: intermediate_size of the abstractor as its config.json has it.
+    stated_width: intermediate_size of the abstractor as its config.json has it. hollow: every tensor is zeros
+    and one number on disk, for what looks at shapes alone. vocabulary: rows of the embedding, as many as the
+    tokenizer has tokens by default.
     """
     import sentencepiece
 
     folder.mkdir(parents=True)
-    size = sentencepiece.SentencePieceProcessor(model_proto=tokenizer_model).vocab_size()
+    size = vocabulary or sentencepiece.SentencePieceProcessor(model_proto=tokenizer_model).vocab_size()
     config = LlamaConfig(vocab_size=size, bos_token_id=1, eos_token_id=2, pad_token_id=0, **llama)
     tensors = {}
-    for prefix, module in (
-        ("vision_model.", MplugOwlVideoTower(tower)),
-        ("abstractor.", VideoAbstractor(abstractor)),
-        ("language_model.", LlamaForCausalLM(config)),
-    ):
+    with torch.device("meta" if hollow else "cpu"):
+        modules = {
+            "vision_model.": MplugOwlVideoTower(tower),
+            "abstractor.": VideoAbstractor(abstractor),
+            "language_model.": LlamaForCausalLM(config),
+        }
+    for prefix, module in modules.items():
         for name, tensor in module.state_dict().items():
             public = name if name.endswith("query_tokens") else prefix + name
+            if hollow:
+                tensors[public] = torch.zeros((), dtype=dtype).expand(tensor.shape)
+                continue
             noise = torch.randn_like(tensor) * 0.05 if prefix != "language_model." else 0
             tensors[public] = (tensor + noise).to(dtype)
     names = list(tensors)
     where = {}
     for number, chosen in enumerate((names[: len(names) // 2], names[len(names) // 2 :]), 1):
         file = f"pytorch_model-{number:05d}-of-00002.bin"
-        torch.save({name: tensors[name].clone() for name in chosen}, folder / file)
+        torch.save({name: tensors[name] for name in chosen}, folder / file)
         where |= dict.fromkeys(chosen, file)
     _write(folder / "pytorch_model.bin.index.json", {"metadata": {"total_size": 0}, "weight_map": where})
     text = {key: value for key, value in config.to_dict().items() if key != "architectures"}
