@@ -233,9 +233,9 @@ class Checkpoint:
 
         from g4v.model.bases.llm import load_tokenizer
 
-        if part == "decoder" and self._decoder_tokenizer() == self.parts["llm"]:
-            return load_part(self.parts["llm"], load_tokenizer)
-        folder = self._decoder_tokenizer() if part == "decoder" else self.tokenizer_source(part)
+        folder = self._decoder_tokenizer() if part == "decoder" else self.parts["t2v"] / "tokenizer"
+        if part == "decoder" and folder == self.parts["llm"]:
+            return load_part(folder, load_tokenizer)
         return load_part(folder, AutoTokenizer.from_pretrained, local_files_only=True, use_fast=True)
 
     def tokenizer_source(self, part: str) -> Any:
