@@ -89,6 +89,7 @@ def _run(options: argparse.Namespace, run: str | None, bar: ProgressBar) -> int:
         frames=options.frames,
         video_size=None if options.video_size is None else parse_size(options.video_size),
         system=None if options.system is None else read_system(options.system),
+        template=options.template,
         variant=options.variant,
         mix=options.mix,
     )

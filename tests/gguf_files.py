@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -40,25 +40,33 @@ def write_gguf(
     rope_factors: Any = None,
     scaling: Any = None,
     kind_of: Callable[[str], str] = lambda name: "F32",
+    skip: Collection[str] = (),
+    more: Callable[[Any], None] = lambda writer: None,
 ) -> Path:
     """Writes the weights, and the tokenizer if the folder has one. rope_factors: what the rotary frequencies
     are divided by; scaling: a kind of gguf.RopeScalingType; kind_of: how a matrix is stored, such as "Q4_1",
     by its name in the file. Of the K kinds blocks are random, for lack of anything that makes them in Python.
+    skip: fields to leave out, such as "head_count_kv"; more: writes other fields.
     """
     config = json.loads((folder / "config.json").read_text("utf-8"))
     writer = gguf.GGUFWriter(path, "llama")
-    writer.add_context_length(config["max_position_embeddings"])
-    writer.add_embedding_length(config["hidden_size"])
-    writer.add_block_count(config["num_hidden_layers"])
-    writer.add_feed_forward_length(config["intermediate_size"])
-    writer.add_head_count(config["num_attention_heads"])
-    writer.add_head_count_kv(config["num_key_value_heads"])
-    writer.add_key_length(config["head_dim"])
-    writer.add_value_length(config["head_dim"])
-    writer.add_rope_dimension_count(config["head_dim"])
-    writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
-    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    writer.add_vocab_size(config["vocab_size"])
+    for name, value in (
+        ("context_length", config["max_position_embeddings"]),
+        ("embedding_length", config["hidden_size"]),
+        ("block_count", config["num_hidden_layers"]),
+        ("feed_forward_length", config["intermediate_size"]),
+        ("head_count", config["num_attention_heads"]),
+        ("head_count_kv", config["num_key_value_heads"]),
+        ("key_length", config["head_dim"]),
+        ("value_length", config["head_dim"]),
+        ("rope_dimension_count", config["head_dim"]),
+        ("rope_freq_base", config["rope_parameters"]["rope_theta"]),
+        ("layer_norm_rms_eps", config["rms_norm_eps"]),
+        ("vocab_size", config["vocab_size"]),
+    ):
+        if name not in skip:
+            getattr(writer, f"add_{name}")(value)
+    more(writer)
     if (folder / "tokenizer.json").exists():
         _add_tokenizer(writer, folder)
     if scaling is not None:
@@ -75,10 +83,10 @@ def write_gguf(
         target = _NAMES.get(name)
         if target is None:
             _, _, layer, inner = name.split(".", 3)
-            kind = _NAMES[inner.removesuffix(".weight")]
-            target = f"blk.{layer}.{kind}.weight"
+            kind = _NAMES[inner.rpartition(".")[0]]
+            target = f"blk.{layer}.{kind}.{inner.rpartition('.')[2]}"
             if kind in heads:  # llama.cpp rotates neighbours, transformers halves
-                pairs = weight.reshape(heads[kind], 2, -1, weight.shape[1])
+                pairs = weight.reshape(heads[kind], 2, -1, *weight.shape[1:])
                 weight = pairs.swapaxes(1, 2).reshape(weight.shape)
         kind = kind_of(target) if weight.ndim == 2 else "F32"
         if kind == "F32":

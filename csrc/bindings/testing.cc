@@ -6,7 +6,6 @@
 #include "base/option.h"
 #include "bindings/register.h"
 #include "chat/options.h"
-#include "chat/prompt.h"
 #include "decoder/sampler.h"
 #include "diffusion/noise.h"
 #include "diffusion/scheduler.h"
@@ -24,13 +23,13 @@ Floats Noise(uint64_t seed, py::ssize_t count) {
   return values;
 }
 
-std::unique_ptr<Scheduler> MakeScheduler(const std::string& type, int steps,
-                                         int num_train_timesteps, double beta_start,
-                                         double beta_end, const std::string& beta_schedule,
-                                         const std::string& prediction_type,
-                                         bool rescale_betas_zero_snr,
-                                         const std::string& timestep_spacing, int steps_offset,
-                                         bool set_alpha_to_one, bool clip_sample) {
+std::unique_ptr<Scheduler> MakeScheduler(
+    const std::string& type, int steps, int num_train_timesteps, double beta_start, double beta_end,
+    const std::string& beta_schedule, const std::string& prediction_type,
+    bool rescale_betas_zero_snr, const std::string& timestep_spacing, int steps_offset,
+    bool set_alpha_to_one, bool clip_sample, double clip_sample_range, bool use_karras_sigmas,
+    const std::string& final_sigmas_type, int solver_order, bool lower_order_final,
+    bool euler_at_final) {
   const SchedulerSpec spec{type,
                            num_train_timesteps,
                            beta_start,
@@ -41,7 +40,13 @@ std::unique_ptr<Scheduler> MakeScheduler(const std::string& type, int steps,
                            timestep_spacing,
                            steps_offset,
                            set_alpha_to_one,
-                           clip_sample};
+                           clip_sample,
+                           clip_sample_range,
+                           use_karras_sigmas,
+                           final_sigmas_type,
+                           solver_order,
+                           lower_order_final,
+                           euler_at_final};
   return Scheduler::Make(spec, steps);
 }
 
@@ -61,14 +66,6 @@ int32_t Sample(const Floats& logits, const std::vector<int32_t>& answer, uint64_
   std::vector<float> values(logits.data(), logits.data() + logits.size());
   Sampler sampler(ResolveTextOptions({}, options, {}), seed, turn);
   return sampler.Next(values, answer);
-}
-
-std::string CleanWords(const py::bytes& text, const std::string& user_prefix,
-                       const std::string& assistant_prefix) {
-  PromptSpec spec;
-  spec.user_prefix = user_prefix;
-  spec.assistant_prefix = assistant_prefix;
-  return CleanUserText(spec, std::string(text));
 }
 
 py::dict OptionRanges() {
@@ -105,8 +102,6 @@ void RegisterTesting(py::module_& testing) {
   testing.def("load_defaults", &LoadDefaults, "Option of a load -> its default.");
   testing.def("noise", &Noise, py::arg("seed"), py::arg("count"),
               "float32 [count], the start of the latents of a video with this seed.");
-  testing.def("clean_user_text", &CleanWords, py::arg("text"), py::arg("user_prefix"),
-              py::arg("assistant_prefix"), "What becomes of a user's words in the prompt.");
   testing.def("sample_token", &Sample, py::arg("logits"), py::arg("answer"), py::arg("seed"),
               py::arg("turn"), py::arg("options"), "The next token of an answer.");
   py::class_<Scheduler>(testing, "Scheduler", "DDIM or DPM-Solver++ (2M).")
@@ -114,7 +109,10 @@ void RegisterTesting(py::module_& testing) {
            py::arg("num_train_timesteps"), py::arg("beta_start"), py::arg("beta_end"),
            py::arg("beta_schedule"), py::arg("prediction_type"), py::arg("rescale_betas_zero_snr"),
            py::arg("timestep_spacing"), py::arg("steps_offset"), py::arg("set_alpha_to_one"),
-           py::arg("clip_sample"))
+           py::arg("clip_sample"), py::arg("clip_sample_range") = 1.0,
+           py::arg("use_karras_sigmas") = false, py::arg("final_sigmas_type") = "zero",
+           py::arg("solver_order") = 2, py::arg("lower_order_final") = true,
+           py::arg("euler_at_final") = false)
       .def_property_readonly("timesteps", &Scheduler::timesteps)
       .def("step", &Step, py::arg("index"), py::arg("prediction"), py::arg("sample"),
            "The sample after step `index`, float32 [n].");

@@ -62,24 +62,6 @@ TokenizersSpec ReadTokenizers(const JsonCursor& cursor, const Manifest& manifest
   return spec;
 }
 
-PromptSpec ReadPrompt(const JsonCursor& cursor) {
-  cursor.ExpectKeys({"system", "video_prefix", "user_prefix", "assistant_prefix", "bos_id",
-                     "turn_end_id", "stop", "video_open", "video_close", "refusal_openings"});
-  PromptSpec spec;
-  spec.system = cursor.Get("system").AsString();
-  spec.video_prefix = cursor.Get("video_prefix").AsString();
-  spec.user_prefix = cursor.Get("user_prefix").AsString();
-  spec.assistant_prefix = cursor.Get("assistant_prefix").AsString();
-  spec.bos_id = ReadOptionalId(cursor, "bos_id");
-  spec.turn_end_id = static_cast<int32_t>(cursor.Get("turn_end_id").AsInt(0, kMaxId));
-  spec.stop = cursor.Get("stop").AsStrings();
-  spec.video_open = cursor.Get("video_open").AsString();
-  spec.video_close = cursor.Get("video_close").AsString();
-  if (spec.video_open.empty() || spec.video_close.empty()) cursor.Fail("has an empty video tag");
-  spec.refusal_openings = cursor.Get("refusal_openings").AsStrings();
-  return spec;
-}
-
 TextGenerationSpec ReadTextGeneration(const JsonCursor& cursor) {
   cursor.ExpectKeys({"max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty"});
   TextGenerationSpec spec;
@@ -91,23 +73,44 @@ TextGenerationSpec ReadTextGeneration(const JsonCursor& cursor) {
   return spec;
 }
 
+// Settings that the exporter writes only where they are not the default.
+void ReadOptionalSettings(const JsonCursor& cursor, SchedulerSpec& spec) {
+  if (const auto found = cursor.Find("clip_sample_range")) {
+    spec.clip_sample_range = ReadPositive(*found);
+  }
+  if (const auto found = cursor.Find("final_sigmas_type")) {
+    spec.final_sigmas_type = ReadWord(*found, {"zero", "sigma_min"});
+  }
+  if (const auto found = cursor.Find("solver_order")) {
+    spec.solver_order = static_cast<int>(found->AsInt(1, 2));
+  }
+  if (const auto found = cursor.Find("use_karras_sigmas")) spec.use_karras_sigmas = found->AsBool();
+  if (const auto found = cursor.Find("lower_order_final")) spec.lower_order_final = found->AsBool();
+  if (const auto found = cursor.Find("euler_at_final")) spec.euler_at_final = found->AsBool();
+}
+
 SchedulerSpec ReadScheduler(const JsonCursor& cursor) {
   cursor.ExpectKeys({"type", "num_train_timesteps", "beta_start", "beta_end", "beta_schedule",
                      "prediction_type", "rescale_betas_zero_snr", "timestep_spacing",
-                     "steps_offset", "set_alpha_to_one", "clip_sample"});
+                     "steps_offset", "set_alpha_to_one", "clip_sample", "clip_sample_range",
+                     "use_karras_sigmas", "final_sigmas_type", "solver_order", "lower_order_final",
+                     "euler_at_final"});
   SchedulerSpec spec;
   spec.type = ReadWord(cursor.Get("type"), kSchedulers);
   spec.num_train_timesteps = ReadSize(cursor, "num_train_timesteps");
   spec.beta_start = ReadFrom(cursor.Get("beta_start"), 0.0, 1.0);
   spec.beta_end = ReadFrom(cursor.Get("beta_end"), 0.0, 1.0);
-  spec.beta_schedule = ReadWord(cursor.Get("beta_schedule"), {"scaled_linear", "linear"});
-  spec.prediction_type = ReadWord(cursor.Get("prediction_type"), {"epsilon", "v_prediction"});
+  spec.beta_schedule =
+      ReadWord(cursor.Get("beta_schedule"), {"scaled_linear", "linear", "squaredcos_cap_v2"});
+  spec.prediction_type =
+      ReadWord(cursor.Get("prediction_type"), {"epsilon", "v_prediction", "sample"});
   spec.rescale_betas_zero_snr = cursor.Get("rescale_betas_zero_snr").AsBool();
   spec.timestep_spacing =
-      ReadWord(cursor.Get("timestep_spacing"), {"leading", "trailing", "linspace"});
+      ReadWord(cursor.Get("timestep_spacing"), {"leading", "trailing", "linspace", "default"});
   spec.steps_offset = static_cast<int>(cursor.Get("steps_offset").AsInt(0, kMaxSize));
   spec.set_alpha_to_one = cursor.Get("set_alpha_to_one").AsBool();
   spec.clip_sample = cursor.Get("clip_sample").AsBool();
+  ReadOptionalSettings(cursor, spec);
   return spec;
 }
 

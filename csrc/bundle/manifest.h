@@ -144,13 +144,25 @@ struct TokenizersSpec {
   std::optional<TokenizerSpec> text_encoder;  // has a pad
 };
 
+// Where each text stands: csrc/chat/prompt.h.
 struct PromptSpec {
   std::string system;
+  std::string system_prefix;
+  std::string system_suffix;
+  std::string no_system;  // in place of system_suffix where the system text is empty
   std::string video_prefix;
+  std::optional<std::string> video_suffix;  // nothing: user_prefix
   std::string user_prefix;
   std::string assistant_prefix;
+  std::string answer_suffix;
+  std::string turn_separator;
+  std::map<std::string, int32_t> special_tokens;  // that the texts around the system's may hold
+  // Whether text after a special token, bos_id among them, begins as a text of its own does: with
+  // the dummy space of tokenizers that have one. Nothing: only after bos_id.
+  std::optional<bool> space_after_special;
   std::optional<int32_t> bos_id;
   int32_t turn_end_id = 0;
+  std::vector<int32_t> stop_ids;  // other tokens that end an answer
   std::vector<std::string> stop;
   std::string video_open;
   std::string video_close;
@@ -172,13 +184,21 @@ struct SchedulerSpec {
   int num_train_timesteps = 1000;
   double beta_start = 0.0;
   double beta_end = 0.0;
-  std::string beta_schedule;    // "scaled_linear" or "linear"
-  std::string prediction_type;  // "epsilon" or "v_prediction"
+  std::string beta_schedule;    // "scaled_linear", "linear" or "squaredcos_cap_v2"
+  std::string prediction_type;  // "epsilon", "v_prediction" or "sample"
   bool rescale_betas_zero_snr = false;
-  std::string timestep_spacing;  // "leading", "trailing" or "linspace"
+  // "leading", "trailing", "linspace", or "default": DDIM's is leading, DPM-Solver++'s linspace
+  std::string timestep_spacing;
   int steps_offset = 0;
-  bool set_alpha_to_one = false;
-  bool clip_sample = false;
+  bool set_alpha_to_one = false;  // DDIM
+  bool clip_sample = false;       // DDIM
+  // Keys that may be absent.
+  double clip_sample_range = 1.0;          // DDIM
+  bool use_karras_sigmas = false;          // DPM-Solver++, and all that follow
+  std::string final_sigmas_type = "zero";  // "zero" or "sigma_min"
+  int solver_order = 2;                    // 1 or 2
+  bool lower_order_final = true;
+  bool euler_at_final = false;
 };
 
 struct VideoGenerationSpec {

@@ -79,6 +79,22 @@ g4v::TextOptions ReadText(const g4v_text_options* given) {
   return options;
 }
 
+g4v::InitialLatents ReadLatents(const float* values, const int64_t* shape) {
+  g4v::InitialLatents latents;
+  size_t count = 1;
+  for (size_t i = 0; i < latents.shape.size(); ++i) {
+    constexpr int64_t kMost = 1 << 14;  // more than any video has; the product fits into 64 bits
+    if (shape[i] < 1 || shape[i] > kMost) {
+      throw Error(Code::InvalidArgument, "latents_shape has the size " + std::to_string(shape[i]) +
+                                             " but each must be 1 to " + std::to_string(kMost));
+    }
+    latents.shape[i] = shape[i];
+    count *= static_cast<size_t>(shape[i]);
+  }
+  latents.values.assign(values, values + count);
+  return latents;
+}
+
 g4v::VideoOptions ReadVideo(const g4v_video_options* given) {
   g4v::VideoOptions options;
   if (!given) return options;
@@ -91,6 +107,9 @@ g4v::VideoOptions ReadVideo(const g4v_video_options* given) {
   options.guidance_scale = video.guidance_scale;
   options.negative_prompt = &Need(video.negative_prompt, "negative_prompt");
   options.scheduler = &Need(video.scheduler, "scheduler");
+  if (video.latents) {
+    options.latents = ReadLatents(video.latents, &Need(video.latents_shape, "latents_shape"));
+  }
   return options;
 }
 
@@ -154,6 +173,7 @@ g4v_status g4v_chat_open(g4v_assistant* assistant, const g4v_chat_options* optio
     if (options) {
       const g4v_chat_options given = Read(options, g4v_chat_options{}, "g4v_chat_options");
       chat_options = {given.seed, ReadText(given.text), ReadVideo(given.video)};
+      if (given.system) chat_options.system = given.system;
     }
     *chat = new g4v_chat{Need(assistant, "assistant").assistant->Chat(chat_options)};
   });
@@ -168,6 +188,7 @@ g4v_status g4v_chat_send(g4v_chat* chat, const char* text, const g4v_frames* fra
     if (options) {
       const g4v_turn_options given = Read(options, g4v_turn_options{}, "g4v_turn_options");
       turn = {ReadText(given.text), ReadVideo(given.video)};
+      if (given.question_frames != 0) turn.frames = given.question_frames;
     }
     std::optional<g4v::FramesView> view;
     if (frames) view = {frames->pixels, frames->count, frames->height, frames->width};

@@ -53,6 +53,7 @@ std::shared_ptr<Chat> Assistant::Chat(const ChatOptions& options) {
 std::shared_ptr<Stream> Assistant::Generate(const std::string& prompt,
                                             const VideoOptions& options) {
   VideoRequest request{CleanText(prompt, "the prompt"), 0, runtime_->ResolveVideo(options, {})};
+  request.latents = CheckLatents(options.latents, request.spec, runtime_->manifest().components);
   request.seed = options.seed ? *options.seed : std::random_device()();
   auto state = std::make_shared<StreamState>(runtime_->environment());
   auto handle = std::make_shared<Stream>(state);
@@ -91,6 +92,9 @@ Json Assistant::Info() const {
                     {"not_used", std::move(refused)},
                     {"context_length", parts.decoder ? parts.decoder->context_length : 0},
                     {"frame_samples", manifest.frame_samples}};
+  if (runtime_->sees_videos()) {
+    info.emplace_back("most_frame_samples", runtime_->video_encoder().most_samples());
+  }
   if (manifest.text_generation) info.emplace_back("text", TextDefaults(*manifest.text_generation));
   if (manifest.video_generation) {
     info.emplace_back("video", VideoDefaults(*manifest.video_generation));

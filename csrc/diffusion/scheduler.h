@@ -30,10 +30,4 @@ class Scheduler {
   std::vector<int64_t> timesteps_;
 };
 
-namespace internal {
-
-// Cumulative products of 1 - beta, float32 as in diffusers; one for each training time step.
-std::vector<float> AlphasCumprod(const SchedulerSpec& spec);
-
-}  // namespace internal
 }  // namespace g4v

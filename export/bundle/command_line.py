@@ -38,6 +38,7 @@ class _Parser(Parser):
 def make_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command `python -m g4v.export`."""
     from g4v.model.config import PRESETS
+    from g4v.model.prompt_presets import PRESETS as TEMPLATES
 
     parser = _Parser(
         prog="python -m g4v.export",
@@ -76,12 +77,18 @@ def make_parser() -> argparse.ArgumentParser:
     parts.add_argument(
         "--variant",
         metavar="V",
-        help="take the weights of this variant, such as fp16, where base or parts have them",
+        help="take the text-to-video weights of this variant, such as fp16, where its parts have it",
     )
     parts.add_argument(
         "--mix",
         action="store_true",
         help="join parts that were not trained together: another tower or language model under an abstractor",
+    )
+    parser.add_argument(
+        "--template",
+        choices=TEMPLATES,
+        help="prompt template of a base or a language model that was not trained with g4v (default: the "
+        "base's, or the chat template of the tokenizer)",
     )
     parser.add_argument(
         "--system",

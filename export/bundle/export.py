@@ -85,6 +85,7 @@ def export_bundle(
         "adapters": [adapter.weight for adapter in checkpoint.adapters],
         "video": [overrides.frames, overrides.video_size],
         "system": overrides.system,
+        "template": overrides.template,
         "variant": overrides.variant,
         "engines": repr(engines),
         "packages": package_versions(),

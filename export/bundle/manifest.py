@@ -110,12 +110,3 @@ def check_fit(components: dict[str, Any]) -> None:
             raise ExportError(
                 f"{left}.{left_key} is {a}, but {right}.{right_key} is {b}: they do not fit together"
             )
-
-
-def check_vocabulary(decoder: dict[str, Any], checkpoint: Checkpoint) -> None:
-    """Raises ExportError if the tokenizer has tokens without an embedding. decoder: the manifest's entry."""
-    size, tokens = decoder["vocab_size"], len(checkpoint.tokenizer("decoder"))
-    ids = [checkpoint.prompt.turn_end_id, checkpoint.prompt.bos_id or 0]
-    if tokens > size or max(ids) >= size:
-        place = checkpoint.parts["llm"]
-        raise ExportError(f"{place}: the model has {size} embeddings, fewer than its tokens")

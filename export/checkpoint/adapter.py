@@ -1,4 +1,4 @@
-"""A PEFT LoRA folder: its configuration and tensors, checked for what a merge can follow."""
+"""A PEFT LoRA folder: its configuration and its tensors, checked for what a merge can follow."""
 
 from __future__ import annotations
 
@@ -8,26 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from g4v._files import read_json
+from g4v.export.checkpoint.adapter_config import check_adapter_config, names_whole
 from g4v.export.errors import ExportError
+from g4v.model.bases.errors import CheckpointError
+from g4v.model.bases.weight_files import WeightFiles, open_weights
 
 _PREFIX = "base_model.model."
-# Settings that mean nothing to a merge, or that `lora.LoraMerge` follows. fan_in_fan_out is for layers that
-# Llama does not have; PEFT, too, ignores it on linear ones.
-_KNOWN = set(
-    """
-    peft_type peft_version base_model_name_or_path revision task_type inference_mode auto_mapping
-    runtime_config target_modules exclude_modules layers_to_transform layers_pattern modules_to_save r
-    lora_alpha lora_dropout rank_pattern alpha_pattern use_rslora use_dora fan_in_fan_out init_lora_weights
-    loftq_config eva_config corda_config lora_ga_config megatron_config megatron_core qalora_group_size
-    """.split()
-)
-_NEUTRAL: tuple[Any, ...] = (None, False, "none", [], {})
-# Initialisations that also change the weights below the adapter: W is not the base model's any more.
-_CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+# PEFT saves the two tables also where it trained neither, if the vocabulary is not that of the base model.
+TABLES = ("model.embed_tokens", "lm_head")
 
 _FACTORS = {  # end of a tensor's name -> what it is
     ".lora_A.weight": "A",
@@ -35,8 +26,10 @@ _FACTORS = {  # end of a tensor's name -> what it is
     ".lora_embedding_A": "A",
     ".lora_embedding_B": "B",
     ".lora_magnitude_vector": "magnitude",
-    ".base_layer.weight": "base",
 }
+_BASE = ".base_layer.weight"
+_SAVED = ".modules_to_save.weight"  # some releases store it under its own name and that of its module
+_BEFORE = ".original_module.weight"  # what modules_to_save replaces: not used while the adapter is
 
 
 @dataclass(frozen=True)
@@ -71,54 +64,66 @@ class Adapter:
 def read_adapter_config(folder: Path) -> dict[str, Any]:
     """Reads adapter_config.json of a PEFT folder.
 
-    ExportError: the file is missing or damaged, the adapter is not LoRA, or a setting is one that a merge
-    does not follow.
+    ExportError: the file is missing or damaged, the adapter is not LoRA, or a setting is malformed or one
+    that a merge does not follow.
     """
     path = folder / "adapter_config.json"
     config = read_json(path, ExportError)
-    if config.get("peft_type") != "LORA":
-        raise ExportError(f"{path}: peft_type is {config.get('peft_type')!r}, only 'LORA' can be merged")
-    for key, value in config.items():
-        if key not in _KNOWN and value not in _NEUTRAL:
-            raise ExportError(f"{path}: {key} = {value!r} is not supported")
-    start = config.get("init_lora_weights")
-    if isinstance(start, str) and start.lower().startswith(_CHANGES_BASE):
-        raise ExportError(
-            f"{path}: init_lora_weights = {start!r} changes the base model; save it as a plain LoRA with "
-            "PEFT (save_pretrained(..., path_initial_model_for_weight_conversion=...))"
-        )
-    if not isinstance(config.get("r"), int) or not isinstance(config.get("lora_alpha"), (int, float)):
-        raise ExportError(f"{path}: r or lora_alpha is missing")
+    check_adapter_config(path, config)
     return config
 
 
-def read_adapter_tensors(
-    folder: Path, config: dict[str, Any]
-) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor]]:
-    """Reads adapter_model.safetensors of a PEFT folder.
+class AdapterTensors:
+    """The tensors of a PEFT folder, adapter_model.safetensors or .bin; they are read when asked for.
 
-    Returns the LoRA factors by module, such as {"model.layers.0.self_attn.q_proj": {"A": [r, in],
-    "B": [out, r]}}, and the weights of modules that the adapter replaces as a whole (modules_to_save).
+    factors: attribute, the LoRA factors of each module by what they are, such as
+        {"model.layers.0.self_attn.q_proj": {"A": key, "B": key}}; "magnitude" is DoRA's.
+    whole: attribute, the key of the weight that replaces that of a module (modules_to_save), by module.
+    base: attribute, the key of the weight that a module has without the adapter, by module: where PEFT saves
+        an embedding together with its factors, or both tables of another vocabulary.
+    shapes: attribute, the shape of the tensor of each key.
 
-    ExportError: the file is missing or damaged, a tensor is neither of both, or numbers are not finite.
+    ExportError: the files are missing or damaged, a tensor is none of these, or numbers are not finite.
     """
-    path = folder / "adapter_model.safetensors"
-    try:
-        tensors = load_file(path)
-    except Exception as error:  # safetensors raises its own class for damaged files
-        raise ExportError(f"{path}: cannot be read ({error})") from None
-    factors: dict[str, dict[str, Tensor]] = {}
-    whole: dict[str, Tensor] = {}
-    saved = config.get("modules_to_save") or []
-    for key, tensor in tensors.items():
+
+    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
+        try:
+            self._files: WeightFiles = open_weights(folder, "adapter_model")
+        except CheckpointError as error:
+            raise ExportError(str(error)) from None
+        self.shapes = self._files.shapes
+        self.factors: dict[str, dict[str, str]] = {}
+        self.whole: dict[str, str] = {}
+        self.base: dict[str, str] = {}
+        for key in self.shapes:
+            self._sort(key, config)
+            if not self._files.dtypes[key].is_floating_point:
+                raise ExportError(f"{self._files.place(key)}: {key} is not stored in a floating type")
+            if not torch.isfinite(self.read(key)).all():
+                raise ExportError(f"{self._files.place(key)}: {key} holds numbers that are not finite")
+        for saved in config.get("modules_to_save") or []:
+            if not any(names_whole([saved], module) for module in self.whole):
+                raise ExportError(f"{folder}: modules_to_save names {saved!r}, of which there is no weight")
+
+    def read(self, key: str) -> Tensor:
+        """Reads one tensor in its stored type."""
+        try:
+            return self._files.read(key)
+        except CheckpointError as error:
+            raise ExportError(str(error)) from None
+
+    def _sort(self, key: str, config: dict[str, Any]) -> None:
         name = key.removeprefix(_PREFIX)
-        end = next((end for end in _FACTORS if name.endswith(end)), None)
-        if key.startswith(_PREFIX) and end:
-            factors.setdefault(name.removesuffix(end), {})[_FACTORS[end]] = tensor
-        elif key.startswith(_PREFIX) and name.removesuffix(".weight").split(".")[-1] in saved:
-            whole[name.removesuffix(".weight")] = tensor
+        end = next((end for end in (*_FACTORS, _BASE, _SAVED, _BEFORE, ".weight") if name.endswith(end)), "")
+        module = name.removesuffix(end)
+        is_whole = names_whole(config.get("modules_to_save") or [], module)
+        if key.startswith(_PREFIX) and end in _FACTORS:
+            self.factors.setdefault(module, {})[_FACTORS[end]] = key
+        elif key.startswith(_PREFIX) and end and (is_whole or end == _BASE or module in TABLES):
+            if end == _BEFORE:
+                return
+            kind = self.whole if is_whole else self.base
+            if not torch.equal(self.read(kind.setdefault(module, key)), self.read(key)):
+                raise ExportError(f"{self._files.place(key)}: {kind[module]} and {key} differ")
         else:
-            raise ExportError(f"{path}: unexpected tensor {key!r}")
-        if not torch.isfinite(tensor).all():
-            raise ExportError(f"{path}: {key} holds numbers that are not finite")
-    return factors, whole
+            raise ExportError(f"{self._files.place(key)}: unexpected tensor {key!r}")

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from g4v._files import read_json
+from g4v.errors import ArgumentError
 from g4v.export.checkpoint.base import Base
 from g4v.export.errors import ExportError
+from g4v.model.bases.chat_template import read_chat_template
+from g4v.model.bases.errors import CheckpointError
 from g4v.model.prompt import PromptTemplate
+from g4v.model.prompt_presets import (
+    FRAMES,
+    PRESETS,
+    TEXT_GENERATION,
+    teaching_system,
+    untrained_template,
+)
 
 ASSISTANT = "GPT4Video"
-_OWL_FRAMES = 4  # what the public video checkpoint was trained with
-_OWL_TEXT = {"max_new_tokens": 512, "temperature": 1.0, "top_k": 5}  # of its public example
+_OWL = "mplug-owl"
 
 # What the model cards say: frames and size the pipeline was trained for, and how it is best sampled.
 _KNOWN_VIDEO: dict[str, dict[str, Any]] = {
@@ -44,22 +54,27 @@ def video_settings(name: str, t2v: Path) -> dict[str, Any]:
     return {**known, "fps": _FPS, **_SAMPLER}
 
 
-def describe(base: Base, parts: dict[str, Path], tokenizer: Any, sources: dict[str, str]) -> dict[str, Any]:
+def describe(
+    base: Base, parts: dict[str, Path], tokenizer: Any, sources: dict[str, str], template: str | None
+) -> dict[str, Any]:
     """Returns the content of g4v_train.json for an assistant that no training run describes.
 
     parts: folders by part. tokenizer: the language model's, of transformers; None without one. sources: how
-    the user named base and parts, for name and provenance.
+    the user named base and parts, for name and provenance. template: name of a prompt template
+    (g4v.model.prompt_presets); None for that of the base, or the tokenizer's own chat template.
+
+    ExportError: the tokenizer does not fit the template, or its chat template says more than one can.
     """
+    kind = template or (_OWL if base.is_owl else None)
     first = sources.get("base") or sources.get("llm") or sources.get("t2v") or "assistant"
     name = Path(first).stem if first.endswith(".gguf") else Path(first).name
-    text: dict[str, Any] = _OWL_TEXT if base.is_owl else {}
     about: dict[str, Any] = {
         "name": name,
         "assistant": ASSISTANT,
         "description": f"Put together from {', '.join(dict.fromkeys(sources.values()))}.",
-        "prompt": _prompt(base, tokenizer).to_manifest(),
-        "frames": _OWL_FRAMES if base.is_owl else 8,
-        "generation": {"text": text},
+        "prompt": _prompt(sources.get("llm", base.name), kind, tokenizer).to_manifest(),
+        "frames": FRAMES[_OWL] if base.is_owl else 8,
+        "generation": {"text": TEXT_GENERATION[_OWL] if base.is_owl else {}},
         "licences": [{"component": part, "licence": _licence(source)} for part, source in sources.items()],
         "provenance": {**sources, **({"notes": base.notes} if base.notes else {})},
     }
@@ -68,12 +83,17 @@ def describe(base: Base, parts: dict[str, Path], tokenizer: Any, sources: dict[s
     return about
 
 
-def _prompt(base: Base, tokenizer: Any) -> PromptTemplate:
-    if tokenizer is None:
+def _prompt(place: str, kind: str | None, tokenizer: Any) -> PromptTemplate:
+    """The template of an untrained language model; its system text teaches the tags of videos by examples."""
+    if tokenizer is None:  # without a language model nothing is prompted
         return PromptTemplate(turn_end_id=0)
-    if tokenizer.eos_token_id is None:
-        raise ExportError(f"{base.name}: the tokenizer names no eos_token, the token that ends an answer")
-    return PromptTemplate(turn_end_id=tokenizer.eos_token_id, bos_id=tokenizer.bos_token_id)
+    try:
+        if kind is not None:
+            return untrained_template(kind, tokenizer)
+        template = read_chat_template(tokenizer)
+    except (ArgumentError, CheckpointError) as error:
+        raise ExportError(f"{place}: {error} (--template {', '.join(PRESETS)})") from None
+    return replace(template, system=teaching_system(system=template.system))
 
 
 def _licence(source: str) -> str:

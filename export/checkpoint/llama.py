@@ -48,9 +48,30 @@ class LlamaWeights:
         self.config: Any = self._files.config
         self.shapes = self._files.shapes
         self._merge = LoraMerge(self._files.skeleton, adapters)
+        self._place, self._own_rows = place, self.config.vocab_size
+        if self._merge.vocabulary is not None:
+            self.config.vocab_size = self._merge.vocab_size
+            for name in (EMBEDDING, HEAD):
+                self.shapes[f"{name}.weight"] = (self.config.vocab_size, self.config.hidden_size)
 
     def __contains__(self, name: str) -> bool:
         return name in self.shapes
+
+    @property
+    def tokenizer_place(self) -> Path:
+        """The folder or GGUF file of the tokenizer; of the adapter that was trained on another vocabulary.
+
+        ExportError: such an adapter has more tokens than the model, and no tokenizer.
+        """
+        folder = self._merge.vocabulary
+        if folder is None or any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model")):
+            return folder or self._place
+        if self.config.vocab_size > self._own_rows:
+            raise ExportError(
+                f"{folder}: has embeddings of {self.config.vocab_size} tokens, the model "
+                f"{self._own_rows}, but no tokenizer.json: put the tokenizer that it was trained with into it"
+            )
+        return self._place  # the rows that were cut off stood for no token
 
     def read(self, name: str) -> Tensor:
         """Reads one tensor by its name in transformers and returns it as float32, adapters merged.

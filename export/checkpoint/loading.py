@@ -1,13 +1,21 @@
-"""Loads one part of a run through the library that saved it."""
+"""Loads one part of a run: through the class that saved it, or tensor by tensor from its weight files."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from g4v.export.errors import ExportError
+from g4v.model.bases.errors import CheckpointError
+from g4v.model.bases.llama_files import check_shapes
+from g4v.model.bases.tensors import Shapes, finite
+from g4v.model.bases.weight_files import WeightFiles, open_weights
+
+_FLOATING = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 def load_part(place: Path, load: Any, **options: Any) -> Any:
@@ -23,23 +31,66 @@ def load_part(place: Path, load: Any, **options: Any) -> Any:
     except Exception as error:  # each library has its own classes for damaged files
         reason = " ".join(str(error).split())[:300].removeprefix(f"{place}: ")
         raise ExportError(f"{place}: cannot be read: {reason}") from None
-    if isinstance(found, torch.nn.Module):
+    if isinstance(found, nn.Module):
         for name, weight in found.named_parameters():
             if not all(torch.isfinite(end) for end in weight.detach().aminmax()):
                 raise ExportError(f"{place}: {name} holds numbers that are not finite")
     return found
 
 
-def stored_dtype(folder: Path) -> torch.dtype:
-    """Returns torch.float16 where all safetensors weights of a folder are stored so, else torch.float32."""
-    from safetensors import safe_open
+def load_weights(
+    folder: Path,
+    stem: str,
+    make: Callable[[], nn.Module],
+    rename: Callable[[str, Shapes], str],
+    harmless: Collection[str] = (),
+    variant: str | None = None,
+) -> Any:
+    """Returns the module that `make` builds, with every weight from the files of `folder`, for evaluation.
 
-    for file in folder.glob("*.safetensors"):
-        try:
-            with safe_open(file, framework="pt") as opened:
-                names = opened.keys()
-                if any(opened.get_slice(name).get_dtype() != "F16" for name in names):
-                    return torch.float32
-        except Exception:  # whoever loads the file says what is wrong with it
-            return torch.float32
-    return torch.float16
+    stem, variant: of the weight files (`find_weight_files`).
+    make: called under the meta device, so that nothing is drawn at random. Buffers that are not stored
+        remain there.
+    rename: a stored name, and the shapes of the module's tensors by name -> the module's name.
+    harmless: stored names that may be left over.
+
+    Weights that are all stored in float16 stay so, others become float32.
+    ExportError: the files are missing or damaged, or a tensor is missing, left over, misshapen, stored twice,
+    not of a floating type or not finite; the message names it.
+    """
+    try:
+        with torch.device("meta"):
+            module = make()
+    except Exception as error:  # the libraries' own complaints about a configuration
+        reason = " ".join(str(error).split())[:300]
+        raise ExportError(f"{folder / 'config.json'}: cannot be used: {reason}") from None
+    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    try:
+        files = open_weights(folder, stem, variant)
+        names = _renamed(files, wanted, rename, harmless)
+        check_shapes(folder, {new: files.shapes[old] for new, old in names.items()}, wanted)
+        for name in names.values():
+            if files.dtypes[name] not in _FLOATING:
+                kind = str(files.dtypes[name]).removeprefix("torch.")
+                raise ExportError(f"{files.place(name)}: {name} is stored as {kind}, which is not supported")
+        half = all(files.dtypes[name] == torch.float16 for name in names.values())
+        dtype = torch.float16 if half else torch.float32
+        tensors = {new: finite(str(folder), old, files.read(old, dtype)) for new, old in names.items()}
+    except CheckpointError as error:
+        raise ExportError(str(error)) from None
+    module.load_state_dict(tensors, assign=True)
+    return module.eval()
+
+
+def _renamed(
+    files: WeightFiles, wanted: Shapes, rename: Callable[[str, Shapes], str], harmless: Collection[str]
+) -> dict[str, str]:
+    """The module's name of each stored tensor -> its stored name."""
+    names: dict[str, str] = {}
+    for old in sorted(files.shapes):
+        new = rename(old, wanted)
+        if new in names:
+            raise ExportError(f"{files.place(old)}: {names[new]} and {old} are names of one tensor")
+        if old not in harmless:
+            names[new] = old
+    return names

@@ -10,6 +10,8 @@ from g4v.export.checkpoint.base import Base
 from g4v.export.checkpoint.llama import LlamaWeights
 from g4v.export.checkpoint.overrides import Overrides
 from g4v.export.errors import ExportError
+from g4v.model.bases.errors import CheckpointError
+from g4v.model.bases.vision import check_vision
 
 _COMPARED = "model.layers.0.self_attn.q_proj.weight"
 # Rounding to 4 bits leaves 0.99 and more, and so does further tuning; two trainings share nothing.
@@ -24,6 +26,11 @@ def check_mix(base: Base, named: dict[str, Path], overrides: Overrides) -> None:
     """
     if overrides.mix:
         return
+    if "encoder" in named:
+        try:
+            check_vision(named["encoder"])
+        except CheckpointError as error:
+            raise ExportError(str(error)) from None
     has_adapter = base.folder is not None and (base.folder / "adapter").is_dir()
     bound = [part for part in ("abstractor", "frame_checker") if part in base.parts]
     if "encoder" in named and "encoder" in base.parts and bound and not _same_place(base, named, "encoder"):

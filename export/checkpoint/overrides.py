@@ -28,7 +28,8 @@ class Overrides:
     frames: number of frames of the videos that the assistant makes, 1 to 1024.
     video_size: width and height of those videos in pixels, 1 to 4096 each.
     system: text that opens every conversation.
-    variant: of the weights that are taken, such as "fp16", in folders that have them.
+    template: name of the prompt template of parts that no run describes (g4v.model.prompt_presets).
+    variant: of the weights of t2v, such as "fp16", in those of its folders that have it.
     mix: whether parts may be joined that were not trained together.
     """
 
@@ -39,6 +40,7 @@ class Overrides:
     frames: int | None = None
     video_size: tuple[int, int] | None = None
     system: str | None = None
+    template: str | None = None
     variant: str | None = None
     mix: bool = False
 
@@ -109,13 +111,13 @@ def named_parts(overrides: Overrides) -> dict[str, Path]:
     ExportError: a part does not exist or cannot be downloaded.
     """
     named = (
-        ("llm", overrides.llm, (".",)),
-        ("encoder", overrides.vision, (".",)),
-        ("t2v", overrides.t2v, _PIPELINE),
+        ("llm", overrides.llm, None, _FLAT),
+        ("encoder", overrides.vision, None, _FLAT),
+        ("t2v", overrides.t2v, overrides.variant, _PIPELINE),
     )
     return {
-        part: _fetch(source, overrides.variant, folders)
-        for part, source, folders in named
+        part: _fetch(source, variant, folders)
+        for part, source, variant, folders in named
         if source is not None
     }
 
@@ -127,7 +129,7 @@ def adapters_of(run: Path | None, overrides: Overrides) -> Sequence[Adapter]:
     """
     if overrides.adapters is not None:
         return [
-            replace(adapter, folder=_fetch(str(adapter.folder), None, (".",)))
+            replace(adapter, folder=_fetch(str(adapter.folder), None, _FLAT))
             for adapter in overrides.adapters
         ]
     return [Adapter(run / "adapter")] if run is not None and (run / "adapter").is_dir() else []

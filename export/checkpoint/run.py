@@ -38,10 +38,17 @@ from g4v._files import read_json
 from g4v.export.checkpoint.adapter import Adapter
 from g4v.export.checkpoint.base import DESCRIPTION, Base, open_base
 from g4v.export.checkpoint.description import describe, video_settings
-from g4v.export.checkpoint.loading import load_part, stored_dtype
+from g4v.export.checkpoint.loading import load_part
 from g4v.export.checkpoint.mixing import check_mix
 from g4v.export.checkpoint.overrides import NO_OVERRIDES, Overrides, adapters_of, named_parts
 from g4v.export.checkpoint.scheduler import read_scheduler
+from g4v.export.checkpoint.text_to_video import (
+    check_text_to_video,
+    check_variant,
+    load_text_encoder,
+    load_unet,
+    load_vae,
+)
 from g4v.export.errors import ExportError
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.bases.layout import encoder_config
@@ -69,6 +76,7 @@ class Checkpoint:
     parts: folder of each part that exists, or the GGUF file of "llm".
     adapters: LoRA adapters that are merged into the language model.
     notes: sentences about what was assumed of a published checkpoint.
+    variant: of the text-to-video model's weights, such as "fp16".
 
     Every method that loads a model returns a new one, so that only one need be in memory. They raise
     ExportError where files are damaged or weights are not finite.
@@ -80,6 +88,7 @@ class Checkpoint:
     parts: dict[str, Path]
     adapters: Sequence[Adapter]
     notes: Sequence[str] = ()
+    variant: str | None = None
 
     @classmethod
     def open(cls, run: str | Path | None, overrides: Overrides = NO_OVERRIDES) -> Checkpoint:
@@ -94,6 +103,8 @@ class Checkpoint:
         named = named_parts(overrides)
         check_mix(base, named, overrides)
         parts = {**base.parts, **named}
+        if "t2v" in parts:
+            check_text_to_video(parts["t2v"])
         about = checked_description(base) if base.about is not None else _describe(base, parts, overrides)
         if "t2v" in named or ("t2v" in parts and "video" not in about["generation"]):
             settings = video_settings(overrides.t2v or str(parts["t2v"]), parts["t2v"])
@@ -109,7 +120,9 @@ class Checkpoint:
             scale = vae_scale(parts["t2v"])
             if any(side % scale for side in overrides.video_size):
                 raise ExportError(f"videos of this t2v have a width and height in multiples of {scale}")
-        checkpoint = cls(place, about, prompt, parts, adapters_of(base.folder, overrides), base.notes)
+        checkpoint = cls(
+            place, about, prompt, parts, adapters_of(base.folder, overrides), base.notes, overrides.variant
+        )
         checkpoint._check_parts()
         return checkpoint
 
@@ -133,6 +146,10 @@ class Checkpoint:
             raise ExportError(f"{run}: llm/ is missing: encoder and abstractor serve it")
         if self.adapters and not has("llm"):
             raise ExportError(f"{run}: llm/ is missing: the adapter changes it")
+        if has("t2v"):
+            if self.variant is not None:
+                check_variant(self.parts["t2v"], self.variant)
+            self.scheduler()
 
     def has(self, part: str) -> bool:
         """Whether the run has a part: "encoder", "abstractor", "frame_checker", "llm" or "t2v"."""
@@ -200,30 +217,15 @@ class Checkpoint:
 
     def text_encoder(self) -> Any:
         """Loads the CLIPTextModel of the text-to-video model in its stored data type."""
-        from transformers import CLIPTextModel
-
-        place = self.parts["t2v"] / "text_encoder"
-        return load_part(
-            place, CLIPTextModel.from_pretrained, dtype=stored_dtype(place), use_safetensors=True
-        )
+        return load_text_encoder(self.parts["t2v"], self.variant)
 
     def unet(self) -> Any:
         """Loads the UNet3DConditionModel in its stored data type."""
-        from diffusers import UNet3DConditionModel
-
-        place = self.parts["t2v"] / "unet"
-        return load_part(
-            place, UNet3DConditionModel.from_pretrained, torch_dtype=stored_dtype(place), use_safetensors=True
-        )
+        return load_unet(self.parts["t2v"], self.variant)
 
     def vae(self) -> Any:
         """Loads the AutoencoderKL in its stored data type."""
-        from diffusers import AutoencoderKL
-
-        place = self.parts["t2v"] / "vae"
-        return load_part(
-            place, AutoencoderKL.from_pretrained, torch_dtype=stored_dtype(place), use_safetensors=True
-        )
+        return load_vae(self.parts["t2v"], self.variant)
 
     def tokenizer(self, part: str) -> Any:
         """Loads the transformers fast tokenizer of the component "decoder" or "text_encoder"."""
@@ -231,21 +233,34 @@ class Checkpoint:
 
         from g4v.model.bases.llm import load_tokenizer
 
-        if part == "decoder" and self.parts["llm"].is_file():
+        if part == "decoder" and self._decoder_tokenizer() == self.parts["llm"]:
             return load_part(self.parts["llm"], load_tokenizer)
-        folder = self.tokenizer_source(part)
+        folder = self._decoder_tokenizer() if part == "decoder" else self.tokenizer_source(part)
         return load_part(folder, AutoTokenizer.from_pretrained, local_files_only=True, use_fast=True)
 
     def tokenizer_source(self, part: str) -> Any:
         """Returns the folder or tokenizer that `write_tokenizer` reads for "decoder" or "text_encoder"."""
         if part != "decoder":
             return self.parts["t2v"] / "tokenizer"
-        return self.parts["llm"] if self.parts["llm"].is_dir() else self.tokenizer(part)
+        place = self._decoder_tokenizer()
+        return place if (place / "tokenizer.json").is_file() else self.tokenizer(part)
+
+    def _decoder_tokenizer(self) -> Path:
+        return self.llm().tokenizer_place if self.adapters else self.parts["llm"]
 
     def scheduler(self) -> dict[str, Any]:
         """Returns the manifest's scheduler object: "type" and diffusers' settings (`read_scheduler`)."""
-        chosen = self.about["generation"].get("video", {}).get("scheduler", {}).get("type")
-        return read_scheduler(self.parts["t2v"], chosen)
+        video = self.about["generation"].get("video", {})
+        chosen = video.get("scheduler", {})
+        if chosen not in ({}, {"type": "ddim"}, {"type": "dpmsolver++"}):
+            raise ExportError(
+                f"{self.run / 'g4v_train.json'}: generation.video.scheduler is {chosen!r} but must be "
+                '{"type": "ddim"} or {"type": "dpmsolver++"}'
+            )
+        steps = video.get("steps")
+        return read_scheduler(
+            self.parts["t2v"], chosen.get("type"), steps if isinstance(steps, int) else None
+        )
 
 
 def checked_description(base: Base) -> dict[str, Any]:
@@ -268,11 +283,13 @@ def _describe(base: Base, parts: dict[str, Path], overrides: Overrides) -> dict[
     given = (("llm", overrides.llm), ("encoder", overrides.vision), ("t2v", overrides.t2v))
     sources = named | {part: source for part, source in given if source is not None}
     tokenizer = load_part(parts["llm"], load_tokenizer) if "llm" in parts else None
-    return describe(base, parts, tokenizer, sources)
+    return describe(base, parts, tokenizer, sources, overrides.template)
 
 
 def _prompt(base: Base, about: dict[str, Any], overrides: Overrides) -> PromptTemplate:
     values = about["prompt"]
+    if overrides.template is not None and base.about is not None:
+        raise ExportError(f"{base.name}: was trained with its own prompt template; leave --template out")
     if overrides.system is not None and isinstance(values, dict):
         about["prompt"] = values = {**values, "system": overrides.system}
     try:
@@ -287,4 +304,4 @@ def vae_scale(t2v: Path) -> int:
     t2v: the text-to-video folder. ExportError: its vae/config.json cannot be read.
     """
     config = read_json(t2v / "vae" / "config.json", ExportError)
-    return 2 ** (len(config["block_out_channels"]) - 1)
+    return 2 ** (len(config.get("block_out_channels", (64,))) - 1)  # the default is diffusers'

@@ -27,16 +27,16 @@ def read_shapes(checkpoint: Checkpoint) -> dict[str, dict[str, Sequence[int]]]:
         parts += [("vae_decoder", folder / "vae", "decoder.")]
     if checkpoint.has("frame_checker"):
         parts += [("frame_checker", checkpoint.parts["frame_checker"], "")]
-    return {name: _shapes(name, folder, prefix) for name, folder, prefix in parts}
+    return {name: _shapes(name, folder, prefix, checkpoint.variant) for name, folder, prefix in parts}
 
 
-def _shapes(component: str, folder: Path, prefix: str) -> dict[str, Sequence[int]]:
+def _shapes(component: str, folder: Path, prefix: str, variant: str | None) -> dict[str, Sequence[int]]:
     """Shapes of the weights of a component's folder whose names start with `prefix`."""
     stem = "diffusion_pytorch_model" if folder.name in ("unet", "vae") else "model"
     try:
         if is_mplug_owl(folder):
             return dict(MplugOwlCheckpoint(folder).shapes(component))
-        shapes = open_weights(folder, stem).shapes
+        shapes = open_weights(folder, stem, variant).shapes
     except CheckpointError as error:  # such as for a file that an index names and that is missing
         raise ExportError(str(error)) from None
     return {name: shape for name, shape in shapes.items() if name.startswith(prefix)}

@@ -120,6 +120,7 @@ class Assistant:
         frames: int | None = None,
         width: int | None = None,
         height: int | None = None,
+        system: str | None = None,
     ) -> Chat:
         """Starts a chat. None stands for the bundle's default, except for the seed.
 
@@ -138,6 +139,8 @@ class Assistant:
             frames: frames of a generated video.
             width: of generated videos, in pixels.
             height: of generated videos, in pixels.
+            system: opens the chat in place of the bundle's own system text; "" is none. Special tokens in it
+                are plain text, and white space around it is taken off.
 
         Raises:
             ArgumentError: an option has a wrong type or is out of range; the message has the range.
@@ -158,8 +161,14 @@ class Assistant:
             width=width,
             height=height,
         )
-        chat = self._core.chat(seed=checked("seed", seed), text_options=text, video_options=video)
-        return Chat(chat, int(self._info.get("frame_samples") or 8))
+        chat = self._core.chat(
+            seed=checked("seed", seed),
+            text_options=text,
+            video_options=video,
+            system=None if system is None else text_bytes("system", system),
+        )
+        samples = int(self._info.get("frame_samples") or 8)
+        return Chat(chat, samples, int(self._info.get("most_frame_samples") or samples))
 
     def generate(
         self,
@@ -174,6 +183,7 @@ class Assistant:
         frames: int | None = None,
         width: int | None = None,
         height: int | None = None,
+        latents: npt.ArrayLike | None = None,
     ) -> Video:
         """Makes a video from a caption. The same seed and options make the same video on the same machine.
 
@@ -189,9 +199,13 @@ class Assistant:
             frames: number of frames.
             width: in pixels.
             height: in pixels.
+            latents: what the video starts from in place of the noise of the seed, to compare with other
+                pipelines: float32 [channels, frames, height / s, width / s], s pixels of a side being one
+                latent (8 in most models). In diffusers they are `latents[0]`.
 
         Raises:
-            ArgumentError: the prompt is empty, or an option has a wrong type or is out of range.
+            ArgumentError: the prompt is empty, an option has a wrong type or is out of range, or latents has
+                another type or shape or a number that is not finite.
             BundleError: the bundle makes no videos.
             UnsafeVideo: a frame checker withholds the video.
             RuntimeUnavailable: ONNX Runtime fails.
@@ -206,6 +220,8 @@ class Assistant:
             width=width,
             height=height,
         )
+        if latents is not None:
+            options.latents = _latents_array(latents)
         stream = self._core.generate(text_bytes("the prompt", prompt), options)
         made: Video | None = None
         warnings: tuple[str, ...] = ()
@@ -237,3 +253,16 @@ class Assistant:
         import numpy as np
 
         return self._core.score_frames(np.ascontiguousarray(frames))
+
+
+def _latents_array(latents: Any) -> npt.NDArray[np.float32]:
+    """The latents as a C-contiguous array; the core checks their sizes. ArgumentError: another type."""
+    import numpy as np
+
+    array = np.asarray(latents)
+    if array.dtype != np.float32 or array.ndim != 4:
+        raise ArgumentError(
+            f"latents is {array.dtype} with {array.ndim} dimensions; it must be float32 "
+            "[channels, frames, height, width]"
+        )
+    return np.ascontiguousarray(array)

@@ -93,6 +93,48 @@ static void test_errors(g4v_assistant* assistant) {
   g4v_chat_free(chat);
 }
 
+/* A turn about one of two frames; more than the engine takes; and frames without a video. */
+static void test_question_frames(g4v_chat* chat, const g4v_frames* frames, int used) {
+  g4v_error error;
+  g4v_stream* stream = NULL;
+  const g4v_event* event = NULL;
+  g4v_turn_options turn = {0};
+  turn.struct_size = sizeof turn;
+  turn.question_frames = 5000;
+  CHECK(g4v_chat_send(chat, "say a", frames, &turn, &stream, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(strcmp(error.message, "frames is 5000 but must be 1 to 1024") == 0);
+  turn.question_frames = 1;
+  CHECK(g4v_chat_send(chat, "say a", NULL, &turn, &stream, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(g4v_chat_send(chat, "say a", frames, &turn, &stream, &error) == G4V_OK);
+  while (g4v_stream_next(stream, -1, &event, &error) == G4V_OK && event)
+    if (event->kind == G4V_DONE) CHECK(event->video_frames == 1);
+  g4v_stream_free(stream);
+  CHECK(g4v_chat_context_used(chat) > used);
+}
+
+/* The system text of a chat; a program that was built before there was one has the bundle's. */
+static void test_system(g4v_assistant* assistant) {
+  static const char* const texts[] = {NULL, "", "Be kind.", "\xff"};
+  g4v_error error;
+  int used[3];
+  int i;
+  for (i = 0; i < 4; ++i) {
+    g4v_chat* chat = NULL;
+    g4v_chat_options options = {0};
+    options.struct_size = i == 0 ? offsetof(g4v_chat_options, system) : sizeof options;
+    options.system = i == 0 ? "not read" : texts[i];
+    if (i == 3) {
+      CHECK(g4v_chat_open(assistant, &options, &chat, &error) == G4V_INVALID_ARGUMENT);
+      CHECK(strcmp(error.message, "system is not valid UTF-8 text") == 0 && chat == NULL);
+      continue;
+    }
+    CHECK(g4v_chat_open(assistant, &options, &chat, &error) == G4V_OK);
+    used[i] = g4v_chat_context_used(chat);
+    g4v_chat_free(chat);
+  }
+  CHECK(used[0] == used[1] + 7 && used[2] == used[1] + 8); /* "System." and "Be kind." */
+}
+
 static void test_chat(g4v_assistant* assistant) {
   g4v_error error;
   g4v_chat* chat = NULL;
@@ -129,6 +171,7 @@ static void test_chat(g4v_assistant* assistant) {
   used = g4v_chat_context_used(chat);
   CHECK(used > 20);
 
+  test_question_frames(chat, &frames, used);
   CHECK(g4v_chat_send(chat, "say b", NULL, NULL, &stream, &error) == G4V_OK);
   CHECK(drain(stream, text, sizeof text, kinds, &error) == G4V_OK);
   CHECK(kinds[G4V_VIDEO_PROMPT] == 2 && kinds[G4V_PROGRESS] == 4 && kinds[G4V_VIDEO_MADE] == 2);
@@ -170,6 +213,46 @@ static void test_generate(g4v_assistant* assistant) {
   CHECK(drain(stream, text, sizeof text, kinds, &error) == G4V_OK);
   CHECK(kinds[G4V_PROGRESS] == 5 && kinds[G4V_VIDEO_MADE] == 1);
   g4v_stream_free(stream);
+}
+
+/* What a video starts from; a program of before these fields; and what is refused. */
+static void test_latents(g4v_assistant* assistant) {
+  static float latents[4 * 3 * 3 * 4];
+  int64_t shape[4] = {4, 3, 3, 4};
+  g4v_error error;
+  g4v_stream* stream = NULL;
+  g4v_chat* chat = NULL;
+  g4v_chat_options options = {0};
+  g4v_video_options video = {0};
+  char text[256];
+  int kinds[9];
+  options.struct_size = sizeof options;
+  options.video = &video;
+  video.struct_size = sizeof video;
+  CHECK(g4v_video_defaults(assistant, &video, &error) == G4V_OK);
+  CHECK(video.latents == NULL && video.latents_shape == NULL);
+  CHECK(video.frames == 3 && video.width == 8 && video.height == 6);
+  video.latents = latents;
+  CHECK(g4v_generate(assistant, "blue", 3, &video, &stream, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(strcmp(error.message, "latents_shape is NULL") == 0);
+  video.latents_shape = shape;
+  CHECK(g4v_generate(assistant, "blue", 3, &video, &stream, &error) == G4V_OK);
+  CHECK(drain(stream, text, sizeof text, kinds, &error) == G4V_OK && kinds[G4V_VIDEO_MADE] == 1);
+  g4v_stream_free(stream);
+  CHECK(g4v_chat_open(assistant, &options, &chat, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(strstr(error.message, "latents is no option of a chat's videos") != NULL);
+  shape[3] = 2;
+  CHECK(g4v_generate(assistant, "blue", 3, &video, &stream, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(strstr(error.message, "has the shape [4, 3, 3, 2] but must be [4, 3, 3, 4]") != NULL);
+  shape[0] = (int64_t)1 << 40;
+  CHECK(g4v_generate(assistant, "blue", 3, &video, &stream, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(strstr(error.message, "latents_shape has the size 1099511627776") != NULL);
+  video.struct_size = offsetof(g4v_video_options, latents);
+  CHECK(g4v_generate(assistant, "blue", 3, &video, &stream, &error) == G4V_OK);
+  CHECK(drain(stream, text, sizeof text, kinds, &error) == G4V_OK);
+  g4v_stream_free(stream);
+  video.struct_size -= 1;
+  CHECK(g4v_generate(assistant, "blue", 3, &video, &stream, &error) == G4V_INVALID_ARGUMENT);
 }
 
 /* Finds every frame unsafe, or fails, as `user` says. */
@@ -236,8 +319,10 @@ int main(void) {
   CHECK(g4v_assistant_wait(assistant, &error) == G4V_OK);
   CHECK(strstr(g4v_assistant_info(assistant), "\"synthetic\"") != NULL);
   test_errors(assistant);
+  test_system(assistant);
   test_chat(assistant);
   test_generate(assistant);
+  test_latents(assistant);
   test_frame_checker(bundle);
   g4v_assistant_free(assistant);
   fprintf(stderr, "%d failures\n", failures);

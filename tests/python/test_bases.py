@@ -114,7 +114,7 @@ def test_directories_that_are_refused(llama, tmp_path):
 def test_only_hub_names_reach_for_the_network(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    refuse(load_llm, "some-owner/some-model-that-is-not-cached", "cannot be loaded")
+    refuse(load_llm, "some-owner/some-model-that-is-not-cached", "cannot be downloaded")
     (tmp_path / "runs").mkdir()
     refuse(load_llm, "runs/missing", "no such file")
     refuse(load_llm, Path("some-owner/some-model"), "no such file")
@@ -142,7 +142,7 @@ def test_vision_towers_of_every_kind(tmp_path):
     assert again.flavour == "mplug-owl-video" and torch.equal(again(pixels), tower(pixels))
 
     LlamaForCausalLM(LlamaConfig(**LLAMA)).save_pretrained(tmp_path / "llm")
-    refuse(load_vision, tmp_path / "llm", "'llama' model, only CLIP towers")
+    refuse(load_vision, tmp_path / "llm", "'llama' model, only CLIP and mPLUG-Owl towers")
     config = json.loads((tmp_path / "plain" / "config.json").read_text())
     (tmp_path / "plain" / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
     refuse(load_vision, tmp_path / "plain", "missing tensor .*layers.2")

@@ -89,6 +89,7 @@ class VideoOptions:
     guidance_scale: float | None
     negative_prompt: str | None
     scheduler: str | None  # "ddim" or "dpmsolver++"
+    latents: NDArray[np.float32] | None  # [channels, frames, height, width]; Assistant.generate only
     def __init__(
         self,
         *,
@@ -101,6 +102,7 @@ class VideoOptions:
         guidance_scale: float | None = None,
         negative_prompt: str | None = None,
         scheduler: str | None = None,
+        latents: NDArray[np.float32] | None = None,
     ) -> None: ...
 
 # Events of a stream, in csrc/chat/event.h
@@ -182,6 +184,7 @@ class Chat:
         frames: NDArray[np.uint8] | None = None,  # C-contiguous [T, H, W, 3]
         text_options: TextOptions | None = None,
         video_options: VideoOptions | None = None,
+        question_frames: int | None = None,
     ) -> Stream: ...
     def cancel(self) -> None: ...
     @property
@@ -211,6 +214,7 @@ class Assistant:
         seed: int | None = None,
         text_options: TextOptions | None = None,
         video_options: VideoOptions | None = None,
+        system: str | bytes | None = None,
     ) -> Chat: ...
     def generate(self, prompt: str | bytes, options: VideoOptions | None = None) -> Stream: ...
     def score_frames(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -24,7 +24,13 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("bundle", metavar="BUNDLE", help="an embedded name (tiny) or a bundle directory")
-    parser.add_argument("--checkpoint", metavar="RUN", help="the run that the bundle was exported from")
+    parser.add_argument(
+        "--base",
+        "--checkpoint",
+        dest="checkpoint",
+        metavar="X",
+        help="the run or published checkpoint that the bundle was exported from",
+    )
     parts = parser.add_argument_group("parts in place of the run's", "as they were named in the export")
     parts.add_argument("--llm", metavar="X", help="language model")
     parts.add_argument(
@@ -32,6 +38,7 @@ def add_parser(commands: Any) -> None:
     )
     parts.add_argument("--vision", metavar="X", help="encoder")
     parts.add_argument("--t2v", metavar="X", help="text-to-video pipeline")
+    parts.add_argument("--variant", metavar="V", help="of the text-to-video pipeline's weights")
     parts.add_argument(
         "--calibration-video", metavar="FILE", action="append", help="video of the comparison; repeatable"
     )
@@ -48,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.checkpoint is None:
         named = [
             n
-            for n in ("llm", "adapter", "vision", "t2v", "calibration_video")
+            for n in ("llm", "adapter", "vision", "t2v", "variant", "calibration_video")
             if getattr(arguments, n) is not None
         ]
         if named:
@@ -66,14 +73,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _compare(directory: Path, arguments: argparse.Namespace) -> None:
     from g4v.export.bundle.verify import verify_bundle
-    from g4v.export.checkpoint.adapter import Adapter
     from g4v.export.checkpoint.libraries import quiet_libraries
-    from g4v.export.checkpoint.overrides import Overrides
+    from g4v.export.checkpoint.overrides import Overrides, parse_adapters
 
     quiet_libraries()
-    adapters = None if arguments.adapter is None else [Adapter.parse(text) for text in arguments.adapter]
-    overrides = Overrides(arguments.llm, adapters, arguments.vision, arguments.t2v)
-    run = Path(arguments.checkpoint)
+    adapters = None if arguments.adapter is None else parse_adapters(arguments.adapter)
+    # The export has asked whether parts may be mixed.
+    overrides = Overrides(
+        arguments.llm, adapters, arguments.vision, arguments.t2v, variant=arguments.variant, mix=True
+    )
+    run = arguments.checkpoint
     videos = arguments.calibration_video or ()
     errors = verify_bundle(run, directory, lambda line: print(line, flush=True), overrides, videos)
     print(f"graphs: {len(errors)} compute what the run does")

@@ -227,7 +227,7 @@ def change_config(run, part, **values):
             lambda r: (r / "llm" / "model.safetensors").write_bytes(b"junk"),
             "model.safetensors: damaged or truncated",
         ),
-        (lambda r: (r / "abstractor" / "model.safetensors").unlink(), "abstractor: no safetensors"),
+        (lambda r: (r / "abstractor" / "model.safetensors").unlink(), "abstractor: no model.safetensors"),
         (lambda r: change_config(r, "abstractor", output_size=40), "abstractor: cannot be read"),
         (lambda r: change_config(r, "t2v/unet", act_fn="gelu"), "act_fn 'gelu' is not supported"),
     ],

@@ -84,6 +84,25 @@ def logits(model):
         {"tied": True, "target_modules": ["embed_tokens", "v_proj"]},
         {"tied": True, "target_modules": ["lm_head", "v_proj"]},
         {"tied": True, "modules_to_save": ["lm_head"]},
+        {"tied": True, "modules_to_save": ["embed_tokens"]},
+        {"tied": True, "modules_to_save": ["embed_tokens", "lm_head"]},
+        {"tied": True, "modules_to_save": ["embed_tokens"], "ensure_weight_tying": True},
+        {"tied": True, "target_modules": ["embed_tokens", "q_proj"], "ensure_weight_tying": True},
+        {"modules_to_save": ["norm"]},  # also input_layernorm: the ends of names are compared
+        {"modules_to_save": ["mlp"], "target_modules": ["q_proj"]},
+        # Patterns are regular expressions for the whole name or what follows a dot.
+        {"alpha_pattern": {r".*\.layers\.1\..*(q_proj|k_proj|v_proj|o_proj)$": 128}},
+        {"alpha_pattern": {r"^model.layers.0.self_attn.q_proj": 40, "q_proj": 1}},
+        {"alpha_pattern": {"proj": 40}},  # no name ends so after a dot
+        {"rank_pattern": {r"layers.[01].self_attn.q_proj": 2}},
+        {"rank_pattern": {r"layers\.\d+\.self_attn\.(q|k)_proj": 2, "v_proj": 3}, "use_rslora": True},
+        {"rank_pattern": {"q_pro.": 1}, "alpha_pattern": {"(model.)?layers.0.*": 0.5}},
+        {"target_modules": r".*layers\.1\.mlp\.(up|down)_proj"},
+        {"target_modules": "all-linear"},
+        {"layers_to_transform": 1},
+        {"layers_to_transform": [0], "layers_pattern": "layers"},
+        {"target_modules": ["q_proj", "o_proj"], "exclude_modules": ["layers.0.self_attn.o_proj"]},
+        {"target_modules": ["q_proj", "v_proj"], "exclude_modules": r".*\.1\..*v_proj"},
     ],
     ids=lambda options: ",".join(f"{key}={value}" for key, value in options.items()) or "plain",
 )
@@ -149,12 +168,6 @@ def test_what_cannot_be_mixed_is_refused(tmp_path):
     assert torch.equal(logits(model), logits(base()))
 
 
-def test_a_tied_embedding_is_not_replaced_for_both_its_uses(tmp_path):
-    adapter(tmp_path, modules_to_save=["embed_tokens"])
-    with pytest.raises(ExportError, match="replaces model.embed_tokens, which is the output head, too"):
-        merge(base(tied=True), tmp_path)
-
-
 def test_adapters_are_written_with_their_weights(tmp_path):
     (tmp_path / "a=b").mkdir()
     assert Adapter.parse("lora") == Adapter(Path("lora"), 1.0)
@@ -198,13 +211,44 @@ def move_layer(tensors):
         (lambda f: edit_config(f, lora_bias=True), "lora_bias = True is not supported"),
         (lambda f: edit_config(f, init_lora_weights="pissa_niter_4"), "changes the base model"),
         (lambda f: edit_config(f, r=None), "r or lora_alpha is missing"),
+        (lambda f: edit_config(f, r=True), "r is True, not a positive number"),
+        (lambda f: edit_config(f, r=4.0), "r is 4.0, not a positive number"),
+        (lambda f: edit_config(f, lora_alpha=float("nan")), "lora_alpha is nan, not a number"),
+        (lambda f: edit_config(f, lora_alpha="6"), "lora_alpha is '6', not a number"),
+        (lambda f: edit_config(f, use_rslora="false"), "use_rslora is 'false', not true or false"),
+        (lambda f: edit_config(f, bias="all"), "bias = 'all' is not supported, only 'none'"),
+        (lambda f: edit_config(f, bias="lora_only"), "bias = 'lora_only' is not supported"),
+        (lambda f: edit_config(f, task_type="SEQ_CLS"), "only 'CAUSAL_LM' can be merged"),
+        (lambda f: edit_config(f, target_parameters=["x"]), "target_parameters = .* is not supported"),
+        (lambda f: edit_config(f, trainable_token_indices=[1]), "trainable_token_indices = .* not supported"),
+        (lambda f: edit_config(f, layer_replication=[[0, 1]]), "layer_replication = .* is not supported"),
+        (lambda f: edit_config(f, use_qalora=True), "use_qalora = True is not supported"),
+        (lambda f: edit_config(f, mystery=1), "mystery = 1 is not supported"),
+        (lambda f: edit_config(f, rank_pattern={"q_(": 2}), "is no regular expression"),
+        (lambda f: edit_config(f, rank_pattern=["q_proj"]), r"rank_pattern is \['q_proj'\], not an object"),
+        (
+            lambda f: edit_config(f, rank_pattern={"q_proj": 0}),
+            r"rank_pattern\['q_proj'\] is 0, not a number",
+        ),
+        (lambda f: edit_config(f, alpha_pattern={"q_proj": float("inf")}), "is inf, not a number"),
+        (lambda f: edit_config(f, modules_to_save="lm_head"), "modules_to_save is 'lm_head', not a list"),
+        (
+            lambda f: edit_config(f, modules_to_save=["lm_head"]),
+            "names 'lm_head', of which there is no weight",
+        ),
+        (lambda f: edit_config(f, target_modules=["v_proj"]), "q_proj, which target_modules does not name"),
+        (lambda f: edit_config(f, layers_to_transform=[0]), "layers.1.*, which target_modules does not name"),
+        (
+            lambda f: edit_config(f, target_modules=["q_proj", "v_proj", "o_proj"]),
+            "target_modules names .*o_proj, of which there are no factors",
+        ),
         (lambda f: edit_tensors(f, lambda t: t[KEY].fill_(float("nan"))), "not finite"),
         (lambda f: edit_config(f, r=8), "a rank of 8, which do not fit"),
         (lambda f: edit_tensors(f, lambda t: t.pop(KEY)), "only one of its two"),
         (lambda f: edit_tensors(f, move_layer), "layers.7.self_attn.q_proj, which .* does not have"),
         (lambda f: edit_tensors(f, lambda t: rename(t, "stranger")), "unexpected tensor 'stranger'"),
         (lambda f: edit_tensors(f, lambda t: t.update({KEY: torch.ones(4, 15)})), "another model"),
-        (lambda f: (f / "adapter_model.safetensors").write_bytes(b"junk"), "cannot be read"),
+        (lambda f: (f / "adapter_model.safetensors").write_bytes(b"junk"), "damaged or truncated"),
         (lambda f: (f / "adapter_config.json").write_text("{"), "cannot be read"),
     ],
 )

@@ -39,7 +39,7 @@ def hashes(bundle):
 def test_named_parts_take_the_place_of_the_runs(run, other, bundle, tmp_path):
     out = tmp_path / "mixed"
     arguments = ["--checkpoint", str(run), "--llm", str(other / "llm"), "--t2v", str(other / "t2v")]
-    arguments += ["--vision", str(other / "encoder"), "--adapter", str(other / "adapter")]
+    arguments += ["--vision", str(other / "encoder"), "--adapter", str(other / "adapter"), "--mix"]
     assert main([*arguments, "--out", str(out), "--quiet"]) == 0
     export_bundle(other, tmp_path / "theirs")
     own, theirs, mixed = hashes(bundle), hashes(tmp_path / "theirs"), hashes(out)
@@ -56,7 +56,7 @@ def test_g4v_verify_takes_the_same_parts(run, other, tmp_path, capsys):
     parts = ["--vision", str(other / "encoder"), "--adapter", str(other / "adapter")]
     parts += ["--t2v", str(other / "t2v")]
     out = str(tmp_path / "mixed")
-    assert main(["--checkpoint", str(run), *parts, "--out", out, "--quiet"]) == 0
+    assert main(["--checkpoint", str(run), *parts, "--mix", "--out", out, "--quiet"]) == 0
     assert g4v(["verify", out, "--checkpoint", str(run), *parts]) == 0
     assert "graphs: 7 compute what the run does" in capsys.readouterr().out
     for left_out in range(0, len(parts), 2):
@@ -159,10 +159,10 @@ def test_a_language_model_from_a_gguf_file(run, bundle, tmp_path):
     ("overrides", "message"),
     [
         ({"llm": "nowhere/at/all"}, "nowhere/at/all: no such file or directory"),
-        ({"vision": "{run}/llm"}, "is a 'llama' model, only CLIP towers can be used"),
+        ({"vision": "{run}/llm"}, "is a 'llama' model, only CLIP and mPLUG-Owl towers can be used"),
         ({"llm": "{run}/encoder"}, "only LlamaForCausalLM can be used"),
         ({"t2v": "{run}/llm"}, "text_encoder"),
-        ({"adapters": [Adapter(Path("nowhere"))]}, "nowhere/adapter_config.json: no such file"),
+        ({"adapters": [Adapter(Path("nowhere"))]}, "nowhere: no such file or directory"),
     ],
 )
 def test_what_is_no_such_part_is_refused(run, tmp_path, overrides, message):
@@ -192,7 +192,7 @@ def test_words_that_cannot_be_read(capsys, tmp_path, run):
     with pytest.raises(SystemExit) as stop:
         main(["--preset", "gpt4video-7b", "--out", str(tmp_path / "out")])
     assert stop.value.code == 2
-    assert "--checkpoint is needed" in capsys.readouterr().err
+    assert "--base is needed" in capsys.readouterr().err
     words = ["--checkpoint", str(run), "--out", str(tmp_path / "out"), "--quiet"]
     assert main([*words, "--adapter", "x=y"]) == 1
     assert capsys.readouterr().err == "g4v.export: error: adapter x=y: 'y' is no weight (write FOLDER=0.5)\n"

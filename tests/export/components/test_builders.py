@@ -228,11 +228,11 @@ def test_decoder_appends_to_shared_buffers(tmp_path):
     [
         {"hidden_act": "gelu"},
         {"head_dim": 8},
-        {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}},
+        {"rope_parameters": {"rope_type": "longrope", "short_factor": [1.0] * 8, "long_factor": [2.0] * 8}},
     ],
 )
 def test_decoder_refuses_what_it_cannot_express(options, tmp_path):
-    with pytest.raises(ExportError, match="llm/config.json"):
+    with pytest.raises(ExportError, match="language model: "):
         export_decoder(weights_of(llama(num_key_value_heads=2, **options), tmp_path), tmp_path)
 
 

@@ -193,7 +193,9 @@ def _rope_of(path: Path, values: Mapping[str, Any]) -> dict[str, Any]:
             raise CheckpointError(f"{path}: {place} is {given!r:.80}, not an object")
         for key, value in given.items():
             name = "rope_type" if key == "type" else key
-            if found.setdefault(name, value) != value:
+            if name not in found:
+                found[name] = value
+            elif found[name] != value:
                 raise CheckpointError(f"{path}: {name} is both {found[name]!r:.80} and {value!r:.80}")
     theta = values.get("rope_theta")
     if theta is not None and found.setdefault("rope_theta", theta) != theta:

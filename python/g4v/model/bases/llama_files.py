@@ -131,4 +131,6 @@ def check_shapes(place: Path, found: Shapes, wanted: Shapes) -> None:
         if names:
             first = min(names)
             shapes = f" ({list(found[first])}, not {list(wanted[first])})" if kind == "misshapen" else ""
-            raise CheckpointError(f"{place}: {kind} tensor {first}{shapes}, {len(names)} in all")
+            untied = kind == "missing" and names == [f"{HEAD}.weight"]
+            hint = ": tie_word_embeddings must be true if it is the embedding" if untied else ""
+            raise CheckpointError(f"{place}: {kind} tensor {first}{shapes}, {len(names)} in all{hint}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,16 @@ import torch
 from g4v._files import read_json
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.bases.errors import CheckpointError, one_line
+from g4v.model.bases.hub import fetch_source
+from g4v.model.bases.llama_files import check_shapes
 from g4v.model.bases.mplug_owl import MplugOwlCheckpoint, is_mplug_owl
-from g4v.model.bases.weight_files import check_weights, find_source
+from g4v.model.bases.tensors import finite
+from g4v.model.bases.weight_files import check_weights, open_weights
 from g4v.model.vision import ClipEncoder, MplugOwlVideoTower, VideoEncoder
 
 _KINDS = ("clip", "clip_vision_model")
+# Of a CLIPModel: what is no part of its tower. Positions were stored as numbers by older transformers.
+_OTHER_HALF = re.compile(r"text_model\.|text_projection\.|visual_projection\.|logit_scale$|.*\.position_ids$")
 
 
 def load_abstractor(folder: Path) -> VideoAbstractor:
@@ -39,36 +45,53 @@ def load_vision(source: str | Path) -> VideoEncoder:
     used.
     CheckpointError: another kind of model, pickles, damaged or missing files, missing weights.
     """
-    place = find_source(source)
-    options: dict[str, Any] = {}
-    if isinstance(place, Path):
-        if is_mplug_owl(place):
-            return MplugOwlCheckpoint(place).encoder()
-        config = read_json(place / "config.json", CheckpointError)
+    place = fetch_source(source)
+    if is_mplug_owl(place):
+        return MplugOwlCheckpoint(place).encoder()
+    config = read_json(place / "config.json", CheckpointError)
+    if config.get("flavour") == "mplug-owl-video":
         check_weights(place)
-        options["local_files_only"] = True
-        if config.get("flavour") == "mplug-owl-video":
-            try:
-                return MplugOwlVideoTower.from_pretrained(place)
-            except (ValueError, OSError) as error:
-                raise CheckpointError(f"{place}: {one_line(error)}") from None
-        kind = config.get("model_type")
-        if kind not in _KINDS:
-            raise CheckpointError(
-                f"{source}: is a {kind!r} model, only CLIP and mPLUG-Owl towers can be used"
-            )
-    from transformers import CLIPVisionModel
+        try:
+            return MplugOwlVideoTower.from_pretrained(place)
+        except (ValueError, OSError) as error:
+            raise CheckpointError(f"{place}: {one_line(error)}") from None
+    check_vision(place)
+    return ClipEncoder(_load_clip(place)).eval()
 
-    read: Any = CLIPVisionModel.from_pretrained  # its annotations do not know output_loading_info
+
+def check_vision(folder: Path) -> None:
+    """Raises CheckpointError unless config.json of a folder is that of a tower that `load_vision` reads."""
+    config = read_json(folder / "config.json", CheckpointError)
+    kind = config.get("model_type")
+    if kind not in (*_KINDS, "mplug-owl") and config.get("flavour") != "mplug-owl-video":
+        raise CheckpointError(f"{folder}: is a {kind!r} model, only CLIP and mPLUG-Owl towers can be used")
+
+
+def _load_clip(folder: Path) -> Any:
+    """The CLIPVisionModel, tensor by tensor: nothing is drawn at random, and what is left over is named."""
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
     try:
-        model, info = read(
-            place, dtype=torch.float32, output_loading_info=True, use_safetensors=True, **options
-        )
+        config = CLIPVisionConfig.from_pretrained(folder, local_files_only=True)
+        with torch.device("meta"):
+            model = CLIPVisionModel(config)
     except Exception as error:  # every library behind transformers has its own classes
-        raise CheckpointError(f"{source}: cannot be loaded: {one_line(error)}") from None
-    for kind in ("missing", "mismatched"):  # what is left over is the text half
-        names = info.get(f"{kind}_keys")
-        if names:
-            first = sorted(n if isinstance(n, str) else n[0] for n in names)[0]
-            raise CheckpointError(f"{source}: {kind} tensor {first} ({len(names)} in all)")
-    return ClipEncoder(model).eval()
+        raise CheckpointError(f"{folder}: cannot be loaded: {one_line(error)}") from None
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    files = open_weights(folder)
+    stored = {}
+    for name in files.shapes:
+        if not _OTHER_HALF.match(name):
+            bare = name.removeprefix("vision_model.")
+            stored[bare if bare in wanted else f"vision_model.{bare}"] = name
+    check_shapes(folder, {new: files.shapes[old] for new, old in stored.items()}, wanted)
+    tensors = {new: finite(str(folder), old, files.read(old, torch.float32)) for new, old in stored.items()}
+    model.load_state_dict(tensors, assign=True)
+    for module in model.modules():
+        if "position_ids" in module._buffers:  # it is not stored
+            module.register_buffer("position_ids", _positions(config), persistent=False)
+    return model
+
+
+def _positions(config: Any) -> torch.Tensor:
+    return torch.arange((config.image_size // config.patch_size) ** 2 + 1).expand((1, -1))

@@ -54,24 +54,21 @@ def find_weight_files(folder: Path, stem: str = "model", variant: str | None = N
     """The weight files of a model folder: safetensors where there are any, else pickles (.bin).
 
     stem: how their names begin: "model" (whose pickles are pytorch_model.bin), "diffusion_pytorch_model" or
-    "adapter_model". variant: such as "fp16" to take model.fp16.safetensors and nothing else; None takes the
-    plain files, or those of a variant in a folder that has no others.
+    "adapter_model". variant: such as "fp16" to take model.fp16.safetensors where it is there. Else, and for
+    None, the plain files are taken, or those of a variant in a folder that has no others.
 
     CheckpointError: there are none, or one that an index names is missing.
     """
     pickled = "pytorch_model" if stem == "model" else stem
-    wanted = [variant] if variant else [None, *_VARIANTS]
-    for kind in wanted:
+    wanted = [None, *_VARIANTS]
+    for kind in [variant, *wanted] if variant else wanted:
         for name in (f"{stem}.safetensors", f"{pickled}.bin"):
             # The order of each library: transformers looks for one file first, diffusers for the shards.
             choices = [_whole, _sharded] if stem != "diffusion_pytorch_model" else [_sharded, _whole]
             for choice in choices:
                 if files := choice(folder, name, kind):
                     return files
-    middle = f".{variant}" if variant else ""
-    raise CheckpointError(
-        f"{folder}: no {stem}{middle}.safetensors, {pickled}{middle}.bin or index of their shards"
-    )
+    raise CheckpointError(f"{folder}: no {stem}.safetensors, {pickled}.bin or index of their shards")
 
 
 def _whole(folder: Path, name: str, variant: str | None) -> list[Path]:
