@@ -31,7 +31,7 @@ def load_backend(source: Any) -> Any:
         raise ExportError(f"there is no tokenizer at {path}")
     if file.exists():
         try:
-            return Tokenizer.from_str(file.read_text(encoding="utf-8"))
+            return Tokenizer.from_str(file.read_text(encoding="utf-8-sig"))
         except Exception as error:  # `tokenizers` raises bare Exception
             raise ExportError(f"{file} is no tokenizer of Hugging Face tokenizers: {error}") from error
     # Only vocabulary files: transformers builds the fast tokenizer from them.

@@ -110,7 +110,7 @@ def _check_clips(settings: Settings, stage: str, clips: Sequence[Sequence[Clip]]
         raise TrainingError(f"stage1 learns from videos, and the first rows of {settings.data[0]} have none")
     if all(clips) and not any(clip.is_there() for row in clips for clip in row):
         raise TrainingError(
-            f"{clips[0][0]} is missing, and so are those of all other first rows; --video-root names their folder"
+            f"{clips[0][0]} is missing, as are all others of the first rows; --video-root names their folder"
         )
 
 
