@@ -36,7 +36,8 @@ def main() -> int:
     try:
         print(write_random_checkpoint(options.out, preset, options.seed, flavour=options.flavour))
     except OSError as error:
-        report_error(f"{options.out}: cannot be written: {one_line(error)}", "g4v.export")
+        reason = "it is a file; name a folder" if isinstance(error, FileExistsError) else one_line(error)
+        report_error(f"{options.out}: cannot be written: {reason}", "g4v.export")
         return 1
     return 0
 

@@ -101,7 +101,9 @@ void CheckFiles(const fs::path& directory, const Manifest& manifest) {
   }
   const std::string where = "the bundle " + Quoted(directory) + " ";
   if (!missing.empty()) Refuse(where + "is incomplete, copy it again; missing: " + List(missing));
-  if (!strange.empty()) Refuse(where + "has files that cannot be read: " + List(strange));
+  if (!strange.empty())
+    Refuse(where + "has files that cannot be read: " + List(strange) +
+           "; check their rights, or copy it again");
   if (!resized.empty()) Refuse(where + "is damaged, copy it again; wrong size: " + List(resized));
 }
 

@@ -31,7 +31,7 @@ def read_manifest(out: Path) -> dict[str, Any]:
     ExportError: the folder is not a bundle, or one of another format.
     """
     try:
-        manifest = json.loads((out / MANIFEST).read_text("utf-8"))
+        manifest = json.loads((out / MANIFEST).read_text("utf-8-sig"))
         for key in ("files", "components", "tokenizers", "generation", "provenance"):
             if not isinstance(manifest[key], dict):
                 raise ValueError(f"{key!r} is no object")

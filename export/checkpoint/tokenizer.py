@@ -33,7 +33,7 @@ def load_backend(source: Any) -> Any:
         raise ExportError(f"there is no tokenizer at {path}")
     if file.exists():
         try:
-            text = file.read_text(encoding="utf-8")
+            text = file.read_text(encoding="utf-8-sig")
             state = json.loads(text)
             if isinstance(state, dict):
                 check_tokenizer_keys(state, str(file))

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from g4v import _start
@@ -128,6 +129,19 @@ def at_least(low: int, high: int | None = None) -> Callable[[str], int]:
         return value
 
     return integer
+
+
+def writable_file(text: str) -> Path:
+    """The type of an argument: a file that is written at the end, refused at once where it cannot be."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a folder; name a file")
+    place = next(folder for folder in path.absolute().parents if folder.exists())
+    if not place.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} cannot be written: {place} is a file, and no folder")
+    if not os.access(place, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{text} cannot be written: no permission in {place}")
+    return path
 
 
 def number_from(low: float) -> Callable[[str], float]:

@@ -20,7 +20,9 @@ def is_program() -> bool:
     """Whether this process is a command of g4v: `g4v`, `python -m g4v`, `python -m g4v.train`, ..."""
     given = sys.orig_argv
     if _WITH_MODULE in given[:-1]:
-        return given[given.index(_WITH_MODULE) + 1].partition(".")[0] == "g4v"
+        place = given.index(_WITH_MODULE)
+        # Else it is an argument of another program.
+        return given[place + 2 :] == sys.argv[1:] and given[place + 1].partition(".")[0] == "g4v"
     return os.path.basename(sys.argv[0] if sys.argv else "") in ("g4v", "g4v.exe")
 
 
@@ -30,7 +32,7 @@ def end_quietly_on_interrupt() -> None:
     Does nothing where this process is no command of g4v, or where Ctrl-C is ignored, as in the background.
     """
     try:
-        if is_program() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        if _PROGRAM and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, _end)
     except ValueError:  # not in the main thread
         pass
@@ -63,4 +65,5 @@ def _end(*_: object) -> None:
     os._exit(130)
 
 
+_PROGRAM = is_program()
 end_quietly_on_interrupt()

@@ -20,7 +20,7 @@ import pytest
 
 import g4v
 import g4v.export
-from g4v import _core
+from g4v import _core, _start
 from g4v._console import printable, shown_path, visible
 from g4v._files import read_json, write_json
 from g4v.data.formats import read_samples
@@ -377,6 +377,24 @@ class TestInterrupts:
         )
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stdout, done.stderr) == (0, "mine\n", "")
+
+    @pytest.mark.parametrize(
+        ("argv", "given", "program"),
+        [
+            (["-m", "chat"], ["python", "-m", "g4v", "chat"], True),
+            (["/x/g4v/train/__main__.py"], ["python", "-X", "dev", "-m", "g4v.train"], True),
+            (["/usr/bin/g4v", "chat"], ["python", "/usr/bin/g4v", "chat"], True),
+            (["-m", "x.py"], ["python", "-m", "pytest", "x.py"], False),
+            (["-m"], ["python", "-m", "g4v_of_others"], False),
+            (["mine.py", "-m", "g4v"], ["python", "mine.py", "-m", "g4v"], False),
+            (["-c", "-m", "g4v"], ["python", "-c", "import g4v", "-m", "g4v"], False),
+            ([""], ["python"], False),
+        ],
+    )
+    def test_which_processes_are_programs_of_g4v(self, monkeypatch, argv, given, program):
+        monkeypatch.setattr(sys, "argv", argv)
+        monkeypatch.setattr(sys, "orig_argv", given)
+        assert _start.is_program() is program
 
     def test_where_it_is_ignored_it_stays_ignored(self):
         done = shell("trap '' INT; $G4V --version")

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .._console import is_terminal, report_error, shown_path
-from ..errors import Cancelled, Error
+from ..errors import Cancelled, ContextFull, Error
 from .turn import TurnPrinter
 
 if TYPE_CHECKING:
     from ..chat import Chat
 
 _HELP = """/video FILE   the next question is about this video
+/new          start a new chat, which knows nothing of this one
 /help         this list
 /quit         leave (or Ctrl-D)
 Ctrl-C stops the answer that is under way; the conversation goes on as if that question had not been asked."""
 
 
-def converse(chat: Chat, printer: TurnPrinter, video: str | None, frames: int | None = None) -> int:
+def converse(
+    open_chat: Callable[[], Chat], printer: TurnPrinter, video: str | None, frames: int | None = None
+) -> int:
     """Runs turns until the input ends; returns the exit code.
 
-    video: file that the first question is about. frames: how many frames of each video are looked at. The
-    code is 1 where the input is no terminal and a turn failed, else 0.
+    open_chat: starts a chat, the first one and one at each /new. video: file that the first question is
+    about. frames: how many frames of each video are looked at. The code is 1 where the input is no terminal
+    and a turn failed, else 0.
     """
     if hasattr(sys.stdin, "reconfigure"):
         # Input that is no UTF-8 is an error of its turn, not the end of the conversation.
@@ -35,6 +40,7 @@ def converse(chat: Chat, printer: TurnPrinter, video: str | None, frames: int | 
         import readline  # noqa: F401
 
         print("Ask something, or /help.", flush=True)
+    chat = open_chat()
     failed = False
     first = True
     while (line := _read_line(terminal)) is not None:
@@ -48,6 +54,9 @@ def converse(chat: Chat, printer: TurnPrinter, video: str | None, frames: int | 
             break
         if command == "/help":
             print(_HELP, flush=True)
+        elif command == "/new":
+            chat, video = open_chat(), None
+            print("A new chat.", flush=True)
         elif command == "/video":
             video = _choose_video(argument.strip()) or video
         elif command.startswith("/"):
@@ -64,7 +73,8 @@ def converse(chat: Chat, printer: TurnPrinter, video: str | None, frames: int | 
                 print("stopped", flush=True)
             except Error as error:
                 failed = True
-                report_error(str(error))
+                hint = " (/new starts a new chat)" if isinstance(error, ContextFull) else ""
+                report_error(f"{error}{hint}")
     return 1 if failed and not terminal else 0
 
 

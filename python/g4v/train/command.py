@@ -13,7 +13,7 @@ from g4v import _command, _start
 from g4v._console import report_error
 from g4v.errors import Error
 from g4v.train.configuration import field_types, load_settings
-from g4v.train.errors import AbortedByPeer
+from g4v.train.errors import AbortedByPeer, TrainingError
 from g4v.train.settings import PRESETS, STAGES, Settings
 
 _DEFAULT_CONFIG = Path("g4v-train.yaml")
@@ -126,6 +126,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def _run_stage(stage: str, settings: Settings) -> bool:
     """Trains a stage, or prints what it needs. Whether the next stage is to follow."""
+    out = Path(settings.out)
+    if out.exists() and not out.is_dir():
+        raise TrainingError(f"--out {out}: is a file; name a folder")
     if settings.dry_run:
         with _start.importing():
             from g4v.train.estimate import print_estimate

@@ -61,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             value = getattr(options, name)
             if value is not None and not value > 0:
                 raise ArgumentError(f"--{name} must be above 0, not {value}")
+        if options.out.exists() and not options.out.is_dir():
+            raise ArgumentError(f"--out {options.out}: is a file; name a folder")
         changes = {name: getattr(options, name) for name in ("steps", "minutes", "threads", "seed")}
         for part in options.part or tiny.PARTS:
             done = tiny.train_part(options.out, part, not options.no_progress, **changes)
