@@ -17,6 +17,10 @@ inline std::string_view StripWhite(std::string_view text) {
   return text.substr(0, text.find_last_not_of(kWhite) + 1);
 }
 
+inline bool IsAlphanumeric(char c) {
+  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
 inline char LowerAscii(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
 
 }  // namespace g4v

@@ -74,9 +74,11 @@ py::array_t<float> ScoreFrames(Assistant& self, const py::object& frames) {
 
 std::shared_ptr<Chat> OpenChat(Assistant& self, std::optional<uint64_t> seed,
                                const std::optional<TextOptions>& text,
-                               const std::optional<VideoOptions>& video) {
+                               const std::optional<VideoOptions>& video, const py::object& system) {
+  ChatOptions options{seed, text.value_or(TextOptions{}), video.value_or(VideoOptions{})};
+  if (!system.is_none()) options.system = TextArgument(system, "system");
   const py::gil_scoped_release release;
-  return self.Chat({seed, text.value_or(TextOptions{}), video.value_or(VideoOptions{})});
+  return self.Chat(options);
 }
 
 std::shared_ptr<Stream> Generate(Assistant& self, const py::object& prompt,
@@ -88,11 +90,12 @@ std::shared_ptr<Stream> Generate(Assistant& self, const py::object& prompt,
 
 std::shared_ptr<Stream> Send(Chat& self, const py::object& text, const py::object& frames,
                              const std::optional<TextOptions>& text_options,
-                             const std::optional<VideoOptions>& video_options) {
+                             const std::optional<VideoOptions>& video_options,
+                             std::optional<int> question_frames) {
   const std::string words = TextArgument(text, "text");
   const std::optional<FramesView> view = FramesArgument(frames);
   const TurnOptions options{text_options.value_or(TextOptions{}),
-                            video_options.value_or(VideoOptions{})};
+                            video_options.value_or(VideoOptions{}), question_frames};
   const py::gil_scoped_release release;
   return self.Send(words, view, options);
 }
@@ -105,6 +108,7 @@ void RegisterAssistant(py::module_& module) {
                                           py::release_gil_before_calling_cpp_dtor())
       .def("send", &Send, py::arg("text"), py::arg("frames") = py::none(),
            py::arg("text_options") = py::none(), py::arg("video_options") = py::none(),
+           py::arg("question_frames") = py::none(),
            "Starts a turn. frames: C-contiguous uint8 [T, H, W, 3].")
       .def("cancel", &Chat::Cancel, release, "Cancels the turn under way, if any.")
       .def_property_readonly("context_used", &Chat::context_used)
@@ -122,7 +126,7 @@ void RegisterAssistant(py::module_& module) {
                   py::arg("cuda_graphs") = defaults.cuda_graphs, "Loads a bundle directory.")
       .def("chat", &OpenChat, py::kw_only(), py::arg("seed") = py::none(),
            py::arg("text_options") = py::none(), py::arg("video_options") = py::none(),
-           "A new chat.")
+           py::arg("system") = py::none(), "A new chat.")
       .def("generate", &Generate, py::arg("prompt"), py::arg("options") = py::none(),
            "Makes a video of a caption.")
       .def("score_frames", &ScoreFrames, py::arg("frames"),

@@ -6,7 +6,6 @@
 #include "base/option.h"
 #include "bindings/register.h"
 #include "chat/options.h"
-#include "chat/prompt.h"
 #include "decoder/sampler.h"
 #include "diffusion/noise.h"
 #include "diffusion/scheduler.h"
@@ -69,14 +68,6 @@ int32_t Sample(const Floats& logits, const std::vector<int32_t>& answer, uint64_
   return sampler.Next(values, answer);
 }
 
-std::string CleanWords(const py::bytes& text, const std::string& user_prefix,
-                       const std::string& assistant_prefix) {
-  PromptSpec spec;
-  spec.user_prefix = user_prefix;
-  spec.assistant_prefix = assistant_prefix;
-  return CleanUserText(spec, std::string(text));
-}
-
 py::dict OptionRanges() {
   py::dict ranges;
   for (const OptionRange& range : kOptionRanges) {
@@ -111,8 +102,6 @@ void RegisterTesting(py::module_& testing) {
   testing.def("load_defaults", &LoadDefaults, "Option of a load -> its default.");
   testing.def("noise", &Noise, py::arg("seed"), py::arg("count"),
               "float32 [count], the start of the latents of a video with this seed.");
-  testing.def("clean_user_text", &CleanWords, py::arg("text"), py::arg("user_prefix"),
-              py::arg("assistant_prefix"), "What becomes of a user's words in the prompt.");
   testing.def("sample_token", &Sample, py::arg("logits"), py::arg("answer"), py::arg("seed"),
               py::arg("turn"), py::arg("options"), "The next token of an answer.");
   py::class_<Scheduler>(testing, "Scheduler", "DDIM or DPM-Solver++ (2M).")

@@ -62,24 +62,6 @@ TokenizersSpec ReadTokenizers(const JsonCursor& cursor, const Manifest& manifest
   return spec;
 }
 
-PromptSpec ReadPrompt(const JsonCursor& cursor) {
-  cursor.ExpectKeys({"system", "video_prefix", "user_prefix", "assistant_prefix", "bos_id",
-                     "turn_end_id", "stop", "video_open", "video_close", "refusal_openings"});
-  PromptSpec spec;
-  spec.system = cursor.Get("system").AsString();
-  spec.video_prefix = cursor.Get("video_prefix").AsString();
-  spec.user_prefix = cursor.Get("user_prefix").AsString();
-  spec.assistant_prefix = cursor.Get("assistant_prefix").AsString();
-  spec.bos_id = ReadOptionalId(cursor, "bos_id");
-  spec.turn_end_id = static_cast<int32_t>(cursor.Get("turn_end_id").AsInt(0, kMaxId));
-  spec.stop = cursor.Get("stop").AsStrings();
-  spec.video_open = cursor.Get("video_open").AsString();
-  spec.video_close = cursor.Get("video_close").AsString();
-  if (spec.video_open.empty() || spec.video_close.empty()) cursor.Fail("has an empty video tag");
-  spec.refusal_openings = cursor.Get("refusal_openings").AsStrings();
-  return spec;
-}
-
 TextGenerationSpec ReadTextGeneration(const JsonCursor& cursor) {
   cursor.ExpectKeys({"max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty"});
   TextGenerationSpec spec;

@@ -144,13 +144,25 @@ struct TokenizersSpec {
   std::optional<TokenizerSpec> text_encoder;  // has a pad
 };
 
+// Where each text stands: csrc/chat/prompt.h.
 struct PromptSpec {
   std::string system;
+  std::string system_prefix;
+  std::string system_suffix;
+  std::string no_system;  // in place of system_suffix where the system text is empty
   std::string video_prefix;
+  std::optional<std::string> video_suffix;  // nothing: user_prefix
   std::string user_prefix;
   std::string assistant_prefix;
+  std::string answer_suffix;
+  std::string turn_separator;
+  std::map<std::string, int32_t> special_tokens;  // that the texts around the system's may hold
+  // Whether text after a special token, bos_id among them, begins as a text of its own does: with
+  // the dummy space of tokenizers that have one. Nothing: only after bos_id.
+  std::optional<bool> space_after_special;
   std::optional<int32_t> bos_id;
   int32_t turn_end_id = 0;
+  std::vector<int32_t> stop_ids;  // other tokens that end an answer
   std::vector<std::string> stop;
   std::string video_open;
   std::string video_close;

@@ -1,4 +1,4 @@
-// What the two files that read a manifest share: checked scalars, and the readers of its parts.
+// What the files that read a manifest share: checked scalars, and the readers of its parts.
 #pragma once
 
 #include <initializer_list>
@@ -24,6 +24,8 @@ inline std::string ReadWord(const JsonCursor& cursor,
 std::optional<int32_t> ReadOptionalId(const JsonCursor& object, std::string_view key);
 // A file that the manifest's "files" lists.
 std::string ReadListedFile(const JsonCursor& cursor, const Manifest& manifest);
+
+PromptSpec ReadPrompt(const JsonCursor& cursor);
 
 // "components"; manifest.files must have been read.
 ComponentsSpec ReadComponents(const JsonCursor& cursor, const Manifest& manifest);

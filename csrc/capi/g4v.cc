@@ -173,6 +173,7 @@ g4v_status g4v_chat_open(g4v_assistant* assistant, const g4v_chat_options* optio
     if (options) {
       const g4v_chat_options given = Read(options, g4v_chat_options{}, "g4v_chat_options");
       chat_options = {given.seed, ReadText(given.text), ReadVideo(given.video)};
+      if (given.system) chat_options.system = given.system;
     }
     *chat = new g4v_chat{Need(assistant, "assistant").assistant->Chat(chat_options)};
   });
@@ -187,6 +188,7 @@ g4v_status g4v_chat_send(g4v_chat* chat, const char* text, const g4v_frames* fra
     if (options) {
       const g4v_turn_options given = Read(options, g4v_turn_options{}, "g4v_turn_options");
       turn = {ReadText(given.text), ReadVideo(given.video)};
+      if (given.question_frames != 0) turn.frames = given.question_frames;
     }
     std::optional<g4v::FramesView> view;
     if (frames) view = {frames->pixels, frames->count, frames->height, frames->width};

@@ -92,6 +92,9 @@ Json Assistant::Info() const {
                     {"not_used", std::move(refused)},
                     {"context_length", parts.decoder ? parts.decoder->context_length : 0},
                     {"frame_samples", manifest.frame_samples}};
+  if (runtime_->sees_videos()) {
+    info.emplace_back("most_frame_samples", runtime_->video_encoder().most_samples());
+  }
   if (manifest.text_generation) info.emplace_back("text", TextDefaults(*manifest.text_generation));
   if (manifest.video_generation) {
     info.emplace_back("video", VideoDefaults(*manifest.video_generation));

@@ -38,8 +38,9 @@ class Assistant {
   std::vector<float> ScoreFrames(const FramesView& frames);
 
   // What was loaded: {"name", "assistant", "description", "device", "onnxruntime", "components":
-  // {name: {"target", "precision"}}, "context_length", "frame_samples", "text", "video" (the
-  // generation defaults), "frame_checker": {"withhold_above"}, "licences"}.
+  // {name: {"target", "precision"}}, "context_length", "frame_samples",
+  // "most_frame_samples" (what TurnOptions::frames may be), "text", "video" (the generation
+  // defaults), "frame_checker": {"withhold_above"}, "licences"}.
   Json Info() const;
 
   // Waits until everything that loads in the background is loaded; throws what went wrong.

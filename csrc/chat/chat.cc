@@ -3,7 +3,9 @@
 #include <random>
 #include <span>
 
+#include "base/ascii.h"
 #include "base/error.h"
+#include "base/utf8.h"
 #include "chat/chat_state.h"
 
 namespace g4v {
@@ -17,15 +19,23 @@ uint64_t RandomSeed() {
 // Videos of a chat: see ChatOptions::seed.
 uint64_t VideoSeed(uint64_t chat_seed, uint64_t index) { return chat_seed * 1000003u + index; }
 
+std::string SystemText(const PromptSpec& prompt, const ChatOptions& options) {
+  if (!options.system) return prompt.system;
+  if (!IsValidUtf8(*options.system)) {
+    throw Error(Code::InvalidArgument, "system is not valid UTF-8 text");
+  }
+  return std::string(StripWhite(*options.system));
+}
+
 }  // namespace
 
 ChatState::ChatState(std::shared_ptr<Runtime> runtime, const ChatOptions& options)
     : runtime_(std::move(runtime)),
       options_(options),
       seed_(options.seed ? *options.seed : RandomSeed()),
+      system_(SystemText(runtime_->prompt().spec(), options)),
       cache_(runtime_->decoder().NewCache()),
-      pending_(runtime_->opening()) {
-  runtime_->prompt();
+      pending_(runtime_->prompt().OpeningIds(system_)) {
   ResolveTextOptions(runtime_->text_defaults(), options_.text, {});
   if (options_.video.seed) {
     throw Error(Code::InvalidArgument,
@@ -99,13 +109,20 @@ ChatState::Question ChatState::Check(const std::string& text,
   if (runtime_->makes_videos()) {
     question.generation = runtime_->ResolveVideo(options_.video, options.video);
   }
-  question.before = pending_;
-  question.after = prompt.QuestionIds(CleanUserText(prompt.spec(), text));
+  const std::string words = CleanUserText(prompt.spec(), text);
   if (frames) {
-    question.video = runtime_->video_encoder().Sample(*frames);
-    const std::vector<int32_t> prefix = prompt.VideoPrefixIds();
-    question.before.insert(question.before.end(), prefix.begin(), prefix.end());
+    question.video = runtime_->video_encoder().Sample(*frames, options.frames);
+  } else if (options.frames) {
+    throw Error(Code::InvalidArgument,
+                "frames is how many frames of the question's video are looked at, and the question "
+                "has none; pass a video or leave frames out");
   }
+  const bool video = question.video.has_value();
+  PromptTemplate::TurnIds ids =
+      turns_ == 0 ? prompt.FirstTurn(system_, words, video) : prompt.LaterTurn(words, video);
+  question.before = pending_;
+  question.before.insert(question.before.end(), ids.before_video.begin(), ids.before_video.end());
+  question.after = std::move(ids.after_video);
   CheckRoom(question);
   return question;
 }
@@ -167,9 +184,10 @@ void ChatState::Prefill(const Question& question, StreamState& stream, std::vect
 void ChatState::Decode(const Question& question, const std::shared_ptr<StreamState>& stream,
                        std::vector<float>& logits, Turn& turn) {
   Decoder& decoder = runtime_->decoder();
-  const int32_t turn_end = runtime_->prompt().spec().turn_end_id;
+  const PromptTemplate& prompt = runtime_->prompt();
+  const std::vector<int32_t> end = prompt.AnswerEndIds();
   const int prompt_end = cache_.length();
-  Answer answer(runtime_->prompt().spec(), runtime_->tokenizer());
+  Answer answer(prompt.spec(), runtime_->tokenizer());
   Sampler sampler(question.text, seed_, turns_);
   std::vector<int32_t> tokens;
   std::vector<float> row;
@@ -179,9 +197,9 @@ void ChatState::Decode(const Question& question, const std::shared_ptr<StreamSta
     const int32_t token = sampler.Next(logits, tokens);
     if (tokens.empty()) done.timings.first_token_ms = stream->ElapsedMs();
     tokens.push_back(token);
-    if (token == turn_end) {
+    if (prompt.EndsAnswer(token)) {
       done.finish_reason = "stop";
-      turn.pending = {turn_end};
+      turn.pending = {prompt.spec().turn_end_id};
       break;
     }
     Deliver(question, stream, answer.Push(token), turn);
@@ -190,13 +208,15 @@ void ChatState::Decode(const Question& question, const std::shared_ptr<StreamSta
       done.finish_reason = "stop";
       cache_.Truncate(prompt_end +
                       std::min(answer.tokens_before_stop(), cache_.length() - prompt_end));
-      turn.pending = {turn_end};
+      turn.pending = end;
     } else if (static_cast<int>(tokens.size()) >= question.text.max_new_tokens) {
       done.finish_reason = "length";
-      turn.pending = {token, turn_end};
+      turn.pending = end;
+      turn.pending.insert(turn.pending.begin(), token);
     } else if (cache_.length() >= decoder.spec().context_length) {
       done.finish_reason = "context";
-      turn.pending = {token, turn_end};
+      turn.pending = end;
+      turn.pending.insert(turn.pending.begin(), token);
     } else {
       row.clear();
       decoder.Embed({&token, 1}, row);

@@ -61,6 +61,7 @@ class ChatState : public std::enable_shared_from_this<ChatState> {
   const std::shared_ptr<Runtime> runtime_;
   const ChatOptions options_;
   const uint64_t seed_;
+  const std::string system_;
 
   mutable std::mutex mutex_;
   bool busy_ = false;

@@ -41,12 +41,17 @@ struct ChatOptions {
   std::optional<uint64_t> seed;
   TextOptions text;
   VideoOptions video;
+  // Stands at the start of the chat in place of the bundle's; white space around it is taken off,
+  // and "" is none. Special tokens in it are plain text.
+  std::optional<std::string> system = {};
 };
 
 // Options of one turn; set fields override the chat's.
 struct TurnOptions {
   TextOptions text;
   VideoOptions video;
+  // How many frames of the question's video are looked at; none = the bundle's number.
+  std::optional<int> frames = {};
 };
 
 }  // namespace g4v

@@ -1,7 +1,10 @@
 #include "chat/prompt.h"
 
+#include <algorithm>
+
 #include "base/ascii.h"
 #include "base/error.h"
+#include "base/json.h"
 #include "base/utf8.h"
 
 namespace g4v {
@@ -51,30 +54,176 @@ std::string RemoveTags(std::string_view text) {
   return result;
 }
 
+// The first special token in a text, the longest where several start there.
+struct NextSpecial {
+  size_t start = 0;  // the text's size where there is none
+  size_t size = 0;   // 0: none
+  int32_t id = 0;
+};
+
+NextSpecial FindSpecial(const std::map<std::string, int32_t>& special, std::string_view text) {
+  NextSpecial next{text.size()};
+  for (const auto& [token, id] : special) {
+    const size_t found = text.find(token);
+    if (found == std::string_view::npos) continue;
+    if (found < next.start || (found == next.start && token.size() > next.size)) {
+      next = {found, token.size(), id};
+    }
+  }
+  return next;
+}
+
+bool IsSpecial(const PromptSpec& spec, int32_t id) {
+  for (const auto& [text, token] : spec.special_tokens) {
+    if (token == id) return true;
+  }
+  return false;
+}
+
+// A text that stands before the words of a speaker, such as "Human:" or "[/INST]".
+struct Label {
+  std::string text;
+  bool opens_line;  // it is one only at the start of a line
+};
+
+// The labels that a user could type: those of the template that no special token stands with.
+std::vector<Label> LabelsOf(const PromptSpec& spec) {
+  std::vector<Label> labels;
+  const auto add = [&](std::string_view prefix) {
+    const std::string label(StripWhite(prefix));
+    if (label.empty() || FindSpecial(spec.special_tokens, label).size > 0) return;
+    const bool sign =
+        static_cast<unsigned char>(label.back()) < 0x80 && !IsAlphanumeric(label.back());
+    labels.push_back({label, prefix.front() == '\n' || !sign});
+  };
+  if (StripWhite(spec.user_prefix).empty()) {
+    // The label of such a template, "<s>[INST] ", stands between the turns.
+    std::string_view rest = spec.turn_separator;
+    while (true) {
+      const NextSpecial next = FindSpecial(spec.special_tokens, rest);
+      if (next.size == 0) break;
+      rest.remove_prefix(next.start + next.size);
+    }
+    add(rest);
+  } else {
+    add(spec.user_prefix);
+  }
+  add(spec.assistant_prefix);
+  return labels;
+}
+
+// Takes the last character off every occurrence of a label, with those like it that follow.
+std::string WithoutLastCharacter(std::string_view text, std::string_view label) {
+  std::string result;
+  while (true) {
+    const size_t found = text.find(label);
+    if (found == std::string_view::npos) return result += text;
+    const size_t kept = found + label.size() - 1;
+    result += text.substr(0, kept);
+    text.remove_prefix(std::min(text.find_first_not_of(label.back(), kept), text.size()));
+  }
+}
+
 }  // namespace
 
-std::vector<int32_t> PromptTemplate::OpeningIds() const {
+PromptTemplate::PromptTemplate(const PromptSpec& spec, const Tokenizer& tokenizer)
+    : spec_(spec), tokenizer_(tokenizer) {
+  for (const auto& [text, id] : spec.special_tokens) {
+    if (tokenizer.TokenId(text) == id) continue;
+    throw Error(Code::Bundle, "g4v.json: prompt.special_tokens: " + Json(text).Dump() +
+                                  " is no special token " + std::to_string(id) +
+                                  " of the tokenizer; export the bundle again");
+  }
+}
+
+std::vector<int32_t> PromptTemplate::Encode(std::span<const Part> parts, bool starts_text) const {
   std::vector<int32_t> ids;
-  if (spec_.bos_id) ids.push_back(*spec_.bos_id);
-  const std::vector<int32_t> system = tokenizer_.Encode(spec_.system, true);
-  ids.insert(ids.end(), system.begin(), system.end());
+  std::string run;
+  const auto flush = [&] {
+    const std::vector<int32_t> encoded = tokenizer_.Encode(run, starts_text);
+    ids.insert(ids.end(), encoded.begin(), encoded.end());
+    if (!run.empty()) starts_text = false;
+    run.clear();
+  };
+  for (const Part& part : parts) {
+    std::string_view rest = part.text;
+    while (part.own && !rest.empty()) {
+      const NextSpecial next = FindSpecial(spec_.special_tokens, rest);
+      run += rest.substr(0, next.start);
+      rest.remove_prefix(next.start);
+      if (next.size == 0) break;
+      flush();
+      ids.push_back(next.id);
+      starts_text = spec_.space_after_special.value_or(false);
+      rest.remove_prefix(next.size);
+    }
+    if (!part.own) run += rest;
+  }
+  flush();
   return ids;
 }
 
-std::vector<int32_t> PromptTemplate::VideoPrefixIds() const {
-  return tokenizer_.Encode(spec_.video_prefix, false);
+std::vector<int32_t> PromptTemplate::OpeningIds(const std::string& system) const {
+  std::vector<int32_t> ids;
+  if (spec_.bos_id) ids.push_back(*spec_.bos_id);
+  if (system.empty()) return ids;
+  const bool starts_text = !spec_.bos_id || spec_.space_after_special.value_or(true);
+  const Part with[] = {{spec_.system_prefix}, {system, false}};
+  const std::vector<int32_t> text = Encode(with, starts_text);
+  ids.insert(ids.end(), text.begin(), text.end());
+  return ids;
 }
 
-std::vector<int32_t> PromptTemplate::QuestionIds(const std::string& clean_text) const {
-  return tokenizer_.Encode(spec_.user_prefix + clean_text + spec_.assistant_prefix, false);
+PromptTemplate::TurnIds PromptTemplate::Turn(const std::string& lead, const std::string& clean_text,
+                                             bool video, bool starts_text) const {
+  const Part words{clean_text, false};
+  if (!video) {
+    const Part parts[] = {{lead}, {spec_.user_prefix}, words, {spec_.assistant_prefix}};
+    return {{}, Encode(parts, starts_text)};
+  }
+  const Part before[] = {{lead}, {spec_.video_prefix}};
+  const std::string& suffix = spec_.video_suffix ? *spec_.video_suffix : spec_.user_prefix;
+  const Part after[] = {{suffix}, words, {spec_.assistant_prefix}};
+  return {Encode(before, starts_text), Encode(after, false)};
+}
+
+PromptTemplate::TurnIds PromptTemplate::FirstTurn(const std::string& system,
+                                                  const std::string& clean_text, bool video) const {
+  const std::vector<int32_t> opening = OpeningIds(system);
+  bool starts_text = false;
+  if (spec_.space_after_special) {
+    if (opening.empty()) {
+      starts_text = true;
+    } else if (opening.back() == spec_.bos_id || IsSpecial(spec_, opening.back())) {
+      starts_text = *spec_.space_after_special;
+    }
+  }
+  return Turn(system.empty() ? spec_.no_system : spec_.system_suffix, clean_text, video,
+              starts_text);
+}
+
+PromptTemplate::TurnIds PromptTemplate::LaterTurn(const std::string& clean_text, bool video) const {
+  return Turn(spec_.turn_separator, clean_text, video, spec_.space_after_special.value_or(false));
+}
+
+std::vector<int32_t> PromptTemplate::AnswerEndIds() const {
+  const Part parts[] = {{spec_.answer_suffix}};
+  std::vector<int32_t> ids = Encode(parts, false);
+  ids.push_back(spec_.turn_end_id);
+  return ids;
+}
+
+bool PromptTemplate::EndsAnswer(int32_t token) const {
+  return token == spec_.turn_end_id ||
+         std::find(spec_.stop_ids.begin(), spec_.stop_ids.end(), token) != spec_.stop_ids.end();
 }
 
 std::string CleanUserText(const PromptSpec& spec, std::string_view text) {
   CheckUtf8(text, "the prompt");
   std::string clean = RemoveTags(ReplaceAll(text, "\r\n", "\n"));
-  for (const std::string& prefix : {spec.user_prefix, spec.assistant_prefix}) {
-    const std::string label(StripWhite(prefix));
-    clean = ReplaceAll(clean, "\n" + label, " " + label);
+  for (const Label& label : LabelsOf(spec)) {
+    clean = label.opens_line ? ReplaceAll(clean, "\n" + label.text, " " + label.text)
+                             : WithoutLastCharacter(clean, label.text);
   }
   clean = std::string(StripWhite(clean));
   if (clean.empty()) throw Error(Code::InvalidArgument, "the prompt is empty");

@@ -90,7 +90,6 @@ Runtime::Runtime(const std::filesystem::path& directory, const LoadOptions& opti
   }
   if (manifest().prompt && tokenizer_) {
     prompt_.emplace(*manifest().prompt, *tokenizer_);
-    opening_ = prompt_->OpeningIds();
   }
   encoders.get();
   if (components.text_encoder && components.unet && components.vae_decoder && caption_tokenizer_) {

@@ -31,7 +31,6 @@ class Runtime {
   Decoder& decoder();
   const Tokenizer& tokenizer() const;
   const PromptTemplate& prompt() const;
-  const std::vector<int32_t>& opening() const { return opening_; }
   const TextGenerationSpec& text_defaults() const;
   VideoEncoder& video_encoder();
   FrameChecker& frame_checker() { return *frame_checker_; }
@@ -39,6 +38,7 @@ class Runtime {
   VideoQueue& queue();
 
   VideoGenerationSpec ResolveVideo(const VideoOptions& first, const VideoOptions& second) const;
+  bool sees_videos() const { return video_encoder_ != nullptr; }
   bool makes_videos() const { return generator_ != nullptr; }
 
  private:
@@ -48,7 +48,6 @@ class Runtime {
   std::unique_ptr<Tokenizer> tokenizer_;
   std::unique_ptr<Tokenizer> caption_tokenizer_;
   std::optional<PromptTemplate> prompt_;
-  std::vector<int32_t> opening_;
   std::unique_ptr<Decoder> decoder_;
   std::unique_ptr<FrameEncoder> frame_encoder_;  // the two after it read its features
   std::unique_ptr<VideoEncoder> video_encoder_;

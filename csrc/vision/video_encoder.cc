@@ -1,7 +1,9 @@
 #include "vision/video_encoder.h"
 
+#include <algorithm>
 #include <cstring>
 
+#include "base/option.h"
 #include "base/sha256.h"
 #include "video/preprocess.h"
 
@@ -17,24 +19,40 @@ std::vector<FrameKey> KeysByPlace(size_t count) {
   return keys;
 }
 
+int MostSamples(const ComponentsSpec& components, const ort::Targets& targets) {
+  int64_t most = kFrames.most;
+  const auto limit = [&](const std::vector<Variant>& variants, const std::string& name) {
+    const std::map<std::string, Span>& profile = Place(variants, targets, name).variant.profile;
+    const auto frames = profile.find("frames");
+    if (frames != profile.end()) most = std::min<int64_t>(most, frames->second.most);
+  };
+  limit(components.encoder->variants, "encoder");
+  limit(components.abstractor->variants, "abstractor");
+  return static_cast<int>(most);
+}
+
 }  // namespace
 
 VideoEncoder::VideoEncoder(const std::shared_ptr<ort::Environment>& environment,
                            const Bundle& bundle, const Placement& placement, FrameEncoder& encoder)
     : encoder_(encoder),
       abstractor_(environment, bundle, placement),
-      samples_(bundle.manifest().frame_samples) {}
+      samples_(bundle.manifest().frame_samples),
+      most_samples_(MostSamples(bundle.manifest().components, placement.targets)) {}
 
-Frames VideoEncoder::Sample(const FramesView& video) const {
+Frames VideoEncoder::Sample(const FramesView& video, std::optional<int> samples) const {
   CheckVideo(video);
-  if (video.count <= samples_) return CopyFrames(video);
-  return CopyFrames(video, SampleFrames(video.count, samples_));
+  if (samples) CheckRange({kFrames.name, kFrames.least, most_samples_}, *samples);
+  const int count = samples.value_or(samples_);
+  if (video.count <= count) return CopyFrames(video);
+  return CopyFrames(video, SampleFrames(video.count, count));
 }
 
 VideoEncoder::Encoded VideoEncoder::Encode(const Frames& frames, std::span<const FrameKey> keys,
                                            FrameMemory& memory, ort::RunControl* control) {
   if (!abstractor_.keeps_frames()) {
-    return {abstractor_.Run(encoder_.Encode(frames, control), samples_, control), frames.count};
+    return {abstractor_.Run(encoder_.Encode(frames, control), Most(frames.count), control),
+            frames.count};
   }
   if (!encoder_.frame_by_frame()) {
     // The features of a frame depend on those around it: there is nothing to keep.
@@ -48,7 +66,8 @@ VideoEncoder::Encoded VideoEncoder::EncodeMissing(const Frames& frames,
                                                   std::span<const FrameKey> keys,
                                                   FrameMemory& memory, ort::RunControl* control) {
   const FrameMemory::Plan plan =
-      memory.Arrange(keys, abstractor_.values_per_frame(encoder_.tokens_per_frame()), samples_);
+      memory.Arrange(keys, abstractor_.values_per_frame(encoder_.tokens_per_frame()),
+                     Most(static_cast<int64_t>(keys.size())));
   std::vector<int64_t> fresh;
   for (const auto& missing : plan.missing) fresh.push_back(missing.frame);
   FrameEncoder::Features features{{}, encoder_.ShapeOf(0)};

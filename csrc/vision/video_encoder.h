@@ -1,8 +1,10 @@
 // From frames to the video tokens of the decoder's prompt.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "bundle/bundle.h"
@@ -21,9 +23,12 @@ class VideoEncoder {
 
   int tokens() const { return abstractor_.tokens(); }
 
-  // Copies the frames that the encoder sees: all of them where there are at most as many as it
-  // samples. Throws Error(InvalidArgument) where the view is no video.
-  Frames Sample(const FramesView& video) const;
+  // Copies the frames that the encoder sees: `samples` of them, by default the bundle's number, or
+  // all where there are no more. Throws Error(InvalidArgument) where the view is no video, or the
+  // number is not 1 to most_samples().
+  Frames Sample(const FramesView& video, std::optional<int> samples = {}) const;
+  // Limit of the engines that run here; that of the option "frames" where graphs do, which take any.
+  int most_samples() const { return most_samples_; }
 
   struct Encoded {
     VideoTokens tokens;
@@ -40,9 +45,13 @@ class VideoEncoder {
   Encoded EncodeMissing(const Frames& frames, std::span<const FrameKey> keys, FrameMemory& memory,
                         ort::RunControl* control);
 
+  // Frames to make room for at once.
+  int64_t Most(int64_t frames) const { return std::max<int64_t>(frames, samples_); }
+
   FrameEncoder& encoder_;
   Abstractor abstractor_;
   int samples_;
+  int most_samples_;
 };
 
 std::vector<FrameKey> KeysOf(const Frames& frames);

@@ -115,7 +115,8 @@ def check_fit(components: dict[str, Any]) -> None:
 def check_vocabulary(decoder: dict[str, Any], checkpoint: Checkpoint) -> None:
     """Raises ExportError if the tokenizer has tokens without an embedding. decoder: the manifest's entry."""
     size, tokens = decoder["vocab_size"], len(checkpoint.tokenizer("decoder"))
-    ids = [checkpoint.prompt.turn_end_id, checkpoint.prompt.bos_id or 0]
+    prompt = checkpoint.prompt
+    ids = [prompt.turn_end_id, prompt.bos_id or 0, *prompt.stop_ids, *prompt.special_tokens.values()]
     if tokens > size or max(ids) >= size:
         place = checkpoint.parts["llm"]
         raise ExportError(f"{place}: the model has {size} embeddings, fewer than its tokens")

@@ -120,6 +120,7 @@ class Assistant:
         frames: int | None = None,
         width: int | None = None,
         height: int | None = None,
+        system: str | None = None,
     ) -> Chat:
         """Starts a chat. None stands for the bundle's default, except for the seed.
 
@@ -138,6 +139,8 @@ class Assistant:
             frames: frames of a generated video.
             width: of generated videos, in pixels.
             height: of generated videos, in pixels.
+            system: opens the chat in place of the bundle's own system text; "" is none. Special tokens in it
+                are plain text, and white space around it is taken off.
 
         Raises:
             ArgumentError: an option has a wrong type or is out of range; the message has the range.
@@ -158,8 +161,14 @@ class Assistant:
             width=width,
             height=height,
         )
-        chat = self._core.chat(seed=checked("seed", seed), text_options=text, video_options=video)
-        return Chat(chat, int(self._info.get("frame_samples") or 8))
+        chat = self._core.chat(
+            seed=checked("seed", seed),
+            text_options=text,
+            video_options=video,
+            system=None if system is None else text_bytes("system", system),
+        )
+        samples = int(self._info.get("frame_samples") or 8)
+        return Chat(chat, samples, int(self._info.get("most_frame_samples") or samples))
 
     def generate(
         self,

@@ -7,9 +7,9 @@ import time
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
-from ._options import text_bytes
+from ._options import checked, text_bytes
 from ._stream import public_events
-from .errors import InternalError
+from .errors import ArgumentError, InternalError
 from .events import Done, Event, Refusal, Reply, Text, Video, Withheld
 
 if TYPE_CHECKING:
@@ -24,9 +24,10 @@ class Chat:
     was before the turn, and the chat can go on.
     """
 
-    def __init__(self, core: _core.Chat, frame_samples: int) -> None:
+    def __init__(self, core: _core.Chat, frame_samples: int, most_frame_samples: int) -> None:
         self._core = core
         self._frame_samples = frame_samples
+        self._most_frame_samples = most_frame_samples
         self._cancelled = threading.Event()
 
     @property
@@ -44,7 +45,9 @@ class Chat:
         """Number of tokens that the context holds."""
         return self._core.context_length
 
-    def send(self, text: str, video: Source | None = None) -> Generator[Event, None, None]:
+    def send(
+        self, text: str, video: Source | None = None, *, frames: int | None = None
+    ) -> Generator[Event, None, None]:
         """Starts a turn and returns an iterator over its events; the last one is `Done`.
 
         The turn runs on threads of the core, whether or not the iterator is asked for the next event. Closing
@@ -54,9 +57,12 @@ class Chat:
             text: what the user says. Tags and special tokens in it are plain text.
             video: the video that the text is about: a path, the bytes of a file, a binary file object, or
                 frames as uint8 [T, H, W, 3] in RGB.
+            frames: how many frames of the video are looked at, evenly spread; None for the bundle's number
+                (`Assistant.info["frame_samples"]`). From 1 to `Assistant.info["most_frame_samples"]`.
 
         Raises:
-            ArgumentError: at once; the text is empty or no valid Unicode, or the video is of a wrong type.
+            ArgumentError: at once; the text is empty or no valid Unicode, the video is of a wrong type, or
+                frames is out of range or given without a video.
             VideoError: at once; the video cannot be read.
             ContextFull: at once; the turn does not fit into what is left of the context.
             BundleError: at once; the bundle lacks a component that the turn needs.
@@ -64,28 +70,37 @@ class Chat:
             RuntimeUnavailable: while iterating; ONNX Runtime fails.
         """
         prompt = text_bytes("the prompt", text)
+        samples = self._checked_samples(frames)
         cancelled = self._cancelled = threading.Event()
-        frames = None
+        pixels = None
         warnings: tuple[str, ...] = ()
         read_ms = 0.0
         if video is not None:
             from .video import read_video
 
             started = time.perf_counter()
-            frames, read = read_video(video, self._frame_samples, cancelled.is_set)
+            pixels, read = read_video(video, samples or self._frame_samples, cancelled.is_set)
             read_ms, warnings = 1e3 * (time.perf_counter() - started), read.warnings
-        stream = self._core.send(prompt, frames)
+        stream = self._core.send(prompt, pixels, question_frames=samples)
         # `cancel` sets the flag first: a cancel between the reading and `send` is seen here.
         if cancelled.is_set():
             stream.cancel()
         return public_events(stream, warnings, read_ms)
 
-    def ask(self, text: str, video: Source | None = None) -> Reply:
+    def _checked_samples(self, frames: int | None) -> int | None:
+        """The number, which must be known to be in range before a video is read with it."""
+        samples: int | None = checked("frames", frames)
+        if samples is not None and not 1 <= samples <= self._most_frame_samples:
+            raise ArgumentError(f"frames is {samples} but must be 1 to {self._most_frame_samples}")
+        return samples
+
+    def ask(self, text: str, video: Source | None = None, *, frames: int | None = None) -> Reply:
         """Runs a whole turn and returns its result; as `send`, but without events.
 
         Args:
             text: what the user says.
             video: the video that the text is about, as for `send`.
+            frames: how many frames of it are looked at, as for `send`.
 
         Raises:
             ArgumentError, VideoError, ContextFull, BundleError, Cancelled, RuntimeUnavailable: as `send`.
@@ -95,7 +110,7 @@ class Chat:
         withheld: list[Withheld] = []
         refused = False
         done: Done | None = None
-        for event in self.send(text, video):
+        for event in self.send(text, video, frames=frames):
             if isinstance(event, Text):
                 pieces.append(event.text)
             elif isinstance(event, Video):

@@ -93,6 +93,48 @@ static void test_errors(g4v_assistant* assistant) {
   g4v_chat_free(chat);
 }
 
+/* A turn about one of two frames; more than the engine takes; and frames without a video. */
+static void test_question_frames(g4v_chat* chat, const g4v_frames* frames, int used) {
+  g4v_error error;
+  g4v_stream* stream = NULL;
+  const g4v_event* event = NULL;
+  g4v_turn_options turn = {0};
+  turn.struct_size = sizeof turn;
+  turn.question_frames = 5000;
+  CHECK(g4v_chat_send(chat, "say a", frames, &turn, &stream, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(strcmp(error.message, "frames is 5000 but must be 1 to 1024") == 0);
+  turn.question_frames = 1;
+  CHECK(g4v_chat_send(chat, "say a", NULL, &turn, &stream, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(g4v_chat_send(chat, "say a", frames, &turn, &stream, &error) == G4V_OK);
+  while (g4v_stream_next(stream, -1, &event, &error) == G4V_OK && event)
+    if (event->kind == G4V_DONE) CHECK(event->video_frames == 1);
+  g4v_stream_free(stream);
+  CHECK(g4v_chat_context_used(chat) > used);
+}
+
+/* The system text of a chat; a program that was built before there was one has the bundle's. */
+static void test_system(g4v_assistant* assistant) {
+  static const char* const texts[] = {NULL, "", "Be kind.", "\xff"};
+  g4v_error error;
+  int used[3];
+  int i;
+  for (i = 0; i < 4; ++i) {
+    g4v_chat* chat = NULL;
+    g4v_chat_options options = {0};
+    options.struct_size = i == 0 ? offsetof(g4v_chat_options, system) : sizeof options;
+    options.system = i == 0 ? "not read" : texts[i];
+    if (i == 3) {
+      CHECK(g4v_chat_open(assistant, &options, &chat, &error) == G4V_INVALID_ARGUMENT);
+      CHECK(strcmp(error.message, "system is not valid UTF-8 text") == 0 && chat == NULL);
+      continue;
+    }
+    CHECK(g4v_chat_open(assistant, &options, &chat, &error) == G4V_OK);
+    used[i] = g4v_chat_context_used(chat);
+    g4v_chat_free(chat);
+  }
+  CHECK(used[0] == used[1] + 7 && used[2] == used[1] + 8); /* "System." and "Be kind." */
+}
+
 static void test_chat(g4v_assistant* assistant) {
   g4v_error error;
   g4v_chat* chat = NULL;
@@ -129,6 +171,7 @@ static void test_chat(g4v_assistant* assistant) {
   used = g4v_chat_context_used(chat);
   CHECK(used > 20);
 
+  test_question_frames(chat, &frames, used);
   CHECK(g4v_chat_send(chat, "say b", NULL, NULL, &stream, &error) == G4V_OK);
   CHECK(drain(stream, text, sizeof text, kinds, &error) == G4V_OK);
   CHECK(kinds[G4V_VIDEO_PROMPT] == 2 && kinds[G4V_PROGRESS] == 4 && kinds[G4V_VIDEO_MADE] == 2);
@@ -276,6 +319,7 @@ int main(void) {
   CHECK(g4v_assistant_wait(assistant, &error) == G4V_OK);
   CHECK(strstr(g4v_assistant_info(assistant), "\"synthetic\"") != NULL);
   test_errors(assistant);
+  test_system(assistant);
   test_chat(assistant);
   test_generate(assistant);
   test_latents(assistant);

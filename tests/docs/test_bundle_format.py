@@ -135,6 +135,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "lower_order_final": False,
         "euler_at_final": True,
     }
+    texts = ("system_prefix", "system_suffix", "no_system", "video_suffix", "answer_prefix", "answer_suffix")
+    manifest["prompt"] |= dict.fromkeys([*texts, "turn_separator"], "<s>")
+    manifest["prompt"] |= {"special_tokens": {"<s>": 1}, "space_after_special": True, "stop_ids": [0]}
     manifest["licences"] = [{"component": "all", "licence": "Apache-2.0"}]
     (folder / "g4v.json").write_text(json.dumps(manifest), "utf-8")
     return folder
@@ -272,7 +275,8 @@ def test_files(folder: Path, read: Callable[[Any], str]) -> None:
 
 def test_an_unknown_key_is_refused_at_every_level(folder: Path, read: Callable[[Any], str]) -> None:
     objects = sorted(
-        {row.key.rpartition(".")[0] for row in READ} - {"files", "components.NAME.variants[].profile"}
+        {row.key.rpartition(".")[0] for row in READ}
+        - {"files", "components.NAME.variants[].profile", "prompt.special_tokens"}
     )
     assert "" in objects and "components.NAME.variants[]" in objects
     for key in objects:

@@ -335,3 +335,36 @@ def test_bench(bundle_dir):
         assert 0 < row["min"] <= row["median"] <= row["max"]
         assert any(line.startswith(name) for line in table)
     assert summary["bundle"] == "synthetic" and summary["runs"] == 2
+
+
+def test_system_text_and_frames_of_the_question(bundle_dir, tmp_path):
+    clip = write_video(tmp_path / "clip.mp4", gray_frames(20))
+    words = ("chat", "--bundle", bundle_dir, "--out", tmp_path, "--json", "--prompt", "Say a")
+
+    def last(*more):
+        done = run(*words, *more)
+        assert (done.returncode, done.stderr) == (0, "")
+        return json.loads(done.stdout.splitlines()[-1])
+
+    assert last("--video", clip, "--frames", 7)["video_frames"] == 7
+    bare = last("--system", "")["prompt_tokens"]
+    assert last("--system", "Be kind.")["prompt_tokens"] == bare + 8
+    (tmp_path / "system.txt").write_text("\ufeffBe kind to all.\n", "utf-8")
+    assert last("--system", tmp_path / "system.txt")["prompt_tokens"] == bare + 15
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--system", "no/such.txt"), "--system no/such.txt: no such file; check the path"),
+        (("--system", "latin.txt"), "--system latin.txt: the file is not UTF-8 text; convert it"),
+        (("--frames", "4"), "the question has none; pass a video or leave frames out"),
+        (("--frames", "0", "--video", "x"), "frames is 0 but must be 1 to 1024"),
+    ],
+)
+def test_unusable_system_texts_and_frames(bundle_dir, tmp_path, monkeypatch, arguments, message):
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+    monkeypatch.chdir(tmp_path)
+    done = run("chat", "--bundle", bundle_dir, "--prompt", "Say a", *arguments)
+    assert done.returncode == 2 and done.stdout == ""
+    assert message in done.stderr and done.stderr.count("\n") == 1

@@ -1,10 +1,13 @@
 """Sampling of the C++ runtime against Hugging Face's logits processors, and the cleaning of prompts."""
 
+import json
+
 import numpy as np
 import pytest
 
 from g4v import _core
 from g4v.errors import ArgumentError, InternalError
+from g4v.model.prompt import PromptTemplate
 
 
 def sample(logits, answer=(), seed=0, turn=0, **options):
@@ -92,10 +95,10 @@ class TestRandom:
 
 
 class TestCleaning:
-    PREFIXES = "\nHuman: ", "\nAI:"
+    PROMPT = json.dumps(PromptTemplate(turn_end_id=2).to_manifest())
 
     def clean(self, text):
-        return _core.testing.clean_user_text(text.encode("utf-8", "surrogatepass"), *self.PREFIXES)
+        return _core.testing.clean_user_text(text.encode("utf-8", "surrogatepass"), self.PROMPT)
 
     @pytest.mark.parametrize(
         ("text", "expected"),
@@ -121,8 +124,6 @@ class TestCleaning:
             self.clean(text)
 
     def test_equals_the_python_template_on_random_text(self):
-        from g4v.model.prompt import PromptTemplate
-
         template = PromptTemplate(turn_end_id=2)
         random = np.random.default_rng(0)
         parts = [

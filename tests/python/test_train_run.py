@@ -360,6 +360,9 @@ class TestRefusals:
             ({"prompt": {"turn_end_id": "x"}}, "turn_end_id must be the number of a token, not 'x'"),
             ({"prompt": {"stop": "Human:"}}, "stop must be a list of texts"),
             ({"prompt": {"system": None}}, "system must be a text"),
+            ({"prompt": {"special_tokens": {"<s>": "1"}}}, "must be the numbers of tokens by their texts"),
+            ({"prompt": {"stop_ids": 2}}, "stop_ids must be a list of numbers of tokens"),
+            ({"prompt": {"space_after_special": 1}}, "space_after_special must be true or false"),
         ],
     )
     def test_values_that_only_the_run_can_judge(self, values, message, base, data, tmp_path, capsys):

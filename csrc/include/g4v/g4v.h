@@ -134,12 +134,14 @@ typedef struct g4v_chat_options {
   uint64_t seed; /* the k-th video, from 0, has the seed `seed * 1000003 + k` modulo 2^64 */
   const g4v_text_options* text;
   const g4v_video_options* video;
+  const char* system; /* opens the chat; NULL = the bundle's, "" = none. Plain text */
 } g4v_chat_options;
 
 typedef struct g4v_turn_options {
   size_t struct_size;
   const g4v_text_options* text; /* NULL = the chat's */
   const g4v_video_options* video;
+  int32_t question_frames; /* of the question's video are looked at; 0 = the bundle's number */
 } g4v_turn_options;
 
 typedef enum g4v_event_kind {

@@ -178,6 +178,7 @@ class Chat:
         frames: NDArray[np.uint8] | None = None,  # C-contiguous [T, H, W, 3]
         text_options: TextOptions | None = None,
         video_options: VideoOptions | None = None,
+        question_frames: int | None = None,
     ) -> Stream: ...
     def cancel(self) -> None: ...
     @property
@@ -207,6 +208,7 @@ class Assistant:
         seed: int | None = None,
         text_options: TextOptions | None = None,
         video_options: VideoOptions | None = None,
+        system: str | bytes | None = None,
     ) -> Chat: ...
     def generate(self, prompt: str | bytes, options: VideoOptions | None = None) -> Stream: ...
     def score_frames(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -29,7 +29,15 @@ def multiply_add_peak(threads: int, bfloat16: bool = False) -> float: ...
 def noise(seed: int, count: int) -> NDArray[np.float32]:
     """float32 [count]: how the latents of a video with this seed start; the same bits on every machine."""
 
-def clean_user_text(text: bytes, user_prefix: str, assistant_prefix: str) -> str: ...
+# The prompt template. prompt: the object `prompt` of g4v.json, as JSON.
+
+def clean_user_text(text: bytes, prompt: str) -> str: ...
+def opening_ids(prompt: str, tokenizer: Tokenizer, system: str) -> list[int]: ...
+def turn_ids(
+    prompt: str, tokenizer: Tokenizer, system: str | None, text: str, video: bool
+) -> tuple[list[int], list[int]]:
+    """Ids before and after the video. system: of the chat's first turn; None for a later turn."""
+
 def sample_token(
     logits: NDArray[np.float32], answer: Sequence[int], seed: int, turn: int, options: TextOptions
 ) -> int: ...

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
+from pathlib import Path
 from typing import Any
 
 from .._command import add_assistant_arguments
+from ..errors import ArgumentError
 from .common import OutputFolder, add_video_arguments, load
 
 _EXAMPLES = """examples:
   g4v chat --video clip.mp4 --prompt "What moves here?"
   g4v chat --prompt "Show me a red circle moving left" --out videos
   g4v chat --prompt "Show me a green star growing" --json
+  g4v chat --system "You are terse." --video clip.mp4 --frames 16
   g4v chat --bundle /srv/bundles/full --device cuda
 
 Without --prompt a conversation starts; /help lists its commands. Ctrl-C stops the turn that is under way,
@@ -28,6 +33,17 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--video", metavar="FILE", help="the video that the first question is about")
+    parser.add_argument(
+        "--frames",
+        type=int,
+        metavar="N",
+        help="how many frames of a question's video are looked at (default: the bundle's)",
+    )
+    parser.add_argument(
+        "--system",
+        metavar="TEXT|FILE",
+        help="opens the chat in place of the bundle's system text: a text, or a file that holds it",
+    )
     parser.add_argument("--prompt", metavar="TEXT", help="ask this one thing, print the answer and leave")
     parser.add_argument(
         "--out",
@@ -61,11 +77,32 @@ def run(arguments: argparse.Namespace) -> int:
             max_new_tokens=arguments.max_new_tokens,
             steps=arguments.steps,
             guidance_scale=arguments.guidance_scale,
+            system=None if arguments.system is None else system_text(arguments.system),
         )
         printer = TurnPrinter(folder, as_json=arguments.json)
         if arguments.prompt is not None:
-            printer.show(chat.send(arguments.prompt, video=arguments.video))
+            printer.show(chat.send(arguments.prompt, video=arguments.video, frames=arguments.frames))
             return 0
         from .conversation import converse
 
-        return converse(chat, printer, video=arguments.video)
+        return converse(chat, printer, video=arguments.video, frames=arguments.frames)
+
+
+def system_text(argument: str) -> str:
+    """The content of the file of that name where there is one, else the argument itself.
+
+    ArgumentError: the file cannot be read or is not UTF-8, or the argument looks like a path that leads
+    nowhere.
+    """
+    try:
+        if not Path(argument).is_file():
+            if not argument.split()[1:] and (os.sep in argument or argument.endswith(".txt")):
+                raise ArgumentError(f"--system {argument}: no such file; check the path")
+            return argument
+        return Path(argument).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ArgumentError(f"--system {argument}: the file is not UTF-8 text; convert it") from None
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR):
+            return argument
+        raise ArgumentError(f"--system {argument}: cannot be read: {error.strerror}") from None

@@ -19,11 +19,11 @@ _HELP = """/video FILE   the next question is about this video
 Ctrl-C stops the answer that is under way; the conversation goes on as if that question had not been asked."""
 
 
-def converse(chat: Chat, printer: TurnPrinter, video: str | None) -> int:
+def converse(chat: Chat, printer: TurnPrinter, video: str | None, frames: int | None = None) -> int:
     """Runs turns until the input ends; returns the exit code.
 
-    video: file that the first question is about. The code is 1 where the input is no terminal and a turn
-    failed, else 0.
+    video: file that the first question is about. frames: how many frames of each video are looked at. The
+    code is 1 where the input is no terminal and a turn failed, else 0.
     """
     if hasattr(sys.stdin, "reconfigure"):
         # Input that is no UTF-8 is an error of its turn, not the end of the conversation.
@@ -50,7 +50,7 @@ def converse(chat: Chat, printer: TurnPrinter, video: str | None) -> int:
             report_error(f"{command} is no command; /help lists them")
         else:
             try:
-                printer.show(chat.send(line, video=video))
+                printer.show(chat.send(line, video=video, frames=frames if video else None))
                 video = None
             except Cancelled:
                 report_error("cancelled")

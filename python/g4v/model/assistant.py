@@ -168,9 +168,10 @@ class ReferenceConversation:
         end, which is in the cache afterwards, whether the model produced it or not.
         """
         tokens = None if features is None else self.model.encode_video(features=features[None])
-        ids = [] if self.ids else self.template.opening_ids(self.encode)
+        first = not self.ids
+        ids = self.template.opening_ids(self.encode) if first else []
         count = 0 if tokens is None else tokens.shape[1]
-        ids += self.template.turn_ids(text, tokens is not None, count, self.encode)
+        ids += self.template.turn_ids(text, tokens is not None, count, self.encode, first)
         limit = allowed or self.model.llm.config.max_position_embeddings
         if len(self.ids) + len(ids) >= limit:
             raise ValueError(f"the conversation does not fit into {limit} positions")

@@ -3,9 +3,15 @@
 csrc/chat/prompt.cc is the same thing in the runtime; it reads the template from the bundle
 (`PromptTemplate.to_manifest`).
 
-    tokens = [bos] + enc(system)
-             then per turn: enc(video_prefix) + video tokens (where a clip is attached)
-                            + enc(user_prefix + text + assistant_prefix) + enc(" " + answer) + [turn_end]
+    tokens = [bos] + enc(system_prefix + system)
+             then per turn: enc(lead + video_prefix) + video tokens
+                            + enc(video_suffix + text + assistant_prefix)      with a clip
+                            enc(lead + user_prefix + text + assistant_prefix)  without one
+                            + enc(answer_prefix + answer + answer_suffix) + [turn_end]
+
+`lead` is system_suffix in the first turn and turn_separator in the others. Without a system text, nothing but
+bos stands before the first turn, whose lead is then no_system. In the texts of the template special tokens
+are recognised; in the system text, the user's words and answers they never are.
 
 Segments are tokenised one by one and never joined, so that a conversation can be continued without
 re-encoding it.
@@ -13,19 +19,27 @@ re-encoding it.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from g4v.errors import ArgumentError
+from g4v.model.plain_encoder import Encode, plain_encoder
+
+__all__ = [
+    "IGNORED",
+    "VIDEO_ID",
+    "Encode",
+    "EncodedPrompt",
+    "PromptTemplate",
+    "PromptTurn",
+    "default_system",
+    "plain_encoder",
+]
 
 VIDEO_ID = -1  # stands for one row of the abstractor's output in a token sequence
 IGNORED = -100  # label of a position that does not count in the loss
-
-# encode(text, first_segment) -> ids; special tokens are never recognised inside the text.
-Encode = Callable[[str, bool], list[int]]
 
 _SYSTEM = (
     "The following is a conversation between a curious human and AI assistant {name}. {name} generates video "
@@ -65,7 +79,11 @@ class PromptTemplate:
     """The texts and token ids around a conversation; the module's docstring shows where each stands.
 
     stop: texts that end an answer. video_open, video_close: the tags around the caption of a video that the
-    assistant sends. refusal_openings: an answer that begins with one of them is a refusal.
+    assistant sends. refusal_openings: an answer that begins with one of them is a refusal. video_suffix:
+    between a clip and the user's words; None stands for user_prefix. special_tokens: {text: id} of those that
+    the texts around the conversation hold. space_after_special: whether text after a special token, bos_id
+    among them, gets the dummy space of a tokenizer that has one; None: only after bos_id. stop_ids: tokens
+    beside turn_end_id that end an answer.
     """
 
     turn_end_id: int
@@ -78,26 +96,48 @@ class PromptTemplate:
     video_open: str = "<video>"
     video_close: str = "</video>"
     refusal_openings: tuple[str, ...] = ("I'm sorry, but I can't",)
+    system_prefix: str = ""
+    system_suffix: str = ""
+    no_system: str = ""
+    video_suffix: str | None = None
+    answer_prefix: str = " "
+    answer_suffix: str = ""
+    turn_separator: str = ""
+    special_tokens: dict[str, int] = field(default_factory=dict)
+    space_after_special: bool | None = None
+    stop_ids: tuple[int, ...] = ()
 
     def to_manifest(self) -> dict[str, Any]:
-        """The object `prompt` of g4v.json."""
+        """The object `prompt` of g4v.json. Keys that a bundle may lack are there where they say something."""
         values = asdict(self)
-        values["stop"] = list(self.stop)
-        values["refusal_openings"] = list(self.refusal_openings)
+        for item in fields(self):
+            if item.name in _OPTIONAL and values[item.name] == _OPTIONAL[item.name]:
+                del values[item.name]
+            elif isinstance(values[item.name], tuple):
+                values[item.name] = list(values[item.name])
         return values
 
     @classmethod
     def from_manifest(cls, values: dict[str, Any]) -> PromptTemplate:
         """The inverse of `to_manifest`; TypeError names an unknown or missing key."""
         values = dict(values)
-        for key in ("stop", "refusal_openings"):
+        for key in ("stop", "refusal_openings", "stop_ids"):
             if key in values:
                 values[key] = tuple(values[key])
         return cls(**values)
 
-    def role_labels(self) -> tuple[str, str]:
-        """The labels that open a line of either speaker, such as "Human:" and "AI:"."""
-        return self.user_prefix.strip(_WHITE), self.assistant_prefix.strip(_WHITE)
+    def role_labels(self) -> list[tuple[str, bool]]:
+        """The labels of either speaker that a user could type, and whether each is one only where it opens a
+        line: ("Human:", True), ("[/INST]", False). Labels beside special tokens are not among them.
+        """
+        user = self.user_prefix if self.user_prefix.strip(_WHITE) else self._plain_end(self.turn_separator)
+        labels = []
+        for prefix in (user, self.assistant_prefix):
+            label = prefix.strip(_WHITE)
+            if label and not any(own and token is not None for _, own, token in self._split([(label, True)])):
+                sign = label[-1].isascii() and not label[-1].isalnum()
+                labels.append((label, prefix[0] == "\n" or not sign))
+        return labels
 
     def clean_user_text(self, text: str) -> str:
         """Makes untrusted text safe to stand in the template. In this order:
@@ -107,7 +147,8 @@ class PromptTemplate:
         3. Tags of videos lose their angle brackets: a run of "<" and "/" that contains "<" and stands just
            before "vid" (any case) is removed, and so are the ">" that directly follow the next characters
            other than "<", ">" and "/". "</video>" becomes "video"; no nesting can put a tag together again.
-        4. A newline directly before a role label becomes a space.
+        4. A newline directly before a role label that opens lines becomes a space. Other labels, such as
+           "ASSISTANT:" and "[/INST]", lose their last character.
         5. White space (ASCII) around the text is removed; ArgumentError if nothing is left.
         """
         try:
@@ -116,8 +157,12 @@ class PromptTemplate:
             raise ArgumentError("the prompt is not valid UTF-8 text") from None
         text = text.replace("\r\n", "\n")
         text = _TAG.sub(lambda m: m[2] if "<" in m[1] else m[0], text)
-        for label in self.role_labels():
-            text = text.replace("\n" + label, " " + label)
+        for label, opens_line in self.role_labels():
+            if opens_line:
+                text = text.replace("\n" + label, " " + label)
+            else:
+                kept = label[:-1]
+                text = re.sub(f"({re.escape(kept)}){re.escape(label[-1])}+", r"\1", text)
         text = text.strip(_WHITE)
         if not text:
             raise ArgumentError("the prompt is empty")
@@ -128,18 +173,76 @@ class PromptTemplate:
         return self.user_prefix + text + self.assistant_prefix
 
     def opening_ids(self, encode: Encode) -> list[int]:
-        """Token ids before the first turn: [bos] + enc(system)."""
+        """Token ids before the first turn: [bos] + enc(system_prefix + system)."""
         bos = [] if self.bos_id is None else [self.bos_id]
-        return bos + encode(self.system, True)
+        starts_text = self.bos_id is None or self.space_after_special is not False
+        if not self.system:
+            return bos
+        return bos + self._encode([(self.system_prefix, True), (self.system, False)], encode, starts_text)
 
-    def turn_ids(self, user: str, has_video: bool, video_tokens: int, encode: Encode) -> list[int]:
-        """Token ids of a turn before its answer. user: clean text. video_tokens: rows of one clip."""
-        ids = encode(self.video_prefix, False) + [VIDEO_ID] * video_tokens if has_video else []
-        return ids + encode(self.user_segment(user), False)
+    def turn_ids(
+        self, user: str, has_video: bool, video_tokens: int, encode: Encode, first: bool = True
+    ) -> list[int]:
+        """Token ids of a turn before its answer.
+
+        user: clean text. video_tokens: rows of one clip. first: the turn follows the opening, not an answer.
+        """
+        if first:
+            lead = self.system_suffix if self.system else self.no_system
+            starts_text = self._first_turn_starts_text(encode)
+        else:
+            lead, starts_text = self.turn_separator, bool(self.space_after_special)
+        words = [(user, False), (self.assistant_prefix, True)]
+        if not has_video:
+            return self._encode([(lead, True), (self.user_prefix, True), *words], encode, starts_text)
+        suffix = self.user_prefix if self.video_suffix is None else self.video_suffix
+        before = self._encode([(lead, True), (self.video_prefix, True)], encode, starts_text)
+        return before + [VIDEO_ID] * video_tokens + self._encode([(suffix, True), *words], encode, False)
 
     def answer_ids(self, answer: str, encode: Encode) -> list[int]:
         """Token ids of an answer, and the token that ends the turn."""
-        return encode(" " + answer, False) + [self.turn_end_id]
+        ends = self._split([(self.assistant_prefix, True)])
+        starts_text = bool(self.space_after_special) and bool(ends) and ends[-1][2] is not None
+        parts = [(self.answer_prefix, True), (answer, False), (self.answer_suffix, True)]
+        return [*self._encode(parts, encode, starts_text), self.turn_end_id]
+
+    def _first_turn_starts_text(self, encode: Encode) -> bool:
+        if self.space_after_special is None:
+            return False
+        opening = self.opening_ids(encode)
+        special = {self.bos_id, *self.special_tokens.values()}
+        return not opening or (opening[-1] in special and self.space_after_special)
+
+    def _split(self, parts: Sequence[tuple[str, bool]]) -> list[tuple[str, bool, int | None]]:
+        """Texts of the template (True) and others (False), cut at special tokens: (text, own, id or None)."""
+        if not self.special_tokens:
+            return [(text, own, None) for text, own in parts if text]
+        known = sorted(self.special_tokens, key=len, reverse=True)
+        pattern = re.compile("(" + "|".join(map(re.escape, known)) + ")")
+        cut: list[tuple[str, bool, int | None]] = []
+        for text, own in parts:
+            for piece in pattern.split(text) if own else [text]:
+                if piece:
+                    cut.append((piece, own, self.special_tokens.get(piece) if own else None))
+        return cut
+
+    def _plain_end(self, text: str) -> str:
+        """What follows the last special token of one of the template's texts."""
+        cut = self._split([(text, True)])
+        return cut[-1][0] if cut and cut[-1][2] is None else ""
+
+    def _encode(self, parts: Sequence[tuple[str, bool]], encode: Encode, starts_text: bool) -> list[int]:
+        ids: list[int] = []
+        run = ""
+        for text, _, token in self._split(parts):
+            if token is None:
+                run += text
+                continue
+            if run:
+                ids += encode(run, starts_text)
+            ids.append(token)
+            run, starts_text = "", bool(self.space_after_special)
+        return ids + encode(run, starts_text) if run else ids
 
     def encode(
         self, turns: Sequence[PromptTurn], encode: Encode, video_tokens: int, supervise: str = "assistant"
@@ -155,8 +258,8 @@ class PromptTemplate:
             raise ValueError(f"supervise must be 'assistant' or 'both', not {supervise!r}")
         ids = self.opening_ids(encode)
         labels = [IGNORED] * len(ids)
-        for turn in turns:
-            question = self.turn_ids(turn.user, turn.has_video, video_tokens, encode)
+        for number, turn in enumerate(turns):
+            question = self.turn_ids(turn.user, turn.has_video, video_tokens, encode, first=number == 0)
             ids += question
             if supervise == "both":
                 labels += [IGNORED if token == VIDEO_ID else token for token in question]
@@ -170,44 +273,18 @@ class PromptTemplate:
         return EncodedPrompt(ids, labels)
 
 
+# Keys of `prompt` in g4v.json that may be absent, and what that means.
+_OPTIONAL: dict[str, Any] = {
+    item.name: {} if item.name == "special_tokens" else item.default
+    for item in fields(PromptTemplate)
+    if item.name
+    in (
+        "system_prefix", "system_suffix", "no_system", "video_suffix", "answer_prefix", "answer_suffix",
+        "turn_separator", "special_tokens", "space_after_special", "stop_ids",
+    )
+}  # fmt: skip
+
+
 def default_system(name: str) -> str:
     """The paper's system text for an assistant of that name."""
     return _SYSTEM.format(name=name)
-
-
-def plain_encoder(tokenizer: Any) -> Encode:
-    """The encode function of a `transformers` fast tokenizer or a `tokenizers.Tokenizer`.
-
-    It adds no special tokens and recognises none. Later segments get no dummy prefix space, which
-    SentencePiece-style tokenizers put before the first one.
-    """
-    from tokenizers import Tokenizer
-
-    backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
-    state = json.loads(backend.to_str())
-    state["truncation"] = state["padding"] = None
-    first = Tokenizer.from_str(json.dumps(state))
-    later = Tokenizer.from_str(json.dumps(_without_prefix_space(state)))
-    for each in (first, later):
-        each.encode_special_tokens = True
-
-    def encode(text: str, first_segment: bool = True) -> list[int]:
-        chosen = first if first_segment else later
-        return chosen.encode(text, add_special_tokens=False).ids
-
-    return encode
-
-
-def _without_prefix_space(state: dict[str, Any]) -> dict[str, Any]:
-    """The serialised tokenizer without what puts a dummy space in front of SentencePiece-style text."""
-    state = json.loads(json.dumps(state))
-    normalizer = state.get("normalizer")
-    if normalizer and normalizer["type"] == "Prepend":
-        state["normalizer"] = None
-    elif normalizer and normalizer["type"] == "Sequence":
-        normalizer["normalizers"] = [n for n in normalizer["normalizers"] if n["type"] != "Prepend"]
-    splitter = state.get("pre_tokenizer")
-    for part in [splitter, *(splitter or {}).get("pretokenizers", [])]:
-        if part and part["type"] == "Metaspace":
-            part["prepend_scheme"] = "never"
-    return state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
@@ -41,12 +42,38 @@ def build_template(settings: Settings, tokenizer: Any) -> PromptTemplate:
     return PromptTemplate.from_manifest(values)
 
 
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_list(value: Any, fits: Callable[[Any], bool]) -> bool:
+    return isinstance(value, list | tuple) and all(map(fits, value))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+# What the values of keys that are no texts must be.
+_TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "turn_end_id": ("the number of a token", _is_id),
+    "bos_id": ("the number of a token", lambda value: value is None or _is_id(value)),
+    "stop": ("a list of texts", lambda value: _is_list(value, _is_text)),
+    "refusal_openings": ("a list of texts", lambda value: _is_list(value, _is_text)),
+    "stop_ids": ("a list of numbers of tokens", lambda value: _is_list(value, _is_id)),
+    "video_suffix": ("a text", lambda value: value is None or _is_text(value)),
+    "space_after_special": ("true or false", lambda value: value is None or isinstance(value, bool)),
+    "special_tokens": (
+        "the numbers of tokens by their texts",
+        lambda value: (
+            isinstance(value, dict)
+            and all(_is_text(text) and text and _is_id(number) for text, number in value.items())
+        ),
+    ),
+}
+
+
 def _wanted_type(name: str, value: Any) -> str:
     """What the value of a key must be where it is something else; "" where it fits."""
-    if name in ("turn_end_id", "bos_id"):
-        fits = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-        return "" if fits or (name == "bos_id" and value is None) else "the number of a token"
-    if name in ("stop", "refusal_openings"):
-        fits = isinstance(value, list | tuple) and all(isinstance(text, str) for text in value)
-        return "" if fits else "a list of texts"
-    return "" if isinstance(value, str) else "a text"
+    wanted, fits = _TYPES.get(name, ("a text", _is_text))
+    return "" if fits(value) else wanted
