@@ -11,8 +11,8 @@ from g4v.export.errors import ExportError
 
 
 def text_length(checkpoint: Checkpoint) -> int:
-    """Tokens to which a text is cut and padded: the text encoder's positions, or less where the tokenizer says
-    so (model_max_length), as diffusers' pipelines do it.
+    """Tokens to which a text is cut and padded: the text encoder's positions, or fewer where the tokenizer's
+    model_max_length says so, as diffusers' pipelines do it.
     """
     folder = checkpoint.parts["t2v"]
     positions = read_json(folder / "text_encoder" / "config.json", ExportError).get(
