@@ -10,7 +10,9 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from g4v._console import ProgressBar, write
+from g4v import _start
+from g4v._command import run_program
+from g4v._console import ProgressBar, report_error, write
 from g4v.export.bundle.command_line import make_parser
 
 if TYPE_CHECKING:
@@ -37,10 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     bar = ProgressBar(quiet=options.quiet)
 
-    def fail(line: object) -> int:
+    def fail(line: object, code: int = 1) -> int:
         bar.clear()
         _print_error(line)
-        return 1
+        return code
 
     # PyTorch then asks for huge pages: an export goes through many times the memory that it holds at once.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
@@ -60,18 +62,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         partial = partial_folder(Path(options.out))
         rest = f"; the same command goes on with what is done in {partial}" if partial.exists() else ""
-        return fail(f"cancelled{rest}")
+        return fail(f"interrupted{rest}", 130)
 
 
 def _run(options: argparse.Namespace, run: str | None, bar: ProgressBar) -> int:
-    from g4v.export.checkpoint.libraries import quiet_libraries
+    with _start.importing():
+        from g4v.export.checkpoint.libraries import quiet_libraries
 
-    quiet_libraries()
-    from g4v.export.bundle.export import export_bundle
-    from g4v.export.bundle.verify import verify_bundle
-    from g4v.export.checkpoint.overrides import Overrides, parse_adapters, parse_size, read_system
-    from g4v.export.components.precision import parse_precisions, parse_targets
-    from g4v.export.engines.options import EngineOptions
+        quiet_libraries()
+        from g4v.export.bundle.export import export_bundle
+        from g4v.export.bundle.verify import verify_bundle
+        from g4v.export.checkpoint.overrides import Overrides, parse_adapters, parse_size, read_system
+        from g4v.export.components.precision import parse_precisions, parse_targets
+        from g4v.export.engines.options import EngineOptions
 
     def report(line: str) -> None:
         bar.clear()
@@ -156,8 +159,8 @@ def _dry_run(run: str | None, overrides: Overrides, options: argparse.Namespace)
 
 
 def _print_error(line: object) -> None:
-    write(sys.stderr, f"g4v.export: {line}\n")
+    report_error(str(line), "g4v.export")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program(main))

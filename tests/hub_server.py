@@ -47,10 +47,8 @@ class _Handler(BaseHTTPRequestHandler):
                 for file in files
             ]
             return self._send(json.dumps(entries).encode(), {"Content-Type": "application/json"})
-        about = {
-            "id": name, "modelId": name, "sha": COMMIT, "private": False, "tags": [], "downloads": 0, "likes": 0,
-            "siblings": [{"rfilename": file} for file in files],
-        }  # fmt: skip
+        about = {"id": name, "modelId": name, "sha": COMMIT, "private": False, "tags": []}
+        about |= {"downloads": 0, "likes": 0, "siblings": [{"rfilename": file} for file in files]}
         return self._send(json.dumps(about).encode(), {"Content-Type": "application/json"})
 
     def _send_file(self, folder: Path, file: str, with_body: bool) -> None:

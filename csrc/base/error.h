@@ -1,11 +1,14 @@
 // The errors of the core. A function throws g4v::Error; the C API returns its code as a status of
 // the same number, the Python module raises the class that has it in python/g4v/errors.py. The
-// message is one sentence for the person who reads it.
+// message is one sentence for the person who reads it; what it quotes of files and names is made
+// printable.
 #pragma once
 
 #include <array>
 #include <stdexcept>
 #include <string>
+
+#include "base/utf8.h"
 
 namespace g4v {
 
@@ -42,7 +45,8 @@ inline constexpr std::array kCodes = {
 
 class Error : public std::runtime_error {
  public:
-  Error(Code code, const std::string& message) : std::runtime_error(message), code_(code) {}
+  Error(Code code, const std::string& message)
+      : std::runtime_error(Printable(message)), code_(code) {}
   Code code() const noexcept { return code_; }
 
  private:

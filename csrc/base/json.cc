@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "base/error.h"
+#include "base/utf8.h"
 
 namespace g4v {
 namespace {
@@ -18,9 +19,24 @@ constexpr const char* kTypeNames[] = {"null",     "a boolean", "an integer", "a 
               std::string("JSON: expected ") + wanted + ", found " + value.type_name());
 }
 
+// Bytes that are no UTF-8, as the name of a file may have, become lone surrogates, as Python has them.
 void DumpString(const std::string& text, std::string& out) {
+  const auto escape = [&out](unsigned code) {
+    char escaped[8];
+    std::snprintf(escaped, sizeof escaped, "\\u%04x", code);
+    out += escaped;
+  };
   out += '"';
-  for (const char c : text) {
+  uint32_t code_point = 0;
+  for (size_t i = 0; i < text.size();) {
+    const size_t length = ReadUtf8(text, i, &code_point);
+    const char c = text[i];
+    if (length == 0) {
+      escape(0xDC00u + static_cast<unsigned char>(c));
+      ++i;
+      continue;
+    }
+    i += length;
     switch (c) {
       case '"':
         out += "\\\"";
@@ -38,12 +54,10 @@ void DumpString(const std::string& text, std::string& out) {
         out += "\\t";
         break;
       default:
-        if (static_cast<unsigned char>(c) < 0x20) {
-          char escaped[8];
-          std::snprintf(escaped, sizeof(escaped), "\\u%04x", c);
-          out += escaped;
+        if (code_point < 0x20) {
+          escape(code_point);
         } else {
-          out += c;
+          out.append(text, i - length, length);
         }
     }
   }

@@ -262,6 +262,7 @@ Json ParseJson(std::string_view text, std::string_view what, int max_depth) {
     throw Error(Code::Bundle,
                 std::string(what) + " is not valid UTF-8; the file is damaged, get it again");
   }
+  if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);  // a byte order mark
   return Parser(text, what, max_depth).ParseDocument();
 }
 

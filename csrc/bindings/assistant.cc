@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include "bindings/frame_checker.h"
+#include "bindings/paths.h"
 #include "bindings/register.h"
 
 namespace g4v::bindings {
@@ -44,18 +45,18 @@ std::optional<FramesView> FramesArgument(const py::object& frames) {
                     array.shape(2)};
 }
 
-std::shared_ptr<Assistant> Load(const std::string& directory, const std::string& device,
-                                int threads, const std::string& onnxruntime,
-                                const std::vector<std::string>& library_dirs,
-                                const std::string& verify, const py::object& frame_checker,
-                                const std::vector<std::string>& provider_dirs, bool cuda_graphs) {
+std::shared_ptr<Assistant> Load(const std::filesystem::path& directory, const std::string& device,
+                                int threads, const std::filesystem::path& onnxruntime,
+                                const Paths& library_dirs, const std::string& verify,
+                                const py::object& frame_checker, const Paths& provider_dirs,
+                                bool cuda_graphs) {
   const LoadOptions options{device,
                             threads,
-                            onnxruntime,
-                            library_dirs,
+                            onnxruntime.string(),
+                            Strings(library_dirs),
                             ParseVerify(verify),
                             PythonFrameChecker(frame_checker),
-                            provider_dirs,
+                            Strings(provider_dirs),
                             cuda_graphs};
   const py::gil_scoped_release release;
   return Assistant::Load(directory, options);

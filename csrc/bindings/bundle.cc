@@ -1,7 +1,6 @@
 #include "bundle/bundle.h"
 
-#include <pybind11/stl.h>
-
+#include "bindings/paths.h"
 #include "bindings/register.h"
 
 namespace g4v::bindings {
@@ -10,7 +9,7 @@ namespace py = pybind11;
 
 namespace {
 
-bool CheckBundle(const std::string& directory, const std::string& verify) {
+bool CheckBundle(const std::filesystem::path& directory, const std::string& verify) {
   return Bundle::Open(directory, ParseVerify(verify)).verified();
 }
 

@@ -1,8 +1,7 @@
 #include "ort/library.h"
 
-#include <pybind11/stl.h>
-
 #include "base/cpu.h"
+#include "bindings/paths.h"
 #include "bindings/register.h"
 #include "ort/session.h"
 #include "ort/targets.h"
@@ -12,23 +11,23 @@ namespace {
 
 namespace py = pybind11;
 
-std::shared_ptr<ort::Environment> Load(const std::string& path,
-                                       const std::vector<std::string>& directories) {
+std::shared_ptr<ort::Environment> Load(const std::filesystem::path& path,
+                                       const Paths& directories) {
   const py::gil_scoped_release release;
-  return ort::Environment::Get({path, directories});
+  return ort::Environment::Get({path.string(), Strings(directories)});
 }
 
-py::dict LibraryInfo(const std::string& path, const std::vector<std::string>& directories) {
+py::dict LibraryInfo(const std::filesystem::path& path, const Paths& directories) {
   const auto environment = Load(path, directories);
   py::dict info;
   info["version"] = environment->version();
-  info["path"] = environment->path();
+  info["path"] = py::str(py::cast(std::filesystem::path(environment->path())));
   info["providers"] = environment->Providers();
   return info;
 }
 
-py::tuple ResolveDevice(const std::string& device, const std::string& path,
-                        const std::vector<std::string>& directories) {
+py::tuple ResolveDevice(const std::string& device, const std::filesystem::path& path,
+                        const Paths& directories) {
   const auto environment = Load(path, directories);
   std::string why;
   std::string resolved;
@@ -40,21 +39,21 @@ py::tuple ResolveDevice(const std::string& device, const std::string& path,
 }
 
 py::tuple ResolveTargets(const std::string& device, const std::set<std::string>& wanted,
-                         const std::vector<std::string>& provider_dirs, const std::string& path,
-                         const std::vector<std::string>& directories) {
+                         const Paths& provider_dirs, const std::filesystem::path& path,
+                         const Paths& directories) {
   const auto environment = Load(path, directories);
   ort::Targets targets;
   {
     const py::gil_scoped_release release;
-    targets = ort::ResolveTargets(environment, {device, wanted, provider_dirs});
+    targets = ort::ResolveTargets(environment, {device, wanted, Strings(provider_dirs)});
   }
   std::vector<std::pair<std::string, std::string>> usable;
   for (const ort::Target& target : targets.usable) usable.emplace_back(target.name, target.device);
   return py::make_tuple(targets.device, usable, targets.refused);
 }
 
-void ProbeDevice(const std::string& device, const std::string& path,
-                 const std::vector<std::string>& directories) {
+void ProbeDevice(const std::string& device, const std::filesystem::path& path,
+                 const Paths& directories) {
   const auto environment = Load(path, directories);
   const py::gil_scoped_release release;
   ort::ProbeDevice(environment, device);
@@ -81,10 +80,12 @@ void RegisterLibrary(py::module_& module) {
              py::arg("directories") = none,
              "Makes a tiny session on \"cpu\" or \"cuda\"; raises g4v.RuntimeUnavailable with the "
              "reason.");
-  module.def("preload_cuda_libraries", &ort::PreloadCudaLibraries, py::arg("roots"),
-             py::call_guard<py::gil_scoped_release>(),
-             "Loads the CUDA libraries of the nvidia-* wheels below site-packages folders; returns "
-             "what is missing.");
+  module.def(
+      "preload_cuda_libraries",
+      [](const Paths& roots) { return ort::PreloadCudaLibraries(Strings(roots)); },
+      py::arg("roots"), py::call_guard<py::gil_scoped_release>(),
+      "Loads the CUDA libraries of the nvidia-* wheels below site-packages folders; returns "
+      "what is missing.");
   module.def("usable_cores", &UsableCores, "Physical cores that this process may use.");
 }
 

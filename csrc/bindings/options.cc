@@ -1,7 +1,11 @@
 #include "chat/options.h"
 
+#include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+
+#include "base/error.h"
 #include "bindings/register.h"
 
 namespace g4v::bindings {
@@ -20,6 +24,27 @@ T FromKeywords(const py::kwargs& values) {
     py::setattr(self, name, value);
   }
   return self.cast<T>();
+}
+
+using Floats = py::array_t<float, py::array::c_style>;
+
+py::object GetLatents(const VideoOptions& options) {
+  if (!options.latents) return py::none();
+  return Floats(options.latents->shape, options.latents->values.data());
+}
+
+void SetLatents(VideoOptions& options, const py::object& value) {
+  options.latents.reset();
+  if (value.is_none()) return;
+  if (!py::isinstance<Floats>(value) || py::cast<Floats>(value).ndim() != 4) {
+    throw Error(Code::InvalidArgument,
+                "latents must be a C-contiguous float32 array [channels, frames, height, width]");
+  }
+  const auto array = py::cast<Floats>(value);
+  InitialLatents latents;
+  latents.values.assign(array.data(), array.data() + array.size());
+  std::copy_n(array.shape(), 4, latents.shape.begin());
+  options.latents = std::move(latents);
 }
 
 }  // namespace
@@ -42,7 +67,8 @@ void RegisterOptions(py::module_& module) {
       .def_readwrite("steps", &VideoOptions::steps)
       .def_readwrite("guidance_scale", &VideoOptions::guidance_scale)
       .def_readwrite("negative_prompt", &VideoOptions::negative_prompt)
-      .def_readwrite("scheduler", &VideoOptions::scheduler);
+      .def_readwrite("scheduler", &VideoOptions::scheduler)
+      .def_property("latents", &GetLatents, &SetLatents);
 }
 
 }  // namespace g4v::bindings

@@ -1,6 +1,7 @@
 #include "bundle/bundle.h"
 
 #include <algorithm>
+#include <map>
 #include <vector>
 
 #include "base/sha256.h"
@@ -30,19 +31,42 @@ std::string List(const std::vector<std::string>& names) {
   return text;
 }
 
+MappedFile OpenFile(const fs::path& path) {
+  try {
+    return MappedFile(path);
+  } catch (const Error& error) {
+    Refuse(std::string("the bundle's file cannot be used: ") + error.what() +
+           "; check its rights, or copy the bundle again");
+  }
+}
+
 std::string ReadManifest(const fs::path& directory) {
   std::error_code error;
-  if (!fs::exists(directory, error)) Refuse("there is no bundle at " + Quoted(directory));
-  if (!fs::is_directory(directory, error)) {
+  const fs::file_status folder = fs::status(directory, error);
+  if (folder.type() == fs::file_type::not_found) {
+    const bool link = fs::is_symlink(fs::symlink_status(directory, error));
+    Refuse("there is no bundle at " + Quoted(directory) +
+           (link ? ": it is a link to a folder that is not there" : ""));
+  }
+  if (!fs::status_known(folder)) {
+    Refuse("the bundle " + Quoted(directory) + " cannot be read: " + error.message() +
+           "; check the rights of the folders above it");
+  }
+  if (!fs::is_directory(folder)) {
     Refuse(Quoted(directory) + " is not a bundle; give the directory that holds g4v.json");
   }
   const fs::path path = directory / kManifestName;
-  if (!fs::is_regular_file(path, error)) {
+  const fs::file_status manifest = fs::status(path, error);
+  if (!fs::status_known(manifest)) {
+    Refuse("the bundle " + Quoted(directory) + " cannot be read: " + error.message() +
+           "; check the rights of the folder");
+  }
+  if (!fs::is_regular_file(manifest)) {
     Refuse(Quoted(directory) +
            " is not a bundle: it has no g4v.json; give the directory that "
            "`python -m g4v.export` wrote");
   }
-  const MappedFile file(path);
+  const MappedFile file = OpenFile(path);
   if (file.size() > kLargestManifest) Refuse(Quoted(path) + " is too large for a manifest");
   return std::string(reinterpret_cast<const char*>(file.data()), file.size());
 }
@@ -53,33 +77,40 @@ bool IsInside(const fs::path& directory, const fs::path& path) {
   return end == directory.end();
 }
 
+// A file may be a link to a regular file, wherever that is: a hub's cache is made of such links.
+// What a name spells stays inside the bundle (Manifest::Parse).
 void CheckFiles(const fs::path& directory, const Manifest& manifest) {
   std::vector<std::string> missing;
-  std::vector<std::string> outside;
+  std::vector<std::string> strange;
   std::vector<std::string> resized;
   for (const auto& [name, entry] : manifest.files) {
     std::error_code error;
-    const fs::path path = fs::canonical(directory / name, error);
-    if (error || !fs::is_regular_file(path, error)) {
-      missing.push_back(name);
-    } else if (!IsInside(directory, path)) {
-      outside.push_back(name);
+    const fs::path path = directory / name;
+    const fs::file_status status = fs::status(path, error);
+    if (status.type() == fs::file_type::not_found) {
+      const bool link = fs::is_symlink(fs::symlink_status(path, error));
+      missing.push_back(link ? name + " (a link to a file that is not there)" : name);
+    } else if (!fs::status_known(status)) {
+      strange.push_back(name + " (" + error.message() + ")");
+    } else if (!fs::is_regular_file(status)) {
+      strange.push_back(name + " (not a file)");
     } else if (const auto size = fs::file_size(path, error); error || size != entry.bytes) {
       resized.push_back(name + " (" + std::to_string(size) + " bytes, not " +
                         std::to_string(entry.bytes) + ")");
     }
   }
   const std::string where = "the bundle " + Quoted(directory) + " ";
-  if (!outside.empty())
-    Refuse(where + "links to files outside itself, do not use it: " + List(outside));
   if (!missing.empty()) Refuse(where + "is incomplete, copy it again; missing: " + List(missing));
+  if (!strange.empty())
+    Refuse(where + "has files that cannot be read: " + List(strange) +
+           "; check their rights, or copy it again");
   if (!resized.empty()) Refuse(where + "is damaged, copy it again; wrong size: " + List(resized));
 }
 
 void CheckDigests(const fs::path& directory, const Manifest& manifest) {
   std::vector<std::string> damaged;
   for (const auto& [name, entry] : manifest.files) {
-    const MappedFile file(directory / name);
+    const MappedFile file = OpenFile(directory / name);
     if (Sha256Hex(file.bytes()) != entry.sha256) damaged.push_back(name);
   }
   if (!damaged.empty()) {
@@ -132,28 +163,37 @@ fs::path Bundle::PathOf(const std::string& relative) const {
   return directory_ / relative;
 }
 
-fs::path Bundle::GraphPath(const Variant& variant, const std::string& graph) const {
+GraphSource Bundle::Graph(const Variant& variant, const std::string& graph) const {
   const fs::path path = PathOf(graph);
   // By another ending ONNX Runtime may take a file for one of its own format, which FilesOfGraph
   // cannot read.
   if (path.extension() != ".onnx")
     Refuse("the graph " + path.string() + " cannot be loaded: it is no .onnx file");
   const std::string folder = graph.substr(0, graph.rfind('/') + 1);
-  for (const std::string& name : FilesOfGraph(MappedFile(path).bytes(), path.string())) {
+  const MappedFile file = OpenFile(path);
+  std::map<std::string, std::string> places;
+  bool linked = false;
+  for (const std::string& name : FilesOfGraph(file.bytes(), path.string())) {
     if (std::find(variant.files.begin(), variant.files.end(), folder + name) ==
         variant.files.end()) {
       Refuse("the graph " + path.string() + " cannot be loaded: it reads the file " + Quoted(name) +
              ", which g4v.json does not list for it; do not use this bundle");
     }
+    const fs::path place = fs::canonical(path.parent_path() / name);
+    linked = linked || !IsInside(fs::canonical(path.parent_path()), place);
+    places[name] = place.relative_path().string();
   }
-  return path;
+  // Engines read what they need by the graph's own path.
+  const bool engine = variant.target == "tensorrt" || variant.target == "tensorrt-rtx";
+  if (!linked || engine) return {path, ""};
+  return {path, WithExternalData(file.bytes(), path.string(), places)};
 }
 
 std::string Bundle::ReadText(const std::string& relative) const {
-  const MappedFile file(PathOf(relative));
+  const MappedFile file = OpenFile(PathOf(relative));
   return std::string(reinterpret_cast<const char*>(file.data()), file.size());
 }
 
-MappedFile Bundle::Map(const std::string& relative) const { return MappedFile(PathOf(relative)); }
+MappedFile Bundle::Map(const std::string& relative) const { return OpenFile(PathOf(relative)); }
 
 }  // namespace g4v

@@ -20,6 +20,14 @@ enum class Verify {
 Verify ParseVerify(const std::string& name);
 const char* NameOf(Verify verify);
 
+// Where a graph is read from. ONNX Runtime refuses external data that a link leads out of the
+// graph's folder, as in a hub's cache. Such a graph is given to it as `model`, whose external data
+// are named by where they lie, from the root of the file system on.
+struct GraphSource {
+  std::filesystem::path path;
+  std::string model;  // empty: the file at `path` is opened
+};
+
 class Bundle {
  public:
   // Throws Error(Bundle): the message is one line that says what is wrong and what to do.
@@ -31,9 +39,9 @@ class Bundle {
 
   // Absolute path of a file that the manifest lists. Throws Error(Bundle) for any other name.
   std::filesystem::path PathOf(const std::string& relative) const;
-  // Absolute path of a graph of the variant, for ONNX Runtime to open. Throws Error(Bundle) where
-  // the graph reads a file that is not one of the variant's.
-  std::filesystem::path GraphPath(const Variant& variant, const std::string& graph) const;
+  // A graph of the variant, for ONNX Runtime to open. Throws Error(Bundle) where the graph reads a
+  // file that is not one of the variant's.
+  GraphSource Graph(const Variant& variant, const std::string& graph) const;
   std::string ReadText(const std::string& relative) const;
   MappedFile Map(const std::string& relative) const;
 

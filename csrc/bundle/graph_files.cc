@@ -54,9 +54,29 @@ constexpr uint32_t kString = 4;
 
 constexpr int kDeepest = 100;  // as the protobuf library
 
-class Walk {
+// What is read of a message, with the graph's name in the errors.
+class Message {
+ protected:
+  explicit Message(const std::string& name) : name_(name) {}
+
+  [[noreturn]] void Refuse(const std::string& why) const {
+    throw Error(Code::Bundle, "the graph " + name_ + " cannot be loaded: it " + why);
+  }
+
+  template <class Action>
+  void ForEach(Bytes message, const Action& action) const {
+    ProtobufReader reader(message);
+    while (const std::optional<ProtobufField> field = reader.Next()) action(*field);
+    if (reader.failed()) Refuse("is no ONNX file, or a damaged one");
+  }
+
+ private:
+  const std::string& name_;
+};
+
+class Walk : private Message {
  public:
-  explicit Walk(const std::string& name) : name_(name) {}
+  explicit Walk(const std::string& name) : Message(name) {}
 
   void Visit(Kind kind, Bytes message, int depth) {
     if (depth > kDeepest) Refuse("is nested too deeply");
@@ -75,17 +95,6 @@ class Walk {
   std::set<std::string> files;
 
  private:
-  [[noreturn]] void Refuse(const std::string& why) const {
-    throw Error(Code::Bundle, "the graph " + name_ + " cannot be loaded: it " + why);
-  }
-
-  template <class Action>
-  void ForEach(Bytes message, const Action& action) const {
-    ProtobufReader reader(message);
-    while (const std::optional<ProtobufField> field = reader.Next()) action(*field);
-    if (reader.failed()) Refuse("is no ONNX file, or a damaged one");
-  }
-
   // An entry of external_data. Where a key or value stands there twice, all count.
   void VisitPlace(Bytes entry) {
     bool location = false;
@@ -123,8 +132,68 @@ class Walk {
     if (engine && !embedded) files.merge(engines);
     if (engine) files.merge(graphs);
   }
+};
 
-  const std::string& name_;
+// Writes a message anew, with other places of external data.
+class Rewrite : private Message {
+ public:
+  Rewrite(const std::string& name, const std::map<std::string, std::string>& places)
+      : Message(name), places_(places) {}
+
+  std::string Write(Kind kind, Bytes message, int depth) const {
+    if (depth > kDeepest) Refuse("is nested too deeply");
+    std::string out;
+    ForEach(message, [&](const ProtobufField& field) {
+      if (field.has_bytes && kind == Kind::Tensor && field.number == kExternalData) {
+        return AppendBytes(field.number, WritePlace(field.bytes), out);
+      }
+      for (const Child& child : kChildren) {
+        if (field.has_bytes && child.of == kind && child.field == field.number) {
+          return AppendBytes(field.number, Write(child.kind, field.bytes, depth + 1), out);
+        }
+      }
+      Append(field, out);
+    });
+    return out;
+  }
+
+ private:
+  std::string WritePlace(Bytes entry) const {
+    bool location = false;
+    ForEach(entry, [&](const ProtobufField& field) {
+      location = location || (field.number == kKey && field.text() == "location");
+    });
+    std::string out;
+    ForEach(entry, [&](const ProtobufField& field) {
+      if (!location || !field.has_bytes || field.number != kValue) return Append(field, out);
+      AppendBytes(field.number, places_.at(std::string(field.text())), out);
+    });
+    return out;
+  }
+
+  static void AppendVarint(uint64_t value, std::string& out) {
+    for (; value >= 0x80; value >>= 7) out += static_cast<char>(value | 0x80);
+    out += static_cast<char>(value);
+  }
+
+  static void AppendBytes(uint32_t number, std::string_view bytes, std::string& out) {
+    AppendVarint(uint64_t{number} << 3 | 2, out);
+    AppendVarint(bytes.size(), out);
+    out += bytes;
+  }
+
+  static void Append(const ProtobufField& field, std::string& out) {
+    if (field.has_bytes) return AppendBytes(field.number, field.text(), out);
+    const size_t fixed = field.bytes.size();  // 8 or 4 bytes, else a varint
+    AppendVarint(uint64_t{field.number} << 3 | (fixed == 8 ? 1 : fixed == 4 ? 5 : 0), out);
+    if (fixed > 0) {
+      out += field.text();
+    } else {
+      AppendVarint(field.value, out);
+    }
+  }
+
+  const std::map<std::string, std::string>& places_;
 };
 
 }  // namespace
@@ -133,6 +202,11 @@ std::set<std::string> FilesOfGraph(Bytes model, const std::string& name) {
   Walk walk(name);
   walk.Visit(Kind::Model, model, 0);
   return std::move(walk.files);
+}
+
+std::string WithExternalData(Bytes model, const std::string& name,
+                             const std::map<std::string, std::string>& places) {
+  return Rewrite(name, places).Write(Kind::Model, model, 0);
 }
 
 }  // namespace g4v

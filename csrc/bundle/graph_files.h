@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <set>
 #include <span>
 #include <string>
@@ -14,5 +15,11 @@ namespace g4v {
 // left out that the protobuf library would find. Throws Error(Bundle) where `model` is no ONNX
 // file; `name` is for the message.
 std::set<std::string> FilesOfGraph(std::span<const uint8_t> model, const std::string& name);
+
+// The graph with other names for the files of its tensors' external data: `places` has one for
+// each name that FilesOfGraph finds. Engines of EPContext nodes keep theirs. Throws as
+// FilesOfGraph.
+std::string WithExternalData(std::span<const uint8_t> model, const std::string& name,
+                             const std::map<std::string, std::string>& places);
 
 }  // namespace g4v

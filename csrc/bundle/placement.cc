@@ -1,5 +1,7 @@
 #include "bundle/placement.h"
 
+#include <utility>
+
 #include "base/error.h"
 
 namespace g4v {
@@ -30,9 +32,15 @@ Placed Place(const std::vector<Variant>& variants, const ort::Targets& targets,
 ort::GraphFile GraphFor(const Bundle& bundle, const std::vector<Variant>& variants,
                         const Placement& placement, const std::string& component) {
   const Placed placed = Place(variants, placement.targets, component);
-  ort::GraphFile graph{bundle.GraphPath(placed.variant, placed.variant.graph).string(),
-                       placement.options};
+  return GraphFor(bundle, placed, placed.variant.graph, placement);
+}
+
+ort::GraphFile GraphFor(const Bundle& bundle, const Placed& placed, const std::string& name,
+                        const Placement& placement) {
+  GraphSource source = bundle.Graph(placed.variant, name);
+  ort::GraphFile graph{source.path.string(), placement.options, std::move(source.model)};
   graph.options.device = placed.device;
+  if (!graph.model.empty()) graph.options.external_data_folder = "/";
   return graph;
 }
 

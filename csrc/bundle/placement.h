@@ -32,5 +32,8 @@ struct Placement {
 // The graph of the variant that `Place` chooses.
 ort::GraphFile GraphFor(const Bundle& bundle, const std::vector<Variant>& variants,
                         const Placement& placement, const std::string& component);
+// The graph `name` of the variant that was placed.
+ort::GraphFile GraphFor(const Bundle& bundle, const Placed& placed, const std::string& name,
+                        const Placement& placement);
 
 }  // namespace g4v

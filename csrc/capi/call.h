@@ -58,6 +58,8 @@ template <>
 inline constexpr size_t kLeastSize<g4v_chat_options> = offsetof(g4v_chat_options, system);
 template <>
 inline constexpr size_t kLeastSize<g4v_turn_options> = offsetof(g4v_turn_options, question_frames);
+template <>
+inline constexpr size_t kLeastSize<g4v_video_options> = offsetof(g4v_video_options, latents);
 
 // A copy of the caller's struct, with those of `options` where it has no such fields or is NULL. A
 // newer program's struct may be longer, an older one's shorter.

@@ -79,6 +79,22 @@ g4v::TextOptions ReadText(const g4v_text_options* given) {
   return options;
 }
 
+g4v::InitialLatents ReadLatents(const float* values, const int64_t* shape) {
+  g4v::InitialLatents latents;
+  size_t count = 1;
+  for (size_t i = 0; i < latents.shape.size(); ++i) {
+    constexpr int64_t kMost = 1 << 14;  // more than any video has; the product fits into 64 bits
+    if (shape[i] < 1 || shape[i] > kMost) {
+      throw Error(Code::InvalidArgument, "latents_shape has the size " + std::to_string(shape[i]) +
+                                             " but each must be 1 to " + std::to_string(kMost));
+    }
+    latents.shape[i] = shape[i];
+    count *= static_cast<size_t>(shape[i]);
+  }
+  latents.values.assign(values, values + count);
+  return latents;
+}
+
 g4v::VideoOptions ReadVideo(const g4v_video_options* given) {
   g4v::VideoOptions options;
   if (!given) return options;
@@ -91,6 +107,9 @@ g4v::VideoOptions ReadVideo(const g4v_video_options* given) {
   options.guidance_scale = video.guidance_scale;
   options.negative_prompt = &Need(video.negative_prompt, "negative_prompt");
   options.scheduler = &Need(video.scheduler, "scheduler");
+  if (video.latents) {
+    options.latents = ReadLatents(video.latents, &Need(video.latents_shape, "latents_shape"));
+  }
   return options;
 }
 

@@ -53,6 +53,7 @@ std::shared_ptr<Chat> Assistant::Chat(const ChatOptions& options) {
 std::shared_ptr<Stream> Assistant::Generate(const std::string& prompt,
                                             const VideoOptions& options) {
   VideoRequest request{CleanText(prompt, "the prompt"), 0, runtime_->ResolveVideo(options, {})};
+  request.latents = CheckLatents(options.latents, request.spec, runtime_->manifest().components);
   request.seed = options.seed ? *options.seed : std::random_device()();
   auto state = std::make_shared<StreamState>(runtime_->environment());
   auto handle = std::make_shared<Stream>(state);

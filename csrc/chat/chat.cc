@@ -41,6 +41,9 @@ ChatState::ChatState(std::shared_ptr<Runtime> runtime, const ChatOptions& option
     throw Error(Code::InvalidArgument,
                 "seed is no option of a chat's videos; they follow from the chat's seed");
   }
+  if (options_.video.latents) {
+    throw Error(Code::InvalidArgument, "latents is no option of a chat's videos; use generate");
+  }
   if (runtime_->makes_videos()) runtime_->ResolveVideo(options_.video, {});
   used_ = static_cast<int>(pending_.size());
 }
@@ -99,6 +102,9 @@ ChatState::Question ChatState::Check(const std::string& text,
   if (options.video.seed) {
     throw Error(Code::InvalidArgument,
                 "seed is no option of a turn's videos; they follow from the chat's seed");
+  }
+  if (options.video.latents) {
+    throw Error(Code::InvalidArgument, "latents is no option of a turn's videos; use generate");
   }
   if (runtime_->makes_videos()) {
     question.generation = runtime_->ResolveVideo(options_.video, options.video);

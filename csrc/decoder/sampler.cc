@@ -33,7 +33,10 @@ Sampler::Sampler(const TextGenerationSpec& options, uint64_t seed, uint64_t turn
 
 int32_t Sampler::Next(std::span<float> logits, std::span<const int32_t> answer) {
   if (!std::all_of(logits.begin(), logits.end(), [](float x) { return std::isfinite(x); })) {
-    throw Error(Code::Internal, "the decoder's logits are not finite; the bundle may be damaged");
+    throw Error(Code::Internal,
+                "the decoder's logits are not finite; `g4v verify` tells whether the bundle is "
+                "damaged, else "
+                "export it again");
   }
   if (options_.repetition_penalty != 1.0) {
     std::vector<int32_t> seen(answer.begin(), answer.end());

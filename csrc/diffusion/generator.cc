@@ -135,8 +135,12 @@ std::vector<float> VideoGenerator::Denoise(const VideoRequest& request, ort::Run
   std::vector<float> prediction(sample.size());
   std::vector<int64_t> timestep(1);
   const std::span<float> latents = std::span(sample).first(count);
-  FillVideoNoise(request.seed, spec.shared_noise, unet_.latent_channels, spec.frames,
-                 height * width, latents);
+  if (request.latents.empty()) {
+    FillVideoNoise(request.seed, spec.shared_noise, unet_.latent_channels, spec.frames,
+                   height * width, latents);
+  } else {
+    std::copy(request.latents.begin(), request.latents.end(), latents.begin());
+  }
 
   const std::array<NamedTensor, 3> inputs = {
       NamedTensor{"sample", View(sample, shape)}, NamedTensor{"timestep", View(timestep, {1})},

@@ -1,5 +1,8 @@
 #include "diffusion/request.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "base/option.h"
 #include "base/utf8.h"
 #include "diffusion/scheduler.h"
@@ -14,6 +17,12 @@ void CheckSide(OptionRange range, int value, int unit) {
     throw Error(Code::InvalidArgument, std::string(range.name) + " is " + std::to_string(value) +
                                            " but must be a multiple of " + std::to_string(unit));
   }
+}
+
+std::string ShapeText(const std::array<int64_t, 4>& shape) {
+  std::string text;
+  for (const int64_t size : shape) text += (text.empty() ? "[" : ", ") + std::to_string(size);
+  return text + "]";
 }
 
 // `unit` pixels are one of the dimension's steps.
@@ -57,6 +66,30 @@ VideoGenerationSpec ResolveVideoOptions(const VideoGenerationSpec& defaults, int
   }
   Scheduler::Make(spec.scheduler, spec.steps);  // checks both
   return spec;
+}
+
+std::vector<float> CheckLatents(const std::optional<InitialLatents>& latents,
+                                const VideoGenerationSpec& spec, const ComponentsSpec& components) {
+  if (!latents) return {};
+  const int unit = components.vae_decoder->scale_factor;
+  const std::array<int64_t, 4> shape = {components.unet->latent_channels, spec.frames,
+                                        spec.height / unit, spec.width / unit};
+  if (latents->shape != shape) {
+    throw Error(Code::InvalidArgument,
+                "latents has the shape " + ShapeText(latents->shape) + " but must be " +
+                    ShapeText(shape) + ", [channels, frames, height / " + std::to_string(unit) +
+                    ", width / " + std::to_string(unit) + "] of a video of " +
+                    std::to_string(spec.frames) + " frames, " + std::to_string(spec.width) + "x" +
+                    std::to_string(spec.height) + " pixels");
+  }
+  if (latents->values.size() != static_cast<size_t>(shape[0] * shape[1] * shape[2] * shape[3])) {
+    throw Error(Code::InvalidArgument, "latents has not as many numbers as its shape");
+  }
+  if (!std::all_of(latents->values.begin(), latents->values.end(),
+                   [](float value) { return std::isfinite(value); })) {
+    throw Error(Code::InvalidArgument, "latents holds numbers that are not finite");
+  }
+  return latents->values;
 }
 
 void CheckProfiles(const VideoGenerationSpec& spec, const ComponentsSpec& components,

@@ -90,12 +90,17 @@ Opened OpenFirst(const std::vector<std::string>& candidates, std::string* failur
   return {};
 }
 
+// `source` names the library before any that is installed, so that installing one is no way out.
 Opened OpenNamed(const std::string& path, const std::string& source) {
   std::string failure = "no libonnxruntime in that folder";
   const Opened opened = OpenFirst(Expand(path), &failure);
-  if (!opened.handle) {
+  const bool other = opened.handle && !dlsym(opened.handle, "OrtGetApiBase");
+  if (other) failure = "it is not ONNX Runtime (it has no OrtGetApiBase)";
+  if (!opened.handle || other) {
     throw Error(Code::Runtime, "ONNX Runtime cannot be loaded from " + source + " " + path + ": " +
-                                   OneLine(failure) + "; " + kAdvice);
+                                   OneLine(failure) +
+                                   "; give libonnxruntime itself, or nothing to " +
+                                   "have the installed one");
   }
   return opened;
 }

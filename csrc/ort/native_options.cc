@@ -38,6 +38,11 @@ void NativeOptions::Fill(const SessionOptions& options) {
                                    options.allow_spinning ? "1" : "0"));
   // Spinning threads stop when a run ends: between tokens and turns an assistant uses no CPU.
   Check(api_.AddSessionConfigEntry(options_, "session.force_spinning_stop", "1"));
+  if (!options.external_data_folder.empty()) {
+    Check(api_.AddSessionConfigEntry(options_,
+                                     "session.model_external_initializers_file_folder_path",
+                                     options.external_data_folder.c_str()));
+  }
   if (options.cuda_graphs && options.device != "cuda") {
     throw Error(Code::InvalidArgument,
                 "CUDA graphs are for \"cuda\", not for \"" + options.device + "\"");

@@ -182,17 +182,25 @@ void RunControl::Reset() {
 
 Session::Session(std::shared_ptr<Environment> environment, const std::string& path,
                  const SessionOptions& options)
+    : Session(std::move(environment), GraphFile{path, options}) {}
+
+Session::Session(std::shared_ptr<Environment> environment, const GraphFile& graph)
     : environment_(std::move(environment)),
-      path_(path),
-      device_(options.device),
-      device_id_(options.device_id) {
+      path_(graph.path),
+      device_(graph.options.device),
+      device_id_(graph.options.device_id) {
   const GpuWork work(device_ != "cpu");
-  const NativeOptions native(*environment_, options);
+  const NativeOptions native(*environment_, graph.options);
+  const abi::Api& api = environment_->api();
+  const std::string& model = graph.model;
   try {
     const FirstAlone alone;
-    environment_->Check(environment_->api().CreateSession(environment_->get(), path.c_str(),
-                                                          native.get(), &session_),
-                        "the graph " + path + " cannot be loaded");
+    environment_->Check(
+        model.empty()
+            ? api.CreateSession(environment_->get(), path_.c_str(), native.get(), &session_)
+            : api.CreateSessionFromArray(environment_->get(), model.data(), model.size(),
+                                         native.get(), &session_),
+        "the graph " + path_ + " cannot be loaded");
     alone.Succeeded();
   } catch (const Error& error) {
     // On the CPU only the graph can be at fault; with a GPU the device may be.

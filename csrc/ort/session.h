@@ -58,12 +58,17 @@ struct SessionOptions {
   // Runs whose control has a graph's number are captured as a CUDA graph and replayed. For "cuda"
   // alone, and for graphs of which every node runs there; see captured_session.h.
   bool cuda_graphs = false;
+  // The folder that external data of a graph in memory are in; "": such a graph has none.
+  std::string external_data_folder = {};
 };
 
 // A graph, and the session that is to run it.
 struct GraphFile {
   std::string path;
   SessionOptions options;
+  // The graph itself; where it is empty, the file is opened. The path is then for errors, and
+  // external data are in options.external_data_folder.
+  std::string model = {};
 };
 
 constexpr int kNoCudaGraph = -1;  // launched one by one, though the session has cuda_graphs
@@ -118,8 +123,7 @@ class Session {
   // unusable and Error(Runtime) where the device is.
   Session(std::shared_ptr<Environment> environment, const std::string& path,
           const SessionOptions& options);
-  Session(std::shared_ptr<Environment> environment, const GraphFile& graph)
-      : Session(std::move(environment), graph.path, graph.options) {}
+  Session(std::shared_ptr<Environment> environment, const GraphFile& graph);
   // Loads a graph from memory; `name` is for errors.
   Session(std::shared_ptr<Environment> environment, std::span<const char> model,
           const std::string& name, const SessionOptions& options);

@@ -13,7 +13,7 @@ Abstractor::Abstractor(const std::shared_ptr<ort::Environment>& environment, con
                        const Placement& placement)
     : spec_(Require(bundle.manifest().components.abstractor, "abstractor")) {
   const Placed placed = Place(spec_.variants, placement.targets, "abstractor");
-  ort::GraphFile graph = GraphFor(bundle, spec_.variants, placement, "abstractor");
+  const ort::GraphFile graph = GraphFor(bundle, placed, placed.variant.graph, placement);
   if (!placement.cuda_graphs) {
     session_.emplace(environment, graph);
   } else if (placed.device == "cuda") {
@@ -30,8 +30,7 @@ Abstractor::Abstractor(const std::shared_ptr<ort::Environment>& environment, con
                                   " reads 'memory', which no graph of this bundle makes; export "
                                   "the bundle again");
   }
-  graph.path = bundle.GraphPath(variant, variant.memory_graph).string();
-  memory_session_.emplace(environment, graph);
+  memory_session_.emplace(environment, GraphFor(bundle, placed, variant.memory_graph, placement));
   const std::vector<int64_t>& made = memory_session_->output_shape(kMemory);
   const std::vector<int64_t>& read = session().input_shape(kMemory);
   if (made.size() != 3 || made.back() <= 0 || read != made) {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from g4v._command import Parser
+
 _DESCRIPTION = """\
 Writes a bundle (a directory with g4v.json, ONNX graphs and their weights) from a training run: merges the
 LoRA adapter, rewrites the abstractor, builds the graphs, and compares each one with PyTorch in float64 while
@@ -26,7 +28,11 @@ examples:
   python -m g4v.export --preset small --llm SmolLM2-135M-Instruct.gguf --out bundles/small
   python -m g4v.export --base runs/mine --llm llama.gguf --adapter lora --adapter style=0.5 --out mine
 
-exit codes: 0 done, 1 failed (one line on stderr says why), 2 wrong usage"""
+exit codes: 0 done, 1 failed (one line on stderr says why), 2 wrong usage, 130 interrupted"""
+
+
+class _Parser(Parser):
+    program = "g4v.export"
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -34,7 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
     from g4v.model.config import PRESETS
     from g4v.model.prompt_presets import PRESETS as TEMPLATES
 
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m g4v.export",
         description=_DESCRIPTION,
         epilog=_EPILOG,

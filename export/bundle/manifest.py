@@ -31,7 +31,7 @@ def read_manifest(out: Path) -> dict[str, Any]:
     ExportError: the folder is not a bundle, or one of another format.
     """
     try:
-        manifest = json.loads((out / MANIFEST).read_text("utf-8"))
+        manifest = json.loads((out / MANIFEST).read_text("utf-8-sig"))
         for key in ("files", "components", "tokenizers", "generation", "provenance"):
             if not isinstance(manifest[key], dict):
                 raise ValueError(f"{key!r} is no object")
@@ -110,13 +110,3 @@ def check_fit(components: dict[str, Any]) -> None:
             raise ExportError(
                 f"{left}.{left_key} is {a}, but {right}.{right_key} is {b}: they do not fit together"
             )
-
-
-def check_vocabulary(decoder: dict[str, Any], checkpoint: Checkpoint) -> None:
-    """Raises ExportError if the tokenizer has tokens without an embedding. decoder: the manifest's entry."""
-    size, tokens = decoder["vocab_size"], len(checkpoint.tokenizer("decoder"))
-    prompt = checkpoint.prompt
-    ids = [prompt.turn_end_id, prompt.bos_id or 0, *prompt.stop_ids, *prompt.special_tokens.values()]
-    if tokens > size or max(ids) >= size:
-        place = checkpoint.parts["llm"]
-        raise ExportError(f"{place}: the model has {size} embeddings, fewer than its tokens")

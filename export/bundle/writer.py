@@ -14,14 +14,13 @@ from g4v.export.bundle.manifest import (
     FORMAT_VERSION,
     MANIFEST,
     check_fit,
-    check_vocabulary,
     file_entry,
     generation_section,
     provenance_section,
 )
 from g4v.export.bundle.merge import keep_components, merge_manifests
 from g4v.export.bundle.resume import ResumableExport
-from g4v.export.bundle.tokenizers import write_tokenizers
+from g4v.export.bundle.tokenizers import check_vocabularies, write_tokenizers
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.components.catalog import components_of
 from g4v.export.components.precision import Precisions
@@ -81,10 +80,9 @@ class BundleWriter:
         ExportError: a component cannot be exported, or components do not fit together.
         """
         about = self.checkpoint.about
+        check_vocabularies(self.checkpoint, self.estimates)
         components = self._write_components()
         check_fit(components)
-        if "decoder" in components:
-            check_vocabulary(components["decoder"], self.checkpoint)
         tokenizers = write_tokenizers(self.checkpoint, self.folder, components)
         manifest: dict[str, Any] = {
             "format": FORMAT,

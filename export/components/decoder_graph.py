@@ -36,17 +36,17 @@ from g4v.export.quantisation.round_to_nearest import RoundToNearest
 def check_llama(config: Any) -> None:
     """ExportError for settings that the graph cannot express."""
     if config.model_type != "llama":
-        raise ExportError(f"llm/config.json: model_type is {config.model_type!r}, expected 'llama'")
+        raise ExportError(f"language model: model_type is {config.model_type!r}, expected 'llama'")
     if config.hidden_act != "silu":
-        raise ExportError(f"llm/config.json: hidden_act {config.hidden_act!r} is not supported, only 'silu'")
+        raise ExportError(f"language model: hidden_act {config.hidden_act!r} is not supported, only 'silu'")
     if config.head_dim % 16:
         raise ExportError(
-            f"llm/config.json: head_dim is {config.head_dim}; GroupQueryAttention needs multiples of 16"
+            f"language model: head_dim is {config.head_dim}; GroupQueryAttention needs multiples of 16"
         )
     rope = config.rope_parameters["rope_type"]
     # Its table depends on the length of the prompt. That of "dynamic" does only behind the exported context.
     if rope == "longrope":
-        raise ExportError(f"llm/config.json: rope_type {rope!r} is not supported")
+        raise ExportError(f"language model: rope_type {rope!r} is not supported")
 
 
 def export_decoder(

@@ -20,6 +20,8 @@ from g4v._files import read_json
 from g4v.export.checkpoint.run import Checkpoint, vae_scale
 from g4v.export.errors import ExportError
 from g4v.export.verify.sample_clips import SEED, captions, clips, resized
+from g4v.model.bases.errors import CheckpointError
+from g4v.model.bases.weight_files import open_weights
 
 _SMALL_VIDEO = (4, 16)  # of a large UNet: frames, and rows and columns of latents at most
 _STEPS = 5  # time steps of a denoising run that the UNet sees; 3 where it is large
@@ -170,18 +172,12 @@ class DiffusionSamples:
             return [torch.randn(frames, channels, height, width, generator=generator) for _ in made]
         return [vae.encode(clip).latent_dist.mean * self._scaling_factor for clip in made]
 
-    @staticmethod
-    def _has_encoder(folder: Path) -> bool:
-        from safetensors import safe_open
-
-        for file in folder.glob("*.safetensors"):
-            try:
-                with safe_open(file, framework="pt") as opened:
-                    if any(name.startswith("encoder.") for name in opened.keys()):  # noqa: SIM118
-                        return True
-            except Exception as error:  # safetensors raises its own class
-                raise ExportError(f"{file}: damaged or truncated: {error}") from None
-        return False
+    def _has_encoder(self, folder: Path) -> bool:
+        try:
+            stored = open_weights(folder, "diffusion_pytorch_model", self._checkpoint.variant).shapes
+        except CheckpointError as error:
+            raise ExportError(str(error)) from None
+        return any(name.startswith("encoder.") for name in stored)
 
     def _schedule(self) -> tuple[Tensor, Callable[..., Tensor]]:
         """The time steps of the run's own denoising, and how its schedule adds noise."""

@@ -14,6 +14,8 @@
 Importing g4v loads neither NumPy nor ONNX Runtime nor PyAV; each is loaded when it is first needed.
 """
 
+# The first import: it also answers Ctrl-C while the others are under way.
+from . import _start  # noqa: F401
 from .assistant import Assistant, load
 from .chat import Chat
 from .errors import (

@@ -10,30 +10,51 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
+from g4v import _start
 from g4v._console import report_error
 from g4v.errors import Error
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line, exit code 2."""
+    """An ArgumentParser whose errors are one line, exit code 2. program: what that line begins with."""
+
+    program = "g4v"
 
     def error(self, message: str) -> NoReturn:
-        report_error(f"{message} (see: {self.prog} --help)")
+        report_error(f"{message} (see: {self.prog} --help)", self.program)
         raise SystemExit(2)
+
+    def parse_known_args(self, *arguments: Any, **options: Any) -> Any:
+        """As argparse has it, but an unknown argument is refused by the subcommand that knows the rest."""
+        namespace, unknown = super().parse_known_args(*arguments, **options)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return namespace, unknown
 
 
 def run_program(command: Callable[[], int]) -> int:
     """Runs a whole program and returns its exit code; standard streams may be closed, full or narrow.
 
-    A stream that cannot show a character gets a question mark for it. Where the reader of stdout has gone, as
+    Where stdout cannot show a character it gets a question mark, and stderr, where names of files are, an
+    escape. Where the reader of stdout has gone, as
     in `g4v ... | head`, the code is 1 without a message; where stdout cannot be written, 1 with one. Ctrl-C
     is 130. Use it around all that a program does; errors of g4v are the command's own business (`exit_code`).
     """
-    for stream in (sys.stdout, sys.stderr):
+    _fill_closed_streams()
+    for stream, errors in ((sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors=errors)
+    _start.raise_on_interrupt()
+    try:
+        return _run(command)
+    finally:
+        _start.end_quietly_on_interrupt()
+
+
+def _run(command: Callable[[], int]) -> int:
     try:
         try:
             return command()
@@ -41,6 +62,7 @@ def run_program(command: Callable[[], int]) -> int:
             if sys.stdout is not None:
                 sys.stdout.flush()
     except KeyboardInterrupt:
+        _start.end_quietly_on_interrupt()
         report_error("interrupted")
         return 130
     except BrokenPipeError:
@@ -52,6 +74,18 @@ def run_program(command: Callable[[], int]) -> int:
         _drop_stdout()
         report_error(f"standard output cannot be written: {error.strerror}")
         return 1
+
+
+def _fill_closed_streams() -> None:
+    """Opens nothing at the numbers of closed streams. Else the next file that is opened would have such a
+    number, and what a library prints would be written into it.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            if os.open(os.devnull, os.O_RDWR) != number:  # the lowest free number
+                return
 
 
 def _drop_stdout() -> None:
@@ -70,6 +104,7 @@ def exit_code(run: Callable[[], int | None], kept: str = "") -> int:
         report_error(str(error))
         return 1
     except KeyboardInterrupt:
+        _start.end_quietly_on_interrupt()
         report_error(f"interrupted{kept}")
         return 130
 
@@ -94,6 +129,19 @@ def at_least(low: int, high: int | None = None) -> Callable[[str], int]:
         return value
 
     return integer
+
+
+def writable_file(text: str) -> Path:
+    """The type of an argument: a file that is written at the end, refused at once where it cannot be."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a folder; name a file")
+    place = next(folder for folder in path.absolute().parents if folder.exists())
+    if not place.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} cannot be written: {place} is a file, and no folder")
+    if not os.access(place, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{text} cannot be written: no permission in {place}")
+    return path
 
 
 def number_from(low: float) -> Callable[[str], float]:

@@ -102,6 +102,38 @@ def write(stream: TextIO | None, text: str) -> None:
         pass
 
 
+def printable(text: str) -> str:
+    """The text as one line without control characters, which could make a terminal show something else.
+
+    White space becomes single blanks; other control characters, marks of direction, and bytes that are no
+    UTF-8 become their Python escapes, such as \\x1b.
+    """
+    return visible(" ".join(text.split()))
+
+
+def visible(text: str) -> str:
+    """As `printable`, but lines, tabs and blanks stay: what may be shown on a terminal of any text."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    if character.isspace() and character not in "\r\v\f\x1c\x1d\x1e\x1f\x85\u2028\u2029":
+        return character  # such as a no-break space
+    return ascii(character)[1:-1]
+
+
+def shown_path(path: str | os.PathLike[str]) -> str:
+    """A path for a person: as it is where stdout can show all of it, else quoted with escapes."""
+    text = os.fsdecode(path)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return ascii(text)
+    return text if text and text.isprintable() else ascii(text)
+
+
 def report_error(message: str, program: str = "g4v") -> None:
     """One line on stderr: "PROGRAM: error: MESSAGE"."""
     _report("error", message, program)
@@ -113,7 +145,7 @@ def report_warning(message: str, program: str = "g4v") -> None:
 
 
 def _report(kind: str, message: str, program: str) -> None:
-    write(sys.stderr, f"{program}: {kind}: {' '.join(message.split())}\n")
+    write(sys.stderr, f"{program}: {kind}: {printable(message)}\n")
 
 
 def duration(seconds: float) -> str:

@@ -1,10 +1,11 @@
 """Decodes the sampled frames of one video file, by seeking or by reading it through.
 
-python/g4v/video.py opens the file and documents the result.
+python/g4v/video.py documents the result, _container.py opens the file.
 """
 
 from __future__ import annotations
 
+import operator
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ._container import decoder_of, is_encrypted, nothing_decodes, reason_of, undecodable_tracks
 from ._pixels import RgbConverter
 from ._sampling import Frames, VideoInfo, chosen_frames
 from .errors import Cancelled, VideoError
@@ -40,7 +42,10 @@ class Reader:
     ) -> None:
         self._open_file = open_file
         self._container, self._stream = open_file()
+        self._decoder = decoder_of(self._stream, name)
         self._untouched = True
+        self._fault = ""  # of the first packet that did not decode
+        self._unordered = False  # the times of the frames do not tell their order
         self._name, self._size, self._samples = name, size, samples
         self._cancelled = cancelled or (lambda: False)
         self._span = span
@@ -72,8 +77,11 @@ class Reader:
 
     def _result(self, count: int, indices: Sequence[int], cut: bool) -> tuple[Frames, VideoInfo]:
         if self._frames is None:
-            raise VideoError(f"{self._name} has no frame that decodes; it is damaged or empty")
+            raise nothing_decodes(self._name, self._decoder, self._fault)
         warnings = []
+        if tracks := undecodable_tracks(self._container):
+            what = f"{tracks} video tracks" if tracks > 1 else "a video track"
+            warnings.append(f"{self._name} has {what} more, which this FFmpeg has no decoder for")
         if cut or self._damaged:
             declared = self._stream.frames
             of = f"{count} of {declared}" if declared > count else f"{count}"
@@ -89,7 +97,8 @@ class Reader:
         times, keys, _ = self._scan()
         base = float(self._stream.time_base or 0)
         if not len(times) or not base:
-            raise VideoError(f"{self._name} does not say when its frames are shown; convert it to mp4")
+            why = "has times that go back" if self._unordered else "does not say when its frames are shown"
+            raise VideoError(f"{self._name} {why}, and a part of it was asked for; convert it to mp4")
         # Half a tick of tolerance: the times of a data file are decimal fractions.
         first = bisect_left(times, times[0] + start / base - 0.5)
         last = len(times) if end is None else bisect_right(times, times[0] + end / base + 0.5)
@@ -115,7 +124,7 @@ class Reader:
                 self._keep(frame, [k for k, index in enumerate(indices) if index == decoded])
                 decoded += 1
             if decoded == 0:
-                raise VideoError(f"{self._name} has no frame that decodes; it is damaged or empty")
+                raise nothing_decodes(self._name, self._decoder, self._fault)
             if decoded == expected:
                 return self._result(decoded, indices, cut)
             expected = decoded
@@ -126,9 +135,11 @@ class Reader:
     def _scan(self) -> tuple[array[int], array[int], int]:
         """Sorted presentation times of all frames and of the key frames, and the number of packets.
 
-        No times where the file does not carry one for every frame.
+        No times where the file does not carry one for every frame, or where they start anew in the middle, as
+        in files that were appended to each other: the frames are then read in their order in the file.
         """
         times, keys, packets, timed = array("q"), array("q"), 0, True
+        decoded_at = None
         for packet in self._packets(None):
             packets += 1
             # An edit list tells the player to decode these frames and not to show them.
@@ -141,9 +152,14 @@ class Reader:
             times.append(time)
             if packet.is_keyframe:
                 keys.append(time)
-        if not timed:
+            if packet.dts is not None:
+                self._unordered |= decoded_at is not None and packet.dts < decoded_at
+                decoded_at = packet.dts
+        times = array("q", sorted(times))
+        self._unordered |= any(map(operator.eq, times, times[1:]))
+        if not timed or self._unordered:
             return array("q"), array("q"), packets
-        return array("q", sorted(times)), array("q", sorted(keys)), packets
+        return times, array("q", sorted(keys)), packets
 
     def _read_evenly_in_time(self) -> tuple[Frames, VideoInfo] | None:
         """Reads frames that are evenly spaced in time, of a file too large to scan. None where the file does
@@ -163,10 +179,15 @@ class Reader:
         # Half a frame early: the computed time may fall a rounding error after the frame that it means.
         start, per_frame = stream.start_time or 0, seconds / float(base) / count
         targets = [start + int(per_frame * (index - 0.5)) for index in indices]
-        return self._result(count, indices, cut=False) if self._take_at(targets, None) else None
+        # A frame that is much later than its place means a gap in the times; half a frame where it is sound.
+        late = int(seconds / float(base) / (2 * self._samples))
+        return self._result(count, indices, cut=False) if self._take_at(targets, None, late) else None
 
-    def _take_at(self, targets: Sequence[int], keys: array[int] | None) -> bool:
-        """Keeps the first frame not before each of the ascending times; False where one is missing."""
+    def _take_at(self, targets: Sequence[int], keys: array[int] | None, late: int | None = None) -> bool:
+        """Keeps the first frame not before each of the ascending times; False where one is missing.
+
+        late: False also where a frame is later than its time by more than this, in units of the time base.
+        """
         self._frames, self._damaged = None, 0
         frame: VideoFrame | None = None
         decoder: Iterator[VideoFrame] = iter(())
@@ -177,6 +198,8 @@ class Reader:
             while frame is not None and frame.pts is not None and frame.pts < target:
                 frame = next(decoder, None)
             if frame is None or frame.pts is None:
+                return False
+            if late is not None and frame.pts > target + late:
                 return False
             self._keep(frame, [place])
         return True
@@ -204,10 +227,12 @@ class Reader:
         try:
             if start is not None:
                 self._container.seek(start, stream=self._stream, backward=True)
+                self._decoder.flush_buffers()
             elif not self._untouched:
                 # A seek to the start is not exact in every container, a new opening is.
                 self._container.close()
                 self._container, self._stream = self._open_file()
+                self._decoder = decoder_of(self._stream, self._name)
             self._untouched = False
             for packet in self._container.demux(self._stream):
                 if self._cancelled():
@@ -216,6 +241,8 @@ class Reader:
                 if packet.is_corrupt:
                     self._damaged += 1
                 elif packet.size:
+                    if is_encrypted(packet):
+                        raise VideoError(f"{self._name} is encrypted; pass a copy without protection")
                     yield packet
         except (av.FFmpegError, OSError):
             self._damaged += 1
@@ -230,9 +257,10 @@ class Reader:
         import av
 
         try:
-            frames = self._stream.decode(packet)
-        except (av.FFmpegError, EOFError):
+            frames = self._decoder.decode(packet)
+        except (av.FFmpegError, EOFError) as error:
             self._damaged += packet is not None
+            self._fault = self._fault or reason_of(error)
             return
         for frame in frames:
             if frame.is_corrupt:
@@ -244,7 +272,14 @@ class Reader:
         if not places:
             return
         size = None if self._frames is None else self._frames.shape[1:3]
-        image = self._to_rgb(frame, size)
+        try:
+            image = self._to_rgb(frame, size)
+        except (OSError, ValueError) as error:  # FFmpeg's own are among them
+            colours = f"{frame.format.name}, colour matrix {int(frame.colorspace)}"
+            raise VideoError(
+                f"{self._name} has pixels ({colours}) of which no RGB can be made ({reason_of(error)}); "
+                "convert it to H.264"
+            ) from None
         if self._frames is None:
             self._frames = np.empty((self._samples, *image.shape), np.uint8)
         for place in places:

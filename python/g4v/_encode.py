@@ -129,6 +129,8 @@ def check_folder(folder: str | os.PathLike[str]) -> Path:
 def _advice(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "the disk is full; free some space or name another folder"
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        return "it is a file, or below one; name a folder"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "no permission; name a folder that you may write to"
     reason = error.strerror or str(error)

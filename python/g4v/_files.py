@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from g4v._console import printable
 from g4v.errors import ArgumentError, Error, OutputError
 
 
@@ -25,7 +26,7 @@ def one_line(error: BaseException) -> str:
     """What an exception says, in one line; its class where it says nothing."""
     if isinstance(error, OSError) and error.strerror and not isinstance(error, Error):
         return error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
+    return printable(str(error)) or type(error).__name__
 
 
 @contextlib.contextmanager
@@ -119,16 +120,24 @@ def write_json(
 ) -> None:
     """Writes `value` as UTF-8 JSON with a final newline, whole or not at all.
 
+    A name of a file that is no UTF-8 is written with escapes (\\udcXX), which Python reads back as that name.
     ValueError: a number is NaN or infinite, which JSON does not have. `error`: the file cannot be written.
     """
     text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
-    write_text(path, text + "\n", error)
+    try:
+        data = text.encode("utf-8")
+    except UnicodeEncodeError:
+        data = json.dumps(value, indent=indent, allow_nan=False).encode("ascii")
+    write_bytes(path, data + b"\n", error)
 
 
 def read_json(path: str | os.PathLike[str], error: type[Error] = ArgumentError) -> dict[str, Any]:
-    """The JSON object in a UTF-8 file. `error` in one line: no such file, no JSON, or not an object."""
+    """The JSON object in a UTF-8 file, with or without a byte order mark.
+
+    `error` in one line: no such file, no JSON, or not an object.
+    """
     try:
-        value = json.loads(Path(path).read_text("utf-8"))
+        value = json.loads(Path(path).read_text("utf-8-sig"))
     except FileNotFoundError:
         raise error(f"{path}: no such file") from None
     except (OSError, ValueError, RecursionError) as fault:

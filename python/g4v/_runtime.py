@@ -36,21 +36,26 @@ def find_bundle(name_or_dir: str | os.PathLike[str]) -> Path:
     """The directory of an embedded bundle or of one elsewhere. Raises `BundleError` where there is none."""
     if not isinstance(name_or_dir, (str, os.PathLike)):
         raise ArgumentError(f"a bundle is a name or a directory, not {type(name_or_dir).__name__}")
-    text = os.fspath(name_or_dir)
+    text = os.fsdecode(name_or_dir)
     names = embedded_bundles()
     if text in names:
         return _BUNDLES / text
-    try:
-        found = bool(text) and os.path.exists(text)
-    except ValueError:
-        found = False
-    if not found:
+    if not _is_there(text):
         embedded = ", ".join(names) or "none"
         raise BundleError(
-            f"{text!r} is neither an embedded bundle ({embedded}) nor a directory; "
+            f"{ascii(text)} is neither an embedded bundle ({embedded}) nor a directory; "
             "pass a folder that holds a g4v.json"
         )
     return Path(text)
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return bool(path) and os.lstat(path) is not None
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError:
+        return True  # the core says why it cannot be read
 
 
 def onnxruntime_directories() -> list[str]:
@@ -99,7 +104,7 @@ def load_core_assistant(
     if device in ("auto", "cuda"):
         preload_cuda()
     assistant: _core.Assistant = core.Assistant.load(
-        str(directory),
+        directory,
         device=device,
         threads=threads or 0,
         library_dirs=onnxruntime_directories(),

@@ -183,6 +183,7 @@ class Assistant:
         frames: int | None = None,
         width: int | None = None,
         height: int | None = None,
+        latents: npt.ArrayLike | None = None,
     ) -> Video:
         """Makes a video from a caption. The same seed and options make the same video on the same machine.
 
@@ -198,9 +199,13 @@ class Assistant:
             frames: number of frames.
             width: in pixels.
             height: in pixels.
+            latents: what the video starts from in place of the noise of the seed, to compare with other
+                pipelines: float32 [channels, frames, height / s, width / s], s pixels of a side being one
+                latent (8 in most models). In diffusers they are `latents[0]`.
 
         Raises:
-            ArgumentError: the prompt is empty, or an option has a wrong type or is out of range.
+            ArgumentError: the prompt is empty, an option has a wrong type or is out of range, or latents has
+                another type or shape or a number that is not finite.
             BundleError: the bundle makes no videos.
             UnsafeVideo: a frame checker withholds the video.
             RuntimeUnavailable: ONNX Runtime fails.
@@ -215,6 +220,8 @@ class Assistant:
             width=width,
             height=height,
         )
+        if latents is not None:
+            options.latents = _latents_array(latents)
         stream = self._core.generate(text_bytes("the prompt", prompt), options)
         made: Video | None = None
         warnings: tuple[str, ...] = ()
@@ -246,3 +253,16 @@ class Assistant:
         import numpy as np
 
         return self._core.score_frames(np.ascontiguousarray(frames))
+
+
+def _latents_array(latents: Any) -> npt.NDArray[np.float32]:
+    """The latents as a C-contiguous array; the core checks their sizes. ArgumentError: another type."""
+    import numpy as np
+
+    array = np.asarray(latents)
+    if array.dtype != np.float32 or array.ndim != 4:
+        raise ArgumentError(
+            f"latents is {array.dtype} with {array.ndim} dimensions; it must be float32 "
+            "[channels, frames, height, width]"
+        )
+    return np.ascontiguousarray(array)

@@ -215,6 +215,46 @@ static void test_generate(g4v_assistant* assistant) {
   g4v_stream_free(stream);
 }
 
+/* What a video starts from; a program of before these fields; and what is refused. */
+static void test_latents(g4v_assistant* assistant) {
+  static float latents[4 * 3 * 3 * 4];
+  int64_t shape[4] = {4, 3, 3, 4};
+  g4v_error error;
+  g4v_stream* stream = NULL;
+  g4v_chat* chat = NULL;
+  g4v_chat_options options = {0};
+  g4v_video_options video = {0};
+  char text[256];
+  int kinds[9];
+  options.struct_size = sizeof options;
+  options.video = &video;
+  video.struct_size = sizeof video;
+  CHECK(g4v_video_defaults(assistant, &video, &error) == G4V_OK);
+  CHECK(video.latents == NULL && video.latents_shape == NULL);
+  CHECK(video.frames == 3 && video.width == 8 && video.height == 6);
+  video.latents = latents;
+  CHECK(g4v_generate(assistant, "blue", 3, &video, &stream, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(strcmp(error.message, "latents_shape is NULL") == 0);
+  video.latents_shape = shape;
+  CHECK(g4v_generate(assistant, "blue", 3, &video, &stream, &error) == G4V_OK);
+  CHECK(drain(stream, text, sizeof text, kinds, &error) == G4V_OK && kinds[G4V_VIDEO_MADE] == 1);
+  g4v_stream_free(stream);
+  CHECK(g4v_chat_open(assistant, &options, &chat, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(strstr(error.message, "latents is no option of a chat's videos") != NULL);
+  shape[3] = 2;
+  CHECK(g4v_generate(assistant, "blue", 3, &video, &stream, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(strstr(error.message, "has the shape [4, 3, 3, 2] but must be [4, 3, 3, 4]") != NULL);
+  shape[0] = (int64_t)1 << 40;
+  CHECK(g4v_generate(assistant, "blue", 3, &video, &stream, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(strstr(error.message, "latents_shape has the size 1099511627776") != NULL);
+  video.struct_size = offsetof(g4v_video_options, latents);
+  CHECK(g4v_generate(assistant, "blue", 3, &video, &stream, &error) == G4V_OK);
+  CHECK(drain(stream, text, sizeof text, kinds, &error) == G4V_OK);
+  g4v_stream_free(stream);
+  video.struct_size -= 1;
+  CHECK(g4v_generate(assistant, "blue", 3, &video, &stream, &error) == G4V_INVALID_ARGUMENT);
+}
+
 /* Finds every frame unsafe, or fails, as `user` says. */
 static int check_frames(void* user, const g4v_frames* frames, float* unsafe) {
   int64_t i;
@@ -282,6 +322,7 @@ int main(void) {
   test_system(assistant);
   test_chat(assistant);
   test_generate(assistant);
+  test_latents(assistant);
   test_frame_checker(bundle);
   g4v_assistant_free(assistant);
   fprintf(stderr, "%d failures\n", failures);

@@ -1,6 +1,7 @@
 // Which files a graph names, wherever in it; and graphs that are cut, changed or nested without
 // end.
 #include <cstdint>
+#include <map>
 #include <random>
 #include <set>
 #include <string>
@@ -81,6 +82,32 @@ void TestPlaces() {
   CHECK(count > 40 && found.size() == static_cast<size_t>(count));
 }
 
+// Every place gets its new name, of any length, and all the rest stays as it was.
+void TestOtherPlaces() {
+  int count = 0;
+  const std::string model =
+      EveryPlace(&count) + Varint(9 << 3 | 1) + "12345678" + Varint(9 << 3 | 5) + "1234";
+  const auto rewritten = [&](const auto& name_of) {
+    std::map<std::string, std::string> places;
+    Names names;
+    for (int i = 0; i < count; ++i) {
+      names.insert(places[std::to_string(i)] = name_of(i));
+    }
+    const std::string text = g4v::WithExternalData(
+        {reinterpret_cast<const uint8_t*>(model.data()), model.size()}, "x.onnx", places);
+    CHECK(Files(text) == names);
+    return text;
+  };
+  CHECK(rewritten([](int i) { return std::to_string(i); }) == model);
+  const auto place = [](int i) { return std::string(static_cast<size_t>(i) * 7, '/') + "a"; };
+  CHECK(rewritten(place).size() > model.size());
+  // An engine's name is none of external data.
+  const std::string engine = Engine(Attribute("ep_cache_context", Message(4, "a.engine")) +
+                                    Attribute("embed_mode", Number(3, 0)));
+  CHECK(g4v::WithExternalData({reinterpret_cast<const uint8_t*>(engine.data()), engine.size()}, "x",
+                              {}) == engine);
+}
+
 // The last key and the last value count for the protobuf library; here any does.
 void TestTwice() {
   const std::string entry = Message(2, "first") + Message(1, "x") + Message(1, "location") +
@@ -153,6 +180,7 @@ void TestFuzz() {
 
 int main() {
   TestPlaces();
+  TestOtherPlaces();
   TestTwice();
   TestEngines();
   TestDamage();

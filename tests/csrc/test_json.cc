@@ -1,4 +1,5 @@
 #include "base/json.h"
+#include "base/utf8.h"
 #include "check.h"
 
 using g4v::Code;
@@ -27,6 +28,17 @@ void TestRoundTrip() {
   const std::string text = R"({"b":[1,-7,0.1,1.0,1e+300,"\u0001\"\\\t",null,false],"a":{"k":"é"}})";
   CHECK(ParseJson(text).Dump() == text);
   CHECK(ParseJson(Json(0.1 + 0.2).Dump()).AsDouble() == 0.1 + 0.2);
+}
+
+void TestBytesThatAreNoUtf8() {
+  CHECK(ParseJson("\xEF\xBB\xBF[1]").AsArray()[0].AsInt() == 1);  // a byte order mark
+  // As a name of a file may have them: the lone surrogates of Python's os.fsdecode.
+  CHECK(Json(std::string("caf\xe9 \xc3\xa9")).Dump() == "\"caf\\udce9 \xc3\xa9\"");
+  CHECK(g4v::Printable("a\n\tb \x1b[2J\x7f\xe9\xc2\x85\xe2\x80\xae\xc3\xa9") ==
+        "a  b \\x1b[2J\\x7f\\xe9\\x85\\u202e\xc3\xa9");
+  CHECK(std::string(g4v::Error(Code::Io, "a\x1b\xff").what()) == "a\\x1b\\xff");
+  CHECK_THROWS(ParseJson("{\"\xc2\x9b\": 1, \"\xc2\x9b\": 1}"), Code::Bundle,
+               "the key \"\\x9b\" appears twice");
 }
 
 void TestRefusals() {
@@ -109,6 +121,7 @@ void TestUtf8() {
 int main() {
   TestValues();
   TestRoundTrip();
+  TestBytesThatAreNoUtf8();
   TestRefusals();
   TestCursor();
   TestUtf8();

@@ -301,12 +301,31 @@ class TestBundle:
 
         assert "outside the bundle" in refusal(write_bundle(tmp_path, change))
 
-    def test_link_out(self, tmp_path: Path) -> None:
+    def test_links_to_files_are_followed_wherever_they_lead(self, tmp_path: Path) -> None:
         (tmp_path / "bundle").mkdir()
         folder = write_bundle(tmp_path / "bundle")
-        outside = tmp_path / "outside.data"
-        outside.write_bytes((folder / "encoder.data").read_bytes())
+        for k, name in enumerate(FILES):
+            (folder / name).rename(tmp_path / f"blob{k}")
+            (folder / name).symlink_to(tmp_path / f"blob{k}")
+        assert _core.check_bundle(folder, "full") is True
+        (tmp_path / "blob1").write_bytes(b"D" * 1000)
+        assert "wrong SHA-256" in refusal(folder) and "encoder.data" in refusal(folder)
+
+    @pytest.mark.parametrize(
+        ("target", "part"),
+        [
+            ("nowhere", "encoder.data (a link to a file that is not there)"),
+            (".", "encoder.data (not a file)"),
+            ("/dev/zero", "encoder.data (not a file)"),
+            ("encoder.data", "Too many levels of symbolic links"),
+        ],
+    )
+    def test_links_to_no_file(self, tmp_path: Path, target: str, part: str) -> None:
+        folder = write_bundle(tmp_path)
         (folder / "encoder.data").unlink()
-        (folder / "encoder.data").symlink_to(outside)
-        message = refusal(folder)
-        assert "links to files outside" in message and "encoder.data" in message
+        (folder / "encoder.data").symlink_to(target)
+        assert part in refusal(folder)
+
+    def test_a_link_to_no_bundle(self, tmp_path: Path) -> None:
+        (tmp_path / "link").symlink_to("nowhere")
+        assert "it is a link to a folder that is not there" in refusal(tmp_path / "link")

@@ -52,6 +52,7 @@ def test_help_of_each_command(command):
         (("chat", "--what"), "unrecognized arguments: --what"),
         (("generate",), "PROMPT"),
         (("generate", "a red circle", "--out", "x.avi"), ".mp4, .webm, .gif"),
+        (("generate", "a red circle", "--video-size", "64"), "'64' is not WxH in pixels"),
         (("inspect",), "BUNDLE"),
         (("inspect", "tiny", "--verify", "no"), "invalid choice: 'no'"),
         (("bench", "--runs", "0"), "--runs is 0"),
@@ -292,6 +293,16 @@ def test_generate(bundle_dir, tmp_path):
     assert described["path"] == str(path) and (described["seed"], described["frames"]) == (3, 3)
     assert path.read_bytes() == first
     assert [p.name for p in tmp_path.iterdir()] == ["out.gif"]
+    options = ("--negative-prompt", "bad", "--scheduler", "dpmsolver++", "--frames", 5, "--video-size", "6x4")
+    described = json.loads(run(*arguments, *options, "--guidance-scale", 2.5, "--json").stdout)
+    assert (described["frames"], described["width"], described["height"]) == (5, 6, 4)
+    made = g4v.load(bundle_dir, threads=1).generate(
+        "a red circle", seed=3, steps=2, negative_prompt="bad", scheduler="dpmsolver++", frames=5, width=6,
+        height=4, guidance_scale=2.5,
+    )  # fmt: skip
+    made.save(tmp_path / "python.gif")
+    assert (tmp_path / "python.gif").read_bytes() == path.read_bytes() != first
+    (tmp_path / "python.gif").unlink()
     done = run("generate", "a red circle " * 9, *arguments[2:])
     assert done.returncode == 0 and done.stderr.startswith("g4v: warning: the caption is longer")
 

@@ -204,6 +204,28 @@ def test_the_core_refuses_special_tokens_that_the_tokenizer_lacks() -> None:
         _core.testing.opening_ids(json.dumps(template.to_manifest()), other, "")
 
 
+class TestTraining:
+    def build(self, prompt: dict[str, Any], kind: str = "chatml") -> PromptTemplate:
+        from g4v.train.settings import Settings
+        from g4v.train.template import build_template
+
+        return build_template(Settings(prompt=prompt), chats.tokenizer(kind))
+
+    def test_a_preset_with_changes(self) -> None:
+        built = self.build({"preset": "chatml", "system": "Be kind."})
+        preset = preset_template("chatml", chats.backend("chatml"))
+        assert built == dataclasses.replace(preset, system="Be kind.")
+        assert self.build({"preset": "tokenizer"}) == read_chat_template(chats.tokenizer("chatml"))
+
+    @pytest.mark.parametrize("preset", ["gpt", "llama-3", "tokenizer", 5])
+    def test_refused(self, preset: Any) -> None:
+        from g4v.train.errors import TrainingError
+
+        kind = "mplug-owl" if preset == "tokenizer" else "chatml"
+        with pytest.raises(TrainingError, match="prompt: preset: "):
+            self.build({"preset": preset}, kind)
+
+
 class TestChatTemplates:
     @pytest.mark.parametrize("kind", list(chats.TEMPLATES))
     def test_read(self, kind: str) -> None:

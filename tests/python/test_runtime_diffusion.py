@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
+import g4v
 from g4v import _core
 from g4v.errors import BundleError
 
@@ -179,6 +180,58 @@ def with_shared_noise(source, folder, shared):
     about["generation"]["video"]["shared_noise"] = shared
     (folder / "g4v.json").write_text(json.dumps(about))
     return folder
+
+
+def latents_of(seed, frames, height, width):
+    """The synthetic bundle's first noise of a seed, [channels, frames, height / 2, width / 2]."""
+    shape = (4, frames, height // 2, width // 2)
+    return _core.testing.noise(seed, int(np.prod(shape))).reshape(shape)
+
+
+class TestLatents:
+    def test_the_noise_of_a_seed_makes_its_video(self, bundle_dir):
+        assistant = g4v.load(bundle_dir, threads=1)
+        expected = assistant.generate("a red circle", seed=99, frames=3, width=8, height=6)
+        latents = latents_of(99, 3, 6, 8)
+        options = {"frames": 3, "width": 8, "height": 6}
+        made = assistant.generate("a red circle", seed=5, latents=latents, **options)
+        assert np.array_equal(made.frames, expected.frames) and made.seed == 5
+        turned = np.asfortranarray(latents)  # another order in memory
+        again = assistant.generate("a red circle", latents=turned, **options)
+        assert np.array_equal(again.frames, expected.frames)
+        other = assistant.generate("a red circle", latents=-latents, **options)
+        assert not np.array_equal(other.frames, expected.frames)
+
+    @pytest.mark.parametrize(
+        ("latents", "message"),
+        [
+            (np.zeros((4, 3, 3, 4)), "latents is float64 with 4 dimensions; it must be float32"),
+            (np.zeros((1, 4, 3, 3, 4), np.float32), "latents is float32 with 5 dimensions"),
+            ("noise", "it must be float32"),
+            (
+                np.zeros((3, 4, 3, 4), np.float32),
+                r"shape \[3, 4, 3, 4\] but must be \[4, 3, 3, 4\], \[channels",
+            ),
+            (np.zeros((4, 3, 6, 8), np.float32), "of a video of 3 frames, 8x6 pixels"),
+            (np.zeros((4, 0, 3, 4), np.float32), r"shape \[4, 0, 3, 4\]"),
+            (np.full((4, 3, 3, 4), np.nan, np.float32), "latents holds numbers that are not finite"),
+        ],
+    )
+    def test_what_does_not_fit_is_refused(self, bundle_dir, latents, message):
+        assistant = g4v.load(bundle_dir, threads=1)
+        with pytest.raises(g4v.ArgumentError, match=message):
+            assistant.generate("x", latents=latents, frames=3, width=8, height=6)
+
+    def test_the_core_refuses_them_elsewhere(self, assistant):
+        options = _core.VideoOptions(latents=latents_of(1, 3, 6, 8))
+        assert options.latents.shape == (4, 3, 3, 4)
+        with pytest.raises(g4v.ArgumentError, match="latents is no option of a chat's videos"):
+            assistant.chat(video_options=options)
+        chat = assistant.chat()
+        with pytest.raises(g4v.ArgumentError, match="latents is no option of a turn's videos"):
+            list(chat.send("say b", video_options=options))
+        with pytest.raises(g4v.ArgumentError, match="latents must be a C-contiguous float32 array"):
+            _core.VideoOptions(latents=np.zeros((4, 3, 3, 4)))
 
 
 class TestGenerator:

@@ -312,7 +312,7 @@ def test_a_video_track_without_frames(tmp_path, suffix):
         stream = output.add_stream("mpeg4", rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         output.start_encoding()
-    with pytest.raises(VideoError, match=f"none.{suffix} has no"):
+    with pytest.raises(VideoError, match=f"none.{suffix} (can be opened, but )?has no"):
         read_video(path)
 
 

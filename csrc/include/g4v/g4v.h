@@ -123,6 +123,10 @@ typedef struct g4v_video_options {
   double guidance_scale;       /* 0 .. 100; 1 = no guidance, half the work */
   const char* negative_prompt; /* steers away from this text */
   const char* scheduler;       /* "ddim" or "dpmsolver++" */
+  /* Of g4v_generate alone: what the video starts from, float32 [channels, frames, height, width] of
+     the latents, row by row; NULL = noise of the seed. */
+  const float* latents;
+  const int64_t* latents_shape; /* its 4 sizes; needed with latents */
 } g4v_video_options;
 
 typedef struct g4v_chat_options {

@@ -3,6 +3,7 @@
 Methods that wait release the GIL. Errors are the classes of g4v/errors.py.
 """
 
+import os
 from collections.abc import Callable, Sequence, Set
 from typing import Any
 
@@ -11,27 +12,32 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import testing as testing
 
+# A name of any bytes: what is no UTF-8 comes as os.fsdecode gives it, or as bytes.
+StrPath = str | bytes | os.PathLike[str]
+
 __version__: str
 BUNDLE_FORMAT_VERSION: int
 
 # ONNX Runtime and the machine
 
-def library_info(path: str = "", directories: Sequence[str] = ()) -> dict[str, object]: ...
-def resolve_device(device: str, path: str = "", directories: Sequence[str] = ()) -> tuple[str, str]: ...
-def probe_device(device: str, path: str = "", directories: Sequence[str] = ()) -> None: ...
+def library_info(path: StrPath = "", directories: Sequence[StrPath] = ()) -> dict[str, object]: ...
+def resolve_device(
+    device: str, path: StrPath = "", directories: Sequence[StrPath] = ()
+) -> tuple[str, str]: ...
+def probe_device(device: str, path: StrPath = "", directories: Sequence[StrPath] = ()) -> None: ...
 def resolve_targets(
     device: str,
     wanted: Set[str],
-    provider_dirs: Sequence[str] = (),
-    path: str = "",
-    directories: Sequence[str] = (),
+    provider_dirs: Sequence[StrPath] = (),
+    path: StrPath = "",
+    directories: Sequence[StrPath] = (),
 ) -> tuple[str, list[tuple[str, str]], dict[str, str]]: ...
-def preload_cuda_libraries(roots: Sequence[str]) -> list[str]: ...
+def preload_cuda_libraries(roots: Sequence[StrPath]) -> list[str]: ...
 def usable_cores() -> int: ...
 
 # Bundles and frames
 
-def check_bundle(directory: str, verify: str = "auto") -> bool: ...
+def check_bundle(directory: StrPath, verify: str = "auto") -> bool: ...
 def preprocess(
     frames: NDArray[np.uint8], size: int, mean: Sequence[float], std: Sequence[float]
 ) -> NDArray[np.float32]: ...
@@ -83,6 +89,7 @@ class VideoOptions:
     guidance_scale: float | None
     negative_prompt: str | None
     scheduler: str | None  # "ddim" or "dpmsolver++"
+    latents: NDArray[np.float32] | None  # [channels, frames, height, width]; Assistant.generate only
     def __init__(
         self,
         *,
@@ -95,6 +102,7 @@ class VideoOptions:
         guidance_scale: float | None = None,
         negative_prompt: str | None = None,
         scheduler: str | None = None,
+        latents: NDArray[np.float32] | None = None,
     ) -> None: ...
 
 # Events of a stream, in csrc/chat/event.h
@@ -189,15 +197,15 @@ class Chat:
 class Assistant:
     @staticmethod
     def load(
-        directory: str,
+        directory: StrPath,
         *,
         device: str = "auto",
         threads: int = 0,
-        onnxruntime: str = "",
-        library_dirs: Sequence[str] = (),
+        onnxruntime: StrPath = "",
+        library_dirs: Sequence[StrPath] = (),
         verify: str = "auto",
         frame_checker: Callable[[NDArray[np.uint8]], ArrayLike] | None = None,
-        provider_dirs: Sequence[str] = (),
+        provider_dirs: Sequence[StrPath] = (),
         cuda_graphs: bool = False,
     ) -> Assistant: ...
     def chat(

@@ -4,7 +4,8 @@ Timed: loading (the first load of the process apart, since it also loads ONNX Ru
 a question about an 8-frame video that is in memory already, the tokens after it, and one generated video, as
 far as the bundle has the components (without an encoder the question comes without a video). Not timed:
 reading video files and writing them. Each number is the median of the runs, with the smallest and largest;
-one unmeasured run goes first. The last line of the output is JSON.
+one unmeasured run goes first. The instruction set of g4v's own CPU kernels is named too. The last line of the
+output is JSON.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 from .._command import add_assistant_arguments
 from .._console import ProgressBar
+from .._runtime import import_core
 from ..errors import ArgumentError
 from .common import load, print_json
 
@@ -83,7 +85,9 @@ def run(arguments: argparse.Namespace) -> int:
         name: {"median": statistics.median(values), "min": min(values), "max": max(values)}
         for name, values in measured.items()
     }
+    kernels = import_core().kernel_versions()[0]
     if not arguments.json:
+        print(f"{'kernels':18} {kernels:>9}")
         for name, row in summary.items():
             print(f"{name:18} {row['median']:9.1f}   ({row['min']:.1f} to {row['max']:.1f})")
     print_json(
@@ -91,6 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
             "bundle": assistant.name,
             "device": assistant.device,
             "threads": arguments.threads,
+            "kernels": kernels,
             "runs": arguments.runs,
             "video_shape": None if made is None else list(made.frames.shape),
             **summary,

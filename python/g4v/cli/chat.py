@@ -6,11 +6,14 @@ import argparse
 import errno
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._command import add_assistant_arguments
 from ..errors import ArgumentError
 from .common import OutputFolder, add_video_arguments, load
+
+if TYPE_CHECKING:
+    from ..chat import Chat
 
 _EXAMPLES = """examples:
   g4v chat --video clip.mp4 --prompt "What moves here?"
@@ -47,7 +50,6 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--prompt", metavar="TEXT", help="ask this one thing, print the answer and leave")
     parser.add_argument(
         "--out",
-        default=".",
         metavar="DIR",
         help="where videos are written, as video-1.mp4, ... (default: here)",
     )
@@ -68,24 +70,30 @@ def run(arguments: argparse.Namespace) -> int:
     from .turn import TurnPrinter
 
     with OutputFolder(arguments.out) as folder:
-        chat = load(arguments).chat(
-            seed=arguments.seed,
-            temperature=arguments.temperature,
-            top_k=arguments.top_k,
-            top_p=arguments.top_p,
-            repetition_penalty=arguments.repetition_penalty,
-            max_new_tokens=arguments.max_new_tokens,
-            steps=arguments.steps,
-            guidance_scale=arguments.guidance_scale,
-            system=None if arguments.system is None else system_text(arguments.system),
-        )
+        assistant = load(arguments)
+        system = None if arguments.system is None else system_text(arguments.system)
+
+        def open_chat() -> Chat:
+            return assistant.chat(
+                seed=arguments.seed,
+                temperature=arguments.temperature,
+                top_k=arguments.top_k,
+                top_p=arguments.top_p,
+                repetition_penalty=arguments.repetition_penalty,
+                max_new_tokens=arguments.max_new_tokens,
+                steps=arguments.steps,
+                guidance_scale=arguments.guidance_scale,
+                system=system,
+            )
+
         printer = TurnPrinter(folder, as_json=arguments.json)
         if arguments.prompt is not None:
+            chat = open_chat()
             printer.show(chat.send(arguments.prompt, video=arguments.video, frames=arguments.frames))
             return 0
         from .conversation import converse
 
-        return converse(chat, printer, video=arguments.video, frames=arguments.frames)
+        return converse(open_chat, printer, video=arguments.video, frames=arguments.frames)
 
 
 def system_text(argument: str) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import OutputError
 from ..frame_checkers import FRAME_CHECKERS, frame_checker
 
 if TYPE_CHECKING:
@@ -47,28 +49,50 @@ def load(arguments: argparse.Namespace) -> Assistant:
 
 
 def print_json(values: dict[str, Any]) -> None:
-    """Prints an object as one line of JSON."""
-    print(json.dumps(values, ensure_ascii=False), flush=True)
+    """Prints an object as one line of JSON, with escapes where the stream's encoding lacks a character.
+
+    A path that is no UTF-8 has escapes of lone surrogates, of which os.fsencode makes the path again.
+    """
+    text = json.dumps(values, ensure_ascii=False)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(values)
+    print(text, flush=True)
 
 
 class OutputFolder:
     """The folder that videos are written to, as a context manager.
 
-    It is made and checked when entered, before any work; where it was made and nothing was written, it is
-    removed again.
+    A folder that was named is made and checked when entered, before any work; where it was made and nothing
+    was written, it is removed again. Without a name it is the current folder, at which only `check` looks: a
+    command that writes nothing works anywhere.
     OutputError: it cannot be written to.
     """
 
-    def __init__(self, path: str) -> None:
-        self._path = Path(path)
+    def __init__(self, path: str | None) -> None:
+        self._path = Path("." if path is None else path)
+        self._checked = path is not None
         self._made: list[Path] = []
 
     def __enter__(self) -> OutputFolder:
         from .._encode import check_folder
 
-        self._made = [p for p in (self._path, *self._path.parents) if not p.exists()]
-        check_folder(self._path)
+        if self._checked:
+            self._made = [p for p in (self._path, *self._path.parents) if not p.exists()]
+            check_folder(self._path)
         return self
+
+    def check(self) -> None:
+        """Proves that files can be written, if that is not known yet: before a video is made."""
+        from .._encode import check_folder
+
+        if not self._checked:
+            try:
+                check_folder(self._path)
+            except OutputError as error:
+                raise OutputError(f"{error} with --out") from None
+            self._checked = True
 
     def __exit__(self, *_: object) -> None:
         for folder in self._made:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
 from .._command import add_assistant_arguments
-from .._console import ProgressBar, report_warning
+from .._console import ProgressBar, report_warning, shown_path
 from ..errors import ArgumentError
 from .common import OutputFolder, add_video_arguments, load, print_json
 
 _EXAMPLES = """examples:
   g4v generate "a red circle moving left on a black background"
-  g4v generate "a green star growing and a blue square moving up" --out pair.gif --seed 3 --steps 30"""
+  g4v generate "a green star growing and a blue square moving up" --out pair.gif --seed 3 --steps 30
+  g4v generate "a red circle" --negative-prompt "blurred" --scheduler dpmsolver++ --video-size 32x32"""
 
 
 def add_parser(commands: Any) -> None:
@@ -34,8 +36,27 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object about the result")
     add_video_arguments(parser)
+    _add_content_arguments(parser)
     add_assistant_arguments(parser)
     parser.set_defaults(run=run)
+
+
+def _add_content_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the video", "What is not given is the bundle's default.")
+    group.add_argument("--negative-prompt", metavar="TEXT", help="what the video is guided away from")
+    group.add_argument("--scheduler", metavar="NAME", help="the sampler: ddim or dpmsolver++")
+    group.add_argument("--frames", type=int, metavar="N", help="number of frames")
+    group.add_argument(
+        "--video-size", type=_size, metavar="WxH", help="width and height in pixels, such as 576x320"
+    )
+
+
+def _size(text: str) -> tuple[int, int]:
+    """(width, height) of "WxH". argparse.ArgumentTypeError: another form."""
+    match = re.fullmatch(r"([0-9]{1,9})[xX]([0-9]{1,9})", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is not WxH in pixels, such as 576x320")
+    return int(match[1]), int(match[2])
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -45,6 +66,9 @@ def run(arguments: argparse.Namespace) -> int:
     path = Path(arguments.out)
     if path.suffix.lower() not in SUFFIXES:
         raise ArgumentError(f"--out {path}: the name of a video ends in {', '.join(SUFFIXES)}")
+    if path.is_dir():
+        raise ArgumentError(f"--out {path}: is a folder; name a file")
+    width, height = arguments.video_size or (None, None)
     with OutputFolder(str(path.parent)):
         assistant = load(arguments)
         bar = ProgressBar("denoising")
@@ -55,6 +79,11 @@ def run(arguments: argparse.Namespace) -> int:
                 steps=arguments.steps,
                 guidance_scale=arguments.guidance_scale,
                 on_progress=bar.update_of,
+                negative_prompt=arguments.negative_prompt,
+                scheduler=arguments.scheduler,
+                frames=arguments.frames,
+                width=width,
+                height=height,
             )
         finally:
             bar.clear()
@@ -66,5 +95,5 @@ def run(arguments: argparse.Namespace) -> int:
         size = {"frames": count, "height": height, "width": width, "fps": video.fps}
         print_json({"path": str(path), "caption": video.caption, "seed": video.seed, **size})
     else:
-        print(f"wrote {path}", flush=True)
+        print(f"wrote {shown_path(path)}", flush=True)
     return 0

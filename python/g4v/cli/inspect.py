@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from .._console import shown_path, visible
 from .._files import read_json
 from ..errors import ArgumentError, BundleError
 from .common import print_json
@@ -38,16 +39,16 @@ def run(arguments: argparse.Namespace) -> int:
     from .._runtime import find_bundle, import_core
 
     directory = find_bundle(arguments.bundle)
-    verified = import_core().check_bundle(str(directory), arguments.verify)
+    verified = import_core().check_bundle(directory, arguments.verify)
     # The core has parsed the same text with all its checks, so it is JSON of the known shape.
     manifest = read_json(directory / "g4v.json", BundleError)
     if arguments.json:
         print_json(manifest)
         return 0
     for line in describe(manifest) + describe_report(directory):
-        print(line)
+        print(visible(line.replace("\n", " ")))
     print(f"checked: {'size and SHA-256' if verified else 'size'} of {len(manifest['files'])} files")
-    print(f"at: {directory}")
+    print(f"at: {shown_path(directory)}")
     return 0
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 
-from .._console import ProgressBar, report_warning
+from .._console import ProgressBar, is_terminal, printable, report_warning, shown_path, visible
 from ..events import Done, Event, Progress, Refusal, Text, Video, VideoPrompt, Withheld, to_json
 from .common import OutputFolder, print_json
 
@@ -16,12 +17,16 @@ class TurnPrinter:
         self._folder = folder
         self._as_json = as_json
         self._in_line = False
+        # What the model says may hold control characters; a file or a program gets it as it is.
+        self._clean = visible if is_terminal(sys.stdout) else str
 
     def show(self, events: Iterable[Event]) -> None:
         """Prints the events as they come, until the turn is done; videos are written to the folder."""
         bar = ProgressBar("denoising")
         try:
             for event in events:
+                if isinstance(event, VideoPrompt):
+                    self._folder.check()
                 if self._as_json:
                     self._print_json(event)
                 else:
@@ -41,18 +46,18 @@ class TurnPrinter:
     def _print(self, event: Event, bar: ProgressBar) -> None:
         if isinstance(event, Text):
             bar.clear()
-            print(event.text, end="", flush=True)
+            print(self._clean(event.text), end="", flush=True)
             self._in_line = not event.text.endswith("\n")
         elif isinstance(event, VideoPrompt):
             bar.clear()
-            self._line(f"[video: {event.caption}]")
+            self._line(f"[video: {printable(event.caption)}]")
         elif isinstance(event, Progress):
             if bar.terminal:
                 self._end_line()
             bar.update_of(event.step, event.steps)
         elif isinstance(event, Video):
             bar.clear()
-            self._line(f"[wrote {self._folder.save(event)}]")
+            self._line(f"[wrote {shown_path(self._folder.save(event))}]")
         elif isinstance(event, Withheld):
             bar.clear()
             self._line(f"[withheld: {event.unsafe} of {event.frames} frames look unsafe]")

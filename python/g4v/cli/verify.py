@@ -7,7 +7,7 @@ from importlib import util
 from pathlib import Path
 from typing import Any
 
-from ..errors import Error
+from ..errors import ArgumentError, Error
 
 
 def add_parser(commands: Any) -> None:
@@ -49,26 +49,28 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs `g4v verify`; returns its exit code. Raises `g4v.Error`."""
     from .._runtime import find_bundle, import_core
 
+    _check_usage(arguments)
     directory = find_bundle(arguments.bundle)
-    import_core().check_bundle(str(directory), "full")
+    import_core().check_bundle(directory, "full")
     print("files: size and SHA-256 of all are right", flush=True)
     if arguments.checkpoint is None:
-        named = [
-            n
-            for n in ("llm", "adapter", "vision", "t2v", "variant", "calibration_video")
-            if getattr(arguments, n) is not None
-        ]
-        if named:
-            option, what = named[0].replace("_", "-"), "a part in place of the run's"
-            if option == "calibration-video":
-                what = "what is compared on"
-            raise Error(f"--{option} names {what}; name the run with --checkpoint")
-        print("graphs: not compared; name the run with --checkpoint")
+        print("graphs: not compared; name the run with --base")
         return 0
-    if util.find_spec("torch") is None or util.find_spec("onnx") is None:
-        raise Error('graphs cannot be compared: PyTorch or onnx is missing; pip install "g4v[export]"')
     _compare(directory, arguments)
     return 0
+
+
+def _check_usage(arguments: argparse.Namespace) -> None:
+    """ArgumentError, Error: what was asked for needs a run, or packages, that are not there."""
+    if arguments.checkpoint is not None:
+        if util.find_spec("torch") is None or util.find_spec("onnx") is None:
+            raise Error('graphs cannot be compared: PyTorch or onnx is missing; pip install "g4v[export]"')
+        return
+    for name in ("llm", "adapter", "vision", "t2v", "variant", "calibration_video"):
+        if getattr(arguments, name) is not None:
+            option = "--" + name.replace("_", "-")
+            what = "what is compared on" if name == "calibration_video" else "a part in place of the run's"
+            raise ArgumentError(f"{option} names {what}; name the run too, with --base")
 
 
 def _compare(directory: Path, arguments: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from g4v._command import Parser, add_assistant_arguments, at_least
+from g4v._command import Parser, add_assistant_arguments, at_least, writable_file
 
 
 def new_parser(command: str, description: str, epilog: str = "") -> argparse.ArgumentParser:
@@ -31,7 +31,12 @@ def add_data_arguments(parser: argparse.ArgumentParser, videos: str = "folder of
         "--out", type=Path, metavar="DIR",
         help="keep every result in this folder: stopped or killed, the same command goes on where it was",
     )  # fmt: skip
-    add("--json", type=Path, metavar="FILE", help="write the figures, what was left out, and every result")
+    add(
+        "--json",
+        type=writable_file,
+        metavar="FILE",
+        help="write the figures, what was left out, and every result",
+    )
     add(
         "--seed",
         type=at_least(0),

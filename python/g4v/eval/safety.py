@@ -6,8 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from g4v._command import add_assistant_arguments, at_least, exit_code
-from g4v._console import report_error
+from g4v._command import add_assistant_arguments, at_least, exit_code, writable_file
 from g4v.data.formats import DataError, Problem, SampleReader, read_samples
 from g4v.data.worlds import world
 from g4v.eval.figures import Figures
@@ -70,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
         default="skip",
         help="bad lines of the prompts, clips that cannot be read (default: skip)",
     )
-    add("--json", type=Path, metavar="FILE", help="write the figures and examples of errors")
+    add("--json", type=writable_file, metavar="FILE", help="write the figures and examples of errors")
     add("--seed", type=at_least(0), default=0, metavar="N", help="same seed, same dialogues (default: 0)")
     add_assistant_arguments(result)
     return result
@@ -87,13 +86,11 @@ def main(arguments: Sequence[str]) -> int:
     """Runs the command; returns its exit code."""
     options = parser().parse_args(arguments)
     if not options.n and options.prompts is None and options.unsafe_clips is None:
-        report_error("nothing to measure: give --n above 0, --prompts or --unsafe-clips (see: safety --help)")
-        return 2
+        parser().error("nothing to measure: give --n above 0, --prompts or --unsafe-clips")
     if (options.unsafe_clips is None) != (options.harmless_clips is None):
-        report_error(
+        parser().error(
             "--unsafe-clips and --harmless-clips go together: one alone hides what is refused wrongly"
         )
-        return 2
     return exit_code(lambda: _run(options))
 
 

@@ -24,7 +24,7 @@ def read_list(path: Path, folder: Path | None) -> list[tuple[int, Path]]:
     DataError: the list cannot be read, or names no clip.
     """
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
         raise DataError(Problem(path, f"cannot be read: {reason}")) from None

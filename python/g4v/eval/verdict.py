@@ -71,7 +71,7 @@ def read_prompt(path: Path | None) -> JudgePrompt:
     text, name = PROMPT, "g4v"
     if path is not None:
         try:
-            text, name = path.read_text(encoding="utf-8")[:_MAX_PROMPT], path.name
+            text, name = path.read_text(encoding="utf-8-sig")[:_MAX_PROMPT], path.name
         except (OSError, UnicodeDecodeError) as error:
             raise ArgumentError(
                 f"{path} cannot be read: {getattr(error, 'strerror', None) or error}"

@@ -179,7 +179,7 @@ class ReferenceConversation:
         answer: list[int] = []
         while len(answer) < max_new_tokens and len(self.ids) + 1 < limit:
             token = int(self._penalised(logits, answer).argmax())
-            if token == self.template.turn_end_id:
+            if token in (self.template.turn_end_id, *self.template.stop_ids):
                 break
             answer.append(token)
             logits = self._feed([token])

@@ -61,7 +61,7 @@ class AbstractorConfig:
     @classmethod
     def from_file(cls, path: str | Path) -> AbstractorConfig:
         """Reads config.json. ValueError: an unknown key, or sizes that do not fit each other."""
-        return _from_dict(cls, json.loads(Path(path).read_text("utf-8")), str(path))
+        return _from_dict(cls, json.loads(Path(path).read_text("utf-8-sig")), str(path))
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class FrameCheckerConfig:
     @classmethod
     def from_file(cls, path: str | Path) -> FrameCheckerConfig:
         """Reads config.json. ValueError: an unknown key."""
-        return _from_dict(cls, json.loads(Path(path).read_text("utf-8")), str(path))
+        return _from_dict(cls, json.loads(Path(path).read_text("utf-8-sig")), str(path))
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class VideoTowerConfig:
     @classmethod
     def from_file(cls, path: str | Path) -> VideoTowerConfig:
         """Reads config.json. ValueError: an unknown key, or sizes that do not fit each other."""
-        return _from_dict(cls, json.loads(Path(path).read_text("utf-8")), str(path))
+        return _from_dict(cls, json.loads(Path(path).read_text("utf-8-sig")), str(path))
 
 
 @dataclass(frozen=True)

@@ -257,7 +257,7 @@ def load_encoder(folder: str | Path) -> VideoEncoder:
     `g4v.model.bases.load_vision` reads public models too, and checks what it reads.
     """
     folder = Path(folder)
-    config = json.loads((folder / "config.json").read_text("utf-8"))
+    config = json.loads((folder / "config.json").read_text("utf-8-sig"))
     if config.get("flavour") == "mplug-owl-video":
         return MplugOwlVideoTower.from_pretrained(folder)
     from transformers import CLIPVisionModel

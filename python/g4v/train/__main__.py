@@ -6,6 +6,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from g4v._command import run_program
+
 # Subcommand -> module whose main(arguments) runs it. Each trains all parts of one assistant, its bases too,
 # and the two stages by this trainer. It is imported only when it is asked for.
 RECIPES = {"tiny": "g4v.shapes.recipe.command"}
@@ -32,4 +34,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program(main))

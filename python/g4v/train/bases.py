@@ -77,7 +77,10 @@ def prepare_bases(settings: Settings, first: bool) -> dict[str, str]:
     record = out / "work" / "bases.json"
     sources = {part: find_part(settings, part) for part in FROZEN}
     if sources["llm"] is None and not (out / "llm").is_dir():
-        raise TrainingError("no language model: give --llm (a folder, a GGUF file or a hub name) or --base")
+        asked = "give --llm (a folder, a GGUF file or a hub name)"
+        if settings.base is not None:
+            raise TrainingError(f"base {settings.base}: has no folder llm: name another run, or {asked} too")
+        raise TrainingError(f"no language model: {asked} or --base")
     if not first:
         _wait_for(record)
         return dict(read_json(record, TrainingError)["fingerprints"])

@@ -34,6 +34,10 @@ class FileClip:
         span = None if self.start is None and self.end is None else (self.start or 0.0, self.end)
         return read_video(found, frames, span=span)[0]
 
+    def is_there(self) -> bool:
+        """Whether there is such a file."""
+        return find_video(self.path) is not None
+
     def key(self) -> str:
         """Changes when the file or the part changes; a file that is copied elsewhere is another one."""
         found = find_video(self.path)
@@ -67,6 +71,10 @@ class WorldClip:
             count = int(rng.integers(frames + 1, _LONGEST * frames))
             return source.render(self.scene, rng, count)[sample_frames(count, frames)]
         return source.render(self.scene, rng, frames)
+
+    def is_there(self) -> bool:
+        """Whether it can be drawn: always."""
+        return True
 
     def key(self) -> str:
         """Changes with everything that the frames follow from, but for their number."""

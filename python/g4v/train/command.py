@@ -7,12 +7,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from g4v import _command, _start
 from g4v._console import report_error
 from g4v.errors import Error
 from g4v.train.configuration import field_types, load_settings
-from g4v.train.errors import AbortedByPeer
+from g4v.train.errors import AbortedByPeer, TrainingError
 from g4v.train.settings import PRESETS, STAGES, Settings
 
 _DEFAULT_CONFIG = Path("g4v-train.yaml")
@@ -36,13 +37,10 @@ and underscores are the same.
 """
 
 
-class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line, exit code 2."""
+class Parser(_command.Parser):
+    """The parser of the trainer's commands."""
 
-    def error(self, message: str) -> NoReturn:
-        program = self.prog.removeprefix("python -m ")
-        report_error(f"{message} (see: {self.prog} --help)", program)
-        raise SystemExit(2)
+    program = "g4v.train"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -97,7 +95,10 @@ def _with_dashes(arguments: Sequence[str]) -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs the command line; returns the exit code: 0 done, 1 failed (one line says why), 2 wrong usage."""
+    """Runs the command line; returns the exit code.
+
+    0 done, 1 failed (one line says why), 2 wrong usage, 130 after Ctrl-C.
+    """
     given = vars(build_parser().parse_args(_with_dashes(arguments)))
     stage, preset, config = given.pop("stage"), given.pop("preset"), given.pop("config")
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
@@ -118,19 +119,24 @@ def main(arguments: Sequence[str]) -> int:
         report_error(f'{error}; install the extra: pip install "g4v[train]"', "g4v.train")
         return 1
     except (KeyboardInterrupt, SystemExit):
-        print("g4v.train: stopped; give the same command with --resume to go on", file=sys.stderr)
-        return 1
+        report_error("interrupted; give the same command with --resume to go on", "g4v.train")
+        return 130
     return 0
 
 
 def _run_stage(stage: str, settings: Settings) -> bool:
     """Trains a stage, or prints what it needs. Whether the next stage is to follow."""
+    out = Path(settings.out)
+    if out.exists() and not out.is_dir():
+        raise TrainingError(f"--out {out}: is a file; name a folder")
     if settings.dry_run:
-        from g4v.train.estimate import print_estimate
+        with _start.importing():
+            from g4v.train.estimate import print_estimate
 
         print_estimate(settings, stage)
         return True
-    from g4v.train.run import is_first_process, run_stage
+    with _start.importing():
+        from g4v.train.run import is_first_process, run_stage
 
     done = run_stage(settings, stage)
     if not done and is_first_process():

@@ -50,7 +50,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
             return super().construct_mapping(node, deep)
 
     try:
-        values = yaml.load(path.read_text("utf-8"), Loader)  # noqa: S506  a SafeLoader
+        values = yaml.load(path.read_text("utf-8-sig"), Loader)  # noqa: S506  a SafeLoader
     except FileNotFoundError:
         raise TrainingError(f"{path}: no such file") from None
     except (OSError, ValueError, yaml.YAMLError) as error:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from g4v._command import run_program
 from g4v._console import report_error
 from g4v._files import atomic_folder, read_json, write_json
 from g4v.errors import Error
@@ -106,4 +107,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program(main))

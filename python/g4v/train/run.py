@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from itertools import islice
 from pathlib import Path
@@ -19,6 +20,7 @@ from g4v.train.assembly import load_assembly
 from g4v.train.bases import prepare_bases
 from g4v.train.batch_sampler import steps_per_epoch
 from g4v.train.checkpoint import check_same, find_checkpoint, load_step, sweep
+from g4v.train.clips import Clip
 from g4v.train.curves import draw_curves
 from g4v.train.datasets import open_rows
 from g4v.train.errors import TrainingError
@@ -39,7 +41,7 @@ _DECIDING = (
 _DECIDING_LATER = (
     "mixture leave_out longer_clips optimizer adam_beta2 weight_decay warmup ema opening_weights"
 ).split()
-_SEARCHED = 1000  # rows of stage 1 among which there must be one with a video
+_SEARCHED = 1000  # rows among which there must be one whose video is there
 
 
 def run_stage(settings: Settings, stage: str) -> bool:
@@ -67,8 +69,7 @@ def run_stage(settings: Settings, stage: str) -> bool:
     dtype = torch.float32 if settings.strategy == "fsdp" else dtype_of(precision)
     assembly = load_assembly(settings, stage, fingerprints, dtype)
     rows = open_rows(settings, stage, assembly.template)
-    if stage == "stage1" and not any(rows[i].clips for i in islice(range(len(rows)), _SEARCHED)):
-        raise TrainingError(f"stage1 learns from videos, and the first rows of {settings.data[0]} have none")
+    _check_clips(settings, stage, [rows[i].clips for i in islice(range(len(rows)), _SEARCHED)])
     steps = count_steps(settings, len(rows), trainer.world_size)
     about = _deciding(settings)
     size = settings.batch_size * settings.accumulate_grad_batches * trainer.world_size
@@ -101,6 +102,16 @@ def run_stage(settings: Settings, stage: str) -> bool:
     if trainer.world_size > 1 and torch.distributed.is_initialized():
         torch.distributed.barrier()
     return done >= steps
+
+
+def _check_clips(settings: Settings, stage: str, clips: Sequence[Sequence[Clip]]) -> None:
+    """TrainingError: the first rows, with these clips each, leave nothing to learn from."""
+    if stage == "stage1" and not any(clips):
+        raise TrainingError(f"stage1 learns from videos, and the first rows of {settings.data[0]} have none")
+    if all(clips) and not any(clip.is_there() for row in clips for clip in row):
+        raise TrainingError(
+            f"{clips[0][0]} is missing, as are all others of the first rows; --video-root names their folder"
+        )
 
 
 def count_steps(settings: Settings, rows: int, processes: int) -> int:

@@ -288,7 +288,7 @@ def test_g4v_verify_compares_again(run, bundle, tmp_path, capsys):
     from g4v.cli import main as g4v
 
     assert g4v(["verify", str(bundle)]) == 0
-    assert "not compared; name the run with --checkpoint" in capsys.readouterr().out
+    assert "not compared; name the run with --base" in capsys.readouterr().out
     transformers.utils.logging.enable_progress_bar()
     assert g4v(["verify", str(bundle), "--checkpoint", str(run)]) == 0
     text, errors = capsys.readouterr()

@@ -126,9 +126,12 @@ def test_one_export_at_a_time(run, tmp_path):
 def test_the_command_says_how_to_go_on(run, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(writer, "check_fit", _interrupt)
     words = ["--checkpoint", str(run), "--out", str(tmp_path / "out"), "--quiet"]
-    assert main(words) == 1
+    assert main(words) == 130
     error = capsys.readouterr().err
-    assert error.startswith("g4v.export: cancelled; the same command goes on") and error.count("\n") == 1
+    assert (
+        error.startswith("g4v.export: error: interrupted; the same command goes on")
+        and error.count("\n") == 1
+    )
     monkeypatch.undo()
     assert main(words) == 0 and (tmp_path / "out" / "g4v.json").exists()
 

@@ -195,4 +195,4 @@ def test_words_that_cannot_be_read(capsys, tmp_path, run):
     assert "--base is needed" in capsys.readouterr().err
     words = ["--checkpoint", str(run), "--out", str(tmp_path / "out"), "--quiet"]
     assert main([*words, "--adapter", "x=y"]) == 1
-    assert capsys.readouterr().err == "g4v.export: adapter x=y: 'y' is no weight (write FOLDER=0.5)\n"
+    assert capsys.readouterr().err == "g4v.export: error: adapter x=y: 'y' is no weight (write FOLDER=0.5)\n"

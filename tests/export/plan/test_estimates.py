@@ -104,7 +104,7 @@ def test_a_dry_run_says_where_no_bundle_can_be_put(run, bundle, tmp_path, capsys
         (file / "a" / "b", "cannot be made, since .*file is a file"),
     ):
         assert main([*words, str(out)]) == 1
-        assert re.fullmatch(f"g4v.export: missing: {out}: {reason}\n", capsys.readouterr().err)
+        assert re.fullmatch(f"g4v.export: error: missing: {out}: {reason}\n", capsys.readouterr().err)
         with pytest.raises(ExportError, match=reason):
             export_bundle(run, out)
     assert main([*words, str(bundle), "--force"]) == 0
@@ -133,7 +133,7 @@ def test_a_disk_that_becomes_full_is_named(run, tmp_path, capsys, monkeypatch):
     out = tmp_path / "out"
     words = ["--checkpoint", str(run), "--component", "abstractor", "--quiet", "--out", str(out)]
     assert main(words) == 1
-    assert capsys.readouterr().err == f"g4v.export: {out}: No space left on device\n"
+    assert capsys.readouterr().err == f"g4v.export: error: {out}: No space left on device\n"
     assert not list(tmp_path.iterdir())
 
 
@@ -155,7 +155,7 @@ def test_a_truncated_file_is_named_by_the_dry_run(run, tmp_path, capsys):
     (file,) = (bad / "t2v" / "unet").glob("*.safetensors")
     file.write_bytes(file.read_bytes()[:-3])
     assert main(["--checkpoint", str(bad), "--out", str(tmp_path / "out"), "--dry-run"]) == 1
-    assert capsys.readouterr().err.startswith(f"g4v.export: {file}: damaged or truncated")
+    assert capsys.readouterr().err.startswith(f"g4v.export: error: {file}: damaged or truncated")
 
 
 @pytest.mark.slow

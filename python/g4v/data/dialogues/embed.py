@@ -84,7 +84,7 @@ def _pad_id(folder: Path, tokenizer: Any) -> int:
 
 def _pools_first(folder: Path) -> bool:
     try:
-        settings = json.loads((folder / "1_Pooling" / "config.json").read_text())
+        settings = json.loads((folder / "1_Pooling" / "config.json").read_text("utf-8-sig"))
         return bool(settings.get("pooling_mode_cls_token"))
     except (OSError, ValueError, AttributeError):
         return False

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 
-from g4v._command import Parser, at_least, exit_code
+from g4v._command import Parser, at_least, exit_code, writable_file
 from g4v._console import ProgressBar
 from g4v._files import write_json
 from g4v.errors import ArgumentError
@@ -36,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     add("--llm", required=True, metavar="X", help="LlamaForCausalLM: folder, GGUF file or hub name")
     add(
         "--out",
-        type=Path,
+        type=writable_file,
         required=True,
         metavar="FILE",
         help="the file that is written, whole or not at all",

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import warnings
 from collections.abc import Sequence
 
+from g4v import _start
+from g4v._command import Parser, run_program
 from g4v._console import report_error, report_warning
 
 
+class _Parser(Parser):
+    program = "g4v.model.bases"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit code: 0 done, 1 failed (one line says why), 2 wrong usage."""
-    parser = argparse.ArgumentParser(prog="python -m g4v.model.bases", description=__doc__)
+    """Runs the command line; returns the exit code: 0 done, 1 failed (one line says why), 2 wrong usage, 130
+    after Ctrl-C.
+    """
+    parser = _Parser(prog="python -m g4v.model.bases", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     convert = commands.add_parser("convert", help="write encoder/, abstractor/, llm/ and adapter/")
     convert.add_argument("source", metavar="SOURCE", help="a checkpoint folder, or a delta file (.pth)")
@@ -26,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from g4v.errors import Error
 
     try:
-        from g4v.model.bases.convert import convert_checkpoint
+        with _start.importing():
+            from g4v.model.bases.convert import convert_checkpoint
 
         with warnings.catch_warnings(record=True) as notes:
             warnings.simplefilter("always", UserWarning)
@@ -47,4 +55,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program(main))

@@ -42,7 +42,8 @@ _TOP_KEYS = {"vision_config", "visual_abstractor_config", "text_config", "num_qu
 _NO_EFFECT_HERE = NO_EFFECT | set(
     "initializer_factor projection_dim attention_dropout attention_probs_dropout_prob architectures auto_map "
     "bos_token_id eos_token_id pad_token_id vocab_size is_composition grid_size cross_attention_freq "
-    "hidden_dropout_prob position_embedding_type max_position_embeddings".split()
+    "hidden_dropout_prob position_embedding_type max_position_embeddings task use_flash_attn "
+    "use_fp32_layernorm use_decoder_only_language_model".split()
 )
 _ONLY: dict[str, Any] = {"num_channels": 3, "is_encoder_decoder": False, "add_cross_attention": False}
 
@@ -80,8 +81,11 @@ def _section(config: dict[str, Any], key: str) -> dict[str, Any]:
 
 def check_keys(config: dict[str, Any]) -> None:
     """Raises CheckpointError where a checkpoint's config.json has a key that would not be followed."""
+    text = llama_config(config)
+    # The public class copies what the language model says; config.json then says it twice.
+    copied = {key for key, value in config.items() if getattr(text, key, config) == value}
     sections = (
-        ("", config, _TOP_KEYS),
+        ("", config, _TOP_KEYS | copied),
         ("vision_config.", _section(config, "vision_config"), _VISION_KEYS),
         ("visual_abstractor_config.", _section(config, "visual_abstractor_config"), _ABSTRACTOR_KEYS),
     )

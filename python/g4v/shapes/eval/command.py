@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from g4v._command import at_least
+from g4v._command import at_least, writable_file
 from g4v._console import report_error
 from g4v.errors import Error
 from g4v.eval.contact_sheet import contact_sheet
@@ -56,10 +56,22 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="same seed, same questions (default: 0)",
     )
-    add("--json", metavar="FILE", help="write the figures, the machine and examples of errors")
-    add("--save-sheet", metavar="PNG", help="write a contact sheet of generated videos")
+    add(
+        "--json",
+        type=writable_file,
+        metavar="FILE",
+        help="write the figures, the machine and examples of errors",
+    )
+    add("--save-sheet", type=_png, metavar="PNG", help="write a contact sheet of generated videos")
     add("--require", action="store_true", help="exit with 1 where a figure misses what is needed")
     return result
+
+
+def _png(text: str) -> Path:
+    path = writable_file(text)
+    if path.suffix.lower() != ".png":
+        raise argparse.ArgumentTypeError(f"{text}: the name of a contact sheet ends in .png")
+    return path
 
 
 def _sections(text: str) -> tuple[str, ...]:

@@ -7,15 +7,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from g4v._command import Parser
 from g4v._console import report_error
 from g4v.errors import ArgumentError, Error
 
 _PROGRAM = "g4v.train"
 
 
+class _Parser(Parser):
+    program = _PROGRAM
+
+
 def build_parser(parts: Sequence[str]) -> argparse.ArgumentParser:
     """The arguments of the command; parts: names for --part, in their order."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m g4v.train",
         description=(
             "Trains the assistant of the shapes world. A stopped run goes on from its last checkpoint "
@@ -41,7 +46,10 @@ def build_parser(parts: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit code: 0 done or stopped by --minutes, 1 failed."""
+    """Runs the command line; returns the exit code.
+
+    0 done or stopped by --minutes, 1 failed (one line says why), 130 after Ctrl-C.
+    """
     try:
         from g4v.shapes.recipe import tiny
     except ImportError as error:
@@ -53,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             value = getattr(options, name)
             if value is not None and not value > 0:
                 raise ArgumentError(f"--{name} must be above 0, not {value}")
+        if options.out.exists() and not options.out.is_dir():
+            raise ArgumentError(f"--out {options.out}: is a file; name a folder")
         changes = {name: getattr(options, name) for name in ("steps", "minutes", "threads", "seed")}
         for part in options.part or tiny.PARTS:
             done = tiny.train_part(options.out, part, not options.no_progress, **changes)
@@ -67,6 +77,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report_error(f"{error.filename} is missing: train the parts before this one first", _PROGRAM)
         return 1
     except KeyboardInterrupt:
-        print(f"{_PROGRAM}: stopped; give the same command again to go on", file=sys.stderr)
-        return 1
+        report_error("interrupted; give the same command again to go on", _PROGRAM)
+        return 130
     return 0
