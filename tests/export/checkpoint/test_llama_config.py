@@ -59,7 +59,7 @@ ROPES = {
     "linear": {"rope_type": "linear", "factor": 4.0},
     "linear, old spelling": {"type": "linear", "factor": 2},
     "dynamic": {"rope_type": "dynamic", "factor": 3.0},
-    "yarn": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16},
+    "yarn": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "finetuned": True},
     "yarn, all settings": {
         "rope_type": "yarn",
         "factor": 4.0,

@@ -116,6 +116,31 @@ def test_merged_model_equals_peft(tmp_path, options):
     assert (before - expected).abs().max() > 1e-2  # the adapter matters
 
 
+@pytest.mark.parametrize("start", ["pissa", "olora"])
+@pytest.mark.filterwarnings("ignore")  # PEFT's advice on the ranks
+def test_the_advice_for_adapters_that_changed_their_base(tmp_path, start):
+    """PEFT can save the difference to the initial adapter, which is a plain LoRA of the base."""
+    torch.manual_seed(2)
+    config = LoraConfig(r=4, lora_alpha=6, target_modules=["q_proj", "v_proj"], init_lora_weights=start)
+    model = get_peft_model(base(), config)
+    model.peft_config["default"].init_lora_weights = True
+    model.save_pretrained(tmp_path / "initial")
+    model.peft_config["default"].init_lora_weights = start
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+    expected = logits(model.eval())
+    model.save_pretrained(tmp_path / "changed")
+    with pytest.raises(ExportError, match="path_initial_model_for_weight_conversion"):
+        merge(base(), tmp_path / "changed")
+    initial = str(tmp_path / "initial")
+    model.save_pretrained(tmp_path / "plain", path_initial_model_for_weight_conversion=initial)
+    again = base()
+    merge(again, tmp_path / "plain")
+    assert (logits(again) - expected).abs().max() < 1e-4
+
+
 def test_delta_is_scaling_times_product(tmp_path):
     adapter(tmp_path)
     model = base()

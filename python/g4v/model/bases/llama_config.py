@@ -221,8 +221,8 @@ def _check_rope(path: Path, rope: Mapping[str, Any]) -> None:
             continue
         if name == "partial_rotary_factor" and value == 1:
             continue
-        if name == "truncate" and isinstance(value, bool) and name in optional:
-            continue
+        if isinstance(value, bool) and (name == "finetuned" or (name == "truncate" and name in optional)):
+            continue  # finetuned is a note
         if name != "rope_theta" and name not in needed | optional:
             raise CheckpointError(f"{path}: {name} = {value!r:.80} is not supported for rope_type {kind!r}")
         _check_number(path, name, value, 0)
