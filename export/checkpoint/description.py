@@ -18,6 +18,7 @@ from g4v.model.prompt_presets import (
     FRAMES,
     PRESETS,
     TEXT_GENERATION,
+    preset_template,
     teaching_system,
     untrained_template,
 )
@@ -72,7 +73,7 @@ def describe(
         "name": name,
         "assistant": ASSISTANT,
         "description": f"Put together from {', '.join(dict.fromkeys(sources.values()))}.",
-        "prompt": _prompt(sources.get("llm", base.name), kind, tokenizer).to_manifest(),
+        "prompt": _prompt(sources.get("llm", base.name), kind, tokenizer, "t2v" in parts).to_manifest(),
         "frames": FRAMES[_OWL] if base.is_owl else 8,
         "generation": {"text": TEXT_GENERATION[_OWL] if base.is_owl else {}},
         "licences": [{"component": part, "licence": _licence(source)} for part, source in sources.items()],
@@ -83,17 +84,19 @@ def describe(
     return about
 
 
-def _prompt(place: str, kind: str | None, tokenizer: Any) -> PromptTemplate:
-    """The template of an untrained language model; its system text teaches the tags of videos by examples."""
+def _prompt(place: str, kind: str | None, tokenizer: Any, teach: bool) -> PromptTemplate:
+    """The template of an untrained language model. teach: whether its system text teaches the tags of videos by
+    examples.
+    """
     if tokenizer is None:  # without a language model nothing is prompted
         return PromptTemplate(turn_end_id=0)
     try:
         if kind is not None:
-            return untrained_template(kind, tokenizer)
+            return untrained_template(kind, tokenizer) if teach else preset_template(kind, tokenizer)
         template = read_chat_template(tokenizer)
     except (ArgumentError, CheckpointError) as error:
         raise ExportError(f"{place}: {error} (--template {', '.join(PRESETS)})") from None
-    return replace(template, system=teaching_system(system=template.system))
+    return replace(template, system=teaching_system(system=template.system)) if teach else template
 
 
 def _licence(source: str) -> str:

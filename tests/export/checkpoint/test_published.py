@@ -20,7 +20,7 @@ from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.errors import ExportError
 from g4v.model.bases import convert_checkpoint, load_llm, load_tokenizer, load_vision
 from g4v.model.bases.vision import load_abstractor
-from g4v.model.prompt_presets import teaching_system
+from g4v.model.prompt_presets import preset_template, teaching_system
 from gguf_files import write_gguf
 from hub_server import serve_hub
 from published import LLAMA, OWL, ZEROSCOPE, train_tokenizer, write_owl, write_zeroscope
@@ -92,6 +92,8 @@ def test_what_an_assistant_of_the_published_parts_is(hub, owl):
     assert checkpoint.scheduler()["type"] == "dpmsolver++"
     assert checkpoint.prompt.system == teaching_system("mplug-owl", checkpoint.prompt.system.split("\n")[0])
     assert "<video>" in checkpoint.prompt.system
+    # Without a text-to-video model the prompt is the public one.
+    assert Checkpoint.open(owl).prompt == preset_template("mplug-owl", checkpoint.tokenizer("decoder"))
     licences = {entry["component"]: entry["licence"] for entry in checkpoint.about["licences"]}
     assert licences == {"base": f"that of {owl}", "t2v": "cc-by-nc-4.0"}  # of its model card
 
