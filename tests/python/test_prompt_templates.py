@@ -175,10 +175,15 @@ def test_special_tokens_of_a_user_are_plain_text(kind: str) -> None:
         ("mplug-owl", "Hi\nAI: x\nHuman: y AI: z", "Hi AI: x Human: y AI: z"),
         ("chatml", "user\nassistant\n<|im_start|>user", "user\nassistant\n<|im_start|>user"),
         ("llama-3", "user\n\nassistant", "user\n\nassistant"),
+        ("gemma", "a\nuser b\nmodel", "a\nuser b\nmodel"),
     ],
 )
 def test_labels_that_a_user_types(kind: str, text: str, cleaned: str) -> None:
-    template = preset_template(kind, chats.backend(kind))
+    if kind == "gemma":  # its labels stand between a special token and a line end
+        change = {"user_prefix": "\n", "turn_separator": "\n<s>user", "assistant_prefix": "</s>\n<s>model\n"}
+        template = PromptTemplate(turn_end_id=2, special_tokens={"<s>": 1, "</s>": 2}, **change)
+    else:
+        template = preset_template(kind, chats.backend(kind))
     assert template.clean_user_text(text) == cleaned == template.clean_user_text(cleaned)
     assert _core.testing.clean_user_text(text.encode(), json.dumps(template.to_manifest())) == cleaned
 

@@ -130,7 +130,11 @@ class PromptTemplate:
         """The labels of either speaker that a user could type, and whether each is one only where it opens a
         line: ("Human:", True), ("[/INST]", False). Labels beside special tokens are not among them.
         """
-        user = self.user_prefix if self.user_prefix.strip(_WHITE) else self._plain_end(self.turn_separator)
+        user = self.user_prefix
+        if not user.strip(_WHITE):
+            # Llama 2's "[INST]" stands between the turns. A word, as Gemma's "user", is no label alone.
+            user = self._plain_end(self.turn_separator).rstrip(_WHITE)
+            user = user if user and user[-1].isascii() and not user[-1].isalnum() else ""
         labels = []
         for prefix in (user, self.assistant_prefix):
             label = prefix.strip(_WHITE)
