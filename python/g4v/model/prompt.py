@@ -210,6 +210,10 @@ class PromptTemplate:
         parts = [(self.answer_prefix, True), (answer, False), (self.answer_suffix, True)]
         return [*self._encode(parts, encode, starts_text), self.turn_end_id]
 
+    def answer_end_ids(self, encode: Encode) -> list[int]:
+        """What closes an answer that was cut off: enc(answer_suffix) + [turn_end]."""
+        return [*self._encode([(self.answer_suffix, True)], encode, False), self.turn_end_id]
+
     def _first_turn_starts_text(self, encode: Encode) -> bool:
         if self.space_after_special is None:
             return False
