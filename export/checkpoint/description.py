@@ -85,8 +85,8 @@ def describe(
 
 
 def _prompt(place: str, kind: str | None, tokenizer: Any, teach: bool) -> PromptTemplate:
-    """The template of an untrained language model. teach: whether its system text teaches the tags of videos by
-    examples.
+    """The template of an untrained language model. teach: whether its system text teaches the tags of videos
+    by examples.
     """
     if tokenizer is None:  # without a language model nothing is prompted
         return PromptTemplate(turn_end_id=0)
