@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import random
 from pathlib import Path
+from string import ascii_letters
 from typing import Any
 
 import torch
@@ -31,6 +34,17 @@ ABSTRACTOR = AbstractorConfig(
     memory_size=32,
     output_size=48,
 )
+# Of MAGAer13/mplug-owl-llama-7b-video itself.
+FULL_TOWER = VideoTowerConfig()
+FULL_ABSTRACTOR = AbstractorConfig(output_size=4096)
+FULL_LLAMA = {
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+    "max_position_embeddings": 2048,
+}
 LLAMA = {
     "hidden_size": 48,
     "intermediate_size": 64,
@@ -41,39 +55,74 @@ LLAMA = {
 }
 
 
+def train_tokenizer(size: int = 400) -> bytes:
+    """The tokenizer.model of a small LLaMA: BPE with byte fallback, as sentencepiece writes it."""
+    import sentencepiece
+
+    words = "a the of red blue circle moves left Human: AI: video question answer <video> </video>".split()
+    draw = random.Random(3)
+    texts = [
+        " ".join([*draw.choices(words, k=8), "".join(draw.choices(ascii_letters, k=9))]) for _ in range(999)
+    ]
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=size,
+        byte_fallback=True,
+        split_digits=True,
+        allow_whitespace_only_pieces=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        num_threads=1,
+        minloglevel=2,
+    )
+    return model.getvalue()
+
+
 def write_owl(
     folder: Path,
-    tokenizer_model: Path,
+    tokenizer_model: bytes,
     tower: VideoTowerConfig = TOWER,
     abstractor: AbstractorConfig = ABSTRACTOR,
     llama: dict[str, Any] = LLAMA,
     stated_width: int = 128,
     dtype: torch.dtype = torch.float32,
+    hollow: bool = False,
+    vocabulary: int | None = None,
 ) -> Path:
     """MAGAer13/mplug-owl-llama-7b-video: two pickled shards, MplugOwlConfig, and LLaMA's tokenizer.model.
 
-    stated_width: intermediate_size of the abstractor as its config.json has it.
+    stated_width: intermediate_size of the abstractor as its config.json has it. hollow: every tensor is zeros
+    and one number on disk, for what looks at shapes alone. vocabulary: rows of the embedding, as many as the
+    tokenizer has tokens by default.
     """
     import sentencepiece
 
     folder.mkdir(parents=True)
-    size = sentencepiece.SentencePieceProcessor(model_file=str(tokenizer_model)).vocab_size()
+    size = vocabulary or sentencepiece.SentencePieceProcessor(model_proto=tokenizer_model).vocab_size()
     config = LlamaConfig(vocab_size=size, bos_token_id=1, eos_token_id=2, pad_token_id=0, **llama)
     tensors = {}
-    for prefix, module in (
-        ("vision_model.", MplugOwlVideoTower(tower)),
-        ("abstractor.", VideoAbstractor(abstractor)),
-        ("language_model.", LlamaForCausalLM(config)),
-    ):
+    with torch.device("meta" if hollow else "cpu"):
+        modules = {
+            "vision_model.": MplugOwlVideoTower(tower),
+            "abstractor.": VideoAbstractor(abstractor),
+            "language_model.": LlamaForCausalLM(config),
+        }
+    for prefix, module in modules.items():
         for name, tensor in module.state_dict().items():
             public = name if name.endswith("query_tokens") else prefix + name
+            if hollow:
+                tensors[public] = torch.zeros((), dtype=dtype).expand(tensor.shape)
+                continue
             noise = torch.randn_like(tensor) * 0.05 if prefix != "language_model." else 0
             tensors[public] = (tensor + noise).to(dtype)
     names = list(tensors)
     where = {}
     for number, chosen in enumerate((names[: len(names) // 2], names[len(names) // 2 :]), 1):
         file = f"pytorch_model-{number:05d}-of-00002.bin"
-        torch.save({name: tensors[name].clone() for name in chosen}, folder / file)
+        torch.save({name: tensors[name] for name in chosen}, folder / file)
         where |= dict.fromkeys(chosen, file)
     _write(folder / "pytorch_model.bin.index.json", {"metadata": {"total_size": 0}, "weight_map": where})
     text = {key: value for key, value in config.to_dict().items() if key != "architectures"}
@@ -120,7 +169,7 @@ def write_owl(
         "image_std": [0.26862954, 0.26130258, 0.27577711],
     }
     _write(folder / "preprocessor_config.json", {**pixels, "size": tower.image_size, "do_normalize": True})
-    (folder / "tokenizer.model").write_bytes(tokenizer_model.read_bytes())
+    (folder / "tokenizer.model").write_bytes(tokenizer_model)
     special = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
     _write(folder / "special_tokens_map.json", special)
     _write(

@@ -25,7 +25,7 @@ Normalizer ReadNormalizer(const JsonCursor& name) {
   name.Fail("is none of none, nfc, clip");
 }
 
-std::u32string Normalize(Normalizer normalizer, std::u32string text) {
+std::u32string Normalized(Normalizer normalizer, std::u32string text) {
   if (normalizer == Normalizer::kNone) return text;
   text = NormalizeNfc(text);
   if (normalizer == Normalizer::kNfc) return text;
@@ -57,24 +57,31 @@ class ByteLevelBpe final : public Tokenizer {
     }
   }
 
-  std::vector<int32_t> Encode(std::string_view utf8, bool first_segment) const override {
-    std::u32string text = Normalize(normalizer_, DecodeUtf8(utf8));
-    if (first_segment && !text.empty() && vocabulary_.prefix_space != PrefixSpace::kNever) {
+  using Tokenizer::SetAddedTokens;
+
+ private:
+  std::u32string Normalize(std::u32string text, bool) const override {
+    return Normalized(normalizer_, std::move(text));
+  }
+
+  bool spaces_every_piece() const override { return true; }
+
+  void EncodeNormalized(std::u32string text, bool starts_text,
+                        std::vector<int32_t>* ids) const override {
+    if (starts_text && !text.empty() && vocabulary_.prefix_space != PrefixSpace::kNever) {
       const bool present = text[0] == U' ';
       if (!present || vocabulary_.prefix_space == PrefixSpace::kAlways) text.insert(0, 1, U' ');
     }
-    std::vector<int32_t> ids, word_ids;
+    std::vector<int32_t> word_ids;
     std::string word;
     SplitWords(pre_tokenizer_, text, [&](std::u32string_view characters) {
       word.clear();
       for (const char32_t c : characters) AppendUtf8(c, word);
       EncodeWord(word, &word_ids);
-      ids.insert(ids.end(), word_ids.begin(), word_ids.end());
+      ids->insert(ids->end(), word_ids.begin(), word_ids.end());
     });
-    return ids;
   }
 
- private:
   void EncodeWord(const std::string& word, std::vector<int32_t>* ids) const {
     ids->clear();
     if (vocabulary_.ignore_merges) {
@@ -119,13 +126,16 @@ std::unique_ptr<Tokenizer> LoadByteLevelBpe(const JsonCursor& file,
                                             const std::string& word_suffix) {
   file.ExpectKeys({"format", "format_version", "type", "vocab", "merges", "added_tokens",
                    "special_tokens", "unk_token", "fuse_unk", "ignore_merges", "prefix_space",
-                   "normalizer", "pre_tokenizer"});
+                   "normalizer", "pre_tokenizer", "text_tokens"});
   Vocabulary vocabulary = Vocabulary::Read(file, word_suffix);
   const JsonCursor name = file.Get("pre_tokenizer");
   const std::optional<PreTokenizer> pre_tokenizer = FindPreTokenizer(name.AsString());
   if (!pre_tokenizer) name.Fail("is no pre-tokenizer that this g4v knows");
-  return std::make_unique<ByteLevelBpe>(std::move(vocabulary),
-                                        ReadNormalizer(file.Get("normalizer")), *pre_tokenizer);
+  const std::vector<AddedToken> added = ReadAddedTokens(file, &vocabulary);
+  auto tokenizer = std::make_unique<ByteLevelBpe>(
+      std::move(vocabulary), ReadNormalizer(file.Get("normalizer")), *pre_tokenizer);
+  tokenizer->SetAddedTokens(added);
+  return tokenizer;
 }
 
 }  // namespace g4v

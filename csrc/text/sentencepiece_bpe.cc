@@ -14,12 +14,29 @@ namespace {
 
 constexpr char32_t kSpaceSymbol = 0x2581;
 
+// Where the dummy space is put, which matters where a text holds added tokens.
+enum class Spaces {
+  kNormalizer,  // before the normalised text is searched, and before every text between two tokens
+  kFirst,       // behind it, at the start of the whole text alone
+  kAlways,      // behind it, before every text between two tokens
+};
+
+Spaces ReadSpaces(const JsonCursor& file) {
+  const std::optional<JsonCursor> word = file.Find("spaces");
+  if (!word || word->AsString() == "normalizer") return Spaces::kNormalizer;
+  if (word->AsString() == "first") return Spaces::kFirst;
+  if (word->AsString() == "always") return Spaces::kAlways;
+  word->Fail("is none of normalizer, first, always");
+}
+
 class SentencePieceBpe final : public Tokenizer {
  public:
-  SentencePieceBpe(Vocabulary vocabulary, bool byte_fallback, bool strip_leading_space)
+  SentencePieceBpe(Vocabulary vocabulary, bool byte_fallback, bool strip_leading_space,
+                   Spaces spaces)
       : Tokenizer(vocabulary, std::make_unique<Detokenizer>(vocabulary, Spelling::kSentencePiece,
                                                             strip_leading_space)),
-        vocabulary_(std::move(vocabulary)) {
+        vocabulary_(std::move(vocabulary)),
+        spaces_(spaces) {
     for (const auto& [token, id] : vocabulary_.ids) {
       if (vocabulary_.is_special[id] || token.empty() || token.size() > 4) continue;
       const std::u32string characters = DecodeValidUtf8(token);
@@ -30,29 +47,46 @@ class SentencePieceBpe final : public Tokenizer {
     }
   }
 
-  std::vector<int32_t> Encode(std::string_view utf8, bool first_segment) const override {
-    std::u32string text = DecodeUtf8(utf8);
+  using Tokenizer::SetAddedTokens;
+
+ private:
+  std::u32string Normalize(std::u32string text, bool starts_text) const override {
+    return spaces_ == Spaces::kNormalizer ? Spaced(std::move(text), starts_text) : text;
+  }
+
+  bool spaces_every_piece() const override { return spaces_ != Spaces::kFirst; }
+
+  void EncodeNormalized(std::u32string text, bool starts_text,
+                        std::vector<int32_t>* ids) const override {
+    if (spaces_ != Spaces::kNormalizer) text = Spaced(std::move(text), starts_text);
+    if (vocabulary_.ignore_merges) {
+      std::string whole;
+      for (const char32_t c : text) AppendUtf8(c, whole);
+      const std::optional<int32_t> id = vocabulary_.Find(whole);
+      if (id && !vocabulary_.is_special[*id]) {
+        ids->push_back(*id);
+        return;
+      }
+    }
+    std::vector<int32_t> symbols = Symbols(text);
+    ApplyMerges(vocabulary_.merges, &symbols);
+    ids->insert(ids->end(), symbols.begin(), symbols.end());
+  }
+
+  // The vocabulary's sign for spaces, and the dummy space.
+  std::u32string Spaced(std::u32string text, bool starts_text) const {
     for (char32_t& c : text) {
       if (c == U' ') c = kSpaceSymbol;
     }
-    if (first_segment && !text.empty() && vocabulary_.prefix_space != PrefixSpace::kNever) {
+    if (starts_text && !text.empty() && vocabulary_.prefix_space != PrefixSpace::kNever) {
       const bool present = text[0] == kSpaceSymbol;
       if (!present || vocabulary_.prefix_space == PrefixSpace::kAlways) {
         text.insert(0, 1, kSpaceSymbol);
       }
     }
-    if (vocabulary_.ignore_merges) {
-      std::string whole;
-      for (const char32_t c : text) AppendUtf8(c, whole);
-      const std::optional<int32_t> id = vocabulary_.Find(whole);
-      if (id && !vocabulary_.is_special[*id]) return {*id};
-    }
-    std::vector<int32_t> ids = Symbols(text);
-    ApplyMerges(vocabulary_.merges, &ids);
-    return ids;
+    return text;
   }
 
- private:
   // One id for each character, one for each byte of a character that the vocabulary lacks, or the
   // unknown token where it lacks one of the bytes too.
   std::vector<int32_t> Symbols(const std::u32string& text) const {
@@ -89,6 +123,7 @@ class SentencePieceBpe final : public Tokenizer {
   }
 
   Vocabulary vocabulary_;
+  Spaces spaces_;
   std::unordered_map<char32_t, int32_t> characters_;  // tokens of one character
   std::array<std::optional<int32_t>, 256> bytes_;     // byte tokens, where bytes are fallen back to
 };
@@ -98,11 +133,15 @@ class SentencePieceBpe final : public Tokenizer {
 std::unique_ptr<Tokenizer> LoadSentencePieceBpe(const JsonCursor& file) {
   file.ExpectKeys({"format", "format_version", "type", "vocab", "merges", "added_tokens",
                    "special_tokens", "unk_token", "fuse_unk", "ignore_merges", "prefix_space",
-                   "byte_fallback", "strip_leading_space"});
+                   "byte_fallback", "strip_leading_space", "spaces", "text_tokens"});
   const bool byte_fallback = file.Get("byte_fallback").AsBool();
   const bool strip_leading_space = file.Get("strip_leading_space").AsBool();
-  return std::make_unique<SentencePieceBpe>(Vocabulary::Read(file, ""), byte_fallback,
-                                            strip_leading_space);
+  Vocabulary vocabulary = Vocabulary::Read(file, "");
+  const std::vector<AddedToken> added = ReadAddedTokens(file, &vocabulary);
+  auto tokenizer = std::make_unique<SentencePieceBpe>(std::move(vocabulary), byte_fallback,
+                                                      strip_leading_space, ReadSpaces(file));
+  tokenizer->SetAddedTokens(added);
+  return tokenizer;
 }
 
 }  // namespace g4v

@@ -5,6 +5,7 @@
 #include "text/byte_level_bpe.h"
 #include "text/detokenizer.h"
 #include "text/sentencepiece_bpe.h"
+#include "text/unicode.h"
 #include "text/vocabulary.h"
 
 namespace g4v {
@@ -40,6 +41,42 @@ Tokenizer::Tokenizer(const Vocabulary& vocabulary, std::unique_ptr<const Detoken
       special_(vocabulary.special.begin(), vocabulary.special.end()) {}
 
 Tokenizer::~Tokenizer() = default;
+
+void Tokenizer::SetAddedTokens(const std::vector<AddedToken>& tokens) {
+  for (const AddedToken& token : tokens) {
+    if (token.normalized) {
+      normalized_tokens_.Add(Normalize(token.content, true), token);
+    } else {
+      raw_tokens_.Add(token.content, token);
+    }
+  }
+}
+
+std::vector<int32_t> Tokenizer::Encode(std::string_view utf8, bool first_segment) const {
+  std::vector<int32_t> ids;
+  std::u32string text = DecodeUtf8(utf8);
+  if (raw_tokens_.empty() && normalized_tokens_.empty()) {
+    EncodeNormalized(Normalize(std::move(text), first_segment), first_segment, &ids);
+    return ids;
+  }
+  for (const AddedTokenFinder::Piece& raw : raw_tokens_.Split(text)) {
+    if (raw.id) {
+      ids.push_back(*raw.id);
+      continue;
+    }
+    const bool starts_text = raw.start == 0 ? first_segment : spaces_every_piece();
+    const std::u32string normal = Normalize(std::u32string(raw.text), starts_text);
+    for (const AddedTokenFinder::Piece& piece : normalized_tokens_.Split(normal)) {
+      if (piece.id) {
+        ids.push_back(*piece.id);
+      } else {
+        EncodeNormalized(std::u32string(piece.text),
+                         piece.start == 0 ? starts_text : spaces_every_piece(), &ids);
+      }
+    }
+  }
+  return ids;
+}
 
 std::string Tokenizer::Decode(std::span<const int32_t> ids, bool skip_special) const {
   return detokenizer_->Decode(ids, skip_special);

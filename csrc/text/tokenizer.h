@@ -16,10 +16,11 @@
 #include <utility>
 #include <vector>
 
+#include "text/added_tokens.h"
+
 namespace g4v {
 
 class Detokenizer;
-struct Vocabulary;
 
 class Tokenizer {
  public:
@@ -29,10 +30,10 @@ class Tokenizer {
 
   virtual ~Tokenizer();
 
-  // Token ids of UTF-8 text. Special tokens are never recognised in the text, and no bos or eos is
-  // added. A tokenizer that puts a dummy space before the text does so only when first_segment is
-  // true. Throws Error(Code::InvalidArgument) on invalid UTF-8.
-  virtual std::vector<int32_t> Encode(std::string_view utf8, bool first_segment = true) const = 0;
+  // Token ids of UTF-8 text. Special tokens are never recognised in the text, added tokens that are
+  // not special are, and no bos or eos is added. A tokenizer that puts a dummy space before the text
+  // does so only when first_segment is true. Throws Error(Code::InvalidArgument) on invalid UTF-8.
+  std::vector<int32_t> Encode(std::string_view utf8, bool first_segment = true) const;
 
   // Text of token ids; always valid UTF-8 (broken byte sequences become U+FFFD). The dummy space of
   // Encode is taken off again. Ids outside the vocabulary are skipped, as are special tokens unless
@@ -48,10 +49,23 @@ class Tokenizer {
  protected:
   Tokenizer(const Vocabulary& vocabulary, std::unique_ptr<const Detokenizer> detokenizer);
 
+  // Once, before the first Encode.
+  void SetAddedTokens(const std::vector<AddedToken>& tokens);
+
+  // The two steps of encoding a text without added tokens. `starts_text`: it gets the dummy space,
+  // in whichever step the tokenizer has it.
+  virtual std::u32string Normalize(std::u32string text, bool starts_text) const = 0;
+  virtual void EncodeNormalized(std::u32string text, bool starts_text,
+                                std::vector<int32_t>* ids) const = 0;
+  // Whether a text behind an added token gets the dummy space, where the whole text does.
+  virtual bool spaces_every_piece() const = 0;
+
  private:
   friend class StreamDecoder;
   std::unique_ptr<const Detokenizer> detokenizer_;
   std::vector<std::pair<std::string, int32_t>> special_;
+  AddedTokenFinder raw_tokens_;         // sought in the text as it is
+  AddedTokenFinder normalized_tokens_;  // sought in the normalised text
 };
 
 // Decodes a stream of tokens, special tokens skipped. Never returns half a UTF-8 character. What

@@ -72,6 +72,8 @@ def export_bundle(
     out = Path(out).absolute()
     check_place(out, force)
     checkpoint = Checkpoint.open(run, overrides)
+    for note in checkpoint.notes:
+        report(f"{checkpoint.run}: {note}")
     samples = Samples(checkpoint, videos)
     old = read_manifest(out) if only is not None and (out / MANIFEST).exists() else None
     estimates = estimate_export(checkpoint, precisions, only, calibration)

@@ -8,8 +8,12 @@ from typing import Any
 
 from g4v._files import read_json
 from g4v.export.checkpoint.run import Checkpoint
+from g4v.export.checkpoint.tokenizer import caption_backend
 from g4v.export.components.tokenizer import write_tokenizer
 from g4v.export.errors import ExportError
+from g4v.export.verify.tokenizer import verify_tokenizer
+
+_SAMPLES = 200  # random texts that a written tokenizer is compared on
 
 _CLIP_TOKENS = 49408  # the default of transformers' CLIPTextConfig
 
@@ -43,16 +47,17 @@ def write_tokenizers(checkpoint: Checkpoint, folder: Path, components: Collectio
     """
     specs: dict[str, Any] = {}
     if "decoder" in components:
-        write_tokenizer(checkpoint.tokenizer_source("decoder"), folder / "tokenizer.json")
+        _write(checkpoint.tokenizer_source("decoder"), folder / "tokenizer.json")
         specs["decoder"] = {"file": "tokenizer.json"}
     if "text_encoder" in components:
         path = folder / "text_tokenizer.json"
-        write_tokenizer(checkpoint.tokenizer_source("text_encoder"), path)
+        tokenizer = checkpoint.tokenizer("text_encoder")
+        _check_ends(tokenizer)
+        _write(caption_backend(tokenizer), path)
         other = folder / "tokenizer.json"
         if other.exists() and other.read_bytes() == path.read_bytes():
             path.unlink()
             path = other
-        tokenizer = checkpoint.tokenizer("text_encoder")
         if tokenizer.pad_token_id is None:
             raise ExportError(f"{checkpoint.tokenizer_source('text_encoder')}: has no pad token")
         specs["text_encoder"] = {
@@ -62,3 +67,24 @@ def write_tokenizers(checkpoint: Checkpoint, folder: Path, components: Collectio
             "pad": tokenizer.pad_token_id,
         }
     return specs
+
+
+def _write(source: Any, path: Path) -> None:
+    write_tokenizer(source, path)
+    verify_tokenizer(path, source, _SAMPLES)
+
+
+def _check_ends(tokenizer: Any) -> None:
+    """ExportError: the tokenizer puts something other than its bos and eos token around a caption.
+
+    One that puts nothing there is of a model that was trained with both all the same, as g4v's own are.
+    """
+    words = tokenizer("a", add_special_tokens=False).input_ids
+    ends = [tokenizer.bos_token_id, *words, tokenizer.eos_token_id]
+    wanted = [number for number in ends if number is not None]
+    given = tokenizer("a").input_ids
+    if given not in (wanted, words):
+        raise ExportError(
+            f"the text encoder's tokenizer makes {given} of a caption, and the runtime {wanted}; set "
+            "bos_token and eos_token to what its post processor puts there"
+        )

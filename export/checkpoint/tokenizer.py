@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
 
+from g4v.export.checkpoint.tokenizer_keys import check_config, check_tokenizer_keys
 from g4v.export.errors import ExportError
 
 
@@ -31,9 +33,17 @@ def load_backend(source: Any) -> Any:
         raise ExportError(f"there is no tokenizer at {path}")
     if file.exists():
         try:
-            return Tokenizer.from_str(file.read_text(encoding="utf-8-sig"))
+            text = file.read_text(encoding="utf-8-sig")
+            state = json.loads(text)
+            if isinstance(state, dict):
+                check_tokenizer_keys(state, str(file))
+            loaded = Tokenizer.from_str(text)
+        except ExportError:
+            raise
         except Exception as error:  # `tokenizers` raises bare Exception
             raise ExportError(f"{file} is no tokenizer of Hugging Face tokenizers: {error}") from error
+        check_config(file.parent, loaded.get_added_tokens_decoder())
+        return loaded
     # Only vocabulary files: transformers builds the fast tokenizer from them.
     from transformers import AutoTokenizer
 
@@ -43,3 +53,20 @@ def load_backend(source: Any) -> Any:
         line = str(error).strip().split("\n")[0]
         raise ExportError(f"{path} holds no tokenizer that transformers can load: {line}") from error
     return load_backend(tokenizer)
+
+
+def caption_backend(tokenizer: Any) -> Any:
+    """The `tokenizers.Tokenizer` of a text encoder, which reads captions as transformers does.
+
+    Special tokens in brackets, as "<|endoftext|>", are plain text in a caption. One that is ordinary text is
+    found: ZeroScope's tokenizer pads with "!", and its model was trained with that token for every "!".
+    tokenizer: a fast tokenizer of transformers.
+    """
+    from tokenizers import Tokenizer
+
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    for token in state["added_tokens"]:
+        content = token["content"]
+        bracketed = (content[0], content[-1]) in (("<", ">"), ("[", "]"))
+        token["special"] = token["special"] and bracketed
+    return Tokenizer.from_str(json.dumps(state))

@@ -20,7 +20,7 @@ from g4v.export.quantisation.quantiser import Quantiser
 from g4v.export.quantisation.reused_codes import ReusedCodes
 from g4v.export.quantisation.round_to_nearest import RoundToNearest
 from g4v.export.verify.comparison import Feeds
-from g4v.export.verify.decoder import compare_decoder
+from g4v.export.verify.decoder import check_embedding, compare_decoder
 from g4v.export.verify.error_measures import Comparison
 from g4v.export.verify.sample_clips import captions
 
@@ -77,6 +77,7 @@ class Decoder(Component):
 
     def _errors(self, module: LlamaWeights, folder: Path, target: str, feeds: Feeds) -> Comparison:
         """On the text of captions, in place of `feeds`: it goes through the graph in several steps."""
+        check_embedding(module, folder / "embedding.bin")
         progress, text = self._share_of(target, written=True), self._text(module)
         dtype = self.lowering(target).dtype
         return compare_decoder(

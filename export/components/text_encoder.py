@@ -7,7 +7,7 @@ from typing import Any
 
 from g4v.export.components.component import Component
 from g4v.export.components.profile import ShapeProfile
-from g4v.export.components.text_to_video import text_profile
+from g4v.export.components.text_to_video import text_length, text_profile
 from g4v.export.components.transformer import clip_layers
 from g4v.export.graph.cpu import CPU
 from g4v.export.graph.lowering import Lowering
@@ -26,8 +26,7 @@ class TextEncoder(Component):
         return export_text_encoder(module, folder, stem, lowering)
 
     def describe(self, module: Any) -> dict[str, Any]:
-        config = module.config
-        return {"max_length": config.max_position_embeddings, "hidden_size": config.hidden_size}
+        return {"max_length": text_length(self.checkpoint), "hidden_size": module.config.hidden_size}
 
     @property
     def profile(self) -> ShapeProfile:

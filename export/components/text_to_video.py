@@ -11,9 +11,16 @@ from g4v.export.errors import ExportError
 
 
 def text_length(checkpoint: Checkpoint) -> int:
-    """Positions of the text encoder."""
-    config = read_json(checkpoint.parts["t2v"] / "text_encoder" / "config.json", ExportError)
-    return int(config.get("max_position_embeddings", 77))
+    """Tokens to which a text is cut and padded: the text encoder's positions, or fewer where the tokenizer's
+    model_max_length says so, as diffusers' pipelines do it.
+    """
+    folder = checkpoint.parts["t2v"]
+    positions = read_json(folder / "text_encoder" / "config.json", ExportError).get(
+        "max_position_embeddings", 77
+    )
+    settings = folder / "tokenizer" / "tokenizer_config.json"
+    given = read_json(settings, ExportError).get("model_max_length") if settings.exists() else None
+    return int(min(positions, given)) if isinstance(given, (int, float)) and given >= 1 else int(positions)
 
 
 def text_profile(checkpoint: Checkpoint) -> ShapeProfile:

@@ -6,11 +6,16 @@ The file is JSON, and self-contained: nothing of it names a class that would hav
     type                     "byte_level_bpe", "sentencepiece_bpe" or "clip_bpe"
     vocab                    token strings in the order of their ids; null where an id has no token
     merges                   ids of the joined pairs in the order of rank: [left, right, left, right, ...]
-    added_tokens             {token: id} that text never gives, but that decode to text
+    added_tokens             {token: id} of added tokens that decode to text
     special_tokens           {token: id} that text never gives, and that decode to nothing
     unk_token                a token of the vocabulary, or null
     fuse_unk, ignore_merges  as in the BPE model of `tokenizers`
     prefix_space             a space before the text: "never", "always" or "unless_present"
+    text_tokens              only where added tokens are not special: these are found in texts, and special
+                             ones hide what they overlap. A list of {content, decodes_to, normalized, lstrip,
+                             rstrip}
+    spaces                   SentencePiece with text_tokens only: which texts between them get the space, and
+                             when: "normalizer", "first" or "always"
     normalizer               byte-level only: "none", "nfc" or "clip"
     pre_tokenizer            byte-level only: a name of csrc/text/pre_tokenizer.h
     byte_fallback            SentencePiece only: characters outside the vocabulary become byte tokens
@@ -61,7 +66,8 @@ def write_tokenizer(source: Any, path: str | Path) -> None:
 
 def convert_tokenizer(source: Any) -> dict[str, Any]:
     """The contents of the tokenizer file; `source` and errors as in `write_tokenizer`."""
-    config = json.loads(load_backend(source).to_str())
+    backend = load_backend(source)
+    config = json.loads(backend.to_str())
     model = config["model"]
     if model.get("type") != "BPE":
         raise ExportError(f"the tokenizer's model is {model.get('type')}, the runtime knows BPE only")
@@ -79,10 +85,12 @@ def convert_tokenizer(source: Any) -> dict[str, Any]:
     except (KeyError, ValueError) as error:
         raise ExportError(f"a merge of the tokenizer is not made of two known tokens: {error}") from error
     added = config.get("added_tokens") or []
+    kind = _recognise(config)
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        **_recognise(config),
+        **kind,
+        **_text_tokens(backend, config, kind),
         "unk_token": model.get("unk_token"),
         "fuse_unk": bool(model.get("fuse_unk")),
         "ignore_merges": bool(model.get("ignore_merges")),
@@ -91,6 +99,48 @@ def convert_tokenizer(source: Any) -> dict[str, Any]:
         "vocab": vocab,
         "merges": merges,
     }
+
+
+def _text_tokens(backend: Any, config: dict[str, Any], kind: dict[str, Any]) -> dict[str, Any]:
+    """The keys of added tokens that are found in texts; none where all added tokens are special."""
+    added = config.get("added_tokens") or []
+    found = [token for token in added if not token["special"]]
+    if not found:
+        return {}
+    for token in found:
+        if token["single_word"]:
+            raise ExportError(
+                f"the added token {token['content']!r} is found as a whole word only (single_word), which "
+                "the runtime does not know; save the tokenizer with single_word=False for it"
+            )
+    if kind["type"] != "sentencepiece_bpe" and kind["prefix_space"] != "never":
+        raise ExportError(
+            f"the tokenizer puts a space before every text between added tokens such as "
+            f"{found[0]['content']!r} (add_prefix_space), which the runtime does not know; save it with "
+            "add_prefix_space=False"
+        )
+    flags = ("normalized", "lstrip", "rstrip")
+    # Where two could be found at one place, `tokenizers` prefers the special one.
+    ordered = sorted(added, key=lambda token: not token["special"])
+    result: dict[str, Any] = {
+        "text_tokens": [
+            {
+                "content": token["content"],
+                # Releases of `tokenizers` differ in whether that is the normalised content.
+                "decodes_to": backend.id_to_token(token["id"]),
+                **{flag: token[flag] for flag in flags},
+            }
+            for token in ordered
+        ]
+    }
+    if kind["type"] == "sentencepiece_bpe":
+        steps = _steps(config, "pre_tokenizer")
+        result["spaces"] = "normalizer" if not steps else _METASPACE[steps[0]["prepend_scheme"]]
+    return result
+
+
+# When a Metaspace pre-tokenizer puts the space; where it never does, both are the same.
+_METASPACE = {"first": "first", "always": "always", "never": "first"}
 
 
 def _recognise(config: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from g4v.export.plan.tensor_shapes import read_shapes
 from g4v.export.quantisation.bit_allocation import BitAllocation
 from g4v.export.quantisation.calibration import NONE, OWN, resolve_choice
 from g4v.export.quantisation.codes import BITS, BLOCK
+from g4v.ops import versions
 
 # All of this was measured at full size: benchmarks/export_full_size.py and export_llama.py.
 _LIBRARIES = 0.8e9  # bytes of Python, PyTorch, transformers, diffusers and ONNX Runtime
@@ -138,7 +139,8 @@ def _estimate_component(
         disk += size
         seconds += graph
         if target not in ENGINE_TARGETS:
-            split = _SPLIT_WEIGHTS.get(precision, 0) if target == CPU and name in _SPLIT_GEMM else 0
+            splits = target == CPU and name in _SPLIT_GEMM and "amx" in versions()
+            split = _SPLIT_WEIGHTS.get(precision, 0) if splits else 0
             resident += size + (split * weights or size) if target == CPU else 0
             peak = max(peak, int(_LIBRARIES + (_CPU.get(name, _OTHERS_CPU) + split) * weights))
         else:

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from g4v.export.checkpoint.llama import EMBEDDING, HEAD, LlamaWeights
-from g4v.export.errors import ExportError
+from g4v.export.errors import ExportError, InaccurateError
 from g4v.export.graph.dtype import FLOAT32, DType
 from g4v.export.graph.operators import SKIP_RMS_NORM
 from g4v.export.quantisation.codes import BITS
@@ -39,7 +39,7 @@ _PRODUCTS = (  # of a layer, in the order of the graph
     ("mlp.gate_proj", "mlp.up_proj"),
     ("mlp.down_proj",),
 )
-_ROWS = 8192  # of the output head that are upcast at once
+_ROWS = 8192  # of the output head that are upcast at once, and of the embedding that are compared
 
 
 @torch.no_grad()
@@ -99,6 +99,24 @@ def compare_decoder(
     if as_written is None or wanted_before is None:
         return Comparison(error, None, real)
     return Comparison(error, norm_error(as_written.logits(), wanted_before), real)
+
+
+def check_embedding(weights: LlamaWeights, path: Path) -> None:
+    """Raises InaccurateError if the file of the embedding is not that of the weights, row by row.
+
+    The graph begins behind it: `compare_decoder` does not see it. path: float32 [V, d], row-major, or float16
+    where the bundle is stored in that.
+    """
+    wanted = weights.read(f"{EMBEDDING}.weight").numpy()
+    dtype = {4: "<f4", 2: "<f2"}.get(path.stat().st_size // wanted.size, "")
+    right = path.stat().st_size % wanted.size == 0 and dtype != ""
+    if right:
+        found = np.memmap(path, dtype, "r", shape=wanted.shape)
+        for start in range(0, len(wanted), _ROWS):
+            rows = slice(start, start + _ROWS)
+            right = right and np.array_equal(found[rows], wanted[rows].astype(dtype, copy=False))
+    if not right:
+        raise InaccurateError(f"decoder: {path.name} does not hold the embedding of the checkpoint")
 
 
 class _EndOfLayer:

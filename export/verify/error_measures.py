@@ -33,7 +33,7 @@ def relative_error(actual: np.ndarray, expected: torch.Tensor) -> float:
     wanted = expected.detach().double().numpy()
     if not _comparable(actual, wanted):
         return float("inf")
-    return float(np.abs(actual - wanted).max() / np.abs(wanted).max())
+    return _share(float(np.abs(actual - wanted).max()), float(np.abs(wanted).max()))
 
 
 def norm_error(actual: np.ndarray, expected: torch.Tensor) -> float:
@@ -46,7 +46,7 @@ def norm_error(actual: np.ndarray, expected: torch.Tensor) -> float:
     wanted = expected.detach().double().numpy()
     if not _comparable(actual, wanted):
         return float("inf")
-    return float(np.linalg.norm(actual - wanted) / np.linalg.norm(wanted))
+    return _share(float(np.linalg.norm(actual - wanted)), float(np.linalg.norm(wanted)))
 
 
 def probability_error(actual: np.ndarray, expected: torch.Tensor) -> float:
@@ -58,6 +58,15 @@ def probability_error(actual: np.ndarray, expected: torch.Tensor) -> float:
     if not _comparable(actual, wanted):
         return float("inf")
     return float(np.abs(actual - wanted).max())
+
+
+def _share(difference: float, size: float) -> float:
+    """The one over the other. Where zeros are expected nothing but zeros is right: 0/0 would be no number,
+    which `max` over several errors passes over.
+    """
+    if size == 0:
+        return 0.0 if difference == 0 else float("inf")
+    return difference / size
 
 
 def _comparable(actual: np.ndarray, wanted: np.ndarray) -> bool:

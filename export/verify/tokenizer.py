@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from g4v.export.checkpoint.tokenizer import load_backend
 from g4v.export.errors import ExportError
+from g4v.model.plain_encoder import plain_backend
 
 
 def reference_tokenizer(source: Any) -> Any:
     """Returns the `tokenizers.Tokenizer` of `source`, changed to read special tokens in a text as plain text.
 
-    That is what the runtime's tokenizer does. source: as in `checkpoint.tokenizer.load_backend`.
+    That is what the runtime's tokenizer does. Added tokens that are not special stay, and are found.
+    source: as in `checkpoint.tokenizer.load_backend`.
     """
-    from tokenizers import Tokenizer
-
-    config = json.loads(load_backend(source).to_str())
-    special = {token["content"] for token in config["added_tokens"] if token["special"]}
-    config["added_tokens"] = []
-    config["post_processor"] = None
-    # Pairs are lists; a merge that ends in a special token would turn text into one.
-    config["model"]["merges"] = [pair for pair in config["model"]["merges"] if "".join(pair) not in special]
-    return Tokenizer.from_str(json.dumps(config))
+    return plain_backend(load_backend(source))
 
 
 def verify_tokenizer(path: str | Path, source: Any, samples: int = 1000, seed: int = 0) -> int:
@@ -44,9 +37,16 @@ def verify_tokenizer(path: str | Path, source: Any, samples: int = 1000, seed: i
     reference = reference_tokenizer(source)
     # `tokenizers` leaves "</w>" in decoded texts, which transformers (CLIPTokenizer) and our core mend.
     clip = bool(reference.model.end_of_word_suffix)
-    texts = list(random_texts(samples, seed))
+    added = [token.content for token in reference.get_added_tokens_decoder().values()]
+    texts = list(random_texts(samples, seed, added))
     for text, ids in zip(texts, ours.encode_batch(texts), strict=True):
-        expected = reference.encode(text, add_special_tokens=False).ids
+        try:
+            expected = reference.encode(text, add_special_tokens=False).ids
+        except BaseException as error:
+            # `tokenizers` panics where a token begins in the white space that the one before takes along.
+            if type(error).__name__ != "PanicException":
+                raise
+            continue
         if ids != expected:
             raise ExportError(f"the tokenizer differs on {text!r}: {ids} instead of {expected}")
         decoded, expected_text = ours.decode(ids), reference.decode(ids)
@@ -96,8 +96,24 @@ def _fragment(rng: random.Random) -> str:
     return "".join(chr(rng.randint(low, high)) for _ in range(rng.randint(1, 10)))
 
 
-def random_texts(count: int, seed: int = 0) -> Iterator[str]:
-    """Yields random texts: words, digits, spaces, marks, controls, emoji, all Unicode planes, long runs."""
+def random_texts(count: int, seed: int = 0, tokens: Sequence[str] = ()) -> Iterator[str]:
+    """Yields random texts: words, digits, spaces, marks, controls, emoji, all Unicode planes, long runs.
+
+    tokens: texts that half of them hold as well, with and without others around, cut or in other case.
+    """
     rng = random.Random(seed)
-    for _ in range(count):
-        yield "".join(_fragment(rng) for _ in range(rng.randint(0, 8)))
+    for number in range(count):
+        fragments = [_fragment(rng) for _ in range(rng.randint(0, 8))]
+        if tokens and number % 2:
+            for _ in range(rng.randint(1, 4)):
+                fragments.insert(rng.randint(0, len(fragments)), _of_token(rng, rng.choice(tokens)))
+        yield "".join(fragments)
+
+
+def _of_token(rng: random.Random, token: str) -> str:
+    kind = rng.randrange(6)
+    if kind == 0:
+        return token[rng.randint(0, len(token)) :]
+    if kind == 1:
+        return token.swapcase()
+    return rng.choice(["", "", " ", "  ", "\n"]) + token + rng.choice(["", "", " ", "\t "])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     CLIPConfig,
     CLIPModel,
@@ -135,6 +136,22 @@ def test_vision_towers_of_every_kind(tmp_path):
     half = load_vision(tmp_path / "full")
     hidden = full.vision_model(pixels).last_hidden_state
     assert torch.equal(half(pixels), full.vision_model.post_layernorm(hidden))
+
+    for folder, wanted in (("plain", encoder(pixels)), ("full", half(pixels))):
+        file = tmp_path / folder / "model.safetensors"
+        tensors = load_file(file)
+        if folder == "full":  # as older releases of transformers store it
+            tensors["vision_model.embeddings.position_ids"] = torch.arange(10)[None]
+        torch.save(tensors, tmp_path / folder / "pytorch_model.bin")
+        stored = file.read_bytes()
+        file.unlink()
+        assert torch.equal(load_vision(tmp_path / folder)(pixels), wanted)
+        file.write_bytes(stored)
+    edited = {**load_file(tmp_path / "plain" / "model.safetensors"), "stranger": torch.ones(1)}
+    save_file(edited, tmp_path / "plain" / "model.safetensors", {"format": "pt"})
+    refuse(load_vision, tmp_path / "plain", "unexpected tensor .*stranger")
+    edited.pop("stranger")
+    save_file(edited, tmp_path / "plain" / "model.safetensors", {"format": "pt"})
 
     tower = MplugOwlVideoTower(TOWER).eval()
     tower.save_pretrained(tmp_path / "owl")

@@ -6,7 +6,11 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
+from g4v.errors import ArgumentError
+from g4v.model.bases.chat_template import read_chat_template
+from g4v.model.bases.errors import CheckpointError
 from g4v.model.prompt import PromptTemplate, default_system
+from g4v.model.prompt_presets import preset_template
 from g4v.train.bases import find_base_description
 from g4v.train.errors import TrainingError
 from g4v.train.settings import Settings
@@ -16,11 +20,16 @@ def build_template(settings: Settings, tokenizer: Any) -> PromptTemplate:
     """The base run's own template where it has one, else the paper's; then the changes of `settings.prompt`.
 
     tokenizer: of transformers; the paper's template takes its end-of-text token, and its opening token where
-    the tokenizer itself puts one before a text. TrainingError: no such token, or an unknown key or a value of
-    another type in `settings.prompt`.
+    the tokenizer itself puts one before a text. `preset` among the changes begins with a template by name
+    instead (g4v.model.prompt_presets), or with the tokenizer's own chat template ("tokenizer").
+
+    TrainingError: no such token or template, or an unknown key or a value of another type among the changes.
     """
     base = find_base_description(settings)
-    if base is not None and "prompt" in base:
+    changes = dict(settings.prompt)
+    if "preset" in changes:
+        values = _preset(changes.pop("preset"), tokenizer)
+    elif base is not None and "prompt" in base:
         values = dict(base["prompt"])
     else:
         values = {"system": default_system(settings.assistant), "bos_id": None}
@@ -29,9 +38,9 @@ def build_template(settings: Settings, tokenizer: Any) -> PromptTemplate:
             values["bos_id"] = tokenizer.bos_token_id
         if tokenizer.eos_token_id is not None:
             values["turn_end_id"] = tokenizer.eos_token_id
-        elif "turn_end_id" not in settings.prompt:
+        elif "turn_end_id" not in changes:
             raise TrainingError("the tokenizer has no end-of-text token; set prompt: {turn_end_id: N}")
-    values |= settings.prompt
+    values |= changes
     known = {item.name for item in fields(PromptTemplate)}
     for name, value in values.items():
         if name not in known:
@@ -40,6 +49,14 @@ def build_template(settings: Settings, tokenizer: Any) -> PromptTemplate:
         if wanted:
             raise TrainingError(f"prompt: {name} must be {wanted}, not {value!r}")
     return PromptTemplate.from_manifest(values)
+
+
+def _preset(kind: Any, tokenizer: Any) -> dict[str, Any]:
+    try:
+        template = read_chat_template(tokenizer) if kind == "tokenizer" else preset_template(kind, tokenizer)
+    except (ArgumentError, CheckpointError) as error:
+        raise TrainingError(f"prompt: preset: {error}") from None
+    return template.to_manifest()
 
 
 def _is_id(value: Any) -> bool:

@@ -14,6 +14,7 @@ from g4v.export.bundle.export import export_bundle
 from g4v.export.checkpoint import text_to_video as reader
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.checkpoint.text_to_video import check_text_to_video
+from g4v.export.components.text_to_video import text_length
 from g4v.export.errors import ExportError
 
 WEIGHTS = {
@@ -157,6 +158,17 @@ class TestConfigurations:
             (copy / "g4v_train.json").write_text(json.dumps(about), "utf-8")
             with pytest.raises(ExportError, match=r"generation.video.scheduler is .* but must be"):
                 Checkpoint.open(copy)
+
+    @pytest.mark.parametrize(
+        ("given", "length"), [(12, 12), (77, 16), (10**30, 16), (float("inf"), 16), (None, 16)]
+    )
+    def test_texts_are_as_long_as_the_tokenizer_says(self, given, length, copy, tmp_path):
+        """diffusers cuts and pads a text to the tokenizer's model_max_length."""
+        settings(copy / "t2v" / "tokenizer" / "tokenizer_config.json", model_max_length=given)
+        assert text_length(Checkpoint.open(copy)) == length
+        if given == 12:
+            made = export_bundle(copy, tmp_path / "out", only=["text_encoder"])
+            assert made["components"]["text_encoder"]["max_length"] == 12
 
 
 class TestWeights:

@@ -13,14 +13,15 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, LlamaC
 
 from g4v.export.checkpoint.llama import LlamaWeights
 from g4v.export.components.abstractor import export_abstractor, folded_memory_product
-from g4v.export.components.decoder_graph import export_decoder
+from g4v.export.components.decoder_graph import export_decoder, write_embedding
 from g4v.export.components.encoder import export_encoder
 from g4v.export.components.frame_checker import export_frame_checker
 from g4v.export.components.text_encoder import export_text_encoder
 from g4v.export.components.unet import export_unet
 from g4v.export.components.vae import export_vae_decoder
 from g4v.export.errors import ExportError
-from g4v.export.verify.error_measures import relative_error
+from g4v.export.verify.decoder import check_embedding
+from g4v.export.verify.error_measures import norm_error, relative_error
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.config import AbstractorConfig, FrameCheckerConfig, VideoTowerConfig
 from g4v.model.frame_checker import FrameChecker
@@ -195,6 +196,22 @@ def test_decoder_prefills_continues_and_steps(options, tmp_path):
             assert relative_error(got, expected[end]) < TOLERANCE
 
 
+@pytest.mark.parametrize("dtype", ["<f4", "<f2"])
+def test_the_embedding_is_compared_with_the_weights(dtype, tmp_path):
+    weights = weights_of(llama(), tmp_path)
+    path = tmp_path / "embedding.bin"
+    write_embedding(weights, path)
+    rows = np.fromfile(path, "<f4").astype(dtype)
+    rows.tofile(path)
+    check_embedding(weights, path)
+    for damage in (lambda r: r.__setitem__(-1, 3.0), lambda r: r.resize(r.size - 8, refcheck=False)):
+        bad = rows.copy()
+        damage(bad)
+        bad.tofile(path)
+        with pytest.raises(ExportError, match="embedding.bin does not hold the embedding"):
+            check_embedding(weights, path)
+
+
 @torch.no_grad()
 def test_decoder_appends_to_shared_buffers(tmp_path):
     """Past and present bound to the same memory, as the runtime does it."""
@@ -334,6 +351,9 @@ def test_relative_error_sees_what_is_wrong():
     assert relative_error(np.array([1.0, -1.9]), good) == pytest.approx(0.05)
     assert relative_error(np.array([np.nan, -2.0]), good) == float("inf")
     assert relative_error(np.array([1.0]), good) == float("inf")
+    for error in (relative_error, norm_error):
+        assert error(np.zeros(2), torch.zeros(2)) == 0
+        assert max(0.1, error(np.array([0.0, 1e-9]), torch.zeros(2))) == float("inf")
 
 
 def test_graphs_say_nothing_of_the_machine(bundle):

@@ -4,8 +4,8 @@ load_llm, load_tokenizer   a LlamaForCausalLM by hub name, directory or GGUF fil
 load_vision                a CLIPVisionModel, the vision half of a CLIPModel, or a g4v encoder folder
 convert_checkpoint         mPLUG-Owl (video) checkpoints and GPT4Video delta files into a training run
 
-`python -m g4v.model.bases convert SOURCE --out DIR` does the conversion. Pickles are read by the converter
-alone, and only with PyTorch's weights_only loader.
+`python -m g4v.model.bases convert SOURCE --out DIR` does the conversion. Pickles are read where there
+are no safetensors, and only with PyTorch's weights_only loader.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from g4v.model.bases.errors import CheckpointError
-from g4v.model.bases.gguf_metadata import GgufMetadata, read_metadata
+from g4v.model.bases.gguf_metadata import GgufMetadata, open_reader, read_metadata
 from g4v.model.bases.llama_config import check_architecture, make_config
 
 ROTARY_FACTORS = "rope_freqs.weight"  # a tensor: what the rotary frequencies are divided by
@@ -197,10 +197,9 @@ def read_rotary_factors(metadata: GgufMetadata) -> np.ndarray | None:
     """
     if ROTARY_FACTORS not in metadata.tensors:
         return None
-    from gguf import GGUFReader
     from gguf.quants import dequantize
 
-    tensor = next(t for t in GGUFReader(metadata.path).tensors if t.name == ROTARY_FACTORS)
+    tensor = next(t for t in open_reader(metadata.path).tensors if t.name == ROTARY_FACTORS)
     factors = np.array(dequantize(tensor.data, tensor.tensor_type), np.float64).reshape(-1)
     if not (np.isfinite(factors) & (factors > 0)).all():
         raise CheckpointError(f"{metadata.path}: {ROTARY_FACTORS} holds numbers that are not positive")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,7 @@ def read_metadata(path: Path) -> GgufMetadata:
     is no model.
     """
     try:
-        from gguf import GGUFReader
-    except ImportError:
-        raise CheckpointError(f"{path}: reading GGUF needs the package gguf: pip install gguf") from None
-    try:
-        with path.open("rb") as file:
-            if file.read(4) != b"GGUF":
-                raise CheckpointError(f"{path}: is not a GGUF file")
-        reader = GGUFReader(path)
+        reader = open_reader(path)
         fields = {name: _value(name, field) for name, field in reader.fields.items()}
         tensors = {t.name: tuple(int(size) for size in reversed(t.shape)) for t in reader.tensors}
         if any(not math.prod(shape) for shape in tensors.values()):
@@ -51,6 +45,32 @@ def read_metadata(path: Path) -> GgufMetadata:
         raise CheckpointError(f"{path}: damaged or truncated: {one_line(error)}") from None
     _check_whole(path, fields)
     return GgufMetadata(path, fields, tensors)
+
+
+def open_reader(path: Path) -> Any:
+    """The gguf.GGUFReader of a file, whose tensors stay on disk until they are used.
+
+    The last one is kept: the package takes seconds to walk through the words of a vocabulary.
+    CheckpointError: no GGUF file. Whatever the package raises for damaged ones.
+    """
+    try:
+        stat = path.stat()
+        with path.open("rb") as file:
+            if file.read(4) != b"GGUF":
+                raise CheckpointError(f"{path}: is not a GGUF file")
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {one_line(error)}") from None
+    return _open_reader(path.resolve(), stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _open_reader(path: Path, size: int, time: int) -> Any:
+    """size, time: of the file, so that a changed one is opened anew."""
+    try:
+        from gguf import GGUFReader
+    except ImportError:
+        raise CheckpointError(f"{path}: reading GGUF needs the package gguf: pip install gguf") from None
+    return GGUFReader(path)
 
 
 def _value(name: str, field: Any) -> Any:

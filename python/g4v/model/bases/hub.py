@@ -53,10 +53,9 @@ def download(name: str, variant: str | None = None, folders: Collection[str] = (
     try:
         files = HfApi().list_repo_files(name)
     except Exception as error:  # of the hub's client and of the network below it
-        try:
-            return Path(snapshot_download(name, local_files_only=True))
-        except Exception:
-            raise CheckpointError(f"{name}: cannot be downloaded: {_reason(error)}") from None
+        if found := _cached(name):
+            return found
+        raise CheckpointError(f"{name}: cannot be downloaded: {_reason(error)}") from None
     wanted = choose_files(files, variant, folders)
     if not any(file.endswith(_WEIGHTS) for file in wanted):
         raise CheckpointError(f"{name}: the hub has no safetensors and no .bin of a model under this name")
@@ -64,6 +63,22 @@ def download(name: str, variant: str | None = None, folders: Collection[str] = (
         return Path(snapshot_download(name, allow_patterns=[_escaped(file) for file in wanted]))
     except Exception as error:
         raise CheckpointError(f"{name}: cannot be downloaded: {_reason(error)}") from None
+
+
+def _cached(name: str) -> Path | None:
+    """The folder that an earlier call has downloaded; not all files of the model need be there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    for file in (
+        "config.json",
+        "model_index.json",
+        "adapter_config.json",
+        "g4v_train.json",
+        "conversion.json",
+    ):
+        if isinstance(path := try_to_load_from_cache(name, file), str):
+            return Path(path).parent
+    return None
 
 
 def choose_files(

@@ -13,6 +13,7 @@ from torch import Tensor
 from g4v.model.bases.errors import CheckpointError, one_line
 from g4v.model.bases.gguf_codes import BlockCodes, bits_of_kind, read_codes
 from g4v.model.bases.gguf_config import ROTARY_FACTORS
+from g4v.model.bases.gguf_metadata import open_reader
 from g4v.model.bases.weight_files import open_weights
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -94,12 +95,12 @@ class GgufFile:
     """
 
     def __init__(self, path: Path, config: Any, wanted: Collection[str]) -> None:
-        from gguf import MODEL_ARCH, GGUFReader, get_tensor_name_map
+        from gguf import MODEL_ARCH, get_tensor_name_map
 
         self._path = path
         self._heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
         names = get_tensor_name_map(MODEL_ARCH.LLAMA, config.num_hidden_layers)
-        stored = {tensor.name: tensor for tensor in GGUFReader(path).tensors}
+        stored = {tensor.name: tensor for tensor in open_reader(path).tensors}
         stored.pop(ROTARY_FACTORS, None)
         self._tensors: dict[str, Any] = {}
         for name in wanted:
