@@ -64,7 +64,7 @@ def test_one_command(hub, tmp_path):
     assistant = g4v.load(tmp_path / "first", device="cpu")
     assert assistant.info["frame_samples"] == 4
     frames = np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3), np.uint8)
-    answer = assistant.chat(seed=1).ask("What is it?", video=frames, max_new_tokens=8)
+    answer = assistant.chat(seed=1, max_new_tokens=8).ask("What is it?", video=frames)
     assert isinstance(answer.text, str)
     assert assistant.generate("a red circle", steps=2).frames.shape == (3, 8, 16, 3)
 
