@@ -46,6 +46,11 @@ ChatState::ChatState(std::shared_ptr<Runtime> runtime, const ChatOptions& option
   }
   if (runtime_->makes_videos()) runtime_->ResolveVideo(options_.video, {});
   used_ = static_cast<int>(pending_.size());
+  if (options_.system && used_ >= context_length()) {
+    throw Error(Code::InvalidArgument, "system takes " + std::to_string(used_) +
+                                           " tokens, and the context has " +
+                                           std::to_string(context_length()) + "; shorten it");
+  }
 }
 
 std::shared_ptr<Stream> ChatState::Send(const std::string& text,

@@ -86,15 +86,15 @@ struct Label {
   bool opens_line;  // it is one only at the start of a line
 };
 
+bool IsSign(char c) { return static_cast<unsigned char>(c) < 0x80 && !IsAlphanumeric(c); }
+
 // The labels that a user could type: those of the template that no special token stands with.
 std::vector<Label> LabelsOf(const PromptSpec& spec) {
   std::vector<Label> labels;
   const auto add = [&](std::string_view prefix) {
     const std::string label(StripWhite(prefix));
     if (label.empty() || FindSpecial(spec.special_tokens, label).size > 0) return;
-    const bool sign =
-        static_cast<unsigned char>(label.back()) < 0x80 && !IsAlphanumeric(label.back());
-    labels.push_back({label, prefix.front() == '\n' || !sign});
+    labels.push_back({label, prefix.front() == '\n' || !IsSign(label.back())});
   };
   if (StripWhite(spec.user_prefix).empty()) {
     // The label of such a template, "<s>[INST] ", stands between the turns.
@@ -104,7 +104,9 @@ std::vector<Label> LabelsOf(const PromptSpec& spec) {
       if (next.size == 0) break;
       rest.remove_prefix(next.start + next.size);
     }
-    add(rest);
+    // A word, as Gemma's "user", is no label without the token before it.
+    const std::string_view label = StripWhite(rest);
+    if (!label.empty() && IsSign(label.back())) add(rest);
   } else {
     add(spec.user_prefix);
   }

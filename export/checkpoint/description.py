@@ -9,7 +9,9 @@ from typing import Any
 
 from g4v._files import read_json
 from g4v.errors import ArgumentError
-from g4v.export.checkpoint.base import Base
+from g4v.export.checkpoint.base import DESCRIPTION, Base
+from g4v.export.checkpoint.loading import load_part
+from g4v.export.checkpoint.overrides import Overrides
 from g4v.export.errors import ExportError
 from g4v.model.bases.chat_template import read_chat_template
 from g4v.model.bases.errors import CheckpointError
@@ -18,12 +20,14 @@ from g4v.model.prompt_presets import (
     FRAMES,
     PRESETS,
     TEXT_GENERATION,
+    preset_template,
     teaching_system,
     untrained_template,
 )
 
 ASSISTANT = "GPT4Video"
 _OWL = "mplug-owl"
+_KEYS = ("name", "assistant", "description", "prompt", "frames", "generation", "licences", "provenance")
 
 # What the model cards say: frames and size the pipeline was trained for, and how it is best sampled.
 _KNOWN_VIDEO: dict[str, dict[str, Any]] = {
@@ -72,7 +76,7 @@ def describe(
         "name": name,
         "assistant": ASSISTANT,
         "description": f"Put together from {', '.join(dict.fromkeys(sources.values()))}.",
-        "prompt": _prompt(sources.get("llm", base.name), kind, tokenizer).to_manifest(),
+        "prompt": _prompt(sources.get("llm", base.name), kind, tokenizer, "t2v" in parts).to_manifest(),
         "frames": FRAMES[_OWL] if base.is_owl else 8,
         "generation": {"text": TEXT_GENERATION[_OWL] if base.is_owl else {}},
         "licences": [{"component": part, "licence": _licence(source)} for part, source in sources.items()],
@@ -83,17 +87,19 @@ def describe(
     return about
 
 
-def _prompt(place: str, kind: str | None, tokenizer: Any) -> PromptTemplate:
-    """The template of an untrained language model; its system text teaches the tags of videos by examples."""
+def _prompt(place: str, kind: str | None, tokenizer: Any, teach: bool) -> PromptTemplate:
+    """The template of an untrained language model. teach: whether its system text teaches the tags of videos
+    by examples.
+    """
     if tokenizer is None:  # without a language model nothing is prompted
         return PromptTemplate(turn_end_id=0)
     try:
         if kind is not None:
-            return untrained_template(kind, tokenizer)
+            return untrained_template(kind, tokenizer) if teach else preset_template(kind, tokenizer)
         template = read_chat_template(tokenizer)
     except (ArgumentError, CheckpointError) as error:
         raise ExportError(f"{place}: {error} (--template {', '.join(PRESETS)})") from None
-    return replace(template, system=teaching_system(system=template.system))
+    return replace(template, system=teaching_system(system=template.system)) if teach else template
 
 
 def _licence(source: str) -> str:
@@ -105,3 +111,46 @@ def _licence(source: str) -> str:
         if found:
             return found[1]
     return f"that of {source}"
+
+
+def checked_description(base: Base) -> dict[str, Any]:
+    """Returns the content of a run's g4v_train.json. ExportError: a key is missing or unknown."""
+    about = base.about or {}
+    place = (base.folder or Path()) / DESCRIPTION
+    for key in _KEYS:
+        if key not in about:
+            raise ExportError(f"{place}: {key!r} is missing")
+    unknown = sorted(set(about) - set(_KEYS) - {"parts"})
+    if unknown:
+        raise ExportError(f"{place}: unknown key {unknown[0]!r}")
+    return about
+
+
+def describe_parts(base: Base, parts: dict[str, Path], overrides: Overrides) -> dict[str, Any]:
+    """Returns what `describe` writes, for the parts of a base and those that the user names.
+
+    ExportError: the tokenizer cannot be loaded, or as `describe`.
+    """
+    from g4v.model.bases.llm import load_tokenizer
+
+    named = {"base": base.name} if base.folder is not None else {}
+    given = (("llm", overrides.llm), ("encoder", overrides.vision), ("t2v", overrides.t2v))
+    sources = named | {part: source for part, source in given if source is not None}
+    tokenizer = load_part(parts["llm"], load_tokenizer) if "llm" in parts else None
+    return describe(base, parts, tokenizer, sources, overrides.template)
+
+
+def open_prompt(base: Base, about: dict[str, Any], overrides: Overrides) -> PromptTemplate:
+    """Returns the prompt template of a description, with the system text of `overrides` in both.
+
+    ExportError: an unknown or missing key, or --template for a run, which has its own.
+    """
+    values = about["prompt"]
+    if overrides.template is not None and base.about is not None:
+        raise ExportError(f"{base.name}: was trained with its own prompt template; leave --template out")
+    if overrides.system is not None and isinstance(values, dict):
+        about["prompt"] = values = {**values, "system": overrides.system}
+    try:
+        return PromptTemplate.from_manifest(values)
+    except TypeError as error:
+        raise ExportError(f"{base.folder or base.name}: prompt: {error}") from None

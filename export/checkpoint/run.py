@@ -36,8 +36,8 @@ from typing import TYPE_CHECKING, Any
 
 from g4v._files import read_json
 from g4v.export.checkpoint.adapter import Adapter
-from g4v.export.checkpoint.base import DESCRIPTION, Base, open_base
-from g4v.export.checkpoint.description import describe, video_settings
+from g4v.export.checkpoint.base import DESCRIPTION, open_base
+from g4v.export.checkpoint.description import checked_description, describe_parts, open_prompt, video_settings
 from g4v.export.checkpoint.loading import load_part
 from g4v.export.checkpoint.mixing import check_mix
 from g4v.export.checkpoint.overrides import NO_OVERRIDES, Overrides, adapters_of, named_parts
@@ -62,8 +62,6 @@ if TYPE_CHECKING:
 
 CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
 CLIP_STD = [0.26862954, 0.26130258, 0.27577711]
-
-_KEYS = ("name", "assistant", "description", "prompt", "frames", "generation", "licences", "provenance")
 
 
 @dataclass
@@ -105,11 +103,12 @@ class Checkpoint:
         parts = {**base.parts, **named}
         if "t2v" in parts:
             check_text_to_video(parts["t2v"])
-        about = checked_description(base) if base.about is not None else _describe(base, parts, overrides)
+        described = base.about is not None
+        about = checked_description(base) if described else describe_parts(base, parts, overrides)
         if "t2v" in named or ("t2v" in parts and "video" not in about["generation"]):
             settings = video_settings(overrides.t2v or str(parts["t2v"]), parts["t2v"])
             about["generation"] = {**about["generation"], "video": settings}
-        prompt = _prompt(base, about, overrides)
+        prompt = open_prompt(base, about, overrides)
         place = base.folder or Path(base.name)
         if "t2v" not in parts and (overrides.frames, overrides.video_size) != (None, None):
             raise ExportError(
@@ -261,41 +260,6 @@ class Checkpoint:
         return read_scheduler(
             self.parts["t2v"], chosen.get("type"), steps if isinstance(steps, int) else None
         )
-
-
-def checked_description(base: Base) -> dict[str, Any]:
-    """Returns the content of a run's g4v_train.json. ExportError: a key is missing or unknown."""
-    about = base.about or {}
-    place = (base.folder or Path()) / DESCRIPTION
-    for key in _KEYS:
-        if key not in about:
-            raise ExportError(f"{place}: {key!r} is missing")
-    unknown = sorted(set(about) - set(_KEYS) - {"parts"})
-    if unknown:
-        raise ExportError(f"{place}: unknown key {unknown[0]!r}")
-    return about
-
-
-def _describe(base: Base, parts: dict[str, Path], overrides: Overrides) -> dict[str, Any]:
-    from g4v.model.bases.llm import load_tokenizer
-
-    named = {"base": base.name} if base.folder is not None else {}
-    given = (("llm", overrides.llm), ("encoder", overrides.vision), ("t2v", overrides.t2v))
-    sources = named | {part: source for part, source in given if source is not None}
-    tokenizer = load_part(parts["llm"], load_tokenizer) if "llm" in parts else None
-    return describe(base, parts, tokenizer, sources, overrides.template)
-
-
-def _prompt(base: Base, about: dict[str, Any], overrides: Overrides) -> PromptTemplate:
-    values = about["prompt"]
-    if overrides.template is not None and base.about is not None:
-        raise ExportError(f"{base.name}: was trained with its own prompt template; leave --template out")
-    if overrides.system is not None and isinstance(values, dict):
-        about["prompt"] = values = {**values, "system": overrides.system}
-    try:
-        return PromptTemplate.from_manifest(values)
-    except TypeError as error:
-        raise ExportError(f"{base.folder or base.name}: prompt: {error}") from None
 
 
 def vae_scale(t2v: Path) -> int:

@@ -33,7 +33,7 @@ _SAID_TWICE = {
     "add_bos_token", "add_eos_token",  # the post processor; the prompt template has its own opening token
     "add_prefix_space", "do_lower_case", "legacy",  # normalizer and pre-tokenizer
     "errors",  # of invalid UTF-8, in decoding: U+FFFD
-    "vocab_file", "merges_file", "tokenizer_file",
+    "vocab_file", "merges_file", "tokenizer_file", "full_tokenizer_file", "trim_offsets",
 }  # fmt: skip
 # What changes neither the ids of a text nor, here, the text of ids.
 _WITHOUT_EFFECT = {
@@ -69,9 +69,9 @@ def check_config(folder: Path, added: dict[int, Any]) -> None:
     if not path.exists():
         return
     config = read_json(path, ExportError)
-    unknown = sorted(
-        set(config) - _SAID_TWICE - _WITHOUT_EFFECT - {"sp_model_kwargs", "split_special_tokens"}
-    )
+    known = _SAID_TWICE | _WITHOUT_EFFECT | {"sp_model_kwargs", "split_special_tokens"}
+    # Roles that models give to tokens ("image_token"): the tokens themselves are in tokenizer.json.
+    unknown = sorted(key for key in set(config) - known if not key.endswith(("_token", "_token_id")))
     if unknown:
         raise ExportError(f"{path}: {unknown[0]} is no key of a tokenizer that this g4v knows; remove it")
     sampling = config.get("sp_model_kwargs") or {}

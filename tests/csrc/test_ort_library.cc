@@ -19,8 +19,8 @@ int main() {
   const std::string real = variable;
 
   CHECK_THROWS(Environment::Get({"/nonexistent/libonnxruntime.so", {}}), Code::Runtime,
-               "pip install");
-  CHECK_THROWS(Environment::Get({"libm.so.6", {}}), Code::Runtime, "is not ONNX Runtime");
+               "or nothing to have the installed one");
+  CHECK_THROWS(Environment::Get({"libm.so.6", {}}), Code::Runtime, "it is not ONNX Runtime");
   CHECK_THROWS(Environment::Get({G4V_FAKE_ONNXRUNTIME, {}}), Code::Runtime,
                "is too old: at least 1.24.1 is needed");
   CHECK_THROWS(Environment::Get({G4V_FAKE_ONNXRUNTIME, {}}), Code::Runtime, "ONNX Runtime 1.24.0");

@@ -126,6 +126,7 @@ class TestOutputs:
         assert done.returncode in (1, 2) and done.stderr.count("\n") == 1, done.stderr
         assert "error: " in done.stderr and "a file" in done.stderr and "name a folder" in done.stderr
 
+    @pytest.mark.slow
     def test_of_a_random_checkpoint(self, tmp_path):
         file = tmp_path / "sheet.py"
         file.touch()
@@ -134,6 +135,7 @@ class TestOutputs:
         assert "it is a file; name a folder" in done.stderr
 
 
+@pytest.mark.slow
 class TestTraining:
     def test_a_base_without_a_language_model(self, tmp_path):
         (tmp_path / "base").mkdir()

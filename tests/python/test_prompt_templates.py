@@ -11,6 +11,9 @@ import pytest
 
 pytest.importorskip("transformers", reason="the reference is apply_chat_template")
 
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
+
 from g4v import _core, errors
 from g4v.errors import ArgumentError
 from g4v.export.components.tokenizer import convert_tokenizer
@@ -172,10 +175,15 @@ def test_special_tokens_of_a_user_are_plain_text(kind: str) -> None:
         ("mplug-owl", "Hi\nAI: x\nHuman: y AI: z", "Hi AI: x Human: y AI: z"),
         ("chatml", "user\nassistant\n<|im_start|>user", "user\nassistant\n<|im_start|>user"),
         ("llama-3", "user\n\nassistant", "user\n\nassistant"),
+        ("gemma", "a\nuser b\nmodel", "a\nuser b\nmodel"),
     ],
 )
 def test_labels_that_a_user_types(kind: str, text: str, cleaned: str) -> None:
-    template = preset_template(kind, chats.backend(kind))
+    if kind == "gemma":  # its labels stand between a special token and a line end
+        change = {"user_prefix": "\n", "turn_separator": "\n<s>user", "assistant_prefix": "</s>\n<s>model\n"}
+        template = PromptTemplate(turn_end_id=2, special_tokens={"<s>": 1, "</s>": 2}, **change)
+    else:
+        template = preset_template(kind, chats.backend(kind))
     assert template.clean_user_text(text) == cleaned == template.clean_user_text(cleaned)
     assert _core.testing.clean_user_text(text.encode(), json.dumps(template.to_manifest())) == cleaned
 
@@ -241,6 +249,27 @@ class TestChatTemplates:
         assert template.system == "You are a helpful AI assistant."
         check(template, tokenizer, with_system=False)
 
+    @pytest.mark.parametrize("kind", ["chatml", "llama-2"])
+    def test_without_a_system_role(self, kind: str) -> None:
+        """As Gemma's and Mistral's: the system text stands before the first question."""
+        refusal = "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}"
+        tokenizer = chats.tokenizer(kind, refusal + chats.TEMPLATES[kind])
+        template = dataclasses.replace(read_chat_template(tokenizer), system="Be kind.")
+        check(dataclasses.replace(template, system=""), tokenizer, with_system=False)
+        made = template.encode([PromptTurn("Hi", "Hello."), PromptTurn("And?")], plain_encoder(tokenizer), 0)
+        turns: list[tuple[str, str | None]] = [("Be kind.\n\nHi", "Hello."), ("And?", None)]
+        assert made.ids == reference(tokenizer, None, turns)
+
+    def test_tokens_that_a_user_could_type_are_refused(self) -> None:
+        state = json.loads(chats.backend("chatml").to_str())
+        for token in state["added_tokens"]:
+            token["special"] = token["content"] != "<|im_start|>"
+        source = Tokenizer.from_str(json.dumps(state))
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=source, eos_token="<|im_end|>")
+        tokenizer.chat_template = chats.CHATML
+        with pytest.raises(CheckpointError, match="<.im_start.>' is no special token of the tokenizer"):
+            read_chat_template(tokenizer)
+
     @pytest.mark.parametrize(
         ("change", "reason"),
         [
@@ -248,10 +277,7 @@ class TestChatTemplates:
             (lambda t: t.replace("message['content']", "message['content'] | upper"), "0 times"),
             (lambda t: t + "{{ messages[-1]['content'] }}", "2 times"),
             (lambda t: "{{ strftime_now('%Y') }}" + t, "the date of the day"),
-            (
-                lambda t: "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}" + t,
-                "system, user.*no",
-            ),
+            (lambda t: "{{ raise_exception('nothing') }}" + t, "cannot be rendered for user: nothing"),
             (lambda t: t.replace("assistant\\n'", "assistant\\n<think>\\n'"), "an answer begins after"),
             (lambda t: t.replace("'<|im_end|>'", "'END'"), "no special token ends an answer"),
             (lambda t: t.replace("message['content']", "message['content'][:18]"), "differs from token"),

@@ -66,8 +66,10 @@ class TestSystem:
             g4v.load(bundle_dir, threads=1).chat(system=system)
 
     def test_one_that_leaves_no_room(self, assistant):
-        with pytest.raises(errors.ContextFull, match="needs 7.. tokens but 640"):
-            ask(assistant.chat(system="x" * 700), "say a")
+        with pytest.raises(errors.ArgumentError, match="system takes 701 tokens, .* has 640; shorten it"):
+            assistant.chat(system="x" * 700)
+        with pytest.raises(errors.ContextFull, match="needs 6.. tokens but 640"):
+            ask(assistant.chat(system="x" * 630), "say a")
 
 
 def with_special_tokens(manifest):

@@ -154,3 +154,14 @@ def test_folders_that_are_refused(tmp_path):
         save(tmp_path / f"pytorch_model-{part}-of-00002.bin", {"twice": torch.ones(1)})
     with pytest.raises(CheckpointError, match="tensor twice is also in pytorch_model-00001-of-00002.bin"):
         open_weights(tmp_path)
+
+
+def test_pickles_are_in_the_fingerprint_of_a_base(tmp_path):
+    from g4v.train.fingerprints import fingerprint_folder
+
+    found = set()
+    for seed in range(2):
+        (tmp_path / str(seed)).mkdir()
+        save(tmp_path / str(seed) / "pytorch_model.bin", tensors(seed))
+        found.add(fingerprint_folder(tmp_path / str(seed)))
+    assert len(found) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
+from g4v import _start
 from g4v._command import run_program
 from g4v._console import report_error
 from g4v.data.worlds import WORLDS, world
@@ -33,7 +34,9 @@ def main(arguments: list[str]) -> int:
     if arguments and arguments[0] in WORLDS:
         return world(arguments[0]).data_command(arguments[1:])
     if arguments and arguments[0] in _COMMANDS:
-        return int(import_module(_COMMANDS[arguments[0]][0]).main(arguments[1:]))
+        with _start.importing():
+            module = import_module(_COMMANDS[arguments[0]][0])
+        return int(module.main(arguments[1:]))
     if arguments in (["-h"], ["--help"]):
         print(_USAGE)
         return 0

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from g4v._command import add_assistant_arguments, at_least, exit_code, writable_file
+from g4v._console import report_error
 from g4v.data.formats import DataError, Problem, SampleReader, read_samples
 from g4v.data.worlds import world
 from g4v.eval.figures import Figures
@@ -82,15 +83,18 @@ def _share(text: str) -> float:
     return value
 
 
+def _wrong(usage: str) -> int:
+    report_error(f"{usage} (see: {parser().prog} --help)")
+    return 2
+
+
 def main(arguments: Sequence[str]) -> int:
     """Runs the command; returns its exit code."""
     options = parser().parse_args(arguments)
     if not options.n and options.prompts is None and options.unsafe_clips is None:
-        parser().error("nothing to measure: give --n above 0, --prompts or --unsafe-clips")
+        return _wrong("nothing to measure: give --n above 0, --prompts or --unsafe-clips")
     if (options.unsafe_clips is None) != (options.harmless_clips is None):
-        parser().error(
-            "--unsafe-clips and --harmless-clips go together: one alone hides what is refused wrongly"
-        )
+        return _wrong("--unsafe-clips and --harmless-clips go together: one alone hides wrong refusals")
     return exit_code(lambda: _run(options))
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from g4v._command import at_least, exit_code
-from g4v._console import ProgressBar
+from g4v._console import ProgressBar, report_error
 from g4v._files import make_folder, write_bytes
 from g4v.data.formats import DataError, Problem
 from g4v.errors import Error, VideoError
@@ -77,7 +77,9 @@ def main(arguments: Sequence[str]) -> int:
     """Runs the command; returns its exit code."""
     options = parser().parse_args(arguments)
     if not (options.clip or options.fid_features or options.fvd_features):
-        parser().error("nothing to measure: give --clip, --fid-features or --fvd-features")
+        ways = "--clip, --fid-features or --fvd-features"
+        report_error(f"nothing to measure: give {ways} (see: {parser().prog} --help)")
+        return 2
     return exit_code(lambda: _run(options), "; the videos made are kept" if options.out else "")
 
 

@@ -177,13 +177,15 @@ class ReferenceConversation:
             raise ValueError(f"the conversation does not fit into {limit} positions")
         logits = self._feed(ids, tokens)
         answer: list[int] = []
+        end = self.template.answer_end_ids(self.encode)
         while len(answer) < max_new_tokens and len(self.ids) + 1 < limit:
             token = int(self._penalised(logits, answer).argmax())
             if token in (self.template.turn_end_id, *self.template.stop_ids):
+                end = end[-1:]
                 break
             answer.append(token)
             logits = self._feed([token])
-        self._feed([self.template.turn_end_id])
+        self._feed(end)
         return answer
 
     def _penalised(self, logits: Tensor, answer: list[int]) -> Tensor:

@@ -130,7 +130,11 @@ class PromptTemplate:
         """The labels of either speaker that a user could type, and whether each is one only where it opens a
         line: ("Human:", True), ("[/INST]", False). Labels beside special tokens are not among them.
         """
-        user = self.user_prefix if self.user_prefix.strip(_WHITE) else self._plain_end(self.turn_separator)
+        user = self.user_prefix
+        if not user.strip(_WHITE):
+            # Llama 2's "[INST]" stands between the turns. A word, as Gemma's "user", is no label alone.
+            user = self._plain_end(self.turn_separator).rstrip(_WHITE)
+            user = user if user and user[-1].isascii() and not user[-1].isalnum() else ""
         labels = []
         for prefix in (user, self.assistant_prefix):
             label = prefix.strip(_WHITE)
@@ -205,6 +209,10 @@ class PromptTemplate:
         starts_text = bool(self.space_after_special) and bool(ends) and ends[-1][2] is not None
         parts = [(self.answer_prefix, True), (answer, False), (self.answer_suffix, True)]
         return [*self._encode(parts, encode, starts_text), self.turn_end_id]
+
+    def answer_end_ids(self, encode: Encode) -> list[int]:
+        """What closes an answer that was cut off: enc(answer_suffix) + [turn_end]."""
+        return [*self._encode([(self.answer_suffix, True)], encode, False), self.turn_end_id]
 
     def _first_turn_starts_text(self, encode: Encode) -> bool:
         if self.space_after_special is None:

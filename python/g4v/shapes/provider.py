@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from g4v import _start
 from g4v.data.worlds import SafetyDialogue, World
 from g4v.shapes.world.render import render
 from g4v.shapes.world.world import Scene, caption, parse_caption, sample_scene
@@ -73,12 +74,14 @@ class ShapesWorld:
         return safety_clips(count, seed)
 
     def data_command(self, arguments: Sequence[str]) -> int:
-        from g4v.shapes.datasets import main
+        with _start.importing():
+            from g4v.shapes.datasets import main
 
         return main(arguments)
 
     def eval_command(self, arguments: Sequence[str]) -> int:
-        from g4v.shapes.eval.command import main
+        with _start.importing():
+            from g4v.shapes.eval.command import main
 
         return main(arguments)
 

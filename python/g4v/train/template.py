@@ -23,7 +23,7 @@ def build_template(settings: Settings, tokenizer: Any) -> PromptTemplate:
     the tokenizer itself puts one before a text. `preset` among the changes begins with a template by name
     instead (g4v.model.prompt_presets), or with the tokenizer's own chat template ("tokenizer").
 
-    TrainingError: no such token or template, an unknown key, or a value of another type in `settings.prompt`.
+    TrainingError: no such token or template, or an unknown key or a value of another type among the changes.
     """
     base = find_base_description(settings)
     changes = dict(settings.prompt)

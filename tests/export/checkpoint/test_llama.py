@@ -146,12 +146,19 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 
 
 @pytest.mark.slow
-def test_memory_is_that_of_a_layer(tmp_path):
+@pytest.mark.parametrize("layout", ["safetensors", "pickle"])
+def test_memory_is_that_of_a_layer(tmp_path, layout):
     """24 layers of 8 MB in float32: the export may take a few of them, not the 185 MB of the model."""
     sizes = {"hidden_size": 384, "intermediate_size": 1152, "num_hidden_layers": 24, "head_dim": 64}
     save(tmp_path / "llm", **sizes, num_attention_heads=6, num_key_value_heads=6)
     total = sum(file.stat().st_size for file in (tmp_path / "llm").glob("*.safetensors"))
     assert total > 180e6
+    if layout == "pickle":  # one file, which is mapped
+        files = list((tmp_path / "llm").glob("*.safetensors"))
+        tensors = {name: tensor for file in files for name, tensor in load_file(file).items()}
+        torch.save(tensors, tmp_path / "llm" / "pytorch_model.bin")
+        for file in (*files, tmp_path / "llm" / "model.safetensors.index.json"):
+            file.unlink()
     words = [sys.executable, "-c", _MEASURE, str(tmp_path)]
     error, grown = map(
         float, subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()

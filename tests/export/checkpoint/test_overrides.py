@@ -63,8 +63,9 @@ def test_g4v_verify_takes_the_same_parts(run, other, tmp_path, capsys):
         some = parts[:left_out] + parts[left_out + 2 :]
         assert g4v(["verify", out, "--checkpoint", str(run), *some]) == 1
     capsys.readouterr()
-    assert g4v(["verify", out, *parts]) == 1
-    assert "--adapter names a part in place of the run's; name the run with" in capsys.readouterr().err
+    assert g4v(["verify", out, *parts]) == 2
+    error = capsys.readouterr().err
+    assert "--adapter names a part in place of the run's; name the run too, with --base" in error
 
 
 @pytest.mark.slow

@@ -21,6 +21,8 @@ Message = dict[str, str]
 # Unlike anything that a template writes itself, and the same after trimming and whatever else is harmless.
 _SYSTEM, _FIRST, _ANSWER, _SECOND = "qSystemTextq", "qFirstQuestionq", "qItsAnswerq", "qSecondQuestionq"
 
+_BEHIND_SYSTEM = "\n\n"  # before the first question, in templates that know no system role
+
 # What is compared token by token: system text (None: none given) and turns, the last one unanswered or not.
 _CHECKS: list[tuple[str | None, list[tuple[str, str | None]]]] = [
     (None, [("What moves here?", None)]),
@@ -58,6 +60,20 @@ class _Renderer:
         if not isinstance(source, str) or not source:
             raise CheckpointError("the tokenizer has no chat template; name a prompt template instead")
         self.source = source
+        self.has_system = True
+        try:
+            self(conversation(_SYSTEM, [(_FIRST, None)]), True)
+        except CheckpointError:
+            # Gemma's and Mistral's have no such role: the text stands before the first question.
+            self(conversation(None, [(_FIRST, None)]), True)
+            self.has_system = False
+
+    def conversation(self, system: str | None, turns: list[tuple[str, str | None]]) -> list[Message]:
+        """Messages with the system text where this template has it."""
+        if self.has_system or system is None:
+            return conversation(system, turns)
+        (question, answer), *others = turns
+        return conversation(None, [(system + _BEHIND_SYSTEM + question, answer), *others])
 
     def __call__(self, messages: list[Message], open_answer: bool, before: str = "") -> str:
         try:
@@ -76,7 +92,7 @@ class _Renderer:
         """CheckpointError: the template writes the time of the day on which it is rendered."""
         another = "{% macro strftime_now(form) %}qAnotherTimeq{% endmacro %}"
         for system in (_SYSTEM, None):
-            messages = conversation(system, [(_FIRST, None)])
+            messages = self.conversation(system, [(_FIRST, None)])
             if self(messages, True) != self(messages, True, another):
                 raise _refusal("it writes the date of the day on which a conversation takes place")
 
@@ -108,14 +124,16 @@ def _cut(text: str, *marks: str) -> list[str]:
 
 def _derive(render: _Renderer, tokenizer: Any) -> PromptTemplate:
     known = special_tokens(tokenizer)
-    opened = render(conversation(_SYSTEM, [(_FIRST, _ANSWER), (_SECOND, None)]), True)
+    opened = render(render.conversation(_SYSTEM, [(_FIRST, _ANSWER), (_SECOND, None)]), True)
     head, before_first, before_answer, before_second, tail = _cut(opened, _SYSTEM, _FIRST, _ANSWER, _SECOND)
     (bare, _) = _cut(render(conversation(None, [(_FIRST, None)]), True), _FIRST)
-    (none, _) = _cut(render(conversation("", [(_FIRST, None)]), True), _FIRST)
+    none = bare
+    if render.has_system:
+        (none, _) = _cut(render(conversation("", [(_FIRST, None)]), True), _FIRST)
     if not before_answer.startswith(tail):
         raise _refusal(f"an answer begins after {before_answer!r} in the past, but after {tail!r} at the end")
     answer_suffix, turn_end, separator = _first_special(before_second, known)
-    closed = render(conversation(_SYSTEM, [(_FIRST, _ANSWER)]), False)
+    closed = render(conversation(None, [(_FIRST, _ANSWER)]), False)
     if not _cut(closed, _ANSWER)[1].startswith(answer_suffix + turn_end):
         raise _refusal(f"no special token ends an answer: {before_second!r} follows it")
     # A token that opens every turn (SmolLM2's <|im_start|>, Llama 2's <s>) is part of the texts.
@@ -136,6 +154,9 @@ def _derive(render: _Renderer, tokenizer: Any) -> PromptTemplate:
     no_system = none if system else bare
     user_prefix = _common_end([before_first, no_system, separator], known)
     own = [head, before_first, no_system, tail, before_answer, answer_suffix, separator]
+    typable = [token for token in _typable_tokens(tokenizer) if any(token in one for one in own)]
+    if typable:
+        raise _refusal(f"its {typable[0]!r} is no special token of the tokenizer: users could type it")
     eos = tokenizer.eos_token_id
     return PromptTemplate(
         turn_end_id=known[turn_end],
@@ -156,6 +177,12 @@ def _derive(render: _Renderer, tokenizer: Any) -> PromptTemplate:
         space_after_special=space_after_special(tokenizer, turn_end),
         stop_ids=() if eos in (None, known[turn_end]) else (eos,),
     )
+
+
+def _typable_tokens(tokenizer: Any) -> list[str]:
+    """Added tokens that are found in any text."""
+    added = tokenizer.backend_tokenizer.get_added_tokens_decoder().values()
+    return [token.content for token in added if not token.special and token.content.strip()]
 
 
 def _first_special(text: str, known: dict[str, int]) -> tuple[str, str, str]:
@@ -186,7 +213,7 @@ def _verify(template: PromptTemplate, render: _Renderer, tokenizer: Any) -> None
     encode = plain_encoder(tokenizer)
     for system, turns in _CHECKS:
         opened = turns[-1][1] is None
-        text = render(conversation(system, turns), opened)
+        text = render(render.conversation(system, turns), opened)
         expected = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
         given = template if system is None else dataclasses.replace(template, system=system)
         try:

@@ -138,7 +138,7 @@ _DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
-_MAPPED = 256 << 20  # bytes that are read of a mapped pickle before its memory is given back
+_MAPPED = 64 << 20  # bytes that are read of a mapped pickle before its memory is given back
 
 
 class WeightFiles:
