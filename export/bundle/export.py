@@ -13,6 +13,7 @@ from g4v.export.bundle.resume import ResumableExport, fingerprint
 from g4v.export.bundle.writer import BundleWriter, Progress, Report
 from g4v.export.checkpoint.overrides import NO_OVERRIDES, Overrides
 from g4v.export.checkpoint.run import Checkpoint
+from g4v.export.checkpoint.text_to_video import check_weights
 from g4v.export.components.precision import parse_precisions, parse_targets
 from g4v.export.engines.options import NO_OPTIONS, EngineOptions
 from g4v.export.engines.tensorrt import ENGINES, load_library
@@ -76,6 +77,8 @@ def export_bundle(
         report(f"{checkpoint.run}: {note}")
     samples = Samples(checkpoint, videos)
     old = read_manifest(out) if only is not None and (out / MANIFEST).exists() else None
+    if checkpoint.has("t2v"):
+        check_weights(checkpoint.parts["t2v"], checkpoint.variant)
     estimates = estimate_export(checkpoint, precisions, only, calibration)
     check_disk(estimates, out)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,25 +39,54 @@ def load_part(place: Path, load: Any, **options: Any) -> Any:
     return found
 
 
-def load_weights(
+@dataclass
+class StoredModule:
+    """A module without memory, and where its weights are: their names and shapes are known to be right.
+
+    names: the module's name of each tensor -> its name in `files`.
+    """
+
+    folder: Path
+    module: nn.Module
+    files: WeightFiles
+    names: dict[str, str]
+
+    def load(self) -> Any:
+        """Returns the module with every weight from the files, for evaluation.
+
+        Weights that are all stored in float16 stay so, others become float32. Buffers that are not stored
+        remain on the meta device. ExportError: a file is damaged, or a number is not finite.
+        """
+        half = all(self.files.dtypes[name] == torch.float16 for name in self.names.values())
+        dtype = torch.float16 if half else torch.float32
+        try:
+            tensors = {
+                new: finite(str(self.folder), old, self.files.read(old, dtype))
+                for new, old in self.names.items()
+            }
+        except CheckpointError as error:
+            raise ExportError(str(error)) from None
+        self.module.load_state_dict(tensors, assign=True)
+        return self.module.eval()
+
+
+def open_module(
     folder: Path,
     stem: str,
     make: Callable[[], nn.Module],
     rename: Callable[[str, Shapes], str],
     harmless: Collection[str] = (),
     variant: str | None = None,
-) -> Any:
-    """Returns the module that `make` builds, with every weight from the files of `folder`, for evaluation.
+) -> StoredModule:
+    """Returns the module that `make` builds, with its weights in the files of `folder`, still unread.
 
     stem, variant: of the weight files (`find_weight_files`).
-    make: called under the meta device, so that nothing is drawn at random. Buffers that are not stored
-        remain there.
+    make: called under the meta device, so that nothing is drawn at random.
     rename: a stored name, and the shapes of the module's tensors by name -> the module's name.
     harmless: stored names that may be left over.
 
-    Weights that are all stored in float16 stay so, others become float32.
-    ExportError: the files are missing or damaged, or a tensor is missing, left over, misshapen, stored twice,
-    not of a floating type or not finite; the message names it.
+    ExportError: the files are missing or damaged, or a tensor is missing, left over, misshapen, stored twice
+    or not of a floating type; the message names it.
     """
     try:
         with torch.device("meta"):
@@ -69,17 +99,13 @@ def load_weights(
         files = open_weights(folder, stem, variant)
         names = _renamed(files, wanted, rename, harmless)
         check_shapes(folder, {new: files.shapes[old] for new, old in names.items()}, wanted)
-        for name in names.values():
-            if files.dtypes[name] not in _FLOATING:
-                kind = str(files.dtypes[name]).removeprefix("torch.")
-                raise ExportError(f"{files.place(name)}: {name} is stored as {kind}, which is not supported")
-        half = all(files.dtypes[name] == torch.float16 for name in names.values())
-        dtype = torch.float16 if half else torch.float32
-        tensors = {new: finite(str(folder), old, files.read(old, dtype)) for new, old in names.items()}
     except CheckpointError as error:
         raise ExportError(str(error)) from None
-    module.load_state_dict(tensors, assign=True)
-    return module.eval()
+    for name in names.values():
+        if files.dtypes[name] not in _FLOATING:
+            kind = str(files.dtypes[name]).removeprefix("torch.")
+            raise ExportError(f"{files.place(name)}: {name} is stored as {kind}, which is not supported")
+    return StoredModule(folder, module, files, names)
 
 
 def _renamed(

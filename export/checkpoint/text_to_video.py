@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from g4v._files import read_json
-from g4v.export.checkpoint.loading import load_weights
+from g4v.export.checkpoint.loading import StoredModule, open_module
 from g4v.export.errors import ExportError
 
 
@@ -177,11 +177,38 @@ def _check_index(path: Path, values: dict[str, Any]) -> None:
             raise ExportError(f"{path}: unknown part {key!r}: its effect on videos is not supported")
 
 
+def check_weights(t2v: Path, variant: str | None = None) -> None:
+    """Checks names, shapes and types of all weights of a text-to-video folder, without reading them.
+
+    variant: as for `load_text_encoder`. ExportError: files are missing or damaged, or a tensor is missing,
+    left over or of another shape.
+    """
+    for opened in (_open_text_encoder, _open_unet, _open_vae):
+        opened(t2v, variant)
+
+
 def load_text_encoder(t2v: Path, variant: str | None = None) -> Any:
     """Loads the CLIPTextModel; weights that are all in float16 stay so, others become float32.
 
     variant: of the weights, such as "fp16", where the folder has it.
+    ExportError: as for `check_weights`, or a number is not finite.
     """
+    model = _open_text_encoder(t2v, variant).load()
+    model.embeddings.position_ids = torch.arange(model.config.max_position_embeddings).expand((1, -1))
+    return model
+
+
+def load_unet(t2v: Path, variant: str | None = None) -> Any:
+    """Loads the UNet3DConditionModel; weights, `variant` and errors as for `load_text_encoder`."""
+    return _open_unet(t2v, variant).load()
+
+
+def load_vae(t2v: Path, variant: str | None = None) -> Any:
+    """Loads the AutoencoderKL; weights, `variant` and errors as for `load_text_encoder`."""
+    return _open_vae(t2v, variant).load()
+
+
+def _open_text_encoder(t2v: Path, variant: str | None) -> StoredModule:
     from transformers import CLIPTextConfig, CLIPTextModel
 
     config = read_config(t2v, "text_encoder")
@@ -197,22 +224,17 @@ def load_text_encoder(t2v: Path, variant: str | None = None) -> Any:
 
     # Positions were stored as numbers before transformers 4.31.
     harmless = ("text_model.embeddings.position_ids", "embeddings.position_ids")
-    model = _load(t2v, "text_encoder", variant, make, rename, harmless)
-    positions = torch.arange(model.config.max_position_embeddings).expand((1, -1))
-    model.embeddings.position_ids = positions
-    return model
+    return _open(t2v, "text_encoder", variant, make, rename, harmless)
 
 
-def load_unet(t2v: Path, variant: str | None = None) -> Any:
-    """Loads the UNet3DConditionModel; weights and `variant` as for `load_text_encoder`."""
+def _open_unet(t2v: Path, variant: str | None) -> StoredModule:
     from diffusers import UNet3DConditionModel
 
     config = read_config(t2v, "unet")
-    return _load(t2v, "unet", variant, lambda: UNet3DConditionModel.from_config(config))
+    return _open(t2v, "unet", variant, lambda: UNet3DConditionModel.from_config(config))
 
 
-def load_vae(t2v: Path, variant: str | None = None) -> Any:
-    """Loads the AutoencoderKL; weights and `variant` as for `load_text_encoder`."""
+def _open_vae(t2v: Path, variant: str | None) -> StoredModule:
     from diffusers import AutoencoderKL
 
     def rename(name: str, wanted: Any) -> str:
@@ -223,18 +245,18 @@ def load_vae(t2v: Path, variant: str | None = None) -> Any:
         )
 
     config = read_config(t2v, "vae")
-    return _load(t2v, "vae", variant, lambda: AutoencoderKL.from_config(config), rename)
+    return _open(t2v, "vae", variant, lambda: AutoencoderKL.from_config(config), rename)
 
 
-def _load(
+def _open(
     t2v: Path,
     name: str,
     variant: str | None,
     make: Callable[[], Any],
     rename: Callable[[str, Any], str] = lambda name, wanted: name,
     harmless: tuple[str, ...] = (),
-) -> Any:
-    return load_weights(t2v / name, _PARTS[name].stem, make, rename, harmless, variant)
+) -> StoredModule:
+    return open_module(t2v / name, _PARTS[name].stem, make, rename, harmless, variant)
 
 
 def check_variant(t2v: Path, variant: str) -> None:

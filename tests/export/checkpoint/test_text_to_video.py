@@ -223,6 +223,14 @@ class TestWeights:
             export_bundle(copy, tmp_path / "out", only=["text_encoder"])
         assert not (tmp_path / "out" / "g4v.json").exists()
 
+    @pytest.mark.parametrize("part", CLASSES)
+    def test_refused_before_any_work(self, part, copy, tmp_path):
+        """Also where the component itself would be exported last, or not at all."""
+        edit(copy, part, lambda tensors: tensors | {"lora.up.weight": torch.zeros(2)})
+        with pytest.raises(ExportError, match=f"{part}: unexpected tensor lora.up.weight"):
+            export_bundle(copy, tmp_path / "out", only=["frame_checker"])
+        assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
     def test_positions_of_old_files_are_harmless(self, copy):
         """transformers wrote the numbers of the positions until 4.31."""
         positions = {"text_model.embeddings.position_ids": torch.arange(16)[None]}
