@@ -153,7 +153,7 @@ class TestNames:
             ("g4v.export", ["--base", "x", "--out", "y", "--adapter", f"{ODD}=0.5"]),
             ("g4v.export.random_checkpoint", [ODD]),
             ("g4v.train", ["stage1", "--base", "x", "--out", ODD]),
-            ("g4v.train", ["tiny", "--out", ODD]),
+            pytest.param("g4v.train", ["tiny", "--out", ODD], marks=pytest.mark.slow),
             ("g4v.train.pack", [ODD, "--out", "x", "--llm", "y"]),
             ("g4v.model.bases", ["convert", ODD, "--out", "x"]),
         ],
