@@ -32,7 +32,7 @@ ABSTRACTOR = AbstractorConfig(
     num_queries=5,
     num_temporal_queries=5,
     memory_size=32,
-    output_size=48,
+    output_size=64,
 )
 # Of MAGAer13/mplug-owl-llama-7b-video itself.
 FULL_TOWER = VideoTowerConfig()
@@ -46,11 +46,11 @@ FULL_LLAMA = {
     "max_position_embeddings": 2048,
 }
 LLAMA = {
-    "hidden_size": 48,
-    "intermediate_size": 64,
+    "hidden_size": 64,
+    "intermediate_size": 96,
     "num_hidden_layers": 2,
-    "num_attention_heads": 3,
-    "num_key_value_heads": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
     "max_position_embeddings": 2048,
 }
 

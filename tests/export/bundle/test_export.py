@@ -219,7 +219,7 @@ def change_config(run, part, **values):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda r: (r / "g4v_train.json").unlink(), "g4v_train.json: no such file"),
+        (lambda r: (r / "g4v_train.json").unlink(), "has no g4v_train.json, conversion.json or config.json"),
         (lambda r: change_about(r, surprise=1), "unknown key 'surprise'"),
         (lambda r: change_about(r, prompt={"turn_end_id": 2, "speed": 1}), "prompt: .*speed"),
         (lambda r: shutil.rmtree(r / "encoder"), "must be there together"),
