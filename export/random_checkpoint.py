@@ -11,7 +11,7 @@ import argparse
 import sys
 
 from g4v import _start
-from g4v._command import Parser, run_program
+from g4v._command import Utf8Parser, run_program
 from g4v._console import report_error
 from g4v._files import one_line
 from g4v.model.config import PRESETS
@@ -20,7 +20,9 @@ from g4v.model.config import PRESETS
 def main() -> int:
     """Runs the command line; returns the exit code."""
     form = argparse.RawDescriptionHelpFormatter
-    parser = Parser(prog="python -m g4v.export.random_checkpoint", description=__doc__, formatter_class=form)
+    parser = Utf8Parser(
+        prog="python -m g4v.export.random_checkpoint", description=__doc__, formatter_class=form
+    )
     parser.add_argument("out", metavar="OUT")
     parser.add_argument("--preset", choices=sorted(PRESETS), default="tiny")
     parser.add_argument("--seed", type=int, default=0)

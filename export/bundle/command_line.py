@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from g4v._command import Parser
+from g4v._command import Utf8Parser
 
 _DESCRIPTION = """\
 Writes a bundle (a directory with g4v.json, ONNX graphs and their weights) from a training run: merges the
@@ -31,7 +31,7 @@ examples:
 exit codes: 0 done, 1 failed (one line on stderr says why), 2 wrong usage, 130 interrupted"""
 
 
-class _Parser(Parser):
+class _Parser(Utf8Parser):
     program = "g4v.export"
 
 

@@ -35,6 +35,21 @@ class Parser(argparse.ArgumentParser):
         return namespace, unknown
 
 
+class Utf8Parser(Parser):
+    """The parser of a program whose libraries open no file with a name that is no UTF-8: it is refused."""
+
+    def parse_args(self, *arguments: Any, **options: Any) -> Any:
+        namespace = super().parse_args(*arguments, **options)
+        for value in vars(namespace).values():
+            for part in value if isinstance(value, (list, tuple)) else (value,):
+                text = str(part) if isinstance(part, (str, Path)) else ""
+                try:
+                    text.encode("utf-8")
+                except UnicodeEncodeError:
+                    self.error(f"{ascii(text)} is not UTF-8, which PyTorch's file formats need; rename it")
+        return namespace
+
+
 def run_program(command: Callable[[], int]) -> int:
     """Runs a whole program and returns its exit code; standard streams may be closed, full or narrow.
 

@@ -115,7 +115,7 @@ class TestOutputs:
         ("module", "arguments"),
         [
             ("g4v.train", ("stage1", "--base", TINY, "--data", "x.json")),
-            ("g4v.train", ("tiny",)),
+            pytest.param("g4v.train", ("tiny",), marks=pytest.mark.slow),
             ("g4v.data", ("shapes", "--format", "msvd-qa")),
         ],
     )

@@ -146,6 +146,28 @@ class TestNames:
         with pytest.raises(g4v.BundleError, match="neither an embedded bundle"):
             g4v.load(type("B", (), {"__fspath__": lambda self: b"/none/at/all"})())
 
+    @pytest.mark.parametrize(
+        ("module", "arguments"),
+        [
+            ("g4v.export", ["--base", ODD, "--out", "x"]),
+            ("g4v.export", ["--base", "x", "--out", "y", "--adapter", f"{ODD}=0.5"]),
+            ("g4v.export.random_checkpoint", [ODD]),
+            ("g4v.train", ["stage1", "--base", "x", "--out", ODD]),
+            pytest.param("g4v.train", ["tiny", "--out", ODD], marks=pytest.mark.slow),
+            ("g4v.train.pack", [ODD, "--out", "x", "--llm", "y"]),
+            ("g4v.model.bases", ["convert", ODD, "--out", "x"]),
+        ],
+    )
+    def test_where_a_library_needs_utf8_it_is_said(self, module, arguments, tmp_path):
+        words = [sys.executable, "-m", module, *arguments]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+        assert (
+            "caf\\udce9" in done.stderr
+            and "is not UTF-8, which PyTorch's file formats need; rename it" in done.stderr
+        )
+        assert not list(tmp_path.iterdir())
+
     def test_a_name_in_json_that_is_written(self, tmp_path):
         write_json(tmp_path / "a.json", {"video": ODD, "caption": "caf\u00e9"})
         assert read_json(tmp_path / "a.json") == {"video": ODD, "caption": "caf\u00e9"}

@@ -37,7 +37,7 @@ and underscores are the same.
 """
 
 
-class Parser(_command.Parser):
+class Parser(_command.Utf8Parser):
     """The parser of the trainer's commands."""
 
     program = "g4v.train"

@@ -7,11 +7,11 @@ import warnings
 from collections.abc import Sequence
 
 from g4v import _start
-from g4v._command import Parser, run_program
+from g4v._command import Utf8Parser, run_program
 from g4v._console import report_error, report_warning
 
 
-class _Parser(Parser):
+class _Parser(Utf8Parser):
     program = "g4v.model.bases"
 
 

@@ -7,14 +7,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from g4v._command import Parser
+from g4v._command import Utf8Parser
 from g4v._console import report_error
 from g4v.errors import ArgumentError, Error
 
 _PROGRAM = "g4v.train"
 
 
-class _Parser(Parser):
+class _Parser(Utf8Parser):
     program = _PROGRAM
 
 
