@@ -84,6 +84,7 @@ def test_tokenizers_that_put_a_space_before_the_first_text_alone(kind: str) -> N
     check(template, tokenizer, with_system=True)
 
 
+@pytest.mark.slow
 def test_smollm2_as_published() -> None:
     tokenizer = chats.tokenizer("chatml", source=sources.smollm2())
     check(preset_template("chatml", tokenizer), tokenizer, with_system=True)

@@ -239,6 +239,7 @@ def test_a_key_that_would_not_be_followed_is_named(owl, tmp_path, section, key, 
         Checkpoint.open(copy)
 
 
+@pytest.mark.slow
 def test_a_model_that_the_hub_does_not_have(hub, tmp_path):
     command = [sys.executable, "-m", "g4v.export", "--base", "nobody/nothing", "--out", "out", "--quiet"]
     with serve_hub(hub) as (address, _):

@@ -310,6 +310,7 @@ class TestPickles:
         with pytest.raises(ExportError, match=rf"t2v/{part}: no .*{WEIGHTS[part]}, .*\.bin or index"):
             load(copy, part)
 
+    @pytest.mark.slow
     def test_bundle_of_pickles(self, copy, run, tmp_path):
         """Every part of the text-to-video model as a pickle makes the bytes of the plain export."""
         for part, name in WEIGHTS.items():
