@@ -23,7 +23,7 @@ from g4v.model.bases import CheckpointError, load_llm, load_tokenizer, load_visi
 from g4v.model.vision import ClipEncoder, MplugOwlVideoTower
 
 from .base_checkpoints import LLAMA, TOWER, write_tokenizer
-from .tokenizer_sources import smollm2
+from .tokenizer_sources import llama2, random_texts, smollm2
 
 VISION = {
     "hidden_size": 24,
@@ -119,6 +119,22 @@ def test_only_hub_names_reach_for_the_network(tmp_path, monkeypatch):
     (tmp_path / "runs").mkdir()
     refuse(load_llm, "runs/missing", "no such file")
     refuse(load_llm, Path("some-owner/some-model"), "no such file")
+
+
+def test_the_tokenizer_of_a_folder_is_its_file(llama, tmp_path):
+    """Not what the class of a model makes of its vocabulary: transformers 5 changes the older Llama's."""
+    folder = llama[1]
+    own = llama2(tmp_path)
+    own.save(str(folder / "tokenizer.json"))
+    special = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    about = {**special, "tokenizer_class": "LlamaTokenizer", "legacy": True}
+    (folder / "tokenizer_config.json").write_text(json.dumps(about), "utf-8")
+    tokenizer = load_tokenizer(folder)
+    assert (tokenizer.bos_token_id, tokenizer.eos_token_id) == (1, 2)
+    for text in [*random_texts(200, seed=11), " x", "a  b", "\n y"]:
+        assert (
+            tokenizer.encode(text, add_special_tokens=False) == own.encode(text, add_special_tokens=False).ids
+        )
 
 
 @torch.no_grad()

@@ -49,8 +49,12 @@ def load_llm(source: str | Path, dtype: torch.dtype = torch.float32) -> Any:
 
 
 def load_tokenizer(source: str | Path) -> Any:
-    """The `transformers` fast tokenizer of a source of `load_llm`."""
-    from transformers import AutoTokenizer
+    """The `transformers` fast tokenizer of a source of `load_llm`.
+
+    Where there is a tokenizer.json, it is that one, as an export takes it. CheckpointError: it cannot be
+    loaded.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     place = fetch_source(source)
     read_config(place)
@@ -59,6 +63,10 @@ def load_tokenizer(source: str | Path) -> Any:
     try:
         if is_mplug_owl(place):
             return load_owl_tokenizer(place)
+        if (place / "tokenizer.json").is_file():
+            # The classes of single models build another one of its vocabulary: a Llama's of before 2024 then
+            # gives other tokens for texts that begin with spaces, or hold several in a row.
+            return PreTrainedTokenizerFast.from_pretrained(place, local_files_only=True)
         return AutoTokenizer.from_pretrained(
             place, use_fast=True, trust_remote_code=False, local_files_only=True
         )
