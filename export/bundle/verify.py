@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def verify_bundle(
     for path, entry in listed.items():
         if not (out / path).is_file() or file_entry(out / path) != entry:
             raise ExportError(f"{out / path}: is missing or damaged: size or SHA-256 differ from {MANIFEST}")
-    checkpoint = Checkpoint.open(run, overrides)
+    checkpoint = Checkpoint.open(run, _of_its_videos(overrides, manifest))
     used = manifest["provenance"].get("samples", {})
     drawn, filmed = Samples(checkpoint), Samples(checkpoint, videos)
     _check_videos(used, filmed.about.get("videos", []))
@@ -53,7 +54,8 @@ def verify_bundle(
     parts = {part.name: part for part in components_of(checkpoint, precisions)}
     for name in written:
         if name not in parts:
-            raise ExportError(f"{out}: has {name}, and {run} has not: name the run that it was exported from")
+            place = checkpoint.run
+            raise ExportError(f"{out}: has {name}, and {place} has not: name what it was exported from")
     for name, part in parts.items():
         if name not in written:
             continue
@@ -70,14 +72,22 @@ def verify_bundle(
                 there = written[name].get(key)
                 if there != value:
                     raise ExportError(
-                        f"{out}: {name}.{key} is {there}, and that of {run} is {value}: name the run that it "
-                        "was exported from"
+                        f"{out}: {name}.{key} is {there}, and that of {checkpoint.run} is {value}: name what "
+                        "it was exported from"
                     )
             found = part.compare(module, out, target, feeds)
             errors[label] = max(found.exact, found.real or 0.0)
             real = "" if found.real is None else f" ({found.real:.1e} on real inputs)"
             report(f"{label}: relative error {found.exact:.1e}{real}")
     return errors
+
+
+def _of_its_videos(overrides: Overrides, manifest: dict[str, Any]) -> Overrides:
+    """The parts, with frames and size of the bundle's own videos: real inputs were made of these."""
+    video = manifest["generation"].get("video")
+    if video is None:
+        return overrides
+    return replace(overrides, frames=video["frames"], video_size=(video["width"], video["height"]))
 
 
 def _check_videos(used: dict[str, Any], given: list[dict[str, Any]]) -> None:

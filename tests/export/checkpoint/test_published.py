@@ -60,6 +60,10 @@ def test_one_command(hub, tmp_path):
     again = subprocess.run([*command, "again"], cwd=tmp_path, env=home, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
     assert hashes(tmp_path / "again") == hashes(tmp_path / "first")
+    # Frames and size of its videos are the bundle's own: at 24 of 576x320 this would take minutes and 12 GB.
+    words = [sys.executable, "-m", "g4v", "verify", "first", "--base", OWL, "--t2v", ZEROSCOPE]
+    verified = subprocess.run(words, cwd=tmp_path, env=home, capture_output=True, text=True, timeout=300)
+    assert "graphs: 6 compute what" in verified.stdout, verified.stderr
 
     assistant = g4v.load(tmp_path / "first", device="cpu")
     assert assistant.info["frame_samples"] == 4
