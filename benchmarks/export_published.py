@@ -62,7 +62,8 @@ def run(words: list[str]) -> tuple[str, float, int]:
 
 def export(base: Path, out: Path, *more: str) -> tuple[str, float, int]:
     words = [sys.executable, "-m", "g4v.export", "--base", str(base), "--out", str(out)]
-    return run([*words, "--precision", "int4", *more])
+    # As the whole model is rounded by default; one that is cut down would be calibrated.
+    return run([*words, "--precision", "int4", "--calibration", "none", *more])
 
 
 def foretold(printed: str) -> float:

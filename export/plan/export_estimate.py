@@ -15,6 +15,7 @@ from g4v.export.plan.tensor_shapes import read_shapes
 from g4v.export.quantisation.bit_allocation import BitAllocation
 from g4v.export.quantisation.calibration import NONE, OWN, resolve_choice
 from g4v.export.quantisation.codes import BITS, BLOCK
+from g4v.model.bases.mplug_owl import is_mplug_owl
 from g4v.ops import versions
 
 # All of this was measured at full size: benchmarks/export_full_size.py and export_llama.py.
@@ -32,6 +33,7 @@ _SPLIT_WEIGHTS = {"fp32": 6, "bf16x2": 4}
 _SPLIT_GEMM = ("encoder", "abstractor")
 _WHOLE = 24  # of a component that is compared as a whole: float32, its copy in float64, the session's
 _READ = 11  # of the encoder, when features are made for the components that read them
+_IN_PLACE = 8  # of an encoder in a published checkpoint, whose tensors are read one at a time
 _READS_FEATURES = ("abstractor", "frame_checker")
 # Bytes per weight of the decoder's layer, or head, that is worked on: float32, quantised, the session's.
 _LAYER = 15
@@ -103,8 +105,11 @@ def estimate_export(
     shapes = read_shapes(checkpoint)
     counts = {name: sum(map(math.prod, found.values())) for name, found in shapes.items()}
     frames = int(checkpoint.about["frames"])
+    in_place = checkpoint.has("encoder") and is_mplug_owl(checkpoint.parts["encoder"])
     estimates = [
-        _estimate_component(name, precisions[name], counts, _int8_weights(name, shapes[name]), frames)
+        _estimate_component(
+            name, precisions[name], counts, _int8_weights(name, shapes[name]), frames, in_place
+        )
         for name in counts
     ]
     if checkpoint.has("llm"):
@@ -117,10 +122,15 @@ def estimate_export(
 
 
 def _estimate_component(
-    name: str, variants: Mapping[str, str], counts: Mapping[str, int], int8_weights: int, frames: int
+    name: str,
+    variants: Mapping[str, str],
+    counts: Mapping[str, int],
+    int8_weights: int,
+    frames: int,
+    in_place: bool,
 ) -> ExportEstimate:
     """Of a component other than the decoder. counts: weights of every component. int8_weights: those that
-    int8 stores as bytes. frames: of a clip.
+    int8 stores as bytes. frames: of a clip. in_place: whether the encoder is one of a published checkpoint.
     """
     weights = counts[name]
     disk = resident = peak = 0
@@ -142,14 +152,16 @@ def _estimate_component(
             splits = target == CPU and name in _SPLIT_GEMM and "amx" in versions()
             split = _SPLIT_WEIGHTS.get(precision, 0) if splits else 0
             resident += size + (split * weights or size) if target == CPU else 0
-            peak = max(peak, int(_LIBRARIES + (_CPU.get(name, _OTHERS_CPU) + split) * weights))
+            own = _IN_PLACE if in_place and name == "encoder" and not split else _CPU.get(name, _OTHERS_CPU)
+            peak = max(peak, int(_LIBRARIES + (own + split) * weights))
         else:
             seconds += _BUILD[0] + millions * _BUILD[1]
             scale = 2 if precision == "fp32" else 1
             needed = _ENGINE.get(name, _OTHERS_ENGINE) * scale * weights
             peak = max(peak, int(_LIBRARIES + _TENSORRT + needed))
     if name in _READS_FEATURES:
-        peak = max(peak, int(_LIBRARIES + max(_WHOLE * weights, _READ * counts["encoder"])))
+        read = (_IN_PLACE if in_place else _READ) * counts["encoder"]
+        peak = max(peak, int(_LIBRARIES + max(_WHOLE * weights, read)))
     gpu = _on_gpu(held)
     return ExportEstimate(name, ", ".join(variants.values()), weights, disk, peak, resident, gpu, seconds)
 
