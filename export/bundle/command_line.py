@@ -7,10 +7,11 @@ import argparse
 from g4v._command import Utf8Parser
 
 _DESCRIPTION = """\
-Writes a bundle (a directory with g4v.json, ONNX graphs and their weights) from a training run: merges the
-LoRA adapter, rewrites the abstractor, builds the graphs, and compares each one with PyTorch in float64 while
-it is written (a relative error of a float32 graph above 1e-4 stops the export). Nothing appears at --out
-unless all of it is right, and the same run always gives the same files (except for engines)."""
+Writes a bundle (a directory with g4v.json, ONNX graphs and their weights) from a training run or from public
+downloads: merges the LoRA adapter, rewrites the abstractor, builds the graphs, and compares each one with
+PyTorch in float64 while it is written (a relative error of a float32 graph above 1e-4 stops the export).
+Nothing appears at --out unless all of it is right, and the same base always gives the same files (except for
+engines)."""
 
 _EPILOG = """\
 a run has these parts (encoder and abstractor may be missing, and so may adapter, frame_checker and t2v):
