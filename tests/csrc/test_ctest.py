@@ -224,7 +224,7 @@ def test_cpu_kernels_under_sanitizers(sanitizers: str, tmp_path: Path) -> None:
     """No step outside a buffer, no undefined arithmetic, no race; the operands fill their buffers."""
     compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or "clang++"
     sources = [ROOT / "tests/csrc/test_cpu_kernels.cc", *(ROOT / "csrc/kernels").glob("*.cc")]
-    sources += (ROOT / "csrc/kernels/cpu").rglob("*.cc")
+    sources += [*(ROOT / "csrc/kernels/cpu").rglob("*.cc"), ROOT / "csrc/base/utf8.cc"]
     program = tmp_path / "test"
     flags = ["-std=c++20", "-O1", "-g", "-ffp-contract=off", f"-fsanitize={sanitizers}", "-pthread"]
     flags += [f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'tests/csrc'}"]
