@@ -55,7 +55,9 @@ def verify_bundle(
     for name in written:
         if name not in parts:
             place = checkpoint.run
-            raise ExportError(f"{out}: has {name}, and {place} has not: name what it was exported from")
+            raise ExportError(
+                f"{out}: has {name}, and {place} has not: name what it was exported from{_sources(manifest)}"
+            )
     for name, part in parts.items():
         if name not in written:
             continue
@@ -73,13 +75,24 @@ def verify_bundle(
                 if there != value:
                     raise ExportError(
                         f"{out}: {name}.{key} is {there}, and that of {checkpoint.run} is {value}: name what "
-                        "it was exported from"
+                        f"it was exported from{_sources(manifest)}"
                     )
             found = part.compare(module, out, target, feeds)
             errors[label] = max(found.exact, found.real or 0.0)
             real = "" if found.real is None else f" ({found.real:.1e} on real inputs)"
             report(f"{label}: relative error {found.exact:.1e}{real}")
     return errors
+
+
+def _sources(manifest: dict[str, Any]) -> str:
+    """The options that name the parts of an assistant that was put together, as its provenance has them."""
+    options = {"base": "--base", "llm": "--llm", "encoder": "--vision", "t2v": "--t2v"}
+    found = [
+        f"{option} {manifest['provenance'][part]}"
+        for part, option in options.items()
+        if part in manifest["provenance"]
+    ]
+    return f" ({' '.join(found)})" if found else ""
 
 
 def _of_its_videos(overrides: Overrides, manifest: dict[str, Any]) -> Overrides:

@@ -75,12 +75,18 @@ def describe(
     about: dict[str, Any] = {
         "name": name,
         "assistant": ASSISTANT,
-        "description": f"Put together from {', '.join(dict.fromkeys(sources.values()))}.",
+        "description": f"Put together from {', '.join(dict.fromkeys(map(_shown, sources.values())))}.",
         "prompt": _prompt(sources.get("llm", base.name), kind, tokenizer, "t2v" in parts).to_manifest(),
         "frames": FRAMES[_OWL] if base.is_owl else 8,
         "generation": {"text": TEXT_GENERATION[_OWL] if base.is_owl else {}},
-        "licences": [{"component": part, "licence": _licence(source)} for part, source in sources.items()],
-        "provenance": {**sources, **({"notes": base.notes} if base.notes else {})},
+        "licences": [
+            {"component": part, "licence": _licence(source, base.folder if part == "base" else parts[part])}
+            for part, source in sources.items()
+        ],
+        "provenance": {
+            **{part: _shown(source) for part, source in sources.items()},
+            **({"notes": base.notes} if base.notes else {}),
+        },
     }
     if "t2v" in parts:
         about["generation"]["video"] = video_settings(sources.get("t2v", "t2v"), parts["t2v"])
@@ -98,19 +104,25 @@ def _prompt(place: str, kind: str | None, tokenizer: Any, teach: bool) -> Prompt
             return untrained_template(kind, tokenizer) if teach else preset_template(kind, tokenizer)
         template = read_chat_template(tokenizer)
     except (ArgumentError, CheckpointError) as error:
-        raise ExportError(f"{place}: {error} (--template {', '.join(PRESETS)})") from None
+        rest = f" (--template {', '.join(name for name in PRESETS if name != kind)})"
+        raise ExportError(f"{place}: {error}{rest}") from None
     return replace(template, system=teaching_system(system=template.system)) if teach else template
 
 
-def _licence(source: str) -> str:
-    """What the model card says, where it lies beside the model; else where to look."""
-    card = Path(source) / "README.md"
+def _shown(source: str) -> str:
+    """A hub name, or the last part of a path: the folders of whoever exports are nobody's business."""
+    return Path(source).resolve().name if Path(source).exists() else source
+
+
+def _licence(source: str, place: Path | None) -> str:
+    """What the model card in the folder `place` says; else where to look."""
+    card = (place or Path(source)) / "README.md"
     if card.is_file():
         head = card.read_text("utf-8", errors="replace").split("---")
         found = re.search(r"^license:\s*([\w.-]+)\s*$", head[1], re.MULTILINE) if len(head) > 2 else None
         if found:
             return found[1]
-    return f"that of {source}"
+    return f"that of {_shown(source)}"
 
 
 def checked_description(base: Base) -> dict[str, Any]:

@@ -112,7 +112,12 @@ class Checkpoint:
         place = base.folder or Path(base.name)
         if "t2v" not in parts and (overrides.frames, overrides.video_size) != (None, None):
             raise ExportError(
-                f"{place}: t2v/ is missing: frames and size are those of the videos that it makes"
+                f"{place}: t2v/ is missing: frames and size are those of the videos that it makes; name one "
+                "with --t2v"
+            )
+        if "t2v" not in parts and overrides.variant is not None:
+            raise ExportError(
+                f"{place}: t2v/ is missing: --variant chooses among its weights; name one with --t2v"
             )
         overrides.apply_video(about)
         if overrides.video_size is not None:

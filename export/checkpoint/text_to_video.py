@@ -110,6 +110,8 @@ def check_text_to_video(t2v: Path) -> None:
 
     ExportError: a file is missing or damaged, names another class, or has a key with an unknown effect.
     """
+    if not (t2v / "unet" / "config.json").is_file():
+        raise ExportError(f"{t2v}: has no unet/config.json: it is no text-to-video pipeline of diffusers")
     index = t2v / "model_index.json"
     if index.exists():
         _check_index(index, read_json(index, ExportError))

@@ -103,6 +103,8 @@ def system_text(argument: str) -> str:
     nowhere.
     """
     try:
+        if argument and Path(argument).is_dir():
+            raise ArgumentError(f"--system {argument}: is a folder; name a file, or write the text itself")
         if not Path(argument).is_file():
             if not argument.split()[1:] and (os.sep in argument or argument.endswith(".txt")):
                 raise ArgumentError(f"--system {argument}: no such file; check the path")

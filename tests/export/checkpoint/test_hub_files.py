@@ -19,7 +19,7 @@ def weights(files: str, variant: str | None = None, folders: tuple[str, ...] = (
 
 
 def test_zeroscope_as_it_is_published():
-    left = {".gitattributes", "README.md", *(name for name in ZEROSCOPE if name.startswith("zs2_576w/"))}
+    left = {".gitattributes", *(name for name in ZEROSCOPE if name.startswith("zs2_576w/"))}
     assert choose_files(ZEROSCOPE, None, PIPELINE) == sorted(set(ZEROSCOPE) - left)
 
 

@@ -162,7 +162,7 @@ def test_a_language_model_from_a_gguf_file(run, bundle, tmp_path):
         ({"llm": "nowhere/at/all"}, "nowhere/at/all: no such file or directory"),
         ({"vision": "{run}/llm"}, "is a 'llama' model, only CLIP and mPLUG-Owl towers can be used"),
         ({"llm": "{run}/encoder"}, "only LlamaForCausalLM can be used"),
-        ({"t2v": "{run}/llm"}, "text_encoder"),
+        ({"t2v": "{run}/llm"}, "it is no text-to-video pipeline of diffusers"),
         ({"adapters": [Adapter(Path("nowhere"))]}, "nowhere: no such file or directory"),
     ],
 )

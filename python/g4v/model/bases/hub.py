@@ -22,6 +22,7 @@ _HOLDS = {
 }
 _WEIGHTS = (".safetensors", ".bin")  # the first that a folder has is taken
 _OTHERS = (".json", ".model", ".txt")
+_CARD = "README.md"  # the licence stands in it
 # STEM[.VARIANT][-00001-of-00002][.VARIANT].SUFFIX
 _WEIGHT_FILE = re.compile(
     rf"(?P<stem>{'|'.join(_HOLDS)})(?:\.(?P<variant>\w+))?(?:-\d{{5}}-of-\d{{5}})?(?:\.(?P<twin>\w+))?"
@@ -89,12 +90,12 @@ def choose_files(
     files: all of its files, as paths with "/". folders: those that are looked into, "." for the model's own.
     In each folder the weights of `variant` are taken, or where there are none of it, those without one, or
     where all are of variants (such as "fp16"), those of the first; of these the safetensors, or where there
-    are none, the .bin. Code, pictures and other formats are left.
+    are none, the .bin. The model card is taken; code, pictures and other formats are left.
     """
     inside: dict[str, list[str]] = {}
     for file in sorted(files):
         path = PurePosixPath(file)
-        if path.suffix in (*_WEIGHTS, *_OTHERS) and str(path.parent) in folders:
+        if (path.suffix in (*_WEIGHTS, *_OTHERS) and str(path.parent) in folders) or file == _CARD:
             inside.setdefault(str(path.parent), []).append(path.name)
     chosen: list[str] = []
     for folder, names in inside.items():

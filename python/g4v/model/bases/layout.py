@@ -38,6 +38,7 @@ _ABSTRACTOR_KEYS = set(
     "hidden_size num_hidden_layers num_attention_heads intermediate_size encoder_hidden_size "
     "layer_norm_eps".split()
 )
+_SIZES = ((_VISION_KEYS | _ABSTRACTOR_KEYS) - {"layer_norm_eps", "hidden_act"}) | {"num_query_tokens"}
 _TOP_KEYS = {"vision_config", "visual_abstractor_config", "text_config", "num_query_tokens", "model_type"}
 _NO_EFFECT_HERE = NO_EFFECT | set(
     "initializer_factor projection_dim attention_dropout attention_probs_dropout_prob architectures auto_map "
@@ -91,6 +92,8 @@ def check_keys(config: dict[str, Any]) -> None:
     )
     for place, values, obeyed in sections:
         for key, value in values.items():
+            if key in _SIZES and (type(value) is not int or value < 1):
+                raise CheckpointError(f"config.json: {place}{key} is {value!r:.80}, not a positive number")
             known = key in obeyed or key in _NO_EFFECT_HERE or (place and key == "model_type")
             if not known and value not in (None, [], {}) and (key not in _ONLY or value != _ONLY[key]):
                 raise CheckpointError(
@@ -102,6 +105,9 @@ def check_keys(config: dict[str, Any]) -> None:
 def encoder_config(config: dict[str, Any]) -> VideoTowerConfig:
     """The encoder's sizes in a checkpoint's config.json (vision_config), by default those of ViT-L/14."""
     values = _section(config, "vision_config")
+    eps = values.get("layer_norm_eps", 1e-6)
+    if not isinstance(eps, float):
+        raise CheckpointError(f"config.json: vision_config.layer_norm_eps is {eps!r:.80}, not a number")
     if values.get("hidden_act", "quick_gelu") != "quick_gelu":
         raise CheckpointError(f"config.json: vision_config.hidden_act {values['hidden_act']!r} is unknown")
     return VideoTowerConfig(
@@ -111,7 +117,7 @@ def encoder_config(config: dict[str, Any]) -> VideoTowerConfig:
         intermediate_size=values.get("intermediate_size", 4096),
         image_size=values.get("image_size", 224),
         patch_size=values.get("patch_size", 14),
-        layer_norm_eps=values.get("layer_norm_eps", 1e-6),
+        layer_norm_eps=eps,
     )
 
 

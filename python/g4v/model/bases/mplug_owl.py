@@ -54,6 +54,10 @@ class MplugOwlCheckpoint:
         for stored in self._files.shapes:
             if place := layout.place_tensor(stored):
                 self._stored[place] = stored
+                if not (dtype := self._files.dtypes[stored]).is_floating_point:
+                    kind = str(dtype).removeprefix("torch.")
+                    place_of = self._files.place(stored)
+                    raise CheckpointError(f"{place_of}: {stored} is stored as {kind}, no floating type")
 
     def config(self, part: str) -> Any:
         """VideoTowerConfig, AbstractorConfig or LlamaConfig of "encoder", "abstractor" or "llm"."""
