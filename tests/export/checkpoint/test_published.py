@@ -267,3 +267,19 @@ def test_a_tensor_of_whole_numbers_is_refused(owl, tmp_path):
     torch.save(tensors, file)
     with pytest.raises(ExportError, match=r"norm\.weight is stored as int64, no floating type"):
         Checkpoint.open(copy)
+
+
+@pytest.mark.parametrize("content", [b"", b"half of a file"])
+def test_a_damaged_tokenizer_is_called_damaged(owl, tmp_path, content):
+    copy = shutil.copytree(owl, tmp_path / "copy")
+    (copy / "tokenizer.model").write_bytes(content)
+    with pytest.raises(ExportError, match=r"tokenizer\.model: damaged: holds no SentencePiece model"):
+        Checkpoint.open(copy)
+
+
+@pytest.mark.parametrize("file", ["vocab.json", "merges.txt"])
+def test_a_tokenizer_of_captions_that_lacks_a_file(hub, owl, tmp_path, file):
+    copy = shutil.copytree(hub / ZEROSCOPE, tmp_path / "copy")
+    (copy / "tokenizer" / file).unlink()
+    with pytest.raises(ExportError, match=f"{file}: no such file, and no tokenizer.json"):
+        Checkpoint.open(owl, Overrides(t2v=str(copy)))

@@ -124,8 +124,21 @@ def load_owl_tokenizer(folder: Path) -> Any:
 
     if not any((folder / name).exists() for name in TOKENIZER_FILES[:2]):
         raise CheckpointError(f"{folder}: no tokenizer.json and no tokenizer.model")
+    if not (folder / TOKENIZER_FILES[0]).exists():
+        _check_sentencepiece(folder / TOKENIZER_FILES[1])
     settings = folder / "tokenizer_config.json"
     about = read_json(settings, CheckpointError) if settings.exists() else {}
     own = "auto_map" in about or about.get("tokenizer_class") == "MplugOwlTokenizer" or not about
     kind: Any = LlamaTokenizerFast if own else AutoTokenizer
     return kind.from_pretrained(folder, local_files_only=True)
+
+
+def _check_sentencepiece(path: Path) -> None:
+    from sentencepiece import SentencePieceProcessor
+
+    try:
+        size = SentencePieceProcessor(model_file=str(path)).vocab_size()
+    except Exception:  # its own classes, and RuntimeError with the place in its source
+        size = 0
+    if not size:
+        raise CheckpointError(f"{path}: damaged: holds no SentencePiece model; download it again")
