@@ -14,13 +14,13 @@ def add_parser(commands: Any) -> None:
     """Adds `g4v verify` to the subcommands of the parser."""
     parser = commands.add_parser(
         "verify",
-        help="check a bundle's files, and its graphs against the checkpoint",
+        help="check a bundle's files, and its graphs against what it was exported from",
         description=(
-            "Checks every file of a bundle against its SHA-256. With --checkpoint, and where PyTorch is "
+            "Checks every file of a bundle against its SHA-256. With --base, and where PyTorch is "
             "installed (the extra g4v[export]), the comparison of the export is run again: every graph for "
             "the CPU and for CUDA against PyTorch in float64, on the same inputs."
         ),
-        epilog="examples:\n  g4v verify tiny\n  g4v verify bundles/mine --checkpoint runs/mine",
+        epilog="examples:\n  g4v verify tiny\n  g4v verify bundles/mine --base runs/mine",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("bundle", metavar="BUNDLE", help="an embedded name (tiny) or a bundle directory")

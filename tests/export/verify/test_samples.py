@@ -171,7 +171,7 @@ def test_a_bundle_is_verified_on_the_samples_of_its_export(run, tmp_path, capsys
             in capsys.readouterr().err
         )
     assert main(["verify", str(out), "--calibration-video", str(one)]) == 1
-    assert "name the run with --checkpoint" in capsys.readouterr().err
+    assert "name the run too, with --base" in capsys.readouterr().err
     # The other components may have seen other videos, or drawn clips.
     command[command.index("encoder")] = "unet"
     assert export([*command, "--force"]) == 0
