@@ -35,7 +35,7 @@ from .video_samples import gray_frames, write_video
 
 BOM = "\ufeff"
 ODD = os.fsdecode(b"caf\xe9")  # Latin-1, as older systems wrote names
-ROOT = Path(g4v.__file__).parent
+CHECKPOINT = Path(__file__).parents[2] / "python" / "g4v" / "checkpoints" / "tiny"  # in no wheel
 
 
 def shell(line: str, **options: object) -> subprocess.CompletedProcess[str]:
@@ -85,7 +85,7 @@ class TestMarks:
         assert read_prompt(file("judge.txt", "{question}{answer}{prediction}")).user.startswith("{question}")
         (tmp_path / "clip.mp4").touch()
         assert read_list(file("clips.txt", "clip.mp4\n"), None) == [(1, tmp_path / "clip.mp4")]
-        config = (ROOT / "checkpoints/tiny/abstractor/config.json").read_text("utf-8")
+        config = (CHECKPOINT / "abstractor" / "config.json").read_text("utf-8")
         AbstractorConfig.from_file(file("config.json", config))
         rows = [{"video": "a.mp4", "QA": [{"q": "What moves?", "a": "A ball."}]}]
         assert len(list(read_samples(file("videochat.json", json.dumps(rows))))) == 1
