@@ -412,7 +412,7 @@ class TestInterrupts:
             "g4v": ["generate", "a red circle", "--steps", "1", "--out", str(tmp_path / "a.mp4")],
             "g4v.data": ["shapes", "--format", "msvd-qa", "--out", str(tmp_path / "d"), "--count", "1"],
             "g4v.eval": ["shapes", "--n", "1"],
-            "g4v.export": ["--preset", "tiny", "--out", str(tmp_path / "b")],
+            "g4v.export": ["--base", str(CHECKPOINT), "--out", str(tmp_path / "b")],
             "g4v.train": ["stage1", "--dry-run", "--preset", "gpt4video-7b"],
             "g4v.model.bases": ["convert", "x", "--out", str(tmp_path / "y")],
             "g4v.export.random_checkpoint": [str(tmp_path / "run")],
