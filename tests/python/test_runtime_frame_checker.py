@@ -166,6 +166,7 @@ def test_a_checker_may_use_the_assistant_and_other_threads(bundle_dir):
     assert said == ["Hello, world."] * 2
 
 
+@pytest.mark.slow
 def test_the_checker_is_freed_with_the_assistant(bundle_dir):
     class Checker:
         def __call__(self, frames):

@@ -206,6 +206,7 @@ class TestRun:
         # A run that goes on has to have the same settings.
         assert {"ema", "optimizer", "weight_decay", "warmup"} < set(state.about["config"])
 
+    @pytest.mark.slow
     def test_runs_from_before_these_settings_go_on(self, words, tmp_path):
         """They are recorded only where they are not the default."""
         assert main(["stage1", *words(tmp_path / "run", max_steps=1)]) == 0

@@ -168,6 +168,7 @@ def test_the_colour_matrix_of_the_file_is_used(tmp_path):
         assert np.abs(read_video(path)[0].astype(int) - image).max() <= 3
 
 
+@pytest.mark.slow
 def test_frames_above_4k_are_reduced(tmp_path):
     path = write_video(tmp_path / "8k.mp4", gray_frames(1, 4320, 7680), options={"preset": "ultrafast"})
     frames, _ = read_video(path, frames=1)

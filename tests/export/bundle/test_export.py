@@ -284,6 +284,7 @@ def test_scheduler_of_the_run(run, tmp_path):
         Checkpoint.open(copy).scheduler()
 
 
+@pytest.mark.slow
 def test_g4v_verify_compares_again(run, bundle, tmp_path, capsys):
     from g4v.cli import main as g4v
 

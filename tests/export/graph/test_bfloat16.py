@@ -102,6 +102,7 @@ def test_a_damaged_graph_is_noticed(cuda, run, tmp_path):
         verify_bundle(run, out)
 
 
+@pytest.mark.slow
 def test_graphs_for_engines(run, tmp_path):
     found = components_of(Checkpoint.open(run), parse_precisions("bf16", ["tensorrt-rtx"]))
     for part in found:

@@ -107,6 +107,7 @@ def test_the_cpu_provider_comes_to_the_right_numbers(both, run):
     assert all(1e-6 < errors[f"{name} (cuda)"] < 1e-2 for name in COMPONENTS if name != "frame_checker")
 
 
+@pytest.mark.slow
 def test_a_damaged_cuda_graph_is_noticed(both, run, tmp_path):
     out = tmp_path / "bundle"
     shutil.copytree(both, out)
