@@ -8,6 +8,7 @@ from typing import Any
 
 from g4v._files import read_json
 from g4v.export.checkpoint.run import Checkpoint
+from g4v.export.checkpoint.text_to_video import check_caption_tokenizer
 from g4v.export.checkpoint.tokenizer import caption_backend
 from g4v.export.components.tokenizer import write_tokenizer
 from g4v.export.errors import ExportError
@@ -32,6 +33,7 @@ def check_vocabularies(checkpoint: Checkpoint, components: Collection[str]) -> N
                 f"{checkpoint.parts['llm']}: the model has {size} embeddings, fewer than its tokens"
             )
     if "text_encoder" in components:
+        check_caption_tokenizer(checkpoint.parts["t2v"])
         place = checkpoint.parts["t2v"] / "text_encoder"
         size = int(read_json(place / "config.json", ExportError).get("vocab_size", _CLIP_TOKENS))
         tokens = len(checkpoint.tokenizer("text_encoder"))

@@ -115,13 +115,17 @@ def check_text_to_video(t2v: Path) -> None:
     index = t2v / "model_index.json"
     if index.exists():
         _check_index(index, read_json(index, ExportError))
+    for name in _PARTS:
+        read_config(t2v, name)
+
+
+def check_caption_tokenizer(t2v: Path) -> None:
+    """Raises ExportError where a file of the tokenizer is missing: tokenizer.json, or the two of CLIP."""
     tokenizer = t2v / "tokenizer"
     if not (tokenizer / "tokenizer.json").is_file():
         for name in ("vocab.json", "merges.txt"):
             if not (tokenizer / name).is_file():
                 raise ExportError(f"{tokenizer / name}: no such file, and no tokenizer.json")
-    for name in _PARTS:
-        read_config(t2v, name)
 
 
 def read_config(t2v: Path, name: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import torch
 
 import g4v
 from g4v.export.__main__ import main
+from g4v.export.bundle.tokenizers import check_vocabularies
 from g4v.export.checkpoint.mixing import same_model
 from g4v.export.checkpoint.overrides import Overrides
 from g4v.export.checkpoint.random_checkpoint import write_random_checkpoint
@@ -281,5 +282,6 @@ def test_a_damaged_tokenizer_is_called_damaged(owl, tmp_path, content):
 def test_a_tokenizer_of_captions_that_lacks_a_file(hub, owl, tmp_path, file):
     copy = shutil.copytree(hub / ZEROSCOPE, tmp_path / "copy")
     (copy / "tokenizer" / file).unlink()
+    parts = Checkpoint.open(owl, Overrides(t2v=str(copy)))
     with pytest.raises(ExportError, match=f"{file}: no such file, and no tokenizer.json"):
-        Checkpoint.open(owl, Overrides(t2v=str(copy)))
+        check_vocabularies(parts, ["decoder", "text_encoder"])

@@ -170,7 +170,7 @@ def test_a_bundle_is_verified_on_the_samples_of_its_export(run, tmp_path, capsys
             "encoder was compared on one.mp4: name the same with --calibration-video"
             in capsys.readouterr().err
         )
-    assert main(["verify", str(out), "--calibration-video", str(one)]) == 1
+    assert main(["verify", str(out), "--calibration-video", str(one)]) == 2
     assert "name the run too, with --base" in capsys.readouterr().err
     # The other components may have seen other videos, or drawn clips.
     command[command.index("encoder")] = "unet"
