@@ -6,7 +6,7 @@ Writes checkpoints with random weights in the layout in which MAGAer13/mplug-owl
 (two pickled shards in float16, a ViT-L/14 with the temporal path, the abstractor, and LLaMA-7B). The first
 has all 32 layers and is asked for its needs by `--dry-run`; its tensors take no disk. The second has --layers
 of them, and is exported for real with `python -m g4v.export --base` in a process of its own. Measured: what
-the dry run foretells for it, the process's peak resident memory, which counts mapped files, and its time. The
+the dry run estimates for it, the process's peak resident memory, which counts mapped files, and its time. The
 peak does not depend on the number of layers: every matrix is read, written and forgotten. The last line is
 JSON.
 """
@@ -66,7 +66,7 @@ def export(base: Path, out: Path, *more: str) -> tuple[str, float, int]:
     return run([*words, "--precision", "int4", "--calibration", "none", *more])
 
 
-def foretold(printed: str) -> float:
+def estimated(printed: str) -> float:
     """Bytes of "memory of the export" in what a dry run prints."""
     found = re.search(r"memory of the export: about ([\d.]+) (MB|GB)", printed)
     assert found, printed
@@ -90,7 +90,7 @@ def main() -> int:
         write(work / "whole", ALL_LAYERS, hollow=True)
         printed = export(work / "whole", work / "none", "--dry-run")[0]
         print(printed, flush=True)
-        found["whole"] = {"layers": ALL_LAYERS, "foretold_peak_bytes": foretold(printed)}
+        found["whole"] = {"layers": ALL_LAYERS, "estimated_peak_bytes": estimated(printed)}
         # In a process of its own, whose memory it gives back.
         words = [sys.executable, __file__, "--layers", str(options.layers), "--write", str(work / "part")]
         subprocess.run(words, check=True)
@@ -102,9 +102,9 @@ def main() -> int:
         peak = max(steps) or children
         found["part"] = {
             "layers": options.layers,
-            "foretold_peak_bytes": foretold(printed),
+            "estimated_peak_bytes": estimated(printed),
             "peak_bytes": peak,
-            "peak_over_foretold": round(peak / foretold(printed), 3),
+            "peak_over_estimate": round(peak / estimated(printed), 3),
             "seconds": seconds,
             "bundle_bytes": sum(file.stat().st_size for file in (work / "bundle").iterdir()),
         }

@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from g4v._files import read_json
-from g4v.export.checkpoint.overrides import PARTS, Overrides
+from g4v.export.checkpoint.overrides import PARTS, PIPELINE, Overrides
 from g4v.export.errors import ExportError
 from g4v.model.bases.errors import CheckpointError
 from g4v.model.bases.hub import fetch_source
 from g4v.model.bases.mplug_owl import MplugOwlCheckpoint, is_mplug_owl
 
 DESCRIPTION = "g4v_train.json"
-_PIPELINE = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-_OF_A_RUN = (".", *PARTS, "adapter", *(f"t2v/{part}" for part in _PIPELINE))
+_OF_A_RUN = (".", *PARTS, "adapter", *(f"t2v/{part}" for part in PIPELINE))
 _OWL_PARTS = ("encoder", "abstractor", "llm")
 
 

@@ -12,6 +12,7 @@ from g4v.errors import ArgumentError
 from g4v.export.checkpoint.base import DESCRIPTION, Base
 from g4v.export.checkpoint.loading import load_part
 from g4v.export.checkpoint.overrides import Overrides
+from g4v.export.checkpoint.text_to_video import vae_scale
 from g4v.export.errors import ExportError
 from g4v.model.bases.chat_template import read_chat_template
 from g4v.model.bases.errors import CheckpointError
@@ -51,7 +52,7 @@ def video_settings(name: str, t2v: Path) -> dict[str, Any]:
     known = _KNOWN_VIDEO.get(Path(name).name)
     if known is None:
         config = read_json(t2v / "unet" / "config.json", ExportError)
-        scale = 2 ** (len(read_json(t2v / "vae" / "config.json", ExportError)["block_out_channels"]) - 1)
+        scale = vae_scale(t2v)
         size = config.get("sample_size") or 32
         height, width = size if isinstance(size, list) else (size, size)
         known = {**_ANY_VIDEO, "width": width * scale, "height": height * scale}

@@ -101,7 +101,7 @@ def read_system(path: str) -> str:
 NO_OVERRIDES = Overrides()
 
 _FLAT = (".",)
-_PIPELINE = (".", "unet", "vae", "text_encoder", "tokenizer", "scheduler")
+PIPELINE = (".", "unet", "vae", "text_encoder", "tokenizer", "scheduler")
 
 
 def named_parts(overrides: Overrides) -> dict[str, Path]:
@@ -113,7 +113,7 @@ def named_parts(overrides: Overrides) -> dict[str, Path]:
     named = (
         ("llm", overrides.llm, None, _FLAT),
         ("encoder", overrides.vision, None, _FLAT),
-        ("t2v", overrides.t2v, overrides.variant, _PIPELINE),
+        ("t2v", overrides.t2v, overrides.variant, PIPELINE),
     )
     return {
         part: _fetch(source, variant, folders)

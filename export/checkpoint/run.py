@@ -48,6 +48,7 @@ from g4v.export.checkpoint.text_to_video import (
     load_text_encoder,
     load_unet,
     load_vae,
+    vae_scale,
 )
 from g4v.export.errors import ExportError
 from g4v.model.abstractor import VideoAbstractor
@@ -265,12 +266,3 @@ class Checkpoint:
         return read_scheduler(
             self.parts["t2v"], chosen.get("type"), steps if isinstance(steps, int) else None
         )
-
-
-def vae_scale(t2v: Path) -> int:
-    """Returns how many pixels of height, and of width, one latent of the VAE stands for.
-
-    t2v: the text-to-video folder. ExportError: its vae/config.json cannot be read.
-    """
-    config = read_json(t2v / "vae" / "config.json", ExportError)
-    return 2 ** (len(config.get("block_out_channels", (64,))) - 1)  # the default is diffusers'

@@ -274,3 +274,12 @@ def check_variant(t2v: Path, variant: str) -> None:
     """Raises ExportError where no part of a text-to-video folder has weights of a variant such as "fp16"."""
     if not any(path.name.split(".")[1:2] == [variant] for path in t2v.glob("*/*model.*")):
         raise ExportError(f"{t2v}: has no weights of the variant {variant!r}; leave --variant out")
+
+
+def vae_scale(t2v: Path) -> int:
+    """Returns how many pixels of height, and of width, one latent of the VAE stands for.
+
+    t2v: the text-to-video folder. ExportError: its vae/config.json cannot be read.
+    """
+    config = read_json(t2v / "vae" / "config.json", ExportError)
+    return 2 ** (len(config.get("block_out_channels", (64,))) - 1)  # the default is diffusers'

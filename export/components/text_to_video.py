@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from g4v._files import read_json
-from g4v.export.checkpoint.run import Checkpoint, vae_scale
+from g4v.export.checkpoint.run import Checkpoint
+from g4v.export.checkpoint.text_to_video import vae_scale
 from g4v.export.components.profile import DimensionRange, ShapeProfile
 from g4v.export.errors import ExportError
 

@@ -18,7 +18,8 @@ import numpy as np
 
 from g4v._console import duration
 from g4v._files import read_json
-from g4v.export.checkpoint.run import Checkpoint, vae_scale
+from g4v.export.checkpoint.run import Checkpoint
+from g4v.export.checkpoint.text_to_video import vae_scale
 from g4v.export.errors import ExportError
 from g4v.export.plan.export_estimate import ExportEstimate
 from g4v.export.plan.tensor_shapes import read_shapes

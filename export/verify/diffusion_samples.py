@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from g4v._files import read_json
-from g4v.export.checkpoint.run import Checkpoint, vae_scale
+from g4v.export.checkpoint.run import Checkpoint
+from g4v.export.checkpoint.text_to_video import vae_scale
 from g4v.export.errors import ExportError
 from g4v.export.verify.sample_clips import SEED, captions, clips, resized
 from g4v.model.bases.errors import CheckpointError
