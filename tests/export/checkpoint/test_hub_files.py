@@ -63,6 +63,10 @@ def test_each_weight_is_taken_once(files, plain, halves):
     assert weights(files, "fp16") == halves.split()
 
 
+def test_the_chat_template_is_taken_where_it_has_a_file_of_its_own():
+    assert "chat_template.jinja" in weights("model.safetensors tokenizer.json chat_template.jinja model.py")
+
+
 def test_only_the_folders_that_are_read():
     files = "model.safetensors original/model.safetensors unet/diffusion_pytorch_model.bin modeling.py"
     assert weights(files) == ["model.safetensors"]

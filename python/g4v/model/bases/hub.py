@@ -21,7 +21,7 @@ _HOLDS = {
     "adapter_model": "adapter",
 }
 _WEIGHTS = (".safetensors", ".bin")  # the first that a folder has is taken
-_OTHERS = (".json", ".model", ".txt")
+_OTHERS = (".json", ".model", ".txt", ".jinja")
 _CARD = "README.md"  # the licence stands in it
 # STEM[.VARIANT][-00001-of-00002][.VARIANT].SUFFIX
 _WEIGHT_FILE = re.compile(
