@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,11 @@ def verify_bundle(
     for path, entry in listed.items():
         if not (out / path).is_file() or file_entry(out / path) != entry:
             raise ExportError(f"{out / path}: is missing or damaged: size or SHA-256 differ from {MANIFEST}")
-    checkpoint = Checkpoint.open(run, _of_its_videos(overrides, manifest))
+    checkpoint = Checkpoint.open(run, overrides)
+    if checkpoint.has("t2v") and (video := manifest["generation"].get("video")) is not None:
+        # Real inputs were made of videos of the bundle's own frames and size.
+        size = (video["width"], video["height"])
+        Overrides(frames=video["frames"], video_size=size).apply_video(checkpoint.about)
     used = manifest["provenance"].get("samples", {})
     drawn, filmed = Samples(checkpoint), Samples(checkpoint, videos)
     _check_videos(used, filmed.about.get("videos", []))
@@ -87,20 +90,9 @@ def verify_bundle(
 def _sources(manifest: dict[str, Any]) -> str:
     """The options that name the parts of an assistant that was put together, as its provenance has them."""
     options = {"base": "--base", "llm": "--llm", "encoder": "--vision", "t2v": "--t2v"}
-    found = [
-        f"{option} {manifest['provenance'][part]}"
-        for part, option in options.items()
-        if part in manifest["provenance"]
-    ]
+    named = {option: manifest["provenance"].get(part) for part, option in options.items()}
+    found = [f"{option} {source}" for option, source in named.items() if isinstance(source, str)]
     return f" ({' '.join(found)})" if found else ""
-
-
-def _of_its_videos(overrides: Overrides, manifest: dict[str, Any]) -> Overrides:
-    """The parts, with frames and size of the bundle's own videos: real inputs were made of these."""
-    video = manifest["generation"].get("video")
-    if video is None:
-        return overrides
-    return replace(overrides, frames=video["frames"], video_size=(video["width"], video["height"]))
 
 
 def _check_videos(used: dict[str, Any], given: list[dict[str, Any]]) -> None:

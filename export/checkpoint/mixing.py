@@ -14,8 +14,7 @@ from g4v.model.bases.errors import CheckpointError
 from g4v.model.bases.vision import check_vision
 
 _COMPARED = "model.layers.0.self_attn.q_proj.weight"
-# Between what a copy in 4 bits has (above it: tests/export/checkpoint/test_published.py) and what weights that
-# were drawn apart have, about 0.
+# Between a copy in 4 bits, which passes (the tests have one), and weights of another training: about 0.
 _LEAST_CORRELATION = 0.95
 
 

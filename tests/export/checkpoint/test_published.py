@@ -65,6 +65,8 @@ def test_one_command(hub, tmp_path):
     words = [sys.executable, "-m", "g4v", "verify", "first", "--base", OWL, "--t2v", ZEROSCOPE]
     verified = subprocess.run(words, cwd=tmp_path, env=home, capture_output=True, text=True, timeout=300)
     assert "graphs: 6 compute what" in verified.stdout, verified.stderr
+    forgot = subprocess.run(words[:-2], cwd=tmp_path, env=home, capture_output=True, text=True, timeout=300)
+    assert f"name what it was exported from (--base {OWL} --t2v {ZEROSCOPE})" in forgot.stderr
 
     assistant = g4v.load(tmp_path / "first", device="cpu")
     assert assistant.info["frame_samples"] == 4
