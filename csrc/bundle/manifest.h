@@ -38,6 +38,9 @@ struct Variant {
   // The abstractor's, where it has a graph for what is computed of single frames: `graph` then
   // takes what that one makes.
   std::string memory_graph;
+  // The decoder's for the CPU: its weights as the core's own decoder (decoder/cpu) takes them, which
+  // then runs in place of the graph.
+  std::string packed;
   std::vector<std::string> files;
   std::map<std::string, Span> profile;  // of an engine, by dimension; one without a span takes any
 };

@@ -72,16 +72,15 @@ std::map<std::string, Span> ReadProfile(const JsonCursor& object) {
   return profile;
 }
 
+// extra: a key that the variants of this component alone have.
 std::vector<Variant> ReadVariants(const JsonCursor& component, const Manifest& manifest,
-                                  bool may_have_memory = false) {
+                                  std::string_view extra = {}) {
   const JsonCursor list = component.Get("variants");
   std::vector<Variant> variants;
   for (const JsonCursor& cursor : list.Elements()) {
-    if (may_have_memory) {
-      cursor.ExpectKeys({"target", "precision", "profile", "graph", "memory_graph", "files"});
-    } else {
-      cursor.ExpectKeys({"target", "precision", "profile", "graph", "files"});
-    }
+    std::vector<std::string_view> keys = {"target", "precision", "profile", "graph", "files"};
+    if (!extra.empty()) keys.push_back(extra);
+    cursor.ExpectKeys(keys);
     Variant variant;
     variant.target = cursor.Get("target").AsString();
     variant.precision = cursor.Get("precision").AsString();
@@ -92,6 +91,8 @@ std::vector<Variant> ReadVariants(const JsonCursor& component, const Manifest& m
     if (const auto memory = cursor.Find("memory_graph")) {
       variant.memory_graph = ReadListedFile(*memory, manifest);
     }
+    if (const auto packed = cursor.Find("packed"))
+      variant.packed = ReadListedFile(*packed, manifest);
     if (const auto profile = cursor.Find("profile")) variant.profile = ReadProfile(*profile);
     variants.push_back(std::move(variant));
   }
@@ -122,7 +123,7 @@ AbstractorSpec ReadAbstractor(const JsonCursor& cursor, const Manifest& manifest
   spec.hidden_size = ReadSize(cursor, "hidden_size");
   spec.output_tokens = ReadSize(cursor, "output_tokens");
   spec.output_size = ReadSize(cursor, "output_size");
-  spec.variants = ReadVariants(cursor, manifest, true);
+  spec.variants = ReadVariants(cursor, manifest, "memory_graph");
   return spec;
 }
 
@@ -149,7 +150,7 @@ DecoderSpec ReadDecoder(const JsonCursor& cursor, const Manifest& manifest) {
   if (manifest.files.at(spec.embedding.file).bytes != expected) {
     embedding.Fail("must have " + std::to_string(expected) + " bytes (vocab_size x hidden_size)");
   }
-  spec.variants = ReadVariants(cursor, manifest);
+  spec.variants = ReadVariants(cursor, manifest, "packed");
   return spec;
 }
 

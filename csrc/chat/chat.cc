@@ -181,8 +181,8 @@ void ChatState::Prefill(const Question& question, StreamState& stream, std::vect
   decoder.Embed(question.after, rows);
   stream.CheckNotCancelled();
   const double encoded = stream.ElapsedMs();
-  decoder.Append(cache_, rows, logits, &stream.control());
-  turn.done.prompt_tokens = cache_.length() - kept_;
+  decoder.Append(*cache_, rows, logits, &stream.control());
+  turn.done.prompt_tokens = cache_->length() - kept_;
   turn.done.timings.prefill_ms = stream.ElapsedMs() - encoded;
 }
 
@@ -191,7 +191,7 @@ void ChatState::Decode(const Question& question, const std::shared_ptr<StreamSta
   Decoder& decoder = runtime_->decoder();
   const PromptTemplate& prompt = runtime_->prompt();
   const std::vector<int32_t> end = prompt.AnswerEndIds();
-  const int prompt_end = cache_.length();
+  const int prompt_end = cache_->length();
   Answer answer(prompt.spec(), runtime_->tokenizer());
   Sampler sampler(question.text, seed_, turns_);
   std::vector<int32_t> tokens;
@@ -211,21 +211,21 @@ void ChatState::Decode(const Question& question, const std::shared_ptr<StreamSta
     if (answer.stopped()) {
       // The model began to write the user's part, which does not become history.
       done.finish_reason = "stop";
-      cache_.Truncate(prompt_end +
-                      std::min(answer.tokens_before_stop(), cache_.length() - prompt_end));
+      cache_->Truncate(prompt_end +
+                       std::min(answer.tokens_before_stop(), cache_->length() - prompt_end));
       turn.pending = end;
     } else if (static_cast<int>(tokens.size()) >= question.text.max_new_tokens) {
       done.finish_reason = "length";
       turn.pending = end;
       turn.pending.insert(turn.pending.begin(), token);
-    } else if (cache_.length() >= decoder.spec().context_length) {
+    } else if (cache_->length() >= decoder.spec().context_length) {
       done.finish_reason = "context";
       turn.pending = end;
       turn.pending.insert(turn.pending.begin(), token);
     } else {
       row.clear();
       decoder.Embed({&token, 1}, row);
-      decoder.Append(cache_, row, logits, &stream->control());
+      decoder.Append(*cache_, row, logits, &stream->control());
     }
   }
   Deliver(question, stream, answer.Finish(), turn);
@@ -263,7 +263,7 @@ void ChatState::Deliver(const Question& question, const std::shared_ptr<StreamSt
 void ChatState::Commit(Turn turn) {
   const std::lock_guard lock(mutex_);
   pending_ = std::move(turn.pending);
-  kept_ = cache_.length();
+  kept_ = cache_->length();
   videos_ += static_cast<uint64_t>(turn.videos);
   ++turns_;
   used_ = kept_ + static_cast<int>(pending_.size());
@@ -273,7 +273,7 @@ void ChatState::Commit(Turn turn) {
 
 void ChatState::RollBack() {
   const std::lock_guard lock(mutex_);
-  cache_.Truncate(kept_);
+  cache_->Truncate(kept_);
   busy_ = false;
   active_.reset();
 }

@@ -69,7 +69,7 @@ class ChatState : public std::enable_shared_from_this<ChatState> {
   int used_ = 0;  // tokens of the finished turns, pending ones included
 
   // The worker's own while busy_.
-  KvCache cache_;
+  std::unique_ptr<KvCache> cache_;
   int kept_ = 0;                  // tokens in the cache that finished turns put there
   std::vector<int32_t> pending_;  // belong to finished turns and are not in the cache yet
   uint64_t turns_ = 0;

@@ -86,7 +86,7 @@ Runtime::Runtime(const std::filesystem::path& directory, const LoadOptions& opti
     caption_tokenizer_ = Tokenizer::Load(bundle_.ReadText(tokenizers.text_encoder->file));
   }
   if (components.decoder) {
-    decoder_ = std::make_unique<Decoder>(environment_, bundle_, placement_);
+    decoder_ = Decoder::Make(environment_, bundle_, placement_);
   }
   if (manifest().prompt && tokenizer_) {
     prompt_.emplace(*manifest().prompt, *tokenizer_);

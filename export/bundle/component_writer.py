@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from g4v.export.components.component import Component
+from g4v.export.components.packed_decoder import packed_name
 from g4v.export.components.precision import CPU, advice
 from g4v.export.engines.options import EngineOptions
 from g4v.export.engines.tensorrt import ENGINES, build_engine
@@ -89,6 +90,9 @@ class ComponentWriter:
             memory = f"{memory_stem(component.stem(target))}.onnx"
             if memory in files[target]:
                 variant["memory_graph"] = memory
+            packed = packed_name(component.stem(target))
+            if packed in files[target]:
+                variant["packed"] = packed
             variants.append({**variant, "graph": files[target][0], "files": files[target]})
             counted = {file for before in variants[:-1] for file in before["files"]}
             size = sum((self.folder / file).stat().st_size for file in files[target] if file not in counted)
@@ -105,7 +109,7 @@ class ComponentWriter:
             stem = component.stem(target)
             return build_engine(self.folder, stem, component.profile, ENGINES[target], self.engines)
         if target == CPU and self.store_as_float16:
-            for graph in files[target][::2]:
+            for graph in (file for file in files[target] if file.endswith(".onnx")):
                 store_as_float16(self.folder / graph)
         elif target != CPU and CPU in files:
             others = [self.folder / file for file in files[CPU] if file.endswith(".onnx")]

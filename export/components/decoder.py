@@ -10,6 +10,8 @@ from g4v.export.checkpoint.llama import LlamaWeights
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.components.component import Component
 from g4v.export.components.decoder_graph import export_decoder, write_embedding
+from g4v.export.components.packed_decoder import packed_name, write_packed
+from g4v.export.components.precision import CPU
 from g4v.export.graph.lowering import Lowering
 from g4v.export.graph.stems import target_of
 from g4v.export.quantisation.bit_allocation import BitAllocation
@@ -57,6 +59,8 @@ class Decoder(Component):
         if quantiser is not None:
             self._codes[target] = quantiser.made
         write_embedding(module, folder / "embedding.bin")
+        if target == CPU:
+            files.append(write_packed(module, folder, precision, stem))
         return files
 
     def describe(self, module: LlamaWeights) -> dict[str, Any]:
@@ -79,9 +83,17 @@ class Decoder(Component):
         """On the text of captions, in place of `feeds`: it goes through the graph in several steps."""
         check_embedding(module, folder / "embedding.bin")
         progress, text = self._share_of(target, written=True), self._text(module)
-        dtype = self.lowering(target).dtype
+        dtype, stem = self.lowering(target).dtype, self.stem(target)
+        packed = folder / packed_name(stem)  # which bundles of before have not
         return compare_decoder(
-            module, folder, self.variants[target], progress, self.stem(target), dtype, text
+            module,
+            folder,
+            self.variants[target],
+            progress,
+            stem,
+            dtype,
+            text,
+            packed if packed.exists() else None,
         )
 
     def fitted_to(self, target: str) -> dict[str, Any] | None:

@@ -211,8 +211,10 @@ def _estimate_decoder(
             peak += 24 * weights.config.intermediate_size**2
             peak = max(peak, int(_LIBRARIES + 4 * sum(counts.values()))) if how == OWN else peak
         disk += int(graph)
+        if target == CPU:  # the weights of the core's own decoder, which it maps in place of the graph's
+            disk += int(weights_read)
         held[target] = int(weights_read)
-        resident += 2 * int(graph) if target == CPU else 0
+        resident += int(weights_read) if target == CPU else 0
         made |= {precision} if allocation else set()
     precisions = ", ".join(variants.values())
     return ExportEstimate(

@@ -63,6 +63,11 @@ class Quantised:
             )
         return cls(codes, scales, first.bits, first.columns, offsets)
 
+    def rows(self, first: int, last: int) -> Quantised:
+        """Returns the rows `first` ... `last` - 1."""
+        offsets = None if self.offsets is None else self.offsets[first:last]
+        return Quantised(self.codes[first:last], self.scales[first:last], self.bits, self.columns, offsets)
+
     @classmethod
     def of_codes(cls, found: BlockCodes) -> Quantised:
         """Returns the codes that a GGUF file holds."""

@@ -25,6 +25,7 @@ from g4v.export.quantisation.codes import BITS
 from g4v.export.quantisation.matmul_nbits import MATMUL_NBITS, read_codes
 from g4v.export.verify.error_measures import Comparison, norm_error, relative_error
 from g4v.export.verify.float64 import upcast_to_float64
+from g4v.export.verify.packed import check_packed, run_packed
 from g4v.export.verify.partition import Partition
 
 _CHUNKS = [24, 7, 1, 1, 5]  # one prefill, one that continues, and single steps
@@ -51,6 +52,7 @@ def compare_decoder(
     stem: str = "decoder",
     dtype: DType = FLOAT32,
     text: Sequence[int] = (),
+    packed: Path | None = None,
 ) -> Comparison:
     """Compares prompts and single steps of the decoder's graph with PyTorch and returns the errors.
 
@@ -60,8 +62,10 @@ def compare_decoder(
     progress: called with the share that is done, 0 to 1.
     dtype: the graph's, also of keys and values.
     text: token ids of a text, repeated where it is short; without any, random tokens are taken.
+    packed: the file of the core's own decoder, which is compared too; None: there is none.
 
     ExportError: the graph has other layers, or its codes are not those of the weights.
+    InaccurateError: the packed weights are not those of the graph.
     """
     config = weights.config
     if text:
@@ -96,6 +100,12 @@ def compare_decoder(
     wanted = exact.logits(head[f"{HEAD}.weight"])
     found = plain.logits()
     error, real = relative_error(found, wanted), norm_error(found, wanted) if text else None
+    if packed is not None:
+        own = run_packed(packed, config, embeds.numpy(), _CHUNKS)
+        if as_written is None:
+            error = max(error, relative_error(own, wanted))
+        else:
+            check_packed(packed, own, as_written.logits(), wanted)
     if as_written is None or wanted_before is None:
         return Comparison(error, None, real)
     return Comparison(error, norm_error(as_written.logits(), wanted_before), real)

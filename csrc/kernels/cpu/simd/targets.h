@@ -3,7 +3,8 @@
 // A kernel is written once, over the vector class `Simd`, in a header that for_each_target.h
 // includes once for each instruction set, with
 //
-//   G4V_TARGET           a namespace: avx2 or avx512 (and amx, by files of their own)
+//   G4V_TARGET           a namespace: avx2 or avx512 (and amx, by files of their own; plain, where
+//                        for_plain_target.h includes it too)
 //   G4V_TARGET_FEATURES  the compiler's names of the instructions
 //
 // and that reads
@@ -30,8 +31,11 @@
 #define G4V_AMX
 #endif
 
+// Of the version for any processor; every x86-64 has SSE2.
+#define G4V_PLAIN_FEATURES "sse2"
 #define G4V_AVX2_FEATURES "avx2,fma,f16c"
 #define G4V_AVX512_FEATURES "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"
+#define G4V_VNNI_FEATURES "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c"
 #define G4V_AMX_FEATURES \
   "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c,amx-tile,amx-bf16"
 
@@ -46,8 +50,13 @@
 #define G4V_POP_TARGET G4V_TARGET_PRAGMA(GCC pop_options)
 #endif
 
+#ifdef G4V_X86
 #define G4V_BEGIN_TARGET G4V_PUSH_TARGET(G4V_TARGET_FEATURES)
 #define G4V_END_TARGET G4V_POP_TARGET
+#else
+#define G4V_BEGIN_TARGET
+#define G4V_END_TARGET
+#endif
 
 // The address of a function that has one definition in the namespace `plain` and one in that of
 // each vector instruction set: the definition for an Isa (kernels/cpu/dispatch.h).

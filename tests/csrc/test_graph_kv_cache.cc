@@ -4,10 +4,10 @@
 #include <cstring>
 
 #include "check.h"
-#include "decoder/kv_cache.h"
+#include "decoder/graph/graph_kv_cache.h"
 
 using g4v::Code;
-using g4v::KvCache;
+using g4v::GraphKvCache;
 using g4v::MakeGrowingSession;
 using g4v::ort::DType;
 using g4v::ort::Environment;
@@ -35,7 +35,7 @@ char* At(const g4v::ort::TensorView& tensor, int head, int token) {
 
 // Writes, or looks for, bytes that tell buffer, head and token apart, and are a number in either
 // type: the CPU moves float16 by way of float32, which leaves a NaN no NaN of the same bits.
-void ForEachRow(const KvCache& cache, int tokens, bool write) {
+void ForEachRow(const GraphKvCache& cache, int tokens, bool write) {
   int buffer = 0;
   for (const auto& past : cache.past()) {
     ++buffer;
@@ -58,7 +58,7 @@ void TestGrowth(const std::shared_ptr<Environment>& environment, DType dtype, bo
   SessionOptions options;
   options.threads = 1;
   const auto session = MakeGrowingSession(environment, dtype, options);
-  KvCache cache(Spec(), dtype, on_device ? session.get() : nullptr);
+  GraphKvCache cache(Spec(), dtype, on_device ? session.get() : nullptr);
   int written = 0;
   for (const auto& [tokens, capacity] : {std::pair{3, 256}, {256, 256}, {257, 512}, {600, 700}}) {
     cache.Reserve(tokens);

@@ -1,4 +1,4 @@
-#include "decoder/kv_cache.h"
+#include "decoder/graph/graph_kv_cache.h"
 
 #include <algorithm>
 #include <string>
@@ -35,7 +35,7 @@ std::string GrowingModel(int element) {
 
 }  // namespace
 
-KvCache::KvCache(const DecoderSpec& spec, ort::DType dtype, ort::Session* device)
+GraphKvCache::GraphKvCache(const DecoderSpec& spec, ort::DType dtype, ort::Session* device)
     : spec_(spec),
       dtype_(dtype),
       device_(device),
@@ -49,7 +49,7 @@ KvCache::KvCache(const DecoderSpec& spec, ort::DType dtype, ort::Session* device
   }
 }
 
-void KvCache::Reserve(int tokens) {
+void GraphKvCache::Reserve(int tokens) {
   if (tokens <= capacity_) return;
   int64_t capacity = std::max(capacity_, kFirstCapacity);
   while (capacity < tokens) capacity *= 2;
@@ -62,7 +62,7 @@ void KvCache::Reserve(int tokens) {
   capacity_ = static_cast<int>(capacity);
 }
 
-void KvCache::GrowOnHost(int64_t capacity) {
+void GraphKvCache::GrowOnHost(int64_t capacity) {
   const size_t heads = static_cast<size_t>(spec_.kv_heads);
   const size_t token = static_cast<size_t>(spec_.head_dim) * ort::SizeOf(dtype_);
   const size_t old_row = static_cast<size_t>(capacity_) * token;
@@ -85,7 +85,7 @@ void KvCache::GrowOnHost(int64_t capacity) {
 
 // Buffer by buffer, so that no more than one of them is there twice. After an error those that are
 // larger already serve as they are: the graph reads no more of them than their tokens.
-void KvCache::GrowOnDevice(int64_t capacity) {
+void GraphKvCache::GrowOnDevice(int64_t capacity) {
   const size_t row = static_cast<size_t>(spec_.kv_heads) * static_cast<size_t>(spec_.head_dim);
   const std::vector<std::byte> zeros(row * ort::SizeOf(dtype_));
   const ort::TensorView first{dtype_,

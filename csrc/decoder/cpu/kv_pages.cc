@@ -1,0 +1,98 @@
+#include "decoder/cpu/kv_pages.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <string>
+#include <utility>
+
+#include "base/error.h"
+
+namespace g4v {
+
+using kernels::kPageTokens;
+using kernels::PageElements;
+
+namespace {
+
+constexpr size_t kAlignment = 64;  // a cache line; a page is a multiple of it
+
+}  // namespace
+
+KvPagePool::KvPagePool(const DecoderSpec& spec, kernels::DType dtype, uint64_t budget)
+    : dtype_(dtype), budget_(budget), kv_heads_(spec.kv_heads), head_dim_(spec.head_dim) {
+  page_bytes_ = static_cast<size_t>(spec.layers) * static_cast<size_t>(kv_heads_) * 2 *
+                static_cast<size_t>(PageElements(head_dim_)) * kernels::SizeOf(dtype);
+}
+
+uint64_t KvPagePool::bytes_in_use() const {
+  const std::lock_guard lock(mutex_);
+  return in_use_;
+}
+
+KvPagePool::Page KvPagePool::Acquire() {
+  return Page(Take().release(), [pool = shared_from_this()](char* page) { pool->Release(page); });
+}
+
+KvPagePool::Memory KvPagePool::Take() {
+  const std::lock_guard lock(mutex_);
+  if (budget_ > 0 && in_use_ + page_bytes_ > budget_) {
+    throw Error(Code::ContextFull, "keys and values of the conversations take " +
+                                       std::to_string(in_use_) + " bytes, and the budget is " +
+                                       std::to_string(budget_) +
+                                       "; close a conversation or raise the budget");
+  }
+  Memory memory;
+  if (free_.empty()) {
+    memory.reset(static_cast<char*>(std::aligned_alloc(kAlignment, page_bytes_)));
+    if (!memory) throw std::bad_alloc();
+  } else {
+    memory = std::move(free_.back());
+    free_.pop_back();
+  }
+  in_use_ += page_bytes_;
+  return memory;
+}
+
+void KvPagePool::Release(char* page) noexcept {
+  Memory memory(page);
+  const std::lock_guard lock(mutex_);
+  in_use_ -= page_bytes_;
+  try {
+    free_.push_back(std::move(memory));
+  } catch (const std::bad_alloc&) {
+    // The page goes back to the system.
+  }
+}
+
+kernels::PagedHead KvPagePool::HeadOf(int64_t layer, int64_t kv_head) const {
+  const int64_t bytes = PageElements(head_dim_) * static_cast<int64_t>(kernels::SizeOf(dtype_));
+  const int64_t keys = (layer * kv_heads_ + kv_head) * 2 * bytes;
+  return {nullptr, keys, keys + bytes, head_dim_, dtype_};
+}
+
+void KvPages::Reserve(int64_t first, int64_t last) {
+  const auto written = static_cast<size_t>(first / kPageTokens);
+  const auto count = static_cast<size_t>((last + kPageTokens - 1) / kPageTokens);
+  for (size_t i = written; i < count; ++i) {
+    if (i < pages_.size() && pages_[i].use_count() == 1) continue;
+    KvPagePool::Page page = pool_->Acquire();
+    if (i < pages_.size()) {
+      std::memcpy(page.get(), pages_[i].get(), pool_->page_bytes());
+      pages_[i] = std::move(page);
+    } else {
+      pages_.push_back(std::move(page));
+      addresses_.push_back(nullptr);
+    }
+    addresses_[i] = pages_[i].get();
+  }
+}
+
+void KvPages::Truncate(int64_t length) {
+  const auto count = static_cast<size_t>((length + kPageTokens - 1) / kPageTokens);
+  if (count >= pages_.size()) return;
+  pages_.resize(count);
+  addresses_.resize(count);
+}
+
+}  // namespace g4v

@@ -1,0 +1,59 @@
+// Keys and values of one conversation for a graph.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "bundle/manifest.h"
+#include "decoder/kv_cache.h"
+#include "ort/session.h"
+
+namespace g4v {
+
+// Per layer one buffer for keys and one for values, [1, kv_heads, capacity, head_dim], bound to the
+// decoder's past and present alike: the graph appends in place. The buffers grow in powers of two
+// up to the context length, so that a short chat with a long-context model is cheap.
+class GraphKvCache final : public KvCache {
+ public:
+  // dtype: F32 or F16, as the graph has it. device: where the buffers are, and which enlarges them
+  // (MakeGrowingSession); it must outlive the cache. Null: the host's memory.
+  GraphKvCache(const DecoderSpec& spec, ort::DType dtype, ort::Session* device = nullptr);
+
+  int length() const override { return length_; }
+  int capacity() const { return capacity_; }
+
+  // Makes room for `tokens` in all, at most the context length.
+  void Reserve(int tokens);
+  // Counts `tokens` that were appended in place.
+  void Advance(int tokens) { length_ += tokens; }
+  void Truncate(int length) override { length_ = length; }
+
+  std::span<const ort::NamedTensor> past() const { return past_; }
+  std::span<const ort::NamedTensor> present() const { return present_; }
+
+ private:
+  void GrowOnHost(int64_t capacity);
+  void GrowOnDevice(int64_t capacity);
+
+  DecoderSpec spec_;
+  int length_ = 0;
+  int capacity_ = 0;
+  ort::DType dtype_;
+  ort::Session* device_;
+  // Key and value of each layer in turn, in one of the two.
+  std::vector<std::vector<std::byte>> buffers_;
+  std::vector<std::unique_ptr<ort::DeviceTensor>> device_buffers_;
+  std::vector<ort::NamedTensor> past_;
+  std::vector<ort::NamedTensor> present_;
+};
+
+// The session that enlarges caches on a device:
+//   past [1, H, L, D] of dtype, pads int64 [8] -> present [1, H, L', D], zeros behind the past
+std::unique_ptr<ort::Session> MakeGrowingSession(std::shared_ptr<ort::Environment> environment,
+                                                 ort::DType dtype,
+                                                 const ort::SessionOptions& options);
+
+}  // namespace g4v

@@ -1,0 +1,83 @@
+// The kernels, compiled for each instruction set, and the choice among them.
+#include "kernels/cpu/linear/linear.h"
+
+#include "kernels/cpu/linear/dot_avx2.h"
+#include "kernels/cpu/linear/dot_plain.h"
+#include "kernels/cpu/linear/dot_vnni.h"
+
+namespace g4v::kernels {
+
+struct LinearCall {
+  const PackedMatrix& matrix;  // SwiGlu: the gate
+  const PackedMatrix* up;      // null: Linear
+  const LinearInput& x;
+  const LinearOutput& out;
+};
+
+}  // namespace g4v::kernels
+
+#define G4V_KERNEL_FILE "kernels/cpu/linear/linear_simd.h"
+#include "kernels/cpu/simd/for_plain_target.h"
+
+#ifdef G4V_X86
+
+#define G4V_TARGET avx2
+#define G4V_TARGET_FEATURES G4V_AVX2_FEATURES
+#include "kernels/cpu/linear/linear_simd.h"
+#undef G4V_TARGET
+#undef G4V_TARGET_FEATURES
+
+#define G4V_TARGET vnni
+#define G4V_TARGET_FEATURES G4V_VNNI_FEATURES
+#include "kernels/cpu/linear/linear_simd.h"
+#undef G4V_TARGET
+#undef G4V_TARGET_FEATURES
+
+#endif  // G4V_X86
+
+namespace g4v::kernels {
+namespace {
+
+#ifdef G4V_X86
+
+bool HasVnni() {
+  static const bool has = __builtin_cpu_supports("avx512vnni");
+  return has;
+}
+
+// AVX-512 without VNNI has no advantage over AVX2 here.
+#define G4V_LINEAR(isa, function)                       \
+  ((isa) >= Isa::kAvx512 && HasVnni() ? &vnni::function \
+   : (isa) >= Isa::kAvx2              ? &avx2::function \
+                                      : &plain::function)
+#else
+#define G4V_LINEAR(isa, function) ((void)(isa), &plain::function)
+#endif
+
+}  // namespace
+
+void QuantisedRows::Resize(int64_t rows, int64_t columns) {
+  blocks_ = (columns + kActivationBlock - 1) / kActivationBlock;
+  const auto count = static_cast<size_t>(rows * blocks_);
+  if (scales_.size() >= count) return;
+  codes_.resize(count * kActivationBlock);
+  scales_.resize(count);
+  sums_.resize(2 * count);
+  scaled_sums_.resize(count);
+}
+
+void QuantiseRow(const float* x, int64_t columns, int64_t row, QuantisedRows& to, Isa isa) {
+  G4V_LINEAR(isa, QuantiseRow)(x, columns, row, to);
+}
+
+void LinearPanels(const PackedMatrix& matrix, const LinearInput& x, int64_t first, int64_t last,
+                  const LinearOutput& out, Isa isa) {
+  G4V_LINEAR(isa, LinearPanels)({matrix, nullptr, x, out}, first, last);
+}
+
+void SwiGluPanels(const PackedMatrix& gate, const PackedMatrix& up, const LinearInput& x,
+                  int64_t first, int64_t last, const LinearOutput& out, Isa isa) {
+  G4V_LINEAR(isa, LinearPanels)({gate, &up, x, out}, first, last);
+}
+
+}  // namespace g4v::kernels

@@ -1,0 +1,267 @@
+// linear.h over the vector class `Simd` and the sums over a block of dot_*.h. Not guarded:
+// linear.cc includes it once for each instruction set (kernels/cpu/simd/targets.h).
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+#include "kernels/cpu/linear/linear.h"
+#include "kernels/cpu/simd/portable.h"
+
+G4V_BEGIN_TARGET
+namespace g4v::kernels::G4V_TARGET {
+
+constexpr int kPanelVectors = static_cast<int>(kPanelRows) / Simd::kLanes;
+
+// The products of kRows rows of x, from `row` on, with kVectors vectors of a panel's rows.
+template <int kRows, int kVectors>
+using LinearSums = Simd::Vector[kRows][kVectors];
+
+template <DType kDType, int kRows, int kVectors>
+inline void FloatSums(const PackedMatrix& w, const float* x, int64_t panel, int vector,
+                      LinearSums<kRows, kVectors>& sums) {
+  constexpr int64_t kBytes = static_cast<int64_t>(SizeOf(kDType));
+  const char* weights = reinterpret_cast<const char*>(w.weights) +
+                        (panel * w.columns * kPanelRows + vector * Simd::kLanes) * kBytes;
+  LinearSums<kRows, kVectors> total;
+  for (int r = 0; r < kRows; ++r) {
+    for (int v = 0; v < kVectors; ++v) total[r][v] = Simd::Zero();
+  }
+  for (int64_t k = 0; k < w.columns; ++k) {
+    Simd::Vector column[kVectors];
+    for (int v = 0; v < kVectors; ++v) {
+      column[v] = Simd::LoadAs(weights + v * Simd::kLanes * kBytes, kDType);
+    }
+    for (int r = 0; r < kRows; ++r) {
+      const auto a = Simd::Set(x[r * w.columns + k]);
+      for (int v = 0; v < kVectors; ++v) total[r][v] = Simd::MulAdd(a, column[v], total[r][v]);
+    }
+    weights += kPanelRows * kBytes;
+  }
+  for (int r = 0; r < kRows; ++r) {
+    for (int v = 0; v < kVectors; ++v) sums[r][v] = total[r][v];
+  }
+}
+
+// How a matrix of codes is stored.
+template <int kBlockColumns, bool kHasFourBits, bool kHasMinima, DType kScaleDType>
+struct CodeLayout {
+  static constexpr int kBlock = kBlockColumns;
+  static constexpr bool kFourBits = kHasFourBits;
+  static constexpr bool kMinima = kHasMinima;
+  static constexpr DType kScales = kScaleDType;
+};
+
+template <class Layout, int kRows, int kVectors>
+inline void CodeSums(const PackedMatrix& w, const QuantisedRows& x, int64_t row, int64_t panel,
+                     int vector, LinearSums<kRows, kVectors>& sums) {
+  constexpr int kBlock = Layout::kBlock;
+  constexpr int64_t kBlockBytes = kPanelRows * kBlock / (Layout::kFourBits ? 2 : 1);
+  constexpr int64_t kScaleBytes = static_cast<int64_t>(SizeOf(Layout::kScales));
+  const int64_t blocks = w.blocks();
+  const int64_t x_blocks = x.blocks();
+  const int64_t first = (panel * blocks * kPanelRows + vector * Simd::kLanes) * kScaleBytes;
+  const uint8_t* weights = w.weights + panel * blocks * kBlockBytes + vector * Simd::kLanes * 4;
+  const char* scales = w.scales + first;
+  const char* minima = w.minima + first;
+  const int8_t* codes = x.codes(row);
+  const float* const a_scales = x.scales(row);
+  const float* const a_scaled_sums = x.scaled_sums(row);
+  const int32_t* const a_sums = x.sums(row);
+  LinearSums<kRows, kVectors> total;  // not `sums`, which the compiler would keep in memory
+  for (int r = 0; r < kRows; ++r) {
+    for (int v = 0; v < kVectors; ++v) total[r][v] = Simd::Zero();
+  }
+  for (int64_t b = 0; b < blocks; ++b) {
+    const int64_t a_block = b * kBlock / kActivationBlock;
+    const int8_t* a[kRows];
+    int32_t a_sum[kRows];
+    for (int r = 0; r < kRows; ++r) {
+      a[r] = codes + r * x_blocks * kActivationBlock;
+      const int32_t* const halves = a_sums + 2 * r * x_blocks;
+      a_sum[r] = kBlock == 16 ? halves[b] : halves[2 * b] + halves[2 * b + 1];
+    }
+    for (int v = 0; v < kVectors; ++v) {
+      Integers products[kRows];
+      if constexpr (Layout::kFourBits) {
+        DotInt4<kRows>(weights + v * Simd::kLanes * 4, a, products);
+      } else {
+        DotInt8<kBlock, kRows>(weights + v * Simd::kLanes * 4, a, a_sum, products);
+      }
+      const int64_t lanes = v * Simd::kLanes * kScaleBytes;
+      const auto scale = Simd::LoadAs(scales + lanes, Layout::kScales);
+      for (int r = 0; r < kRows; ++r) {
+        if constexpr (Layout::kFourBits && !Layout::kMinima) {
+          products[r] = Subtract(products[r], 8 * a_sum[r]);
+        }
+        const auto factor = Simd::Mul(scale, Simd::Set(a_scales[r * x_blocks + a_block]));
+        total[r][v] = Simd::MulAdd(ToFloat(products[r]), factor, total[r][v]);
+      }
+      if constexpr (Layout::kMinima) {
+        const auto minimum = Simd::LoadAs(minima + lanes, Layout::kScales);
+        for (int r = 0; r < kRows; ++r) {
+          const auto sum = Simd::Set(a_scaled_sums[r * x_blocks + a_block]);
+          total[r][v] = Simd::MulAdd(minimum, sum, total[r][v]);
+        }
+      }
+    }
+    weights += kBlockBytes;
+    scales += kPanelRows * kScaleBytes;
+    if constexpr (Layout::kMinima) minima += kPanelRows * kScaleBytes;
+    codes += kBlock;
+  }
+  for (int r = 0; r < kRows; ++r) {
+    for (int v = 0; v < kVectors; ++v) sums[r][v] = total[r][v];
+  }
+}
+
+template <int kBlock, bool kFourBits, bool kMinima, int kRows, int kVectors>
+inline void CodeSums(const PackedMatrix& w, const QuantisedRows& x, int64_t row, int64_t panel,
+                     int vector, LinearSums<kRows, kVectors>& sums) {
+  if (w.scale_dtype == DType::kFloat16) {
+    using Layout = CodeLayout<kBlock, kFourBits, kMinima, DType::kFloat16>;
+    CodeSums<Layout, kRows, kVectors>(w, x, row, panel, vector, sums);
+  } else {
+    using Layout = CodeLayout<kBlock, kFourBits, kMinima, DType::kFloat32>;
+    CodeSums<Layout, kRows, kVectors>(w, x, row, panel, vector, sums);
+  }
+}
+
+template <int kRows, int kVectors>
+inline void Sums(const PackedMatrix& w, const LinearInput& x, int64_t row, int64_t panel,
+                 int vector, LinearSums<kRows, kVectors>& sums) {
+  const QuantisedRows& q = *x.quantised;
+  if (w.kind == WeightKind::kFloat32) {
+    FloatSums<DType::kFloat32, kRows, kVectors>(w, x.values + row * w.columns, panel, vector, sums);
+  } else if (w.kind == WeightKind::kBFloat16) {
+    FloatSums<DType::kBFloat16, kRows, kVectors>(w, x.values + row * w.columns, panel, vector,
+                                                 sums);
+  } else if (w.kind == WeightKind::kInt4 && w.minima) {
+    CodeSums<32, true, true, kRows, kVectors>(w, q, row, panel, vector, sums);
+  } else if (w.kind == WeightKind::kInt4) {
+    CodeSums<32, true, false, kRows, kVectors>(w, q, row, panel, vector, sums);
+  } else if (w.block == 16) {
+    CodeSums<16, false, false, kRows, kVectors>(w, q, row, panel, vector, sums);
+  } else if (w.minima) {
+    CodeSums<32, false, true, kRows, kVectors>(w, q, row, panel, vector, sums);
+  } else {
+    CodeSums<32, false, false, kRows, kVectors>(w, q, row, panel, vector, sums);
+  }
+  if (!w.bias) return;
+  for (int v = 0; v < kVectors; ++v) {
+    const int64_t first = panel * kPanelRows + (vector + v) * Simd::kLanes;
+    float lanes[Simd::kLanes] = {};
+    for (int64_t i = 0; i < std::min<int64_t>(Simd::kLanes, w.rows - first); ++i) {
+      lanes[i] = w.bias[first + i];
+    }
+    for (int r = 0; r < kRows; ++r) sums[r][v] = Simd::Add(sums[r][v], Simd::Load(lanes));
+  }
+}
+
+// silu(z) = max(z, 0) - |z| e / (1 + e) with e = exp(-|z|): for no z does this overflow.
+inline Simd::Vector PortableSilu(Simd::Vector z) {
+  constexpr float kLog2e = 1.44269504088896341f;
+  const auto size = Simd::Max(z, Simd::Sub(Simd::Zero(), z));
+  const auto e = PortableExp2(Simd::Mul(size, Simd::Set(-kLog2e)));
+  const auto share = Simd::Div(e, Simd::Add(Simd::Set(1.0f), e));
+  return Simd::Sub(Simd::Max(z, Simd::Zero()), Simd::Mul(size, share));
+}
+
+// Writes the first `count` lanes.
+inline void StoreSums(Simd::Vector sums, int64_t count, bool add, float* to) {
+  if (count >= Simd::kLanes) {
+    Simd::Store(to, add ? Simd::Add(Simd::Load(to), sums) : sums);
+    return;
+  }
+  float lanes[Simd::kLanes];
+  Simd::Store(lanes, sums);
+  for (int64_t i = 0; i < count; ++i) to[i] = add ? to[i] + lanes[i] : lanes[i];
+}
+
+template <int kRows, int kVectors>
+inline void LinearRows(const LinearCall& call, int64_t row, int64_t panel, int vector) {
+  LinearSums<kRows, kVectors> sums;
+  Sums<kRows, kVectors>(call.matrix, call.x, row, panel, vector, sums);
+  if (call.up) {
+    LinearSums<kRows, kVectors> up;
+    Sums<kRows, kVectors>(*call.up, call.x, row, panel, vector, up);
+    for (int r = 0; r < kRows; ++r) {
+      for (int v = 0; v < kVectors; ++v) {
+        sums[r][v] = Simd::Mul(PortableSilu(sums[r][v]), up[r][v]);
+      }
+    }
+  }
+  for (int v = 0; v < kVectors; ++v) {
+    const int64_t first = panel * kPanelRows + (vector + v) * Simd::kLanes;
+    for (int r = 0; r < kRows; ++r) {
+      StoreSums(sums[r][v], call.matrix.rows - first, call.out.add,
+                call.out.values + (row + r) * call.out.stride + first);
+    }
+  }
+}
+
+// A single row takes the vectors of a panel together; several rows share what is read of one.
+void LinearPanels(const LinearCall& call, int64_t first, int64_t last) {
+  constexpr int kRows = LinearTile::kRows;
+  constexpr int kVectors = LinearTile::kVectors;
+  const int64_t rows = call.x.rows;
+  for (int64_t panel = first; panel < last; ++panel) {
+    if (rows == 1) {
+      for (int v = 0; v < kPanelVectors; v += kVectors) LinearRows<1, kVectors>(call, 0, panel, v);
+      continue;
+    }
+    for (int v = 0; v < kPanelVectors; ++v) {
+      int64_t row = 0;
+      for (; row + kRows <= rows; row += kRows) LinearRows<kRows, 1>(call, row, panel, v);
+      if constexpr (kRows > 4) {
+        for (; row + 4 <= rows; row += 4) LinearRows<4, 1>(call, row, panel, v);
+      }
+      if constexpr (kRows > 2) {
+        for (; row + 2 <= rows; row += 2) LinearRows<2, 1>(call, row, panel, v);
+      }
+      if (row < rows) LinearRows<1, 1>(call, row, panel, v);
+    }
+  }
+}
+
+// The largest magnitude of a block, or NaN where a value is not finite.
+inline float Largest(const float* block) {
+  auto most = Simd::Zero();
+  auto nothing = Simd::Zero();  // a maximum may lose a NaN
+  for (int64_t i = 0; i < kActivationBlock; i += Simd::kLanes) {
+    const auto v = Simd::Load(block + i);
+    most = Simd::Max(most, Simd::Max(v, Simd::Sub(Simd::Zero(), v)));
+    nothing = Simd::MulAdd(v, Simd::Zero(), nothing);
+  }
+  float lanes[2][Simd::kLanes];
+  Simd::Store(lanes[0], most);
+  Simd::Store(lanes[1], nothing);
+  float largest = 0.0f;
+  for (const float lane : lanes[0]) largest = std::max(largest, lane);
+  for (const float lane : lanes[1]) largest += lane;
+  return largest;
+}
+
+void QuantiseRow(const float* x, int64_t columns, int64_t row, QuantisedRows& to) {
+  for (int64_t b = 0; b < to.blocks(); ++b) {
+    const float* values = x + b * kActivationBlock;
+    float filled[kActivationBlock] = {};
+    if (const int64_t rest = columns - b * kActivationBlock; rest < kActivationBlock) {
+      std::copy_n(values, rest, filled);
+      values = filled;
+    }
+    const float largest = Largest(values);
+    const float inverse = largest > 0.0f ? 127.0f / largest : 0.0f;
+    int8_t* const codes = to.codes(row) + b * kActivationBlock;
+    RoundBlock(values, inverse, codes);
+    int32_t sums[2] = {0, 0};
+    for (int64_t i = 0; i < kActivationBlock; ++i) sums[i / 16] += codes[i];
+    const float scale = largest / 127.0f;
+    to.scales(row)[b] = scale;
+    to.sums(row)[2 * b] = sums[0];
+    to.sums(row)[2 * b + 1] = sums[1];
+    to.scaled_sums(row)[b] = scale * static_cast<float>(sums[0] + sums[1]);
+  }
+}
+
+}  // namespace g4v::kernels::G4V_TARGET
+G4V_END_TARGET

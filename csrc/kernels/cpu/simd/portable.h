@@ -1,0 +1,65 @@
+// Functions over the vector class of simd.h that give the same bits on every instruction set: they
+// are built of IEEE operations in one order.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+
+#include "kernels/cpu/simd/simd.h"
+#include "kernels/cpu/simd/simd_plain.h"
+
+// 2^x for x <= 0, relative error 2.2e-7 down to 2^-126, below which it gives 2^-126; NaN of NaN.
+// 2^x = 2^f * 2^round(x) with f in [-0.5, 0.5]; the polynomial is the minimax one of degree 5 for
+// the relative error of 2^f. As avx2::Simd::Exp2.
+#define G4V_PORTABLE_EXP2_POLYNOMIAL(f)                                                        \
+  Simd::MulAdd(                                                                                \
+      Simd::MulAdd(Simd::MulAdd(Simd::MulAdd(Simd::MulAdd(Simd::Set(0.001327647129073739f), f, \
+                                                          Simd::Set(0.009675541892647743f)),   \
+                                             f, Simd::Set(0.05550713092088699f)),              \
+                                f, Simd::Set(0.24022120237350464f)),                           \
+                   f, Simd::Set(0.6931469440460205f)),                                         \
+      f, Simd::Set(1.0000001192092896f))
+
+namespace g4v::kernels::plain {
+
+inline float PortableExp2(float x) {
+  if (!(x > -126.0f)) x = x != x ? x : -126.0f;
+  const float n = std::nearbyint(x);
+  const float f = x - n;
+  const float p = G4V_PORTABLE_EXP2_POLYNOMIAL(f);
+  // Of a NaN the polynomial is one, whatever is added to its bits' exponent.
+  const int32_t power = x != x ? 0 : static_cast<int32_t>(n);
+  return std::bit_cast<float>(std::bit_cast<int32_t>(p) + (power << 23));
+}
+
+}  // namespace g4v::kernels::plain
+
+#ifdef G4V_X86
+
+G4V_PUSH_TARGET(G4V_AVX2_FEATURES)
+namespace g4v::kernels::avx2 {
+
+inline __m256 PortableExp2(__m256 x) { return Simd::Exp2(x); }
+
+}  // namespace g4v::kernels::avx2
+G4V_POP_TARGET
+
+G4V_PUSH_TARGET(G4V_AVX512_FEATURES)
+namespace g4v::kernels::avx512 {
+
+inline __m512 PortableExp2(__m512 x) {
+  x = Simd::Max(Simd::Set(-126.0f), x);  // in this order a NaN in x stays one
+  const __m512 n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const __m512 f = Simd::Sub(x, n);
+  const __m512 p = G4V_PORTABLE_EXP2_POLYNOMIAL(f);
+  const __m512i power = _mm512_slli_epi32(_mm512_cvtps_epi32(n), 23);
+  return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), power));
+}
+
+}  // namespace g4v::kernels::avx512
+G4V_POP_TARGET
+
+#endif  // G4V_X86
+
+#undef G4V_PORTABLE_EXP2_POLYNOMIAL
