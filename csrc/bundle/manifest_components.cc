@@ -78,9 +78,13 @@ std::vector<Variant> ReadVariants(const JsonCursor& component, const Manifest& m
   const JsonCursor list = component.Get("variants");
   std::vector<Variant> variants;
   for (const JsonCursor& cursor : list.Elements()) {
-    std::vector<std::string_view> keys = {"target", "precision", "profile", "graph", "files"};
-    if (!extra.empty()) keys.push_back(extra);
-    cursor.ExpectKeys(keys);
+    if (extra == "memory_graph") {
+      cursor.ExpectKeys({"target", "precision", "profile", "graph", "memory_graph", "files"});
+    } else if (extra == "packed") {
+      cursor.ExpectKeys({"target", "precision", "profile", "graph", "packed", "files"});
+    } else {
+      cursor.ExpectKeys({"target", "precision", "profile", "graph", "files"});
+    }
     Variant variant;
     variant.target = cursor.Get("target").AsString();
     variant.precision = cursor.Get("precision").AsString();

@@ -52,6 +52,7 @@ def write_packed(weights: LlamaWeights, folder: Path, precision: str, stem: str 
         "format": PACKED_FORMAT,
         "format_version": PACKED_VERSION,
         "norm_epsilon": repr(float(np.float32(weights.config.rms_norm_eps))),
+        "intermediate_size": str(weights.config.intermediate_size),
         "rotary_factor": repr(float(np.float32(factor))),
     }
     with _TensorWriter(folder / name, 9 * 4 * layers + 8, metadata) as file:

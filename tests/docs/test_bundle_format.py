@@ -125,6 +125,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     components["frame_checker"] = {"hidden_size": width, "withhold_above": 0.4, "variants": variants}
     for component in components.values():
         component["variants"][0]["profile"] = {"frames": [1, 8, 8]}
+    components["decoder"]["variants"][0]["packed"] = "embedding.bin"
     manifest["tokenizers"]["decoder"] |= {"bos": 1, "eos": 2, "pad": 0}
     manifest["generation"]["video"]["shared_noise"] = 0.5
     manifest["generation"]["video"]["scheduler"] |= {

@@ -12,8 +12,7 @@ constexpr std::chrono::microseconds kSpin(200);
 
 kernels::DType CacheType(const PackedWeights& weights) {
   // Products of floats are exact enough that rounded keys would be what is seen.
-  return weights.head().kind == kernels::WeightKind::kFloat32 ? kernels::DType::kFloat32
-                                                              : kernels::DType::kFloat16;
+  return HasCodes(weights.head().kind) ? kernels::DType::kFloat16 : kernels::DType::kFloat32;
 }
 
 }  // namespace

@@ -40,7 +40,7 @@ Forward::Forward(const DecoderSpec& spec, const PackedWeights& weights, kernels:
       q_width_(int64_t{spec.heads} * spec.head_dim),
       kv_width_(int64_t{spec.kv_heads} * spec.head_dim),
       qkv_width_(q_width_ + 2 * kv_width_),
-      mlp_width_(weights.layers().front().gate.rows) {
+      mlp_width_(weights.mlp_width()) {
   for (const Sequence& sequence : sequences) AddRows(sequence);
   MakeRoom();
   ListPhases();

@@ -14,6 +14,8 @@ using kernels::kPanelRows;
 using kernels::PackedMatrix;
 using kernels::WeightKind;
 
+constexpr float kMostWidth = 1 << 24;  // as in g4v.json
+
 std::string ShapeText(const std::vector<int64_t>& shape) {
   std::string text = "[";
   for (const int64_t size : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(size);
@@ -40,9 +42,9 @@ PackedWeights::PackedWeights(TensorFile file, const DecoderSpec& spec) : file_(s
     layer.v = Matrix(prefix + "v", kv_width, width);
     layer.o = Matrix(prefix + "o", width, q_width);
     layer.mlp_norm = Floats(prefix + "mlp_norm", width);
-    layer.gate = Matrix(prefix + "gate", -1, width);
-    layer.up = Matrix(prefix + "up", layer.gate.rows, width);
-    layer.down = Matrix(prefix + "down", width, layer.gate.rows);
+    layer.gate = Matrix(prefix + "gate", mlp_width_, width);
+    layer.up = Matrix(prefix + "up", mlp_width_, width);
+    layer.down = Matrix(prefix + "down", width, mlp_width_);
     layers_.push_back(layer);
   }
   final_norm_ = Floats("final_norm", width);
@@ -80,7 +82,12 @@ void PackedWeights::ReadMetadata() {
   word("format_version", "1");
   norm_epsilon_ = number("norm_epsilon");
   rotary_factor_ = number("rotary_factor");
-  if (metadata.size() != 4) file_.Fail("has metadata that this version does not know");
+  const float mlp_width = number("intermediate_size");
+  if (mlp_width != std::floor(mlp_width) || mlp_width > kMostWidth) {
+    file_.Fail("has an intermediate_size that is no width");
+  }
+  mlp_width_ = static_cast<int64_t>(mlp_width);
+  if (metadata.size() != 5) file_.Fail("has metadata that this version does not know");
 }
 
 const TensorFile::Tensor* PackedWeights::Find(const std::string& name) {
@@ -105,7 +112,6 @@ const float* PackedWeights::Floats(const std::string& name, int64_t count) {
   return reinterpret_cast<const float*>(tensor.data);
 }
 
-// rows: -1 where the file alone says how many there are.
 PackedMatrix PackedWeights::Matrix(const std::string& name, int64_t rows, int64_t columns) {
   const TensorFile::Tensor& weights = Take(name + ".weights");
   const auto refuse = [&](const TensorFile::Tensor& tensor, const std::string& part) {
@@ -116,8 +122,7 @@ PackedMatrix PackedWeights::Matrix(const std::string& name, int64_t rows, int64_
   matrix.weights = weights.data;
   matrix.columns = columns;
   const std::vector<int64_t>& shape = weights.shape;
-  if (shape.empty()) refuse(weights, ".weights");
-  matrix.rows = rows < 0 ? shape[0] * kPanelRows : rows;
+  matrix.rows = rows;
   const int64_t panels = matrix.panels();
   std::vector<int64_t> expected;
   if (weights.dtype == "F32" || weights.dtype == "BF16") {

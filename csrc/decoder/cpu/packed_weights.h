@@ -29,6 +29,7 @@ class PackedWeights {
   const std::vector<PackedLayer>& layers() const { return layers_; }
   const float* final_norm() const { return final_norm_; }  // [hidden_size]
   const kernels::PackedMatrix& head() const { return head_; }
+  int64_t mlp_width() const { return mlp_width_; }
   const float* rotary_frequencies() const { return frequencies_; }  // [head_dim / 2]
   float rotary_factor() const { return rotary_factor_; }
   float norm_epsilon() const { return norm_epsilon_; }
@@ -45,6 +46,7 @@ class PackedWeights {
   std::vector<PackedLayer> layers_;
   const float* final_norm_ = nullptr;
   kernels::PackedMatrix head_;
+  int64_t mlp_width_ = 0;
   const float* frequencies_ = nullptr;
   float rotary_factor_ = 1.0f;
   float norm_epsilon_ = 0.0f;

@@ -1,4 +1,5 @@
-"""Generated checkpoints: training's reader, exported weights and graphs compute what transformers does.
+"""Generated checkpoints: training's reader, exported weights, graphs and the core's own decoder compute what
+transformers does.
 
 Layouts, types, shards, tied heads, rotary positions, heads, biases and kinds of GGUF blocks are drawn from a
 seed. For folders the reference is transformers' own loading, for GGUF files a LlamaForCausalLM of the weights
@@ -21,6 +22,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from g4v.export.checkpoint.llama import LlamaWeights
 from g4v.export.components.decoder_graph import export_decoder
+from g4v.export.components.packed_decoder import write_packed
+from g4v.export.verify.packed import run_packed
 from g4v.model.bases import load_llm
 from g4v.ops import custom_ops_library
 from gguf_files import write_gguf
@@ -210,6 +213,14 @@ def _graph(weights, folder, ids):
     return torch.stack(results)
 
 
+def _core(weights, folder, ids):
+    """The same of packed weights."""
+    path = folder / write_packed(weights, folder, "fp32")
+    embeds = weights.read("model.embed_tokens.weight")[ids].numpy()
+    chunks = (LENGTH // 2, 1, 1, 1)
+    return torch.from_numpy(run_packed(path, weights.config, embeds[: sum(chunks)], chunks))
+
+
 @torch.no_grad()
 def check(seed, folder):
     drawn = Drawn(seed, folder)
@@ -225,12 +236,14 @@ def check(seed, folder):
     worst = {name: float((logits - wanted).abs().max()) for name, logits in found.items()}
     graph = _graph(weights, folder, ids.numpy())
     worst["graph"] = float((graph - wanted[half - 1 : half + 3]).abs().max())
+    core = _core(weights, folder, ids)
+    worst["core"] = float((core - wanted[half - 1 : half + 3]).abs().max())
     assert max(worst.values()) < TOLERANCE, f"{drawn.about}: {worst}"
     return drawn
 
 
 @pytest.mark.parametrize("seed", [pytest.param(i, marks=[pytest.mark.slow] * (i >= 6)) for i in range(COUNT)])
-def test_four_ways_to_the_same_logits(seed, tmp_path):
+def test_five_ways_to_the_same_logits(seed, tmp_path):
     check(seed, tmp_path)
 
 
