@@ -9,6 +9,11 @@
 #include "kernels/cpu/simd/amx.h"
 #include "kernels/cpu/simd/targets.h"
 
+#if defined(G4V_NEON) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
 namespace g4v::kernels {
 
 const char* Name(Isa isa) {
@@ -19,6 +24,8 @@ const char* Name(Isa isa) {
       return "avx512";
     case Isa::kAvx2:
       return "avx2";
+    case Isa::kNeon:
+      return "neon";
     case Isa::kPlain:
       break;
   }
@@ -42,10 +49,19 @@ bool Available(Isa isa) {
     case Isa::kAvx2:
       return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
              __builtin_cpu_supports("f16c");
+    case Isa::kNeon:
+      return false;
     case Isa::kPlain:
       break;
   }
   return true;
+}
+
+#elif defined(G4V_NEON) && defined(__linux__)
+
+bool Available(Isa isa) {
+  if (isa == Isa::kNeon) return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+  return isa == Isa::kPlain;
 }
 
 #else

@@ -7,16 +7,22 @@
 
 namespace g4v::kernels {
 
-// In ascending order; each includes the ones before it.
+// In ascending order; each of a kind of processor includes the ones before it.
 enum class Isa {
   kPlain,   // the formula as it reads, in standard C++: what the others are tested against
+  kNeon,    // NEON with dot products, of 64-bit ARM: 4 values; only the decoder's kernels have it
   kAvx2,    // AVX2, FMA and F16C: 8 values of float32 in a vector
   kAvx512,  // AVX-512 F, BW, DQ and VL: 16 values
   kAmx,     // AMX for bfloat16 besides: products of 16 x 32 and 32 x 16 values
 };
-constexpr Isa kIsas[] = {Isa::kAmx, Isa::kAvx512, Isa::kAvx2, Isa::kPlain};  // best first
+// Of this kind of processor, best first.
+#ifdef __aarch64__
+constexpr Isa kIsas[] = {Isa::kNeon, Isa::kPlain};
+#else
+constexpr Isa kIsas[] = {Isa::kAmx, Isa::kAvx512, Isa::kAvx2, Isa::kPlain};
+#endif
 
-const char* Name(Isa isa);  // "plain", "avx2", "avx512", "amx"
+const char* Name(Isa isa);  // "plain", "neon", "avx2", "avx512", "amx"
 
 // Whether this build, this processor and the operating system have it. Does not look at G4V_CPU.
 bool Available(Isa isa);

@@ -2,6 +2,7 @@
 #include "kernels/cpu/linear/linear.h"
 
 #include "kernels/cpu/linear/dot_avx2.h"
+#include "kernels/cpu/linear/dot_neon.h"
 #include "kernels/cpu/linear/dot_plain.h"
 #include "kernels/cpu/linear/dot_vnni.h"
 
@@ -18,6 +19,8 @@ struct LinearCall {
 
 #define G4V_KERNEL_FILE "kernels/cpu/linear/linear_simd.h"
 #include "kernels/cpu/simd/for_plain_target.h"
+#define G4V_KERNEL_FILE "kernels/cpu/linear/linear_simd.h"
+#include "kernels/cpu/simd/for_neon_target.h"
 
 #ifdef G4V_X86
 
@@ -50,6 +53,8 @@ bool HasVnni() {
   ((isa) >= Isa::kAvx512 && HasVnni() ? &vnni::function \
    : (isa) >= Isa::kAvx2              ? &avx2::function \
                                       : &plain::function)
+#elif defined(G4V_NEON)
+#define G4V_LINEAR(isa, function) ((isa) == Isa::kNeon ? &neon::function : &plain::function)
 #else
 #define G4V_LINEAR(isa, function) ((void)(isa), &plain::function)
 #endif

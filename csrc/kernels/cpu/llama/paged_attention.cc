@@ -8,6 +8,8 @@
 #define G4V_KERNEL_FILE "kernels/cpu/llama/paged_attention_simd.h"
 #include "kernels/cpu/simd/for_plain_target.h"
 #define G4V_KERNEL_FILE "kernels/cpu/llama/paged_attention_simd.h"
+#include "kernels/cpu/simd/for_neon_target.h"
+#define G4V_KERNEL_FILE "kernels/cpu/llama/paged_attention_simd.h"
 #include "kernels/cpu/simd/for_each_target.h"
 
 namespace g4v::kernels {
@@ -36,17 +38,17 @@ void StoreToken(const PagedHead& head, int64_t token, const float* key, const fl
 
 void PagedScores(const PagedHead& head, const float* queries, int64_t count, float scale,
                  int64_t first, int64_t last, float* scores, int64_t stride, Isa isa) {
-  G4V_DISPATCH(isa, PagedScores)(head, queries, count, scale, first, last, scores, stride);
+  G4V_DISPATCH_PORTABLE(isa, PagedScores)(head, queries, count, scale, first, last, scores, stride);
 }
 
 void PagedSoftmax(float* scores, int64_t length, int64_t end, Isa isa) {
-  G4V_DISPATCH(isa, PagedSoftmax)(scores, length, end);
+  G4V_DISPATCH_PORTABLE(isa, PagedSoftmax)(scores, length, end);
 }
 
 void PagedValues(const PagedHead& head, const float* weights, int64_t count, int64_t stride,
                  int64_t length, int64_t first, int64_t last, float* out, int64_t out_stride,
                  Isa isa) {
-  G4V_DISPATCH(isa, PagedValues)
+  G4V_DISPATCH_PORTABLE(isa, PagedValues)
   (head, weights, count, stride, length, first, last, out, out_stride);
 }
 

@@ -62,4 +62,23 @@ G4V_POP_TARGET
 
 #endif  // G4V_X86
 
+#ifdef G4V_NEON
+
+G4V_PUSH_TARGET(G4V_NEON_FEATURES)
+namespace g4v::kernels::neon {
+
+inline float32x4_t PortableExp2(float32x4_t x) {
+  x = vmaxq_f32(x, vdupq_n_f32(-126.0f));
+  const float32x4_t n = vrndnq_f32(x);
+  const float32x4_t f = vsubq_f32(x, n);
+  const float32x4_t p = G4V_PORTABLE_EXP2_POLYNOMIAL(f);
+  const int32x4_t power = vshlq_n_s32(vcvtnq_s32_f32(n), 23);
+  return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(p), power));
+}
+
+}  // namespace g4v::kernels::neon
+G4V_POP_TARGET
+
+#endif  // G4V_NEON
+
 #undef G4V_PORTABLE_EXP2_POLYNOMIAL

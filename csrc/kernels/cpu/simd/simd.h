@@ -9,6 +9,10 @@
 #include "kernels/cpu/simd/simd_avx512.h"
 #endif
 
+#ifdef G4V_NEON
+#include "kernels/cpu/simd/simd_neon.h"
+#endif
+
 #ifdef G4V_AMX
 namespace g4v::kernels::amx {
 using Simd = avx512::Simd;  // for all that is no product of tiles

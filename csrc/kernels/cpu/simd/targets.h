@@ -26,13 +26,22 @@
 #define G4V_X86
 #endif
 
+#if defined(__aarch64__) && defined(__GNUC__)
+#define G4V_NEON
+#endif
+
 // The build checks whether the compiler knows AMX.
 #if defined(G4V_X86) && defined(__linux__) && defined(G4V_COMPILER_HAS_AMX)
 #define G4V_AMX
 #endif
 
-// Of the version for any processor; every x86-64 has SSE2.
+// Of the version for any processor: what every x86-64, and every 64-bit ARM, has.
+#ifdef G4V_X86
 #define G4V_PLAIN_FEATURES "sse2"
+#else
+#define G4V_PLAIN_FEATURES "arch=armv8-a"
+#endif
+#define G4V_NEON_FEATURES "arch=armv8.2-a+dotprod"
 #define G4V_AVX2_FEATURES "avx2,fma,f16c"
 #define G4V_AVX512_FEATURES "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"
 #define G4V_VNNI_FEATURES "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c"
@@ -50,7 +59,7 @@
 #define G4V_POP_TARGET G4V_TARGET_PRAGMA(GCC pop_options)
 #endif
 
-#ifdef G4V_X86
+#if defined(G4V_X86) || defined(G4V_NEON)
 #define G4V_BEGIN_TARGET G4V_PUSH_TARGET(G4V_TARGET_FEATURES)
 #define G4V_END_TARGET G4V_POP_TARGET
 #else
@@ -67,4 +76,12 @@
                                          : &plain::function)
 #else
 #define G4V_DISPATCH(isa, function) ((void)(isa), &plain::function)
+#endif
+
+// The same of a function that has one for NEON too.
+#ifdef G4V_NEON
+#define G4V_DISPATCH_PORTABLE(isa, function) \
+  ((isa) == ::g4v::kernels::Isa::kNeon ? &neon::function : &plain::function)
+#else
+#define G4V_DISPATCH_PORTABLE(isa, function) G4V_DISPATCH(isa, function)
 #endif
