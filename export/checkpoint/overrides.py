@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from g4v._command import system_text
+from g4v.errors import ArgumentError
 from g4v.export.checkpoint.adapter import Adapter
 from g4v.export.errors import ExportError
 from g4v.model.bases.errors import CheckpointError
@@ -84,17 +86,19 @@ def parse_adapters(texts: Sequence[str]) -> list[Adapter]:
     return [] if "none" in texts else [Adapter.parse(text) for text in texts]
 
 
-def read_system(path: str) -> str:
-    """Reads the text that opens every conversation from a file in UTF-8; white space around it is left out.
+def read_system(argument: str) -> str:
+    """Returns the text that opens every conversation: what the file of that name holds where there is one,
+    else the argument itself; white space around it is left out.
 
-    ExportError: the file cannot be read, or holds no text.
+    ExportError: the file cannot be read, or there is no text.
     """
     try:
-        text = Path(path).read_text("utf-8-sig").strip()
-    except (OSError, UnicodeError) as error:
-        raise ExportError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        text = system_text(argument).strip()
+        text.encode("utf-8")
+    except (ArgumentError, UnicodeError) as error:
+        raise ExportError(str(error)) from None
     if not text:
-        raise ExportError(f"{path}: holds no text for --system")
+        raise ExportError(f"--system {argument}: holds no text")
     return text
 
 

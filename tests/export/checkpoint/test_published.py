@@ -16,7 +16,7 @@ import g4v
 from g4v.export.__main__ import main
 from g4v.export.bundle.tokenizers import check_vocabularies
 from g4v.export.checkpoint.mixing import same_model
-from g4v.export.checkpoint.overrides import Overrides
+from g4v.export.checkpoint.overrides import Overrides, read_system
 from g4v.export.checkpoint.random_checkpoint import write_random_checkpoint
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.errors import ExportError
@@ -206,8 +206,9 @@ def test_the_words_of_the_command(owl, run, tmp_path, capsys):
     words = ["--base", str(owl), "--out", str(tmp_path / "out"), "--quiet"]
     (tmp_path / "blank.txt").write_text(" \n")
     for more, message in (
-        (["--system", str(tmp_path / "none.txt")], "none.txt: cannot be read: No such file or directory"),
-        (["--system", str(tmp_path / "blank.txt")], "holds no text for --system"),
+        (["--system", str(tmp_path / "none.txt")], "none.txt: no such file; check the path"),
+        (["--system", str(tmp_path / "blank.txt")], "blank.txt: holds no text"),
+        (["--system", str(tmp_path)], "is a folder; name a file, or write the text itself"),
         (["--adapter", "none", "--adapter", str(run / "adapter")], "--adapter none stands alone"),
         (["--adapter", "nowhere/at/all"], "nowhere/at/all: no such file or directory"),
         (["--t2v", str(owl)], "has no unet/config.json: it is no text-to-video pipeline of diffusers"),
@@ -219,9 +220,16 @@ def test_the_words_of_the_command(owl, run, tmp_path, capsys):
         error = capsys.readouterr().err
         assert message in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+    long = ["--system", "word " * 3000]
+    for more in ([*long], [*long, "--dry-run"]):
+        assert main([*words, *more]) == 1
+        error = capsys.readouterr().err
+        assert "has no room for the system text (" in error and "give a shorter --system" in error
+        assert error.count("\n") == 1
     assert main([*words, "--system", str(text), "--component", "decoder"]) == 0
     manifest = json.loads((tmp_path / "out" / "g4v.json").read_text("utf-8"))
     assert manifest["prompt"]["system"] == "Be brief."
+    assert read_system(str(text)) == read_system(" Be brief.\n") == "Be brief."
 
 
 @pytest.mark.parametrize(
