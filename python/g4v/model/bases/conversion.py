@@ -15,6 +15,7 @@ from g4v._files import read_json, write_json
 from g4v.model.bases import layout
 from g4v.model.bases.checkpoint_source import TOKENIZER_FILES, CheckpointSource
 from g4v.model.bases.errors import CheckpointError
+from g4v.model.bases.shards import check_checksums
 from g4v.model.bases.weight_files import check_weights
 
 _SPARE = 16 << 20  # bytes left for configuration files
@@ -144,6 +145,7 @@ class Conversion:
         kept: dict[str, dict[str, Tensor]] = {"encoder": {}, "abstractor": {}, "adapter": {}}
         index: dict[str, str] = {}
         for file in self.source.files:
+            check_checksums(file)
             parts = self.source.read(file)
             for part, tensors in kept.items():
                 tensors.update({name: t.clone() for name, t in parts[part].items()})

@@ -9,29 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from g4v.model.bases.errors import CheckpointError, one_line
-from g4v.model.bases.weight_files import find_source
+from g4v.model.bases.weight_files import WeightName, find_source
 
-# Stems of weight files that transformers, diffusers and PEFT write -> what the files hold.
-_HOLDS = {
-    "model": "model",
-    "pytorch_model": "model",
-    "diffusion_pytorch_model": "diffusion",
-    "adapter_model": "adapter",
-}
 _WEIGHTS = (".safetensors", ".bin")  # the first that a folder has is taken
 _OTHERS = (".json", ".model", ".txt", ".jinja")
 _CARD = "README.md"  # the licence stands in it
-# STEM[.VARIANT][-00001-of-00002][.VARIANT].SUFFIX
-_WEIGHT_FILE = re.compile(
-    rf"(?P<stem>{'|'.join(_HOLDS)})(?:\.(?P<variant>\w+))?(?:-\d{{5}}-of-\d{{5}})?(?:\.(?P<twin>\w+))?"
-    r"(?P<suffix>\.safetensors|\.bin)"
-)
-# STEM[.VARIANT].SUFFIX.index[.VARIANT].json
-_INDEX = re.compile(
-    r"(?P<stem>\w+?)(?:\.(?P<variant>\w+))?(?P<suffix>\.safetensors|\.bin)\.index(?:\.(?P<twin>\w+))?\.json"
-)
 
 
 def fetch_source(source: str | Path, variant: str | None = None, folders: Collection[str] = (".",)) -> Path:
@@ -101,33 +86,21 @@ def choose_files(
     for folder, names in inside.items():
         weights = choose_weights(names, variant)
         for name in names:
-            index = _INDEX.fullmatch(name)
-            is_other = not name.endswith(_WEIGHTS) and index is None
-            if name in weights or is_other or (index and _serves(index, weights)):
+            is_other = not name.endswith(_WEIGHTS) and WeightName.parse(name) is None
+            if name in weights or is_other:
                 chosen.append(name if folder == "." else f"{folder}/{name}")
     return sorted(chosen)
 
 
 def choose_weights(names: Iterable[str], variant: str | None = None) -> set[str]:
-    """Which of the files of one folder hold its weights; variant as for `choose_files`."""
-    found: dict[str, dict[tuple[bool, bool, str, bool], set[str]]] = {}  # by what they hold, then by rank
+    """Which of the files of one folder hold its weights, with the index of their shards; variant as for
+    `choose_files`."""
+    found: dict[str, dict[Any, set[str]]] = {}  # by what they hold, then by rank
     for name in names:
-        match = _WEIGHT_FILE.fullmatch(name)
-        if match:
-            of = match["variant"] or match["twin"]
-            rank = (of != variant, of is not None, of or "", match["suffix"] != _WEIGHTS[0])
-            found.setdefault(_HOLDS[match["stem"]], {}).setdefault(rank, set()).add(name)
+        about = WeightName.parse(name)
+        if about:
+            found.setdefault(about.stem, {}).setdefault(about.rank(variant), set()).add(name)
     return {name for ranked in found.values() for name in ranked[min(ranked)]}
-
-
-def _serves(index: re.Match[str], weights: set[str]) -> bool:
-    """Whether an index names shards among the chosen files: it has their stem, variant and suffix."""
-    variant = index["variant"] or index["twin"]
-    for name in weights:
-        of = _WEIGHT_FILE.fullmatch(name)
-        if of and (of["stem"], of["suffix"]) == (index["stem"], index["suffix"]):
-            return (of["variant"] or of["twin"]) == variant
-    return False
 
 
 def _escaped(name: str) -> str:
