@@ -11,9 +11,14 @@ from typing import Any
 from g4v._command import system_text
 from g4v.errors import ArgumentError
 from g4v.export.checkpoint.adapter import Adapter
+from g4v.export.checkpoint.text_to_video import check_text_to_video
 from g4v.export.errors import ExportError
 from g4v.model.bases.errors import CheckpointError
-from g4v.model.bases.hub import fetch_source
+from g4v.model.bases.hub import Check, fetch_source
+from g4v.model.bases.llama_files import read_config
+from g4v.model.bases.mplug_owl import is_mplug_owl
+from g4v.model.bases.vision import check_vision
+from g4v.model.bases.weight_files import find_source
 
 _LARGEST = {"frames": 1024, "width": 4096, "height": 4096}  # as csrc/diffusion/request.cc has it
 PARTS = ("encoder", "abstractor", "frame_checker", "llm", "t2v")
@@ -115,15 +120,34 @@ def named_parts(overrides: Overrides) -> dict[str, Path]:
     ExportError: a part does not exist or cannot be downloaded.
     """
     named = (
-        ("llm", overrides.llm, None, _FLAT),
-        ("encoder", overrides.vision, None, _FLAT),
-        ("t2v", overrides.t2v, overrides.variant, PIPELINE),
+        ("llm", overrides.llm, None, _FLAT, _check_llm),
+        ("encoder", overrides.vision, None, _FLAT, check_vision),
+        ("t2v", overrides.t2v, overrides.variant, PIPELINE, check_text_to_video),
     )
     return {
-        part: _fetch(source, variant, folders)
-        for part, source, variant, folders in named
+        part: _fetch(source, variant, folders, check)
+        for part, source, variant, folders, check in named
         if source is not None
     }
+
+
+def check_sources(base: str | Path | None, overrides: Overrides) -> None:
+    """Raises ExportError where a base, a part or an adapter is named that is neither here nor a hub name:
+    before another one is downloaded.
+    """
+    adapters = [str(adapter.folder) for adapter in overrides.adapters or ()]
+    for source in (base, overrides.llm, overrides.vision, overrides.t2v, *adapters):
+        if source is not None:
+            try:
+                find_source(source)
+            except CheckpointError as error:
+                raise ExportError(str(error)) from None
+
+
+def _check_llm(folder: Path) -> None:
+    """CheckpointError unless `folder`, of which the weights may be missing, is of a Llama or an mPLUG-Owl."""
+    if not is_mplug_owl(folder):
+        read_config(folder)
 
 
 def adapters_of(run: Path | None, overrides: Overrides) -> Sequence[Adapter]:
@@ -139,8 +163,8 @@ def adapters_of(run: Path | None, overrides: Overrides) -> Sequence[Adapter]:
     return [Adapter(run / "adapter")] if run is not None and (run / "adapter").is_dir() else []
 
 
-def _fetch(source: str, variant: str | None, folders: Sequence[str]) -> Path:
+def _fetch(source: str, variant: str | None, folders: Sequence[str], check: Check | None = None) -> Path:
     try:
-        return fetch_source(source, variant, folders)
+        return fetch_source(source, variant, folders, check)
     except CheckpointError as error:
         raise ExportError(str(error)) from None

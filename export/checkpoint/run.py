@@ -40,7 +40,7 @@ from g4v.export.checkpoint.base import DESCRIPTION, open_base
 from g4v.export.checkpoint.description import checked_description, describe_parts, open_prompt, video_settings
 from g4v.export.checkpoint.loading import load_part
 from g4v.export.checkpoint.mixing import check_mix
-from g4v.export.checkpoint.overrides import NO_OVERRIDES, Overrides, adapters_of, named_parts
+from g4v.export.checkpoint.overrides import NO_OVERRIDES, Overrides, adapters_of, check_sources, named_parts
 from g4v.export.checkpoint.scheduler import read_scheduler
 from g4v.export.checkpoint.text_to_video import (
     check_text_to_video,
@@ -98,6 +98,7 @@ class Checkpoint:
         overrides: parts and settings that take the place of the run's.
         ExportError: a file, a key or a part is missing or wrong; the message names it.
         """
+        check_sources(run, overrides)
         base = open_base(run, overrides)
         named = named_parts(overrides)
         check_mix(base, named, overrides)

@@ -14,7 +14,7 @@ from torch import Tensor
 from g4v._files import read_json, write_json
 from g4v.model.bases import layout
 from g4v.model.bases.checkpoint_source import TOKENIZER_FILES, CheckpointSource
-from g4v.model.bases.errors import CheckpointError
+from g4v.model.bases.errors import CheckpointError, of_kind
 from g4v.model.bases.shards import check_checksums
 from g4v.model.bases.weight_files import check_weights
 
@@ -64,7 +64,7 @@ class Conversion:
             values = read_json(outside / "config.json", CheckpointError)
             if values.get("model_type") != "llama":
                 raise CheckpointError(
-                    f"{outside}: is a {values.get('model_type')!r} model, not LlamaForCausalLM"
+                    f"{outside}: {of_kind(values.get('model_type'))}, not LlamaForCausalLM"
                 )
             self.configs["llm"] = layout.llama_config({"text_config": values})
         else:

@@ -7,32 +7,75 @@ own cache, so that a second call needs no network.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from g4v.errors import Error
 from g4v.model.bases.errors import CheckpointError, one_line
 from g4v.model.bases.weight_files import WeightName, find_source
 
 _WEIGHTS = (".safetensors", ".bin")  # the first that a folder has is taken
 _OTHERS = (".json", ".model", ".txt", ".jinja")
 _CARD = "README.md"  # the licence stands in it
+Check = Callable[[Path], None]
+
+_REASONS = {  # by the class of an error of the hub's client or of the network below it
+    "GatedRepoError": "its owner gives it to whom asks on its page; then log in (hf auth login)",
+    "RepositoryNotFoundError": "the hub has no model of this name, or it is private (hf auth login)",
+    "RemoteEntryNotFoundError": "the hub's model has no such file",
+    "OfflineModeIsEnabled": "it is not in the cache, and HF_HUB_OFFLINE forbids the network",
+    "LocalEntryNotFoundError": "it is not in the cache, and the hub cannot be reached",
+    "ConnectionError": "the hub cannot be reached",
+    "ConnectError": "the hub cannot be reached",
+    "ConnectTimeout": "the hub cannot be reached",
+    "ReadTimeout": "the hub does not answer",
+    "Timeout": "the hub does not answer",
+}
 
 
-def fetch_source(source: str | Path, variant: str | None = None, folders: Collection[str] = (".",)) -> Path:
+def fetch_source(
+    source: str | Path,
+    variant: str | None = None,
+    folders: Collection[str] = (".",),
+    check: Check | None = None,
+) -> Path:
     """The folder or file of a model: of this machine, or downloaded from the Hugging Face hub.
 
     source: a path, or a hub name "owner/name"; only for the latter the network is used. variant, folders: as
-    for `choose_files`. CheckpointError: there is no such file, or it cannot be downloaded.
+    for `choose_files`. check: as for `download`. CheckpointError: there is no such file, or it cannot be
+    downloaded.
     """
     place = find_source(source)
-    return place if isinstance(place, Path) else download(place, variant, folders)
+    return place if isinstance(place, Path) else download(place, variant, folders, check)
 
 
-def download(name: str, variant: str | None = None, folders: Collection[str] = (".",)) -> Path:
+def fetch_configuration(source: str | Path) -> Path:
+    """The folder or file of a model, of which only config.json need be there: nothing else is downloaded.
+
+    source, errors: as for `fetch_source`.
+    """
+    place = find_source(source)
+    if isinstance(place, Path):
+        return place
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(place, "config.json")).parent
+    except Exception as error:  # of the hub's client and of the network below it
+        raise CheckpointError(f"{place}: config.json cannot be downloaded: {_reason(error)}") from None
+
+
+def download(
+    name: str,
+    variant: str | None = None,
+    folders: Collection[str] = (".",),
+    check: Check | None = None,
+) -> Path:
     """Downloads a model into the hub's cache and returns its folder; arguments and errors as `fetch_source`.
 
-    Without a network the files of an earlier call are taken.
+    Without a network the files of an earlier call are taken. check: called with the folder when all but the
+    weights are there; what it raises spares the download of gigabytes that cannot be used.
     """
     from huggingface_hub import HfApi, snapshot_download
 
@@ -45,8 +88,13 @@ def download(name: str, variant: str | None = None, folders: Collection[str] = (
     wanted = choose_files(files, variant, folders)
     if not any(file.endswith(_WEIGHTS) for file in wanted):
         raise CheckpointError(f"{name}: the hub has no safetensors and no .bin of a model under this name")
+    small = [file for file in wanted if not file.endswith(_WEIGHTS)]
     try:
+        if check is not None and small:
+            check(Path(snapshot_download(name, allow_patterns=[_escaped(file) for file in small])))
         return Path(snapshot_download(name, allow_patterns=[_escaped(file) for file in wanted]))
+    except Error:
+        raise
     except Exception as error:
         raise CheckpointError(f"{name}: cannot be downloaded: {_reason(error)}") from None
 
@@ -109,4 +157,10 @@ def _escaped(name: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return one_line(error).rstrip(".")
+    """What went wrong, in one line; the client's own words are addresses and advice about its interface."""
+    # By name: the client's classes have moved between its releases. The first that fits counts.
+    names = {kind.__name__ for kind in type(error).__mro__}
+    for kind, reason in _REASONS.items():
+        if kind in names:
+            return reason
+    return one_line(error, 160).rstrip(".")

@@ -55,7 +55,7 @@ def read_pickle(path: Path) -> Any:
 
 
 def _begin(path: Path) -> bytes:
-    """The first bytes of a weight file. CheckpointError: it is missing, empty, or stands for one in Git LFS."""
+    """The first bytes of a weight file. CheckpointError: missing, empty, or a pointer of Git LFS."""
     try:
         with path.open("rb") as file:
             start = file.read(len(_LFS))
@@ -93,7 +93,8 @@ def _check_checksums(path: Path, size: int, changed: int) -> None:
                 if not _is_whole(file, entry):
                     if number == 0:
                         return
-                    raise CheckpointError(f"{path}: damaged: the checksum of {entry.filename} differs; {AGAIN}")
+                    name = entry.filename
+                    raise CheckpointError(f"{path}: damaged: the checksum of {name} differs; {AGAIN}")
     except (zipfile.BadZipFile, OSError, NotImplementedError, EOFError):
         raise CheckpointError(f"{path}: damaged or truncated; {AGAIN}") from None
 

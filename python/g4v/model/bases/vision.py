@@ -10,11 +10,10 @@ import torch
 
 from g4v._files import read_json
 from g4v.model.abstractor import VideoAbstractor
-from g4v.model.bases.errors import CheckpointError, one_line
+from g4v.model.bases.errors import CheckpointError, of_kind, one_line
 from g4v.model.bases.hub import fetch_source
-from g4v.model.bases.llama_files import check_shapes
-from g4v.model.bases.mplug_owl import MplugOwlCheckpoint, is_mplug_owl
-from g4v.model.bases.tensors import finite
+from g4v.model.bases.mplug_owl import is_mplug_owl, open_mplug_owl
+from g4v.model.bases.tensors import check_shapes, finite
 from g4v.model.bases.weight_files import check_weights, open_weights
 from g4v.model.vision import ClipEncoder, MplugOwlVideoTower, VideoEncoder
 
@@ -30,7 +29,7 @@ def load_abstractor(folder: Path) -> VideoAbstractor:
     or missing files, weights that are missing, left over or of other shapes.
     """
     if is_mplug_owl(folder):
-        return MplugOwlCheckpoint(folder).abstractor()
+        return open_mplug_owl(folder).abstractor()
     try:
         return VideoAbstractor.from_pretrained(folder)
     except (ValueError, OSError, RuntimeError) as error:
@@ -47,7 +46,7 @@ def load_vision(source: str | Path) -> VideoEncoder:
     """
     place = fetch_source(source)
     if is_mplug_owl(place):
-        return MplugOwlCheckpoint(place).encoder()
+        return open_mplug_owl(place).encoder()
     config = read_json(place / "config.json", CheckpointError)
     if config.get("flavour") == "mplug-owl-video":
         check_weights(place)
@@ -64,15 +63,25 @@ def check_vision(folder: Path) -> None:
     config = read_json(folder / "config.json", CheckpointError)
     kind = config.get("model_type")
     if kind not in (*_KINDS, "mplug-owl") and config.get("flavour") != "mplug-owl-video":
-        raise CheckpointError(f"{folder}: is a {kind!r} model, only CLIP and mPLUG-Owl towers can be used")
+        raise CheckpointError(f"{folder}: {of_kind(kind)}, only CLIP and mPLUG-Owl towers can be used")
+
+
+def read_clip_config(folder: Path) -> Any:
+    """The `transformers.CLIPVisionConfig` of a folder. CheckpointError: it cannot be read."""
+    from transformers import CLIPVisionConfig
+
+    try:
+        return CLIPVisionConfig.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # every library behind transformers has its own classes
+        raise CheckpointError(f"{folder}: cannot be loaded: {one_line(error)}") from None
 
 
 def _load_clip(folder: Path) -> Any:
     """The CLIPVisionModel, tensor by tensor: nothing is drawn at random, and what is left over is named."""
-    from transformers import CLIPVisionConfig, CLIPVisionModel
+    from transformers import CLIPVisionModel
 
+    config = read_clip_config(folder)
     try:
-        config = CLIPVisionConfig.from_pretrained(folder, local_files_only=True)
         with torch.device("meta"):
             model = CLIPVisionModel(config)
     except Exception as error:  # every library behind transformers has its own classes

@@ -87,8 +87,8 @@ class WeightName:
         )
 
     def rank(self, variant: str | None) -> tuple[bool, bool, bool, int, str]:
-        """The weights of the lowest rank in a folder are read: of the variant that is wanted, else plain ones,
-        else those of another variant; of these safetensors, else pickles. Downloads go by the same rule.
+        """The weights of the lowest rank in a folder are read, and downloaded: of the variant that is wanted,
+        else plain ones, else those of another variant; of these safetensors, else pickles.
         """
         own = self.variant or ""
         place = _LAST.index(own) if own in _LAST else len(_LAST)
