@@ -63,9 +63,7 @@ class Conversion:
             check_weights(outside)
             values = read_json(outside / "config.json", CheckpointError)
             if values.get("model_type") != "llama":
-                raise CheckpointError(
-                    f"{outside}: {of_kind(values.get('model_type'))}, not LlamaForCausalLM"
-                )
+                raise CheckpointError(f"{outside}: {of_kind(values.get('model_type'))}, not LlamaForCausalLM")
             self.configs["llm"] = layout.llama_config({"text_config": values})
         else:
             self.configs["llm"] = layout.llama_config(source.config)
