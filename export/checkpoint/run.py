@@ -52,8 +52,9 @@ from g4v.export.checkpoint.text_to_video import (
 )
 from g4v.export.errors import ExportError
 from g4v.model.abstractor import VideoAbstractor
+from g4v.model.bases.errors import CheckpointError
 from g4v.model.bases.layout import encoder_config
-from g4v.model.bases.vision import load_abstractor
+from g4v.model.bases.vision import check_abstractor, check_vision, load_abstractor, load_frame_checker
 from g4v.model.frame_checker import FrameChecker
 from g4v.model.prompt import PromptTemplate
 from g4v.model.vision import VideoEncoder
@@ -152,6 +153,12 @@ class Checkpoint:
             raise ExportError(f"{run}: llm/ is missing: encoder and abstractor serve it")
         if self.adapters and not has("llm"):
             raise ExportError(f"{run}: llm/ is missing: the adapter changes it")
+        if has("encoder"):
+            try:
+                check_vision(self.parts["encoder"])
+                check_abstractor(self.parts["abstractor"])
+            except CheckpointError as error:
+                raise ExportError(str(error)) from None
         if has("t2v"):
             if self.variant is not None:
                 check_variant(self.parts["t2v"], self.variant)
@@ -209,7 +216,7 @@ class Checkpoint:
 
     def frame_checker(self) -> FrameChecker:
         """Loads the classifier that finds unsafe frames in the encoder's tokens."""
-        return load_part(self.parts["frame_checker"], FrameChecker.from_pretrained)
+        return load_part(self.parts["frame_checker"], load_frame_checker)
 
     def llm(self) -> LlamaWeights:
         """Returns the language model's weights with the adapters merged; they are read when asked for."""

@@ -20,7 +20,7 @@ from g4v.export.checkpoint.overrides import Overrides, read_system
 from g4v.export.checkpoint.random_checkpoint import write_random_checkpoint
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.errors import ExportError
-from g4v.model.bases import convert_checkpoint, load_llm, load_tokenizer, load_vision
+from g4v.model.bases import convert_checkpoint, load_llm, load_tokenizer, load_vision, mplug_owl
 from g4v.model.bases.vision import load_abstractor
 from g4v.model.prompt_presets import preset_template, teaching_system
 from gguf_files import write_gguf
@@ -295,3 +295,29 @@ def test_a_tokenizer_of_captions_that_lacks_a_file(hub, owl, tmp_path, file):
     parts = Checkpoint.open(owl, Overrides(t2v=str(copy)))
     with pytest.raises(ExportError, match=f"{file}: no such file, and no tokenizer.json"):
         check_vocabularies(parts, ["decoder", "text_encoder"])
+
+
+def test_a_checkpoint_is_checked_once_for_all_of_its_parts(owl, tmp_path, monkeypatch):
+    opened = []
+    check = mplug_owl.Conversion
+    monkeypatch.setattr(mplug_owl, "Conversion", lambda *given: opened.append(given) or check(*given))
+    copy = shutil.copytree(owl, tmp_path / "copy")
+    for _ in range(2):
+        checkpoint = Checkpoint.open(copy)
+        checkpoint.encoder(), checkpoint.abstractor(), checkpoint.llm()
+        checkpoint.llm().config.vocab_size = 3  # is a copy
+        assert mplug_owl.open_mplug_owl(copy).config("llm").vocab_size > 3
+    assert len(opened) == 1
+    values = json.loads((copy / "config.json").read_text("utf-8"))
+    values["visual_abstractor_config"]["num_hidden_layers"] = 99
+    (copy / "config.json").write_text(json.dumps(values), "utf-8")
+    with pytest.raises(ExportError, match="missing abstractor tensor"):
+        Checkpoint.open(copy)  # a changed one is opened anew
+
+
+@pytest.mark.parametrize("part", ["encoder", "abstractor"])
+def test_a_configuration_that_says_nothing_is_refused_before_any_work(run, tmp_path, part):
+    lean = shutil.copytree(run, tmp_path / "lean")
+    (lean / part / "config.json").write_text("{}")
+    with pytest.raises(ExportError, match=r"names no model_type|(missing|unexpected|misshapen) tensor"):
+        Checkpoint.open(lean)
