@@ -80,7 +80,8 @@ def export_bundle(
     old = read_manifest(out) if only is not None and (out / MANIFEST).exists() else None
     if checkpoint.has("t2v"):
         check_weights(checkpoint.parts["t2v"], checkpoint.variant)
-    check_system(checkpoint)
+    if only is None or "decoder" in only:
+        check_system(checkpoint)
     estimates = estimate_export(checkpoint, precisions, only, calibration)
     check_disk(estimates, out)
     out.parent.mkdir(parents=True, exist_ok=True)
