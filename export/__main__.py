@@ -134,6 +134,7 @@ def _dry_run(run: str | None, overrides: Overrides, options: argparse.Namespace)
     from g4v.export.checkpoint.run import Checkpoint
     from g4v.export.components.precision import parse_precisions, parse_targets
     from g4v.export.errors import ExportError
+    from g4v.export.plan.context import check_system
     from g4v.export.plan.dry_run import describe_export, missing_packages
     from g4v.export.plan.export_estimate import estimate_export
     from g4v.export.plan.runtime_estimate import describe_run
@@ -144,6 +145,8 @@ def _dry_run(run: str | None, overrides: Overrides, options: argparse.Namespace)
     calibration_files(options.calibration)
     precisions = parse_precisions(options.precision or (), parse_targets(options.target or ()))
     checkpoint = Checkpoint.open(run, overrides)
+    if options.component is None or "decoder" in options.component:
+        check_system(checkpoint)
     estimates = estimate_export(checkpoint, precisions, options.component, options.calibration)
     lines, missing = describe_export(estimates, Path(options.out))
     lines += describe_run(checkpoint, estimates)

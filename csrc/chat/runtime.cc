@@ -101,7 +101,15 @@ Runtime::Runtime(const std::filesystem::path& directory, const LoadOptions& opti
 
 Decoder& Runtime::decoder() { return Need(decoder_, "decoder"); }
 const Tokenizer& Runtime::tokenizer() const { return Need(tokenizer_, "decoder tokenizer"); }
-const PromptTemplate& Runtime::prompt() const { return Require(prompt_, "prompt template"); }
+const PromptTemplate& Runtime::prompt() const {
+  if (!decoder_) {
+    throw Error(Code::Bundle,
+                std::string("this bundle has no decoder, so it cannot chat") +
+                    (generator_ ? "; it makes videos of captions (g4v generate)" : "") +
+                    "; export it with a language model (--llm) to chat");
+  }
+  return Require(prompt_, "prompt template");
+}
 const TextGenerationSpec& Runtime::text_defaults() const {
   return Require(manifest().text_generation, "text generation defaults");
 }

@@ -93,9 +93,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--system",
-        metavar="FILE",
-        help="text that opens every conversation (default: the run's, or one with examples that teach an "
-        "untrained language model to send videos)",
+        metavar="TEXT|FILE",
+        help="text that opens every conversation, or a file that holds it (default: the run's, or one with "
+        "examples that teach an untrained language model to send videos)",
     )
     video = parser.add_argument_group(
         "videos that are made",

@@ -139,6 +139,7 @@ class ComponentWriter:
             target=target,
             codes=component.codes(target),
             real_error=comparison.real,
+            weight_error=comparison.weights,
             steps=[asdict(step) for step in profiler.steps(target)],
             engine=self.engines.describe(target) if target in ENGINES else None,
         )
@@ -154,7 +155,10 @@ class ComponentWriter:
         elif found.real_error is not None:
             errors += f" ({found.real_error:.1e} on real inputs)"
         if found.rounding_error is not None:
-            errors += f" ({found.rounding_error:.1e} by {found.precision} weights)"
+            errors += f" ({found.rounding_error:.1e} by {found.precision}"
+            if found.weight_error is not None:
+                errors += f": {found.weight_error:.1e} by weights, the rest by activations in 8 bits"
+            errors += ")"
         self.report(f"{label}: {found.bytes / 1e6:.1f} MB, {errors}, {found.seconds:.1f} s")
         if found.kept:
             largest = max(found.kept.values())

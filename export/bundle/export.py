@@ -17,6 +17,7 @@ from g4v.export.checkpoint.text_to_video import check_weights
 from g4v.export.components.precision import parse_precisions, parse_targets
 from g4v.export.engines.options import NO_OPTIONS, EngineOptions
 from g4v.export.engines.tensorrt import ENGINES, load_library
+from g4v.export.plan.context import check_system
 from g4v.export.plan.disk import check_disk
 from g4v.export.plan.export_estimate import estimate_export
 from g4v.export.quantisation.calibration import calibration_files
@@ -79,6 +80,8 @@ def export_bundle(
     old = read_manifest(out) if only is not None and (out / MANIFEST).exists() else None
     if checkpoint.has("t2v"):
         check_weights(checkpoint.parts["t2v"], checkpoint.variant)
+    if only is None or "decoder" in only:
+        check_system(checkpoint)
     estimates = estimate_export(checkpoint, precisions, only, calibration)
     check_disk(estimates, out)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -115,4 +118,6 @@ def export_bundle(
             manifest = writer.merge(manifest, old, out, name is not None)
         writer.save(manifest)
         replace_folder(resumable.folder, out)
+    if "decoder" not in manifest["components"] and "unet" in manifest["components"]:
+        report(f"{out}: makes videos and does not chat: g4v generate --bundle {out} CAPTION")
     return manifest

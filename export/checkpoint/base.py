@@ -13,9 +13,10 @@ from typing import Any
 from g4v._files import read_json
 from g4v.export.checkpoint.overrides import PARTS, PIPELINE, Overrides
 from g4v.export.errors import ExportError
-from g4v.model.bases.errors import CheckpointError
+from g4v.model.bases.errors import CheckpointError, of_kind
 from g4v.model.bases.hub import fetch_source
-from g4v.model.bases.mplug_owl import MplugOwlCheckpoint, is_mplug_owl
+from g4v.model.bases.layout import check_keys
+from g4v.model.bases.mplug_owl import is_mplug_owl, open_mplug_owl
 
 DESCRIPTION = "g4v_train.json"
 _OF_A_RUN = (".", *PARTS, "adapter", *(f"t2v/{part}" for part in PIPELINE))
@@ -53,19 +54,28 @@ def open_base(source: str | Path | None, overrides: Overrides) -> Base:
     if source is None:
         return Base("parts", None, None, {})
     try:
-        folder = fetch_source(source, overrides.variant, _OF_A_RUN)
+        folder = fetch_source(source, overrides.variant, _OF_A_RUN, lambda found: _check(source, found))
+        _check(source, folder)
         if (folder / DESCRIPTION).is_file():
             about = read_json(folder / DESCRIPTION, ExportError)
             return Base(str(source), folder, about, _own_parts(folder, about.get("parts", {})))
         if is_mplug_owl(folder):
-            notes = MplugOwlCheckpoint(folder).notes
+            notes = list(open_mplug_owl(folder).notes)
             return Base(str(source), folder, None, dict.fromkeys(_OWL_PARTS, folder), notes)
     except CheckpointError as error:
         raise ExportError(str(error)) from None
-    if (folder / "conversion.json").is_file():
-        notes = read_json(folder / "conversion.json", ExportError).get("notes", [])
-        return Base(str(source), folder, None, _own_parts(folder, {}), list(notes))
-    raise ExportError(f"{source}: {_what_else(folder)}")
+    notes = read_json(folder / "conversion.json", ExportError).get("notes", [])
+    return Base(str(source), folder, None, _own_parts(folder, {}), list(notes))
+
+
+def _check(source: str | Path, folder: Path) -> None:
+    """ExportError unless `folder`, of which the weights may be missing, is a base."""
+    known = any((folder / name).is_file() for name in (DESCRIPTION, "conversion.json"))
+    if known:
+        return
+    if not is_mplug_owl(folder):
+        raise ExportError(f"{source}: {_what_else(folder)}")
+    check_keys(read_json(folder / "config.json", ExportError))
 
 
 def _own_parts(folder: Path, named: Any) -> dict[str, Path]:
@@ -99,5 +109,5 @@ def _what_else(folder: Path) -> str:
         option = {"llama": "--llm", "clip": "--vision", "clip_vision_model": "--vision"}.get(str(kind))
         if option:
             return f"is a {kind!r} model; name it with {option}"
-        return f"is a {kind!r} model; a base is a training run or an mPLUG-Owl checkpoint"
+        return f"{of_kind(kind)}; a base is a training run or an mPLUG-Owl checkpoint"
     return f"has no {DESCRIPTION}, conversion.json or config.json: it is no run and no published checkpoint"

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from g4v.errors import Error
 from g4v.export.errors import ExportError
 from g4v.model.bases.errors import CheckpointError
-from g4v.model.bases.llama_files import check_shapes
-from g4v.model.bases.tensors import Shapes, finite
+from g4v.model.bases.tensors import Shapes, check_shapes, finite
 from g4v.model.bases.weight_files import WeightFiles, open_weights
 
 _FLOATING = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -29,8 +29,10 @@ def load_part(place: Path, load: Any, **options: Any) -> Any:
     """
     try:
         found = load(place, **options)
+    except Error as error:  # it names the file
+        raise ExportError(str(error)) from None
     except Exception as error:  # each library has its own classes for damaged files
-        reason = " ".join(str(error).split())[:300].removeprefix(f"{place}: ")
+        reason = " ".join(str(error).split())[:200].removeprefix(f"{place}: ")
         raise ExportError(f"{place}: cannot be read: {reason}") from None
     if isinstance(found, nn.Module):
         for name, weight in found.named_parameters():

@@ -8,10 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from g4v._command import system_text
+from g4v.errors import ArgumentError
 from g4v.export.checkpoint.adapter import Adapter
+from g4v.export.checkpoint.text_to_video import check_text_to_video
 from g4v.export.errors import ExportError
 from g4v.model.bases.errors import CheckpointError
-from g4v.model.bases.hub import fetch_source
+from g4v.model.bases.hub import Check, fetch_source
+from g4v.model.bases.llama_files import read_config
+from g4v.model.bases.mplug_owl import is_mplug_owl
+from g4v.model.bases.vision import check_vision
+from g4v.model.bases.weight_files import find_source
 
 _LARGEST = {"frames": 1024, "width": 4096, "height": 4096}  # as csrc/diffusion/request.cc has it
 PARTS = ("encoder", "abstractor", "frame_checker", "llm", "t2v")
@@ -84,17 +91,19 @@ def parse_adapters(texts: Sequence[str]) -> list[Adapter]:
     return [] if "none" in texts else [Adapter.parse(text) for text in texts]
 
 
-def read_system(path: str) -> str:
-    """Reads the text that opens every conversation from a file in UTF-8; white space around it is left out.
+def read_system(argument: str) -> str:
+    """Returns the text that opens every conversation: what the file of that name holds where there is one,
+    else the argument itself; white space around it is left out.
 
-    ExportError: the file cannot be read, or holds no text.
+    ExportError: the file cannot be read, or there is no text.
     """
     try:
-        text = Path(path).read_text("utf-8-sig").strip()
-    except (OSError, UnicodeError) as error:
-        raise ExportError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        text = system_text(argument).strip()
+        text.encode("utf-8")
+    except (ArgumentError, UnicodeError) as error:
+        raise ExportError(str(error)) from None
     if not text:
-        raise ExportError(f"{path}: holds no text for --system")
+        raise ExportError(f"--system {argument}: holds no text")
     return text
 
 
@@ -111,15 +120,34 @@ def named_parts(overrides: Overrides) -> dict[str, Path]:
     ExportError: a part does not exist or cannot be downloaded.
     """
     named = (
-        ("llm", overrides.llm, None, _FLAT),
-        ("encoder", overrides.vision, None, _FLAT),
-        ("t2v", overrides.t2v, overrides.variant, PIPELINE),
+        ("llm", overrides.llm, None, _FLAT, _check_llm),
+        ("encoder", overrides.vision, None, _FLAT, check_vision),
+        ("t2v", overrides.t2v, overrides.variant, PIPELINE, check_text_to_video),
     )
     return {
-        part: _fetch(source, variant, folders)
-        for part, source, variant, folders in named
+        part: _fetch(source, variant, folders, check)
+        for part, source, variant, folders, check in named
         if source is not None
     }
+
+
+def check_sources(base: str | Path | None, overrides: Overrides) -> None:
+    """Raises ExportError where a base, a part or an adapter is named that is neither here nor a hub name:
+    before another one is downloaded.
+    """
+    adapters = [str(adapter.folder) for adapter in overrides.adapters or ()]
+    for source in (base, overrides.llm, overrides.vision, overrides.t2v, *adapters):
+        if source is not None:
+            try:
+                find_source(source)
+            except CheckpointError as error:
+                raise ExportError(str(error)) from None
+
+
+def _check_llm(folder: Path) -> None:
+    """CheckpointError unless `folder`, of which the weights may be missing, is of a Llama or an mPLUG-Owl."""
+    if not is_mplug_owl(folder):
+        read_config(folder)
 
 
 def adapters_of(run: Path | None, overrides: Overrides) -> Sequence[Adapter]:
@@ -135,8 +163,8 @@ def adapters_of(run: Path | None, overrides: Overrides) -> Sequence[Adapter]:
     return [Adapter(run / "adapter")] if run is not None and (run / "adapter").is_dir() else []
 
 
-def _fetch(source: str, variant: str | None, folders: Sequence[str]) -> Path:
+def _fetch(source: str, variant: str | None, folders: Sequence[str], check: Check | None = None) -> Path:
     try:
-        return fetch_source(source, variant, folders)
+        return fetch_source(source, variant, folders, check)
     except CheckpointError as error:
         raise ExportError(str(error)) from None

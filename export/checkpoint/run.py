@@ -40,7 +40,7 @@ from g4v.export.checkpoint.base import DESCRIPTION, open_base
 from g4v.export.checkpoint.description import checked_description, describe_parts, open_prompt, video_settings
 from g4v.export.checkpoint.loading import load_part
 from g4v.export.checkpoint.mixing import check_mix
-from g4v.export.checkpoint.overrides import NO_OVERRIDES, Overrides, adapters_of, named_parts
+from g4v.export.checkpoint.overrides import NO_OVERRIDES, Overrides, adapters_of, check_sources, named_parts
 from g4v.export.checkpoint.scheduler import read_scheduler
 from g4v.export.checkpoint.text_to_video import (
     check_text_to_video,
@@ -52,8 +52,9 @@ from g4v.export.checkpoint.text_to_video import (
 )
 from g4v.export.errors import ExportError
 from g4v.model.abstractor import VideoAbstractor
+from g4v.model.bases.errors import CheckpointError
 from g4v.model.bases.layout import encoder_config
-from g4v.model.bases.vision import load_abstractor
+from g4v.model.bases.vision import check_abstractor, check_vision, load_abstractor, load_frame_checker
 from g4v.model.frame_checker import FrameChecker
 from g4v.model.prompt import PromptTemplate
 from g4v.model.vision import VideoEncoder
@@ -98,6 +99,7 @@ class Checkpoint:
         overrides: parts and settings that take the place of the run's.
         ExportError: a file, a key or a part is missing or wrong; the message names it.
         """
+        check_sources(run, overrides)
         base = open_base(run, overrides)
         named = named_parts(overrides)
         check_mix(base, named, overrides)
@@ -151,6 +153,12 @@ class Checkpoint:
             raise ExportError(f"{run}: llm/ is missing: encoder and abstractor serve it")
         if self.adapters and not has("llm"):
             raise ExportError(f"{run}: llm/ is missing: the adapter changes it")
+        if has("encoder"):
+            try:
+                check_vision(self.parts["encoder"])
+                check_abstractor(self.parts["abstractor"])
+            except CheckpointError as error:
+                raise ExportError(str(error)) from None
         if has("t2v"):
             if self.variant is not None:
                 check_variant(self.parts["t2v"], self.variant)
@@ -208,7 +216,7 @@ class Checkpoint:
 
     def frame_checker(self) -> FrameChecker:
         """Loads the classifier that finds unsafe frames in the encoder's tokens."""
-        return load_part(self.parts["frame_checker"], FrameChecker.from_pretrained)
+        return load_part(self.parts["frame_checker"], load_frame_checker)
 
     def llm(self) -> LlamaWeights:
         """Returns the language model's weights with the adapters merged; they are read when asked for."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from g4v.export.checkpoint.llama import EMBEDDING, HEAD, LlamaWeights
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.components.precision import CPU, CUDA, ENGINE_TARGETS, Precisions
 from g4v.export.errors import ExportError
 from g4v.export.plan.tensor_shapes import read_shapes
+from g4v.export.plan.video_samples import video_seconds
 from g4v.export.quantisation.bit_allocation import BitAllocation
 from g4v.export.quantisation.calibration import NONE, OWN, resolve_choice
 from g4v.export.quantisation.codes import BITS, BLOCK
@@ -112,6 +113,8 @@ def estimate_export(
         )
         for name in counts
     ]
+    videos = video_seconds(checkpoint, shapes)
+    estimates = [replace(e, seconds=e.seconds + videos.get(e.name, 0)) for e in estimates]
     if checkpoint.has("llm"):
         estimates.append(_estimate_decoder(checkpoint.llm(), precisions["decoder"], calibration))
     names = [estimate.name for estimate in estimates]

@@ -8,7 +8,6 @@ machines (`this_cpu`, `ASSUMED_GPU`) are what they reach in practice, which leav
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.checkpoint.text_to_video import vae_scale
 from g4v.export.errors import ExportError
 from g4v.export.plan.export_estimate import ExportEstimate
+from g4v.export.plan.operations import convolved
 from g4v.export.plan.tensor_shapes import read_shapes
 from g4v.export.report.units import size
 
@@ -154,8 +154,8 @@ def estimate_run(
             read_json(checkpoint.parts["t2v"] / part / "config.json", ExportError)["block_out_channels"]
             for part in ("unet", "vae")
         )
-        step = guided * made * _convolved(shapes["unet"], len(unet), latents)
-        video = steps * step + made * _convolved(shapes["vae_decoder"], len(vae), pixels)
+        step = guided * made * convolved(shapes["unet"], len(unet), latents)
+        video = steps * step + made * convolved(shapes["vae_decoder"], len(vae), pixels)
         text = read_json(checkpoint.parts["t2v"] / "text_encoder" / "config.json", ExportError)
         video += 2.0 * guided * int(text.get("max_position_embeddings", 77)) * _sum(shapes["text_encoder"])
         activations = 2.0 * _MAPS * max(guided * made * latents * unet[0], pixels * vae[0])
@@ -164,23 +164,3 @@ def estimate_run(
 
 def _sum(tensors: Mapping[str, Sequence[int]]) -> int:
     return sum(map(math.prod, tensors.values()))
-
-
-def _convolved(tensors: Mapping[str, Sequence[int]], levels: int, positions: float) -> float:
-    """Operations of one frame of a UNet or a VAE decoder. positions: of its widest level; each further level
-    has a quarter of them.
-    """
-    total = 0.0
-    for name, shape in tensors.items():
-        match = re.search(r"(down|up)_blocks\.(\d+)\.", name)
-        level = 0
-        if match:
-            level = int(match[2]) if match[1] == "down" else levels - 1 - int(match[2])
-            if "upsamplers" in name:
-                level = max(level - 1, 0)
-        elif "mid_block." in name or name.startswith(("decoder.conv_in", "post_quant")):
-            level = levels - 1
-        if "time_emb" in name:
-            continue  # once for all positions
-        total += 2.0 * math.prod(shape) * positions / 4**level
-    return total

@@ -8,7 +8,7 @@ from pathlib import Path
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.errors import ExportError
 from g4v.model.bases.errors import CheckpointError
-from g4v.model.bases.mplug_owl import MplugOwlCheckpoint, is_mplug_owl
+from g4v.model.bases.mplug_owl import is_mplug_owl, open_mplug_owl
 from g4v.model.bases.weight_files import open_weights
 
 
@@ -35,7 +35,7 @@ def _shapes(component: str, folder: Path, prefix: str, variant: str | None) -> d
     stem = "diffusion_pytorch_model" if folder.name in ("unet", "vae") else "model"
     try:
         if is_mplug_owl(folder):
-            return dict(MplugOwlCheckpoint(folder).shapes(component))
+            return dict(open_mplug_owl(folder).shapes(component))
         shapes = open_weights(folder, stem, variant).shapes
     except CheckpointError as error:  # such as for a file that an index names and that is missing
         raise ExportError(str(error)) from None

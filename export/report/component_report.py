@@ -20,6 +20,7 @@ class ComponentReport:
         (of fp8 on real inputs); `verify.error_measures.Comparison.exact`.
     rounding_error: of quantised weights: norm of what quantisation changed in the result over the norm of the
         result; None where weights are not quantised.
+    weight_error: the part of rounding_error that is by the weights; the rest is by activations in 8 bits.
     seconds, peak_bytes: elapsed time and largest resident memory of the steps; the latter is None where the
         system does not say.
     fitted_to: calibration data of quantised weights; None without any.
@@ -51,6 +52,7 @@ class ComponentReport:
     left: float | None = None
     steps: list[dict[str, Any]] = field(default_factory=list)
     engine: dict[str, Any] | None = None
+    weight_error: float | None = None
 
     @property
     def label(self) -> str:

@@ -108,7 +108,8 @@ def compare_decoder(
             check_packed(packed, own, as_written.logits(), wanted)
     if as_written is None or wanted_before is None:
         return Comparison(error, None, real)
-    return Comparison(error, norm_error(as_written.logits(), wanted_before), real)
+    by_weights = norm_error(wanted.numpy(), wanted_before)
+    return Comparison(error, norm_error(as_written.logits(), wanted_before), real, by_weights)
 
 
 def check_embedding(weights: LlamaWeights, path: Path) -> None:

@@ -16,6 +16,8 @@ class Comparison:
         (`relative_error`); of graphs that compute in 16 or 8 bits `norm_error`.
     rounding: of the decoder with quantised weights: norm of the change of the logits over their norm, against
         the weights before quantisation. None for graphs whose weights are not quantised.
+    weights: the part of `rounding` that is by the weights alone, in float64; the rest is by activations,
+        which the graph rounds to 8 bits. None where `rounding` is.
     real: on real inputs (g4v.export.verify.samples), as `norm_error`; None where there are none. The
         decoder's `exact` and `real` are of the same text.
     """
@@ -23,6 +25,7 @@ class Comparison:
     exact: float
     rounding: float | None
     real: float | None = None
+    weights: float | None = None
 
 
 def relative_error(actual: np.ndarray, expected: torch.Tensor) -> float:

@@ -27,7 +27,7 @@ from g4v.export.verify.comparison import Feeds
 from g4v.export.verify.diffusion_samples import DiffusionSamples, weights_bytes
 from g4v.export.verify.sample_clips import about_clips, captions, check_videos, clips
 
-_LARGE = 200e6  # bytes of weight files, above which a component gets fewer and smaller inputs
+LARGE = 200e6  # bytes of weight files, above which a component gets fewer and smaller inputs
 # What of a component's inputs random numbers may stand in for (`DiffusionSamples.notes`).
 _NOTES = {"unet": ("text", "latents"), "vae_decoder": ("latents",), "text_encoder": ("tokens",)}
 
@@ -84,7 +84,7 @@ class Samples:
 
     @cached_property
     def _diffusion(self) -> DiffusionSamples:
-        return DiffusionSamples(self._checkpoint, self._videos, _LARGE)
+        return DiffusionSamples(self._checkpoint, self._videos, LARGE)
 
     @cached_property
     def _pixels(self) -> list[np.ndarray]:
@@ -96,7 +96,7 @@ class Samples:
         frames, preprocess = int(c.about["frames"]), import_core().preprocess
         found = [preprocess(clip, size, list(mean), list(std)) for clip in clips(self._videos, frames, size)]
         single = found[1 % len(found)][:1]
-        few = weights_bytes(c.parts["encoder"]) > _LARGE and not self._videos
+        few = weights_bytes(c.parts["encoder"]) > LARGE and not self._videos
         return [found[0], single, *([] if few else found[1:])]
 
     @cached_property

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed or incomplete, 2 wrong usage, 130 after Ctrl-C.
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import sys
@@ -15,13 +16,33 @@ from typing import Any, NoReturn
 
 from g4v import _start
 from g4v._console import report_error
-from g4v.errors import Error
+from g4v.errors import ArgumentError, Error
+
+
+class _StoreOnce(argparse.Action):
+    """What argparse does with an option that has a value, but for one that is given again."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        given = getattr(parser, "given", None)
+        if given is not None and self.option_strings:
+            if self.dest in given:
+                parser.error(f"{option_string} is given twice: {given[self.dest]!r} and {values!r}; keep one")
+            given[self.dest] = values
+        setattr(namespace, self.dest, values)
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line, exit code 2. program: what that line begins with."""
+    """An ArgumentParser whose errors are one line, exit code 2; an option that cannot be repeated is refused
+    where it is. program: what that line begins with.
+    """
 
     program = "g4v"
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.given: dict[str, Any] = {}  # options of the command line that is parsed
+        for name in (None, "store"):
+            self.register("action", name, _StoreOnce)
 
     def error(self, message: str) -> NoReturn:
         report_error(f"{message} (see: {self.prog} --help)", self.program)
@@ -29,6 +50,7 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, *arguments: Any, **options: Any) -> Any:
         """As argparse has it, but an unknown argument is refused by the subcommand that knows the rest."""
+        self.given = {}
         namespace, unknown = super().parse_known_args(*arguments, **options)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -180,3 +202,25 @@ def request_fields(text: str) -> dict[str, Any]:
     if not isinstance(value, dict) or {"model", "messages", "stream", "n"} & set(value):
         raise argparse.ArgumentTypeError("must be a JSON object without model, messages, stream and n")
     return value
+
+
+def system_text(argument: str) -> str:
+    """The content of the file of that name where there is one, else the argument itself.
+
+    ArgumentError: the file cannot be read or is not UTF-8, or the argument looks like a path that leads
+    nowhere.
+    """
+    try:
+        if argument and Path(argument).is_dir():
+            raise ArgumentError(f"--system {argument}: is a folder; name a file, or write the text itself")
+        if not Path(argument).is_file():
+            if not argument.split()[1:] and (os.sep in argument or argument.endswith(".txt")):
+                raise ArgumentError(f"--system {argument}: no such file; check the path")
+            return argument
+        return Path(argument).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ArgumentError(f"--system {argument}: the file is not UTF-8 text; convert it") from None
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR):
+            return argument
+        raise ArgumentError(f"--system {argument}: cannot be read: {error.strerror}") from None

@@ -19,7 +19,11 @@ from transformers import (
     MistralConfig,
 )
 
+from g4v.model.abstractor import VideoAbstractor
 from g4v.model.bases import CheckpointError, load_llm, load_tokenizer, load_vision
+from g4v.model.bases.vision import load_abstractor, load_frame_checker
+from g4v.model.config import AbstractorConfig, FrameCheckerConfig
+from g4v.model.frame_checker import FrameChecker
 from g4v.model.vision import ClipEncoder, MplugOwlVideoTower
 
 from .base_checkpoints import LLAMA, TOWER, write_tokenizer
@@ -33,6 +37,9 @@ VISION = {
     "image_size": 24,
     "patch_size": 8,
 }
+
+ABSTRACTOR = {"hidden_size": 8, "num_layers": 1, "num_heads": 2, "intermediate_size": 12, "output_size": 16}
+ABSTRACTOR |= {"num_queries": 3, "num_temporal_queries": 3, "memory_size": 8}
 
 
 @pytest.fixture(autouse=True)
@@ -233,3 +240,25 @@ def test_gguf_files_that_are_refused(gguf, tmp_path):
         + text(b"falcon")
     )
     refuse(load_llm, bad, "'falcon' model")
+
+
+def test_parts_of_g4v_are_read_from_pickles_too(tmp_path):
+    """By the same reader as public models: a run whose weights were stored anew as .bin stays a run."""
+    parts = (
+        (MplugOwlVideoTower(TOWER), load_vision),
+        (VideoAbstractor(AbstractorConfig(**ABSTRACTOR)), load_abstractor),
+        (FrameChecker(FrameCheckerConfig(8, 4)), load_frame_checker),
+    )
+    for module, load in parts:
+        folder = tmp_path / type(module).__name__
+        module.save_pretrained(folder)
+        weights = load_file(folder / "model.safetensors")
+        (folder / "model.safetensors").unlink()
+        torch.save(weights, folder / "pytorch_model.bin")
+        state = load(folder).state_dict()
+        assert all(torch.equal(state[name], tensor) for name, tensor in module.state_dict().items())
+        name = max(weights)
+        torch.save({n: t for n, t in weights.items() if n != name}, folder / "pytorch_model.bin")
+        refuse(load, folder, f"missing tensor {name}")
+        (folder / "pytorch_model.bin").unlink()
+        refuse(load, folder, "no model.safetensors, pytorch_model.bin or index of their shards")

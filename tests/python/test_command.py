@@ -26,6 +26,28 @@ def test_exit_codes(capsys):
     assert run_program(stop) == 130 and capsys.readouterr().err == "g4v: error: interrupted\n"
 
 
+def test_an_option_that_is_given_twice_is_refused(capsys):
+    parser = Parser(prog="p")
+    parser.add_argument("--base", "--checkpoint", dest="base")
+    parser.add_argument_group("g").add_argument("--size", type=int)
+    parser.add_argument("--part", action="append")
+    parser.add_argument("names", nargs="*")
+    command = parser.add_subparsers(dest="command").add_parser("run")
+    command.add_argument("--steps", type=int)
+    assert parser.parse_args(["--base", "a", "--part", "b", "--part", "c"]).part == ["b", "c"]
+    assert parser.parse_args(["--base", "a"]).base == "a"  # a second command line is another
+    for words, message in (
+        (["--base", "a", "--checkpoint=b"], "--checkpoint is given twice: 'a' and 'b'; keep one"),
+        (["--size", "1", "--size", "1"], "--size is given twice: 1 and 1; keep one"),
+        (["x", "run", "--steps", "1", "--steps", "2"], "--steps is given twice: 1 and 2; keep one"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            parser.parse_args(words)
+        assert stop.value.code == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1
+
+
 def test_an_error_of_a_file_is_not_taken_for_one_of_standard_output():
     def read() -> int:
         with open("/none/at/all") as file:

@@ -131,6 +131,13 @@ class TestTags:
         with pytest.raises(errors.BundleError, match="no video generator"):
             assistant.generate("x")
 
+    def test_a_bundle_that_only_makes_videos_says_so(self, tmp_path):
+        toy.write_bundle(tmp_path / "b", without=("encoder", "abstractor", "decoder"))
+        assistant = load(tmp_path / "b")
+        with pytest.raises(errors.BundleError, match=r"no decoder, so it cannot chat; .*\(g4v generate\)"):
+            assistant.chat()
+        assert "Video" in names(list(assistant.generate("a red circle")))
+
     def test_a_bundle_without_an_encoder_says_so(self, tmp_path):
         toy.write_bundle(tmp_path / "b", without=("encoder",))
         chat = load(tmp_path / "b").chat()

@@ -34,7 +34,7 @@ def picture(orientation: int, kind: str, about: str = "") -> bytes:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
 def test_a_picture_is_turned_as_its_orientation_says(orientation, kind):
     data = picture(orientation, kind)
     expected = np.array(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"), int)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import random
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from g4v.model.bases.errors import CheckpointError
+from g4v.model.bases.hub import choose_weights
 from g4v.model.bases.weight_files import find_weight_files, open_weights
 
 
@@ -86,10 +88,70 @@ def test_halves_are_read_when_asked_for_or_when_there_is_nothing_else(tmp_path):
     check_same(open_weights(tmp_path, variant="fp32"), tensors())
 
 
-@pytest.mark.parametrize("index", ["x.safetensors.index.fp16.json", "x.fp16.safetensors.index.json"])
+@pytest.mark.parametrize("index", ["safetensors.index.fp16.json", "fp16.safetensors.index.json"])
 def test_shards_of_halves(tmp_path, index):
-    save_sharded(tmp_path, "x.fp16.safetensors", tensors(), index=index)
-    check_same(open_weights(tmp_path, "x"), tensors())
+    save_sharded(tmp_path, "adapter_model.fp16.safetensors", tensors(), index=f"adapter_model.{index}")
+    check_same(open_weights(tmp_path, "adapter_model"), tensors())
+
+
+@pytest.mark.parametrize("stem", ["model", "diffusion_pytorch_model", "adapter_model"])
+@pytest.mark.parametrize("variant", [None, "fp16", "int8"])
+def test_what_is_downloaded_is_what_is_read(tmp_path, stem, variant):
+    """Both choose by one rule; a folder with all that was downloaded reads as the whole folder."""
+    pickled = "pytorch_model" if stem == "model" else stem
+    every = [
+        f"{name}{of}{suffix}"
+        for name, suffix in ((stem, ".safetensors"), (pickled, ".bin"))
+        for of in ("", ".bf16", ".fp16", ".ema")
+    ]
+    rng = random.Random(3)
+    for case in range(30):
+        names = rng.sample(every, rng.randint(1, len(every)))
+        whole, taken = tmp_path / f"{case}.whole", tmp_path / f"{case}.taken"
+        for folder, files in ((whole, names), (taken, choose_weights([*names, "config.json"], variant))):
+            folder.mkdir()
+            for name in files:
+                (folder / name).touch()
+        (read,) = find_weight_files(whole, stem, variant)
+        assert [read.name] == [f.name for f in find_weight_files(taken, stem, variant)]
+        assert {read.name} == choose_weights(names, variant)
+
+
+def test_a_flipped_bit_of_a_pickle_is_found(tmp_path):
+    file = tmp_path / "pytorch_model.bin"
+    save(file, tensors())
+    right = file.read_bytes()
+    place = right.index(tensors()["a.weight"].numpy().tobytes()) + 3
+    file.write_bytes(right[:place] + bytes([right[place] ^ 0x40]) + right[place + 1 :])
+    opened = open_weights(tmp_path)
+    with pytest.raises(CheckpointError, match=r"pytorch_model.bin: damaged: the checksum of .* download"):
+        opened.read("b.weight")
+    file.write_bytes(right)
+    check_same(open_weights(tmp_path), tensors())  # it is looked at again once it has changed
+    torch.serialization.set_crc32_options(False)
+    try:
+        save(file, tensors())
+    finally:
+        torch.serialization.set_crc32_options(True)
+    check_same(open_weights(tmp_path), tensors())  # a file that was written without checksums
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.safetensors"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "damaged or truncated: it is empty; download or copy it again"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "is a pointer of Git LFS and no weights; get"),
+        (b"<html><body>404 Not Found", "damaged.*; download or copy it again"),
+        (b"PK\x03\x04" + bytes(500), "damaged.*; download or copy it again"),
+        (b"\x80\x02}q\x00." + b"x" * 90, "damaged.*; download or copy it again"),
+    ],
+)
+def test_files_that_are_damaged(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"{name}: {message}") as caught:
+        open_weights(tmp_path)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < len(str(tmp_path)) + 200
 
 
 def test_one_file_and_shards_of_the_same_model(tmp_path):

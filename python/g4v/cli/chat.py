@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import errno
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._command import add_assistant_arguments
-from ..errors import ArgumentError
+from .._command import add_assistant_arguments, system_text
 from .common import OutputFolder, add_video_arguments, load
 
 if TYPE_CHECKING:
@@ -94,25 +90,3 @@ def run(arguments: argparse.Namespace) -> int:
         from .conversation import converse
 
         return converse(open_chat, printer, video=arguments.video, frames=arguments.frames)
-
-
-def system_text(argument: str) -> str:
-    """The content of the file of that name where there is one, else the argument itself.
-
-    ArgumentError: the file cannot be read or is not UTF-8, or the argument looks like a path that leads
-    nowhere.
-    """
-    try:
-        if argument and Path(argument).is_dir():
-            raise ArgumentError(f"--system {argument}: is a folder; name a file, or write the text itself")
-        if not Path(argument).is_file():
-            if not argument.split()[1:] and (os.sep in argument or argument.endswith(".txt")):
-                raise ArgumentError(f"--system {argument}: no such file; check the path")
-            return argument
-        return Path(argument).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ArgumentError(f"--system {argument}: the file is not UTF-8 text; convert it") from None
-    except OSError as error:
-        if error.errno in (errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR):
-            return argument
-        raise ArgumentError(f"--system {argument}: cannot be read: {error.strerror}") from None

@@ -11,9 +11,11 @@ import torch
 
 from g4v._files import read_json
 from g4v.model.abstractor import VideoAbstractor
-from g4v.model.bases import CheckpointError
+from g4v.model.bases import CheckpointError, layout
+from g4v.model.bases.hub import fetch_configuration
 from g4v.model.bases.llm import read_config
-from g4v.model.bases.weight_files import find_source
+from g4v.model.bases.mplug_owl import is_mplug_owl
+from g4v.model.bases.vision import check_vision, read_clip_config
 from g4v.model.config import PRESETS, AbstractorConfig, VideoTowerConfig
 from g4v.model.vision import build_encoder
 from g4v.train.bases import find_part
@@ -94,8 +96,10 @@ def _llm_config(settings: Settings) -> Any:
 
     source = find_part(settings, "llm")
     if source is not None:
-        place = find_source(source)
-        return read_config(place) if isinstance(place, Path) else LlamaConfig.from_pretrained(place)
+        place = fetch_configuration(source)
+        if place.is_dir() and is_mplug_owl(place):  # its weights need not be there
+            return layout.llama_config(read_json(place / "config.json", CheckpointError))
+        return read_config(place)
     if settings.llm_sizes:
         return LlamaConfig(**settings.llm_sizes)
     return PRESETS[settings.sizes].llama_config(32_000)
@@ -105,14 +109,12 @@ def _encoder_config(settings: Settings) -> Any:
     source = find_part(settings, "encoder")
     if source is None:
         return PRESETS[settings.sizes].encoder_config()
-    from transformers import CLIPVisionConfig
-
-    place = find_source(source)
-    if isinstance(place, Path):
-        values = read_json(place / "config.json", CheckpointError)
-        if values.get("flavour") == "mplug-owl-video":
-            return VideoTowerConfig.from_file(place / "config.json")
-    return CLIPVisionConfig.from_pretrained(place)
+    place = fetch_configuration(source)
+    check_vision(place)
+    values = read_json(place / "config.json", CheckpointError)
+    if values.get("flavour") == "mplug-owl-video":
+        return VideoTowerConfig.from_file(place / "config.json")
+    return layout.encoder_config(values) if is_mplug_owl(place) else read_clip_config(place)
 
 
 def plan_work(settings: Settings, stage: str) -> Work:

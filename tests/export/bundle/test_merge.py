@@ -97,7 +97,8 @@ def test_bench_measures_what_a_bundle_has(tmp_path, small, capsys):
 
 def test_a_new_tokenizer_leaves_the_shared_one_to_the_other(run, copy, tmp_path, small):
     """The text encoder keeps the file that it shared with the decoder."""
-    third = write_random_checkpoint(tmp_path / "third", small, vocab_size=280, sentences=["aa bb cc dd ee"])
+    roomy = replace(small, llama={**small.llama, "max_position_embeddings": 512})
+    third = write_random_checkpoint(tmp_path / "third", roomy, vocab_size=280, sentences=["aa bb cc dd ee"])
     before = (copy / "tokenizer.json").read_bytes()
     export_bundle(third, copy, only=["decoder"], force=True)
     tokenizers = manifest(copy)["tokenizers"]

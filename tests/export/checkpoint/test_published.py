@@ -16,11 +16,11 @@ import g4v
 from g4v.export.__main__ import main
 from g4v.export.bundle.tokenizers import check_vocabularies
 from g4v.export.checkpoint.mixing import same_model
-from g4v.export.checkpoint.overrides import Overrides
+from g4v.export.checkpoint.overrides import Overrides, read_system
 from g4v.export.checkpoint.random_checkpoint import write_random_checkpoint
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.errors import ExportError
-from g4v.model.bases import convert_checkpoint, load_llm, load_tokenizer, load_vision
+from g4v.model.bases import convert_checkpoint, load_llm, load_tokenizer, load_vision, mplug_owl
 from g4v.model.bases.vision import load_abstractor
 from g4v.model.prompt_presets import preset_template, teaching_system
 from gguf_files import write_gguf
@@ -206,8 +206,9 @@ def test_the_words_of_the_command(owl, run, tmp_path, capsys):
     words = ["--base", str(owl), "--out", str(tmp_path / "out"), "--quiet"]
     (tmp_path / "blank.txt").write_text(" \n")
     for more, message in (
-        (["--system", str(tmp_path / "none.txt")], "none.txt: cannot be read: No such file or directory"),
-        (["--system", str(tmp_path / "blank.txt")], "holds no text for --system"),
+        (["--system", str(tmp_path / "none.txt")], "none.txt: no such file; check the path"),
+        (["--system", str(tmp_path / "blank.txt")], "blank.txt: holds no text"),
+        (["--system", str(tmp_path)], "is a folder; name a file, or write the text itself"),
         (["--adapter", "none", "--adapter", str(run / "adapter")], "--adapter none stands alone"),
         (["--adapter", "nowhere/at/all"], "nowhere/at/all: no such file or directory"),
         (["--t2v", str(owl)], "has no unet/config.json: it is no text-to-video pipeline of diffusers"),
@@ -219,9 +220,16 @@ def test_the_words_of_the_command(owl, run, tmp_path, capsys):
         error = capsys.readouterr().err
         assert message in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+    long = ["--system", "word " * 3000]
+    for more in ([*long], [*long, "--dry-run"]):
+        assert main([*words, *more]) == 1
+        error = capsys.readouterr().err
+        assert "has no room for the system text (" in error and "give a shorter --system" in error
+        assert error.count("\n") == 1
     assert main([*words, "--system", str(text), "--component", "decoder"]) == 0
     manifest = json.loads((tmp_path / "out" / "g4v.json").read_text("utf-8"))
     assert manifest["prompt"]["system"] == "Be brief."
+    assert read_system(str(text)) == read_system(" Be brief.\n") == "Be brief."
 
 
 @pytest.mark.parametrize(
@@ -287,3 +295,29 @@ def test_a_tokenizer_of_captions_that_lacks_a_file(hub, owl, tmp_path, file):
     parts = Checkpoint.open(owl, Overrides(t2v=str(copy)))
     with pytest.raises(ExportError, match=f"{file}: no such file, and no tokenizer.json"):
         check_vocabularies(parts, ["decoder", "text_encoder"])
+
+
+def test_a_checkpoint_is_checked_once_for_all_of_its_parts(owl, tmp_path, monkeypatch):
+    opened = []
+    check = mplug_owl.Conversion
+    monkeypatch.setattr(mplug_owl, "Conversion", lambda *given: opened.append(given) or check(*given))
+    copy = shutil.copytree(owl, tmp_path / "copy")
+    for _ in range(2):
+        checkpoint = Checkpoint.open(copy)
+        checkpoint.encoder(), checkpoint.abstractor(), checkpoint.llm()
+        checkpoint.llm().config.vocab_size = 3  # is a copy
+        assert mplug_owl.open_mplug_owl(copy).config("llm").vocab_size > 3
+    assert len(opened) == 1
+    values = json.loads((copy / "config.json").read_text("utf-8"))
+    values["visual_abstractor_config"]["num_hidden_layers"] = 99
+    (copy / "config.json").write_text(json.dumps(values), "utf-8")
+    with pytest.raises(ExportError, match="missing abstractor tensor"):
+        Checkpoint.open(copy)  # a changed one is opened anew
+
+
+@pytest.mark.parametrize("part", ["encoder", "abstractor"])
+def test_a_configuration_that_says_nothing_is_refused_before_any_work(run, tmp_path, part):
+    lean = shutil.copytree(run, tmp_path / "lean")
+    (lean / part / "config.json").write_text("{}")
+    with pytest.raises(ExportError, match=r"names no model_type|(missing|unexpected|misshapen) tensor"):
+        Checkpoint.open(lean)

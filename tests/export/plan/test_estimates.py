@@ -16,12 +16,14 @@ from g4v._console import ProgressBar, duration
 from g4v.export.__main__ import main
 from g4v.export.bundle import writer
 from g4v.export.bundle.export import export_bundle
+from g4v.export.checkpoint.overrides import Overrides
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.components.precision import parse_precisions
 from g4v.export.errors import ExportError
-from g4v.export.plan import dry_run
+from g4v.export.plan import dry_run, video_samples
 from g4v.export.plan.export_estimate import estimate_export
-from g4v.export.plan.runtime_estimate import ASSUMED_GPU, RunEstimate, _convolved, estimate_run
+from g4v.export.plan.operations import attended, convolved
+from g4v.export.plan.runtime_estimate import ASSUMED_GPU, RunEstimate, estimate_run
 from g4v.export.plan.tensor_shapes import read_shapes
 from g4v.ops import versions
 
@@ -288,11 +290,19 @@ def test_operations_of_a_run_are_counted(run):
         module.register_forward_hook(count)
     with torch.no_grad():
         unet(torch.randn(1, 4, frames, edge, edge), 7, torch.randn(1, 16, 32))
-        found = frames * _convolved(tensors["unet"], 2, edge**2)
+        found = frames * convolved(tensors["unet"], 2, edge**2)
         assert total[0] < found < 1.3 * total[0]
+        widths = []
+        for name, module in unet.named_modules():
+            if ".attentions." in name and name.endswith("attn1.to_q"):
+                module.register_forward_hook(lambda _, given, result: widths.append(result.shape))
+        unet(torch.randn(1, 4, frames, edge, edge), 7, torch.randn(1, 16, 32))
+        assert widths and all(shape[0] == frames for shape in widths)
+        wanted = sum(4.0 * rows**2 * width for _, rows, width in widths)
+        assert attended(tensors["unet"], 2, edge**2) == wanted
         total[0] = 0.0
         vae.decode(torch.randn(frames, 4, edge, edge))
-        found = frames * _convolved(tensors["vae_decoder"], 3, (4 * edge) ** 2)
+        found = frames * convolved(tensors["vae_decoder"], 3, (4 * edge) ** 2)
         assert 0.99 * total[0] < found < 1.3 * total[0]
     estimates = {
         estimate.name: estimate for estimate in estimate_export(checkpoint, parse_precisions("int4"))
@@ -302,6 +312,26 @@ def test_operations_of_a_run_are_counted(run):
     assert whole.token == estimates["decoder"].gpu < 0.4 * 4 * estimates["decoder"].weights
     alone = estimate_run(checkpoint, {"unet": tensors["unet"]}, None)
     assert (alone.question, alone.token, alone.video) == (None, None, None)
+
+
+def test_an_export_takes_longer_for_larger_videos_where_it_sees_them(run, monkeypatch):
+    """A small model's graphs are compared on videos of the bundle's size, a large one's on few latents."""
+
+    def seconds(**settings):
+        checkpoint = Checkpoint.open(run, Overrides(**settings))
+        return {e.name: e.seconds for e in estimate_export(checkpoint, parse_precisions(()))}
+
+    small, large = seconds(), seconds(frames=24, video_size=(576, 320))
+    factor = 24 * 576 * 320 / (seen(run)["frames"] * seen(run)["width"] * seen(run)["height"])
+    assert large["vae_decoder"] - small["vae_decoder"] > 5 and large["unet"] - small["unet"] > 5
+    assert large["vae_decoder"] / small["vae_decoder"] < factor
+    assert large["text_encoder"] == small["text_encoder"]
+    monkeypatch.setattr(video_samples, "LARGE", 0)
+    assert seconds(frames=24, video_size=(576, 320))["unet"] == seconds()["unet"] < small["unet"]
+
+
+def seen(run):
+    return json.loads((run / "g4v_train.json").read_text("utf-8"))["generation"]["video"]
 
 
 def test_tiles_stand_beside_the_file_that_they_are_made_of(run):

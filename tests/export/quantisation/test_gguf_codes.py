@@ -1,11 +1,11 @@
 """The codes of a GGUF file, which are not rounded again."""
 
 import json
-import math
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -21,6 +21,7 @@ from g4v.export.plan.export_estimate import estimate_export
 from g4v.export.quantisation.bit_allocation import BitAllocation
 from g4v.export.quantisation.codes import Quantised
 from g4v.export.quantisation.gptq import GPTQ
+from g4v.export.quantisation.matmul_nbits import MATMUL_NBITS, use_float_activations
 from g4v.export.quantisation.round_to_nearest import RoundToNearest
 from g4v.export.verify.decoder import compare_decoder
 from gguf_files import write_gguf
@@ -162,10 +163,10 @@ def test_what_an_adapter_changes_is_fitted_and_the_rest_kept(folder, tmp_path):
         changed = name.endswith(("q_proj", "v_proj"))
         assert how == ("fitted, 8 bits" if changed else "kept, Q4_1"), name
     comparison = compare_decoder(weights, tmp_path, "int4")
-    assert comparison.exact < 1e-5 and comparison.rounding < 0.05
+    assert comparison.exact < 1e-5 and 1e-6 < comparison.weights < comparison.rounding < 0.05
 
 
-def test_the_bundle_says_whose_codes_it_has(run, tmp_path):
+def test_the_bundle_says_whose_codes_it_has(run, tmp_path, capsys):
     """`run`'s own language model is 48 wide, so its rows are no whole blocks; this one's are."""
     torch.manual_seed(0)
     sizes = {"hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16}
@@ -178,12 +179,15 @@ def test_the_bundle_says_whose_codes_it_has(run, tmp_path):
     own.mkdir()
     (own / "g4v_train.json").write_bytes((run / "g4v_train.json").read_bytes())
     words = ["--checkpoint", str(own), "--llm", str(path), "--precision", "int4"]
-    assert main([*words, "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    assert main([*words, "--out", str(tmp_path / "out")]) == 0
+    assert "by weights, the rest by activations in 8 bits)" in capsys.readouterr().err
     manifest = json.loads((tmp_path / "out" / "g4v.json").read_text("utf-8"))
     assert manifest["provenance"]["codes"] == {"decoder": {"kept, Q4_1": 8}}
     assert "fitted_to" not in manifest["provenance"]
     (part,) = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))["components"]
     assert part["codes"]["model.layers.0.mlp.down_proj"] == "kept, Q4_1"
+    # The weights are the file's; what differs is by the activations.
+    assert part["weight_error"] < 1e-6 < 1e-4 < part["rounding_error"]
     assert "8 kept, Q4_1" in (tmp_path / "out" / "report.html").read_text("utf-8")
 
     from g4v.export.checkpoint.overrides import Overrides
@@ -210,13 +214,13 @@ def smollm():
     return next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
 
 
-def perplexity(folder, config, embedding, ids):
-    """Of what follows each token, which goes through the graph with the cache of those before it."""
+def logits_of(folder, config, embedding, ids, name="decoder"):
+    """Behind each token, which goes through the graph with the cache of those before it."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
-    session = ort.InferenceSession(folder / "decoder.onnx", options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(folder / f"{name}.onnx", options, providers=["CPUExecutionProvider"])
     binding, caches = session.io_binding(), []
     shape = (1, config.num_key_value_heads, len(ids), config.head_dim)
     for value in session.get_inputs():
@@ -224,16 +228,19 @@ def perplexity(folder, config, embedding, ids):
             caches.append(ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, np.float32)))
             binding.bind_ortvalue_input(value.name, caches[-1])
             binding.bind_ortvalue_output(value.name.replace("past_key_values", "present"), caches[-1])
-    losses = []
-    for done, (token, following) in enumerate(zip(ids, ids[1:], strict=False)):
+    logits = []
+    for done, token in enumerate(ids):
         binding.bind_cpu_input("inputs_embeds", embedding[None, token : token + 1])
         binding.bind_cpu_input("seqlens_k", np.array([done], np.int32))
         binding.bind_cpu_input("total_sequence_length", np.array(done + 1, np.int32))
         binding.bind_output("logits")
         session.run_with_iobinding(binding)
-        logits = torch.from_numpy(binding.get_outputs()[-1].numpy()[0, 0])
-        losses.append(-float(logits.log_softmax(-1)[following]))
-    return math.exp(sum(losses) / len(losses))
+        logits.append(torch.from_numpy(binding.get_outputs()[-1].numpy()[0, 0]))
+    return torch.stack(logits)
+
+
+def perplexity(logits, ids):
+    return float(torch.nn.functional.cross_entropy(logits[:-1], torch.tensor(ids[1:])).exp())
 
 
 @pytest.mark.slow
@@ -245,8 +252,8 @@ def test_a_real_model_keeps_its_perplexity(smollm, tmp_path):
     weights = LlamaWeights(smollm)
     embedding = weights.read(f"{EMBEDDING}.weight").numpy()
     with torch.no_grad():
-        logits = load_llm(smollm)(torch.tensor([ids])).logits[0, :-1]
-        plain = float(torch.nn.functional.cross_entropy(logits, torch.tensor(ids[1:])).exp())
+        exact = load_llm(smollm)(torch.tensor([ids])).logits[0]
+    plain = perplexity(exact, ids)
     assert 5 < plain < 60  # it knows English
     for precision in ("int8", "int4"):
         assert BitAllocation(weights, precision).keeps_all
@@ -255,4 +262,14 @@ def test_a_real_model_keeps_its_perplexity(smollm, tmp_path):
     eight, four = (tmp_path / name / "decoder.data" for name in ("int8", "int4"))
     assert eight.read_bytes() == four.read_bytes()
     # What is left is the rounding of activations: -0.5% on all of the passage.
-    assert abs(perplexity(tmp_path / "int4", weights.config, embedding, ids) / plain - 1) < 0.01
+    rounded = logits_of(tmp_path / "int4", weights.config, embedding, ids)
+    assert abs(perplexity(rounded, ids) / plain - 1) < 0.01
+    assert (rounded.argmax(-1) == exact.argmax(-1)).float().mean() > 0.9
+    # Without it the graph is the model, as the codes are the file's.
+    graph = onnx.load(tmp_path / "int4" / "decoder.onnx", load_external_data=False)
+    for node in graph.graph.node:
+        if node.op_type == MATMUL_NBITS:
+            use_float_activations(node)
+    onnx.save(graph, tmp_path / "int4" / "float.onnx")
+    plain_logits = logits_of(tmp_path / "int4", weights.config, embedding, ids[:24], "float")
+    assert (plain_logits - exact[:24]).norm() < 2e-5 * exact[:24].norm()

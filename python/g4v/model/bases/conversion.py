@@ -14,7 +14,8 @@ from torch import Tensor
 from g4v._files import read_json, write_json
 from g4v.model.bases import layout
 from g4v.model.bases.checkpoint_source import TOKENIZER_FILES, CheckpointSource
-from g4v.model.bases.errors import CheckpointError
+from g4v.model.bases.errors import CheckpointError, of_kind
+from g4v.model.bases.shards import check_checksums
 from g4v.model.bases.weight_files import check_weights
 
 _SPARE = 16 << 20  # bytes left for configuration files
@@ -62,9 +63,7 @@ class Conversion:
             check_weights(outside)
             values = read_json(outside / "config.json", CheckpointError)
             if values.get("model_type") != "llama":
-                raise CheckpointError(
-                    f"{outside}: is a {values.get('model_type')!r} model, not LlamaForCausalLM"
-                )
+                raise CheckpointError(f"{outside}: {of_kind(values.get('model_type'))}, not LlamaForCausalLM")
             self.configs["llm"] = layout.llama_config({"text_config": values})
         else:
             self.configs["llm"] = layout.llama_config(source.config)
@@ -144,6 +143,7 @@ class Conversion:
         kept: dict[str, dict[str, Tensor]] = {"encoder": {}, "abstractor": {}, "adapter": {}}
         index: dict[str, str] = {}
         for file in self.source.files:
+            check_checksums(file)
             parts = self.source.read(file)
             for part, tensors in kept.items():
                 tensors.update({name: t.clone() for name, t in parts[part].items()})

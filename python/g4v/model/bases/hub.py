@@ -7,47 +7,75 @@ own cache, so that a second call needs no network.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+from g4v.errors import Error
 from g4v.model.bases.errors import CheckpointError, one_line
-from g4v.model.bases.weight_files import find_source
+from g4v.model.bases.weight_files import WeightName, find_source
 
-# Stems of weight files that transformers, diffusers and PEFT write -> what the files hold.
-_HOLDS = {
-    "model": "model",
-    "pytorch_model": "model",
-    "diffusion_pytorch_model": "diffusion",
-    "adapter_model": "adapter",
-}
 _WEIGHTS = (".safetensors", ".bin")  # the first that a folder has is taken
 _OTHERS = (".json", ".model", ".txt", ".jinja")
 _CARD = "README.md"  # the licence stands in it
-# STEM[.VARIANT][-00001-of-00002][.VARIANT].SUFFIX
-_WEIGHT_FILE = re.compile(
-    rf"(?P<stem>{'|'.join(_HOLDS)})(?:\.(?P<variant>\w+))?(?:-\d{{5}}-of-\d{{5}})?(?:\.(?P<twin>\w+))?"
-    r"(?P<suffix>\.safetensors|\.bin)"
-)
-# STEM[.VARIANT].SUFFIX.index[.VARIANT].json
-_INDEX = re.compile(
-    r"(?P<stem>\w+?)(?:\.(?P<variant>\w+))?(?P<suffix>\.safetensors|\.bin)\.index(?:\.(?P<twin>\w+))?\.json"
-)
+Check = Callable[[Path], None]
+
+_REASONS = {  # by the class of an error of the hub's client or of the network below it
+    "GatedRepoError": "its owner gives it to whom asks on its page; then log in (hf auth login)",
+    "RepositoryNotFoundError": "the hub has no model of this name, or it is private (hf auth login)",
+    "RemoteEntryNotFoundError": "the hub's model has no such file",
+    "OfflineModeIsEnabled": "it is not in the cache, and HF_HUB_OFFLINE forbids the network",
+    "LocalEntryNotFoundError": "it is not in the cache, and the hub cannot be reached",
+    "ConnectionError": "the hub cannot be reached",
+    "ConnectError": "the hub cannot be reached",
+    "ConnectTimeout": "the hub cannot be reached",
+    "ReadTimeout": "the hub does not answer",
+    "Timeout": "the hub does not answer",
+}
 
 
-def fetch_source(source: str | Path, variant: str | None = None, folders: Collection[str] = (".",)) -> Path:
+def fetch_source(
+    source: str | Path,
+    variant: str | None = None,
+    folders: Collection[str] = (".",),
+    check: Check | None = None,
+) -> Path:
     """The folder or file of a model: of this machine, or downloaded from the Hugging Face hub.
 
     source: a path, or a hub name "owner/name"; only for the latter the network is used. variant, folders: as
-    for `choose_files`. CheckpointError: there is no such file, or it cannot be downloaded.
+    for `choose_files`. check: as for `download`. CheckpointError: there is no such file, or it cannot be
+    downloaded.
     """
     place = find_source(source)
-    return place if isinstance(place, Path) else download(place, variant, folders)
+    return place if isinstance(place, Path) else download(place, variant, folders, check)
 
 
-def download(name: str, variant: str | None = None, folders: Collection[str] = (".",)) -> Path:
+def fetch_configuration(source: str | Path) -> Path:
+    """The folder or file of a model, of which only config.json need be there: nothing else is downloaded.
+
+    source, errors: as for `fetch_source`.
+    """
+    place = find_source(source)
+    if isinstance(place, Path):
+        return place
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(place, "config.json")).parent
+    except Exception as error:  # of the hub's client and of the network below it
+        raise CheckpointError(f"{place}: config.json cannot be downloaded: {_reason(error)}") from None
+
+
+def download(
+    name: str,
+    variant: str | None = None,
+    folders: Collection[str] = (".",),
+    check: Check | None = None,
+) -> Path:
     """Downloads a model into the hub's cache and returns its folder; arguments and errors as `fetch_source`.
 
-    Without a network the files of an earlier call are taken.
+    Without a network the files of an earlier call are taken. check: called with the folder when all but the
+    weights are there; what it raises spares the download of gigabytes that cannot be used.
     """
     from huggingface_hub import HfApi, snapshot_download
 
@@ -60,8 +88,13 @@ def download(name: str, variant: str | None = None, folders: Collection[str] = (
     wanted = choose_files(files, variant, folders)
     if not any(file.endswith(_WEIGHTS) for file in wanted):
         raise CheckpointError(f"{name}: the hub has no safetensors and no .bin of a model under this name")
+    small = [file for file in wanted if not file.endswith(_WEIGHTS)]
     try:
+        if check is not None and small:
+            check(Path(snapshot_download(name, allow_patterns=[_escaped(file) for file in small])))
         return Path(snapshot_download(name, allow_patterns=[_escaped(file) for file in wanted]))
+    except Error:
+        raise
     except Exception as error:
         raise CheckpointError(f"{name}: cannot be downloaded: {_reason(error)}") from None
 
@@ -101,33 +134,21 @@ def choose_files(
     for folder, names in inside.items():
         weights = choose_weights(names, variant)
         for name in names:
-            index = _INDEX.fullmatch(name)
-            is_other = not name.endswith(_WEIGHTS) and index is None
-            if name in weights or is_other or (index and _serves(index, weights)):
+            is_other = not name.endswith(_WEIGHTS) and WeightName.parse(name) is None
+            if name in weights or is_other:
                 chosen.append(name if folder == "." else f"{folder}/{name}")
     return sorted(chosen)
 
 
 def choose_weights(names: Iterable[str], variant: str | None = None) -> set[str]:
-    """Which of the files of one folder hold its weights; variant as for `choose_files`."""
-    found: dict[str, dict[tuple[bool, bool, str, bool], set[str]]] = {}  # by what they hold, then by rank
+    """Which of the files of one folder hold its weights, with the index of their shards; variant as for
+    `choose_files`."""
+    found: dict[str, dict[Any, set[str]]] = {}  # by what they hold, then by rank
     for name in names:
-        match = _WEIGHT_FILE.fullmatch(name)
-        if match:
-            of = match["variant"] or match["twin"]
-            rank = (of != variant, of is not None, of or "", match["suffix"] != _WEIGHTS[0])
-            found.setdefault(_HOLDS[match["stem"]], {}).setdefault(rank, set()).add(name)
+        about = WeightName.parse(name)
+        if about:
+            found.setdefault(about.stem, {}).setdefault(about.rank(variant), set()).add(name)
     return {name for ranked in found.values() for name in ranked[min(ranked)]}
-
-
-def _serves(index: re.Match[str], weights: set[str]) -> bool:
-    """Whether an index names shards among the chosen files: it has their stem, variant and suffix."""
-    variant = index["variant"] or index["twin"]
-    for name in weights:
-        of = _WEIGHT_FILE.fullmatch(name)
-        if of and (of["stem"], of["suffix"]) == (index["stem"], index["suffix"]):
-            return (of["variant"] or of["twin"]) == variant
-    return False
 
 
 def _escaped(name: str) -> str:
@@ -136,4 +157,10 @@ def _escaped(name: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return one_line(error).rstrip(".")
+    """What went wrong, in one line; the client's own words are addresses and advice about its interface."""
+    # By name: the client's classes have moved between its releases. The first that fits counts.
+    names = {kind.__name__ for kind in type(error).__mro__}
+    for kind, reason in _REASONS.items():
+        if kind in names:
+            return reason
+    return one_line(error, 160).rstrip(".")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from g4v._files import read_json
-from g4v.model.bases.errors import CheckpointError, one_line
+from g4v.model.bases.errors import CheckpointError, of_kind, one_line
 
 # What `transformers.LlamaConfig` obeys and the exported graph computes.
 _OBEYED = set(
@@ -107,7 +107,7 @@ def check_architecture(source: str | Path, kind: Any) -> None:
     """CheckpointError unless `kind`, a model_type, is "llama"."""
     if kind != "llama":
         hint = "; convert it with python -m g4v.model.bases convert" if kind == "mplug-owl" else ""
-        raise CheckpointError(f"{source}: is a {kind!r} model, only LlamaForCausalLM can be used{hint}")
+        raise CheckpointError(f"{source}: {of_kind(kind)}, only LlamaForCausalLM can be used{hint}")
 
 
 def make_config(path: Path, values: Mapping[str, Any]) -> Any:

@@ -14,8 +14,8 @@ from g4v.model.bases.gguf_codes import BlockCodes
 from g4v.model.bases.gguf_config import read_gguf_config, read_rotary_factors
 from g4v.model.bases.gguf_metadata import read_metadata
 from g4v.model.bases.llama_config import read_llama_config
-from g4v.model.bases.mplug_owl import MplugOwlCheckpoint, is_mplug_owl
-from g4v.model.bases.tensors import FloatFiles, GgufFile, Shapes, TensorFiles, is_table
+from g4v.model.bases.mplug_owl import is_mplug_owl, open_mplug_owl
+from g4v.model.bases.tensors import FloatFiles, GgufFile, TensorFiles, check_shapes
 
 EMBEDDING = "model.embed_tokens"
 HEAD = "lm_head"
@@ -29,7 +29,7 @@ def read_config(place: Path) -> Any:
     graph would not follow.
     """
     if place.is_dir():
-        return MplugOwlCheckpoint(place).config("llm") if is_mplug_owl(place) else read_llama_config(place)
+        return open_mplug_owl(place).config("llm") if is_mplug_owl(place) else read_llama_config(place)
     if place.suffix.lower() != ".gguf":
         raise CheckpointError(f"{place}: is neither a model directory nor a .gguf file")
     return read_gguf_config(place)
@@ -83,7 +83,9 @@ class LlamaFiles:
             (absent,) = set(_TABLES) - {there}
             self._stands_for = {absent: there}
             del wanted[absent]
-        check_shapes(place, found, wanted)
+        check_shapes(
+            place, found, wanted, {_TABLES[1]: "tie_word_embeddings must be true if it is the embedding"}
+        )
         if self.config.tie_word_embeddings and len(stored) == 2:
             if isinstance(self._files, FloatFiles) and self._files.equal(*_TABLES):
                 self._stands_for = {_TABLES[1]: _TABLES[0]}
@@ -105,7 +107,7 @@ def open_tensors(place: Path, config: Any, names: Collection[str]) -> TensorFile
     names: those that transformers has for the tensors of this model.
     """
     if place.is_dir():
-        return MplugOwlCheckpoint(place).language_model() if is_mplug_owl(place) else FloatFiles(place)
+        return open_mplug_owl(place).language_model() if is_mplug_owl(place) else FloatFiles(place)
     try:
         return GgufFile(place, config, names)
     except Exception as error:  # the reader's own asserts and numpy's complaints about missing bytes
@@ -120,17 +122,3 @@ def llama_shapes(config: Any) -> tuple[Any, dict[str, tuple[int, ...]]]:
         model = LlamaForCausalLM(config)
     named = model.named_parameters(remove_duplicate=False)
     return model, {name: tuple(parameter.shape) for name, parameter in named}
-
-
-def check_shapes(place: Path, found: Shapes, wanted: Shapes) -> None:
-    """CheckpointError where tensors are missing, left over, or of other shapes than the configuration's."""
-    extra = [n for n in found if n not in wanted and not is_table(n)]
-    missing = [n for n in wanted if n not in found]
-    wrong = [n for n in wanted if n in found and found[n] != wanted[n]]
-    for kind, names in (("missing", missing), ("unexpected", extra), ("misshapen", wrong)):
-        if names:
-            first = min(names)
-            shapes = f" ({list(found[first])}, not {list(wanted[first])})" if kind == "misshapen" else ""
-            untied = kind == "missing" and names == [f"{HEAD}.weight"]
-            hint = ": tie_word_embeddings must be true if it is the embedding" if untied else ""
-            raise CheckpointError(f"{place}: {kind} tensor {first}{shapes}, {len(names)} in all{hint}")

@@ -7,6 +7,8 @@ may stand.
 
 from __future__ import annotations
 
+import copy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from g4v.model.bases import layout
 from g4v.model.bases.checkpoint_source import TOKENIZER_FILES, CheckpointSource
 from g4v.model.bases.conversion import Conversion
 from g4v.model.bases.errors import CheckpointError
-from g4v.model.bases.weight_files import WeightFiles
+from g4v.model.bases.weight_files import WeightFiles, find_weight_files
 from g4v.model.vision import MplugOwlVideoTower
 
 
@@ -27,6 +29,21 @@ def is_mplug_owl(folder: Path) -> bool:
     """Whether config.json of a folder says that it is an mPLUG-Owl checkpoint. CheckpointError: damaged."""
     path = folder / "config.json"
     return path.is_file() and read_json(path, CheckpointError).get("model_type") == "mplug-owl"
+
+
+def open_mplug_owl(folder: Path) -> MplugOwlCheckpoint:
+    """The mPLUG-Owl checkpoint in a folder. The last one is kept while its files stay as they are: each of
+    its parts has a reader of its own, and they need not check all tensors again. Errors as of the class.
+    """
+    files = [folder / "config.json", *find_weight_files(folder)]
+    stats = [(file, file.stat()) for file in files]
+    return _open(folder, tuple((file.name, stat.st_size, stat.st_mtime_ns) for file, stat in stats))
+
+
+@lru_cache(maxsize=1)
+def _open(folder: Path, files: tuple[tuple[str, int, int], ...]) -> MplugOwlCheckpoint:
+    """files: name, size and time of each, so that a changed checkpoint is opened anew."""
+    return MplugOwlCheckpoint(folder)
 
 
 class MplugOwlCheckpoint:
@@ -60,13 +77,13 @@ class MplugOwlCheckpoint:
                     raise CheckpointError(f"{place_of}: {stored} is stored as {kind}, no floating type")
 
     def config(self, part: str) -> Any:
-        """VideoTowerConfig, AbstractorConfig or LlamaConfig of "encoder", "abstractor" or "llm"."""
-        return self._configs[part]
+        """A copy of the VideoTowerConfig, AbstractorConfig or LlamaConfig: "encoder", "abstractor", "llm"."""
+        return copy.deepcopy(self._configs[part])
 
     def shapes(self, part: str) -> layout.Shapes:
         """Name -> shape of the tensors of a part, by the names of its class."""
         if part == "llm":
-            return self._shapes[part]
+            return dict(self._shapes[part])
         return layout.expected_shapes(part, self._configs[part])
 
     def read(self, part: str, name: str) -> Tensor:

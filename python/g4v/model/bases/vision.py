@@ -10,12 +10,13 @@ import torch
 
 from g4v._files import read_json
 from g4v.model.abstractor import VideoAbstractor
-from g4v.model.bases.errors import CheckpointError, one_line
+from g4v.model.bases.errors import CheckpointError, of_kind, one_line
 from g4v.model.bases.hub import fetch_source
-from g4v.model.bases.llama_files import check_shapes
-from g4v.model.bases.mplug_owl import MplugOwlCheckpoint, is_mplug_owl
-from g4v.model.bases.tensors import finite
-from g4v.model.bases.weight_files import check_weights, open_weights
+from g4v.model.bases.mplug_owl import is_mplug_owl, open_mplug_owl
+from g4v.model.bases.tensors import FloatFiles, check_shapes, finite
+from g4v.model.bases.weight_files import open_weights
+from g4v.model.config import AbstractorConfig, FrameCheckerConfig, VideoTowerConfig
+from g4v.model.frame_checker import FrameChecker
 from g4v.model.vision import ClipEncoder, MplugOwlVideoTower, VideoEncoder
 
 _KINDS = ("clip", "clip_vision_model")
@@ -30,11 +31,50 @@ def load_abstractor(folder: Path) -> VideoAbstractor:
     or missing files, weights that are missing, left over or of other shapes.
     """
     if is_mplug_owl(folder):
-        return MplugOwlCheckpoint(folder).abstractor()
+        return open_mplug_owl(folder).abstractor()
+    return _load_own(folder, _abstractor(folder))
+
+
+def check_abstractor(folder: Path) -> None:
+    """Raises CheckpointError unless the weights of a folder, which are not read, are those of the abstractor
+    of its config.json, by names and shapes.
+    """
+    if not is_mplug_owl(folder):
+        with torch.device("meta"):
+            module = _abstractor(folder)
+        _open_own(folder, module)
+
+
+def load_frame_checker(folder: Path) -> FrameChecker:
+    """The frame checker that g4v wrote into a folder, in float32, in evaluation mode.
+
+    CheckpointError: damaged or missing files, weights that are missing, left over or of other shapes.
+    """
+    return _load_own(folder, FrameChecker(_own_config(folder, FrameCheckerConfig)))
+
+
+def _abstractor(folder: Path) -> VideoAbstractor:
+    return VideoAbstractor(_own_config(folder, AbstractorConfig))
+
+
+def _own_config(folder: Path, kind: Any) -> Any:
     try:
-        return VideoAbstractor.from_pretrained(folder)
-    except (ValueError, OSError, RuntimeError) as error:
+        return kind.from_file(folder / "config.json")
+    except (ValueError, OSError) as error:
         raise CheckpointError(f"{folder}: {one_line(error)}") from None
+
+
+def _open_own(folder: Path, module: Any) -> FloatFiles:
+    """The weights of a module of g4v's own, which are those of its state by names and shapes."""
+    files = FloatFiles(folder)
+    check_shapes(folder, files.shapes, {n: tuple(t.shape) for n, t in module.state_dict().items()})
+    return files
+
+
+def _load_own(folder: Path, module: Any) -> Any:
+    files = _open_own(folder, module)
+    module.load_state_dict({name: files.read(name) for name in files.shapes})
+    return module.eval()
 
 
 def load_vision(source: str | Path) -> VideoEncoder:
@@ -47,14 +87,15 @@ def load_vision(source: str | Path) -> VideoEncoder:
     """
     place = fetch_source(source)
     if is_mplug_owl(place):
-        return MplugOwlCheckpoint(place).encoder()
+        return open_mplug_owl(place).encoder()
     config = read_json(place / "config.json", CheckpointError)
     if config.get("flavour") == "mplug-owl-video":
-        check_weights(place)
+        tower, files = MplugOwlVideoTower(_own_config(place, VideoTowerConfig)), FloatFiles(place)
         try:
-            return MplugOwlVideoTower.from_pretrained(place)
-        except (ValueError, OSError) as error:
+            tower.load_public({name: files.read(name) for name in files.shapes}, prefix="")
+        except ValueError as error:
             raise CheckpointError(f"{place}: {one_line(error)}") from None
+        return tower.eval()
     check_vision(place)
     return ClipEncoder(_load_clip(place)).eval()
 
@@ -64,15 +105,25 @@ def check_vision(folder: Path) -> None:
     config = read_json(folder / "config.json", CheckpointError)
     kind = config.get("model_type")
     if kind not in (*_KINDS, "mplug-owl") and config.get("flavour") != "mplug-owl-video":
-        raise CheckpointError(f"{folder}: is a {kind!r} model, only CLIP and mPLUG-Owl towers can be used")
+        raise CheckpointError(f"{folder}: {of_kind(kind)}, only CLIP and mPLUG-Owl towers can be used")
+
+
+def read_clip_config(folder: Path) -> Any:
+    """The `transformers.CLIPVisionConfig` of a folder. CheckpointError: it cannot be read."""
+    from transformers import CLIPVisionConfig
+
+    try:
+        return CLIPVisionConfig.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # every library behind transformers has its own classes
+        raise CheckpointError(f"{folder}: cannot be loaded: {one_line(error)}") from None
 
 
 def _load_clip(folder: Path) -> Any:
     """The CLIPVisionModel, tensor by tensor: nothing is drawn at random, and what is left over is named."""
-    from transformers import CLIPVisionConfig, CLIPVisionModel
+    from transformers import CLIPVisionModel
 
+    config = read_clip_config(folder)
     try:
-        config = CLIPVisionConfig.from_pretrained(folder, local_files_only=True)
         with torch.device("meta"):
             model = CLIPVisionModel(config)
     except Exception as error:  # every library behind transformers has its own classes

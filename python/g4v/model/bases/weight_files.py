@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from g4v._files import read_json
 from g4v.model.bases.errors import CheckpointError, one_line
-from g4v.model.bases.shards import check_safetensors, check_tensors, read_pickle
+from g4v.model.bases.shards import AGAIN, check_checksums, check_safetensors, check_tensors, read_pickle
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -46,8 +47,52 @@ def refuse_pickle(path: Path) -> None:
         raise CheckpointError(f"{path}: is a pickle, {PICKLE_ADVICE}")
 
 
-# Where there are neither plain safetensors nor plain .bin files, these halves of the weights are taken.
-_VARIANTS = ("fp16", "bf16")
+# STEM[.VARIANT][-00001-of-00002][.VARIANT].SUFFIX, as transformers, diffusers and PEFT write it.
+_STEMS = r"(?P<stem>model|pytorch_model|diffusion_pytorch_model|adapter_model)"
+_SUFFIX = r"(?P<suffix>\.safetensors|\.bin)"
+_WEIGHT_FILE = re.compile(
+    rf"{_STEMS}(?:\.(?P<variant>\w+))?(?P<shard>-\d{{5}}-of-\d{{5}})?(?:\.(?P<twin>\w+))?{_SUFFIX}"
+)
+# STEM[.VARIANT].SUFFIX.index[.VARIANT].json: that of a variant has had two spellings.
+_INDEX = re.compile(rf"{_STEMS}(?:\.(?P<variant>\w+))?{_SUFFIX}\.index(?:\.(?P<twin>\w+))?\.json")
+_LAST = ("fp16", "bf16")  # of variants that nobody asked for these come first
+
+
+@dataclass(frozen=True)
+class WeightName:
+    """What the name of a weight file, or of the index of its shards, says.
+
+    stem: "model" also for pytorch_model, "diffusion_pytorch_model" or "adapter_model". variant: such as
+    "fp16"; None for plain weights. suffix: ".safetensors" or ".bin". kind: "whole", "shard" or "index".
+    """
+
+    stem: str
+    variant: str | None
+    suffix: str
+    kind: str
+
+    @classmethod
+    def parse(cls, name: str) -> WeightName | None:
+        """That of a file name; None where it is of another file."""
+        index = _INDEX.fullmatch(name)
+        match = index or _WEIGHT_FILE.fullmatch(name)
+        if match is None:
+            return None
+        kind = "index" if index else "shard" if match["shard"] else "whole"
+        return cls(
+            "model" if match["stem"] == "pytorch_model" else match["stem"],
+            match["variant"] or match["twin"],
+            match["suffix"],
+            kind,
+        )
+
+    def rank(self, variant: str | None) -> tuple[bool, bool, bool, int, str]:
+        """The weights of the lowest rank in a folder are read, and downloaded: of the variant that is wanted,
+        else plain ones, else those of another variant; of these safetensors, else pickles.
+        """
+        own = self.variant or ""
+        place = _LAST.index(own) if own in _LAST else len(_LAST)
+        return self.variant != variant, bool(own), self.suffix != ".safetensors", place, own
 
 
 def find_weight_files(folder: Path, stem: str = "model", variant: str | None = None) -> list[Path]:
@@ -59,32 +104,18 @@ def find_weight_files(folder: Path, stem: str = "model", variant: str | None = N
 
     CheckpointError: there are none, or one that an index names is missing.
     """
-    pickled = "pytorch_model" if stem == "model" else stem
-    wanted = [None, *_VARIANTS]
-    for kind in [variant, *wanted] if variant else wanted:
-        for name in (f"{stem}.safetensors", f"{pickled}.bin"):
-            # The order of each library: transformers looks for one file first, diffusers for the shards.
-            choices = [_whole, _sharded] if stem != "diffusion_pytorch_model" else [_sharded, _whole]
-            for choice in choices:
-                if files := choice(folder, name, kind):
-                    return files
-    raise CheckpointError(f"{folder}: no {stem}.safetensors, {pickled}.bin or index of their shards")
-
-
-def _whole(folder: Path, name: str, variant: str | None) -> list[Path]:
-    stem, _, suffix = name.rpartition(".")
-    file = folder / (f"{stem}.{variant}.{suffix}" if variant else name)
-    return [file] if file.is_file() else []
-
-
-def _sharded(folder: Path, name: str, variant: str | None) -> list[Path]:
-    """The shards of an index; that of a variant has had two spellings."""
-    stem, _, suffix = name.rpartition(".")
-    names = [f"{name}.index.{variant}.json", f"{stem}.{variant}.{suffix}.index.json"]
-    for index in (folder / n for n in (names if variant else [f"{name}.index.json"])):
-        if index.is_file():
-            return [folder / file for file in index_files(index)]
-    return []
+    # The order of each library: transformers looks for one file first, diffusers for the shards.
+    kinds = ("index", "whole") if stem == "diffusion_pytorch_model" else ("whole", "index")
+    found = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        name = WeightName.parse(path.name)
+        if name and name.stem == stem and name.kind in kinds and path.is_file():
+            found.append(((*name.rank(variant), kinds.index(name.kind)), path, name))
+    if not found:
+        pickled = "pytorch_model" if stem == "model" else stem
+        raise CheckpointError(f"{folder}: no {stem}.safetensors, {pickled}.bin or index of their shards")
+    _, path, name = min(found, key=lambda entry: entry[0])
+    return [path] if name.kind == "whole" else [folder / file for file in index_files(path)]
 
 
 def check_weights(folder: Path, stem: str = "model", variant: str | None = None) -> list[Path]:
@@ -181,6 +212,7 @@ class WeightFiles:
         file = self._places[name]
         everything = rows == slice(None)
         if file.suffix != ".safetensors":
+            check_checksums(file)
             tensor = self._open_pickle(file)[name]
             self._mapped += tensor.nbytes
             part = tensor if everything else tensor[rows]
@@ -194,7 +226,7 @@ class WeightFiles:
                 part = opened.get_tensor(name) if everything else opened.get_slice(name)[rows]
                 return part.to(dtype or self.dtypes[name], copy=True)
         except Exception as error:  # safetensors raises its own class
-            raise CheckpointError(f"{file}: damaged or truncated: {one_line(error)}") from None
+            raise CheckpointError(f"{file}: damaged or truncated ({one_line(error)}); {AGAIN}") from None
 
     def _list(self, file: Path) -> list[tuple[str, tuple[int, ...], torch.dtype]]:
         if file.suffix != ".safetensors":

@@ -1,0 +1,42 @@
+"""Counts operations of a UNet and a VAE from the shapes of their weights."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+Tensors = Mapping[str, Sequence[int]]
+
+
+def convolved(tensors: Tensors, levels: int, positions: float) -> float:
+    """Operations of the products of one frame of a UNet or a VAE decoder: each weight of a matrix is
+    multiplied and added once for each position. positions: of its widest level; each further level has a
+    quarter of them.
+    """
+    return sum(
+        2.0 * math.prod(shape) * positions / 4 ** _level(name, levels)
+        for name, shape in tensors.items()
+        if "time_emb" not in name  # once for all positions
+    )
+
+
+def attended(tensors: Tensors, levels: int, positions: float) -> float:
+    """Operations of the attention of a UNet's positions to each other, of one frame: two products of all
+    positions by all, as wide as the layer. Arguments as for `convolved`.
+    """
+    total = 0.0
+    for name, shape in tensors.items():
+        if name.endswith("attn1.to_q.weight") and ".attentions." in name:  # others attend over frames
+            total += 4.0 * shape[0] * (positions / 4 ** _level(name, levels)) ** 2
+    return total
+
+
+def _level(name: str, levels: int) -> int:
+    """How often the positions of a tensor's layer have been halved in each direction."""
+    match = re.search(r"(down|up)_blocks\.(\d+)\.", name)
+    if match:
+        level = int(match[2]) if match[1] == "down" else levels - 1 - int(match[2])
+        return max(level - 1, 0) if "upsamplers" in name else level
+    low = "mid_block." in name or name.startswith(("decoder.conv_in", "post_quant"))
+    return levels - 1 if low else 0

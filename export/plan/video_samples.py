@@ -1,0 +1,55 @@
+"""Seconds that an export of a small text-to-video model spends on real videos of the bundle's own size.
+
+A large model sees few frames of 16x16 latents (g4v.export.verify.samples), which the seconds per weight of
+g4v.export.plan.export_estimate hold. A small one sees whole videos: at 24 frames of 576x320 nearly all of its
+export's time is comparing them with PyTorch in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from g4v._files import read_json
+from g4v.export.checkpoint.run import Checkpoint
+from g4v.export.checkpoint.text_to_video import vae_scale
+from g4v.export.errors import ExportError
+from g4v.export.plan.operations import Tensors, attended, convolved
+from g4v.export.verify.diffusion_samples import weights_bytes
+from g4v.export.verify.samples import LARGE
+
+# Operations that one core does in a second, measured on AVX2: ONNX Runtime's, PyTorch's in float64, and its
+# encoding of clips, counted as operations of the decoder.
+_FLOAT32, _FLOAT64, _ENCODING = 70e9, 9e9, 50e9
+_STEPS = 5  # inputs of the UNet
+_CLIPS = 4  # drawn ones; inputs of the VAE decoder, and one of a single frame
+_COMPARED = 2  # inputs that PyTorch computes in float64: of the VAE one of them is a single frame
+
+
+def video_seconds(checkpoint: Checkpoint, shapes: Mapping[str, Tensors]) -> dict[str, float]:
+    """Seconds of one core by component, "unet" and "vae_decoder"; empty where there is no text-to-video model
+    or it is large.
+
+    shapes: of the tensors of each component. Drawn clips are counted, as if the user named none.
+    ExportError: a configuration file cannot be read.
+    """
+    if not {"unet", "vae_decoder"} <= set(shapes):
+        return {}
+    folder = checkpoint.parts["t2v"]
+    if weights_bytes(folder / "unet", folder / "vae") > LARGE:
+        return {}
+    video = checkpoint.about["generation"].get("video", {})
+    frames = int(video.get("frames", 8))
+    pixels = int(video.get("height", 64)) * int(video.get("width", 64))
+    unet, vae = (
+        len(read_json(folder / part / "config.json", ExportError)["block_out_channels"])
+        for part in ("unet", "vae")
+    )
+    latents = pixels / vae_scale(folder) ** 2
+    step = 2 * frames * (convolved(shapes["unet"], unet, latents) + attended(shapes["unet"], unet, latents))
+    frame = convolved(shapes["vae_decoder"], vae, pixels)
+    return {
+        "unet": _CLIPS * frames * frame / _ENCODING
+        + (_STEPS + _COMPARED) * step / _FLOAT32
+        + _COMPARED * step / _FLOAT64,
+        "vae_decoder": ((_CLIPS + 1) * frames + 2) * frame / _FLOAT32 + (frames + 1) * frame / _FLOAT64,
+    }
