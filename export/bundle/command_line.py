@@ -38,7 +38,7 @@ class _Parser(Utf8Parser):
 
 def make_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command `python -m g4v.export`."""
-    from g4v.model.config import PRESETS
+    from g4v.model.presets import PRESETS
     from g4v.model.prompt_presets import PRESETS as TEMPLATES
 
     parser = _Parser(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from g4v.model.config import TINY
+from g4v.model.presets import TINY
 from g4v.model.prompt import PromptTemplate
 from g4v.model.vision import build_encoder
 from g4v.shapes.dialogues import Dialogue, Turn

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import CLIPTextModel
 
-from g4v.model.config import TINY
+from g4v.model.presets import TINY
 from g4v.shapes.recipe.phrases import PhraseReader, find_phrases
 from g4v.shapes.recipe.text_to_video import TextToVideoPart
 from g4v.shapes.recipe.tokenizers import caption_tokenizer, encode_captions

@@ -14,7 +14,8 @@ from g4v.model.abstractor import VideoAbstractor
 from g4v.model.bases import CheckpointError
 from g4v.model.bases.llm import read_config
 from g4v.model.bases.weight_files import find_source
-from g4v.model.config import PRESETS, AbstractorConfig, VideoTowerConfig
+from g4v.model.config import AbstractorConfig, VideoTowerConfig
+from g4v.model.presets import PRESETS
 from g4v.model.vision import build_encoder
 from g4v.train.bases import find_part
 from g4v.train.batch_sampler import steps_per_epoch

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from g4v._files import read_json, write_json
-from g4v.model.config import TINY
+from g4v.model.presets import TINY
 from g4v.shapes.recipe import tiny_stages
 from g4v.shapes.recipe.description import (
     ASSISTANT,
