@@ -271,7 +271,10 @@ def test_pyav_is_missing(bundle_dir, tmp_path):
 # Ctrl-C.
 
 
-@pytest.mark.parametrize("prompt", ["~ Say a", "Say g", None])
+@pytest.mark.parametrize(
+    "prompt",
+    ["~ Say a", pytest.param("Say g", marks=pytest.mark.slow), pytest.param(None, marks=pytest.mark.slow)],
+)
 def test_ctrl_c(bundle_dir, tmp_path, prompt):
     """While the prompt is read, while a video of the chat is made, and while `g4v generate` works."""
     out = tmp_path / "new"

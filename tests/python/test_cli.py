@@ -249,7 +249,14 @@ class Terminal:
         return os.waitstatus_to_exitcode(status)
 
 
-@pytest.mark.parametrize("goodbye", ["\x04", "\x03\x03", "/quit\n"])
+@pytest.mark.parametrize(
+    "goodbye",
+    [
+        pytest.param("\x04", marks=pytest.mark.slow),
+        pytest.param("\x03\x03", marks=pytest.mark.slow),
+        "/quit\n",
+    ],
+)
 def test_a_conversation_in_a_terminal(bundle_dir, tmp_path, goodbye):
     terminal = Terminal("chat", "--bundle", bundle_dir, "--out", tmp_path, "--steps", 3)
     terminal.expect("Ask something, or /help.")

@@ -405,7 +405,12 @@ class TestInterrupts:
 
     @pytest.mark.parametrize(
         ("program", "module"),
-        [(program, module) for program, modules in MOMENTS.items() for module in modules],
+        [
+            # What the exporter imports takes a second.
+            pytest.param(program, module, marks=pytest.mark.slow if program.startswith("g4v.export") else ())
+            for program, modules in MOMENTS.items()
+            for module in modules
+        ],
     )
     def test_at_any_moment(self, program, module, tmp_path):
         arguments = {
