@@ -83,6 +83,7 @@ def test_doctor_reports_every_part():
     assert all(line[:5] in ("ok   ", "no   ", "fail ") for line in lines)
 
 
+@pytest.mark.slow
 def test_doctor_reports_the_instruction_set_that_is_forced():
     plain = run("doctor", env={**os.environ, "G4V_CPU": "plain"})
     (line,) = [line for line in plain.stdout.splitlines() if line.startswith("ok   cpu kernels: ")]

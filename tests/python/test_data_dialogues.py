@@ -402,6 +402,7 @@ def test_ctrl_c_keeps_the_answers_under_way_and_says_how_to_go_on(tmp_path) -> N
         assert lines == len(server.bodies) < 40
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_does_not_wait(tmp_path) -> None:
     with ChatServer(lambda *_: 50.0) as server:
         child = _start(tmp_path, server.url, "--concurrency", 2)
@@ -414,6 +415,7 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path) -> None:
         assert child.returncode == 130 and "Traceback" not in err, err
 
 
+@pytest.mark.slow
 def test_the_time_limit_of_a_run_stops_it(run) -> None:
     with ChatServer(pause=0.4) as server:
         code, folder = run(server.url, *ONE, "--concurrency", 1, "--minutes", 0.01)

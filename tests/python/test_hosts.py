@@ -114,6 +114,7 @@ class TestNames:
         ).stdout  # fmt: skip
         assert ast.literal_eval(told.removeprefix("wrote ")) == str(out / "a.gif")
 
+    @pytest.mark.slow
     def test_bundles_videos_and_outputs_that_are_no_utf8(self, bundle_dir, tmp_path):
         copy = shutil.copytree(bundle_dir, tmp_path / ODD)
         clip = write_video(tmp_path / "clip.mp4", gray_frames(20))

@@ -73,6 +73,7 @@ def test_nothing_is_left_to_the_garbage_collector(name):
         gc.enable()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
 def test_a_process_that_is_forked_after_a_video_was_read(tmp_path):
     """As the workers of a DataLoader are: the child frees what the parent left, reads videos, and ends."""
@@ -100,6 +101,7 @@ def test_a_process_that_is_forked_after_a_video_was_read(tmp_path):
     assert os.waitstatus_to_exitcode(waited[1]) == 0
 
 
+@pytest.mark.slow
 def test_the_reference_of_these_tests_sees_left_frames():
     """What the test above looks for is really found where it is left."""
     gc.collect()

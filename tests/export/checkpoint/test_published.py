@@ -199,6 +199,7 @@ def test_parts_alone(run, hub, tmp_path):
         Checkpoint.open(run, Overrides(template="vicuna"))
 
 
+@pytest.mark.slow
 def test_the_words_of_the_command(owl, run, tmp_path, capsys):
     text = tmp_path / "system.txt"
     text.write_text("\ufeffBe brief.\n", "utf-8")
