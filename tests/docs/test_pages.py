@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from .pages import PAGES, ROOT, Block, anchors, blocks, links, split, tables
+from .pages import PAGES, ROOT, Block, anchor, anchors, blocks, links, split, tables
 
 README = ROOT / "README.md"
 
@@ -123,6 +123,18 @@ def test_links(page: Path) -> None:
         if not file.exists() or (anchor and anchor not in anchors(file)):
             wrong.append((line, target))
     assert not wrong
+
+
+def test_contents_list_every_section() -> None:
+    """A page with "Contents:" lists all its sections in their order."""
+    seen = 0
+    for page in PAGES:
+        prose = "\n".join(text for _, text in split(page)[0])
+        if contents := re.search(r"^Contents: (.*?)\n\n", prose, re.DOTALL | re.MULTILINE):
+            sections = re.findall(r"^## +(.*)", prose, re.MULTILINE)
+            assert re.findall(r"\(#([^)]+)\)", contents[1]) == [anchor(name) for name in sections], page
+            seen += 1
+    assert seen >= 5
 
 
 def braces(pattern: str) -> list[str]:
