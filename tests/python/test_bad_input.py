@@ -65,6 +65,7 @@ def test_a_truncated_video_is_answered_with_a_warning(bundle_dir, tmp_path):
 # The place for the output.
 
 
+@pytest.mark.slow
 def test_unwritable_output_is_found_before_the_work(tmp_path):
     file = tmp_path / "file"
     file.touch()

@@ -245,7 +245,10 @@ class TestHubCache:
         return replies
 
     # ONNX Runtime by itself refuses the second in every release, and all of them in 1.24.1.
-    @pytest.mark.parametrize("files", ["*", "*.data", "*.onnx", "g4v.json", "unet.*"])
+    @pytest.mark.parametrize(
+        "files",
+        ["*", "*.data", *(pytest.param(f, marks=pytest.mark.slow) for f in ("*.onnx", "g4v.json", "unet.*"))],
+    )
     @pytest.mark.parametrize("verify", ["full", pytest.param("size", marks=pytest.mark.slow)])
     def test_talks_and_makes_videos(
         self, said: list[g4v.Reply], tmp_path: Path, files: str, verify: str

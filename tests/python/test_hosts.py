@@ -100,6 +100,7 @@ class TestMarks:
 class TestNames:
     """Names of files that a terminal, or UTF-8, does not have."""
 
+    @pytest.mark.slow
     def test_json_is_true_on_an_ascii_terminal(self, bundle_dir, tmp_path):
         out = tmp_path / "d\u00e9" / "vid\u00e9o"
         ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
@@ -129,6 +130,7 @@ class TestNames:
         told = run("generate", "a b", "--bundle", copy, "--steps", 1, "--out", copy / "a.gif").stdout
         assert told == f"wrote {ascii(str(copy / 'a.gif'))}\n" and (copy / "a.gif").is_file()
 
+    @pytest.mark.slow
     def test_refusals_of_such_names_are_one_line(self, bundle_dir, tmp_path):
         missing = tmp_path / ODD
         assert_one_line_error(run("inspect", missing), 1, "caf\\udce9")

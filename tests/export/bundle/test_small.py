@@ -44,6 +44,7 @@ def test_the_language_model_has_to_be_named(run, lean, bundle, tmp_path, capsys)
     assert made["files"] == own["files"] and made["components"] == own["components"]
 
 
+@pytest.mark.slow
 def test_another_language_model_is_refused(lean, small, tmp_path):
     from dataclasses import replace
 

@@ -148,6 +148,7 @@ def others(owl, tmp_path_factory):
     return other, own, write_gguf(own / "llm", folder / "own.gguf", kind_of=in_blocks)
 
 
+@pytest.mark.slow
 def test_parts_that_were_not_trained_together(owl, others, tmp_path):
     other, own, quantised = others
     for named, message in (

@@ -51,7 +51,7 @@ def products(path: Path) -> list[tuple[str, int]]:
     ]
 
 
-@pytest.mark.parametrize("flavour", ["clip", "mplug-owl-video"])
+@pytest.mark.parametrize("flavour", ["clip", pytest.param("mplug-owl-video", marks=pytest.mark.slow)])
 def test_all_products_of_an_encoder_are_split(tmp_path: Path, flavour: str) -> None:
     run = write_random_checkpoint(tmp_path / "run", PRESETS["tiny"], flavour=flavour)
     encoder = Checkpoint.open(run).encoder()
