@@ -116,6 +116,7 @@ def test_empty_prompt(bundle_dir, tmp_path, prompt):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_prompt_that_is_no_utf8(bundle_dir, tmp_path):
     done = ask(bundle_dir, tmp_path, prompt=os.fsdecode(b"a\xff\xfeb"))
     assert_one_line_error(done, 2, "the prompt is not valid")

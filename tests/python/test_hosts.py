@@ -198,6 +198,7 @@ class TestControlCharacters:
         done = run("inspect", copy)
         assert "  x\\x1b[31m\\u202ey" in done.stdout.splitlines() and "\x1b" not in done.stdout
 
+    @pytest.mark.slow
     def test_of_names_of_files(self, bundle_dir, tmp_path):
         clip = tmp_path / "a\x1b[31mb.mp4"
         assert_one_line_error(chat(bundle_dir, tmp_path, "--video", clip), 1, "a\\x1b[31mb.mp4")

@@ -61,7 +61,8 @@ def leftovers() -> set[str]:
     return {kind.__name__ for kind in found} & {"VideoFrame", "VideoReformatter", "SideDataContainer"}
 
 
-@pytest.mark.parametrize("name", ["bikes.mp4", pytest.param("bigbuckbunny.mp4", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bigbuckbunny.mp4", "bikes.mp4"])
 def test_nothing_is_left_to_the_garbage_collector(name):
     gc.collect()
     assert not leftovers()
