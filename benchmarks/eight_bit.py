@@ -55,7 +55,7 @@ from g4v.export.components.unet import export_unet
 from g4v.export.graph.cpu import CPU, CpuLowering
 from g4v.export.graph.lowering import Lowering
 from g4v.export.verify.error_measures import norm_error, relative_error
-from g4v.model.config import PRESETS
+from g4v.model.presets import PRESETS
 from g4v.model.vision import build_encoder
 from g4v.ops import versions
 from g4v.shapes.world.render import render

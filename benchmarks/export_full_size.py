@@ -51,7 +51,7 @@ def write_run(run: Path) -> None:
 
     from g4v.export.checkpoint.random_checkpoint import write_random_checkpoint
     from g4v.model.abstractor import VideoAbstractor
-    from g4v.model.config import PRESETS
+    from g4v.model.presets import PRESETS
     from g4v.model.vision import build_encoder
 
     real = PRESETS["gpt4video-7b"]

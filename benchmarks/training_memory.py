@@ -56,7 +56,7 @@ def measure(
 
     from g4v.model.abstractor import VideoAbstractor
     from g4v.model.assistant import Gpt4Video
-    from g4v.model.config import PRESETS
+    from g4v.model.presets import PRESETS
     from g4v.model.prompt import IGNORED, VIDEO_ID
     from g4v.model.vision import build_encoder
     from g4v.train.estimate import find_sizes

@@ -14,7 +14,7 @@ from g4v import _start
 from g4v._command import Utf8Parser, run_program
 from g4v._console import report_error
 from g4v._files import one_line
-from g4v.model.config import PRESETS
+from g4v.model.presets import PRESETS
 
 
 def main() -> int:

@@ -26,37 +26,6 @@ class FirstAlone {
   std::unique_lock<std::mutex> lock_;
 };
 
-int ElementType(DType dtype) {
-  switch (dtype) {
-    case DType::F32:
-      return abi::kElementFloat;
-    case DType::I64:
-      return abi::kElementInt64;
-    case DType::I32:
-      return abi::kElementInt32;
-    case DType::F16:
-      return abi::kElementFloat16;
-    case DType::U8:
-      return abi::kElementUint8;
-  }
-  throw Error(Code::Internal, "unknown dtype " + std::to_string(static_cast<int>(dtype)));
-}
-
-size_t ElementCount(const std::vector<int64_t>& shape) {
-  size_t count = 1;
-  for (const int64_t dimension : shape) {
-    if (dimension < 0) throw Error(Code::Internal, "a tensor to run has a negative dimension");
-    count *= static_cast<size_t>(dimension);
-  }
-  return count;
-}
-
-template <class T>
-TensorView MakeView(DType dtype, const T* data, std::vector<int64_t> shape) {
-  // The C ABI has no const tensor; inputs are only read.
-  return {dtype, const_cast<T*>(data), std::move(shape)};
-}
-
 using NameFunction = OrtStatus* (*)(const OrtSession*, size_t, OrtAllocator*, char**);
 using TypeFunction = OrtStatus* (*)(const OrtSession*, size_t, OrtTypeInfo**);
 
@@ -70,16 +39,6 @@ std::string ReadName(const Environment& environment, const OrtSession* session,
   const std::string copy = name;
   environment.Check(api.AllocatorFree(allocator, name), "a name cannot be freed");
   return copy;
-}
-
-std::vector<int64_t> ReadShape(const Environment& environment,
-                               const OrtTensorTypeAndShapeInfo* info) {
-  const abi::Api& api = environment.api();
-  size_t rank = 0;
-  environment.Check(api.GetDimensionsCount(info, &rank), "a shape cannot be read");
-  std::vector<int64_t> shape(rank);
-  environment.Check(api.GetDimensions(info, shape.data(), rank), "a shape cannot be read");
-  return shape;
 }
 
 // element: receives the type of the elements, 0 where the value is no tensor.
@@ -99,86 +58,6 @@ std::vector<int64_t> ReadDeclaredShape(const Environment& environment, const Ort
 }
 
 }  // namespace
-
-size_t SizeOf(DType dtype) {
-  switch (dtype) {
-    case DType::F32:
-      return 4;
-    case DType::I64:
-      return 8;
-    case DType::I32:
-      return 4;
-    case DType::F16:
-      return 2;
-    case DType::U8:
-      return 1;
-  }
-  return 0;
-}
-
-const char* NameOf(DType dtype) {
-  switch (dtype) {
-    case DType::F32:
-      return "float32";
-    case DType::I64:
-      return "int64";
-    case DType::I32:
-      return "int32";
-    case DType::F16:
-      return "float16";
-    case DType::U8:
-      return "uint8";
-  }
-  return "unknown";
-}
-
-TensorView View(std::vector<float>& data, std::vector<int64_t> shape) {
-  return MakeView(DType::F32, data.data(), std::move(shape));
-}
-TensorView View(const std::vector<float>& data, std::vector<int64_t> shape) {
-  return MakeView(DType::F32, data.data(), std::move(shape));
-}
-TensorView View(const float* data, std::vector<int64_t> shape) {
-  return MakeView(DType::F32, data, std::move(shape));
-}
-TensorView View(const std::vector<int64_t>& data, std::vector<int64_t> shape) {
-  return MakeView(DType::I64, data.data(), std::move(shape));
-}
-TensorView View(const std::vector<int32_t>& data, std::vector<int64_t> shape) {
-  return MakeView(DType::I32, data.data(), std::move(shape));
-}
-TensorView View(const int64_t* data, std::vector<int64_t> shape) {
-  return MakeView(DType::I64, data, std::move(shape));
-}
-TensorView View(const int32_t* data, std::vector<int64_t> shape) {
-  return MakeView(DType::I32, data, std::move(shape));
-}
-
-RunControl::RunControl(std::shared_ptr<Environment> environment, std::optional<int> cuda_graph)
-    : environment_(std::move(environment)) {
-  const abi::Api& api = environment_->api();
-  environment_->Check(api.CreateRunOptions(&options_), "ONNX Runtime has no run options");
-  if (!cuda_graph) return;
-  const std::string number = std::to_string(*cuda_graph);
-  OrtStatus* status = api.AddRunConfigEntry(options_, "gpu_graph_id", number.c_str());
-  if (!status) return;
-  api.ReleaseRunOptions(options_);
-  environment_->Check(status, "ONNX Runtime takes no number of a CUDA graph");
-}
-
-RunControl::~RunControl() { environment_->api().ReleaseRunOptions(options_); }
-
-void RunControl::Terminate() {
-  terminated_.store(true, std::memory_order_release);
-  environment_->Check(environment_->api().RunOptionsSetTerminate(options_),
-                      "a run cannot be cancelled");
-}
-
-void RunControl::Reset() {
-  environment_->Check(environment_->api().RunOptionsUnsetTerminate(options_),
-                      "a run cannot be reset");
-  terminated_.store(false, std::memory_order_release);
-}
 
 Session::Session(std::shared_ptr<Environment> environment, const std::string& path,
                  const SessionOptions& options)
@@ -268,61 +147,6 @@ Session::~Session() {
   Release();
 }
 
-std::unique_ptr<DeviceTensor> Session::Allocate(DType dtype, std::vector<int64_t> shape) {
-  const GpuWork work(device_ != "cpu");
-  const abi::Api& api = environment_->api();
-  const std::lock_guard<std::mutex> lock(allocator_mutex_);
-  if (!allocator_) {
-    OrtMemoryInfo* memory = nullptr;
-    environment_->Check(
-        api.CreateMemoryInfo(device_ == "cpu" ? "Cpu" : "Cuda", abi::kDeviceAllocator, device_id_,
-                             abi::kMemoryDefault, &memory),
-        "no memory info");
-    OrtStatus* status = api.CreateAllocator(session_, memory, &allocator_);
-    api.ReleaseMemoryInfo(memory);
-    environment_->Check(status, "no memory of the device \"" + device_ + "\" can be had");
-  }
-  TensorView view{dtype, nullptr, std::move(shape), nullptr};
-  environment_->Check(api.CreateTensorAsOrtValue(allocator_, view.shape.data(), view.shape.size(),
-                                                 ElementType(dtype), &view.value),
-                      std::to_string(ElementCount(view.shape) * SizeOf(dtype)) +
-                          " bytes on the device \"" + device_ + "\" cannot be had");
-  OrtValue* const value = view.value;
-  auto tensor = std::make_unique<DeviceTensor>(environment_, value, std::move(view));
-  return tensor;
-}
-
-DeviceTensor::DeviceTensor(std::shared_ptr<Environment> environment, OrtValue* value,
-                           TensorView view)
-    : environment_(std::move(environment)), view_(std::move(view)) {
-  view_.value = value;
-  OrtStatus* status = environment_->api().GetTensorMutableData(value, &view_.data);
-  if (!status) return;
-  environment_->api().ReleaseValue(value);
-  environment_->Check(status, "a tensor of the device cannot be used");
-}
-
-DeviceTensor::~DeviceTensor() { environment_->api().ReleaseValue(view_.value); }
-
-std::unique_ptr<DeviceTensor> DeviceTensor::Part(int64_t first, std::vector<int64_t> shape) const {
-  const abi::Api& api = environment_->api();
-  const size_t size = SizeOf(view_.dtype);
-  const size_t count = ElementCount(shape);
-  if (first < 0 || static_cast<size_t>(first) + count > ElementCount(view_.shape)) {
-    throw Error(Code::Internal, "a part of a device's tensor goes beyond it");
-  }
-  TensorView view{view_.dtype, nullptr, std::move(shape), nullptr};
-  const OrtMemoryInfo* memory = nullptr;  // the tensor's own
-  environment_->Check(api.GetTensorMemoryInfo(view_.value, &memory), "no memory info");
-  char* const data = static_cast<char*>(view_.data) + static_cast<size_t>(first) * size;
-  environment_->Check(
-      api.CreateTensorWithDataAsOrtValue(memory, data, count * size, view.shape.data(),
-                                         view.shape.size(), ElementType(view.dtype), &view.value),
-      "a part of a device's tensor cannot be used");
-  OrtValue* const value = view.value;
-  return std::make_unique<DeviceTensor>(environment_, value, std::move(view));
-}
-
 bool Session::has_input(const std::string& name) const {
   return std::find(input_names_.begin(), input_names_.end(), name) != input_names_.end();
 }
@@ -356,104 +180,28 @@ DType Session::input_type(const std::string& name) const {
                                 "\" has a type that this g4v does not know; update g4v");
 }
 
-// The values of one Run call; releases all of them but those of the caller.
-struct Session::Call {
-  explicit Call(Session& session) : session(session), api(session.environment_->api()) {}
-  ~Call() {
-    for (const auto* values : {&inputs, &outputs}) {
-      for (OrtValue* value : *values) {
-        const bool mine = std::find(lent.begin(), lent.end(), value) == lent.end();
-        if (value && mine) api.ReleaseValue(value);
-      }
-    }
+std::unique_ptr<DeviceTensor> Session::Allocate(DType dtype, std::vector<int64_t> shape) {
+  const GpuWork work(device_ != "cpu");
+  const abi::Api& api = environment_->api();
+  const std::lock_guard<std::mutex> lock(allocator_mutex_);
+  if (!allocator_) {
+    OrtMemoryInfo* memory = nullptr;
+    environment_->Check(
+        api.CreateMemoryInfo(device_ == "cpu" ? "Cpu" : "Cuda", abi::kDeviceAllocator, device_id_,
+                             abi::kMemoryDefault, &memory),
+        "no memory info");
+    OrtStatus* status = api.CreateAllocator(session_, memory, &allocator_);
+    api.ReleaseMemoryInfo(memory);
+    environment_->Check(status, "no memory of the device \"" + device_ + "\" can be had");
   }
-
-  OrtValue* Wrap(const NamedTensor& named) {
-    const TensorView& tensor = named.tensor;
-    if (tensor.value) return lent.emplace_back(tensor.value);
-    OrtValue* value = nullptr;
-    const size_t bytes = ElementCount(tensor.shape) * SizeOf(tensor.dtype);
-    session.environment_->Check(api.CreateTensorWithDataAsOrtValue(
-                                    session.host_memory_, tensor.data, bytes, tensor.shape.data(),
-                                    tensor.shape.size(), ElementType(tensor.dtype), &value),
-                                "the tensor " + named.name + " cannot be used");
-    return value;
-  }
-
-  void AddInputs(std::span<const NamedTensor> tensors) {
-    inputs.reserve(tensors.size());
-    for (const NamedTensor& tensor : tensors) {
-      input_names.push_back(tensor.name.c_str());
-      inputs.push_back(Wrap(tensor));
-    }
-  }
-
-  void Execute(RunControl* control) {
-    if (control && control->terminated()) throw Error(Code::Cancelled, "cancelled");
-    const GpuWork work(session.device_ != "cpu");
-    OrtStatus* status =
-        api.Run(session.session_, control ? control->options_ : nullptr, input_names.data(),
-                inputs.data(), inputs.size(), output_names.data(), outputs.size(), outputs.data());
-    if (status && control && control->terminated()) {
-      api.ReleaseStatus(status);
-      throw Error(Code::Cancelled, "cancelled");
-    }
-    session.environment_->Check(status, "running " + session.path_ + " failed");
-  }
-
-  HostTensor CopyFloats(size_t index) {
-    const Environment& environment = *session.environment_;
-    OrtTensorTypeAndShapeInfo* info = nullptr;
-    environment.Check(api.GetTensorTypeAndShape(outputs[index], &info),
-                      "an output's shape cannot be read");
-    const std::unique_ptr<OrtTensorTypeAndShapeInfo, decltype(api.ReleaseTensorTypeAndShapeInfo)>
-        owner(info, api.ReleaseTensorTypeAndShapeInfo);
-    int element = 0;
-    environment.Check(api.GetTensorElementType(info, &element), "an output's type cannot be read");
-    if (element != abi::kElementFloat) {
-      throw Error(Code::Bundle,
-                  session.path_ + ": the output \"" + output_names[index] + "\" is not float32");
-    }
-    HostTensor tensor;
-    tensor.shape = ReadShape(environment, info);
-    void* data = nullptr;
-    environment.Check(api.GetTensorMutableData(outputs[index], &data), "an output cannot be read");
-    const float* floats = static_cast<const float*>(data);
-    tensor.data.assign(floats, floats + ElementCount(tensor.shape));
-    return tensor;
-  }
-
-  Session& session;
-  const abi::Api& api;
-  std::vector<const char*> input_names;
-  std::vector<const char*> output_names;
-  std::vector<OrtValue*> inputs;
-  std::vector<OrtValue*> outputs;
-  std::vector<OrtValue*> lent;  // by DeviceTensors
-};
-
-void Session::Run(std::span<const NamedTensor> inputs, std::span<const NamedTensor> outputs,
-                  RunControl* control) {
-  Call call(*this);
-  call.AddInputs(inputs);
-  call.outputs.reserve(outputs.size());
-  for (const NamedTensor& tensor : outputs) {
-    call.output_names.push_back(tensor.name.c_str());
-    call.outputs.push_back(call.Wrap(tensor));
-  }
-  call.Execute(control);
-}
-
-std::vector<HostTensor> Session::Run(std::span<const NamedTensor> inputs,
-                                     std::span<const std::string> outputs, RunControl* control) {
-  Call call(*this);
-  call.AddInputs(inputs);
-  for (const std::string& name : outputs) call.output_names.push_back(name.c_str());
-  call.outputs.assign(outputs.size(), nullptr);
-  call.Execute(control);
-  std::vector<HostTensor> tensors;
-  for (size_t i = 0; i < outputs.size(); ++i) tensors.push_back(call.CopyFloats(i));
-  return tensors;
+  TensorView view{dtype, nullptr, std::move(shape), nullptr};
+  environment_->Check(api.CreateTensorAsOrtValue(allocator_, view.shape.data(), view.shape.size(),
+                                                 ElementType(dtype), &view.value),
+                      std::to_string(ElementCount(view.shape) * SizeOf(dtype)) +
+                          " bytes on the device \"" + device_ + "\" cannot be had");
+  OrtValue* const value = view.value;
+  auto tensor = std::make_unique<DeviceTensor>(environment_, value, std::move(view));
+  return tensor;
 }
 
 }  // namespace g4v::ort

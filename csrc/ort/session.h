@@ -12,41 +12,9 @@
 #include <vector>
 
 #include "ort/library.h"
+#include "ort/tensor.h"
 
 namespace g4v::ort {
-
-enum class DType { F32, I64, I32, F16, U8 };
-
-size_t SizeOf(DType dtype);       // bytes of one element
-const char* NameOf(DType dtype);  // "float32", ...
-
-// Caller-owned memory, row-major and contiguous. A rank-0 tensor has an empty shape. Inputs are
-// only read.
-struct TensorView {
-  DType dtype = DType::F32;
-  void* data = nullptr;  // the host's, unless `value` is set
-  std::vector<int64_t> shape;
-  OrtValue* value = nullptr;  // of a DeviceTensor
-};
-
-struct NamedTensor {
-  std::string name;
-  TensorView tensor;
-};
-
-struct HostTensor {
-  std::vector<float> data;
-  std::vector<int64_t> shape;
-};
-
-// Views of vectors. The vector must outlive the view; const data is not written to.
-TensorView View(std::vector<float>& data, std::vector<int64_t> shape);
-TensorView View(const std::vector<float>& data, std::vector<int64_t> shape);
-TensorView View(const float* data, std::vector<int64_t> shape);
-TensorView View(const std::vector<int64_t>& data, std::vector<int64_t> shape);
-TensorView View(const std::vector<int32_t>& data, std::vector<int64_t> shape);
-TensorView View(const int64_t* data, std::vector<int64_t> shape);
-TensorView View(const int32_t* data, std::vector<int64_t> shape);
 
 struct SessionOptions {
   int threads = 0;  // threads of one operator; 0 = one for each core
@@ -94,27 +62,6 @@ class RunControl {
   std::shared_ptr<Environment> environment_;
   OrtRunOptions* options_ = nullptr;
   std::atomic<bool> terminated_{false};
-};
-
-// A tensor in the memory of the device of a session, which must outlive it. Graphs on that device
-// read and write it in place.
-class DeviceTensor {
- public:
-  DeviceTensor(std::shared_ptr<Environment> environment, OrtValue* value, TensorView view);
-  ~DeviceTensor();
-  DeviceTensor(const DeviceTensor&) = delete;
-  DeviceTensor& operator=(const DeviceTensor&) = delete;
-
-  const TensorView& view() const {
-    return view_;
-  }  // its data are the device's: on a GPU no host reads them
-
-  // A tensor of this one's memory, from its element `first` on. This one must outlive it.
-  std::unique_ptr<DeviceTensor> Part(int64_t first, std::vector<int64_t> shape) const;
-
- private:
-  std::shared_ptr<Environment> environment_;
-  TensorView view_;
 };
 
 class Session {

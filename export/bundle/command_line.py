@@ -38,7 +38,7 @@ class _Parser(Utf8Parser):
 
 def make_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command `python -m g4v.export`."""
-    from g4v.model.config import PRESETS
+    from g4v.model.presets import PRESETS
     from g4v.model.prompt_presets import PRESETS as TEMPLATES
 
     parser = _Parser(
@@ -101,7 +101,7 @@ def make_parser() -> argparse.ArgumentParser:
         "videos that are made",
         "defaults of the bundle; engines take at most so many frames, and only this size",
     )
-    video.add_argument("--frames", type=int, metavar="N", help="of a video (default: the run's)")
+    video.add_argument("--frames", type=int, metavar="N", help="of a video that is made (default: the run's)")
     video.add_argument("--video-size", metavar="WxH", help="in pixels (default: the run's)")
     parser.add_argument(
         "--precision",

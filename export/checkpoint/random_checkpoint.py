@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from g4v._files import write_json
-from g4v.model.config import PRESETS, FrameCheckerConfig, Preset
+from g4v.model.config import FrameCheckerConfig
+from g4v.model.presets import PRESETS, Preset
 from g4v.model.prompt import PromptTemplate, default_system
 from g4v.model.vision import build_encoder
 

@@ -118,7 +118,7 @@ class Component(ABC):
         return found
 
     def _errors(self, module: Any, folder: Path, target: str, feeds: Feeds) -> Comparison:
-        """On random inputs and, where there are some, on `feeds`."""
+        """The errors of the graph of `target` on random inputs and, if there are any, on `feeds`."""
         stem = self.stem(target)
         exact = self.verify(module, folder, stem)
         return Comparison(exact, None, self.verify(module, folder, stem, feeds) if feeds else None)

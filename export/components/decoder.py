@@ -80,7 +80,10 @@ class Decoder(Component):
         return self._errors(module, folder, target_of(stem), feeds).exact
 
     def _errors(self, module: LlamaWeights, folder: Path, target: str, feeds: Feeds) -> Comparison:
-        """On the text of captions, in place of `feeds`: it goes through the graph in several steps."""
+        """The errors of the graph of `target` in `folder`, on the text of captions in place of `feeds`.
+
+        The text goes through the graph in several steps.
+        """
         check_embedding(module, folder / "embedding.bin")
         progress, text = self._share_of(target, written=True), self._text(module)
         dtype, stem = self.lowering(target).dtype, self.stem(target)

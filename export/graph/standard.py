@@ -13,7 +13,7 @@ from g4v.export.graph.writer import Array
 
 @dataclass(frozen=True)
 class StandardLowering(Lowering):
-    """In float32, float16 or bfloat16; norms are always computed in float32."""
+    """Standard ONNX operators in float32, float16 or bfloat16; norms are always computed in float32."""
 
     def skip_layer_norm(
         self, x: str, skip: str, norm: torch.nn.LayerNorm, bias: Array | None = None

@@ -132,8 +132,10 @@ def _estimate_component(
     frames: int,
     in_place: bool,
 ) -> ExportEstimate:
-    """Of a component other than the decoder. counts: weights of every component. int8_weights: those that
-    int8 stores as bytes. frames: of a clip. in_place: whether the encoder is one of a published checkpoint.
+    """The estimate of a component other than the decoder.
+
+    counts: weights of every component. int8_weights: those that int8 stores as bytes. frames: of a clip.
+    in_place: whether the encoder is one of a published checkpoint.
     """
     weights = counts[name]
     disk = resident = peak = 0

@@ -79,7 +79,7 @@ def _quantise_blocks(blocks: Tensor, bits: int) -> tuple[Tensor, Tensor]:
 
 
 def _gain(blocks: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
-    """By how much codes reduce the squared error of zeros, and the least-squares scale of the codes."""
+    """The reduction of the squared error of zeros that codes bring, and their least-squares scale."""
     products = (blocks * codes).sum(-1, keepdim=True)
     power = codes.square().sum(-1, keepdim=True)
     scales = torch.where(power == 0, 0, products / power)

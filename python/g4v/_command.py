@@ -49,7 +49,7 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
     def parse_known_args(self, *arguments: Any, **options: Any) -> Any:
-        """As argparse has it, but an unknown argument is refused by the subcommand that knows the rest."""
+        """Parses as argparse does, but the subcommand that knows the rest refuses an unknown argument."""
         self.given = {}
         namespace, unknown = super().parse_known_args(*arguments, **options)
         if unknown:

@@ -112,7 +112,10 @@ def printable(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """As `printable`, but lines, tabs and blanks stay: what may be shown on a terminal of any text."""
+    """The text without control characters but line feeds and tabs, so that a terminal may show it.
+
+    White space stays as it is; what is escaped, and how, is as in `printable`.
+    """
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in "\n\t" else _escaped(c) for c in text)

@@ -71,14 +71,15 @@ def tables(page: Path, first: str) -> list[list[str]]:
     return rows
 
 
+def anchor(heading: str) -> str:
+    """The anchor of a heading, as GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
 def anchors(page: Path) -> set[str]:
-    """The anchors of the headings, as GitHub makes them."""
-    found: set[str] = set()
-    for _, line in split(page)[0]:
-        if match := re.match(r"#{1,6} +(.*)", line):
-            word = re.sub(r"[^\w\- ]", "", match[1].strip().lower()).replace(" ", "-")
-            found.add(word)
-    return found
+    """The anchors of the headings of a page."""
+    matches = (re.match(r"#{1,6} +(.*)", line) for _, line in split(page)[0])
+    return {anchor(match[1]) for match in matches if match}
 
 
 def links(page: Path) -> list[tuple[int, str]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from .pages import PAGES, ROOT, Block, anchors, blocks, links, split, tables
+from .pages import PAGES, ROOT, Block, anchor, anchors, blocks, links, split, tables
 
 README = ROOT / "README.md"
 
@@ -93,6 +93,19 @@ def test_the_readme_has_the_two_commands() -> None:
     assert 'pip install ".[test]" && python -m pytest tests' in there
 
 
+def test_every_figure_of_the_readme_says_what_makes_it() -> None:
+    """Each row of what is measured names a script, a command or the row above; no machine, no figure."""
+    rows = tables(README, "what")
+    assert len(rows) > 5
+    for at, (_, figure, machine, maker) in enumerate(rows):
+        if machine == "none":
+            assert "never" in figure and not maker
+        elif maker == "the same":
+            assert at
+        else:
+            assert re.fullmatch(r"`(benchmarks/\w+\.py|g4v\.eval \w+)`", maker), maker
+
+
 def test_every_page_is_linked_from_the_readme() -> None:
     linked = {(README.parent / target.partition("#")[0]).resolve() for _, target in links(README)}
     assert set(PAGES) - {README} <= linked
@@ -110,6 +123,18 @@ def test_links(page: Path) -> None:
         if not file.exists() or (anchor and anchor not in anchors(file)):
             wrong.append((line, target))
     assert not wrong
+
+
+def test_contents_list_every_section() -> None:
+    """A page with "Contents:" lists all its sections in their order."""
+    seen = 0
+    for page in PAGES:
+        prose = "\n".join(text for _, text in split(page)[0])
+        if contents := re.search(r"^Contents: (.*?)\n\n", prose, re.DOTALL | re.MULTILINE):
+            sections = re.findall(r"^## +(.*)", prose, re.MULTILINE)
+            assert re.findall(r"\(#([^)]+)\)", contents[1]) == [anchor(name) for name in sections], page
+            seen += 1
+    assert seen >= 5
 
 
 def braces(pattern: str) -> list[str]:
@@ -169,6 +194,19 @@ def test_commands_and_flags(page: Path) -> None:
 
 # Options of torchrun, which starts g4v.train on several machines.
 TORCHRUN = {"--nnodes", "--nproc-per-node", "--rdzv-endpoint"}
+
+
+@pytest.mark.slow
+def test_help_says_which_frames_are_meant() -> None:
+    """`--frames` is the length of a video that is made, or how many frames of one are looked at."""
+    needs_every_extra()
+    for words, meaning in {
+        ("g4v", "chat"): "how many frames of a question's video are looked at",
+        ("g4v", "generate"): "frames of the video that is made",
+        ("g4v.export",): "of a video that is made",
+        ("g4v.train",): "frames sampled from a clip",
+    }.items():
+        assert f"--frames N {meaning}" in " ".join(help_of(*words).split())
 
 
 @pytest.mark.slow

@@ -7,7 +7,8 @@ import torch
 
 from g4v.export.bundle.export import export_bundle
 from g4v.export.checkpoint.random_checkpoint import write_random_checkpoint
-from g4v.model.config import TINY, AbstractorConfig
+from g4v.model.config import AbstractorConfig
+from g4v.model.presets import TINY
 
 SMALL = replace(
     TINY,

@@ -65,6 +65,7 @@ def test_a_truncated_video_is_answered_with_a_warning(bundle_dir, tmp_path):
 # The place for the output.
 
 
+@pytest.mark.slow
 def test_unwritable_output_is_found_before_the_work(tmp_path):
     file = tmp_path / "file"
     file.touch()
@@ -115,6 +116,7 @@ def test_empty_prompt(bundle_dir, tmp_path, prompt):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_prompt_that_is_no_utf8(bundle_dir, tmp_path):
     done = ask(bundle_dir, tmp_path, prompt=os.fsdecode(b"a\xff\xfeb"))
     assert_one_line_error(done, 2, "the prompt is not valid")
@@ -271,7 +273,10 @@ def test_pyav_is_missing(bundle_dir, tmp_path):
 # Ctrl-C.
 
 
-@pytest.mark.parametrize("prompt", ["~ Say a", "Say g", None])
+@pytest.mark.parametrize(
+    "prompt",
+    ["~ Say a", pytest.param("Say g", marks=pytest.mark.slow), pytest.param(None, marks=pytest.mark.slow)],
+)
 def test_ctrl_c(bundle_dir, tmp_path, prompt):
     """While the prompt is read, while a video of the chat is made, and while `g4v generate` works."""
     out = tmp_path / "new"

@@ -281,6 +281,7 @@ class TestBundle:
             (folder / "g4v.json").write_bytes(text[:length])
             assert "g4v.json" in refusal(folder)
 
+    @pytest.mark.slow
     @settings(max_examples=200, deadline=None)
     @given(st.data())
     def test_flipped_manifest(self, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:

@@ -226,26 +226,38 @@ class TestHubCache:
             (snapshot / file.name).symlink_to(f"{sub}/{blob}")
         return snapshot
 
+    TINY = Path(g4v.__file__).parent / "bundles" / "tiny"
+
+    @staticmethod
+    def talk(place: Path, verify: str) -> list[g4v.Reply]:
+        """What the bundle answers to a question about a video, and to a request for one."""
+        assistant = g4v.load(place, device="cpu", verify=verify)
+        assistant.wait_until_ready()
+        pixels = np.full((8, 64, 64, 3), 200, np.uint8)
+        chat = assistant.chat(seed=0, steps=1)
+        return [chat.ask("What moves here?", video=pixels), chat.ask("Show me a red circle growing")]
+
+    @pytest.fixture(scope="class")
+    def said(self) -> list[g4v.Reply]:
+        """What `tiny` answers from its own folder, of plain files."""
+        replies = self.talk(self.TINY, "full")
+        assert replies[1].videos
+        return replies
+
     # ONNX Runtime by itself refuses the second in every release, and all of them in 1.24.1.
-    @pytest.mark.parametrize("files", ["*", "*.data", "*.onnx", "g4v.json", "unet.*"])
-    @pytest.mark.parametrize("verify", ["full", "size"])
-    def test_talks_and_makes_videos(self, tmp_path: Path, files: str, verify: str) -> None:
-        tiny = Path(g4v.__file__).parent / "bundles" / "tiny"
-        snapshot = self.cache(tiny, tmp_path / "models--me--tiny", files)
-        said = []
-        for place in (tiny, snapshot):
-            assistant = g4v.load(place, device="cpu", verify=verify)
-            assistant.wait_until_ready()
-            pixels = np.full((8, 64, 64, 3), 200, np.uint8)
-            chat = assistant.chat(seed=0, steps=1)
-            said.append(
-                (chat.ask("What moves here?", video=pixels), chat.ask("Show me a red circle growing"))
-            )
-        for ours, theirs in zip(*said, strict=True):
+    @pytest.mark.parametrize(
+        "files",
+        ["*", "*.data", *(pytest.param(f, marks=pytest.mark.slow) for f in ("*.onnx", "g4v.json", "unet.*"))],
+    )
+    @pytest.mark.parametrize("verify", ["full", pytest.param("size", marks=pytest.mark.slow)])
+    def test_talks_and_makes_videos(
+        self, said: list[g4v.Reply], tmp_path: Path, files: str, verify: str
+    ) -> None:
+        snapshot = self.cache(self.TINY, tmp_path / "models--me--tiny", files)
+        for ours, theirs in zip(self.talk(snapshot, verify), said, strict=True):
             assert ours.text == theirs.text and len(ours.videos) == len(theirs.videos)
             for one, other in zip(ours.videos, theirs.videos, strict=True):
                 np.testing.assert_array_equal(one.frames, other.frames)
-        assert said[0][1].videos
 
     def test_in_a_folder_of_any_name_and_by_a_link_to_it(self, bundle_dir: Path, tmp_path: Path) -> None:
         odd = tmp_path / os.fsdecode(b"caf\xe9 a b")

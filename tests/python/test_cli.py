@@ -83,6 +83,7 @@ def test_doctor_reports_every_part():
     assert all(line[:5] in ("ok   ", "no   ", "fail ") for line in lines)
 
 
+@pytest.mark.slow
 def test_doctor_reports_the_instruction_set_that_is_forced():
     plain = run("doctor", env={**os.environ, "G4V_CPU": "plain"})
     (line,) = [line for line in plain.stdout.splitlines() if line.startswith("ok   cpu kernels: ")]
@@ -92,6 +93,7 @@ def test_doctor_reports_the_instruction_set_that_is_forced():
     assert unknown.returncode == 1 and refusal in unknown.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_doctor_names_the_fix_for_two_flavours_of_onnxruntime(tmp_path):
     package = tmp_path / "onnxruntime_gpu-1.31.1.dist-info"
     package.mkdir()
@@ -116,7 +118,7 @@ def test_import_is_light():
     assert done.stdout == "[]\n"
 
 
-@pytest.mark.parametrize("buffered", ["", "1"])
+@pytest.mark.parametrize("buffered", ["", pytest.param("1", marks=pytest.mark.slow)])
 def test_standard_output_on_a_full_disk(buffered):
     env = {**os.environ, "PYTHONUNBUFFERED": buffered}
     with open("/dev/full", "w") as full:
@@ -131,6 +133,7 @@ def test_without_standard_output(bundle_dir):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_quiet():
     # `head -c 1` leaves after one byte; the report is written line by line after that.
     command = f"{sys.executable} -u -m g4v doctor | head -c 1"
@@ -249,7 +252,14 @@ class Terminal:
         return os.waitstatus_to_exitcode(status)
 
 
-@pytest.mark.parametrize("goodbye", ["\x04", "\x03\x03", "/quit\n"])
+@pytest.mark.parametrize(
+    "goodbye",
+    [
+        pytest.param("\x04", marks=pytest.mark.slow),
+        pytest.param("\x03\x03", marks=pytest.mark.slow),
+        "/quit\n",
+    ],
+)
 def test_a_conversation_in_a_terminal(bundle_dir, tmp_path, goodbye):
     terminal = Terminal("chat", "--bundle", bundle_dir, "--out", tmp_path, "--steps", 3)
     terminal.expect("Ask something, or /help.")
@@ -337,6 +347,7 @@ def test_bench(bundle_dir):
     assert summary["bundle"] == "synthetic" and summary["runs"] == 2
 
 
+@pytest.mark.slow
 def test_system_text_and_frames_of_the_question(bundle_dir, tmp_path):
     clip = write_video(tmp_path / "clip.mp4", gray_frames(20))
     words = ("chat", "--bundle", bundle_dir, "--out", tmp_path, "--json", "--prompt", "Say a")

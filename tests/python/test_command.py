@@ -83,6 +83,7 @@ class TestStreams:
         line = f"{sys.executable} -m {command} {rest}"
         return subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=120)
 
+    @pytest.mark.slow
     def test_closed(self, command):
         assert self.run(command, "--help >&-").returncode == 0
         assert self.run(command, "--help 2>&- >&-").returncode == 0

@@ -164,6 +164,7 @@ def test_without_an_endpoint_nothing_is_sent(run, monkeypatch, capsys, environme
     assert part in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_waits_as_the_server_asks_and_tries_again(run) -> None:
     def behave(number: int, prompt: str) -> Any:
         if number == 0:
@@ -204,6 +205,7 @@ def test_a_wait_beyond_the_bound_is_not_waited_for(run, capsys) -> None:
     assert "asks to wait 3600 s" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_is_left_within_the_limit(run, capsys) -> None:
     with ChatServer(lambda *_: 30.0) as server:
         start = time.monotonic()
@@ -386,6 +388,7 @@ def test_a_killed_run_goes_on_without_paying_twice(tmp_path) -> None:
     assert len(rows(tmp_path / "many")) + report(tmp_path / "many")["answers"]["duplicates"]["near"] == 40
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_answers_under_way_and_says_how_to_go_on(tmp_path) -> None:
     with ChatServer(pause=0.3) as server:
         child = _start(tmp_path, server.url, "--concurrency", 2)
@@ -399,6 +402,7 @@ def test_ctrl_c_keeps_the_answers_under_way_and_says_how_to_go_on(tmp_path) -> N
         assert lines == len(server.bodies) < 40
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_does_not_wait(tmp_path) -> None:
     with ChatServer(lambda *_: 50.0) as server:
         child = _start(tmp_path, server.url, "--concurrency", 2)
@@ -411,6 +415,7 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path) -> None:
         assert child.returncode == 130 and "Traceback" not in err, err
 
 
+@pytest.mark.slow
 def test_the_time_limit_of_a_run_stops_it(run) -> None:
     with ChatServer(pause=0.4) as server:
         code, folder = run(server.url, *ONE, "--concurrency", 1, "--minutes", 0.01)

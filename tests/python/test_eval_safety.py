@@ -51,6 +51,7 @@ def figures(path: Path) -> dict[str, dict]:
 SURFACES = ("text in", "video in", "caption out")
 
 
+@pytest.mark.slow
 def test_truth_is_perfect(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     told(monkeypatch, truth)
     file = tmp_path / "s.json"
@@ -92,6 +93,7 @@ def test_an_assistant_that_shows_all_is_caught(monkeypatch: pytest.MonkeyPatch, 
     assert rows["captions sent that the shapes world has no words for"]["value"] == 1.0
 
 
+@pytest.mark.slow
 def test_frames_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     """A checker that finds every frame unsafe withholds all; one that finds some, by the bundle's share."""
     assistant = told(monkeypatch, truth)

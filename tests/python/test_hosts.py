@@ -100,6 +100,7 @@ class TestMarks:
 class TestNames:
     """Names of files that a terminal, or UTF-8, does not have."""
 
+    @pytest.mark.slow
     def test_json_is_true_on_an_ascii_terminal(self, bundle_dir, tmp_path):
         out = tmp_path / "d\u00e9" / "vid\u00e9o"
         ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
@@ -114,6 +115,7 @@ class TestNames:
         ).stdout  # fmt: skip
         assert ast.literal_eval(told.removeprefix("wrote ")) == str(out / "a.gif")
 
+    @pytest.mark.slow
     def test_bundles_videos_and_outputs_that_are_no_utf8(self, bundle_dir, tmp_path):
         copy = shutil.copytree(bundle_dir, tmp_path / ODD)
         clip = write_video(tmp_path / "clip.mp4", gray_frames(20))
@@ -128,6 +130,7 @@ class TestNames:
         told = run("generate", "a b", "--bundle", copy, "--steps", 1, "--out", copy / "a.gif").stdout
         assert told == f"wrote {ascii(str(copy / 'a.gif'))}\n" and (copy / "a.gif").is_file()
 
+    @pytest.mark.slow
     def test_refusals_of_such_names_are_one_line(self, bundle_dir, tmp_path):
         missing = tmp_path / ODD
         assert_one_line_error(run("inspect", missing), 1, "caf\\udce9")
@@ -195,6 +198,7 @@ class TestControlCharacters:
         done = run("inspect", copy)
         assert "  x\\x1b[31m\\u202ey" in done.stdout.splitlines() and "\x1b" not in done.stdout
 
+    @pytest.mark.slow
     def test_of_names_of_files(self, bundle_dir, tmp_path):
         clip = tmp_path / "a\x1b[31mb.mp4"
         assert_one_line_error(chat(bundle_dir, tmp_path, "--video", clip), 1, "a\\x1b[31mb.mp4")
@@ -405,7 +409,12 @@ class TestInterrupts:
 
     @pytest.mark.parametrize(
         ("program", "module"),
-        [(program, module) for program, modules in MOMENTS.items() for module in modules],
+        [
+            # What the exporter imports takes a second.
+            pytest.param(program, module, marks=pytest.mark.slow if program.startswith("g4v.export") else ())
+            for program, modules in MOMENTS.items()
+            for module in modules
+        ],
     )
     def test_at_any_moment(self, program, module, tmp_path):
         arguments = {

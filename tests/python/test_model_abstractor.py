@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from g4v.model.abstractor import VideoAbstractor
-from g4v.model.config import PRESETS, AbstractorConfig
+from g4v.model.config import AbstractorConfig
+from g4v.model.presets import PRESETS
 
 CONFIG = AbstractorConfig(
     hidden_size=24,

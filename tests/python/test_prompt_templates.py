@@ -129,7 +129,10 @@ def test_mplug_owl_is_the_public_example() -> None:
     assert tokenizer.id_to_token(made[-1]) == "\u2581"
 
 
-@pytest.mark.parametrize("kind", PRESETS)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=() if kind in ("chatml", "llama-3") else pytest.mark.slow) for kind in PRESETS],
+)
 def test_the_core_makes_the_same_tokens(kind: str) -> None:
     rng = random.Random(5)
     tokenizer = chats.backend(kind)

@@ -243,7 +243,8 @@ class TestGenerator:
             {"guidance_scale": 0.0, "steps": 1},
             {"scheduler": "dpmsolver++", "steps": 8},
             {"frames": 1, "width": 2, "height": 2},
-            {"frames": 9, "width": 640, "height": 480, "steps": 2},  # more than the VAE decodes at once
+            # More than the VAE decodes at once.
+            pytest.param({"frames": 9, "width": 640, "height": 480, "steps": 2}, marks=pytest.mark.slow),
         ],
     )
     def test_equals_numpy(self, assistant, bundle, changes):

@@ -231,6 +231,7 @@ _ALL_UNSAFE = _CHECKER.replace("unsafe = ", "mean = ").replace(
 )
 
 
+@pytest.mark.slow
 def test_the_command_line_says_that_a_video_is_withheld(bundle_dir, tmp_path):
     folder = with_checker(bundle_dir, tmp_path / "bundle", graph=_ALL_UNSAFE)
     out = tmp_path / "out"

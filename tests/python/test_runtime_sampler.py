@@ -123,6 +123,7 @@ class TestCleaning:
         with pytest.raises(ArgumentError):
             self.clean(text)
 
+    @pytest.mark.slow
     def test_equals_the_python_template_on_random_text(self):
         template = PromptTemplate(turn_end_id=2)
         random = np.random.default_rng(0)

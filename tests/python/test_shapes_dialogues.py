@@ -61,6 +61,7 @@ def stated(text: str, attribute: str) -> list[str]:
     return [value for value in VALUES[attribute] if re.search(rf"\b{value}s?\b", text)]
 
 
+@pytest.mark.slow
 def test_dialogues_have_one_to_four_turns_and_full_meta():
     for split in ("train", "test"):
         assert {d.kind for d in some(split)} == set(KINDS)

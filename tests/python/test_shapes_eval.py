@@ -77,6 +77,7 @@ def figures(path: Path) -> dict[str, dict]:
     return {row["name"].strip(): row for row in json.loads(path.read_text())["figures"]}
 
 
+@pytest.mark.slow
 def test_truth_passes_everything(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -124,7 +124,9 @@ def test_marks_are_ordered_and_composed(build: Any) -> None:
         assert ids == reference.encode(text, add_special_tokens=False).ids, ascii(text)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family", [pytest.param(f, marks=pytest.mark.slow) if f == "smollm2" else f for f in FAMILIES]
+)
 def test_special_tokens_in_a_text_are_plain_text(build: Any, family: str) -> None:
     source = build(family)
     config = convert_tokenizer(source)

@@ -134,7 +134,7 @@ class TestTwoProcesses:
         assert "No space left" in lines[0] and "no earlier checkpoint" in lines[0]
 
 
-@pytest.mark.parametrize("logger", ["TableLog", "TensorBoardLog"])
+@pytest.mark.parametrize("logger", ["TableLog", pytest.param("TensorBoardLog", marks=pytest.mark.slow)])
 def test_a_log_that_cannot_be_written_does_not_end_the_run(logger, words, tmp_path, monkeypatch, capsys):
     kind = getattr(loggers, logger).__mro__[2]
 

@@ -17,7 +17,8 @@ from transformers import LlamaConfig, LlamaForCausalLM  # noqa: E402
 
 from g4v.model.abstractor import VideoAbstractor  # noqa: E402
 from g4v.model.assistant import Gpt4Video  # noqa: E402
-from g4v.model.config import GPT4VIDEO_7B, AbstractorConfig, VideoTowerConfig  # noqa: E402
+from g4v.model.config import AbstractorConfig, VideoTowerConfig  # noqa: E402
+from g4v.model.presets import GPT4VIDEO_7B  # noqa: E402
 from g4v.model.prompt import IGNORED, VIDEO_ID  # noqa: E402
 from g4v.model.vision import MplugOwlVideoTower, build_encoder  # noqa: E402
 from g4v.train.command import main  # noqa: E402

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from g4v.model.config import TINY
+from g4v.model.presets import TINY
 from g4v.model.prompt import PromptTemplate
 from g4v.model.vision import build_encoder
 from g4v.shapes.dialogues import Dialogue, Turn
@@ -88,7 +88,7 @@ def test_single_frames_have_no_motion():
     assert loss > 0 and set(figures) == {"outline", "place"}
 
 
-@pytest.mark.parametrize("frames", [1, 8])
+@pytest.mark.parametrize("frames", [pytest.param(1, marks=pytest.mark.slow), 8])
 def test_a_contrastive_step_reaches_the_encoder(frames):
     torch.manual_seed(0)
     part = ContrastivePart(TINY, caption_tokenizer(), frames, clips=4, captions=2)
@@ -100,6 +100,7 @@ def test_a_contrastive_step_reaches_the_encoder(frames):
     assert all(reached)
 
 
+@pytest.mark.slow
 def test_the_frame_checker_learns_the_unsafe_sign():
     """Labels follow what was drawn, and a few steps on untrained features lower the loss."""
     torch.manual_seed(0)
@@ -133,6 +134,7 @@ def test_only_frames_that_show_the_sign_are_unsafe():
     assert not _shows_sign(Scene(with_sign.objects, "navy"), things).any()
 
 
+@pytest.mark.slow
 def test_latents_of_another_autoencoder_are_made_anew(tmp_path, monkeypatch):
     from diffusers import AutoencoderKL
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import CLIPTextModel
 
-from g4v.model.config import TINY
+from g4v.model.presets import TINY
 from g4v.shapes.recipe.phrases import PhraseReader, find_phrases
 from g4v.shapes.recipe.text_to_video import TextToVideoPart
 from g4v.shapes.recipe.tokenizers import caption_tokenizer, encode_captions
@@ -70,6 +70,7 @@ def test_the_text_encoder_learns_which_words_go_together(tokenizer):
         assert step("test")[1] > 0.9
 
 
+@pytest.mark.slow
 def test_most_of_the_clips_show_two_objects(tmp_path, tokenizer):
     one, two = "a red star moving left", "a red star moving left and a blue circle growing"
     save_file({"latents": torch.zeros(512, 8, 8, 8, 8).half()}, tmp_path / "0000.safetensors")

@@ -140,7 +140,7 @@ class TestStart:
 
 
 class TestResume:
-    @pytest.mark.parametrize("stage", ["stage1", "stage2"])
+    @pytest.mark.parametrize("stage", [pytest.param("stage1", marks=pytest.mark.slow), "stage2"])
     def test_a_killed_run_ends_in_the_same_weights(
         self, stage, trained, base, data, config, tmp_path, monkeypatch
     ):
@@ -168,6 +168,7 @@ class TestResume:
         assert set(whole) - set(logged) <= {2} and logged.items() <= whole.items()
         assert (out / "work" / stage / "curves.png").stat().st_size > 1000
 
+    @pytest.mark.slow
     def test_a_finished_run_is_left_alone(self, trained, base, data, config):
         before = weights(trained, "stage2")
         words = [*made.options(base, data, trained), "--config", str(config)]

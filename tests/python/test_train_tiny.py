@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,10 @@ pytest.importorskip("lightning", reason="needs the train extra")
 from g4v import _core  # noqa: E402
 from g4v.export.bundle.export import export_bundle  # noqa: E402
 from g4v.shapes.recipe import tiny, tiny_stages  # noqa: E402
+from g4v.shapes.recipe.parts import PARTS  # noqa: E402
+from g4v.shapes.recipe.tiny_language import LANGUAGE_RECIPES  # noqa: E402
+from g4v.shapes.recipe.tiny_text_to_video import TEXT_TO_VIDEO_RECIPES, VAE_RECIPES  # noqa: E402
+from g4v.shapes.recipe.tiny_vision import VISION_RECIPES  # noqa: E402
 from g4v.train import checkpoint, run  # noqa: E402
 from g4v.train.__main__ import main  # noqa: E402
 from g4v.train.configuration import load_settings  # noqa: E402
@@ -125,11 +131,28 @@ def one_line(capsys) -> str:
 
 
 def test_parts_and_their_order():
-    assert tiny.PARTS == (
-        "vae", "contrastive-images", "contrastive-clips", "frame-checker", "latents",
-        "t2v-images", "t2v-pairs", "t2v-fours", "t2v", "bindings", "base", "stage1", "stage2",
-    )  # fmt: skip
-    assert not set(tiny.RECIPES) & set(tiny_stages.STAGES)
+    """Each has a recipe or is a stage of the trainer, but for the cache; the groups train in their order."""
+    assert PARTS == (
+        *VAE_RECIPES,
+        *VISION_RECIPES,
+        "latents",
+        *TEXT_TO_VIDEO_RECIPES,
+        *LANGUAGE_RECIPES,
+        *tiny_stages.STAGES,
+    )
+    assert set(tiny.RECIPES) == set(PARTS) - {"latents"} - set(tiny_stages.STAGES)
+
+
+def test_help_needs_no_pytorch():
+    """Nor what else the training imports, which takes seconds."""
+    code = """
+import sys
+from g4v.shapes.recipe.command import build_parser
+build_parser().format_help()
+heavy = {"torch", "lightning", "transformers", "numpy"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_the_preset_is_what_the_weights_were_trained_with():

@@ -216,7 +216,9 @@ def test_seeking_and_reading_through_agree(tmp_path, monkeypatch):
     assert (read_video(path)[0] == by_seeking).all()
 
 
-@pytest.mark.parametrize("name", ["bikes.mp4", "bigbuckbunny.mp4", "carphone_pristine.mp4"])
+@pytest.mark.parametrize(
+    "name", ["bikes.mp4", pytest.param("bigbuckbunny.mp4", marks=pytest.mark.slow), "carphone_pristine.mp4"]
+)
 def test_real_files(name):
     path = real_video(name)
     frames, info = read_video(path)

@@ -61,6 +61,7 @@ def leftovers() -> set[str]:
     return {kind.__name__ for kind in found} & {"VideoFrame", "VideoReformatter", "SideDataContainer"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bigbuckbunny.mp4", "bikes.mp4"])
 def test_nothing_is_left_to_the_garbage_collector(name):
     gc.collect()
@@ -73,6 +74,7 @@ def test_nothing_is_left_to_the_garbage_collector(name):
         gc.enable()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
 def test_a_process_that_is_forked_after_a_video_was_read(tmp_path):
     """As the workers of a DataLoader are: the child frees what the parent left, reads videos, and ends."""
@@ -100,6 +102,7 @@ def test_a_process_that_is_forked_after_a_video_was_read(tmp_path):
     assert os.waitstatus_to_exitcode(waited[1]) == 0
 
 
+@pytest.mark.slow
 def test_the_reference_of_these_tests_sees_left_frames():
     """What the test above looks for is really found where it is left."""
     gc.collect()

@@ -36,7 +36,8 @@ def add_parser(commands: Any) -> None:
         "--frames",
         type=int,
         metavar="N",
-        help="how many frames of a question's video are looked at (default: the bundle's)",
+        help="how many frames of a question's video are looked at (default: the bundle's); not the length of "
+        "videos that are made",
     )
     parser.add_argument(
         "--system",

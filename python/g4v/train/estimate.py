@@ -16,7 +16,8 @@ from g4v.model.bases.hub import fetch_configuration
 from g4v.model.bases.llm import read_config
 from g4v.model.bases.mplug_owl import is_mplug_owl
 from g4v.model.bases.vision import check_vision, read_clip_config
-from g4v.model.config import PRESETS, AbstractorConfig, VideoTowerConfig
+from g4v.model.config import AbstractorConfig, VideoTowerConfig
+from g4v.model.presets import PRESETS
 from g4v.model.vision import build_encoder
 from g4v.train.bases import find_part
 from g4v.train.batch_sampler import steps_per_epoch

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from g4v._files import atomic_folder, one_line, read_json, write_json
 from g4v.model.abstractor import VideoAbstractor
-from g4v.model.config import PRESETS, AbstractorConfig
+from g4v.model.config import AbstractorConfig
+from g4v.model.presets import PRESETS
 from g4v.train.errors import TrainingError
 from g4v.train.settings import Settings
 

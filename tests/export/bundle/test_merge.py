@@ -108,6 +108,7 @@ def test_a_new_tokenizer_leaves_the_shared_one_to_the_other(run, copy, tmp_path,
     assert (copy / "tokenizer.json").read_bytes() != before
 
 
+@pytest.mark.slow
 def test_what_is_refused_leaves_the_bundle_as_it_was(run, copy, tmp_path, small, capsys):
     wider = replace(small, llama={**small.llama, "hidden_size": 96})
     misfit = write_random_checkpoint(tmp_path / "misfit", wider, vocab_size=280)

@@ -14,7 +14,7 @@ from g4v.export.bundle.export import export_bundle
 from g4v.export.checkpoint.overrides import Overrides
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.errors import ExportError
-from g4v.model.config import SMALL
+from g4v.model.presets import SMALL
 
 CHECKPOINT = Path(__file__).parents[3] / "python" / "g4v" / "checkpoints" / "small"  # in no wheel
 needs_weights = pytest.mark.skipif(not CHECKPOINT.is_dir(), reason="no checked-in weights here")
@@ -44,6 +44,7 @@ def test_the_language_model_has_to_be_named(run, lean, bundle, tmp_path, capsys)
     assert made["files"] == own["files"] and made["components"] == own["components"]
 
 
+@pytest.mark.slow
 def test_another_language_model_is_refused(lean, small, tmp_path):
     from dataclasses import replace
 

@@ -148,6 +148,7 @@ def others(owl, tmp_path_factory):
     return other, own, write_gguf(own / "llm", folder / "own.gguf", kind_of=in_blocks)
 
 
+@pytest.mark.slow
 def test_parts_that_were_not_trained_together(owl, others, tmp_path):
     other, own, quantised = others
     for named, message in (
@@ -199,6 +200,7 @@ def test_parts_alone(run, hub, tmp_path):
         Checkpoint.open(run, Overrides(template="vicuna"))
 
 
+@pytest.mark.slow
 def test_the_words_of_the_command(owl, run, tmp_path, capsys):
     text = tmp_path / "system.txt"
     text.write_text("\ufeffBe brief.\n", "utf-8")

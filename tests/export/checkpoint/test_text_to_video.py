@@ -23,6 +23,7 @@ WEIGHTS = {
     "vae": "diffusion_pytorch_model.safetensors",
 }
 CLASSES = {"text_encoder": CLIPTextModel, "unet": UNet3DConditionModel, "vae": AutoencoderKL}
+WITH_THE_UNET_SLOW = ["text_encoder", pytest.param("unet", marks=pytest.mark.slow), "vae"]
 
 
 @pytest.fixture
@@ -277,7 +278,7 @@ class Code:
 
 
 class TestPickles:
-    @pytest.mark.parametrize("part", CLASSES)
+    @pytest.mark.parametrize("part", WITH_THE_UNET_SLOW)
     def test_weights_in_bin_alone(self, part, copy):
         """As cerspense/zeroscope_v2_576w publishes them."""
         before = load(copy, part).state_dict()
@@ -288,7 +289,7 @@ class TestPickles:
         after = load(copy, part).state_dict()
         assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
-    @pytest.mark.parametrize("part", CLASSES)
+    @pytest.mark.parametrize("part", WITH_THE_UNET_SLOW)
     def test_half_precision_files_alone(self, part, copy):
         before = load(copy, part).state_dict()
         file = copy / "t2v" / part / WEIGHTS[part]

@@ -123,6 +123,7 @@ def test_an_engine_for_named_gpus(run, tmp_path):
     assert manifest["provenance"]["engines"] == {"abstractor (tensorrt-rtx)": {"compute_capability": ["8.6"]}}
 
 
+@pytest.mark.slow
 @needs_tensorrt
 def test_the_library_builds_what_it_is_told(tmp_path):
     made = {}

@@ -194,6 +194,7 @@ def test_only_what_both_packages_have_is_used():
             assert {n for n in used & known if not n.startswith("_")} <= others, kind
 
 
+@pytest.mark.slow
 @needs_tensorrt
 def test_engines_of_tensorrt_are_built_by_the_same_code(run, tmp_path, as_tensorrt):
     out = tmp_path / "bundle"

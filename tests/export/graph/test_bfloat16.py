@@ -86,6 +86,7 @@ def test_bfloat16_holds_what_float16_does_not(tmp_path):
     np.testing.assert_allclose(found, 2.4e6, rtol=2**-7)
 
 
+@pytest.mark.slow
 def test_a_damaged_graph_is_noticed(cuda, run, tmp_path):
     out = tmp_path / "bundle"
     shutil.copytree(cuda, out)

@@ -57,6 +57,7 @@ def places(folder, variant):
     return found
 
 
+@pytest.mark.slow
 def test_every_component_has_a_variant(both):
     found = variants(both)
     assert {name for name, target in found if target == "cuda"} == set(COMPONENTS)
@@ -125,6 +126,7 @@ def test_a_damaged_cuda_graph_is_noticed(both, run, tmp_path):
         verify_bundle(run, out)
 
 
+@pytest.mark.slow
 def test_the_core_runs_the_graphs(both, tmp_path):
     """Here on the CPU, as if they were for it: float16 keys and values are what differs for the core."""
     out = tmp_path / "bundle"
@@ -143,6 +145,7 @@ def test_the_core_runs_the_graphs(both, tmp_path):
     assert np.abs(frames[0] - frames[1]).mean() < 4  # of 255
 
 
+@pytest.mark.slow
 def test_codes_are_stored_once(both):
     """The scales alone are in each target's own type."""
     found = variants(both)
@@ -170,6 +173,7 @@ def test_float16_weights_are_stored_once_where_the_cpu_has_them_so(run, tmp_path
     assert g4v.load(tmp_path / "compact", device="cpu", threads=1).generate("a", steps=1).frames.any()
 
 
+@pytest.mark.slow
 def test_the_plan_knows_what_is_shared(both, run, tmp_path):
     manifest = json.loads((both / "g4v.json").read_text("utf-8"))
     checkpoint = Checkpoint.open(run)

@@ -144,6 +144,7 @@ def test_products_refuse_what_does_not_fit(tmp_path: Path) -> None:
         session(tmp_path / "variable.onnx")
 
 
+@pytest.mark.slow
 def test_calls_give_their_scratch_memory_back(tmp_path: Path) -> None:
     """Each of them would leave some 100 MB behind in 200 calls."""
     random = np.random.default_rng(5)

@@ -29,7 +29,8 @@ from g4v.export.graph.operators import MICROSOFT, OWN, SPLIT_GEMM
 from g4v.export.verify.comparison import verify_abstractor, verify_encoder
 from g4v.export.verify.error_measures import relative_error
 from g4v.model.abstractor import VideoAbstractor
-from g4v.model.config import PRESETS, AbstractorConfig
+from g4v.model.config import AbstractorConfig
+from g4v.model.presets import PRESETS
 
 TINY = Path(__file__).parents[3] / "python" / "g4v" / "checkpoints" / "tiny"
 
@@ -50,7 +51,7 @@ def products(path: Path) -> list[tuple[str, int]]:
     ]
 
 
-@pytest.mark.parametrize("flavour", ["clip", "mplug-owl-video"])
+@pytest.mark.parametrize("flavour", ["clip", pytest.param("mplug-owl-video", marks=pytest.mark.slow)])
 def test_all_products_of_an_encoder_are_split(tmp_path: Path, flavour: str) -> None:
     run = write_random_checkpoint(tmp_path / "run", PRESETS["tiny"], flavour=flavour)
     encoder = Checkpoint.open(run).encoder()

@@ -221,6 +221,7 @@ def test_engines_are_built(run, tmp_path):
         assert provenance["samples"][name]["inputs"]  # what the scales were found on
 
 
+@pytest.mark.slow
 @needs_tensorrt
 @pytest.mark.parametrize("kind", ["matmul", "conv"])
 def test_engines_hold_the_codes(tmp_path, kind):

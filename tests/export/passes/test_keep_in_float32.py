@@ -273,6 +273,7 @@ def test_the_report_names_what_stayed_in_float32(large_run, tmp_path, capsys):
     assert f"{len(part['kept'])} nodes" in row
 
 
+@pytest.mark.slow
 def test_an_engine_is_built_of_both_types(large_run, tmp_path):
     pytest.importorskip("tensorrt_rtx")
     out = tmp_path / "out"

@@ -32,7 +32,8 @@ from g4v.export.verify.comparison import (
 )
 from g4v.export.verify.error_measures import norm_error, probability_error, relative_error
 from g4v.model.abstractor import VideoAbstractor
-from g4v.model.config import PRESETS, AbstractorConfig
+from g4v.model.config import AbstractorConfig
+from g4v.model.presets import PRESETS
 from g4v.shapes.world.render import render
 from g4v.shapes.world.world import Object, Scene
 

@@ -183,7 +183,7 @@ def _llama3_of(
 
 
 def _llama3_factors(lengths: np.ndarray, settings: dict[str, Any]) -> np.ndarray:
-    """By how much Llama 3 divides the frequencies with these wave lengths."""
+    """The factors by which Llama 3 divides the frequencies with these wave lengths."""
     low, high = settings["low_freq_factor"], settings["high_freq_factor"]
     smooth = np.clip((settings["original_max_position_embeddings"] / lengths - low) / (high - low), 0, 1)
     divided: np.ndarray = 1 / ((1 - smooth) / settings["factor"] + smooth)

@@ -10,6 +10,7 @@ from pathlib import Path
 from g4v._command import Utf8Parser
 from g4v._console import report_error
 from g4v.errors import ArgumentError, Error
+from g4v.shapes.recipe.parts import PARTS
 
 _PROGRAM = "g4v.train"
 
@@ -18,8 +19,8 @@ class _Parser(Utf8Parser):
     program = _PROGRAM
 
 
-def build_parser(parts: Sequence[str]) -> argparse.ArgumentParser:
-    """The arguments of the command; parts: names for --part, in their order."""
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments of the command."""
     parser = _Parser(
         prog="python -m g4v.train",
         description=(
@@ -28,13 +29,13 @@ def build_parser(parts: Sequence[str]) -> argparse.ArgumentParser:
         ),
         epilog=(
             "example: python -m g4v.train tiny --out runs/tiny, then "
-            "python -m g4v.export --preset tiny --checkpoint runs/tiny --out bundle"
+            "python -m g4v.export --preset tiny --base runs/tiny --out bundle"
         ),
     )
     parser.add_argument("preset", choices=("tiny",), help="which assistant to train")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; made if it is missing")
     parser.add_argument(
-        "--part", action="append", choices=parts,
+        "--part", action="append", choices=PARTS,
         help="train this part alone (may be given several times); default: all, in this order",
     )  # fmt: skip
     parser.add_argument("--steps", type=int, help="optimiser steps, in place of the recipe's")
@@ -50,12 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 done or stopped by --minutes, 1 failed (one line says why), 130 after Ctrl-C.
     """
+    options = build_parser().parse_args(arguments)
     try:
         from g4v.shapes.recipe import tiny
     except ImportError as error:
         report_error(f'{error}; install the extra: pip install "g4v[train]"', _PROGRAM)
         return 1
-    options = build_parser(tiny.PARTS).parse_args(arguments)
     try:
         for name in ("steps", "threads", "minutes"):
             value = getattr(options, name)
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.out.exists() and not options.out.is_dir():
             raise ArgumentError(f"--out {options.out}: is a file; name a folder")
         changes = {name: getattr(options, name) for name in ("steps", "minutes", "threads", "seed")}
-        for part in options.part or tiny.PARTS:
+        for part in options.part or PARTS:
             done = tiny.train_part(options.out, part, not options.no_progress, **changes)
             if not done:
                 print(f"{part}: stopped by --minutes; give the same command again to go on", file=sys.stderr)

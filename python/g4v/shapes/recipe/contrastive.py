@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from g4v.model.config import Preset
+from g4v.model.presets import Preset
 from g4v.shapes.recipe.loop import Part
 from g4v.shapes.recipe.regions import find_regions
 from g4v.shapes.recipe.tokenizers import encode_captions

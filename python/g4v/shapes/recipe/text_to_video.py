@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from g4v.model.config import Preset
+from g4v.model.presets import Preset
 from g4v.shapes.recipe.latents import CachedLatents
 from g4v.shapes.recipe.loop import Part
 from g4v.shapes.recipe.phrases import PhraseReader, find_phrases

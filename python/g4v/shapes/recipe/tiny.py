@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from g4v._files import read_json, write_json
-from g4v.model.config import TINY
+from g4v.model.presets import TINY
 from g4v.shapes.recipe import tiny_stages
 from g4v.shapes.recipe.description import (
     ASSISTANT,
@@ -33,20 +33,11 @@ from g4v.shapes.recipe.tiny_vision import VISION_RECIPES
 RECIPES: dict[str, Recipe] = VAE_RECIPES | VISION_RECIPES | TEXT_TO_VIDEO_RECIPES | LANGUAGE_RECIPES
 """The parts that only the embedded default has."""
 
-PARTS = (
-    *VAE_RECIPES,
-    *VISION_RECIPES,
-    "latents",
-    *TEXT_TO_VIDEO_RECIPES,
-    *LANGUAGE_RECIPES,
-    *tiny_stages.STAGES,
-)
-"""All parts in the order of their training; "latents" is the cache that the UNet learns from."""
-
 
 def train_part(out: Path, name: str, progress: bool = True, **changes: Any) -> bool:
-    """Trains one of PARTS and writes its result into OUT; True when all its steps are done.
+    """Trains a part and writes its result into OUT; True when all its steps are done.
 
+    name: one of `g4v.shapes.recipe.parts.PARTS`.
     changes: steps, minutes, threads and seed, to be used in place of the recipe's; None keeps it.
     FileNotFoundError: a part that comes before is missing.
     """

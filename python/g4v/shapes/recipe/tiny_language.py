@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from g4v.model.config import TINY
+from g4v.model.presets import TINY
 from g4v.model.prompt import PromptTemplate, default_system
 from g4v.shapes.recipe.loop import LoopSettings, Part
 from g4v.shapes.recipe.recipes import Recipe, write_nothing

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from g4v._files import read_json, write_json
-from g4v.model.config import TINY
+from g4v.model.presets import TINY
 from g4v.shapes.recipe.loop import LoopSettings, Part
 from g4v.shapes.recipe.recipes import Recipe
 from g4v.shapes.recipe.results import checkpoint_of, result_of, save_half, start_from

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from g4v.model.config import TINY
+from g4v.model.presets import TINY
 from g4v.shapes.recipe.loop import LoopSettings, Part
 from g4v.shapes.recipe.recipes import Recipe, write_nothing
 from g4v.shapes.recipe.results import checkpoint_of, round_to_half, start_from

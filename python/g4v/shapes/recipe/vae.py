@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from g4v.model.config import Preset
+from g4v.model.presets import Preset
 from g4v.shapes.recipe.loop import Part
 from g4v.shapes.world.render import render
 from g4v.shapes.world.world import sample_scene

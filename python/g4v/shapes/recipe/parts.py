@@ -1,0 +1,20 @@
+"""The parts of the embedded default, by name. Apart from their recipes, so that --help needs no PyTorch."""
+
+from __future__ import annotations
+
+PARTS = (
+    "vae",
+    "contrastive-images",
+    "contrastive-clips",
+    "frame-checker",
+    "latents",
+    "t2v-images",
+    "t2v-pairs",
+    "t2v-fours",
+    "t2v",
+    "bindings",
+    "base",
+    "stage1",
+    "stage2",
+)
+"""All parts in the order of their training; "latents" is the cache that the UNet learns from."""
