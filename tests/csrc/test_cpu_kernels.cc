@@ -218,6 +218,27 @@ void TestVersions(ThreadPool& pool) {
   }
 }
 
+// Tasks of several heads, whose rows are prefetched for one another, over several blocks of keys that
+// end at no multiple of anything; other numbers in every run.
+void TestGroups() {
+  const uint32_t seed = std::random_device()();
+  ThreadPool pool(2);
+  for (const Isa isa : kIsas) {
+    if (!Here(isa)) continue;
+    for (const int64_t size : kHeadSizes) {
+      for (const int64_t queries : {3, 121}) {
+        Problem problem(2, 8, queries, 257 + static_cast<int64_t>(seed % 61), size, true, seed);
+        problem.lengths[1] = static_cast<int32_t>(problem.params.memory_rows);
+        Run(problem, pool, isa);
+        const double error = Error(problem);
+        CHECK(error < 1e-5);
+        if (!(error < 1e-5))
+          std::cerr << Name(isa) << ", head size " << size << ", seed " << seed << "\n";
+      }
+    }
+  }
+}
+
 void CheckRounded(Problem& problem, Parallel& parallel, Isa isa) {
   Rounded rounded(problem);
   Run(rounded, parallel, isa);
@@ -339,6 +360,7 @@ int main() {
   TestThreads();
   ThreadPool pool(3);
   TestVersions(pool);
+  TestGroups();
   TestBFloat16(pool);
   return g4v::test::Finish();
 }
