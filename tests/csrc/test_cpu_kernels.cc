@@ -239,6 +239,22 @@ void TestGroups() {
   }
 }
 
+// No block of keys counts more than another: equal scores, and values of 1 in the first half of a long
+// memory, of -1 in the second. A factor of 1 + 2^-23 for each block would leave 8e-6.
+void TestLongMemory(ThreadPool& pool) {
+  for (const Isa isa : kIsas) {
+    if (!Here(isa)) continue;
+    Problem problem(1, 8, 17, 8224, 32, false, 8);
+    problem.lengths[0] = 8224;
+    for (float& value : problem.q) value = 0;
+    for (size_t i = 0; i < problem.memory.size(); ++i) {
+      problem.memory[i] = 2 * i < problem.memory.size() ? 1.0f : -1.0f;
+    }
+    Run(problem, pool, isa);
+    for (const float value : problem.out) CHECK(std::abs(value) < 1e-7f);
+  }
+}
+
 void CheckRounded(Problem& problem, Parallel& parallel, Isa isa) {
   Rounded rounded(problem);
   Run(rounded, parallel, isa);
@@ -361,6 +377,7 @@ int main() {
   ThreadPool pool(3);
   TestVersions(pool);
   TestGroups();
+  TestLongMemory(pool);
   TestBFloat16(pool);
   return g4v::test::Finish();
 }
