@@ -21,6 +21,8 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
+import re
 import statistics
 import tempfile
 import time
@@ -115,7 +117,24 @@ def runtime(operands: Operands, threads: int, folder: Path) -> Callable[[], torc
     return call
 
 
+def family_and_model() -> str:
+    """Of an x86 processor, which its name may leave out: "25 17" is a Zen 4. Empty where it is not told."""
+    file = Path("/proc/cpuinfo")
+    text = file.read_text("utf-8") if file.exists() else ""
+    found = [re.search(rf"^{name}\s*: (\d+)$", text, re.M) for name in ("cpu family", "model")]
+    return " ".join(match[1] for match in found if match)
+
+
 Times = dict[str, list[tuple[float, float]]]  # seconds on the wall and of the processor, for each round
+
+
+def settle() -> None:
+    """Waits until the threads of the call before no longer spin: on a busy machine that takes them longer."""
+    for _ in range(50):
+        before = time.process_time()
+        time.sleep(PAUSE)
+        if time.process_time() - before < PAUSE / 30:
+            return
 
 
 def interleave(candidates: dict[str, Callable[[], Any]], rounds: int, bfloat16: bool) -> tuple[Times, float]:
@@ -124,7 +143,7 @@ def interleave(candidates: dict[str, Callable[[], Any]], rounds: int, bfloat16: 
     peak = 0.0
     for _ in range(rounds):
         for name, call in candidates.items():
-            time.sleep(PAUSE)
+            settle()
             call()
             wall, processor = time.perf_counter(), time.process_time()
             call()
@@ -205,6 +224,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="8 frames and batch 1 alone")
     options = parser.parse_args()
     about = machine(max(options.threads)) | {"kernel": versions()[0]}
+    about |= {"family and model": family_and_model(), "load average": os.getloadavg()}
     about["torch capability"] = torch.backends.cpu.get_cpu_capability()
     report: Row = {"machine": about, "float32": [], "bfloat16": []}
     print(json.dumps(about))
