@@ -1,19 +1,15 @@
-"""How fast is the abstractor, and the attention inside it, on this processor?
+"""How fast is the abstractor on this processor? (attention.py measures the attention inside it alone.)
 
     python benchmarks/abstractor.py [--out benchmarks/results/abstractor-cpu.json] [--quick] [--parts ...]
 
 Random weights and features at the real dimensions (six layers, 128 queries, 16 heads of 64, 257 tokens a
 frame). Every row runs its candidates in turn, so that what else the machine does hits all alike; figures are
 medians, ratios are of medians. A turn is a pause in which the threads of the one before stop spinning, a call
-that wakes its own, and the call that is timed. Loading and compiling are not timed. The peers get what they
-need: PyTorch's and ONNX Runtime's attention get keys and values joined in one array, and the joining counts,
-since the two segments are what the abstractor has.
+that wakes its own, and the call that is timed. Loading and compiling are not timed.
 
 Limits that the figures are held against are candidates like the others, since the processor's clock changes
-with what runs on it and beside it: the rate of a 2048 x 2048 x 2048 float32 product (PyTorch), what the
-processor's multiply-adds reach in registers alone, of float32 and of bfloat16, and how fast 256 MiB are read
-(PyTorch's sum). In bfloat16, "reading" is the time that copying a layer's keys and values into one array
-takes (PyTorch), as every kernel has to bring them into its caches.
+with what runs on it and beside it: the rate of a 2048 x 2048 x 2048 float32 product and how fast 256 MiB are
+read (PyTorch's sum).
 """
 
 from __future__ import annotations
@@ -31,7 +27,6 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
-import torch.nn.functional as F
 
 from g4v import __version__, _core
 from g4v._console import processor
@@ -44,27 +39,23 @@ from g4v.export.graph.cpu import CPU
 from g4v.export.graph.lowering import Lowering
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.config import AbstractorConfig
-from g4v.ops import _kernels, custom_ops_library, versions
+from g4v.ops import custom_ops_library, versions
 
 TOKENS = 257
 HEADS, SIZE, QUERIES, LAYERS = 16, 64, 128, 6
 PAUSE = 0.03  # seconds; threads of ONNX Runtime and OpenMP spin for some milliseconds after a call
-PARTS = ("attention", "attention in bfloat16", "abstractor", "streaming")
+PARTS = ("abstractor", "streaming")
 Row = dict[str, Any]
 
 
 class Limits:
     """What the machine does at most, measured in turn with what is held against it."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self) -> None:
         self.a, self.b = torch.randn(2, 2048, 2048).unbind(0)
         self.bytes = torch.randn(1 << 26)
         self.calls: dict[str, Callable[[], float]] = {
             "sgemm GFLOP/s": lambda: 2e-9 * 2048**3 / seconds(lambda: self.a @ self.b),
-            "multiply-add GFLOP/s": lambda: _core.testing.multiply_add_peak(threads) / 1e9,
-            "bfloat16 multiply-add GFLOP/s": lambda: (
-                _core.testing.multiply_add_peak(threads, bfloat16=True) / 1e9
-            ),
             "GB/s read": lambda: 1e-9 * self.bytes.nbytes / seconds(self.bytes.sum),
         }
         self.all: dict[str, list[float]] = {name: [] for name in self.calls}
@@ -105,145 +96,6 @@ def session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options.log_severity_level = 3
     options.register_custom_ops_library(custom_ops_library())
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-
-def attention_graph(folder: Path) -> Path:
-    """ONNX Runtime's MultiHeadAttention behind the Concat that it needs."""
-    width = HEADS * SIZE
-    with CPU.open(folder, "mha") as ops:
-        g = ops.g
-        names = ("q", "k_own", "v_own", "k_mem", "v_mem")
-        q, k_own, v_own, k_mem, v_mem = (g.input(n, "float32", ["b", n + "_rows", width]) for n in names)
-        keys, values = g.concat(k_own, k_mem, axis=1), g.concat(v_own, v_mem, axis=1)
-        g.output("out", ops.attention(q, keys, values, HEADS, width), "float32", ["b", "q_rows", width])
-        g.save()
-    return folder / "mha.onnx"
-
-
-@torch.no_grad()
-def attention(batch: int, frames: int, rounds: int, threads: int, limits: Limits, folder: Path) -> Row:
-    rows, width = frames * TOKENS, HEADS * SIZE
-    # As they come out of the products: heads side by side, keys and values of all layers side by side.
-    own = torch.randn(batch, QUERIES, 3, HEADS, SIZE)
-    memory = torch.randn(batch, rows, LAYERS, 2, HEADS, SIZE)
-    q, k_own, v_own = (own[:, :, i].transpose(1, 2) for i in range(3))
-    out = np.empty((batch, QUERIES, HEADS, SIZE), np.float32).transpose(0, 2, 1, 3)
-    layer = [0]
-
-    def segments() -> tuple[torch.Tensor, torch.Tensor]:
-        layer[0] = (layer[0] + 1) % LAYERS  # the next layer's, as in the chain: not what the last call cached
-        return tuple(memory[:, :, layer[0], i].transpose(1, 2) for i in range(2))  # type: ignore[return-value]
-
-    def ours(version: str) -> None:
-        k, v = (x.numpy() for x in segments())
-        arrays = [x.numpy() for x in (q, k_own, v_own)]
-        _kernels.run(*arrays, k, v, None, SIZE**-0.5, out, version=version)
-
-    def sdpa() -> torch.Tensor:
-        k, v = segments()
-        return F.scaled_dot_product_attention(q, torch.cat([k_own, k], 2), torch.cat([v_own, v], 2))
-
-    mha = session(attention_graph(folder), threads)
-    flat = {
-        n: own[:, :, i].reshape(batch, QUERIES, width).numpy() for i, n in enumerate(("q", "k_own", "v_own"))
-    }
-
-    def runtime() -> Any:
-        layer[0] = (layer[0] + 1) % LAYERS
-        # Contiguous copies of a layer's columns are made outside the clock: its graph would slice them.
-        return mha.run(None, flat | {n: copies[layer[0]][i] for i, n in enumerate(("k_mem", "v_mem"))})
-
-    copies = [
-        [np.ascontiguousarray(memory[:, :, i, j].reshape(batch, rows, width).numpy()) for j in range(2)]
-        for i in range(LAYERS)
-    ]
-    candidates: dict[str, Callable[[], Any]] = {
-        "torch sdpa": sdpa,
-        "onnxruntime MultiHeadAttention": runtime,
-    }
-    for version in [v for v in versions() if v != "plain"] or ["plain"]:
-        candidates[f"g4v {version}"] = lambda version=version: ours(version)
-    names = ("sgemm GFLOP/s", "multiply-add GFLOP/s")
-    times, most = limits.interleave(candidates, rounds, names)
-    best = next(name for name in candidates if name.startswith("g4v"))
-    layer[0] = LAYERS - 1
-    ours(versions()[0])
-    k, v = memory[:, :, 0, 0].transpose(1, 2).double(), memory[:, :, 0, 1].transpose(1, 2).double()
-    exact = F.scaled_dot_product_attention(
-        q.double(), torch.cat([k_own.double(), k], 2), torch.cat([v_own.double(), v], 2)
-    )
-    flop = 4.0 * batch * HEADS * QUERIES * (rows + QUERIES) * SIZE
-    return {
-        "batch": batch,
-        "frames": frames,
-        "milliseconds": {name: round(1e3 * value, 3) for name, value in times.items()},
-        "faster than": {n: round(times[n] / times[best], 2) for n in list(candidates)[:2]},
-        **{name: round(value, 1) for name, value in most.items()},
-        "share of sgemm rate": round(1e-9 * flop / times[best] / most[names[0]], 2),
-        "share of multiply-add peak": round(1e-9 * flop / times[best] / most[names[1]], 2),
-        "relative error against float64": relative_error(out, exact),
-    }
-
-
-@torch.no_grad()
-def attention_bfloat16(batch: int, frames: int, rounds: int, limits: Limits) -> Row:
-    """Ours in tiles, ours that widens bfloat16 to float32, and PyTorch's, all on bfloat16 operands."""
-    rows = frames * TOKENS
-    own = torch.randn(batch, QUERIES, 3, HEADS, SIZE).bfloat16()
-    memory = torch.randn(batch, rows, LAYERS, 2, HEADS, SIZE).bfloat16()
-    q, k_own, v_own = (own[:, :, i].transpose(1, 2) for i in range(3))
-    out = torch.empty(batch, QUERIES, HEADS, SIZE, dtype=torch.bfloat16).transpose(1, 2)
-    copy = torch.empty(2, batch, rows, HEADS, SIZE, dtype=torch.bfloat16)
-    layer = [0]
-
-    def segments() -> tuple[torch.Tensor, torch.Tensor]:
-        layer[0] = (layer[0] + 1) % LAYERS
-        return tuple(memory[:, :, layer[0], i].transpose(1, 2) for i in range(2))  # type: ignore[return-value]
-
-    def ours(version: str) -> None:
-        _kernels.run(q, k_own, v_own, *segments(), None, SIZE**-0.5, out, version=version)
-
-    def joined() -> tuple[torch.Tensor, torch.Tensor]:
-        k, v = segments()
-        return torch.cat([k_own, k], 2), torch.cat([v_own, v], 2)
-
-    candidates: dict[str, Callable[[], Any]] = {
-        "torch sdpa": lambda: F.scaled_dot_product_attention(q, *joined()),
-        "reading": lambda: [to.copy_(x.transpose(1, 2)) for to, x in zip(copy, segments(), strict=True)],
-    }
-    names = [f"g4v {v}" for v in versions() if v != "plain"] or ["g4v plain"]
-    for name in names:
-        candidates[name] = lambda version=name[4:]: ours(version)
-    peak = "bfloat16 multiply-add GFLOP/s"
-    times, most = limits.interleave(candidates, rounds, [peak])
-    reading = times.pop("reading")
-
-    def error(call: Callable[[], Any]) -> float:
-        layer[0] = LAYERS - 1
-        result = call()
-        return relative_error((out if result is None else result).float(), exact)
-
-    layer[0] = LAYERS - 1
-    keys, values = (x.double() for x in joined())
-    exact = F.scaled_dot_product_attention(q.double(), keys, values)
-    flop = 4.0 * batch * HEADS * QUERIES * (rows + QUERIES) * SIZE
-    return {
-        "batch": batch,
-        "frames": frames,
-        "milliseconds": {name: round(1e3 * value, 3) for name, value in times.items()},
-        "milliseconds of reading": round(1e3 * reading, 3),
-        "faster than": {n: round(times[n] / times[names[0]], 2) for n in times if n != names[0]},
-        peak: round(most[peak], 1),
-        "share of multiply-add peak": round(1e-9 * flop / times[names[0]] / most[peak], 2),
-        "relative error against float64": {
-            **{name: error(candidates[name]) for name in times},
-            "softmax(q k) v, step by step": error(lambda: plain_attention(q, *joined())),
-        },
-    }
-
-
-def plain_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    return torch.softmax(q @ k.transpose(-1, -2) * SIZE**-0.5, -1) @ v
 
 
 @torch.no_grad()
@@ -422,24 +274,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15, help="timed calls of each candidate (default: 15)")
     parser.add_argument("--threads", type=int, default=_core.usable_cores(), help="default: all cores")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="default: all")
-    parser.add_argument("--quick", action="store_true", help="8 frames and batch 1 alone, no torch.compile")
+    parser.add_argument("--quick", action="store_true", help="8 frames alone, no torch.compile")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     _core.set_kernel_threads(options.threads)
-    limits = Limits(options.threads)
+    limits = Limits()
     report: Row = {"machine": machine(options.threads), **{part: [] for part in options.parts}}
     print(json.dumps(report["machine"]))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        shapes = [(1, 8)] if options.quick else [(1, f) for f in (1, 4, 8, 16, 32)] + [(4, 8), (16, 8)]
-        for batch, frames in shapes if "attention" in options.parts else []:
-            row = attention(batch, frames, options.rounds, options.threads, limits, folder)
-            report["attention"].append(row)
-            print("attention", json.dumps(row), flush=True)
-        for batch, frames in shapes if "attention in bfloat16" in options.parts else []:
-            row = attention_bfloat16(batch, frames, options.rounds, limits)
-            report["attention in bfloat16"].append(row)
-            print("attention in bfloat16", json.dumps(row), flush=True)
         abstractors = [8] if options.quick else [1, 4, 8, 16, 32]
         for frames in abstractors if "abstractor" in options.parts else []:
             compile = frames == 8 and not options.quick

@@ -218,6 +218,43 @@ void TestVersions(ThreadPool& pool) {
   }
 }
 
+// Tasks of several heads, whose rows are prefetched for one another, over several blocks of keys that
+// end at no multiple of anything; other numbers in every run.
+void TestGroups() {
+  const uint32_t seed = std::random_device()();
+  ThreadPool pool(2);
+  for (const Isa isa : kIsas) {
+    if (!Here(isa)) continue;
+    for (const int64_t size : kHeadSizes) {
+      for (const int64_t queries : {3, 121}) {
+        Problem problem(2, 8, queries, 257 + static_cast<int64_t>(seed % 61), size, true, seed);
+        problem.lengths[1] = static_cast<int32_t>(problem.params.memory_rows);
+        Run(problem, pool, isa);
+        const double error = Error(problem);
+        CHECK(error < 1e-5);
+        if (!(error < 1e-5))
+          std::cerr << Name(isa) << ", head size " << size << ", seed " << seed << "\n";
+      }
+    }
+  }
+}
+
+// No block of keys counts more than another: equal scores, and values of 1 in the first half of a long
+// memory, of -1 in the second. A factor of 1 + 2^-23 for each block would leave 8e-6.
+void TestLongMemory(ThreadPool& pool) {
+  for (const Isa isa : kIsas) {
+    if (!Here(isa)) continue;
+    Problem problem(1, 8, 17, 8224, 32, false, 8);
+    problem.lengths[0] = 8224;
+    for (float& value : problem.q) value = 0;
+    for (size_t i = 0; i < problem.memory.size(); ++i) {
+      problem.memory[i] = 2 * i < problem.memory.size() ? 1.0f : -1.0f;
+    }
+    Run(problem, pool, isa);
+    for (const float value : problem.out) CHECK(std::abs(value) < 1e-7f);
+  }
+}
+
 void CheckRounded(Problem& problem, Parallel& parallel, Isa isa) {
   Rounded rounded(problem);
   Run(rounded, parallel, isa);
@@ -339,6 +376,8 @@ int main() {
   TestThreads();
   ThreadPool pool(3);
   TestVersions(pool);
+  TestGroups();
+  TestLongMemory(pool);
   TestBFloat16(pool);
   return g4v::test::Finish();
 }

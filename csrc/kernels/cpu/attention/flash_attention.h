@@ -113,7 +113,7 @@ class FlashAttentionCall {
         const int64_t after = (head + plan_.together) % plan_.group;
         const int64_t next = after == 0 ? key + count : key;
         RowPrefetcher prefetch(p_, block(after), next, std::min(next + Kernel::kBlockKeys, end),
-                               Kernel::Steps(first.queries, count, d));
+                               Kernel::Steps(first.queries, count, d), Kernel::kPrefetchRows);
         for (int64_t i = 0; i < plan_.together; ++i) {
           float* const k = rows + i * row_floats;
           Kernel::Attend(p_, block(head + i), count, queries(head + i), k, k + row_floats / 2,

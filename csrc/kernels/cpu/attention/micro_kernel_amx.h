@@ -95,6 +95,7 @@ struct MicroKernel : Packing<kTerms> {
   // The rows of eight heads are one run of memory that the processor prefetches by itself. Asking
   // for them earlier was measured and costs the products as much as it saves, or more (float32).
   static constexpr bool kCopyTogether = true;
+  static constexpr int64_t kPrefetchRows = 1;
 
   static int64_t ScratchFloats(int64_t head_size) {
     const int64_t keys = kTerms == 1 ? 0 : kTerms * kBlockKeys * Layout::Padded(head_size) / 2;

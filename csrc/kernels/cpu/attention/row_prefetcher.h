@@ -10,14 +10,19 @@
 
 namespace g4v::kernels {
 
-// Prefetches keys [key, end) of a block's head, and their values, evenly over `calls` calls. Each
-// call asks for a few cache lines: some 16 requests to memory can be in flight, and loads wait
-// behind those that queue up.
+// Prefetches keys [key, end) of a block's head, and their values, in at most `calls` calls: evenly,
+// but at least `burst` rows in a call as long as there are any. Where a prefetch does not retire
+// before its page is found, rows that are asked for one by one wait for one page walk each; those of
+// a burst share the wait. A long burst fills the queue of misses, and other loads wait behind it.
 class RowPrefetcher {
  public:
   RowPrefetcher(const CrossAttentionParams& p, const Block& block, int64_t key, int64_t end,
-                int64_t calls)
-      : p_(p), block_(block), key_(key), rows_(2 * (end - key)), each_(rows_ / calls + 1) {}
+                int64_t calls, int64_t burst)
+      : p_(p),
+        block_(block),
+        key_(key),
+        rows_(2 * (end - key)),
+        each_(std::max(rows_ / calls + 1, burst)) {}
 
   void operator()() {
     const int64_t bytes = p_.head_size * static_cast<int64_t>(SizeOf(p_.dtype));
