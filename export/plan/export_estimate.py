@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from g4v.export.checkpoint.llama import EMBEDDING, HEAD, LlamaWeights
 from g4v.export.checkpoint.run import Checkpoint
+from g4v.export.components.packed_decoder import PANEL
 from g4v.export.components.precision import CPU, CUDA, ENGINE_TARGETS, Precisions
 from g4v.export.errors import ExportError
 from g4v.export.plan.tensor_shapes import read_shapes
@@ -216,15 +217,26 @@ def _estimate_decoder(
             peak += 24 * weights.config.intermediate_size**2
             peak = max(peak, int(_LIBRARIES + 4 * sum(counts.values()))) if how == OWN else peak
         disk += int(graph)
-        if target == CPU:  # the weights of the core's own decoder, which it maps in place of the graph's
-            disk += int(weights_read)
         held[target] = int(weights_read)
-        resident += int(weights_read) if target == CPU else 0
+        if target == CPU:  # the core's own decoder maps its weights, and the graph stays closed
+            packed = 4 * rest + sum(_packed(weights, name, allocation) for name in names)
+            disk, resident = disk + packed, resident + packed
         made |= {precision} if allocation else set()
     precisions = ", ".join(variants.values())
     return ExportEstimate(
         "decoder", precisions, sum(counts.values()), disk, peak, resident, _on_gpu(held), seconds
     )
+
+
+def _packed(weights: LlamaWeights, name: str, allocation: BitAllocation | None) -> int:
+    """Bytes of a matrix in the file of the core's own decoder; at most, where bfloat16 holds it."""
+    rows, columns = weights.shapes[f"{name}.weight"]
+    rows = -(-rows // PANEL) * PANEL
+    if allocation is None:
+        return 4 * rows * columns
+    blocks = -(-columns // BLOCK)
+    scales = 4 if allocation.keeps(name) else 2  # codes of a file may have an offset beside the scale
+    return rows * blocks * (BLOCK * allocation.bits(name) // 8 + scales)
 
 
 def _int8_weights(component: str, shapes: Mapping[str, Sequence[int]]) -> int:

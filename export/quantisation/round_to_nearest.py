@@ -16,6 +16,7 @@ from g4v.export.quantisation.codes import BLOCK, Quantised
 _VALUES = 1 << 17  # of a matrix that are worked on at once, so that they stay in the cache
 # By what the value of largest magnitude is divided, in units of the largest code's magnitude. It falls on the
 # end of the range (1), or a little outside it, which gives the others a finer grid.
+_HALF_STEP = 2.0**-11  # largest relative error of float16, where it is neither too large nor too small
 _RANGES = {4: (1.0, 0.94, 0.88, -0.94, -0.875), 8: (1.0,)}
 
 
@@ -61,7 +62,14 @@ def quantise(weight: Tensor, bits: int) -> Quantised:
         padded = torch.nn.functional.pad(part, (0, blocks * BLOCK - columns)).view(-1, blocks, BLOCK)
         end = start + len(part)
         codes[start:end], scales[start:end] = _quantise_blocks(padded, bits)
-    return Quantised(codes, scales, bits, columns)
+    return Quantised(codes, _stored(scales), bits, columns)
+
+
+def _stored(scales: Tensor) -> Tensor:
+    """The scales as float16 holds them, so that they can be stored so; as they are where one would lose bits."""
+    rounded = scales.half().float()
+    exact = (rounded - scales).abs() <= _HALF_STEP * scales.abs()
+    return rounded if bool(exact.all()) else scales
 
 
 def _quantise_blocks(blocks: Tensor, bits: int) -> tuple[Tensor, Tensor]:

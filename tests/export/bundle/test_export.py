@@ -39,6 +39,7 @@ FILES = {
         )
         for end in ("onnx", "data")
     ),
+    "decoder.packed",
     "embedding.bin",
     "tokenizer.json",
 }

@@ -74,7 +74,13 @@ def test_a_component_alone_is_a_bundle_of_its_own(run, bundle, tmp_path):
     export_bundle(run, tmp_path / "out", only=["decoder"])
     alone, whole = manifest(tmp_path / "out"), manifest(bundle)
     assert alone["components"] == {"decoder": whole["components"]["decoder"]}
-    assert set(alone["files"]) == {"decoder.onnx", "decoder.data", "embedding.bin", "tokenizer.json"}
+    assert set(alone["files"]) == {
+        "decoder.onnx",
+        "decoder.data",
+        "decoder.packed",
+        "embedding.bin",
+        "tokenizer.json",
+    }
     import g4v
 
     assert g4v.load(tmp_path / "out", threads=1).chat(seed=0).ask("Hello").new_tokens > 0
