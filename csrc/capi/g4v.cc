@@ -203,7 +203,9 @@ void g4v_chat_cancel(g4v_chat* chat) {
 }
 
 int32_t g4v_chat_context_used(const g4v_chat* chat) {
-  return chat ? chat->chat->context_used() : 0;
+  int32_t used = 0;
+  if (chat) Call(nullptr, [&] { used = chat->chat->context_used(); });
+  return used;
 }
 
 int32_t g4v_chat_context_length(const g4v_chat* chat) {

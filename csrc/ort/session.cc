@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "base/error.h"
+#include "base/process.h"
 #include "ort/gpu_work.h"
 #include "ort/native_options.h"
 
@@ -18,7 +19,10 @@ class FirstAlone {
   FirstAlone() : lock_(mutex_, std::defer_lock) {
     if (!known_.load(std::memory_order_acquire)) lock_.lock();
   }
-  void Succeeded() const { known_.store(true, std::memory_order_release); }
+  void Succeeded() const {
+    // Static objects of the library that the first session needs are there now.
+    if (!known_.exchange(true, std::memory_order_acq_rel)) CloseLibraryWorkAtExit();
+  }
 
  private:
   static inline std::mutex mutex_;
@@ -174,6 +178,13 @@ void RunControl::Terminate() {
                       "a run cannot be cancelled");
 }
 
+void RunControl::Stop(void* control) noexcept {
+  try {
+    static_cast<RunControl*>(control)->Terminate();
+  } catch (const Error&) {  // then it runs to its end
+  }
+}
+
 void RunControl::Reset() {
   environment_->Check(environment_->api().RunOptionsUnsetTerminate(options_),
                       "a run cannot be reset");
@@ -189,6 +200,7 @@ Session::Session(std::shared_ptr<Environment> environment, const GraphFile& grap
       path_(graph.path),
       device_(graph.options.device),
       device_id_(graph.options.device_id) {
+  const LibraryWork library(LibraryWork::Kind::kMake);
   const GpuWork work(device_ != "cpu");
   const NativeOptions native(*environment_, graph.options);
   const abi::Api& api = environment_->api();
@@ -215,6 +227,7 @@ Session::Session(std::shared_ptr<Environment> environment, std::span<const char>
       path_(name),
       device_(options.device),
       device_id_(options.device_id) {
+  const LibraryWork library(LibraryWork::Kind::kMake);
   const GpuWork work(device_ != "cpu");
   const NativeOptions native(*environment_, options);
   const FirstAlone alone;
@@ -264,11 +277,14 @@ void Session::Release() {
 }
 
 Session::~Session() {
+  const LibraryWork library(LibraryWork::Kind::kMake, std::nothrow);
+  if (!library.began()) return;          // the process ends
   const GpuWork work(device_ != "cpu");  // gives memory back
   Release();
 }
 
 std::unique_ptr<DeviceTensor> Session::Allocate(DType dtype, std::vector<int64_t> shape) {
+  const LibraryWork library(LibraryWork::Kind::kRun);
   const GpuWork work(device_ != "cpu");
   const abi::Api& api = environment_->api();
   const std::lock_guard<std::mutex> lock(allocator_mutex_);
@@ -390,6 +406,8 @@ struct Session::Call {
 
   void Execute(RunControl* control) {
     if (control && control->terminated()) throw Error(Code::Cancelled, "cancelled");
+    const LibraryWork library(LibraryWork::Kind::kRun, control ? &RunControl::Stop : nullptr,
+                              control);
     const GpuWork work(session.device_ != "cpu");
     OrtStatus* status =
         api.Run(session.session_, control ? control->options_ : nullptr, input_names.data(),

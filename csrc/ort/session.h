@@ -91,6 +91,8 @@ class RunControl {
 
  private:
   friend class Session;
+
+  static void Stop(void* control) noexcept;  // a LibraryWork::Stop
   std::shared_ptr<Environment> environment_;
   OrtRunOptions* options_ = nullptr;
   std::atomic<bool> terminated_{false};
