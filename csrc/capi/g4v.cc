@@ -2,6 +2,7 @@
 
 #include <chrono>
 
+#include "base/process.h"
 #include "capi/call.h"
 #include "capi/handles.h"
 
@@ -116,6 +117,8 @@ g4v::VideoOptions ReadVideo(const g4v_video_options* given) {
 }  // namespace
 
 const char* g4v_version(void) { return G4V_VERSION; }
+
+void g4v_shutdown(void) { g4v::CloseLibraryWork(); }
 
 g4v_status g4v_load_defaults(g4v_load_options* options, g4v_error* error) {
   return Call(error, [&] { Write(LoadDefaults(), options, "g4v_load_options"); });

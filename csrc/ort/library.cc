@@ -166,6 +166,7 @@ std::shared_ptr<Environment> Environment::Get(const LibraryOptions& options) {
   if (!*current) {
     DisableTelemetry();
     const Opened opened = OpenAny(options);
+    CloseLibraryWorkAtExit();  // and once more below: static objects of the library are made on the way
     try {
       *current = std::shared_ptr<Environment>(new Environment(opened.handle, opened.path));
       CloseLibraryWorkAtExit();

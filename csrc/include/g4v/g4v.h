@@ -193,6 +193,11 @@ typedef struct g4v_event {
 /* The library's version, such as "0.1.0". */
 G4V_API const char* g4v_version(void);
 
+/* For the end of a program whose threads may still be inside: no work begins any more, what runs is
+   stopped, and what loads is waited for, a minute at most. `exit` does it too, but not before the
+   first load of the process is done. Nothing but freeing handles works afterwards. */
+G4V_API void g4v_shutdown(void);
+
 /* Fill structs whose struct_size is set: g4v_load_options options = {sizeof options}. Text and
    video defaults are the bundle's; their texts belong to the assistant. */
 G4V_API g4v_status g4v_load_defaults(g4v_load_options* options, g4v_error* error);
