@@ -101,6 +101,7 @@ int ChatState::context_used() const {
 ChatState::Question ChatState::Check(const std::string& text,
                                      const std::optional<FramesView>& frames,
                                      const TurnOptions& options) {
+  runtime_->CheckUnchanged();
   const PromptTemplate& prompt = runtime_->prompt();
   Question question;
   question.text = ResolveTextOptions(runtime_->text_defaults(), options_.text, options.text);

@@ -75,6 +75,7 @@ Frames VideoGenerator::Generate(const VideoRequest& request, ort::RunControl& co
     CheckNotCancelled(control);
   }
   sessions_.get();
+  bundle_.CheckUnchanged();
   const std::vector<float> latents = Denoise(request, control, progress);
   return Decode(request, latents, control);
 }

@@ -202,7 +202,8 @@ Session::Session(std::shared_ptr<Environment> environment, const GraphFile& grap
       device_id_(graph.options.device_id) {
   const LibraryWork library(LibraryWork::Kind::kMake);
   const GpuWork work(device_ != "cpu");
-  const NativeOptions native(*environment_, graph.options);
+  NativeOptions native(*environment_, graph.options);
+  native.AddFiles(graph);
   const abi::Api& api = environment_->api();
   const std::string& model = graph.model;
   try {
