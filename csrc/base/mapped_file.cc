@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <new>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,7 +22,10 @@ namespace {
   throw Error(Code::Io, "cannot read " + path.string() + ": " + reason);
 }
 
-[[noreturn]] void Fail(const std::filesystem::path& path) { Fail(path, std::strerror(errno)); }
+[[noreturn]] void Fail(const std::filesystem::path& path) {
+  if (errno == ENOMEM) throw std::bad_alloc();
+  Fail(path, std::strerror(errno));
+}
 
 class Descriptor {
  public:

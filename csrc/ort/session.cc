@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <mutex>
+#include <new>
 
 #include "base/error.h"
 #include "base/process.h"
@@ -216,8 +217,10 @@ Session::Session(std::shared_ptr<Environment> environment, const GraphFile& grap
         "the graph " + path_ + " cannot be loaded");
     alone.Succeeded();
   } catch (const Error& error) {
+    const std::string message = error.what();
+    if (message.find("std::bad_alloc") != std::string::npos) throw std::bad_alloc();
     // On the CPU only the graph can be at fault; with a GPU the device may be.
-    throw Error(device_ == "cpu" ? Code::Bundle : Code::Runtime, error.what());
+    throw Error(device_ == "cpu" ? Code::Bundle : Code::Runtime, message);
   }
   Describe();
 }

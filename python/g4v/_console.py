@@ -70,7 +70,8 @@ class ProgressBar:
         elif self._lines and int(4 * share) > self._quarter:
             self._quarter = int(4 * share)
             spent = now - self._started
-            write(self._stream, f"{printable(self.label)} {self._done:.0f}/{self.total:.0f} ({spent:.0f} s)\n")
+            count = f"{self._done:.0f}/{self.total:.0f}"
+            write(self._stream, f"{printable(self.label)} {count} ({spent:.0f} s)\n")
 
     def update_of(self, done: float, total: float) -> None:
         """`update` where the total is told with each step."""
