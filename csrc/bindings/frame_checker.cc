@@ -18,7 +18,7 @@ std::vector<float> Ask(const py::object& callable, const Frames& frames) {
   const GilAcquire acquire;
   try {
     using Scores = py::array_t<float, py::array::c_style | py::array::forcecast>;
-    const Scores scores = Scores::ensure(callable(FramesArray(frames)));
+    const Scores scores = Scores::ensure(CallFromCore(callable, FramesArray(frames)));
     if (!scores || scores.ndim() != 1) {
       throw Error(Code::Runtime, "the frame checker must return one number for each frame");
     }

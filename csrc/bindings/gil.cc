@@ -54,7 +54,19 @@ GilAcquire::GilAcquire() {
   state_ = OrWaitForTheEnd([] { return PyGILState_Ensure(); });
 }
 
-GilAcquire::~GilAcquire() { PyGILState_Release(state_); }
+GilAcquire::~GilAcquire() {
+  // Python code on this thread may have lost the GIL for good: see CallFromCore.
+  if (!PyGILState_Check()) WaitForTheEnd();
+  PyGILState_Release(state_);
+}
+
+py::object CallFromCore(const py::object& callable, const py::object& argument) {
+  // No object with a destructor is between the interpreter and this frame.
+  PyObject* const result = OrWaitForTheEnd(
+      [&] { return PyObject_CallFunctionObjArgs(callable.ptr(), argument.ptr(), nullptr); });
+  if (!result) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(result);
+}
 
 void DropWithoutGil(std::shared_ptr<const void> object) noexcept {
   if (InterpreterEnds()) return ThreadOwner::Keep(std::move(object));

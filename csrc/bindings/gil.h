@@ -35,6 +35,10 @@ class GilAcquire {
   PyGILState_STATE state_;
 };
 
+// Calls `callable` with one argument on a thread of the core, with the GIL. Python code lets the GIL
+// go and takes it back by itself. Throws error_already_set.
+pybind11::object CallFromCore(const pybind11::object& callable, const pybind11::object& argument);
+
 // Whether the interpreter ends or has ended.
 bool InterpreterEnds() noexcept;
 
