@@ -158,9 +158,13 @@ std::array<uint8_t, 32> Sha256::Finish() {
 std::string Sha256Hex(std::span<const uint8_t> bytes, Sha256::Backend backend) {
   Sha256 hash(backend);
   hash.Update(bytes);
+  return Hex(hash.Finish());
+}
+
+std::string Hex(const std::array<uint8_t, 32>& digest) {
   constexpr char kDigits[] = "0123456789abcdef";
   std::string hex;
-  for (const uint8_t byte : hash.Finish()) {
+  for (const uint8_t byte : digest) {
     hex += kDigits[byte >> 4];
     hex += kDigits[byte & 15];
   }

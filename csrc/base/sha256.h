@@ -25,6 +25,7 @@ class Sha256 {
   uint64_t total_ = 0;
 };
 
+std::string Hex(const std::array<uint8_t, 32>& digest);
 std::string Sha256Hex(std::span<const uint8_t> bytes,
                       Sha256::Backend backend = Sha256::Backend::Auto);
 bool HasShaInstructions();

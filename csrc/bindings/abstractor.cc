@@ -8,6 +8,7 @@
 
 #include "base/cpu.h"
 #include "base/error.h"
+#include "bindings/gil.h"
 #include "bindings/register.h"
 
 namespace g4v::bindings {
@@ -50,7 +51,7 @@ class BundleAbstractor {
     }
     VideoTokens tokens;
     {
-      const py::gil_scoped_release release;
+      const GilRelease release;
       tokens = abstractor_.Run(fresh_, keys, plan, memory_, nullptr);
     }
     return {Array(*tokens), static_cast<int>(missing)};
@@ -74,7 +75,7 @@ class BundleAbstractor {
     fresh_.values.assign(features.data(), features.data() + features.size());
     VideoTokens tokens;
     {
-      const py::gil_scoped_release release;
+      const GilRelease release;
       tokens = abstractor_.Run(fresh_, frames_, nullptr);
     }
     return {Array(*tokens), static_cast<int>(features.shape(0))};

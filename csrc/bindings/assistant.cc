@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include "bindings/frame_checker.h"
+#include "bindings/gil.h"
 #include "bindings/paths.h"
 #include "bindings/register.h"
 
@@ -58,8 +59,7 @@ std::shared_ptr<Assistant> Load(const std::filesystem::path& directory, const st
                             PythonFrameChecker(frame_checker),
                             Strings(provider_dirs),
                             cuda_graphs};
-  const py::gil_scoped_release release;
-  return Assistant::Load(directory, options);
+  return MakeForPython([&] { return Assistant::Load(directory, options); });
 }
 
 py::array_t<float> ScoreFrames(Assistant& self, const py::object& frames) {
@@ -67,7 +67,7 @@ py::array_t<float> ScoreFrames(Assistant& self, const py::object& frames) {
   if (!view) throw Error(Code::InvalidArgument, "frames must be a uint8 array [T, H, W, 3]");
   std::vector<float> scores;
   {
-    const py::gil_scoped_release release;
+    const GilRelease release;
     scores = self.ScoreFrames(*view);
   }
   return py::array_t<float>(static_cast<py::ssize_t>(scores.size()), scores.data());
@@ -78,15 +78,13 @@ std::shared_ptr<Chat> OpenChat(Assistant& self, std::optional<uint64_t> seed,
                                const std::optional<VideoOptions>& video, const py::object& system) {
   ChatOptions options{seed, text.value_or(TextOptions{}), video.value_or(VideoOptions{})};
   if (!system.is_none()) options.system = TextArgument(system, "system");
-  const py::gil_scoped_release release;
-  return self.Chat(options);
+  return MakeForPython([&] { return self.Chat(options); });
 }
 
 std::shared_ptr<Stream> Generate(Assistant& self, const py::object& prompt,
                                  const std::optional<VideoOptions>& options) {
   const std::string text = TextArgument(prompt, "prompt");
-  const py::gil_scoped_release release;
-  return self.Generate(text, options.value_or(VideoOptions{}));
+  return MakeForPython([&] { return self.Generate(text, options.value_or(VideoOptions{})); });
 }
 
 std::shared_ptr<Stream> Send(Chat& self, const py::object& text, const py::object& frames,
@@ -97,16 +95,14 @@ std::shared_ptr<Stream> Send(Chat& self, const py::object& text, const py::objec
   const std::optional<FramesView> view = FramesArgument(frames);
   const TurnOptions options{text_options.value_or(TextOptions{}),
                             video_options.value_or(VideoOptions{}), question_frames};
-  const py::gil_scoped_release release;
-  return self.Send(words, view, options);
+  return MakeForPython([&] { return self.Send(words, view, options); });
 }
 
 }  // namespace
 
 void RegisterAssistant(py::module_& module) {
-  const py::call_guard<py::gil_scoped_release> release;
-  py::class_<Chat, std::shared_ptr<Chat>>(module, "Chat", "A talk with its history.",
-                                          py::release_gil_before_calling_cpp_dtor())
+  const py::call_guard<GilRelease> release;
+  py::class_<Chat, std::shared_ptr<Chat>>(module, "Chat", "A talk with its history.")
       .def("send", &Send, py::arg("text"), py::arg("frames") = py::none(),
            py::arg("text_options") = py::none(), py::arg("video_options") = py::none(),
            py::arg("question_frames") = py::none(),
@@ -116,8 +112,7 @@ void RegisterAssistant(py::module_& module) {
       .def_property_readonly("context_length", &Chat::context_length)
       .def_property_readonly("seed", &Chat::seed);
   const LoadOptions defaults;
-  py::class_<Assistant, std::shared_ptr<Assistant>>(module, "Assistant", "A loaded bundle.",
-                                                    py::release_gil_before_calling_cpp_dtor())
+  py::class_<Assistant, std::shared_ptr<Assistant>>(module, "Assistant", "A loaded bundle.")
       .def_static("load", &Load, py::arg("directory"), py::kw_only(),
                   py::arg("device") = defaults.device, py::arg("threads") = defaults.threads,
                   py::arg("onnxruntime") = "", py::arg("library_dirs") = std::vector<std::string>(),

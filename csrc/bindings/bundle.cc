@@ -1,5 +1,6 @@
 #include "bundle/bundle.h"
 
+#include "bindings/gil.h"
 #include "bindings/paths.h"
 #include "bindings/register.h"
 
@@ -18,7 +19,7 @@ bool CheckBundle(const std::filesystem::path& directory, const std::string& veri
 void RegisterBundle(py::module_& module) {
   module.attr("BUNDLE_FORMAT_VERSION") = kBundleFormatVersion;
   module.def("check_bundle", &CheckBundle, py::arg("directory"),
-             py::arg("verify") = NameOf(Verify::Auto), py::call_guard<py::gil_scoped_release>(),
+             py::arg("verify") = NameOf(Verify::Auto), py::call_guard<GilRelease>(),
              "Checks the manifest and the files of a bundle directory; raises g4v.BundleError.\n\n"
              "Returns whether the SHA-256 of every file was compared.");
 }

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "bindings/frames_array.h"
+#include "bindings/gil.h"
 
 namespace g4v::bindings {
 namespace {
@@ -14,10 +15,10 @@ namespace {
 namespace py = pybind11;
 
 std::vector<float> Ask(const py::object& callable, const Frames& frames) {
-  const py::gil_scoped_acquire acquire;
+  const GilAcquire acquire;
   try {
     using Scores = py::array_t<float, py::array::c_style | py::array::forcecast>;
-    const Scores scores = Scores::ensure(callable(FramesArray(frames)));
+    const Scores scores = Scores::ensure(CallFromCore(callable, FramesArray(frames)));
     if (!scores || scores.ndim() != 1) {
       throw Error(Code::Runtime, "the frame checker must return one number for each frame");
     }
@@ -36,7 +37,8 @@ HostFrameChecker PythonFrameChecker(const py::object& callable) {
   if (callable.is_none()) return {};
   // The last owner may be any thread of the core, without the GIL.
   const std::shared_ptr<py::object> shared(new py::object(callable), [](py::object* object) {
-    const py::gil_scoped_acquire acquire;
+    if (InterpreterEnds()) return;
+    const GilAcquire acquire;
     delete object;
   });
   return [shared](const Frames& frames) { return Ask(*shared, frames); };

@@ -1,6 +1,7 @@
 #include "ort/library.h"
 
 #include "base/cpu.h"
+#include "bindings/gil.h"
 #include "bindings/paths.h"
 #include "bindings/register.h"
 #include "ort/session.h"
@@ -13,7 +14,7 @@ namespace py = pybind11;
 
 std::shared_ptr<ort::Environment> Load(const std::filesystem::path& path,
                                        const Paths& directories) {
-  const py::gil_scoped_release release;
+  const GilRelease release;
   return ort::Environment::Get({path.string(), Strings(directories)});
 }
 
@@ -32,7 +33,7 @@ py::tuple ResolveDevice(const std::string& device, const std::filesystem::path& 
   std::string why;
   std::string resolved;
   {
-    const py::gil_scoped_release release;
+    const GilRelease release;
     resolved = ort::ResolveDevice(environment, device, &why);
   }
   return py::make_tuple(resolved, why);
@@ -44,7 +45,7 @@ py::tuple ResolveTargets(const std::string& device, const std::set<std::string>&
   const auto environment = Load(path, directories);
   ort::Targets targets;
   {
-    const py::gil_scoped_release release;
+    const GilRelease release;
     targets = ort::ResolveTargets(environment, {device, wanted, Strings(provider_dirs)});
   }
   std::vector<std::pair<std::string, std::string>> usable;
@@ -55,7 +56,7 @@ py::tuple ResolveTargets(const std::string& device, const std::set<std::string>&
 void ProbeDevice(const std::string& device, const std::filesystem::path& path,
                  const Paths& directories) {
   const auto environment = Load(path, directories);
-  const py::gil_scoped_release release;
+  const GilRelease release;
   ort::ProbeDevice(environment, device);
 }
 
@@ -83,7 +84,7 @@ void RegisterLibrary(py::module_& module) {
   module.def(
       "preload_cuda_libraries",
       [](const Paths& roots) { return ort::PreloadCudaLibraries(Strings(roots)); },
-      py::arg("roots"), py::call_guard<py::gil_scoped_release>(),
+      py::arg("roots"), py::call_guard<GilRelease>(),
       "Loads the CUDA libraries of the nvidia-* wheels below site-packages folders; returns "
       "what is missing.");
   module.def("usable_cores", &UsableCores, "Physical cores that this process may use.");

@@ -1,5 +1,6 @@
 // g4v._core: the Python module. The bound functions and classes are private to the package; its
 // public face is the Python code around them.
+#include "base/process.h"
 #include "bindings/register.h"
 
 PYBIND11_MODULE(_core, module) {
@@ -7,6 +8,8 @@ PYBIND11_MODULE(_core, module) {
   module.attr("__version__") = G4V_VERSION;
   pybind11::module_ testing =
       module.def_submodule("testing", "Parts of the core, for tests and benchmarks alone.");
+  g4v::OpenLibraryWork();
+  Py_AtExit(&g4v::CloseLibraryWork);
   g4v::bindings::RegisterErrors(module);
   g4v::bindings::RegisterLibrary(module);
   g4v::bindings::RegisterBundle(module);

@@ -1,8 +1,8 @@
 // g4v.ops: the kernels, on the tensors of any library that speaks DLPack.
 #include <pybind11/stl.h>
-#include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
@@ -10,6 +10,8 @@
 
 #include "base/cpu.h"
 #include "base/error.h"
+#include "base/process.h"
+#include "bindings/gil.h"
 #include "bindings/register.h"
 #include "bindings/tensor.h"
 #include "kernels/cpu/attention/attention.h"
@@ -36,14 +38,9 @@ class Threads {
   static std::shared_ptr<kernels::ThreadPool> Get() {
     State& state = Shared();
     const std::lock_guard lock(state.mutex);
-    if (state.pool && state.process != getpid()) {
-      // A forked child has none of its parent's threads, and must not wait for them.
-      new std::shared_ptr<kernels::ThreadPool>(std::move(state.pool));
-    }
     if (!state.pool) {
-      state.pool =
-          std::make_shared<kernels::ThreadPool>(state.count > 0 ? state.count : UsableCores());
-      state.process = getpid();
+      state.pool = std::make_shared<kernels::ThreadPool>(state.count > 0 ? state.count.load()
+                                                                         : UsableCores());
     }
     return state.pool;
   }
@@ -62,11 +59,20 @@ class Threads {
   struct State {
     std::mutex mutex;
     std::shared_ptr<kernels::ThreadPool> pool;
-    pid_t process = 0;
-    int count = 0;
+    std::atomic<int> count = 0;
+    uint64_t fork_count = ForkCount();
   };
+  // A forked child has none of its parent's threads and must not wait for them; a thread that it
+  // lacks may have held the lock. So it has a state of its own.
   static State& Shared() {
-    static auto* const state = new State;
+    static std::atomic<State*> current{new State};
+    State* state = current.load();
+    while (state->fork_count != ForkCount()) {
+      auto* const fresh = new State;
+      fresh->count = state->count.load();
+      if (current.compare_exchange_strong(state, fresh)) return *fresh;
+      delete fresh;
+    }
     return *state;
   }
 };
@@ -225,7 +231,7 @@ void CrossAttention(const py::object& q, const py::object& k_own, const py::obje
   if (operands.device() == TensorDevice::kCuda) return RunOnGpu(operands, stream, allocate);
   const Isa isa = version.empty() ? kernels::ChosenIsa()
                                   : kernels::ChooseIsa(version.c_str(), "cross_attention: version");
-  const py::gil_scoped_release release;
+  const GilRelease release;
   const std::shared_ptr<kernels::ThreadPool> threads = Threads::Get();
   void* const workspace =
       Workspace(kernels::CpuWorkspaceSize(operands.params, threads->threads(), isa));
@@ -280,7 +286,7 @@ void RegisterOps(py::module_& module, py::module_& testing) {
   testing.def(
       "multiply_add_peak",
       [](int threads, bool bfloat16) {
-        const py::gil_scoped_release release;
+        const GilRelease release;
         return kernels::MultiplyAddPeak(
             threads, kernels::ChosenIsa(),
             bfloat16 ? kernels::DType::kBFloat16 : kernels::DType::kFloat32);

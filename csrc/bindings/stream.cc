@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "bindings/frames_array.h"
+#include "bindings/gil.h"
 #include "bindings/register.h"
 
 namespace g4v::bindings {
@@ -58,17 +59,17 @@ void RegisterEvents(py::module_& module) {
 }
 
 std::optional<Event> NextWithin(Stream& stream, std::optional<double> timeout) {
+  std::chrono::milliseconds wait{0};
   if (timeout) {
     const double ms = std::isnan(*timeout) ? 0.0 : std::clamp(*timeout * 1e3, 0.0, 1e9);
-    const py::gil_scoped_release release;
-    if (!stream.Wait(std::chrono::milliseconds(std::llround(ms)))) {
-      const py::gil_scoped_acquire acquire;
-      py::set_error(PyExc_TimeoutError, "no event came in time");
-      throw py::error_already_set();
-    }
+    wait = std::chrono::milliseconds(std::llround(ms));
   }
-  const py::gil_scoped_release release;
-  return stream.Next();
+  {
+    const GilRelease release;
+    if (!timeout || stream.Wait(wait)) return stream.Next();
+  }
+  py::set_error(PyExc_TimeoutError, "no event came in time");
+  throw py::error_already_set();
 }
 
 Event NextOrStop(Stream& stream) {
@@ -91,10 +92,8 @@ py::array_t<uint8_t> FramesArray(const Frames& frames) {
 
 void RegisterStream(py::module_& module) {
   RegisterEvents(module);
-  const py::call_guard<py::gil_scoped_release> release;
-  // The last reference may go while a turn is under way: its destructor waits for the turn.
-  py::class_<Stream, std::shared_ptr<Stream>>(module, "Stream", "The events of one turn, in order.",
-                                              py::release_gil_before_calling_cpp_dtor())
+  const py::call_guard<GilRelease> release;
+  py::class_<Stream, std::shared_ptr<Stream>>(module, "Stream", "The events of one turn, in order.")
       .def("next", &NextWithin, py::arg("timeout") = py::none(),
            "The next event; None after the last one; TimeoutError where none came in time (s).")
       .def("cancel", &Stream::Cancel, release, "Stops the turn; harmless when repeated.")

@@ -2,6 +2,7 @@
 
 #include <pybind11/stl.h>
 
+#include "bindings/gil.h"
 #include "bindings/register.h"
 
 namespace g4v::bindings {
@@ -30,7 +31,7 @@ std::vector<std::string> DecodeBatch(const Tokenizer& tokenizer, const std::vect
 }  // namespace
 
 void RegisterTokenizer(py::module_& module, py::module_& testing) {
-  const py::call_guard<py::gil_scoped_release> release;
+  const py::call_guard<GilRelease> release;
   py::class_<Tokenizer>(module, "Tokenizer", "A tokenizer of a bundle (its own JSON format).")
       .def(py::init(&Tokenizer::Load), py::arg("json_text"), release)
       .def(

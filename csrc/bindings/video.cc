@@ -2,6 +2,7 @@
 #include <pybind11/stl.h>
 
 #include "base/error.h"
+#include "bindings/gil.h"
 #include "bindings/register.h"
 #include "video/preprocess.h"
 
@@ -31,7 +32,7 @@ py::array_t<uint8_t> Resize(const py::array& image, int height, int width) {
   const Pixels pixels = Pixels::ensure(image);
   std::vector<uint8_t> resized;
   {
-    const py::gil_scoped_release release;
+    const GilRelease release;
     resized = ResizeBicubic(pixels.data(), static_cast<int>(pixels.shape(0)),
                             static_cast<int>(pixels.shape(1)), height, width);
   }
@@ -46,7 +47,7 @@ py::array_t<float> PreprocessFrames(const py::array& frames, int size,
   const py::ssize_t count = pixels.shape(0);
   std::vector<float> values;
   {
-    const py::gil_scoped_release release;
+    const GilRelease release;
     values = Preprocess(pixels.data(), count, static_cast<int>(pixels.shape(1)),
                         static_cast<int>(pixels.shape(2)), size, mean, std);
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <mutex>
 #include <vector>
 
 #include "base/sha256.h"
@@ -13,7 +14,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kManifestName = "g4v.json";
-constexpr uint64_t kAutoVerifyBytes = 256'000'000;
+constexpr uint64_t kSmallBytes = 256'000'000;  // is verified by itself, and held in memory
 constexpr uint64_t kLargestManifest = 64'000'000;
 
 [[noreturn]] void Refuse(const std::string& message) { throw Error(Code::Bundle, message); }
@@ -31,12 +32,17 @@ std::string List(const std::vector<std::string>& names) {
   return text;
 }
 
-MappedFile OpenFile(const fs::path& path) {
+[[noreturn]] void RefuseFile(const Error& error) {
+  Refuse(std::string("the bundle's file cannot be used: ") + error.what() +
+         "; check its rights, or copy the bundle again");
+}
+
+template <class T = MappedFile, class... Args>
+T OpenFile(const fs::path& path, Args... args) {
   try {
-    return MappedFile(path);
+    return T(path, args...);
   } catch (const Error& error) {
-    Refuse(std::string("the bundle's file cannot be used: ") + error.what() +
-           "; check its rights, or copy the bundle again");
+    RefuseFile(error);
   }
 }
 
@@ -66,8 +72,10 @@ std::string ReadManifest(const fs::path& directory) {
            " is not a bundle: it has no g4v.json; give the directory that "
            "`python -m g4v.export` wrote");
   }
-  const MappedFile file = OpenFile(path);
-  if (file.size() > kLargestManifest) Refuse(Quoted(path) + " is too large for a manifest");
+  if (fs::file_size(path, error) > kLargestManifest && !error) {
+    Refuse(Quoted(path) + " is too large for a manifest");
+  }
+  const MappedFile file = OpenFile(path, MappedFile::How::Read);
   return std::string(reinterpret_cast<const char*>(file.data()), file.size());
 }
 
@@ -107,11 +115,21 @@ void CheckFiles(const fs::path& directory, const Manifest& manifest) {
   if (!resized.empty()) Refuse(where + "is damaged, copy it again; wrong size: " + List(resized));
 }
 
+// Of a file of any size, which is read piece by piece.
+std::string DigestOf(const fs::path& path) {
+  try {
+    Sha256 hash;
+    ReadPieces(path, [&](std::span<const uint8_t> piece) { hash.Update(piece); });
+    return Hex(hash.Finish());
+  } catch (const Error& error) {
+    RefuseFile(error);
+  }
+}
+
 void CheckDigests(const fs::path& directory, const Manifest& manifest) {
   std::vector<std::string> damaged;
   for (const auto& [name, entry] : manifest.files) {
-    const MappedFile file = OpenFile(directory / name);
-    if (Sha256Hex(file.bytes()) != entry.sha256) damaged.push_back(name);
+    if (DigestOf(directory / name) != entry.sha256) damaged.push_back(name);
   }
   if (!damaged.empty()) {
     Refuse("the bundle " + Quoted(directory) +
@@ -141,15 +159,22 @@ const char* NameOf(Verify verify) {
   throw Error(Code::Internal, "an unknown way to verify a bundle");
 }
 
+struct Bundle::Mapped {
+  std::mutex mutex;
+  std::map<std::string, FileStamp> files;
+};
+
 Bundle Bundle::Open(const fs::path& directory, Verify verify) {
   const std::string text = ReadManifest(directory);
   Bundle bundle;
+  bundle.mapped_ = std::make_shared<Mapped>();
   bundle.directory_ = fs::canonical(directory);
   bundle.manifest_ = Manifest::Parse(text);
   CheckFiles(bundle.directory_, bundle.manifest_);
   uint64_t total = 0;
   for (const auto& [name, entry] : bundle.manifest_.files) total += entry.bytes;
-  if (verify == Verify::Full || (verify == Verify::Auto && total <= kAutoVerifyBytes)) {
+  bundle.small_ = total <= kSmallBytes;
+  if (verify == Verify::Full || (verify == Verify::Auto && bundle.small_)) {
     CheckDigests(bundle.directory_, bundle.manifest_);
     bundle.verified_ = true;
   }
@@ -170,7 +195,10 @@ GraphSource Bundle::Graph(const Variant& variant, const std::string& graph) cons
   if (path.extension() != ".onnx")
     Refuse("the graph " + path.string() + " cannot be loaded: it is no .onnx file");
   const std::string folder = graph.substr(0, graph.rfind('/') + 1);
-  const MappedFile file = OpenFile(path);
+  const MappedFile file = OpenFile(path, MappedFile::How::Read);
+  // Engines read what they need by the graph's own path.
+  const bool engine = variant.target == "tensorrt" || variant.target == "tensorrt-rtx";
+  GraphSource source{path, {}, {}};
   std::map<std::string, std::string> places;
   bool linked = false;
   for (const std::string& name : FilesOfGraph(file.bytes(), path.string())) {
@@ -182,18 +210,46 @@ GraphSource Bundle::Graph(const Variant& variant, const std::string& graph) cons
     const fs::path place = fs::canonical(path.parent_path() / name);
     linked = linked || !IsInside(fs::canonical(path.parent_path()), place);
     places[name] = place.relative_path().string();
+    if (engine) continue;
+    auto data = std::make_shared<const MappedFile>(Map(folder + name));
+    if (small_) source.files.emplace_back(name, std::move(data));
   }
-  // Engines read what they need by the graph's own path.
-  const bool engine = variant.target == "tensorrt" || variant.target == "tensorrt-rtx";
-  if (!linked || engine) return {path, ""};
-  return {path, WithExternalData(file.bytes(), path.string(), places)};
+  if (linked && !engine) {
+    source.model = WithExternalData(file.bytes(), path.string(), places);
+    for (auto& [name, data] : source.files) name = places[name];
+  }
+  return source;
 }
 
 std::string Bundle::ReadText(const std::string& relative) const {
-  const MappedFile file = OpenFile(PathOf(relative));
+  const MappedFile file = OpenFile(PathOf(relative), MappedFile::How::Read);
   return std::string(reinterpret_cast<const char*>(file.data()), file.size());
 }
 
-MappedFile Bundle::Map(const std::string& relative) const { return OpenFile(PathOf(relative)); }
+MappedFile Bundle::Map(const std::string& relative) const {
+  const fs::path path = PathOf(relative);
+  if (!small_) {
+    const std::lock_guard lock(mapped_->mutex);
+    if (!mapped_->files.contains(relative)) {
+      mapped_->files.emplace(relative, OpenFile<FileStamp>(path));
+    }
+  }
+  MappedFile file = OpenFile(path, small_ ? MappedFile::How::Read : MappedFile::How::Map);
+  if (file.size() != manifest_.files.at(relative).bytes) {
+    Refuse("the bundle's file " + Quoted(path) +
+           " was changed while it was loaded; load the bundle again");
+  }
+  return file;
+}
+
+void Bundle::CheckUnchanged() const {
+  const std::lock_guard lock(mapped_->mutex);
+  for (const auto& [name, stamp] : mapped_->files) {
+    if (!stamp.unchanged()) {
+      Refuse("the bundle's file " + Quoted(directory_ / name) +
+             " was changed after it was loaded; load the bundle again");
+    }
+  }
+}
 
 }  // namespace g4v

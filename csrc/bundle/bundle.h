@@ -2,7 +2,10 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/mapped_file.h"
 #include "bundle/manifest.h"
@@ -26,8 +29,12 @@ const char* NameOf(Verify verify);
 struct GraphSource {
   std::filesystem::path path;
   std::string model;  // empty: the file at `path` is opened
+  // External data in memory, by their names in the graph; empty where they are mapped.
+  std::vector<std::pair<std::string, std::shared_ptr<const MappedFile>>> files;
 };
 
+// The files of a bundle of at most 256 MB are read into memory when they are used, those of a larger
+// one are mapped.
 class Bundle {
  public:
   // Throws Error(Bundle): the message is one line that says what is wrong and what to do.
@@ -44,6 +51,9 @@ class Bundle {
   GraphSource Graph(const Variant& variant, const std::string& graph) const;
   std::string ReadText(const std::string& relative) const;
   MappedFile Map(const std::string& relative) const;
+  // Throws Error(Bundle) where a file that is mapped was written to since then. A copy of this bundle
+  // knows the files of the others too.
+  void CheckUnchanged() const;
 
  private:
   Bundle() = default;
@@ -51,6 +61,9 @@ class Bundle {
   std::filesystem::path directory_;
   Manifest manifest_;
   bool verified_ = false;
+  bool small_ = false;
+  struct Mapped;
+  std::shared_ptr<Mapped> mapped_;
 };
 
 }  // namespace g4v

@@ -38,7 +38,8 @@ ort::GraphFile GraphFor(const Bundle& bundle, const std::vector<Variant>& varian
 ort::GraphFile GraphFor(const Bundle& bundle, const Placed& placed, const std::string& name,
                         const Placement& placement) {
   GraphSource source = bundle.Graph(placed.variant, name);
-  ort::GraphFile graph{source.path.string(), placement.options, std::move(source.model)};
+  ort::GraphFile graph{source.path.string(), placement.options, std::move(source.model),
+                       std::move(source.files)};
   graph.options.device = placed.device;
   if (!graph.model.empty()) graph.options.external_data_folder = "/";
   return graph;

@@ -2,6 +2,7 @@
 
 #include <chrono>
 
+#include "base/process.h"
 #include "capi/call.h"
 #include "capi/handles.h"
 
@@ -117,6 +118,8 @@ g4v::VideoOptions ReadVideo(const g4v_video_options* given) {
 
 const char* g4v_version(void) { return G4V_VERSION; }
 
+void g4v_shutdown(void) { g4v::CloseLibraryWork(); }
+
 g4v_status g4v_load_defaults(g4v_load_options* options, g4v_error* error) {
   return Call(error, [&] { Write(LoadDefaults(), options, "g4v_load_options"); });
 }
@@ -203,7 +206,9 @@ void g4v_chat_cancel(g4v_chat* chat) {
 }
 
 int32_t g4v_chat_context_used(const g4v_chat* chat) {
-  return chat ? chat->chat->context_used() : 0;
+  int32_t used = 0;
+  if (chat) Call(nullptr, [&] { used = chat->chat->context_used(); });
+  return used;
 }
 
 int32_t g4v_chat_context_length(const g4v_chat* chat) {

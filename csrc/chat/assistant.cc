@@ -47,7 +47,7 @@ Assistant::Assistant(std::shared_ptr<Runtime> runtime) : runtime_(std::move(runt
 Assistant::~Assistant() = default;
 
 std::shared_ptr<Chat> Assistant::Chat(const ChatOptions& options) {
-  return std::make_shared<g4v::Chat>(std::make_shared<ChatState>(runtime_, options));
+  return std::make_shared<g4v::Chat>(std::make_shared<ChatState>(runtime_.share(), options));
 }
 
 std::shared_ptr<Stream> Assistant::Generate(const std::string& prompt,
@@ -61,7 +61,7 @@ std::shared_ptr<Stream> Assistant::Generate(const std::string& prompt,
       state, 0, std::move(request),
       VideoQueue::Withhold::Fail);  // on this thread, so that requests keep their order
   state->Start(
-      [runtime = runtime_, weak = std::weak_ptr(state)] {
+      [runtime = runtime_.share(), weak = std::weak_ptr(state)] {
         const std::shared_ptr<StreamState> stream = weak.lock();
         DoneEvent done;
         done.finish_reason = "stop";
@@ -109,7 +109,8 @@ Json Assistant::Info() const {
 
 std::vector<float> Assistant::ScoreFrames(const FramesView& frames) {
   CheckVideo(frames);
-  return runtime_->frame_checker().Score(CopyFrames(frames), nullptr);
+  ort::RunControl control(runtime_->environment());  // the end of the process stops it
+  return runtime_->frame_checker().Score(CopyFrames(frames), &control);
 }
 
 void Assistant::WaitUntilReady() {

@@ -1,4 +1,5 @@
-// A loaded bundle. One assistant serves any number of chats from any number of threads.
+// A loaded bundle. One assistant serves any number of chats from any number of threads. In the child
+// of a fork that came after the load every function throws Error(Runtime).
 #pragma once
 
 #include <filesystem>
@@ -7,6 +8,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "base/process.h"
 #include "chat/chat.h"
 #include "chat/options.h"
 #include "chat/stream.h"
@@ -47,7 +49,7 @@ class Assistant {
   void WaitUntilReady();
 
  private:
-  std::shared_ptr<Runtime> runtime_;
+  Held<Runtime> runtime_;
 };
 
 }  // namespace g4v

@@ -101,6 +101,7 @@ int ChatState::context_used() const {
 ChatState::Question ChatState::Check(const std::string& text,
                                      const std::optional<FramesView>& frames,
                                      const TurnOptions& options) {
+  runtime_->CheckUnchanged();
   const PromptTemplate& prompt = runtime_->prompt();
   Question question;
   question.text = ResolveTextOptions(runtime_->text_defaults(), options_.text, options.text);
@@ -286,9 +287,11 @@ std::shared_ptr<Stream> Chat::Send(const std::string& text, const std::optional<
   return state_->Send(text, frames, options);
 }
 
-void Chat::Cancel() { state_->Cancel(); }
+void Chat::Cancel() {
+  if (state_.usable()) state_.unchecked().Cancel();
+}
 int Chat::context_used() const { return state_->context_used(); }
-int Chat::context_length() const { return state_->context_length(); }
-uint64_t Chat::seed() const { return state_->seed(); }
+int Chat::context_length() const { return state_.unchecked().context_length(); }
+uint64_t Chat::seed() const { return state_.unchecked().seed(); }
 
 }  // namespace g4v

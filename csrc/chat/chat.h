@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "base/process.h"
 #include "chat/options.h"
 #include "chat/stream.h"
 
@@ -25,7 +26,8 @@ class Chat {
   // thinned out, fewer are used as they are.
   // Throws Error(InvalidArgument) for unusable text, frames or options and while another turn is
   // under way, Error(ContextFull) where the turn cannot fit, Error(Bundle) where the bundle lacks a
-  // component. After an error or a cancel the chat is as it was before the turn.
+  // component, Error(Runtime) in a forked child. After an error or a cancel the chat is as it was
+  // before the turn.
   std::shared_ptr<Stream> Send(const std::string& text,
                                const std::optional<FramesView>& frames = {},
                                const TurnOptions& options = {});
@@ -38,7 +40,7 @@ class Chat {
   uint64_t seed() const;
 
  private:
-  std::shared_ptr<ChatState> state_;
+  Held<ChatState> state_;
 };
 
 }  // namespace g4v

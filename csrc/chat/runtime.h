@@ -26,6 +26,8 @@ class Runtime {
   const Manifest& manifest() const { return bundle_.manifest(); }
   const std::shared_ptr<ort::Environment>& environment() const { return environment_; }
   const ort::Targets& targets() const { return placement_.targets; }
+  // Throws Error(Bundle) where a file that is still read was written to.
+  void CheckUnchanged() const { bundle_.CheckUnchanged(); }
 
   // Each throws Error(Bundle) that names what the bundle lacks.
   Decoder& decoder();

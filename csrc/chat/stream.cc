@@ -158,10 +158,14 @@ void StreamState::StopJobs() {
 }
 
 Stream::Stream(std::shared_ptr<StreamState> state) : state_(std::move(state)) {}
-Stream::~Stream() { state_->Close(); }
+Stream::~Stream() { Close(); }
 std::optional<Event> Stream::Next() { return state_->Next(); }
 bool Stream::Wait(std::chrono::milliseconds timeout) { return state_->Wait(timeout); }
-void Stream::Cancel() { state_->Cancel(); }
-void Stream::Close() { state_->Close(); }
+void Stream::Cancel() {
+  if (state_.usable()) state_.unchecked().Cancel();
+}
+void Stream::Close() {
+  if (state_.usable()) state_.unchecked().Close();
+}
 
 }  // namespace g4v

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 
+#include "base/process.h"
 #include "chat/event.h"
 
 namespace g4v {
@@ -12,7 +13,8 @@ namespace g4v {
 class StreamState;
 
 // Next may be called from one thread at a time, Cancel from any thread at any time. The destructor
-// cancels and waits until the turn has stopped (within one denoising step).
+// cancels and waits until the turn has stopped (within one denoising step). In a forked child Next
+// and Wait throw Error(Runtime), and nothing else does anything.
 class Stream {
  public:
   explicit Stream(std::shared_ptr<StreamState> state);
@@ -35,7 +37,7 @@ class Stream {
   void Close();
 
  private:
-  std::shared_ptr<StreamState> state_;
+  Held<StreamState> state_;
 };
 
 }  // namespace g4v

@@ -75,6 +75,8 @@ Frames VideoGenerator::Generate(const VideoRequest& request, ort::RunControl& co
     CheckNotCancelled(control);
   }
   sessions_.get();
+  bundle_.CheckUnchanged();
+  CheckMemory(request.spec, unet_.latent_channels, vae_decoder_.scale_factor);
   const std::vector<float> latents = Denoise(request, control, progress);
   return Decode(request, latents, control);
 }

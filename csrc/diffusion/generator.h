@@ -26,7 +26,8 @@ class VideoGenerator {
 
   // Makes one video, uint8 [frames, height, width, 3]; `progress` is called after each denoising
   // step with its number from 1 on. The same request gives the same video. Any number of threads.
-  // Throws Error(Cancelled) within one step, or sooner, after control.Terminate().
+  // Throws Error(Cancelled) within one step, or sooner, after control.Terminate(), and
+  // Error(InvalidArgument) where the video cannot fit into memory.
   Frames Generate(const VideoRequest& request, ort::RunControl& control,
                   const std::function<void(int)>& progress);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/memory.h"
 #include "base/option.h"
 #include "base/utf8.h"
 #include "diffusion/scheduler.h"
@@ -90,6 +91,30 @@ std::vector<float> CheckLatents(const std::optional<InitialLatents>& latents,
     throw Error(Code::InvalidArgument, "latents holds numbers that are not finite");
   }
   return latents->values;
+}
+
+uint64_t LeastBytes(const VideoGenerationSpec& spec, int latent_channels, int scale_factor) {
+  const auto frames = static_cast<uint64_t>(spec.frames);
+  const auto area = static_cast<uint64_t>(spec.height) * static_cast<uint64_t>(spec.width);
+  const auto unit = static_cast<uint64_t>(scale_factor);
+  const uint64_t pixels = frames * area * 3;
+  const uint64_t floats = frames * area / (unit * unit) * static_cast<uint64_t>(latent_channels);
+  const uint64_t batch = spec.guidance_scale != 1.0 ? 2 : 1;
+  return pixels + 2 * batch * floats * sizeof(float);  // what is denoised, and its prediction
+}
+
+void CheckMemory(const VideoGenerationSpec& spec, int latent_channels, int scale_factor) {
+  constexpr uint64_t kNotWorthAsking = 64'000'000;
+  const uint64_t least = LeastBytes(spec, latent_channels, scale_factor);
+  if (least < kNotWorthAsking) return;
+  const std::optional<uint64_t> available = AvailableMemory();
+  if (!available || least <= *available) return;
+  const auto megabytes = [](uint64_t bytes) { return std::to_string(bytes / 1'000'000) + " MB"; };
+  throw Error(Code::InvalidArgument,
+              "a video of " + std::to_string(spec.frames) + " frames of " +
+                  std::to_string(spec.width) + "x" + std::to_string(spec.height) +
+                  " takes at least " + megabytes(least) + " of memory, and " +
+                  megabytes(*available) + " are free; ask for fewer or smaller frames");
 }
 
 void CheckProfiles(const VideoGenerationSpec& spec, const ComponentsSpec& components,

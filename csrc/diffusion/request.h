@@ -52,6 +52,13 @@ VideoGenerationSpec ResolveVideoOptions(const VideoGenerationSpec& defaults, int
 std::vector<float> CheckLatents(const std::optional<InitialLatents>& latents,
                                 const VideoGenerationSpec& spec, const ComponentsSpec& components);
 
+// Bytes that a video takes at least while it is made: its pixels and its latents, without what the
+// graphs need for themselves.
+uint64_t LeastBytes(const VideoGenerationSpec& spec, int latent_channels, int scale_factor);
+
+// Throws Error(InvalidArgument) where LeastBytes is more than this process can still have.
+void CheckMemory(const VideoGenerationSpec& spec, int latent_channels, int scale_factor);
+
 // Throws Error(InvalidArgument) for a video whose sizes are outside the profile of the engines that
 // run it; graphs without a profile take any size.
 void CheckProfiles(const VideoGenerationSpec& spec, const ComponentsSpec& components,

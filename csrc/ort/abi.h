@@ -175,6 +175,8 @@ struct CustomOp {
   X(KernelContext_GetScratchBuffer, 277, OrtStatus*, const OrtKernelContext*, const OrtMemoryInfo*, size_t bytes,    \
     void**)                                                                                                          \
   X(KernelInfoGetAllocator, 278, OrtStatus*, const OrtKernelInfo*, int memory_type, OrtAllocator**)                  \
+  X(AddExternalInitializersFromFilesInMemory, 279, OrtStatus*, OrtSessionOptions*, const char* const* names,         \
+    char* const* buffers, const size_t* lengths, size_t)                                                             \
   X(RegisterExecutionProviderLibrary, 301, OrtStatus*, OrtEnv*, const char* name, const char* path)                  \
   X(GetEpDevices, 303, OrtStatus*, const OrtEnv*, const OrtEpDevice* const** devices, size_t* count)                 \
   X(SessionOptionsAppendExecutionProvider_V2, 304, OrtStatus*, OrtSessionOptions*, OrtEnv*,                          \

@@ -10,6 +10,7 @@
 #include <mutex>
 
 #include "base/error.h"
+#include "base/process.h"
 
 namespace g4v::ort {
 namespace {
@@ -127,6 +128,11 @@ Opened OpenAny(const LibraryOptions& options) {
   return opened;
 }
 
+// From 1.29 on ONNX Runtime sends what it does to its makers: a thread, a file in the user's cache and
+// the network, from before DisableTelemetryEvents can be called. A host that sets the variable
+// itself is obeyed.
+void DisableTelemetry() { setenv("ORT_DISABLE_TELEMETRY", "1", 0); }
+
 // The file behind a loaded library, so that a system name ("libonnxruntime.so") is reported as a
 // path.
 std::string FileOf(const void* symbol, const std::string& fallback) {
@@ -154,11 +160,16 @@ std::shared_ptr<Environment> Environment::Get(const LibraryOptions& options) {
   static std::mutex mutex;
   // Never destroyed: sessions in other static objects may outlive this one at exit.
   static auto* const current = new std::shared_ptr<Environment>();
+  // Before the lock, so that a forked child finds it open.
+  const LibraryWork library(LibraryWork::Kind::kMake);
   const std::lock_guard<std::mutex> lock(mutex);
   if (!*current) {
+    DisableTelemetry();
     const Opened opened = OpenAny(options);
+    CloseLibraryWorkAtExit();  // and once more below: static objects of the library are made on the way
     try {
       *current = std::shared_ptr<Environment>(new Environment(opened.handle, opened.path));
+      CloseLibraryWorkAtExit();
     } catch (...) {
       dlclose(opened.handle);
       throw;

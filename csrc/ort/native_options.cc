@@ -28,6 +28,21 @@ void NativeOptions::Check(OrtStatus* status) const {
   environment_.Check(status, "ONNX Runtime refuses a session option");
 }
 
+void NativeOptions::AddFiles(const GraphFile& graph) {
+  if (graph.files.empty()) return;
+  std::vector<const char*> names;
+  std::vector<char*> buffers;
+  std::vector<size_t> lengths;
+  for (const auto& [name, file] : graph.files) {
+    names.push_back(name.c_str());
+    // The C ABI has no const buffer; it is only read.
+    buffers.push_back(reinterpret_cast<char*>(const_cast<uint8_t*>(file->data())));
+    lengths.push_back(file->size());
+  }
+  Check(api_.AddExternalInitializersFromFilesInMemory(options_, names.data(), buffers.data(),
+                                                      lengths.data(), names.size()));
+}
+
 void NativeOptions::Fill(const SessionOptions& options) {
   const int threads = options.threads > 0 ? options.threads : UsableCores();
   Check(api_.SetIntraOpNumThreads(options_, threads));

@@ -14,6 +14,9 @@ class NativeOptions {
   NativeOptions(const NativeOptions&) = delete;
   NativeOptions& operator=(const NativeOptions&) = delete;
 
+  // The graph's files that are in memory; they must stay there until the session is made.
+  void AddFiles(const GraphFile& graph);
+
   const OrtSessionOptions* get() const { return options_; }
 
  private:

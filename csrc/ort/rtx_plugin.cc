@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "base/error.h"
+#include "base/process.h"
 
 namespace g4v::ort {
 namespace {
@@ -83,6 +84,7 @@ const RtxPlugin& RtxPlugin::Get(const Environment& environment,
   static std::mutex mutex;
   static auto* const current = new RtxPlugin;  // never destroyed, as the environment
   static bool registered = false;
+  const LibraryWork library(LibraryWork::Kind::kMake);
   const std::lock_guard<std::mutex> lock(mutex);
   const abi::Api& api = environment.api();
   if (!registered) {

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <atomic>
 #include <mutex>
+#include <new>
 
 #include "base/error.h"
+#include "base/process.h"
 #include "ort/gpu_work.h"
 #include "ort/native_options.h"
 
@@ -18,7 +20,10 @@ class FirstAlone {
   FirstAlone() : lock_(mutex_, std::defer_lock) {
     if (!known_.load(std::memory_order_acquire)) lock_.lock();
   }
-  void Succeeded() const { known_.store(true, std::memory_order_release); }
+  void Succeeded() const {
+    // Static objects of the library that the first session needs are there now.
+    if (!known_.exchange(true, std::memory_order_acq_rel)) CloseLibraryWorkAtExit();
+  }
 
  private:
   static inline std::mutex mutex_;
@@ -68,8 +73,10 @@ Session::Session(std::shared_ptr<Environment> environment, const GraphFile& grap
       path_(graph.path),
       device_(graph.options.device),
       device_id_(graph.options.device_id) {
+  const LibraryWork library(LibraryWork::Kind::kMake);
   const GpuWork work(device_ != "cpu");
-  const NativeOptions native(*environment_, graph.options);
+  NativeOptions native(*environment_, graph.options);
+  native.AddFiles(graph);
   const abi::Api& api = environment_->api();
   const std::string& model = graph.model;
   try {
@@ -82,8 +89,10 @@ Session::Session(std::shared_ptr<Environment> environment, const GraphFile& grap
         "the graph " + path_ + " cannot be loaded");
     alone.Succeeded();
   } catch (const Error& error) {
+    const std::string message = error.what();
+    if (message.find("std::bad_alloc") != std::string::npos) throw std::bad_alloc();
     // On the CPU only the graph can be at fault; with a GPU the device may be.
-    throw Error(device_ == "cpu" ? Code::Bundle : Code::Runtime, error.what());
+    throw Error(device_ == "cpu" ? Code::Bundle : Code::Runtime, message);
   }
   Describe();
 }
@@ -94,6 +103,7 @@ Session::Session(std::shared_ptr<Environment> environment, std::span<const char>
       path_(name),
       device_(options.device),
       device_id_(options.device_id) {
+  const LibraryWork library(LibraryWork::Kind::kMake);
   const GpuWork work(device_ != "cpu");
   const NativeOptions native(*environment_, options);
   const FirstAlone alone;
@@ -143,6 +153,8 @@ void Session::Release() {
 }
 
 Session::~Session() {
+  const LibraryWork library(LibraryWork::Kind::kMake, std::nothrow);
+  if (!library.began()) return;          // the process ends
   const GpuWork work(device_ != "cpu");  // gives memory back
   Release();
 }
@@ -181,6 +193,7 @@ DType Session::input_type(const std::string& name) const {
 }
 
 std::unique_ptr<DeviceTensor> Session::Allocate(DType dtype, std::vector<int64_t> shape) {
+  const LibraryWork library(LibraryWork::Kind::kRun);
   const GpuWork work(device_ != "cpu");
   const abi::Api& api = environment_->api();
   const std::lock_guard<std::mutex> lock(allocator_mutex_);

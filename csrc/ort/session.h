@@ -9,8 +9,10 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "base/mapped_file.h"
 #include "ort/library.h"
 #include "ort/tensor.h"
 
@@ -37,6 +39,9 @@ struct GraphFile {
   // The graph itself; where it is empty, the file is opened. The path is then for errors, and
   // external data are in options.external_data_folder.
   std::string model = {};
+  // Files of external data that are in memory, by the names that the graph has for them: those on the
+  // disk are not opened. ONNX Runtime copies what it needs while the session is made.
+  std::vector<std::pair<std::string, std::shared_ptr<const MappedFile>>> files = {};
 };
 
 constexpr int kNoCudaGraph = -1;  // launched one by one, though the session has cuda_graphs
@@ -59,6 +64,8 @@ class RunControl {
 
  private:
   friend class Session;
+
+  static void Stop(void* control) noexcept;  // a LibraryWork::Stop
   std::shared_ptr<Environment> environment_;
   OrtRunOptions* options_ = nullptr;
   std::atomic<bool> terminated_{false};

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/process.h"
 #include "ort/gpu_work.h"
 #include "ort/session.h"
 
@@ -25,6 +26,13 @@ void RunControl::Terminate() {
   terminated_.store(true, std::memory_order_release);
   environment_->Check(environment_->api().RunOptionsSetTerminate(options_),
                       "a run cannot be cancelled");
+}
+
+void RunControl::Stop(void* control) noexcept {
+  try {
+    static_cast<RunControl*>(control)->Terminate();
+  } catch (const Error&) {  // then it runs to its end
+  }
 }
 
 void RunControl::Reset() {
@@ -67,6 +75,8 @@ struct Session::Call {
 
   void Execute(RunControl* control) {
     if (control && control->terminated()) throw Error(Code::Cancelled, "cancelled");
+    const LibraryWork library(LibraryWork::Kind::kRun, control ? &RunControl::Stop : nullptr,
+                              control);
     const GpuWork work(session.device_ != "cpu");
     OrtStatus* status =
         api.Run(session.session_, control ? control->options_ : nullptr, input_names.data(),

@@ -61,7 +61,7 @@ class ProgressBar:
         if self.terminal and (share >= 1 or not self._drawn or now - self._drawn >= _PAUSE):
             full = int(_WIDTH * share)
             count = f"{share:4.0%}" if self.total == 1.0 else f"{self._done:.0f}/{self.total:.0f}"
-            text = f"{self.label} [{'#' * full}{'-' * (_WIDTH - full)}] {count}".lstrip()
+            text = f"{printable(self.label)} [{'#' * full}{'-' * (_WIDTH - full)}] {count}".lstrip()
             spent = now - self._started
             if 0.02 < share < 1 and spent > 2:
                 text += f", about {duration(spent / share - spent)} left"
@@ -70,7 +70,8 @@ class ProgressBar:
         elif self._lines and int(4 * share) > self._quarter:
             self._quarter = int(4 * share)
             spent = now - self._started
-            write(self._stream, f"{self.label} {self._done:.0f}/{self.total:.0f} ({spent:.0f} s)\n")
+            count = f"{self._done:.0f}/{self.total:.0f}"
+            write(self._stream, f"{printable(self.label)} {count} ({spent:.0f} s)\n")
 
     def update_of(self, done: float, total: float) -> None:
         """`update` where the total is told with each step."""

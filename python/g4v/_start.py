@@ -3,6 +3,8 @@
 Python answers Ctrl-C with KeyboardInterrupt, which shows a traceback wherever it is not caught: while modules
 are imported, and when the interpreter ends. In a program of g4v it is there one line and exit code 130. A
 program that merely imports g4v is left as it is.
+
+It also keeps ONNX Runtime, whoever imports it after g4v, from sending what it does to its makers.
 """
 
 from __future__ import annotations
@@ -65,5 +67,7 @@ def _end(*_: object) -> None:
     os._exit(130)
 
 
+# From 1.29 on it does: a thread, a file in the user's cache, the network. Who sets the variable is obeyed.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 _PROGRAM = is_program()
 end_quietly_on_interrupt()

@@ -31,7 +31,10 @@ class VideoError(Error):
 
 
 class RuntimeUnavailable(Error, RuntimeError):
-    """ONNX Runtime is missing, too old, lacks the device asked for, or failed."""
+    """ONNX Runtime is missing, too old, lacks the device asked for, or failed.
+
+    Also: an assistant is used in a process that was forked after the load. Load it after the fork.
+    """
 
     code = 4
 

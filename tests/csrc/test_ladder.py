@@ -98,3 +98,11 @@ def test_examples_need_the_public_headers_alone() -> None:
     for path in [*(CSRC / "examples").iterdir(), *(CSRC / "include").rglob("*.h*")]:
         for name in INCLUDE.findall(path.read_text("utf-8")):
             assert name.startswith("g4v/"), f"{path.name} includes {name}"
+
+
+def test_the_interpreters_lock_is_taken_in_one_place() -> None:
+    """csrc/bindings/gil.h outlives the interpreter; pybind11's guards, and CPython's, do not."""
+    other = re.compile(r"gil_scoped_|release_gil_before|PyEval_\w+Thread|PyGILState_|Py_BEGIN_ALLOW_THREADS")
+    for path in (CSRC / "bindings").iterdir():
+        if path.stem != "gil":
+            assert not other.search(path.read_text("utf-8")), path.name

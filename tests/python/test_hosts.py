@@ -6,6 +6,7 @@ Encodings, closed streams, read-only folders, names that are no UTF-8, control c
 from __future__ import annotations
 
 import ast
+import io
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ import pytest
 import g4v
 import g4v.export
 from g4v import _core, _start
-from g4v._console import printable, shown_path, visible
+from g4v._console import ProgressBar, printable, shown_path, visible
 from g4v._files import read_json, write_json
 from g4v.data.formats import read_samples
 from g4v.eval.safety_clips import read_list
@@ -197,6 +198,23 @@ class TestControlCharacters:
         (copy / "g4v.json").write_text(json.dumps(manifest))
         done = run("inspect", copy)
         assert "  x\\x1b[31m\\u202ey" in done.stdout.splitlines() and "\x1b" not in done.stdout
+
+    def test_in_json(self, bundle_dir, tmp_path):
+        """JSON escapes those of ASCII by itself, but no others; what is read back is the same."""
+        copy = shutil.copytree(bundle_dir, tmp_path / "bundle")
+        manifest = json.loads((copy / "g4v.json").read_text())
+        manifest["description"] = "x\x1b[31m\x9b31m\u202e\U000e0001\u4f60y"
+        (copy / "g4v.json").write_text(json.dumps(manifest))
+        done = run("inspect", "--json", copy)
+        assert done.stdout.removesuffix("\n").isprintable() and "\u4f60" in done.stdout
+        assert json.loads(done.stdout)["description"] == manifest["description"]
+
+    def test_of_the_label_of_a_progress_bar(self):
+        shown = io.StringIO()
+        shown.isatty = lambda: True
+        with ProgressBar("a\x1b[2J\nb", 2, stream=shown) as bar:
+            bar.update(2, "c\x9b2J")
+        assert "a\\x1b[2J b [" in shown.getvalue() and "c\\x9b2J [" in shown.getvalue()
 
     @pytest.mark.slow
     def test_of_names_of_files(self, bundle_dir, tmp_path):

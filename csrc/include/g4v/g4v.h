@@ -34,6 +34,8 @@
      aborts, exits or prints, and no handle becomes unusable by an error.
    - Every function may be called from any thread at any time, with two exceptions: a handle must
      not be freed while another call uses it, and one stream is read by one thread at a time.
+   - After a fork the parent goes on; in the child, uses of its handles fail with G4V_RUNTIME. A
+     process may end while threads are inside any function.
    - Handles are freed with their own function in any order; NULL is allowed.
    - An options pointer of NULL means the bundle's defaults. An options struct is filled by its
      g4v_..._defaults function and then changed. Its first field is its size, so that a program
@@ -61,7 +63,7 @@ typedef enum g4v_status {
   G4V_INVALID_ARGUMENT = 1, /* a value that cannot be used: the message names it and its range */
   G4V_BUNDLE = 2,           /* the bundle is missing, damaged, newer, or lacks what was asked for */
   G4V_VIDEO = 3,            /* a video cannot be read */
-  G4V_RUNTIME = 4,          /* ONNX Runtime is missing, too old, or failed */
+  G4V_RUNTIME = 4,          /* ONNX Runtime is missing, too old, or failed; or use after a fork */
   G4V_CANCELLED = 5,        /* the turn was cancelled */
   G4V_CONTEXT_FULL = 6,     /* the prompt does not fit into what is left of the context */
   G4V_IO = 7,               /* reading or writing a file failed */
@@ -190,6 +192,11 @@ typedef struct g4v_event {
 
 /* The library's version, such as "0.1.0". */
 G4V_API const char* g4v_version(void);
+
+/* For the end of a program whose threads may still be inside: no work begins any more, what runs is
+   stopped, and what loads is waited for, a minute at most. `exit` does it too, but not before the
+   first load of the process is done. Nothing but freeing handles works afterwards. */
+G4V_API void g4v_shutdown(void);
 
 /* Fill structs whose struct_size is set: g4v_load_options options = {sizeof options}. Text and
    video defaults are the bundle's; their texts belong to the assistant. */

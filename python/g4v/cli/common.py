@@ -51,6 +51,8 @@ def load(arguments: argparse.Namespace) -> Assistant:
 def print_json(values: dict[str, Any]) -> None:
     """Prints an object as one line of JSON, with escapes where the stream's encoding lacks a character.
 
+    What could steer a terminal (control characters above ASCII, marks of direction) is escaped too.
+
     A path that is no UTF-8 has escapes of lone surrogates, of which os.fsencode makes the path again.
     """
     text = json.dumps(values, ensure_ascii=False)
@@ -58,6 +60,8 @@ def print_json(values: dict[str, Any]) -> None:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
         text = json.dumps(values)
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
     print(text, flush=True)
 
 
