@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "bindings/gil.h"
 #include "bindings/register.h"
 
 namespace g4v::bindings {
@@ -47,7 +48,7 @@ std::vector<Floats> Step(CpuModel& model,
                          {logits.back().mutable_data(), static_cast<size_t>(spec.vocab_size)},
                          nullptr});
   }
-  const py::gil_scoped_release release;
+  const GilRelease release;
   model.Step(sequences);
   return logits;
 }

@@ -61,11 +61,12 @@ class RunControl {
   void Terminate();  // from any thread; every Run with this control throws Error(Cancelled)
   void Reset();      // makes the control usable again; no Run may be under way
   bool terminated() const { return terminated_.load(std::memory_order_acquire); }
+  // Terminate as a LibraryWork::Stop. control: a RunControl.
+  static void Stop(void* control) noexcept;
 
  private:
   friend class Session;
 
-  static void Stop(void* control) noexcept;  // a LibraryWork::Stop
   std::shared_ptr<Environment> environment_;
   OrtRunOptions* options_ = nullptr;
   std::atomic<bool> terminated_{false};

@@ -89,15 +89,18 @@ def pack_codes(codes: Quantised) -> tuple[np.ndarray, np.ndarray, np.ndarray | N
     zero = 2 ** (codes.bits - 1)
     filled = np.full((panels * PANEL, blocks, block), zero, np.uint8)
     filled[:rows] = codes.codes.numpy()
+    scales, minima = codes.scales.numpy(), None if codes.offsets is None else codes.offsets.numpy()
+    if minima is not None and codes.bits == 8 and 112 <= filled.min() <= filled.max() <= 143:
+        # Codes of 5 bits began at zero in their file: from there on float16 holds the minima, too.
+        filled, minima = filled + np.uint8(16), minima - scales * np.float32(16)
+    elif minima is not None and codes.bits == 4:
+        minima = minima - scales * np.float32(zero)
     grouped = filled.reshape(panels, PANEL, blocks, block // 4, 4).transpose(0, 2, 3, 1, 4)
-    scales = _panels(codes.scales.numpy())
-    minima = None if codes.offsets is None else codes.offsets.numpy()
     if codes.bits == 4:
         packed = grouped[:, :, :4] | (grouped[:, :, 4:] << 4)
-        if minima is not None:
-            minima = minima - codes.scales.numpy() * np.float32(zero)
     else:
         packed = (grouped ^ 0x80).view(np.int8)
+    scales = _panels(scales)
     added = None if minima is None else _panels(minima)
     if all(_is_exact(values) for values in (scales, added) if values is not None):
         scales = scales.astype(np.float16)

@@ -66,7 +66,7 @@ def quantise(weight: Tensor, bits: int) -> Quantised:
 
 
 def _stored(scales: Tensor) -> Tensor:
-    """The scales as float16 holds them, so that they can be stored so; unchanged where one would lose bits."""
+    """The scales as float16 holds them, so that they can be stored so; unchanged where that loses bits."""
     rounded = scales.half().float()
     exact = (rounded - scales).abs() <= _HALF_STEP * scales.abs()
     return rounded if bool(exact.all()) else scales

@@ -4,6 +4,8 @@
 #include <chrono>
 #include <utility>
 
+#include "base/process.h"
+
 namespace g4v {
 namespace {
 
@@ -13,6 +15,14 @@ constexpr std::chrono::microseconds kSpin(200);
 kernels::DType CacheType(const PackedWeights& weights) {
   // Products of floats are exact enough that rounded keys would be what is seen.
   return HasCodes(weights.head().kind) ? kernels::DType::kFloat16 : kernels::DType::kFloat32;
+}
+
+// As the process ends.
+void StopAll(void* sequences) noexcept {
+  for (const Forward::Sequence& sequence :
+       *static_cast<std::span<const Forward::Sequence>*>(sequences)) {
+    if (sequence.control) ort::RunControl::Stop(sequence.control);
+  }
 }
 
 }  // namespace
@@ -45,6 +55,7 @@ void CpuModel::Step(std::span<const Forward::Sequence> sequences) {
     sequence.cache->pages().Reserve(length, length + count_of(sequence));
   }
   {
+    const LibraryWork work(LibraryWork::Kind::kRun, &StopAll, &sequences);
     const std::lock_guard lock(steps_);
     Forward(spec_, weights_, team_, workspace_, sequences).Run();
   }
