@@ -42,6 +42,8 @@ inline void FloatSums(const PackedMatrix& w, const float* x, int64_t panel, int 
   }
 }
 
+constexpr int64_t kPrefetchBytes = 2048;  // ahead of the codes that are multiplied with
+
 // How a matrix of codes is stored.
 template <int kBlockColumns, bool kHasFourBits, bool kHasMinima, DType kScaleDType>
 struct CodeLayout {
@@ -103,6 +105,14 @@ inline void CodeSums(const PackedMatrix& w, const QuantisedRows& x, int64_t row,
           total[r][v] = Simd::MulAdd(minimum, sum, total[r][v]);
         }
       }
+    }
+    if constexpr (kRows == 1) {
+      // A single row waits for memory alone, and the processor does not ask early enough itself.
+      for (int64_t line = 0; line < kBlockBytes; line += 64) {
+        __builtin_prefetch(weights + kPrefetchBytes + line);
+      }
+      __builtin_prefetch(scales + kPrefetchBytes / 8);
+      if constexpr (Layout::kMinima) __builtin_prefetch(minima + kPrefetchBytes / 8);
     }
     weights += kBlockBytes;
     scales += kPanelRows * kScaleBytes;
