@@ -13,14 +13,15 @@ constexpr int kKeyVectors = static_cast<int>(kKeyTokens) / Simd::kLanes;
 constexpr int kAtOnce = 4;  // queries that share the reading of keys and values
 
 template <DType kDType, int kQueries>
-inline void ScoreBlock(const char* keys, const float* queries, int64_t head_dim, float scale,
-                       float* scores, int64_t stride) {
+inline void ScoreBlock(const char* keys, const char* ahead, const float* queries, int64_t head_dim,
+                       float scale, float* scores, int64_t stride) {
   constexpr int64_t kBytes = static_cast<int64_t>(SizeOf(kDType));
   Simd::Vector sums[kQueries][kKeyVectors];
   for (int i = 0; i < kQueries; ++i) {
     for (int v = 0; v < kKeyVectors; ++v) sums[i][v] = Simd::Zero();
   }
   for (int64_t d = 0; d < head_dim; ++d) {
+    __builtin_prefetch(ahead + d * kKeyTokens * kBytes);
     Simd::Vector key[kKeyVectors];
     for (int v = 0; v < kKeyVectors; ++v) {
       key[v] = Simd::LoadAs(keys + (d * kKeyTokens + v * Simd::kLanes) * kBytes, kDType);
@@ -54,7 +55,10 @@ inline void ScorePages(const ScoreCall& call) {
   for (int64_t page = call.first; page < call.last; ++page) {
     for (int64_t block = 0; block < kPageTokens / kKeyTokens; ++block) {
       const char* const keys = call.head.pages[page] + call.head.keys + block * block_bytes;
-      ScoreBlock<kDType, kQueries>(keys, call.queries, head_dim, call.scale,
+      // Pages lie anywhere: the processor does not guess the next one.
+      const int64_t next = std::min(page + 1, call.last - 1);
+      const char* const ahead = call.head.pages[next] + call.head.keys + block * block_bytes;
+      ScoreBlock<kDType, kQueries>(keys, ahead, call.queries, head_dim, call.scale,
                                    call.scores + page * kPageTokens + block * kKeyTokens,
                                    call.stride);
     }
@@ -131,6 +135,9 @@ inline void AddPage(const ValueCall& call, int64_t page, int64_t d) {
   constexpr int64_t kBytes = static_cast<int64_t>(SizeOf(kDType));
   const int64_t row = call.head.head_dim * kBytes;
   const char* values = call.head.pages[page] + call.head.values + d * kBytes;
+  const bool is_last = (page + 1) * kPageTokens >= call.length;
+  const char* const ahead =
+      call.head.pages[is_last ? page : page + 1] + call.head.values + d * kBytes;
   const int64_t tokens = std::min(kPageTokens, call.length - page * kPageTokens);
   Simd::Vector sums[kQueries][kKeyVectors];
   for (int i = 0; i < kQueries; ++i) {
@@ -140,6 +147,7 @@ inline void AddPage(const ValueCall& call, int64_t page, int64_t d) {
     }
   }
   for (int64_t t = 0; t < tokens; ++t) {
+    __builtin_prefetch(ahead + t * row);
     Simd::Vector value[kKeyVectors];
     for (int v = 0; v < kKeyVectors; ++v) {
       value[v] = Simd::LoadAs(values + t * row + v * Simd::kLanes * kBytes, kDType);
