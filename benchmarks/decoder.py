@@ -225,7 +225,7 @@ def main() -> None:
         packed = Path(work) / write_packed(weights, Path(work), "int4")
         results = measure(options, path, weights, table, packed)
     results |= {"model": path.name, "threads": options.threads, "machine": machine()}
-    print(json.dumps(results, indent=1))
+    print(json.dumps(results))
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n")
 
