@@ -5,6 +5,7 @@
 #include "chat/chat_state.h"
 #include "chat/runtime.h"
 #include "chat/stream_state.h"
+#include "decoder/decoder.h"
 
 namespace g4v {
 namespace {
@@ -12,9 +13,10 @@ namespace {
 void AddComponent(Json::Object& components, const std::string& name,
                   const std::vector<Variant>& variants, const ort::Targets& targets) {
   const Placed placed = Place(variants, targets, name);
-  components.emplace_back(name, Json::Object{{"target", placed.variant.target},
-                                             {"precision", placed.variant.precision},
-                                             {"provider", placed.device}});
+  components.emplace_back(name,
+                          Json::Object{{"target", placed.variant.target},
+                                       {"precision", placed.variant.precision},
+                                       {"provider", RunsPacked(placed) ? "g4v" : placed.device}});
 }
 
 Json TextDefaults(const TextGenerationSpec& text) {

@@ -19,7 +19,7 @@ std::unique_ptr<Decoder> Decoder::Make(std::shared_ptr<ort::Environment> environ
                                        const Bundle& bundle, const Placement& placement) {
   const DecoderSpec& spec = Require(bundle.manifest().components.decoder, "decoder");
   const Placed placed = Place(spec.variants, placement.targets, "decoder");
-  if (placed.device == "cpu" && !placed.variant.packed.empty()) {
+  if (RunsPacked(placed)) {
     return std::make_unique<CpuDecoder>(bundle, placed.variant, placement.options.threads);
   }
   return std::make_unique<GraphDecoder>(std::move(environment), bundle, placement);

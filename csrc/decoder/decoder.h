@@ -14,6 +14,11 @@
 
 namespace g4v {
 
+// Whether the core runs the variant itself, from packed weights, and not its graph.
+inline bool RunsPacked(const Placed& placed) {
+  return placed.device == "cpu" && !placed.variant.packed.empty();
+}
+
 // Holds no state of a conversation: any number of threads may use one decoder, each with a cache of
 // its own.
 class Decoder {

@@ -26,6 +26,8 @@ constexpr int64_t kTileQueries = 16;  // of a tile of attention, about
 constexpr int64_t kParts = 4;         // of a phase, for each member
 constexpr int64_t kPanelsAtOnce = 8;  // between two looks at whether the step is cancelled
 
+int64_t TileRows(int64_t group) { return std::max<int64_t>(1, kTileQueries / group); }
+
 }  // namespace
 
 Forward::Forward(const DecoderSpec& spec, const PackedWeights& weights, kernels::Team& team,
@@ -49,7 +51,7 @@ Forward::Forward(const DecoderSpec& spec, const PackedWeights& weights, kernels:
 void Forward::AddRows(const Sequence& sequence) {
   const auto count = static_cast<int64_t>(sequence.rows.size()) / width_;
   const int64_t before = sequence.cache->length();
-  const auto tile = std::max<int64_t>(1, kTileQueries / group_);
+  const int64_t tile = TileRows(group_);
   for (int64_t i = 0; i < count; ++i) {
     if (i % tile == 0) all_.tiles.push_back({all_.rows.size(), all_.rows.size()});
     all_.rows.push_back({&sequence.cache->pages(), before + i, all_.count()});
@@ -89,6 +91,12 @@ void Forward::MakeRoom() {
   for (const Row& row : all_.rows) tokens = std::max(tokens, row.position + 1);
   scores_stride_ = Pages(tokens) * kPageTokens;
   Grow(work_.scores, std::min(rows, kFewQueries) * spec_.heads * scores_stride_);
+  const int64_t queries = rows > kFewQueries ? TileRows(group_) * group_ : 0;  // of a tile
+  for (auto& member : work_.members) {
+    Grow(member.queries, queries * spec_.head_dim);
+    Grow(member.out, queries * spec_.head_dim);
+    Grow(member.scores, queries * scores_stride_);
+  }
   ++work_.steps;
 }
 

@@ -49,8 +49,9 @@ class Forward {
     std::vector<float> scores;          // of few rows: [rows, heads, tokens]
     std::vector<float> logits;          // [conversations, vocab_size]
     struct Inputs {
-      Activations normed, attended,
-          hidden;  // rows of hidden_size, heads * head_dim, the MLP's width
+      Activations normed;    // rows of hidden_size
+      Activations attended;  // of heads * head_dim
+      Activations hidden;    // of the MLP's width
     };
     Inputs shared;  // of many rows
     struct Member {
@@ -110,13 +111,13 @@ class Forward {
 
   void AddRows(const Sequence& sequence);
   void MakeRoom();
-  // Parts of phases.
   void ListPhases();
   void Add(Kind kind, int64_t layer, int64_t parts);
   void AddProduct(Kind prepare, Kind product, int64_t layer, int64_t rows, int64_t panels);
   static void RunPart(void* self, const Phase& phase, int part, int member);
   void RunPart(const Phase& phase, int part, int member);
 
+  // Parts of phases. None allocates: they must not throw.
   void Start(Share rows);
   void Rotate(Share heads, int64_t layer);
   void KeepLast(Share rows);

@@ -77,9 +77,6 @@ void Forward::AttendTile(int item, int member, int64_t layer) {
   const int64_t length = longest.position + 1;
   const int64_t stride = Pages(length) * kPageTokens;
   const int64_t queries = group_ * head_dim;  // of one row
-  Grow(own.queries, count * head_dim);
-  Grow(own.out, count * head_dim);
-  Grow(own.scores, count * stride);
   for (size_t i = tile.first; i < tile.last; ++i) {
     std::copy_n(Queries(rows.rows[i], kv_head), queries,
                 own.queries.data() + static_cast<int64_t>(i - tile.first) * queries);

@@ -15,7 +15,8 @@ using kernels::PageElements;
 
 namespace {
 
-constexpr size_t kAlignment = 64;  // a cache line; a page is a multiple of it
+constexpr size_t kAlignment = 64;    // a cache line; a page is a multiple of it
+constexpr size_t kKept = 64u << 20;  // bytes of pages that wait for the next conversation, about
 
 }  // namespace
 
@@ -58,6 +59,7 @@ void KvPagePool::Release(char* page) noexcept {
   Memory memory(page);
   const std::lock_guard lock(mutex_);
   in_use_ -= page_bytes_;
+  if (free_.size() * page_bytes_ >= kKept) return;
   try {
     free_.push_back(std::move(memory));
   } catch (const std::bad_alloc&) {

@@ -24,12 +24,19 @@ uint32_t CountOf(uint64_t word) { return static_cast<uint32_t>(word); }
 }  // namespace
 
 Team::Team(int members, std::chrono::microseconds spin) : spin_(spin) {
-  for (int member = 1; member < members; ++member) {
-    workers_.emplace_back([this, member] { Work(member); });
+  try {
+    for (int member = 1; member < members; ++member) {
+      workers_.emplace_back([this, member] { Work(member); });
+    }
+  } catch (...) {  // the system has no more threads
+    End();
+    throw;
   }
 }
 
-Team::~Team() {
+Team::~Team() { End(); }
+
+void Team::End() {
   stop_.store(true, std::memory_order_relaxed);
   step_.fetch_add(Word(1, 0), std::memory_order_release);
   step_.notify_all();

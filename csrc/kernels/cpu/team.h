@@ -30,7 +30,7 @@ class Team {
   };
 
   // members: the caller's thread included; at least 1. spin: how long members wait awake for the
-  // next step; zero: not at all.
+  // next step; zero: not at all. Throws std::system_error where the system has no more threads.
   Team(int members, std::chrono::microseconds spin);
   ~Team();
   Team(const Team&) = delete;
@@ -51,6 +51,7 @@ class Team {
     std::atomic<uint64_t> unfinished{0};
   };
 
+  void End();
   void Work(int member);
   void RunStep(uint32_t step, size_t phases, int member);
   // Number of the part that the member may run, or -1 where there is none left.
