@@ -33,8 +33,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from g4v import _core
 from g4v._console import machine
-from g4v._core import testing
 from g4v.export.checkpoint.llama import LlamaWeights
 from g4v.export.components.decoder_graph import export_decoder
 from g4v.export.components.packed_decoder import write_packed
@@ -57,7 +57,7 @@ class Core:
         sizes = {"vocab_size": config.vocab_size, "hidden_size": config.hidden_size}
         sizes |= {"layers": config.num_hidden_layers, "heads": config.num_attention_heads}
         sizes |= {"kv_heads": config.num_key_value_heads, "head_dim": config.head_dim}
-        self.model = testing.CpuModel(str(packed), **sizes, context_length=MOST, threads=threads)
+        self.model = _core.CpuModel(str(packed), **sizes, context_length=MOST, threads=threads)
         self.table = table
         self.reset()
 

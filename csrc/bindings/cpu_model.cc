@@ -1,4 +1,4 @@
-// The CPU decoder on a file of packed weights, for the exporter's comparison and for tests.
+// The CPU decoder on a file of packed weights, which the exporter compares.
 #include "decoder/cpu/cpu_model.h"
 
 #include <pybind11/numpy.h>
@@ -55,13 +55,13 @@ std::vector<Floats> Step(CpuModel& model,
 
 }  // namespace
 
-void RegisterCpuModel(py::module_& testing) {
-  py::class_<CpuKvCache>(testing, "CpuKvCache")
+void RegisterCpuModel(py::module_& module) {
+  py::class_<CpuKvCache>(module, "CpuKvCache")
       .def_property_readonly("length", &CpuKvCache::length)
       .def("truncate", &CpuKvCache::Truncate, py::arg("length"))
       .def("copy", &CpuKvCache::Copy)
       .def_property_readonly("bytes", [](CpuKvCache& self) { return self.pages().bytes(); });
-  py::class_<CpuModel>(testing, "CpuModel")
+  py::class_<CpuModel>(module, "CpuModel")
       .def(py::init(&MakeModel), py::arg("path"), py::kw_only(), py::arg("vocab_size"),
            py::arg("hidden_size"), py::arg("layers"), py::arg("heads"), py::arg("kv_heads"),
            py::arg("head_dim"), py::arg("context_length"), py::arg("threads") = 1)

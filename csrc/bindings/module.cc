@@ -19,7 +19,7 @@ PYBIND11_MODULE(_core, module) {
   g4v::bindings::RegisterStream(module);
   g4v::bindings::RegisterAssistant(module);
   g4v::bindings::RegisterAbstractor(testing);
-  g4v::bindings::RegisterCpuModel(testing);
+  g4v::bindings::RegisterCpuModel(module);
   g4v::bindings::RegisterPrompt(testing);
   g4v::bindings::RegisterTesting(testing);
   g4v::bindings::RegisterOps(module, testing);

@@ -15,7 +15,7 @@ void RegisterOptions(pybind11::module_& module);
 void RegisterStream(pybind11::module_& module);
 void RegisterAssistant(pybind11::module_& module);
 void RegisterAbstractor(pybind11::module_& testing);
-void RegisterCpuModel(pybind11::module_& testing);
+void RegisterCpuModel(pybind11::module_& module);
 void RegisterPrompt(pybind11::module_& testing);
 void RegisterTesting(pybind11::module_& testing);
 void RegisterOps(pybind11::module_& module, pybind11::module_& testing);

@@ -26,7 +26,7 @@ def run_packed(path: Path, config: Any, embeds: np.ndarray, chunks: Sequence[int
     embeds: float32 [sum of `chunks`, d].
     chunks: lengths of the steps.
     """
-    model = import_core().testing.CpuModel(
+    model = import_core().CpuModel(
         str(path),
         vocab_size=config.vocab_size,
         hidden_size=config.hidden_size,

@@ -63,6 +63,37 @@ def cuda_kernels() -> dict[str, Any]: ...
 
 # Options: None means the bundle's default. ArgumentError names an option that is out of range.
 
+class CpuKvCache:
+    """Keys and values of one conversation."""
+
+    @property
+    def length(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+    def truncate(self, length: int) -> None: ...
+    def copy(self) -> CpuKvCache: ...
+
+class CpuModel:
+    """The core's own decoder on a file of packed weights. BundleError: the file does not fit the sizes."""
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        vocab_size: int,
+        hidden_size: int,
+        layers: int,
+        heads: int,
+        kv_heads: int,
+        head_dim: int,
+        context_length: int,
+        threads: int = 1,
+    ) -> None: ...
+    def new_cache(self) -> CpuKvCache: ...
+    def step(
+        self, conversations: Sequence[tuple[CpuKvCache, NDArray[np.float32]]]
+    ) -> list[NDArray[np.float32]]: ...  # rows [n, hidden_size] of each; logits [vocab_size] after them
+
 class TextOptions:
     max_new_tokens: int | None
     temperature: float | None

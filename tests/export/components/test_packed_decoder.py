@@ -15,8 +15,7 @@ from safetensors import safe_open
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama import modeling_llama
 
-from g4v import BundleError
-from g4v._core import testing
+from g4v import BundleError, _core
 from g4v.export.checkpoint.llama import LlamaWeights
 from g4v.export.components.decoder_graph import export_decoder
 from g4v.export.components.packed_decoder import pack_codes, pack_floats, write_packed
@@ -49,7 +48,7 @@ def save_model(folder, **changes):
 
 def open_model(path, weights, threads=1):
     config = weights.config
-    return testing.CpuModel(
+    return _core.CpuModel(
         str(path),
         vocab_size=config.vocab_size,
         hidden_size=config.hidden_size,
@@ -228,9 +227,9 @@ def test_instruction_sets_agree_bit_for_bit(packed, rows, tmp_path):
     np.save(tmp_path / "rows.npy", rows)
     code = f"""
 import numpy as np
-from g4v._core import testing
+from g4v import _core
 c = dict(vocab_size={VOCABULARY}, hidden_size={WIDTH}, layers=2, heads=6, kv_heads=2, head_dim=16)
-core = testing.CpuModel({str(path)!r}, context_length={CONTEXT}, **c)
+core = _core.CpuModel({str(path)!r}, context_length={CONTEXT}, **c)
 rows, cache = np.load({str(tmp_path / "rows.npy")!r}), core.new_cache()
 print([core.step([(cache, part)])[0].tobytes().hex() for part in (rows[:50], rows[50:51], rows[51:])])
 """
