@@ -53,7 +53,7 @@ def test_one_component_is_replaced_and_the_others_stay(run, other, bundle, copy,
     }
     assert new["components"]["decoder"]["variants"][0]["precision"] == "int8"
     changed = {name for name in old["files"] if new["files"].get(name) != old["files"][name]}
-    assert changed == {"decoder.onnx", "decoder.data", "embedding.bin"}
+    assert changed == {"decoder.onnx", "decoder.data", "decoder.packed", "embedding.bin"}
     for name, entry in new["files"].items():
         assert (copy / name).stat().st_size == entry["bytes"]
     errors = (old["provenance"]["relative_errors"], new["provenance"]["relative_errors"])
