@@ -23,7 +23,7 @@ from g4v.export.quantisation.reused_codes import ReusedCodes
 PACKED_FORMAT, PACKED_VERSION = "g4v-packed-decoder", "1"
 PANEL = 16  # rows of a matrix that lie side by side
 _ALIGNMENT = 64  # bytes, of the first tensor
-_ENTRY = 160  # bytes that the header has for a tensor, more than it needs
+_ENTRY, _METADATA = 160, 512  # bytes that the header has for a tensor, and for the rest: more than it needs
 _PRODUCTS = (  # of a layer: names in transformers, and in the file
     (("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), ("q", "k", "v")),
     (("self_attn.o_proj",), ("o",)),
@@ -31,6 +31,11 @@ _PRODUCTS = (  # of a layer: names in transformers, and in the file
     (("mlp.down_proj",), ("down",)),
 )
 _DTYPES = {"float32": "F32", "float16": "F16", "uint16": "BF16", "int8": "I8", "uint8": "U8"}
+
+
+def header_bytes(layers: int) -> int:
+    """Returns how much room a file of a decoder with so many layers has for its header."""
+    return -(-(8 + (9 * 4 * layers + 8) * _ENTRY + _METADATA) // _ALIGNMENT) * _ALIGNMENT
 
 
 def packed_name(stem: str) -> str:
@@ -55,7 +60,7 @@ def write_packed(weights: LlamaWeights, folder: Path, precision: str, stem: str 
         "intermediate_size": str(weights.config.intermediate_size),
         "rotary_factor": repr(float(np.float32(factor))),
     }
-    with _TensorWriter(folder / name, 9 * 4 * layers + 8, metadata) as file:
+    with _TensorWriter(folder / name, header_bytes(layers), metadata) as file:
         for index in range(layers):
             prefix = f"model.layers.{index}"
             for names, parts in _PRODUCTS:
@@ -167,12 +172,11 @@ def _is_exact(values: np.ndarray) -> bool:
 class _TensorWriter:
     """Writes tensors one after the other; the header, for which room is kept, comes last."""
 
-    def __init__(self, path: Path, most: int, metadata: dict[str, str]) -> None:
-        """most: number of tensors that there may be."""
+    def __init__(self, path: Path, start: int, metadata: dict[str, str]) -> None:
+        """start: where the first tensor begins."""
         self._file = open(path, "wb")
         self._header: dict[str, Any] = {"__metadata__": metadata}
-        room = len(json.dumps(metadata)) + most * _ENTRY
-        self._start = -(-(8 + room) // _ALIGNMENT) * _ALIGNMENT
+        self._start = start
         self._file.seek(self._start)
 
     def __enter__(self) -> _TensorWriter:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from g4v.export.checkpoint.llama import EMBEDDING, HEAD, LlamaWeights
 from g4v.export.checkpoint.run import Checkpoint
-from g4v.export.components.packed_decoder import PANEL
+from g4v.export.components.packed_decoder import PANEL, header_bytes
 from g4v.export.components.precision import CPU, CUDA, ENGINE_TARGETS, Precisions
 from g4v.export.errors import ExportError
 from g4v.export.plan.tensor_shapes import read_shapes
@@ -219,7 +219,8 @@ def _estimate_decoder(
         disk += int(graph)
         held[target] = int(weights_read)
         if target == CPU:  # the core's own decoder maps its weights, and the graph stays closed
-            packed = 4 * rest + sum(_packed(weights, name, allocation) for name in names)
+            packed = header_bytes(weights.config.num_hidden_layers) + 4 * rest
+            packed += sum(_packed(weights, name, allocation) for name in names)
             disk, resident = disk + packed, resident + packed
         made |= {precision} if allocation else set()
     precisions = ", ".join(variants.values())
