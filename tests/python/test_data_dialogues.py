@@ -43,8 +43,9 @@ def run(tmp_path, monkeypatch):
     source.write_text("\n".join(CAPTIONS) + "\n")
 
     def command(url: str | None, *more: object) -> tuple[int, Path]:
-        arguments = ["dialogues", source, "--out", tmp_path / "out", "--backoff", 0.01, "--no-plots"]
-        arguments += ["--harmless-share", 0, *more]
+        arguments: list[object] = ["dialogues", source, "--out", tmp_path / "out", "--no-plots", *more]
+        for option, value in {"--backoff": 0.01, "--harmless-share": 0}.items():
+            arguments += [] if option in more else [option, value]
         if url:
             monkeypatch.setenv("OPENAI_BASE_URL", url)
         return main([str(a) for a in arguments]), tmp_path / "out"

@@ -100,12 +100,11 @@ def command(data: Path, *more: object) -> list[str]:
         data / "qa.json",
         "--format",
         "msvd-qa",
-        "--videos",
-        data / "clips",
         "--json",
         data / "o.json",
     ]
-    return [str(a) for a in (*start, "--backoff", 0.01, *more)]
+    videos = () if "--videos" in more else ("--videos", data / "clips")
+    return [str(a) for a in (*start, *videos, "--backoff", 0.01, *more)]
 
 
 def figures(data: Path) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def sizes(bundle):
     manifest = json.loads((bundle / "g4v.json").read_text("utf-8"))
     files = {name: entry["bytes"] for name, entry in manifest["files"].items()}
     found = {
-        name: sum(files[file] for file in part["variants"][0]["files"] if file.endswith(".data"))
+        name: sum(files[file] for file in part["variants"][0]["files"] if not file.endswith(".onnx"))
         for name, part in manifest["components"].items()
     }
     found["decoder"] += files["embedding.bin"]
