@@ -112,7 +112,7 @@ def run_two(patch: str, words: list[str], folder: Path) -> tuple[int, list[str]]
     script = folder / "patched.py"
     script.write_text(_PATCHED)
     done = subprocess.run(
-        [sys.executable, script, *words, "--devices", "2"],
+        [sys.executable, script, *made.overridden(words, "--devices", "2")],
         env=os.environ | {"PATCH": patch, "OMP_NUM_THREADS": "1"},
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip

@@ -114,9 +114,11 @@ class TestStart:
         made.write_tokenizer(tmp_path / "llm")
         words = ["--config", str(config), "--llm", str(tmp_path / "llm"), "--max-steps", "1"]
         words += ["--learning_rate", "1e-9", "--abstractor", str(trained / "abstractor")]
-        assert main(["stage2", *made.options(base, data, tmp_path / "two"), *words]) == 1
+        start = made.options(base, data, tmp_path / "two")
+        assert main(["stage2", *made.overridden(start, *words)]) == 1
         assert "belongs to another language model: its width is 32, not 48" in one_line(capsys)
-        assert main(["stage1", *made.options(base, data, tmp_path / "one"), *words]) == 0
+        start = made.options(base, data, tmp_path / "one")
+        assert main(["stage1", *made.overridden(start, *words)]) == 0
         old, new = weights(trained), weights(tmp_path / "one")
         changed = {name for name in old if old[name].shape != new[name].shape}
         assert changed == {
@@ -319,7 +321,7 @@ class TestRefusals:
             common += ["--config", str(config)]
         if words[0] == "--data":
             common = [w for w in common if w not in ("--data", str(data))]
-        assert main(["stage1", *common, *words]) == 1
+        assert main(["stage1", *made.overridden(common, *words)]) == 1
         assert message in one_line(capsys)
 
     @pytest.mark.parametrize(

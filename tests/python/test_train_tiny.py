@@ -103,7 +103,7 @@ def test_both_stages_go_through_the_trainer_and_are_exported(out, tmp_path, monk
 def test_a_stopped_stage_goes_on_and_ends_in_the_same_weights(bases, tmp_path, capsys):
     """Muon, the moving averages and the order of rows all follow from the checkpoint."""
     ends = []
-    for name, starts in (("whole", [["--steps", "3"]]), ("parts", [["--minutes", "1e-9"], []])):
+    for name, starts in (("whole", [[]]), ("parts", [["--minutes", "1e-9"], []])):
         out = Path(shutil.copytree(bases, tmp_path / name))
         for words in starts:
             assert train(out, "--part", "stage1", "--steps", "3", *words) == 0

@@ -84,6 +84,14 @@ def options(base: Path, data: Path, out: Path, /, **changes: object) -> list[str
     return words
 
 
+def overridden(words: list[str], *more: object) -> list[str]:
+    """Returns `words` with `more` in place of the options that both have, each of which has one value."""
+    new = [str(word) for word in more]
+    options = {word.replace("-", "_") for word in new if word.startswith("--")}
+    found = {i for i, word in enumerate(words) if word.replace("-", "_") in options}
+    return [word for i, word in enumerate(words) if not {i, i - 1} & found] + new
+
+
 def config_file(folder: Path, **values: object) -> Path:
     import yaml
 
