@@ -60,6 +60,7 @@ def large(place) -> Path:
     return place
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["file.truncate(0)", "file.write(b'?' * 64)", "os.remove(name)"])
 def test_a_small_bundle_does_not_need_its_files_any_more(place, change):
     run(
@@ -97,6 +98,7 @@ def test_links_of_a_small_bundle(place):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["os.truncate(path, 0)", "open(path, 'r+b').write(b'?')"])
 @pytest.mark.parametrize("name", ["embedding.bin", "unet.data"])
 def test_a_large_bundle_whose_mapped_file_is_written_to(large, name, change):

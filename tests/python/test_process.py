@@ -251,6 +251,7 @@ class TestExit:
     def test_while_daemon_threads_are_inside(self, bundle_dir, call):
         assert_well(run(bundle_dir, EXIT, CALLS[call], "0.03", timeout=60))
 
+    @pytest.mark.slow
     # The last ones end about when the checker takes the interpreter's lock back.
     @pytest.mark.parametrize(
         "leave",

@@ -121,6 +121,7 @@ def test_floats_are_bfloat16_where_that_is_exact():
         assert not values[0, :, 5:].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K"])
 def test_codes_of_gguf_files_are_kept(kind, tmp_path):
     """With their own precision: weights are those of the package gguf, to float32's rounding."""
@@ -222,6 +223,7 @@ def test_a_conversation_has_the_same_bits_however_it_is_computed(packed, rows):
         assert np.array_equal(found, whole), threads
 
 
+@pytest.mark.slow
 def test_instruction_sets_agree_bit_for_bit(packed, rows, tmp_path):
     weights, path = packed
     np.save(tmp_path / "rows.npy", rows)
