@@ -45,7 +45,7 @@ WIDTH = HEADS * SIZE
 
 
 class Operands:
-    """As they come out of the products: heads side by side, keys and values of all layers side by side."""
+    """Random inputs laid out as products give them: heads, keys and values of all layers side by side."""
 
     def __init__(self, batch: int, frames: int, dtype: torch.dtype) -> None:
         self.batch, self.rows = batch, frames * TOKENS
@@ -118,7 +118,7 @@ def runtime(operands: Operands, threads: int, folder: Path) -> Callable[[], torc
 
 
 def family_and_model() -> str:
-    """Of an x86 processor, which its name may leave out: "25 17" is a Zen 4. Empty where it is not told."""
+    """Family and model of an x86 processor, such as "25 17" for a Zen 4; empty where they are not told."""
     file = Path("/proc/cpuinfo")
     text = file.read_text("utf-8") if file.exists() else ""
     found = [re.search(rf"^{name}\s*: (\d+)$", text, re.M) for name in ("cpu family", "model")]

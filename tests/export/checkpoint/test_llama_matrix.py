@@ -214,7 +214,7 @@ def _graph(weights, folder, ids):
 
 
 def _core(weights, folder, ids):
-    """The same of packed weights."""
+    """Logits of the core's own decoder at the places of `_graph`, from packed weights."""
     path = folder / write_packed(weights, folder, "fp32")
     embeds = weights.read("model.embed_tokens.weight")[ids].numpy()
     chunks = (LENGTH // 2, 1, 1, 1)
