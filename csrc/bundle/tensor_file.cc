@@ -53,7 +53,8 @@ void TensorFile::ReadTensors(std::string_view header, uint64_t data_start) {
     }
     cursor.ExpectKeys({"dtype", "shape", "data_offsets"});
     Tensor tensor;
-    uint64_t bytes = ElementBytes(cursor.Get("dtype"));
+    const uint64_t element = ElementBytes(cursor.Get("dtype"));
+    uint64_t bytes = element;
     tensor.dtype = cursor.Get("dtype").AsString();
     const auto most = static_cast<int64_t>(size);
     for (const JsonCursor& extent : cursor.Get("shape").Elements()) {
@@ -67,6 +68,9 @@ void TensorFile::ReadTensors(std::string_view header, uint64_t data_start) {
     const auto first = static_cast<uint64_t>(offsets[0].AsInt(0, most));
     const auto last = static_cast<uint64_t>(offsets[1].AsInt(static_cast<int64_t>(first), most));
     if (last - first != bytes) cursor.Fail("has a shape that does not fit its data_offsets");
+    if ((data_start + first) % element != 0) {
+      cursor.Fail("does not begin at a multiple of its element's size");
+    }
     ranges.emplace_back(first, last);
     tensor.data = file_.data() + data_start + first;
     tensors_.emplace(key, std::move(tensor));

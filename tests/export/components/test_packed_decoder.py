@@ -266,13 +266,14 @@ def test_copies_share_a_history_and_part(packed, rows):
     assert np.array_equal(again, one)
 
 
-def damage(path, to, edit):
-    """Writes the file with its header changed by `edit`."""
+def damage(path, to, edit, odd=0):
+    """Writes the file with its header changed by `edit`; odd: bytes by which it ends too late for float32."""
     data = path.read_bytes()
     (size,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + size])
     edit(header)
     text = json.dumps(header).encode()
+    text = text.ljust(-(-len(text) // 64) * 64 + odd)
     to.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + size :])
 
 
@@ -308,6 +309,13 @@ def test_a_file_that_does_not_fit_is_refused(packed, message, tmp_path):
     with pytest.raises(BundleError) as refused:
         open_model(tmp_path / "decoder.packed", weights)
     assert message in str(refused.value)
+
+
+def test_tensors_at_odd_places_are_refused(packed, tmp_path):
+    weights, path = packed
+    damage(path, tmp_path / "decoder.packed", lambda header: None, odd=1)
+    with pytest.raises(BundleError, match="multiple of its element's size"):
+        open_model(tmp_path / "decoder.packed", weights)
 
 
 def test_a_file_that_is_cut_or_no_file_of_tensors_is_refused(packed, tmp_path):
