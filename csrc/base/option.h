@@ -32,10 +32,15 @@ constexpr OptionRange kHeight{"height", 1, 4096};  // likewise
 constexpr OptionRange kFps{"fps", 0, 1000, true};
 constexpr OptionRange kGuidanceScale{"guidance_scale", 0, 100};
 constexpr OptionRange kThreads{"threads", 0, 1024};
+constexpr OptionRange kTurns{"turns", 1, 1024};
+constexpr OptionRange kSpin{"spin_us", 0, 1000000};
+constexpr OptionRange kPromptLookup{"prompt_lookup", 0, 15};
+constexpr OptionRange kLogprobs{"logprobs", 0, 20};
 
 inline constexpr std::array kOptionRanges = {
-    kMaxNewTokens, kTemperature, kTopK,          kTopP,   kRepetitionPenalty, kFrames, kWidth,
-    kHeight,       kFps,         kGuidanceScale, kThreads};
+    kMaxNewTokens, kTemperature, kTopK,   kTopP,         kRepetitionPenalty,
+    kFrames,       kWidth,       kHeight, kFps,          kGuidanceScale,
+    kThreads,      kTurns,       kSpin,   kPromptLookup, kLogprobs};
 
 template <class T>
 void Overlay(const std::optional<T>& option, T& value) {

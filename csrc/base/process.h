@@ -93,7 +93,7 @@ class Held {
     return object_;
   }
   // For what needs no thread and no lock, and after usable() where nothing may be thrown.
-  T& unchecked() const { return *object_; }
+  decltype(auto) unchecked() const { return *object_; }  // T&
 
  private:
   ThreadOwner owner_;

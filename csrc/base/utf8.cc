@@ -2,6 +2,8 @@
 
 #include <cstdio>
 
+#include "base/error.h"
+
 namespace g4v {
 namespace {
 
@@ -47,6 +49,10 @@ bool IsValidUtf8(std::string_view text) {
     i += length;
   }
   return true;
+}
+
+void CheckUtf8(std::string_view text, const std::string& what) {
+  if (!IsValidUtf8(text)) throw Error(Code::InvalidArgument, what + " is not valid UTF-8 text");
 }
 
 std::string Printable(std::string_view text) {

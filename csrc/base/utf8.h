@@ -11,6 +11,9 @@ namespace g4v {
 // True where the bytes are well-formed UTF-8 (no overlong forms, no surrogates, at most U+10FFFF).
 bool IsValidUtf8(std::string_view text);
 
+// Throws Error(InvalidArgument) "<what> is not valid UTF-8 text".
+void CheckUtf8(std::string_view text, const std::string& what);
+
 // Bytes of the well-formed code point that starts at text[start], and the code point; 0 where no such
 // one starts there.
 size_t ReadUtf8(std::string_view text, size_t start, uint32_t* code_point);

@@ -50,7 +50,8 @@ std::shared_ptr<Assistant> Load(const std::filesystem::path& directory, const st
                                 int threads, const std::filesystem::path& onnxruntime,
                                 const Paths& library_dirs, const std::string& verify,
                                 const py::object& frame_checker, const Paths& provider_dirs,
-                                bool cuda_graphs) {
+                                bool cuda_graphs, int turns, uint64_t kv_memory,
+                                const std::string& kv_dtype, int spin_us, int prompt_lookup) {
   const LoadOptions options{device,
                             threads,
                             onnxruntime.string(),
@@ -58,7 +59,12 @@ std::shared_ptr<Assistant> Load(const std::filesystem::path& directory, const st
                             ParseVerify(verify),
                             PythonFrameChecker(frame_checker),
                             Strings(provider_dirs),
-                            cuda_graphs};
+                            cuda_graphs,
+                            turns,
+                            kv_memory,
+                            kv_dtype,
+                            spin_us,
+                            prompt_lookup};
   return MakeForPython([&] { return Assistant::Load(directory, options); });
 }
 
@@ -90,12 +96,28 @@ std::shared_ptr<Stream> Generate(Assistant& self, const py::object& prompt,
 std::shared_ptr<Stream> Send(Chat& self, const py::object& text, const py::object& frames,
                              const std::optional<TextOptions>& text_options,
                              const std::optional<VideoOptions>& video_options,
-                             std::optional<int> question_frames) {
+                             std::optional<int> question_frames, std::optional<uint64_t> seed,
+                             const std::vector<py::object>& stop, std::optional<int> logprobs,
+                             bool make_videos) {
   const std::string words = TextArgument(text, "text");
   const std::optional<FramesView> view = FramesArgument(frames);
-  const TurnOptions options{text_options.value_or(TextOptions{}),
-                            video_options.value_or(VideoOptions{}), question_frames};
+  TurnOptions options{text_options.value_or(TextOptions{}), video_options.value_or(VideoOptions{}),
+                      question_frames, seed};
+  for (const py::object& text_of_stop : stop) {
+    options.stop.push_back(TextArgument(text_of_stop, "stop"));
+  }
+  options.logprobs = logprobs;
+  options.make_videos = make_videos;
   return MakeForPython([&] { return self.Send(words, view, options); });
+}
+
+void Append(Chat& self, const py::object& text, const py::object& answer, const py::object& frames,
+            std::optional<int> question_frames) {
+  const std::string words = TextArgument(text, "text");
+  const std::string answered = TextArgument(answer, "answer");
+  const std::optional<FramesView> view = FramesArgument(frames);
+  const GilRelease release;
+  self.Append(words, answered, view, question_frames);
 }
 
 }  // namespace
@@ -105,9 +127,23 @@ void RegisterAssistant(py::module_& module) {
   py::class_<Chat, std::shared_ptr<Chat>>(module, "Chat", "A talk with its history.")
       .def("send", &Send, py::arg("text"), py::arg("frames") = py::none(),
            py::arg("text_options") = py::none(), py::arg("video_options") = py::none(),
+           py::arg("question_frames") = py::none(), py::arg("seed") = py::none(),
+           py::arg("stop") = std::vector<py::object>(), py::arg("logprobs") = py::none(),
+           py::arg("make_videos") = true, "Starts a turn. frames: C-contiguous uint8 [T, H, W, 3].")
+      .def("append", &Append, py::arg("text"), py::arg("answer"), py::arg("frames") = py::none(),
            py::arg("question_frames") = py::none(),
-           "Starts a turn. frames: C-contiguous uint8 [T, H, W, 3].")
+           "Appends a turn that was not generated here; frames as for send.")
+      .def(
+          "fork",
+          [](Chat& self, std::optional<uint64_t> seed) {
+            return MakeForPython([&] { return self.Fork(seed); });
+          },
+          py::arg("seed") = py::none(), "A chat with the same history.")
+      .def("truncate", &Chat::Truncate, release, py::arg("turns"),
+           "Forgets all turns but the first ones.")
       .def("cancel", &Chat::Cancel, release, "Cancels the turn under way, if any.")
+      .def_property_readonly("turns", &Chat::turns)
+      .def_property_readonly("bytes", &Chat::bytes)
       .def_property_readonly("context_used", &Chat::context_used)
       .def_property_readonly("context_length", &Chat::context_length)
       .def_property_readonly("seed", &Chat::seed);
@@ -119,7 +155,10 @@ void RegisterAssistant(py::module_& module) {
                   py::arg("verify") = NameOf(defaults.verify),
                   py::arg("frame_checker") = py::none(),
                   py::arg("provider_dirs") = std::vector<std::string>(),
-                  py::arg("cuda_graphs") = defaults.cuda_graphs, "Loads a bundle directory.")
+                  py::arg("cuda_graphs") = defaults.cuda_graphs, py::arg("turns") = defaults.turns,
+                  py::arg("kv_memory") = defaults.kv_memory,
+                  py::arg("kv_dtype") = defaults.kv_dtype, py::arg("spin_us") = defaults.spin_us,
+                  py::arg("prompt_lookup") = defaults.prompt_lookup, "Loads a bundle directory.")
       .def("chat", &OpenChat, py::kw_only(), py::arg("seed") = py::none(),
            py::arg("text_options") = py::none(), py::arg("video_options") = py::none(),
            py::arg("system") = py::none(), "A new chat.")
@@ -130,6 +169,11 @@ void RegisterAssistant(py::module_& module) {
       .def(
           "info", [](const Assistant& self) { return self.Info().Dump(); }, release,
           "JSON; the keys are in csrc/chat/assistant.h.")
+      .def_property_readonly("kv_bytes", &Assistant::kv_bytes)
+      .def(
+          "token_bytes",
+          [](const Assistant& self, int32_t id) { return py::bytes(self.TokenBytes(id)); },
+          py::arg("id"), "The bytes of a token of the decoder.")
       .def("wait_until_ready", &Assistant::WaitUntilReady, release,
            "Waits for what loads in the background.");
 }

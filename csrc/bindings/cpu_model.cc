@@ -20,6 +20,8 @@ using Floats = py::array_t<float, py::array::c_style>;
 std::unique_ptr<CpuModel> MakeModel(const std::string& path, int vocab_size, int hidden_size,
                                     int layers, int heads, int kv_heads, int head_dim,
                                     int context_length, int threads) {
+  CpuDecoderOptions options;
+  options.threads = threads;
   DecoderSpec spec;
   spec.vocab_size = vocab_size;
   spec.hidden_size = hidden_size;
@@ -28,7 +30,7 @@ std::unique_ptr<CpuModel> MakeModel(const std::string& path, int vocab_size, int
   spec.kv_heads = kv_heads;
   spec.head_dim = head_dim;
   spec.context_length = context_length;
-  return std::make_unique<CpuModel>(spec, TensorFile(MappedFile(path), path), threads);
+  return std::make_unique<CpuModel>(spec, TensorFile(MappedFile(path), path), options);
 }
 
 // The logits [vocab_size] after the rows of each conversation.

@@ -16,8 +16,16 @@ namespace {
 namespace py = pybind11;
 
 void RegisterEvents(py::module_& module) {
+  py::class_<TopToken>(module, "TopToken", "A token and its log probability.")
+      .def_readonly("id", &TopToken::id)
+      .def_readonly("logprob", &TopToken::logprob);
+  py::class_<SampledToken>(module, "SampledToken", "A token of the answer.")
+      .def_readonly("id", &SampledToken::id)
+      .def_readonly("logprob", &SampledToken::logprob)
+      .def_readonly("top", &SampledToken::top);
   py::class_<TextEvent>(module, "TextEvent", "A piece of the answer.")
-      .def_readonly("text", &TextEvent::text);
+      .def_readonly("text", &TextEvent::text)
+      .def_readonly("tokens", &TextEvent::tokens);
   py::class_<VideoPromptEvent>(module, "VideoPromptEvent", "The caption of a video to come.")
       .def_readonly("index", &VideoPromptEvent::index)
       .def_readonly("caption", &VideoPromptEvent::caption);
@@ -43,6 +51,7 @@ void RegisterEvents(py::module_& module) {
   py::class_<WarningEvent>(module, "WarningEvent", "Something to know; the turn goes on.")
       .def_readonly("text", &WarningEvent::text);
   py::class_<Timings>(module, "Timings", "Milliseconds of the phases of a turn.")
+      .def_readonly("queue_ms", &Timings::queue_ms)
       .def_readonly("encode_ms", &Timings::encode_ms)
       .def_readonly("prefill_ms", &Timings::prefill_ms)
       .def_readonly("first_token_ms", &Timings::first_token_ms)
@@ -51,7 +60,11 @@ void RegisterEvents(py::module_& module) {
       .def_readonly("total_ms", &Timings::total_ms);
   py::class_<DoneEvent>(module, "DoneEvent", "The last event.")
       .def_readonly("prompt_tokens", &DoneEvent::prompt_tokens)
+      .def_readonly("cached_tokens", &DoneEvent::cached_tokens)
       .def_readonly("new_tokens", &DoneEvent::new_tokens)
+      .def_readonly("drafted_tokens", &DoneEvent::drafted_tokens)
+      .def_readonly("accepted_tokens", &DoneEvent::accepted_tokens)
+      .def_readonly("tokens", &DoneEvent::tokens)
       .def_readonly("video_frames", &DoneEvent::video_frames)
       .def_readonly("encoded_frames", &DoneEvent::encoded_frames)
       .def_readonly("finish_reason", &DoneEvent::finish_reason)

@@ -157,6 +157,7 @@ struct PromptSpec {
   std::optional<std::string> video_suffix;  // nothing: user_prefix
   std::string user_prefix;
   std::string assistant_prefix;
+  std::string answer_prefix = " ";  // of answers that the model did not write itself
   std::string answer_suffix;
   std::string turn_separator;
   std::map<std::string, int32_t> special_tokens;  // that the texts around the system's may hold

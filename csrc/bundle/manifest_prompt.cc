@@ -49,7 +49,7 @@ PromptSpec ReadPrompt(const JsonCursor& cursor) {
   spec.no_system = ReadText(cursor, "no_system");
   spec.video_prefix = cursor.Get("video_prefix").AsString();
   if (const auto found = cursor.Find("video_suffix")) spec.video_suffix = found->AsString();
-  ReadText(cursor, "answer_prefix");  // of training: here the model itself begins its answer
+  if (const auto found = cursor.Find("answer_prefix")) spec.answer_prefix = found->AsString();
   spec.answer_suffix = ReadText(cursor, "answer_suffix");
   spec.turn_separator = ReadText(cursor, "turn_separator");
   if (const auto found = cursor.Find("special_tokens")) {

@@ -58,6 +58,10 @@ struct Fill {
     out.new_tokens = event.new_tokens;
     out.encoded_frames = event.encoded_frames;
     out.video_frames = event.video_frames;
+    out.cached_tokens = event.cached_tokens;
+    out.drafted_tokens = event.drafted_tokens;
+    out.accepted_tokens = event.accepted_tokens;
+    out.queue_ms = event.timings.queue_ms;
     const Timings& t = event.timings;
     out.timings = {t.encode_ms, t.prefill_ms, t.first_token_ms,
                    t.decode_ms, t.video_ms,   t.total_ms};
@@ -66,10 +70,27 @@ struct Fill {
 
 }  // namespace
 
-g4v_event Describe(const Event& event) {
-  g4v_event out{};
-  std::visit(Fill{out}, event);
-  return out;
+const g4v_event* DescribedEvent::Set(const Event& event) {
+  event_ = {};
+  std::visit(Fill{event_}, event);
+  if (const auto* text = std::get_if<TextEvent>(&event)) SetTokens(text->tokens);
+  if (const auto* done = std::get_if<DoneEvent>(&event)) SetTokens(done->tokens);
+  return &event_;
+}
+
+void DescribedEvent::SetTokens(const std::vector<SampledToken>& tokens) {
+  top_.clear();
+  for (const SampledToken& token : tokens) {
+    for (const TopToken& top : token.top) top_.push_back({top.id, top.logprob});
+  }
+  tokens_.clear();
+  const g4v_top_token* next = top_.data();
+  for (const SampledToken& token : tokens) {
+    tokens_.push_back({token.id, token.logprob.value_or(0), next, token.top.size()});
+    next += token.top.size();
+  }
+  event_.tokens = tokens_.data();
+  event_.token_count = tokens_.size();
 }
 
 }  // namespace g4v::capi

@@ -26,7 +26,12 @@ g4v_load_options LoadDefaults() {
           g4v::NameOf(defaults.verify),
           nullptr,
           nullptr,
-          defaults.cuda_graphs};
+          defaults.cuda_graphs,
+          defaults.kv_memory,
+          defaults.kv_dtype.c_str(),
+          defaults.spin_us,
+          defaults.prompt_lookup,
+          defaults.turns};
 }
 
 g4v::HostFrameChecker HostChecker(g4v_frame_checker checker, void* user) {
@@ -114,6 +119,11 @@ g4v::VideoOptions ReadVideo(const g4v_video_options* given) {
   return options;
 }
 
+std::optional<g4v::FramesView> ViewOf(const g4v_frames* frames) {
+  if (!frames) return std::nullopt;
+  return g4v::FramesView{frames->pixels, frames->count, frames->height, frames->width};
+}
+
 }  // namespace
 
 const char* g4v_version(void) { return G4V_VERSION; }
@@ -149,6 +159,11 @@ g4v_status g4v_load(const char* directory, const g4v_load_options* options,
     load.verify = g4v::ParseVerify(&Need(given.verify, "verify"));
     load.frame_checker = HostChecker(given.frame_checker, given.frame_checker_user);
     load.cuda_graphs = given.cuda_graphs != 0;
+    load.turns = given.turns;
+    load.kv_memory = given.kv_memory;
+    load.kv_dtype = &Need(given.kv_dtype, "kv_dtype");
+    load.spin_us = given.spin_us;
+    load.prompt_lookup = given.prompt_lookup;
     auto handle = std::make_unique<g4v_assistant>();
     handle->assistant = g4v::Assistant::Load(directory, load);
     const Json info = handle->assistant->Info();
@@ -164,6 +179,19 @@ g4v_status g4v_assistant_wait(g4v_assistant* assistant, g4v_error* error) {
 
 const char* g4v_assistant_info(const g4v_assistant* assistant) {
   return assistant ? assistant->info.c_str() : "";
+}
+
+uint64_t g4v_assistant_kv_bytes(const g4v_assistant* assistant) {
+  uint64_t bytes = 0;
+  if (assistant) Call(nullptr, [&] { bytes = assistant->assistant->kv_bytes(); });
+  return bytes;
+}
+
+const char* g4v_assistant_token(const g4v_assistant* assistant, int32_t id, size_t* size) {
+  std::string_view bytes;
+  if (assistant) Call(nullptr, [&] { bytes = assistant->assistant->TokenBytes(id); });
+  if (size) *size = bytes.size();
+  return bytes.empty() ? "" : bytes.data();
 }
 
 void g4v_assistant_free(g4v_assistant* assistant) { delete assistant; }
@@ -192,13 +220,60 @@ g4v_status g4v_chat_send(g4v_chat* chat, const char* text, const g4v_frames* fra
       const g4v_turn_options given = Read(options, g4v_turn_options{}, "g4v_turn_options");
       turn = {ReadText(given.text), ReadVideo(given.video)};
       if (given.question_frames != 0) turn.frames = given.question_frames;
+      turn.make_videos = given.no_videos == 0;
+      if (given.seed) turn.seed = *given.seed;
+      if (given.stop_count > 0) Need(given.stop, "stop");
+      for (size_t i = 0; i < given.stop_count; ++i) {
+        turn.stop.emplace_back(&Need(given.stop[i], "a text of stop"));
+      }
+      if (given.logprobs != 0) turn.logprobs = given.top_logprobs;
+      if (given.logprobs == 0 && given.top_logprobs != 0) {
+        throw Error(Code::InvalidArgument, "top_logprobs needs logprobs; set logprobs to 1");
+      }
     }
-    std::optional<g4v::FramesView> view;
-    if (frames) view = {frames->pixels, frames->count, frames->height, frames->width};
+    const std::optional<g4v::FramesView> view = ViewOf(frames);
     auto handle = std::make_unique<g4v_stream>();
     handle->stream = Need(chat, "chat").chat->Send(text, view, turn);
     *stream = handle.release();
   });
+}
+
+g4v_status g4v_chat_append(g4v_chat* chat, const char* text, const g4v_frames* frames,
+                           int32_t question_frames, const char* answer, g4v_error* error) {
+  return Call(error, [&] {
+    Need(text, "text");
+    Need(answer, "answer");
+    std::optional<int> samples;
+    if (question_frames != 0) samples = question_frames;
+    Need(chat, "chat").chat->Append(text, answer, ViewOf(frames), samples);
+  });
+}
+
+g4v_status g4v_chat_fork(g4v_chat* chat, const uint64_t* seed, g4v_chat** fork, g4v_error* error) {
+  return Call(error, [&] {
+    Need(fork, "fork") = nullptr;
+    std::optional<uint64_t> given;
+    if (seed) given = *seed;
+    auto handle = std::make_unique<g4v_chat>();
+    handle->chat = Need(chat, "chat").chat->Fork(given);
+    *fork = handle.release();
+  });
+}
+
+g4v_status g4v_chat_truncate(g4v_chat* chat, int32_t turns, g4v_error* error) {
+  return Call(error, [&] { Need(chat, "chat").chat->Truncate(turns); });
+}
+
+int32_t g4v_chat_turns(const g4v_chat* chat) {
+  int32_t turns = 0;
+  if (chat) Call(nullptr, [&] { turns = chat->chat->turns(); });
+  return turns;
+}
+
+uint64_t g4v_chat_bytes(const g4v_chat* chat) {
+  uint64_t bytes = 0;
+  if (chat) Call(nullptr, [&] { bytes = chat->chat->bytes(); });
+  return bytes;
 }
 
 void g4v_chat_cancel(g4v_chat* chat) {
@@ -244,8 +319,7 @@ g4v_status g4v_stream_next(g4v_stream* stream, int64_t timeout_ms, const g4v_eve
     if (!in_time) return;
     stream->current = stream->stream->Next();
     if (!stream->current) return;
-    stream->event = g4v::capi::Describe(*stream->current);
-    *event = &stream->event;
+    *event = stream->described.Set(*stream->current);
   });
   if (in_time) return status;
   return Report(error, static_cast<Code>(G4V_TIMEOUT), "no event came in time");

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "chat/assistant.h"
 #include "g4v/g4v.h"
@@ -21,14 +22,29 @@ struct g4v_chat {
   std::shared_ptr<g4v::Chat> chat;
 };
 
-struct g4v_stream {
-  std::shared_ptr<g4v::Stream> stream;
-  std::optional<g4v::Event> current;  // what `event` points into
-  g4v_event event{};
-};
-
 namespace g4v::capi {
 
-g4v_event Describe(const Event& event);
+// An event as the C API has it. It points into the event that it was made of, and into itself.
+class DescribedEvent {
+ public:
+  DescribedEvent() = default;
+  DescribedEvent(const DescribedEvent&) = delete;
+  DescribedEvent& operator=(const DescribedEvent&) = delete;
+
+  const g4v_event* Set(const Event& event);
+
+ private:
+  void SetTokens(const std::vector<SampledToken>& tokens);
+
+  g4v_event event_{};
+  std::vector<g4v_token> tokens_;
+  std::vector<g4v_top_token> top_;
+};
 
 }  // namespace g4v::capi
+
+struct g4v_stream {
+  std::shared_ptr<g4v::Stream> stream;
+  std::optional<g4v::Event> current;  // what `described` points into
+  g4v::capi::DescribedEvent described;
+};

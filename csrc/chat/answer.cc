@@ -42,10 +42,10 @@ std::string StopMatcher::Finish() {
   return std::exchange(held_, {});
 }
 
-Answer::Answer(const PromptSpec& prompt, const Tokenizer& tokenizer)
+Answer::Answer(const PromptSpec& prompt, const Tokenizer& tokenizer, std::vector<std::string> stops)
     : refusal_openings_(prompt.refusal_openings),
       decoder_(tokenizer),
-      stop_(prompt.stop),
+      stop_(std::move(stops)),
       tags_(prompt.video_open, prompt.video_close) {
   std::erase(refusal_openings_, std::string());
 }

@@ -33,7 +33,8 @@ class StopMatcher {
 
 class Answer {
  public:
-  Answer(const PromptSpec& prompt, const Tokenizer& tokenizer);
+  // stops: texts that end the answer.
+  Answer(const PromptSpec& prompt, const Tokenizer& tokenizer, std::vector<std::string> stops);
 
   // Takes a token that does not end the turn.
   std::vector<AnswerPiece> Push(int32_t id);

@@ -58,20 +58,20 @@ std::shared_ptr<Stream> Assistant::Generate(const std::string& prompt,
   request.latents = CheckLatents(options.latents, request.spec, runtime_->manifest().components);
   request.seed = options.seed ? *options.seed : std::random_device()();
   auto state = std::make_shared<StreamState>(runtime_->environment());
-  auto handle = std::make_shared<Stream>(state);
+  // Weak: the stream would own itself.
+  state->SetLook([weak = std::weak_ptr(state)] {
+    const std::shared_ptr<StreamState> stream = weak.lock();
+    if (!stream || !stream->jobs_done()) return;
+    DoneEvent done;
+    done.finish_reason = "stop";
+    done.timings.video_ms = stream->job_ms();
+    done.timings.total_ms = stream->ElapsedMs();
+    stream->End(std::move(done), nullptr, [] {}, [] {});
+  });
+  auto handle = std::make_shared<Stream>(state, runtime_.share());
   runtime_->queue().Submit(
       state, 0, std::move(request),
       VideoQueue::Withhold::Fail);  // on this thread, so that requests keep their order
-  state->Start(
-      [runtime = runtime_.share(), weak = std::weak_ptr(state)] {
-        const std::shared_ptr<StreamState> stream = weak.lock();
-        DoneEvent done;
-        done.finish_reason = "stop";
-        done.timings.video_ms = stream->WaitForJobs();
-        done.timings.total_ms = stream->ElapsedMs();
-        return StreamState::Result{done, [] {}};
-      },
-      [] {});
   return handle;
 }
 
@@ -113,6 +113,14 @@ std::vector<float> Assistant::ScoreFrames(const FramesView& frames) {
   CheckVideo(frames);
   ort::RunControl control(runtime_->environment());  // the end of the process stops it
   return runtime_->frame_checker().Score(CopyFrames(frames), &control);
+}
+
+uint64_t Assistant::kv_bytes() const {
+  return runtime_->manifest().components.decoder ? runtime_->decoder().kv_bytes() : 0;
+}
+
+std::string_view Assistant::TokenBytes(int32_t id) const {
+  return runtime_->tokenizer().TokenBytes(id);
 }
 
 void Assistant::WaitUntilReady() {

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/json.h"
@@ -44,6 +45,14 @@ class Assistant {
   // "most_frame_samples" (what TurnOptions::frames may be), "text", "video" (the generation
   // defaults), "frame_checker": {"withhold_above"}, "licences"}.
   Json Info() const;
+
+  // Bytes of keys and values that all chats hold, what they share counted once; 0 where ONNX
+  // Runtime runs the decoder.
+  uint64_t kv_bytes() const;
+
+  // The bytes of one of the decoder's tokens within a text, maybe a part of a character; of a special
+  // token its name. Empty for an id without a token. They live as long as the assistant.
+  std::string_view TokenBytes(int32_t id) const;
 
   // Waits until everything that loads in the background is loaded; throws what went wrong.
   void WaitUntilReady();

@@ -1,18 +1,19 @@
-// The history of a chat and one turn of it.
+// What a chat is: its history, and what turns it into the next turn.
 #pragma once
 
-#include <map>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "chat/answer.h"
+#include "chat/history.h"
+#include "chat/options.h"
+#include "chat/prompt.h"
 #include "chat/runtime.h"
 #include "chat/stream.h"
-#include "chat/stream_state.h"
-#include "decoder/kv_cache.h"
+#include "chat/turn.h"
 
 namespace g4v {
 
@@ -20,62 +21,48 @@ class ChatState : public std::enable_shared_from_this<ChatState> {
  public:
   ChatState(std::shared_ptr<Runtime> runtime, const ChatOptions& options);
 
+  // See Chat.
   std::shared_ptr<Stream> Send(const std::string& text, const std::optional<FramesView>& frames,
                                const TurnOptions& options);
+  void Append(const std::string& text, const std::optional<FramesView>& frames,
+              const std::string& answer, std::optional<int> question_frames);
+  std::shared_ptr<ChatState> Fork(std::optional<uint64_t> seed);
+  void Truncate(int turns);
   void Cancel();
+  int turns() const;
   int context_used() const;
   int context_length() const { return runtime_->decoder().spec().context_length; }
   uint64_t seed() const { return seed_; }
+  uint64_t bytes() const;
 
  private:
-  // What a turn asks for, checked.
-  struct Question {
-    std::vector<int32_t> before;  // ids in front of the video tokens
-    std::optional<Frames> video;
-    std::vector<int32_t> after;  // ids behind them
-    TextGenerationSpec text;
-    std::optional<VideoGenerationSpec> generation;
-  };
+  // Nobody else changes the history while it lives; refused while a turn is under way.
+  class Claim;
 
-  // What a turn leaves behind, taken over when it ends well.
-  struct Turn {
-    std::vector<int32_t> pending;
-    int videos = 0;
-    DoneEvent done;
-  };
-
+  std::vector<Segment> QuestionSegments(const std::string& text,
+                                        const std::optional<FramesView>& frames,
+                                        std::optional<int> question_frames) const;
   Question Check(const std::string& text, const std::optional<FramesView>& frames,
-                 const TurnOptions& options);
-  void CheckRoom(const Question& question) const;
-  Turn Run(const Question& question, const std::shared_ptr<StreamState>& stream);
-  VideoTokens Encode(const Frames& video, StreamState& stream, DoneEvent& done);
-  void Prefill(const Question& question, StreamState& stream, std::vector<float>& logits,
-               Turn& turn);
-  void Decode(const Question& question, const std::shared_ptr<StreamState>& stream,
-              std::vector<float>& logits, Turn& turn);
-  void Deliver(const Question& question, const std::shared_ptr<StreamState>& stream,
-               std::vector<AnswerPiece> pieces, Turn& turn);
-  void Commit(Turn turn);
+                 const TurnOptions& options) const;
+  // Throws Error(ContextFull) where the tokens and one more do not fit behind those that are kept.
+  void CheckRoom(int needed, int kept) const;
+  int VideoTokensCount() const;
+  void Commit(Turn::Result result);
   void RollBack();
+  // The turn or claim is over.
+  void Release();
+  void ReleaseLocked();
 
   const std::shared_ptr<Runtime> runtime_;
   const ChatOptions options_;
   const uint64_t seed_;
   const std::string system_;
 
-  mutable std::mutex mutex_;
-  bool busy_ = false;
+  mutable std::mutex mutex_;  // guards what is below, but for what is said otherwise
+  bool busy_ = false;         // a turn or a claim is under way
   std::weak_ptr<StreamState> active_;
-  int used_ = 0;  // tokens of the finished turns, pending ones included
-
-  // The worker's own while busy_.
-  std::unique_ptr<KvCache> cache_;
-  int kept_ = 0;                  // tokens in the cache that finished turns put there
-  std::vector<int32_t> pending_;  // belong to finished turns and are not in the cache yet
-  uint64_t turns_ = 0;
-  uint64_t videos_ = 0;
-  std::map<std::vector<FrameKey>, VideoTokens> encoded_;
-  FrameMemory frames_;  // of the last video
+  uint64_t bytes_ = 0;
+  History history_;  // theirs alone while busy_; `marks` is changed under the mutex
 };
 
 }  // namespace g4v

@@ -2,17 +2,34 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "video/frames.h"
 
 namespace g4v {
 
+// A token and the logarithm of its probability, by the softmax of the decoder's logits as they are:
+// without temperature, penalty and the like.
+struct TopToken {
+  int32_t id = 0;
+  double logprob = 0;
+};
+
+// A token of the answer as it was sampled.
+struct SampledToken {
+  int32_t id = 0;
+  std::optional<double> logprob;  // as in TopToken; where the turn asked for it
+  std::vector<TopToken> top;      // the best first; as many as the turn asked for
+};
+
 // A piece of the answer, valid UTF-8, never empty; the pieces in order are the whole text. Tags and
 // captions are not part of it.
 struct TextEvent {
   std::string text;
+  std::vector<SampledToken> tokens = {};  // since the TextEvent before: also those of captions
 };
 
 // The assistant decided to show a video. `index` counts the videos of this stream from 0.
@@ -57,6 +74,7 @@ struct WarningEvent {
 
 // Milliseconds, wall clock. Phases that did not take place are 0.
 struct Timings {
+  double queue_ms = 0;        // from Send to the first work on the turn
   double encode_ms = 0;       // video encoder and abstractor
   double prefill_ms = 0;      // prompt through the decoder
   double first_token_ms = 0;  // from Send to the first sampled token
@@ -65,15 +83,21 @@ struct Timings {
   double total_ms = 0;        // from Send to Done
 };
 
-// Always the last event of a stream that neither failed nor was cancelled.
+// Always the last event of a stream that neither failed nor was cancelled. The counts of video
+// frames are of all videos whose tokens were prefilled in this turn.
 struct DoneEvent {
-  int prompt_tokens = 0;   // prefilled in this turn, video tokens included
-  int new_tokens = 0;      // sampled, the end of the turn included
-  int video_frames = 0;    // frames of the turn's video that the assistant looked at
-  int encoded_frames = 0;  // and those of them that it had to encode: the chat knew the others
-  // "stop": the assistant ended its turn; "length": max_new_tokens was reached; "context": the
-  // model's context is full. "stop" for Assistant::Generate.
+  int prompt_tokens = 0;    // prefilled in this turn, video tokens included
+  int cached_tokens = 0;    // of the prompt, before those: their keys and values were there
+  int new_tokens = 0;       // sampled, the end of the turn included
+  int video_frames = 0;     // frames of the turn's video that the assistant looked at
+  int encoded_frames = 0;   // and those of them that it had to encode: the chat knew the others
+  int drafted_tokens = 0;   // looked up in the conversation and put to the decoder as drafts
+  int accepted_tokens = 0;  // and those of them that are what was sampled
+  // "stop": the assistant ended its turn, or wrote a stop string; "length": max_new_tokens was
+  // reached; "context": the model's context is full; "memory": LoadOptions::kv_memory is used up.
+  // "stop" for Assistant::Generate.
   std::string finish_reason;
+  std::vector<SampledToken> tokens = {};  // since the last TextEvent, the end of the turn included
   Timings timings;
 };
 

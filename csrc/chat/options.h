@@ -33,6 +33,18 @@ struct LoadOptions {
   // The abstractor's runs are captured as CUDA graphs, one for each number of frames, and replayed.
   // Refused where there is no abstractor that the CUDA provider runs as a whole.
   bool cuda_graphs = false;
+  int turns = 16;  // answered at once; others wait, the first first
+  // Bytes of keys and values of all chats, where the core runs the decoder itself; 0 = no limit.
+  // Turns and chats beyond it are refused with Error(ContextFull), and an answer ends before it.
+  uint64_t kv_memory = 0;
+  // Of keys and values, where the core runs the decoder itself: "float16", "float32", or "auto":
+  // "float32" where the weights are floats, "float16" where they are codes.
+  std::string kv_dtype = "auto";
+  // Microseconds that the decoder's threads wait awake for the next step, before they sleep.
+  int spin_us = 200;
+  // Most tokens that are looked up in the conversation and put to the decoder as drafts of the next
+  // ones; 0 = none. Answers are the same with any number. Where the core runs the decoder itself.
+  int prompt_lookup = 3;
 };
 
 struct ChatOptions {
@@ -52,6 +64,13 @@ struct TurnOptions {
   VideoOptions video;
   // How many frames of the question's video are looked at; none = the bundle's number.
   std::optional<int> frames = {};
+  std::optional<uint64_t> seed = {};  // in place of the chat's, for this answer and its videos
+  // The answer ends before the first of these texts, at most 16, that it comes to.
+  std::vector<std::string> stop = {};
+  // How many of the likeliest tokens are told beside each sampled one, 0 to 20, with logarithms of
+  // their probabilities; none = nothing is told.
+  std::optional<int> logprobs = {};
+  bool make_videos = true;  // false: captions are told, and no videos made of them
 };
 
 }  // namespace g4v

@@ -10,10 +10,6 @@
 namespace g4v {
 namespace {
 
-void CheckUtf8(std::string_view text, const std::string& what) {
-  if (!IsValidUtf8(text)) throw Error(Code::InvalidArgument, what + " is not valid UTF-8 text");
-}
-
 std::string ReplaceAll(std::string_view text, std::string_view from, std::string_view to) {
   std::string result;
   size_t start = 0;
@@ -206,6 +202,22 @@ PromptTemplate::TurnIds PromptTemplate::FirstTurn(const std::string& system,
 
 PromptTemplate::TurnIds PromptTemplate::LaterTurn(const std::string& clean_text, bool video) const {
   return Turn(spec_.turn_separator, clean_text, video, spec_.space_after_special.value_or(false));
+}
+
+std::vector<int32_t> PromptTemplate::AnswerIds(const std::string& answer) const {
+  std::string_view rest = spec_.assistant_prefix;
+  bool behind_special = false;
+  while (!rest.empty()) {
+    const NextSpecial next = FindSpecial(spec_.special_tokens, rest);
+    if (next.size == 0) break;
+    rest.remove_prefix(next.start + next.size);
+    behind_special = rest.empty();
+  }
+  const Part parts[] = {{spec_.answer_prefix}, {answer, false}, {spec_.answer_suffix}};
+  std::vector<int32_t> ids =
+      Encode(parts, behind_special && spec_.space_after_special.value_or(false));
+  ids.push_back(spec_.turn_end_id);
+  return ids;
 }
 
 std::vector<int32_t> PromptTemplate::AnswerEndIds() const {

@@ -5,6 +5,9 @@
 //                           + assistant_prefix), or without a video enc(lead + user_prefix + text
 //                           + assistant_prefix), + answer + [turn_end]
 //
+// where the answer is the tokens that were sampled, or of one that was not generated here
+// enc(answer_prefix + answer + answer_suffix),
+//
 // where `lead` is system_suffix in the first turn and turn_separator in the others. Without a system
 // text, nothing but bos stands before the first turn, whose lead is then no_system. In the texts of
 // the template special tokens are recognised, in the system text and the user's words never.
@@ -42,6 +45,8 @@ class PromptTemplate {
   // A turn that follows an answer.
   TurnIds LaterTurn(const std::string& clean_text, bool video) const;
 
+  // An answer that was not generated here, and its end. `answer` is plain text.
+  std::vector<int32_t> AnswerIds(const std::string& answer) const;
   // What closes an answer that the model did not end itself.
   std::vector<int32_t> AnswerEndIds() const;
   bool EndsAnswer(int32_t token) const;

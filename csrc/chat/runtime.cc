@@ -6,6 +6,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/option.h"
+#include "chat/turn_queue.h"
 #include "ort/captured_session.h"
 
 namespace g4v {
@@ -36,6 +37,9 @@ void CheckCudaGraphs(const ComponentsSpec& components, const ort::Targets& targe
 Placement MakePlacement(const std::shared_ptr<ort::Environment>& environment,
                         const ComponentsSpec& components, const LoadOptions& options) {
   CheckRange(kThreads, options.threads);
+  CheckRange(kTurns, options.turns);
+  CheckRange(kSpin, options.spin_us);
+  CheckRange(kPromptLookup, options.prompt_lookup);
   if (options.cuda_graphs && options.device == "cpu") {
     throw Error(Code::InvalidArgument,
                 "cuda_graphs needs a GPU, and device is \"cpu\"; load the bundle with device "
@@ -66,7 +70,8 @@ T& Need(const std::unique_ptr<T>& part, const std::string& name) {
 Runtime::Runtime(const std::filesystem::path& directory, const LoadOptions& options)
     : bundle_(Bundle::Open(directory, options.verify)),
       environment_(ort::Environment::Get({options.onnxruntime, options.library_dirs})),
-      placement_(MakePlacement(environment_, manifest().components, options)) {
+      placement_(MakePlacement(environment_, manifest().components, options)),
+      prompt_lookup_(options.prompt_lookup) {
   const ComponentsSpec& components = manifest().components;
   const TokenizersSpec& tokenizers = manifest().tokenizers;
   // The parts are independent of each other: load them side by side.
@@ -86,18 +91,25 @@ Runtime::Runtime(const std::filesystem::path& directory, const LoadOptions& opti
     caption_tokenizer_ = Tokenizer::Load(bundle_.ReadText(tokenizers.text_encoder->file));
   }
   if (components.decoder) {
-    decoder_ = Decoder::Make(environment_, bundle_, placement_);
+    decoder_ = Decoder::Make(environment_, bundle_, placement_,
+                             {placement_.options.threads, options.kv_memory, options.kv_dtype,
+                              std::chrono::microseconds(options.spin_us)});
   }
   if (manifest().prompt && tokenizer_) {
     prompt_.emplace(*manifest().prompt, *tokenizer_);
   }
   encoders.get();
+  if (decoder_) {
+    turns_ = std::make_unique<TurnQueue>(*decoder_, options.turns, video_encoder_ != nullptr);
+  }
   if (components.text_encoder && components.unet && components.vae_decoder && caption_tokenizer_) {
     generator_ =
         std::make_unique<VideoGenerator>(environment_, bundle_, *caption_tokenizer_, placement_);
     queue_ = std::make_unique<VideoQueue>(*generator_, *frame_checker_);
   }
 }
+
+Runtime::~Runtime() = default;
 
 Decoder& Runtime::decoder() { return Need(decoder_, "decoder"); }
 const Tokenizer& Runtime::tokenizer() const { return Need(tokenizer_, "decoder tokenizer"); }
@@ -116,6 +128,7 @@ const TextGenerationSpec& Runtime::text_defaults() const {
 VideoEncoder& Runtime::video_encoder() { return Need(video_encoder_, "video encoder"); }
 VideoGenerator& Runtime::generator() { return Need(generator_, "video generator"); }
 VideoQueue& Runtime::queue() { return Need(queue_, "video generator"); }
+TurnQueue& Runtime::turns() { return Need(turns_, "decoder"); }
 
 VideoGenerationSpec Runtime::ResolveVideo(const VideoOptions& first,
                                           const VideoOptions& second) const {

@@ -19,9 +19,12 @@
 
 namespace g4v {
 
+class TurnQueue;
+
 class Runtime {
  public:
   Runtime(const std::filesystem::path& directory, const LoadOptions& options);
+  ~Runtime();
 
   const Manifest& manifest() const { return bundle_.manifest(); }
   const std::shared_ptr<ort::Environment>& environment() const { return environment_; }
@@ -38,6 +41,8 @@ class Runtime {
   FrameChecker& frame_checker() { return *frame_checker_; }
   VideoGenerator& generator();
   VideoQueue& queue();
+  TurnQueue& turns();
+  int prompt_lookup() const { return prompt_lookup_; }
 
   VideoGenerationSpec ResolveVideo(const VideoOptions& first, const VideoOptions& second) const;
   bool sees_videos() const { return video_encoder_ != nullptr; }
@@ -55,7 +60,9 @@ class Runtime {
   std::unique_ptr<VideoEncoder> video_encoder_;
   std::unique_ptr<FrameChecker> frame_checker_;
   std::unique_ptr<VideoGenerator> generator_;
-  std::unique_ptr<VideoQueue> queue_;  // after the generator and the checker that it uses
+  int prompt_lookup_;
+  std::unique_ptr<TurnQueue> turns_;   // after what its turns use
+  std::unique_ptr<VideoQueue> queue_;  // likewise; its thread wakes the queue of turns
 };
 
 }  // namespace g4v

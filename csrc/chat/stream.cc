@@ -56,46 +56,15 @@ void StreamState::Cancel() {
     control_.Terminate();
   }
   changed_.notify_all();
+  if (look_) look_();
 }
 
 void StreamState::Close() {
   Cancel();
-  {
-    const std::lock_guard lock(join_mutex_);
-    if (worker_.joinable()) worker_.join();
-  }
-  const std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return closed_; });
   events_.clear();
   error_ = nullptr;
-}
-
-void StreamState::Start(std::function<Result()> work, std::function<void()> roll_back) {
-  worker_ = std::thread(
-      [this, work = std::move(work), roll_back = std::move(roll_back)] { Work(work, roll_back); });
-}
-
-void StreamState::Work(const std::function<Result()>& work,
-                       const std::function<void()>& roll_back) {
-  std::exception_ptr error;
-  try {
-    Result result = work();
-    const std::lock_guard lock(mutex_);
-    if (!cancelled_) {
-      result.commit();
-      events_.push_back(std::move(result.done));
-      closed_ = true;
-    }
-  } catch (...) {
-    error = AsError(std::current_exception());
-  }
-  if (!closed_) {
-    StopJobs();
-    roll_back();
-    const std::lock_guard lock(mutex_);
-    error_ = cancelled_ ? Cancelled() : error;
-    closed_ = true;
-  }
-  changed_.notify_all();
 }
 
 void StreamState::Push(Event event) {
@@ -137,27 +106,52 @@ void StreamState::EndJob(std::exception_ptr error, double milliseconds) {
     if (error && !job_error_) {
       job_error_ = error;
       stopping_ = true;
+      control_.Terminate();
     }
+  }
+  if (look_) look_();
+}
+
+void StreamState::StopJobs() {
+  const std::lock_guard lock(mutex_);
+  stopping_ = true;
+  control_.Terminate();
+}
+
+bool StreamState::jobs_done() const {
+  const std::lock_guard lock(mutex_);
+  return running_jobs_ == 0 && (queued_jobs_ == 0 || stopping_);
+}
+
+double StreamState::job_ms() const {
+  const std::lock_guard lock(mutex_);
+  return job_ms_;
+}
+
+void StreamState::End(DoneEvent done, std::exception_ptr error, const std::function<void()>& commit,
+                      const std::function<void()>& roll_back) {
+  {
+    std::unique_lock lock(mutex_);
+    if (ended_) return;
+    ended_ = true;
+    if (job_error_) error = job_error_;  // the cause, where the rest was stopped for it
+    if (!error && !cancelled_) {
+      commit();
+      events_.push_back(std::move(done));
+    } else {
+      // Without the lock: Cancel does nothing more, and the caller can wait no better with it.
+      lock.unlock();
+      roll_back();
+      lock.lock();
+      error_ = cancelled_ ? Cancelled() : AsError(error);
+    }
+    closed_ = true;
   }
   changed_.notify_all();
 }
 
-double StreamState::WaitForJobs() {
-  std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return running_jobs_ == 0 && (queued_jobs_ == 0 || stopping_); });
-  if (cancelled_) std::rethrow_exception(Cancelled());
-  if (job_error_) std::rethrow_exception(job_error_);
-  return job_ms_;
-}
-
-void StreamState::StopJobs() {
-  std::unique_lock lock(mutex_);
-  stopping_ = true;
-  control_.Terminate();
-  changed_.wait(lock, [this] { return running_jobs_ == 0; });
-}
-
-Stream::Stream(std::shared_ptr<StreamState> state) : state_(std::move(state)) {}
+Stream::Stream(std::shared_ptr<StreamState> state, std::shared_ptr<const void> owner)
+    : owner_(std::move(owner)), state_(std::move(state)) {}
 Stream::~Stream() { Close(); }
 std::optional<Event> Stream::Next() { return state_->Next(); }
 bool Stream::Wait(std::chrono::milliseconds timeout) { return state_->Wait(timeout); }

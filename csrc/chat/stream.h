@@ -17,7 +17,8 @@ class StreamState;
 // and Wait throw Error(Runtime), and nothing else does anything.
 class Stream {
  public:
-  explicit Stream(std::shared_ptr<StreamState> state);
+  // owner: what computes the stream, which lives until the stream has stopped.
+  Stream(std::shared_ptr<StreamState> state, std::shared_ptr<const void> owner);
   ~Stream();
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
@@ -37,6 +38,7 @@ class Stream {
   void Close();
 
  private:
+  Held<const void> owner_;
   Held<StreamState> state_;
 };
 

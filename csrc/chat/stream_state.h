@@ -1,4 +1,4 @@
-// What the worker of a stream, the video thread and the caller share.
+// What the threads that compute a stream and its caller share.
 #pragma once
 
 #include <chrono>
@@ -6,9 +6,9 @@
 #include <deque>
 #include <exception>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
-#include <thread>
 
 #include "chat/event.h"
 #include "ort/session.h"
@@ -22,58 +22,57 @@ class StreamState {
   StreamState(const StreamState&) = delete;
   StreamState& operator=(const StreamState&) = delete;
 
-  // The caller's side; see Stream.
+  // The caller's side; see Stream. Close waits for the end.
   std::optional<Event> Next();
   bool Wait(std::chrono::milliseconds timeout);
   void Cancel();
   void Close();
 
-  // Starts the worker. `work` returns what commits its result and the last event; it runs on a
-  // thread of its own. `commit` or `roll_back` is called exactly once, before the end of the stream
-  // becomes visible, so that the chat is free again by then.
-  struct Result {
-    DoneEvent done;
-    std::function<void()> commit;
-  };
-  void Start(std::function<Result()> work, std::function<void()> roll_back);
-
-  // The worker's side.
+  // The computing side. `look` is called, from any thread and with no lock held, when there may be
+  // news for it: a cancel, or the end of a job. It may be called once more after the end. Set before
+  // anything can be cancelled.
+  void SetLook(std::function<void()> look) { look_ = std::move(look); }
   void Push(Event event);
   ort::RunControl& control() { return control_; }
-  void CheckNotCancelled() const;  // throws Error(Cancelled)
+  void CheckNotCancelled() const;  // throws Error(Cancelled), or the error of a job
   double ElapsedMs() const;        // since the stream was made
 
-  // Jobs on the video thread. A queued job begins unless the stream stops before; the stream waits
-  // for the jobs that began.
+  // Jobs on the video thread. A queued job begins unless the stream stops before; the stream ends
+  // after the jobs that began.
   void AddJob();
   bool BeginJob();  // false: drop the job
   void EndJob(std::exception_ptr error, double milliseconds);
-  // Waits for every job; throws the first error of one, or Error(Cancelled). Returns the
-  // milliseconds that the jobs took.
-  double WaitForJobs();
+  void StopJobs();         // no job begins any more, and those that run are cancelled
+  bool jobs_done() const;  // none runs, and none will begin
+  double job_ms() const;   // what the jobs took
+
+  // Ends the stream, the first time, when jobs_done(). Where neither `error` is set nor a job failed nor the
+  // caller cancelled: calls `commit` and delivers `done`. Else calls `roll_back` and delivers the
+  // error. Both are called before the end can be seen, so that the chat is free again by then; after
+  // it nothing of the chat is touched.
+  void End(DoneEvent done, std::exception_ptr error, const std::function<void()>& commit,
+           const std::function<void()>& roll_back);
 
  private:
   using Clock = std::chrono::steady_clock;
 
-  void Work(const std::function<Result()>& work, const std::function<void()>& roll_back);
-  void StopJobs();
   bool ready() const { return closed_ || (!cancelled_ && !events_.empty()); }
 
   const Clock::time_point started_ = Clock::now();
   ort::RunControl control_;
+  std::function<void()> look_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Event> events_;
   std::exception_ptr error_;
   bool cancelled_ = false;  // by the caller, before the end
   bool stopping_ = false;   // no job begins any more
+  bool ended_ = false;      // End was called
   bool closed_ = false;     // no event comes any more
   int queued_jobs_ = 0;
   int running_jobs_ = 0;
   std::exception_ptr job_error_;
   double job_ms_ = 0;
-  std::mutex join_mutex_;
-  std::thread worker_;
 };
 
 }  // namespace g4v

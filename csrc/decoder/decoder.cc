@@ -16,11 +16,20 @@ size_t ElementSize(const EmbeddingSpec& embedding) { return embedding.dtype == "
 }  // namespace
 
 std::unique_ptr<Decoder> Decoder::Make(std::shared_ptr<ort::Environment> environment,
-                                       const Bundle& bundle, const Placement& placement) {
+                                       const Bundle& bundle, const Placement& placement,
+                                       const CpuDecoderOptions& options) {
   const DecoderSpec& spec = Require(bundle.manifest().components.decoder, "decoder");
   const Placed placed = Place(spec.variants, placement.targets, "decoder");
   if (RunsPacked(placed)) {
-    return std::make_unique<CpuDecoder>(bundle, placed.variant, placement.options.threads);
+    return std::make_unique<CpuDecoder>(bundle, placed.variant, options);
+  }
+  const char* const set = options.kv_memory != 0 ? "kv_memory" : "kv_dtype";
+  if (options.kv_memory != 0 || options.kv_dtype != "auto") {
+    throw Error(Code::InvalidArgument,
+                std::string(set) +
+                    " is for decoders that g4v runs itself, from packed weights on "
+                    "the CPU, and this one runs as a graph (target " +
+                    placed.variant.target + "); load the bundle without " + set);
   }
   return std::make_unique<GraphDecoder>(std::move(environment), bundle, placement);
 }

@@ -33,6 +33,12 @@ class Detokenizer {
   std::string Push(int32_t id, bool skip_special, Stream* stream) const;
   std::string Finish(Stream* stream) const;
   size_t vocab_size() const { return pieces_.size(); }
+  // The bytes of one token; empty for an id that has none.
+  std::string_view bytes(int32_t id) const {
+    return id < 0 || static_cast<size_t>(id) >= pieces_.size()
+               ? std::string_view()
+               : std::string_view(pieces_[static_cast<size_t>(id)].text);
+  }
 
  private:
   enum class Kind : uint8_t { kNone, kText, kByte };

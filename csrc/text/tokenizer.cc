@@ -82,6 +82,8 @@ std::string Tokenizer::Decode(std::span<const int32_t> ids, bool skip_special) c
   return detokenizer_->Decode(ids, skip_special);
 }
 
+std::string_view Tokenizer::TokenBytes(int32_t id) const { return detokenizer_->bytes(id); }
+
 size_t Tokenizer::vocab_size() const { return detokenizer_->vocab_size(); }
 
 std::optional<int32_t> Tokenizer::TokenId(std::string_view special) const {

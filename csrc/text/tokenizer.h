@@ -40,6 +40,10 @@ class Tokenizer {
   // skip_special is false.
   std::string Decode(std::span<const int32_t> ids, bool skip_special = true) const;
 
+  // The bytes of one token within a text, maybe a part of a character; of a special token its name.
+  // Empty for an id without a token. They live as long as the tokenizer.
+  std::string_view TokenBytes(int32_t id) const;
+
   // One more than the largest id.
   size_t vocab_size() const;
 

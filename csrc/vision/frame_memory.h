@@ -39,6 +39,9 @@ class FrameMemory {
 
   int64_t frames() const { return static_cast<int64_t>(held_.size()); }
   int64_t capacity() const { return capacity_; }  // slots that there is room for
+  uint64_t bytes() const {
+    return static_cast<uint64_t>(capacity_ * values_per_frame_) * sizeof(float);
+  }
   // Tells what a filled slot holds: no other values of this process have the same, and none has 0.
   uint64_t stamp(int64_t index) const { return held_[static_cast<size_t>(index)].stamp; }
   float* slot(int64_t index) { return values_.get() + index * values_per_frame_; }

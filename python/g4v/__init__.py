@@ -30,7 +30,20 @@ from .errors import (
     UnsafeVideo,
     VideoError,
 )
-from .events import Done, Event, Progress, Refusal, Reply, Text, Timings, Video, VideoPrompt, Withheld
+from .events import (
+    Done,
+    Event,
+    Progress,
+    Refusal,
+    Reply,
+    Text,
+    Timings,
+    Token,
+    TopToken,
+    Video,
+    VideoPrompt,
+    Withheld,
+)
 
 __version__ = "0.1.0"
 
@@ -52,6 +65,8 @@ __all__ = [
     "RuntimeUnavailable",
     "Text",
     "Timings",
+    "Token",
+    "TopToken",
     "UnsafeVideo",
     "Video",
     "VideoError",

@@ -14,9 +14,12 @@ from .errors import ArgumentError
 if TYPE_CHECKING:
     from . import _core
 
-_INTEGERS = ("max_new_tokens", "top_k", "frames", "width", "height", "steps", "seed", "threads")
-_TEXTS = ("negative_prompt", "scheduler", "device", "verify")
-_LARGEST = {"seed": 2**64 - 1}
+_INTEGERS = (
+    "max_new_tokens", "top_k", "frames", "width", "height", "steps", "seed", "threads", "turns", "kv_memory",
+    "spin_us", "prompt_lookup", "logprobs",
+)  # fmt: skip
+_TEXTS = ("negative_prompt", "scheduler", "device", "verify", "kv_dtype")
+_LARGEST = {"seed": 2**64 - 1, "kv_memory": 2**63 - 1}
 
 
 def checked(name: str, value: Any) -> Any:
@@ -33,8 +36,8 @@ def checked(name: str, value: Any) -> Any:
             number = operator.index(value)
         except TypeError:
             raise ArgumentError(f"{name} is {value!r}; it must be an integer") from None
-        if not -(2**31) <= number <= largest or (name == "seed" and number < 0):
-            smallest = 0 if name == "seed" else -(2**31)
+        smallest = 0 if name in _LARGEST else -(2**31)
+        if not smallest <= number <= largest:
             raise ArgumentError(f"{name} is {number}; it must be from {smallest} to {largest}")
         return number
     try:

@@ -98,8 +98,12 @@ def load_core_assistant(
     verify: str,
     frame_checker: FrameChecker | None = None,
     cuda_graphs: bool = False,
+    **decoding: Any,
 ) -> _core.Assistant:
-    """The core's assistant. Raises `BundleError`, `RuntimeUnavailable` or `ArgumentError`."""
+    """The core's assistant. Raises `BundleError`, `RuntimeUnavailable` or `ArgumentError`.
+
+    decoding: the options of the same names of `_core.Assistant.load`.
+    """
     core = import_core()
     if device in ("auto", "cuda"):
         preload_cuda()
@@ -112,5 +116,6 @@ def load_core_assistant(
         frame_checker=frame_checker,
         provider_dirs=provider_directories(),
         cuda_graphs=cuda_graphs,
+        **decoding,
     )
     return assistant

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from .events import Done, Event, Progress, Refusal, Text, Timings, Video, VideoPrompt, Withheld
+from .errors import InternalError
+from .events import (
+    Done,
+    Event,
+    Progress,
+    Refusal,
+    Reply,
+    Text,
+    Timings,
+    Token,
+    TopToken,
+    Video,
+    VideoPrompt,
+    Withheld,
+)
 
 if TYPE_CHECKING:
     from . import _core
@@ -16,11 +30,15 @@ _WAIT = 0.05
 
 
 def public_events(
-    stream: _core.Stream, warnings: tuple[str, ...] = (), read_ms: float = 0.0
+    stream: _core.Stream,
+    warnings: tuple[str, ...] = (),
+    read_ms: float = 0.0,
+    token_bytes: Callable[[int], bytes] | None = None,
 ) -> Generator[Event, None, None]:
     """The events of a turn. Closing the generator stops the turn and waits until it has stopped.
 
     warnings: of reading the video. read_ms: milliseconds that reading took. Both go into the `Done`.
+    token_bytes: of a token's id; None where there are no tokens.
     """
     noted = list(warnings)
     try:
@@ -29,7 +47,9 @@ def public_events(
             if kind == "WarningEvent":
                 noted.append(event.text)
             elif kind == "DoneEvent":
-                yield _done(event, tuple(noted), read_ms)
+                yield _done(event, tuple(noted), read_ms, _tokens(event, token_bytes))
+            elif kind == "TextEvent":
+                yield Text(event.text, _tokens(event, token_bytes))
             else:
                 yield _PUBLIC[kind](event)
     finally:
@@ -48,7 +68,23 @@ def _core_events(stream: _core.Stream) -> Iterator[Any]:
         yield event
 
 
-def _done(event: _core.DoneEvent, warnings: tuple[str, ...], read_ms: float) -> Done:
+def _tokens(event: Any, token_bytes: Callable[[int], bytes] | None) -> tuple[Token, ...]:
+    if token_bytes is None:
+        return ()
+    return tuple(
+        Token(
+            token.id,
+            token_bytes(token.id),
+            token.logprob,
+            tuple(TopToken(top.id, token_bytes(top.id), top.logprob) for top in token.top),
+        )
+        for token in event.tokens
+    )
+
+
+def _done(
+    event: _core.DoneEvent, warnings: tuple[str, ...], read_ms: float, tokens: tuple[Token, ...]
+) -> Done:
     core = event.timings
     timings = Timings(
         read_ms=read_ms,
@@ -58,6 +94,7 @@ def _done(event: _core.DoneEvent, warnings: tuple[str, ...], read_ms: float) -> 
         decode_ms=core.decode_ms,
         video_ms=core.video_ms,
         total_ms=read_ms + core.total_ms,
+        queue_ms=core.queue_ms,
     )
     return Done(
         event.prompt_tokens,
@@ -67,11 +104,51 @@ def _done(event: _core.DoneEvent, warnings: tuple[str, ...], read_ms: float) -> 
         warnings,
         event.video_frames,
         event.encoded_frames,
+        event.cached_tokens,
+        tokens,
+        event.drafted_tokens,
+        event.accepted_tokens,
+    )
+
+
+def reply_of(events: Iterable[Event]) -> Reply:
+    """The result of a whole turn. Raises `InternalError` where its last event is missing."""
+    pieces: list[str] = []
+    videos: list[Video] = []
+    withheld: list[Withheld] = []
+    tokens: list[Token] = []
+    refused = False
+    done: Done | None = None
+    for event in events:
+        if isinstance(event, Text):
+            pieces.append(event.text)
+            tokens += event.tokens
+        elif isinstance(event, Video):
+            videos.append(event)
+        elif isinstance(event, Withheld):
+            withheld.append(event)
+        elif isinstance(event, Refusal):
+            refused = True
+        elif isinstance(event, Done):
+            done = event
+    if done is None:
+        raise InternalError("the turn ended without its last event")
+    return Reply(
+        text="".join(pieces),
+        videos=tuple(videos),
+        refused=refused,
+        timings=done.timings,
+        prompt_tokens=done.prompt_tokens,
+        new_tokens=done.new_tokens,
+        finish_reason=done.finish_reason,
+        warnings=done.warnings,
+        withheld=tuple(withheld),
+        tokens=(*tokens, *done.tokens),
+        cached_tokens=done.cached_tokens,
     )
 
 
 _PUBLIC: dict[str, Callable[[Any], Event]] = {
-    "TextEvent": lambda e: Text(e.text),
     "VideoPromptEvent": lambda e: VideoPrompt(e.index, e.caption),
     "ProgressEvent": lambda e: Progress(e.index, e.step, e.steps),
     "VideoEvent": lambda e: Video(e.frames, e.fps, e.caption, e.index, e.seed),

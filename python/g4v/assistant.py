@@ -30,6 +30,12 @@ def load(
     verify: str = "auto",
     frame_checker: FrameChecker | None = None,
     cuda_graphs: bool = False,
+    *,
+    turns: int = 16,
+    kv_memory: int = 0,
+    kv_dtype: str = "auto",
+    spin_us: int = 200,
+    prompt_lookup: int = 3,
 ) -> Assistant:
     """Loads an assistant from an embedded bundle ("tiny") or from a bundle directory.
 
@@ -48,6 +54,19 @@ def load(
         cuda_graphs: runs the abstractor as CUDA graphs, one captured for each number of frames of a video.
             Refused where another provider than CUDA runs the abstractor; a turn whose capture fails ends with
             `RuntimeUnavailable`. It has not been measured on a GPU yet.
+        turns: how many turns of all chats are answered at once, 1 to 1024; others wait, the first first. They
+            share the steps of the decoder, so that many together take less time than one after the other.
+        kv_memory: bytes that the keys and values of all chats may take; 0 for no limit. Turns that need more
+            are refused with `ContextFull`, and an answer that comes to the limit ends there.
+        kv_dtype: of keys and values: "float16", "float32", or "auto" for "float32" where the decoder's
+            weights are floats and "float16" where they are codes of 4 or 8 bits.
+        spin_us: microseconds, 0 to 1000000, that the decoder's threads wait awake for the next step. A
+            shorter time leaves the processor to others, a longer one saves waking up.
+        prompt_lookup: most tokens, 0 to 15, that are guessed from what the conversation said before, to be
+            computed in one step; the answers are the same with any number.
+
+        The last four are for decoders that g4v runs itself, which `Assistant.info` tells by the provider
+        "g4v". Others refuse `kv_memory` and `kv_dtype`, and do without the other two.
 
     Raises:
         BundleError: the bundle is missing, damaged, of another kind, or newer than this g4v.
@@ -60,7 +79,18 @@ def load(
         raise ArgumentError(f"frame_checker must be callable, not {type(frame_checker).__name__}")
     if not isinstance(cuda_graphs, bool):
         raise ArgumentError(f"cuda_graphs is {cuda_graphs!r}; it must be True or False")
-    return Assistant(load_core_assistant(directory, *values, frame_checker, cuda_graphs))
+    decoding = {
+        "turns": turns,
+        "kv_memory": kv_memory,
+        "kv_dtype": kv_dtype,
+        "spin_us": spin_us,
+        "prompt_lookup": prompt_lookup,
+    }
+    for name, value in decoding.items():
+        if value is None:
+            raise ArgumentError(f"{name} is None; leave it out for its default")
+        decoding[name] = checked(name, value)
+    return Assistant(load_core_assistant(directory, *values, frame_checker, cuda_graphs, **decoding))
 
 
 class Assistant:
@@ -91,6 +121,14 @@ class Assistant:
     def device(self) -> str:
         """The device it runs on: "cpu" or "cuda"."""
         return str(self._info["device"])
+
+    @property
+    def kv_bytes(self) -> int:
+        """Bytes of the keys and values of all chats; what chats share counts once.
+
+        0 where ONNX Runtime runs the decoder.
+        """
+        return self._core.kv_bytes
 
     def __repr__(self) -> str:
         return f"<g4v.Assistant {self.name!r} on {self.device}>"
@@ -168,7 +206,8 @@ class Assistant:
             system=None if system is None else text_bytes("system", system),
         )
         samples = int(self._info.get("frame_samples") or 8)
-        return Chat(chat, samples, int(self._info.get("most_frame_samples") or samples))
+        most = int(self._info.get("most_frame_samples") or samples)
+        return Chat(chat, samples, most, self._core.token_bytes)
 
     def generate(
         self,

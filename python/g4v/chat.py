@@ -4,17 +4,36 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Generator, Sequence
+from typing import TYPE_CHECKING, TypedDict
 
-from ._options import checked, text_bytes
-from ._stream import public_events
-from .errors import ArgumentError, InternalError
-from .events import Done, Event, Refusal, Reply, Text, Video, Withheld
+from ._options import checked, text_bytes, text_options
+from ._stream import public_events, reply_of
+from .errors import ArgumentError
+from .events import Event, Reply
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from typing_extensions import Unpack
+
     from . import _core
     from .video import Source
+
+
+class TurnOptions(TypedDict, total=False):
+    """The keywords of `Chat.send` and `Chat.ask`, which `send` describes."""
+
+    frames: int | None
+    seed: int | None
+    stop: Sequence[str]
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    repetition_penalty: float | None
+    max_new_tokens: int | None
+    logprobs: int | None
+    videos: bool
 
 
 class Chat:
@@ -24,16 +43,36 @@ class Chat:
     was before the turn, and the chat can go on.
     """
 
-    def __init__(self, core: _core.Chat, frame_samples: int, most_frame_samples: int) -> None:
+    def __init__(
+        self,
+        core: _core.Chat,
+        frame_samples: int,
+        most_frame_samples: int,
+        token_bytes: Callable[[int], bytes],
+    ) -> None:
         self._core = core
         self._frame_samples = frame_samples
         self._most_frame_samples = most_frame_samples
+        self._token_bytes = token_bytes
         self._cancelled = threading.Event()
 
     @property
     def seed(self) -> int:
         """The seed of this chat, as given to `Assistant.chat` or drawn there."""
         return self._core.seed
+
+    @property
+    def turns(self) -> int:
+        """Number of finished turns, appended ones among them."""
+        return self._core.turns
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that the chat holds between its turns: keys and values, and what it knows of videos.
+
+        What it shares with its forks counts whole for each of them; `Assistant.kv_bytes` counts it once.
+        """
+        return self._core.bytes
 
     @property
     def context_used(self) -> int:
@@ -46,7 +85,20 @@ class Chat:
         return self._core.context_length
 
     def send(
-        self, text: str, video: Source | None = None, *, frames: int | None = None
+        self,
+        text: str,
+        video: Source | None = None,
+        *,
+        frames: int | None = None,
+        seed: int | None = None,
+        stop: Sequence[str] = (),
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        repetition_penalty: float | None = None,
+        max_new_tokens: int | None = None,
+        logprobs: int | None = None,
+        videos: bool = True,
     ) -> Generator[Event, None, None]:
         """Starts a turn and returns an iterator over its events; the last one is `Done`.
 
@@ -59,33 +111,70 @@ class Chat:
                 frames as uint8 [T, H, W, 3] in RGB.
             frames: how many frames of the video are looked at, evenly spread; None for the bundle's number
                 (`Assistant.info["frame_samples"]`). From 1 to `Assistant.info["most_frame_samples"]`.
+            seed: of the answer's sampling and of its videos, in place of the chat's.
+            stop: at most 16 texts; the answer ends before the first of them that it comes to.
+            temperature: as for `Assistant.chat`, and so are the next four; None for the chat's.
+            top_k: see there.
+            top_p: see there.
+            repetition_penalty: see there.
+            max_new_tokens: see there.
+            logprobs: how many of the likeliest tokens are told beside each sampled one, 0 to 20, with the
+                logarithms of their probabilities; None for nothing of it.
+            videos: False: captions are told as `VideoPrompt`, and no videos are made of them.
 
         Raises:
-            ArgumentError: at once; the text is empty or no valid Unicode, the video is of a wrong type, or
-                frames is out of range or given without a video.
+            ArgumentError: at once; the text is empty or no valid Unicode, the video is of a wrong type,
+                frames is given without a video, or an option is out of range.
             VideoError: at once; the video cannot be read.
-            ContextFull: at once; the turn does not fit into what is left of the context.
+            ContextFull: at once, where the turn does not fit into what is left of the context; while
+                iterating, where `kv_memory` of `load` is used up.
             BundleError: at once; the bundle lacks a component that the turn needs.
             Cancelled: at once or while iterating; the turn was cancelled.
             RuntimeUnavailable: while iterating; ONNX Runtime fails.
         """
         prompt = text_bytes("the prompt", text)
+        options = text_options(
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            repetition_penalty=repetition_penalty,
+            max_new_tokens=max_new_tokens,
+        )
+        if isinstance(stop, str | bytes):
+            raise ArgumentError("stop is one text; it must be a list of texts")
+        stops = [text_bytes("stop", item) for item in stop]
+        if not isinstance(videos, bool):
+            raise ArgumentError(f"videos is {videos!r}; it must be True or False")
+        seed, logprobs = checked("seed", seed), checked("logprobs", logprobs)
         samples = self._checked_samples(frames)
         cancelled = self._cancelled = threading.Event()
-        pixels = None
-        warnings: tuple[str, ...] = ()
-        read_ms = 0.0
-        if video is not None:
-            from .video import read_video
-
-            started = time.perf_counter()
-            pixels, read = read_video(video, samples or self._frame_samples, cancelled.is_set)
-            read_ms, warnings = 1e3 * (time.perf_counter() - started), read.warnings
-        stream = self._core.send(prompt, pixels, question_frames=samples)
+        pixels, warnings, read_ms = self._read(video, samples, cancelled)
+        stream = self._core.send(
+            prompt,
+            pixels,
+            options,
+            question_frames=samples,
+            seed=seed,
+            stop=stops,
+            logprobs=logprobs,
+            make_videos=videos,
+        )
         # `cancel` sets the flag first: a cancel between the reading and `send` is seen here.
         if cancelled.is_set():
             stream.cancel()
-        return public_events(stream, warnings, read_ms)
+        return public_events(stream, warnings, read_ms, self._token_bytes)
+
+    def _read(
+        self, video: Source | None, samples: int | None, cancelled: threading.Event
+    ) -> tuple[npt.NDArray[np.uint8] | None, tuple[str, ...], float]:
+        """The frames to look at, the warnings of reading, and the milliseconds that it took."""
+        if video is None:
+            return None, (), 0.0
+        from .video import read_video
+
+        started = time.perf_counter()
+        pixels, read = read_video(video, samples or self._frame_samples, cancelled.is_set)
+        return pixels, read.warnings, 1e3 * (time.perf_counter() - started)
 
     def _checked_samples(self, frames: int | None) -> int | None:
         """The number, which must be known to be in range before a video is read with it."""
@@ -94,46 +183,74 @@ class Chat:
             raise ArgumentError(f"frames is {samples} but must be 1 to {self._most_frame_samples}")
         return samples
 
-    def ask(self, text: str, video: Source | None = None, *, frames: int | None = None) -> Reply:
+    def ask(self, text: str, video: Source | None = None, **options: Unpack[TurnOptions]) -> Reply:
         """Runs a whole turn and returns its result; as `send`, but without events.
 
         Args:
             text: what the user says.
             video: the video that the text is about, as for `send`.
-            frames: how many frames of it are looked at, as for `send`.
+            options: the keywords of `send`.
 
         Raises:
             ArgumentError, VideoError, ContextFull, BundleError, Cancelled, RuntimeUnavailable: as `send`.
         """
-        pieces: list[str] = []
-        videos: list[Video] = []
-        withheld: list[Withheld] = []
-        refused = False
-        done: Done | None = None
-        for event in self.send(text, video, frames=frames):
-            if isinstance(event, Text):
-                pieces.append(event.text)
-            elif isinstance(event, Video):
-                videos.append(event)
-            elif isinstance(event, Withheld):
-                withheld.append(event)
-            elif isinstance(event, Refusal):
-                refused = True
-            elif isinstance(event, Done):
-                done = event
-        if done is None:
-            raise InternalError("the turn ended without its last event")
-        return Reply(
-            text="".join(pieces),
-            videos=tuple(videos),
-            refused=refused,
-            timings=done.timings,
-            prompt_tokens=done.prompt_tokens,
-            new_tokens=done.new_tokens,
-            finish_reason=done.finish_reason,
-            warnings=done.warnings,
-            withheld=tuple(withheld),
-        )
+        return reply_of(self.send(text, video, **options))
+
+    def append(
+        self, text: str, answer: str, video: Source | None = None, *, frames: int | None = None
+    ) -> None:
+        """Appends a turn that was not generated here, such as one of an earlier conversation.
+
+        It is quick: the tokens are computed with the next turn.
+
+        Args:
+            text: what the user said, as for `send`.
+            answer: what the assistant answered. Special tokens in it are plain text. It may hold captions
+                between video tags, as in "Here it is: <video>a red ball</video>"; no videos are made of them.
+            video: the video that the text was about, as for `send`.
+            frames: how many frames of it are looked at, as for `send`.
+
+        Raises:
+            ArgumentError: a text is no valid Unicode, the user's text is empty, the video is of a wrong type,
+                or a turn is under way.
+            VideoError: the video cannot be read.
+            ContextFull: the turn does not fit into what is left of the context.
+            BundleError: the bundle sees no videos.
+            Cancelled: `cancel` was called while the video was read.
+        """
+        prompt, answered = text_bytes("the prompt", text), text_bytes("the answer", answer)
+        samples = self._checked_samples(frames)
+        cancelled = self._cancelled = threading.Event()
+        pixels, _, _ = self._read(video, samples, cancelled)
+        self._core.append(prompt, answered, pixels, samples)
+
+    def fork(self, seed: int | None = None) -> Chat:
+        """A chat with the same history and options, which goes on for itself.
+
+        Where g4v runs the decoder itself, both share the memory of the history.
+
+        Args:
+            seed: of the new chat; None for this chat's.
+
+        Raises:
+            ArgumentError: seed is no seed, or a turn is under way.
+        """
+        core = self._core.fork(checked("seed", seed))
+        return Chat(core, self._frame_samples, self._most_frame_samples, self._token_bytes)
+
+    def truncate(self, turns: int) -> None:
+        """Forgets all turns but the first ones.
+
+        Args:
+            turns: how many stay, 0 to `turns`.
+
+        Raises:
+            ArgumentError: the chat has not as many, or a turn is under way.
+        """
+        number = checked("turns", turns)
+        if number is None:
+            raise ArgumentError("turns is None; it must be an integer")
+        self._core.truncate(number)
 
     def cancel(self) -> None:
         """Stops the turn that is running; may be called from any thread, and does nothing without a turn.

@@ -14,14 +14,49 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class TopToken:
+    """One of the likeliest tokens at a place of the answer.
+
+    Attributes:
+        id: of the token.
+        text: its bytes within a text, maybe a part of a character; of a special token its name.
+        logprob: natural logarithm of its probability by the softmax of the logits as they are: before
+            temperature, repetition penalty, top-k and top-p.
+    """
+
+    id: int
+    text: bytes
+    logprob: float
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token of the answer, as it was sampled.
+
+    Attributes:
+        id: of the token.
+        text: its bytes, as in `TopToken`.
+        logprob: as in `TopToken`; None where the turn did not ask for it.
+        top: the likeliest tokens at this place, the best first, as many as the turn asked for.
+    """
+
+    id: int
+    text: bytes
+    logprob: float | None = None
+    top: tuple[TopToken, ...] = ()
+
+
+@dataclass(frozen=True)
 class Text:
     """A piece of the answer, as soon as it is decoded.
 
     Attributes:
         text: joined in order, the pieces are the answer without the tags of videos.
+        tokens: those sampled since the `Text` before, those of captions and tags among them.
     """
 
     text: str
+    tokens: tuple[Token, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,6 +156,7 @@ class Timings:
 
     Attributes:
         read_ms: reading the video file and sampling its frames.
+        queue_ms: from `Chat.send` until the turn was begun; others came first where there were many.
         encode_ms: video encoder and abstractor.
         prefill_ms: the prompt through the decoder.
         first_token_ms: from `Chat.send` to the first token.
@@ -136,6 +172,7 @@ class Timings:
     decode_ms: float = 0.0
     video_ms: float = 0.0
     total_ms: float = 0.0
+    queue_ms: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -145,13 +182,19 @@ class Done:
     Attributes:
         prompt_tokens: positions that were prefilled, video tokens among them.
         new_tokens: tokens decoded, the end of the turn included.
-        finish_reason: "stop", "length" (the limit of new tokens) or "context" (the context is full).
+        finish_reason: "stop", "length" (the limit of new tokens), "context" (the context is full) or "memory"
+            (`kv_memory` of `load` is used up).
         timings: where the time went.
         warnings: one sentence each, about damage of the input video, or about a generated video that was not
             made, or not as asked.
-        video_frames: number of frames of the input video that the model saw; 0 without a video.
+        video_frames: number of frames of the videos that were prefilled in this turn; 0 without a video.
         encoded_frames: number of those that were encoded in this turn; the others were in the chat's frame
             memory from an earlier turn.
+        cached_tokens: positions of the prompt before those that were prefilled: history, or an opening that
+            other chats have too. With `prompt_tokens` they are the whole prompt.
+        tokens: those sampled since the last `Text`, the end of the turn among them.
+        drafted_tokens: tokens that were guessed from the conversation, to be computed in one step.
+        accepted_tokens: those of them that were right.
     """
 
     prompt_tokens: int
@@ -161,6 +204,10 @@ class Done:
     warnings: tuple[str, ...] = ()
     video_frames: int = 0
     encoded_frames: int = 0
+    cached_tokens: int = 0
+    tokens: tuple[Token, ...] = ()
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 Event = Text | VideoPrompt | Progress | Video | Withheld | Refusal | Done
@@ -178,9 +225,11 @@ class Reply:
         timings: where the time went.
         prompt_tokens: positions that were prefilled, video tokens among them.
         new_tokens: tokens decoded.
-        finish_reason: "stop", "length" (the limit of new tokens) or "context" (the context is full).
+        finish_reason: as in `Done`.
         warnings: one sentence each, as in `Done`.
         withheld: the videos that a frame checker found unsafe.
+        tokens: all that were sampled, in order.
+        cached_tokens: as in `Done`.
     """
 
     text: str
@@ -192,12 +241,15 @@ class Reply:
     finish_reason: str
     warnings: tuple[str, ...] = ()
     withheld: tuple[Withheld, ...] = ()
+    tokens: tuple[Token, ...] = ()
+    cached_tokens: int = 0
 
 
 def to_json(event: Event) -> dict[str, Any]:
     """An event as values of JSON, such as {"event": "text", "text": "Hello"}.
 
     The event is named in snake case. A video has its numbers of frames, height and width in place of pixels.
+    Tokens are left out unless the turn asked for logprobs.
     """
     kind = type(event).__name__
     name = "".join("_" + c.lower() if c.isupper() else c for c in kind).lstrip("_")
@@ -206,4 +258,14 @@ def to_json(event: Event) -> dict[str, Any]:
         count, height, width, _ = event.frames.shape
         values |= {"index": event.index, "caption": event.caption, "seed": event.seed, "fps": event.fps}
         return values | {"frames": count, "height": height, "width": width}
-    return values | dataclasses.asdict(event)
+    values |= dataclasses.asdict(event)
+    tokens = values.pop("tokens", ())
+    if any(token["logprob"] is not None for token in tokens):
+        values["tokens"] = [_token_json(token) for token in tokens]
+    return values
+
+
+def _token_json(token: dict[str, Any]) -> dict[str, Any]:
+    # Half a character has no text of its own.
+    plain = token | {"text": token["text"].decode("utf-8", "replace")}
+    return plain | ({"top": [_token_json(top) for top in token["top"]]} if "top" in token else {})

@@ -135,6 +135,118 @@ static void test_system(g4v_assistant* assistant) {
   CHECK(used[0] == used[1] + 7 && used[2] == used[1] + 8); /* "System." and "Be kind." */
 }
 
+/* Reads a turn to its end. Returns how many tokens it had; checks those with logarithms. */
+static size_t count_tokens(g4v_chat* chat, const g4v_turn_options* turn, g4v_assistant* assistant) {
+  g4v_error error;
+  g4v_stream* stream = NULL;
+  const g4v_event* event = NULL;
+  size_t count = 0, i;
+  CHECK(g4v_chat_send(chat, "say a", NULL, turn, &stream, &error) == G4V_OK);
+  while (g4v_stream_next(stream, -1, &event, &error) == G4V_OK && event) {
+    for (i = 0; i < event->token_count; ++i) {
+      const g4v_token* token = &event->tokens[i];
+      size_t size = 0;
+      CHECK(g4v_assistant_token(assistant, token->id, &size) && size > 0);
+      CHECK(token->top_count == (turn ? 3 : 0));
+      if (turn) {
+        CHECK(token->top[0].id == token->id && token->top[0].logprob == token->logprob);
+        CHECK(token->logprob < 0 && token->top[2].logprob <= token->top[1].logprob);
+      }
+    }
+    count += event->token_count;
+    if (event->kind == G4V_DONE) {
+      CHECK(event->new_tokens == (int)count && event->queue_ms >= 0);
+      CHECK(event->cached_tokens + event->prompt_tokens + event->new_tokens ==
+            g4v_chat_context_used(chat));
+    }
+  }
+  g4v_stream_free(stream);
+  return count;
+}
+
+/* Turns that were not generated here, forks, fewer turns, and options of a turn. */
+static void test_history(g4v_assistant* assistant) {
+  static const uint64_t seed = 9;
+  static const char* const stops[] = {"never", ", w", NULL};
+  g4v_error error;
+  g4v_chat* chat = NULL;
+  g4v_chat* fork = NULL;
+  g4v_stream* stream = NULL;
+  g4v_turn_options turn = {0};
+  char text[256];
+  int kinds[9];
+  int used;
+  size_t size = 1;
+  turn.struct_size = sizeof turn;
+  CHECK(g4v_chat_open(assistant, NULL, &chat, &error) == G4V_OK);
+  used = g4v_chat_context_used(chat);
+  CHECK(g4v_chat_append(chat, "say b", NULL, 0, "<video>a ball</video> There.", &error) == G4V_OK);
+  CHECK(g4v_chat_append(chat, "say b", NULL, 0, "\xff", &error) == G4V_INVALID_ARGUMENT);
+  CHECK(strcmp(error.message, "the answer is not valid UTF-8 text") == 0);
+  CHECK(g4v_chat_append(chat, "say b", NULL, 0, NULL, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(g4v_chat_turns(chat) == 1 && g4v_chat_context_used(chat) > used);
+  CHECK(count_tokens(chat, NULL, assistant) > 5);
+  CHECK(g4v_chat_turns(chat) == 2 && g4v_chat_bytes(chat) > 0);
+
+  CHECK(g4v_chat_fork(chat, &seed, &fork, &error) == G4V_OK);
+  CHECK(g4v_chat_turns(fork) == 2);
+  CHECK(g4v_chat_context_used(fork) == g4v_chat_context_used(chat));
+  CHECK(g4v_chat_truncate(fork, 3, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(strcmp(error.message, "turns is 3 but the chat has 2; it must be 0 to that") == 0);
+  CHECK(g4v_chat_truncate(fork, 0, &error) == G4V_OK);
+  CHECK(g4v_chat_turns(fork) == 0 && g4v_chat_context_used(fork) == used);
+  CHECK(g4v_chat_turns(chat) == 2);
+
+  turn.top_logprobs = 3;
+  CHECK(g4v_chat_send(fork, "say a", NULL, &turn, &stream, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(strstr(error.message, "needs logprobs") != NULL);
+  turn.logprobs = 1;
+  CHECK(count_tokens(fork, &turn, assistant) > 5);
+  turn.stop = stops;
+  turn.stop_count = 3;
+  CHECK(g4v_chat_send(fork, "say a", NULL, &turn, &stream, &error) == G4V_INVALID_ARGUMENT);
+  turn.stop_count = 2;
+  turn.seed = &seed;
+  CHECK(g4v_chat_send(fork, "say a", NULL, &turn, &stream, &error) == G4V_OK);
+  CHECK(drain(stream, text, sizeof text, kinds, &error) == G4V_OK);
+  CHECK(strcmp(text, "Hello") == 0 && kinds[G4V_DONE] == 1);
+  g4v_stream_free(stream);
+  turn.stop_count = 0;
+  turn.no_videos = 1;
+  CHECK(g4v_chat_send(fork, "say b", NULL, &turn, &stream, &error) == G4V_OK);
+  CHECK(drain(stream, text, sizeof text, kinds, &error) == G4V_OK);
+  CHECK(kinds[G4V_VIDEO_PROMPT] == 2 && kinds[G4V_VIDEO_MADE] == 0 && kinds[G4V_WARNING] == 0);
+  g4v_stream_free(stream);
+
+  g4v_chat_free(fork);
+  CHECK(g4v_chat_fork(NULL, NULL, &fork, &error) == G4V_INVALID_ARGUMENT && fork == NULL);
+  CHECK(g4v_chat_truncate(NULL, 0, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(g4v_chat_turns(NULL) == 0 && g4v_chat_bytes(NULL) == 0);
+  CHECK(g4v_assistant_kv_bytes(NULL) == 0 && g4v_assistant_kv_bytes(assistant) == 0);
+  CHECK(strcmp(g4v_assistant_token(assistant, -1, &size), "") == 0 && size == 0);
+  CHECK(strcmp(g4v_assistant_token(NULL, 0, NULL), "") == 0);
+  g4v_chat_free(chat);
+}
+
+/* Options that a decoder which is a graph cannot obey, and a turn at a time. */
+static void test_decoder_options(const char* bundle) {
+  g4v_error error;
+  g4v_assistant* assistant = NULL;
+  g4v_load_options load = {0};
+  load.struct_size = sizeof load;
+  CHECK(g4v_load_defaults(&load, &error) == G4V_OK && load.turns == 16);
+  CHECK(strcmp(load.kv_dtype, "auto") == 0 && load.kv_memory == 0 && load.spin_us == 200);
+  load.kv_memory = 1 << 20;
+  CHECK(g4v_load(bundle, &load, &assistant, &error) == G4V_INVALID_ARGUMENT && !assistant);
+  CHECK(strstr(error.message, "kv_memory is for decoders that g4v runs itself") != NULL);
+  load.kv_memory = 0;
+  load.turns = 0;
+  CHECK(g4v_load(bundle, &load, &assistant, &error) == G4V_INVALID_ARGUMENT && !assistant);
+  load.turns = 1;
+  CHECK(g4v_load(bundle, &load, &assistant, &error) == G4V_OK);
+  g4v_assistant_free(assistant);
+}
+
 static void test_chat(g4v_assistant* assistant) {
   g4v_error error;
   g4v_chat* chat = NULL;
@@ -321,6 +433,8 @@ int main(void) {
   test_errors(assistant);
   test_system(assistant);
   test_chat(assistant);
+  test_history(assistant);
+  test_decoder_options(bundle);
   test_generate(assistant);
   test_latents(assistant);
   test_frame_checker(bundle);

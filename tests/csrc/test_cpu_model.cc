@@ -134,10 +134,10 @@ bool Same(const Logits& a, const Logits& b) {
 
 void TestThreads(const std::filesystem::path& path, std::mt19937& random) {
   const std::vector<float> rows = RandomRows(90, random);
-  CpuModel alone(Spec(), TensorFile(MappedFile(path), "weights"), 1);
+  CpuModel alone(Spec(), TensorFile(MappedFile(path), "weights"), {});
   const Logits wanted = Read(alone, *alone.NewCache(), rows, 90);
   for (const int threads : {1, 2, 4}) {
-    CpuModel model(Spec(), TensorFile(MappedFile(path), "weights"), threads);
+    CpuModel model(Spec(), TensorFile(MappedFile(path), "weights"), {threads});
     std::vector<std::thread> talks;
     std::vector<Logits> found(4);
     for (size_t i = 0; i < found.size(); ++i) {
@@ -150,7 +150,7 @@ void TestThreads(const std::filesystem::path& path, std::mt19937& random) {
 }
 
 void TestCompany(const std::filesystem::path& path, std::mt19937& random) {
-  CpuModel model(Spec(), TensorFile(MappedFile(path), "weights"), 2);
+  CpuModel model(Spec(), TensorFile(MappedFile(path), "weights"), {2});
   constexpr size_t kTalks = 13;
   std::vector<std::vector<float>> rows;
   std::vector<Logits> wanted;
@@ -188,7 +188,7 @@ void TestPages(std::mt19937& random) {
   two.Reserve(40, 41);  // writes to the second page, which it then has for itself
   CHECK(two.data()[0] == shared && two.data()[1] != one.data()[1]);
   CHECK(limited->bytes_in_use() == 3 * limited->page_bytes());
-  CHECK_THROWS(two.Reserve(41, 100), Code::ContextFull, "the budget is");
+  CHECK_THROWS(two.Reserve(41, 100), Code::ContextFull, "kv_memory is");
   CHECK(two.bytes() == 2 * limited->page_bytes());
   one.Truncate(0);
   two.Reserve(41, 96);

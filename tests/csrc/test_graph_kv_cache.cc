@@ -61,7 +61,7 @@ void TestGrowth(const std::shared_ptr<Environment>& environment, DType dtype, bo
   GraphKvCache cache(Spec(), dtype, on_device ? session.get() : nullptr);
   int written = 0;
   for (const auto& [tokens, capacity] : {std::pair{3, 256}, {256, 256}, {257, 512}, {600, 700}}) {
-    cache.Reserve(tokens);
+    cache.Reserve(tokens - cache.length());
     CHECK(cache.capacity() == capacity);
     ForEachRow(cache, written, false);
     for (size_t i = 0; i < cache.past().size(); ++i) {
@@ -78,6 +78,14 @@ void TestGrowth(const std::shared_ptr<Environment>& environment, DType dtype, bo
   }
   cache.Truncate(5);
   ForEachRow(cache, 5, false);
+  const auto copy = cache.Copy();
+  CHECK(copy->length() == 5 && copy->bytes() == cache.bytes());
+  auto& copied = static_cast<GraphKvCache&>(*copy);
+  ForEachRow(copied, 5, false);
+  std::memset(At(cache.past()[0].tensor, 0, 0), 0, kWidth);
+  ForEachRow(copied, 5, false);  // has memory of its own
+  const auto none = GraphKvCache(Spec(), dtype, on_device ? session.get() : nullptr).Copy();
+  CHECK(none->length() == 0 && none->bytes() == 0);
 }
 
 }  // namespace

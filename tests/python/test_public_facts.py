@@ -62,6 +62,9 @@ def test_comments_state_the_ranges_of_the_core(path: str) -> None:
         assert not most or RANGES[name][1] == int(most), name
 
 
+OF_LOADING = {"threads", "turns", "spin_us", "prompt_lookup"}
+
+
 def limit_cases() -> list[tuple[str, object, str]]:
     cases = []
     for name, (least, most, above) in RANGES.items():
@@ -77,8 +80,10 @@ def test_messages_name_the_range(bundle_dir: Path, name: str, value: int, bounds
         bounds = "2 to 4096"  # from the bundle's unit on
     assistant = g4v.load(bundle_dir, threads=1)
     with pytest.raises(g4v.ArgumentError, match=f"{name} is {value} but must be {bounds}"):
-        if name == "threads":
-            g4v.load(bundle_dir, threads=value)
+        if name in OF_LOADING:
+            g4v.load(bundle_dir, **{name: value})
+        elif name == "logprobs":
+            assistant.chat().send("Hello", logprobs=value)
         elif name == "fps":  # of the core alone
             assistant._core.generate("x", g4v._core.VideoOptions(fps=value))
         else:
@@ -89,8 +94,12 @@ def test_every_option_has_its_keyword() -> None:
     chat = set(inspect.signature(g4v.Assistant.chat).parameters)
     generate = set(inspect.signature(g4v.Assistant.generate).parameters)
     text = {"max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty"}
-    assert set(RANGES) - {"threads", "fps"} <= chat
-    assert set(RANGES) - {"threads", "fps"} - text <= generate
+    send = set(inspect.signature(g4v.Chat.send).parameters)
+    load = set(inspect.signature(g4v.load).parameters)
+    assert set(RANGES) - {*OF_LOADING, "fps", "logprobs"} <= chat
+    assert set(RANGES) - {*OF_LOADING, "fps", "logprobs"} - text <= generate
+    assert text | {"logprobs"} <= send and OF_LOADING <= load
+    assert send - {"self", "text", "video"} == set(g4v.chat.TurnOptions.__annotations__)
 
 
 def test_defaults_of_a_load_are_one() -> None:

@@ -1,30 +1,25 @@
 #include "decoder/cpu/cpu_decoder.h"
 
-#include <algorithm>
+#include <vector>
 
 namespace g4v {
-namespace {
-
-// Tokens of one step of a prefill.
-constexpr size_t kChunk = 256;
-
-}  // namespace
-
-CpuDecoder::CpuDecoder(const Bundle& bundle, const Variant& variant, int threads)
+CpuDecoder::CpuDecoder(const Bundle& bundle, const Variant& variant,
+                       const CpuDecoderOptions& options)
     : Decoder(bundle),
-      model_(spec(), TensorFile(bundle.Map(variant.packed), variant.packed), threads) {}
+      model_(spec(), TensorFile(bundle.Map(variant.packed), variant.packed), options) {}
 
 std::unique_ptr<KvCache> CpuDecoder::NewCache() const { return model_.NewCache(); }
 
-void CpuDecoder::Append(KvCache& cache, std::span<const float> rows, std::span<float> logits,
-                        ort::RunControl* control) {
-  const size_t chunk = kChunk * static_cast<size_t>(spec().hidden_size);
-  for (size_t done = 0; done < rows.size(); done += chunk) {
-    const bool last = done + chunk >= rows.size();
-    const Forward::Sequence sequence{&static_cast<CpuKvCache&>(cache),
-                                     rows.subspan(done, std::min(chunk, rows.size() - done)),
-                                     last ? logits : std::span<float>(), control};
-    model_.Step({&sequence, 1});
+void CpuDecoder::Step(std::span<Sequence> sequences) {
+  std::vector<Forward::Sequence> parts;
+  for (const Sequence& sequence : sequences) {
+    parts.push_back({static_cast<CpuKvCache*>(sequence.cache), sequence.rows, sequence.logits,
+                     sequence.control});
+  }
+  try {
+    model_.Step(parts);
+  } catch (...) {
+    for (Sequence& sequence : sequences) sequence.error = std::current_exception();
   }
 }
 

@@ -1,20 +1,23 @@
 #include "decoder/cpu/cpu_model.h"
 
 #include <algorithm>
-#include <chrono>
+#include <string>
 #include <utility>
 
+#include "base/error.h"
 #include "base/process.h"
 
 namespace g4v {
 namespace {
 
-// How long a thread waits awake for the next step: longer than a token takes to be sampled.
-constexpr std::chrono::microseconds kSpin(200);
-
-kernels::DType CacheType(const PackedWeights& weights) {
-  // Products of floats are exact enough that rounded keys would be what is seen.
-  return HasCodes(weights.head().kind) ? kernels::DType::kFloat16 : kernels::DType::kFloat32;
+kernels::DType CacheType(const PackedWeights& weights, const std::string& name) {
+  if (name == "float16") return kernels::DType::kFloat16;
+  if (name == "float32") return kernels::DType::kFloat32;
+  if (name == "auto") {
+    return HasCodes(weights.head().kind) ? kernels::DType::kFloat16 : kernels::DType::kFloat32;
+  }
+  throw Error(Code::InvalidArgument,
+              "kv_dtype is \"" + name + "\" but must be \"auto\", \"float16\" or \"float32\"");
 }
 
 // As the process ends.
@@ -32,15 +35,16 @@ void CpuKvCache::Truncate(int length) {
   pages_.Truncate(length_);
 }
 
-std::unique_ptr<CpuKvCache> CpuKvCache::Copy() const {
+std::unique_ptr<KvCache> CpuKvCache::Copy() const {
   return std::make_unique<CpuKvCache>(pages_, length_);
 }
 
-CpuModel::CpuModel(const DecoderSpec& spec, TensorFile file, int threads)
+CpuModel::CpuModel(const DecoderSpec& spec, TensorFile file, const CpuDecoderOptions& options)
     : spec_(spec),
       weights_(std::move(file), spec_),
-      pool_(std::make_shared<KvPagePool>(spec_, CacheType(weights_), 0)),
-      team_(threads, kSpin) {}
+      pool_(std::make_shared<KvPagePool>(spec_, CacheType(weights_, options.kv_dtype),
+                                         options.kv_memory)),
+      team_(options.threads, options.spin) {}
 
 std::unique_ptr<CpuKvCache> CpuModel::NewCache() const {
   return std::make_unique<CpuKvCache>(KvPages(pool_), 0);
@@ -50,10 +54,7 @@ void CpuModel::Step(std::span<const Forward::Sequence> sequences) {
   const auto count_of = [&](const Forward::Sequence& sequence) {
     return static_cast<int>(sequence.rows.size()) / spec_.hidden_size;
   };
-  for (const Forward::Sequence& sequence : sequences) {
-    const int length = sequence.cache->length();
-    sequence.cache->pages().Reserve(length, length + count_of(sequence));
-  }
+  for (const Forward::Sequence& sequence : sequences) sequence.cache->Reserve(count_of(sequence));
   {
     const LibraryWork work(LibraryWork::Kind::kRun, &StopAll, &sequences);
     const std::lock_guard lock(steps_);

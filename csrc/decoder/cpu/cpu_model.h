@@ -10,6 +10,7 @@
 #include "decoder/cpu/forward.h"
 #include "decoder/cpu/kv_pages.h"
 #include "decoder/cpu/packed_weights.h"
+#include "decoder/cpu_options.h"
 #include "decoder/kv_cache.h"
 #include "kernels/cpu/team.h"
 
@@ -21,8 +22,10 @@ class CpuKvCache final : public KvCache {
 
   int length() const override { return length_; }
   void Truncate(int length) override;
-  // Another conversation with the same history; pages are shared until one of them is written to.
-  std::unique_ptr<CpuKvCache> Copy() const;
+  void Reserve(int tokens) override { pages_.Reserve(length_, length_ + tokens); }
+  // Pages are shared until one of the two writes to them.
+  std::unique_ptr<KvCache> Copy() const override;
+  uint64_t bytes() const override { return pages_.bytes(); }
 
   KvPages& pages() { return pages_; }
   void Advance(int tokens) { length_ += tokens; }
@@ -35,12 +38,13 @@ class CpuKvCache final : public KvCache {
 // Holds no state of a conversation. Steps of several threads take turns.
 class CpuModel {
  public:
-  // threads: of a step, the caller's included. Throws Error(Bundle) where the file does not fit the
-  // sizes.
-  CpuModel(const DecoderSpec& spec, TensorFile file, int threads);
+  // Throws Error(Bundle) where the file does not fit the sizes, and Error(InvalidArgument) for
+  // options out of their range.
+  CpuModel(const DecoderSpec& spec, TensorFile file, const CpuDecoderOptions& options);
 
   const DecoderSpec& spec() const { return spec_; }
   std::unique_ptr<CpuKvCache> NewCache() const;
+  uint64_t kv_bytes() const { return pool_->bytes_in_use(); }
 
   // One step of several conversations, each with a cache of its own: appends the rows of each and
   // writes the logits of those that ask for them. What a conversation gets does not depend on the

@@ -57,9 +57,11 @@ void Forward::AddRows(const Sequence& sequence) {
     all_.rows.push_back({&sequence.cache->pages(), before + i, all_.count()});
     all_.tiles.back().last = all_.rows.size();
   }
-  if (sequence.logits.empty()) return;
-  last_.tiles.push_back({last_.rows.size(), last_.rows.size() + 1});
-  last_.rows.push_back(all_.rows.back());
+  const size_t wanted = sequence.logits.size() / static_cast<size_t>(spec_.vocab_size);
+  for (size_t i = all_.rows.size() - wanted; i < all_.rows.size(); ++i) {
+    last_.tiles.push_back({last_.rows.size(), last_.rows.size() + 1});
+    last_.rows.push_back(all_.rows[i]);
+  }
 }
 
 void Forward::MakeRoom() {
@@ -103,11 +105,10 @@ void Forward::MakeRoom() {
 void Forward::Run() {
   team_.Run(work_.phases);
   if (stopped()) throw Error(Code::Cancelled, "cancelled");
-  int64_t next = 0;
+  const float* from = work_.logits.data();
   for (const Sequence& sequence : sequences_) {
-    if (sequence.logits.empty()) continue;
-    std::copy_n(work_.logits.data() + next++ * spec_.vocab_size, spec_.vocab_size,
-                sequence.logits.data());
+    std::copy_n(from, sequence.logits.size(), sequence.logits.data());
+    from += sequence.logits.size();
   }
 }
 

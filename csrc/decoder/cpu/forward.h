@@ -26,7 +26,7 @@ class Forward {
   struct Sequence {
     CpuKvCache* cache;
     std::span<const float> rows;  // [n, hidden_size], n >= 1
-    std::span<float> logits;      // [vocab_size], after the last row; empty: not wanted
+    std::span<float> logits;      // [m, vocab_size], after the last m <= n rows; may be empty
     ort::RunControl* control;     // null: cannot be cancelled
   };
 

@@ -38,10 +38,10 @@ KvPagePool::Page KvPagePool::Acquire() {
 KvPagePool::Memory KvPagePool::Take() {
   const std::lock_guard lock(mutex_);
   if (budget_ > 0 && in_use_ + page_bytes_ > budget_) {
-    throw Error(Code::ContextFull, "keys and values of the conversations take " +
-                                       std::to_string(in_use_) + " bytes, and the budget is " +
-                                       std::to_string(budget_) +
-                                       "; close a conversation or raise the budget");
+    throw Error(Code::ContextFull, "keys and values of all chats take " + std::to_string(in_use_) +
+                                       " bytes, the next page " + std::to_string(page_bytes_) +
+                                       ", and kv_memory is " + std::to_string(budget_) +
+                                       "; close a chat or load the bundle with a larger kv_memory");
   }
   Memory memory;
   if (free_.empty()) {

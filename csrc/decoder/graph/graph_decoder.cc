@@ -1,17 +1,8 @@
 #include "decoder/graph/graph_decoder.h"
 
-#include <algorithm>
-
-#include "base/error.h"
+#include <vector>
 
 namespace g4v {
-namespace {
-
-// Tokens of one run of a prefill: long enough for full speed, short enough for a quick cancel.
-constexpr int kChunk = 512;
-
-}  // namespace
-
 GraphDecoder::GraphDecoder(std::shared_ptr<ort::Environment> environment, const Bundle& bundle,
                            const Placement& placement)
     : Decoder(bundle),
@@ -29,29 +20,36 @@ std::unique_ptr<KvCache> GraphDecoder::NewCache() const {
   return std::make_unique<GraphKvCache>(spec(), cache_type_, growing_.get());
 }
 
-void GraphDecoder::Append(KvCache& any, std::span<const float> rows, std::span<float> logits,
-                          ort::RunControl* control) {
-  auto& cache = static_cast<GraphKvCache&>(any);
-  const size_t width = static_cast<size_t>(spec().hidden_size);
-  const int count = static_cast<int>(rows.size() / width);
-  cache.Reserve(cache.length() + count);
-  std::vector<ort::NamedTensor> inputs;
-  std::vector<ort::NamedTensor> outputs;
-  for (int done = 0; done < count;) {
-    const int size = std::min(kChunk, count - done);
-    const int32_t total = cache.length() + size;
-    const int32_t last = total - 1;
-    inputs.assign({{"inputs_embeds", ort::View(rows.data() + static_cast<size_t>(done) * width,
-                                               {1, size, spec().hidden_size})},
-                   {"seqlens_k", ort::View(&last, {1})},
-                   {"total_sequence_length", ort::View(&total, {})}});
-    inputs.insert(inputs.end(), cache.past().begin(), cache.past().end());
-    outputs.assign({{"logits", ort::View(logits.data(), {1, 1, spec().vocab_size})}});
-    outputs.insert(outputs.end(), cache.present().begin(), cache.present().end());
-    session_.Run(inputs, outputs, control);
-    cache.Advance(size);
-    done += size;
+void GraphDecoder::Step(std::span<Sequence> sequences) {
+  for (Sequence& sequence : sequences) {
+    try {
+      Run(sequence);
+    } catch (...) {
+      sequence.error = std::current_exception();
+    }
   }
+}
+
+void GraphDecoder::Run(const Sequence& sequence) {
+  auto& cache = static_cast<GraphKvCache&>(*sequence.cache);
+  const auto rows = static_cast<int>(sequence.rows.size()) / spec().hidden_size;
+  cache.Reserve(rows);
+  const int32_t total = cache.length() + rows;
+  const int32_t last = total - 1;
+  std::vector<float> unwanted;
+  std::span<float> logits = sequence.logits;
+  if (logits.empty())
+    logits = unwanted = std::vector<float>(static_cast<size_t>(spec().vocab_size));
+  std::vector<ort::NamedTensor> inputs = {
+      {"inputs_embeds", ort::View(sequence.rows.data(), {1, rows, spec().hidden_size})},
+      {"seqlens_k", ort::View(&last, {1})},
+      {"total_sequence_length", ort::View(&total, {})}};
+  inputs.insert(inputs.end(), cache.past().begin(), cache.past().end());
+  std::vector<ort::NamedTensor> outputs = {
+      {"logits", ort::View(logits.data(), {1, 1, spec().vocab_size})}};
+  outputs.insert(outputs.end(), cache.present().begin(), cache.present().end());
+  session_.Run(inputs, outputs, sequence.control);
+  cache.Advance(rows);
 }
 
 }  // namespace g4v

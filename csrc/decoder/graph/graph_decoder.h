@@ -21,15 +21,18 @@ class GraphDecoder final : public Decoder {
   // there.
   std::unique_ptr<KvCache> NewCache() const override;
 
-  // Long inputs run in chunks. After an error the cache's length is between what it was and what it
-  // would be.
+  // One conversation after the other:
   //   inputs_embeds [1, S, hidden_size], seqlens_k int32 [1] (total length - 1),
   //   total_sequence_length int32 [], past_key_values.{i}.key/.value -> logits [1, 1, vocab_size],
   //   present.{i}.key/.value (the same memory as past)
-  void Append(KvCache& cache, std::span<const float> rows, std::span<float> logits,
-              ort::RunControl* control) override;
+  void Step(std::span<Sequence> sequences) override;
+  int most_rows() const override { return 512; }
+  bool exact_in_parts() const override { return false; }
+  uint64_t kv_bytes() const override { return 0; }
 
  private:
+  void Run(const Sequence& sequence);
+
   ort::Session session_;
   ort::DType cache_type_;
   std::unique_ptr<ort::Session> growing_;  // where the caches are on the GPU

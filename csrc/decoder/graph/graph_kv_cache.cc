@@ -50,9 +50,9 @@ GraphKvCache::GraphKvCache(const DecoderSpec& spec, ort::DType dtype, ort::Sessi
 }
 
 void GraphKvCache::Reserve(int tokens) {
-  if (tokens <= capacity_) return;
+  if (length_ + tokens <= capacity_) return;
   int64_t capacity = std::max(capacity_, kFirstCapacity);
-  while (capacity < tokens) capacity *= 2;
+  while (capacity < length_ + tokens) capacity *= 2;
   capacity = std::min<int64_t>(capacity, spec_.context_length);
   if (device_) {
     GrowOnDevice(capacity);
@@ -60,6 +60,35 @@ void GraphKvCache::Reserve(int tokens) {
     GrowOnHost(capacity);
   }
   capacity_ = static_cast<int>(capacity);
+}
+
+std::vector<int64_t> GraphKvCache::Shape(int64_t capacity) const {
+  return {1, spec_.kv_heads, capacity, spec_.head_dim};
+}
+
+uint64_t GraphKvCache::bytes() const {
+  const uint64_t values = static_cast<uint64_t>(spec_.kv_heads) * static_cast<uint64_t>(capacity_) *
+                          static_cast<uint64_t>(spec_.head_dim);
+  return past_.size() * values * ort::SizeOf(dtype_);
+}
+
+std::unique_ptr<KvCache> GraphKvCache::Copy() const {
+  auto copy = std::make_unique<GraphKvCache>(spec_, dtype_, device_);
+  copy->length_ = length_;
+  if (capacity_ == 0) return copy;
+  copy->capacity_ = capacity_;
+  copy->buffers_ = buffers_;
+  for (size_t i = 0; i < past_.size(); ++i) {
+    if (device_) {
+      const ort::TensorView& own = device_buffers_[i]->view();
+      copy->device_buffers_[i] = Padded(own, own.shape[2]);
+      copy->past_[i].tensor = copy->device_buffers_[i]->view();
+    } else {
+      copy->past_[i].tensor = {dtype_, copy->buffers_[i].data(), Shape(capacity_), nullptr};
+    }
+    copy->present_[i].tensor = copy->past_[i].tensor;
+  }
+  return copy;
 }
 
 void GraphKvCache::GrowOnHost(int64_t capacity) {
@@ -77,8 +106,7 @@ void GraphKvCache::GrowOnHost(int64_t capacity) {
   }
   buffers_ = std::move(grown);
   for (size_t i = 0; i < buffers_.size(); ++i) {
-    past_[i].tensor = {
-        dtype_, buffers_[i].data(), {1, spec_.kv_heads, capacity, spec_.head_dim}, nullptr};
+    past_[i].tensor = {dtype_, buffers_[i].data(), Shape(capacity), nullptr};
     present_[i].tensor = past_[i].tensor;
   }
 }
@@ -90,20 +118,22 @@ void GraphKvCache::GrowOnDevice(int64_t capacity) {
   const std::vector<std::byte> zeros(row * ort::SizeOf(dtype_));
   const ort::TensorView first{dtype_,
                               const_cast<std::byte*>(zeros.data()),  // only read
-                              {1, spec_.kv_heads, 1, spec_.head_dim},
-                              nullptr};
+                              Shape(1), nullptr};
   for (size_t i = 0; i < device_buffers_.size(); ++i) {
     const ort::TensorView& old = device_buffers_[i] ? device_buffers_[i]->view() : first;
-    if (old.shape[2] < capacity) {
-      auto grown = device_->Allocate(dtype_, {1, spec_.kv_heads, capacity, spec_.head_dim});
-      const std::vector<int64_t> pads = {0, 0, 0, 0, 0, 0, capacity - old.shape[2], 0};
-      const ort::NamedTensor inputs[] = {{"past", old}, {"pads", ort::View(pads, {8})}};
-      const ort::NamedTensor output{"present", grown->view()};
-      device_->Run(inputs, {&output, 1});
-      device_buffers_[i] = std::move(grown);
-    }
+    if (old.shape[2] < capacity) device_buffers_[i] = Padded(old, capacity);
     past_[i].tensor = present_[i].tensor = device_buffers_[i]->view();
   }
+}
+
+std::unique_ptr<ort::DeviceTensor> GraphKvCache::Padded(const ort::TensorView& old,
+                                                        int64_t capacity) const {
+  auto grown = device_->Allocate(dtype_, Shape(capacity));
+  const std::vector<int64_t> pads = {0, 0, 0, 0, 0, 0, capacity - old.shape[2], 0};
+  const ort::NamedTensor inputs[] = {{"past", old}, {"pads", ort::View(pads, {8})}};
+  const ort::NamedTensor output{"present", grown->view()};
+  device_->Run(inputs, {&output, 1});
+  return grown;
 }
 
 std::unique_ptr<ort::Session> MakeGrowingSession(std::shared_ptr<ort::Environment> environment,

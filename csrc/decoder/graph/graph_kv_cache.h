@@ -25,18 +25,23 @@ class GraphKvCache final : public KvCache {
   int length() const override { return length_; }
   int capacity() const { return capacity_; }
 
-  // Makes room for `tokens` in all, at most the context length.
-  void Reserve(int tokens);
+  void Reserve(int tokens) override;
   // Counts `tokens` that were appended in place.
   void Advance(int tokens) { length_ += tokens; }
   void Truncate(int length) override { length_ = length; }
+  std::unique_ptr<KvCache> Copy() const override;
+  uint64_t bytes() const override;
 
   std::span<const ort::NamedTensor> past() const { return past_; }
   std::span<const ort::NamedTensor> present() const { return present_; }
 
  private:
+  // The size of each buffer where it holds `capacity` tokens.
+  std::vector<int64_t> Shape(int64_t capacity) const;
   void GrowOnHost(int64_t capacity);
   void GrowOnDevice(int64_t capacity);
+  // A copy in the device's memory with room for `capacity` tokens, at least as many as `old` has.
+  std::unique_ptr<ort::DeviceTensor> Padded(const ort::TensorView& old, int64_t capacity) const;
 
   DecoderSpec spec_;
   int length_ = 0;

@@ -104,6 +104,13 @@ typedef struct g4v_load_options {
   g4v_frame_checker frame_checker; /* beside the bundle's own; NULL = none */
   void* frame_checker_user;        /* passed to it */
   int32_t cuda_graphs; /* not 0: the abstractor runs as CUDA graphs; refused without a GPU */
+  /* Four options of decoders that g4v runs itself (provider "g4v" of g4v_assistant_info). Others refuse
+     the first two, where they are set, and do without the rest. */
+  uint64_t kv_memory;    /* bytes of keys and values of all chats; 0 = no limit */
+  const char* kv_dtype;  /* of keys and values: "auto", "float16" or "float32" */
+  int32_t spin_us;       /* 0 .. 1000000: how long threads wait awake for the next step */
+  int32_t prompt_lookup; /* 0 .. 15: most tokens that are guessed from the conversation */
+  int32_t turns;         /* 1 .. 1024: answered at once; others wait, the first first */
 } g4v_load_options;
 
 typedef struct g4v_text_options {
@@ -144,20 +151,42 @@ typedef struct g4v_turn_options {
   const g4v_text_options* text; /* NULL = the chat's */
   const g4v_video_options* video;
   int32_t question_frames; /* of the question's video are looked at; 0 = the bundle's number */
+  const uint64_t* seed;    /* of the answer and its videos; NULL = the chat's */
+  const char* const* stop; /* the answer ends before the first of these texts, at most 16 */
+  size_t stop_count;
+  int32_t logprobs;     /* not 0: tokens come with the logarithms of their probabilities */
+  int32_t top_logprobs; /* 0 .. 20: of as many of the likeliest tokens too; needs logprobs */
+  int32_t no_videos;    /* not 0: captions are told, and no videos are made of them */
 } g4v_turn_options;
 
 typedef enum g4v_event_kind {
-  G4V_TEXT = 1,         /* text: a piece of the answer */
+  G4V_TEXT = 1,         /* text: a piece of the answer; tokens */
   G4V_VIDEO_PROMPT = 2, /* text: the caption of a video to come; index */
   G4V_PROGRESS = 3,     /* step of steps denoising steps are done; index */
   G4V_VIDEO_MADE = 4,   /* text: the caption; frames, fps, seed, index */
   G4V_REFUSAL = 5,      /* text: the whole answer, which came as text before */
   G4V_WARNING = 6,      /* text: what the host should know; the turn goes on */
   G4V_DONE = 7,         /* the last event: prompt_tokens, new_tokens, text = why, timings;
-                           encoded_frames of the turn's video_frames, the chat knew the others */
+                           encoded_frames of the turn's video_frames, the chat knew the others;
+                           tokens, cached_tokens, drafted_tokens, accepted_tokens, queue_ms */
   G4V_WITHHELD = 8      /* in place of G4V_VIDEO_MADE: a frame checker found the video unsafe.
                            text: the caption; index; unsafe_frames of its video_frames */
 } g4v_event_kind;
+
+/* A token and the natural logarithm of its probability by the softmax of the decoder's logits as they
+   are: before temperature, penalty, top_k and top_p. */
+typedef struct g4v_top_token {
+  int32_t id;
+  double logprob;
+} g4v_top_token;
+
+/* A token of the answer, as it was sampled. */
+typedef struct g4v_token {
+  int32_t id;
+  double logprob;           /* 0 where the turn did not ask for it */
+  const g4v_top_token* top; /* the likeliest ones here, the best first */
+  size_t top_count;
+} g4v_token;
 
 /* Milliseconds, wall clock. */
 typedef struct g4v_timings {
@@ -170,8 +199,8 @@ typedef struct g4v_timings {
 } g4v_timings;
 
 /* Fields that a kind does not name are 0. Text may hold zero bytes: text_size counts them.
-   G4V_DONE's text is "stop", "length" (max_new_tokens was reached) or "context" (the context is
-   full). */
+   G4V_DONE's text is "stop", "length" (max_new_tokens was reached), "context" (the context is full)
+   or "memory" (kv_memory is used up). */
 typedef struct g4v_event {
   g4v_event_kind kind;
   int32_t index;
@@ -184,10 +213,17 @@ typedef struct g4v_event {
   uint64_t seed;
   int32_t prompt_tokens;
   int32_t new_tokens;
-  int32_t video_frames;   /* of the video that was looked at: the turn's, or the one withheld */
+  int32_t video_frames;   /* of the videos that were looked at, or of the one withheld */
   int32_t encoded_frames; /* of these: were not known to the chat from an earlier video */
   int32_t unsafe_frames;  /* of these: have a score of 0.5 or more */
   g4v_timings timings;
+  /* G4V_TEXT: sampled since the one before, those of captions too; G4V_DONE: since the last one. */
+  const g4v_token* tokens;
+  size_t token_count;
+  int32_t cached_tokens;   /* of the prompt, before its prompt_tokens: were computed before */
+  int32_t drafted_tokens;  /* were guessed from the conversation */
+  int32_t accepted_tokens; /* and were right */
+  double queue_ms;         /* from g4v_chat_send until the turn was begun; a part of the timings */
 } g4v_event;
 
 /* The library's version, such as "0.1.0". */
@@ -213,6 +249,12 @@ G4V_API g4v_status g4v_load(const char* directory, const g4v_load_options* optio
 G4V_API g4v_status g4v_assistant_wait(g4v_assistant* assistant, g4v_error* error);
 /* What was loaded, as JSON; belongs to the assistant. */
 G4V_API const char* g4v_assistant_info(const g4v_assistant* assistant);
+/* Bytes of the keys and values of all chats, what they share counted once; 0 where ONNX Runtime runs
+   the decoder. */
+G4V_API uint64_t g4v_assistant_kv_bytes(const g4v_assistant* assistant);
+/* The bytes of a token within a text, maybe a part of a character; of a special token its name. They
+   belong to the assistant; *size receives their number, 0 for an id without a token. */
+G4V_API const char* g4v_assistant_token(const g4v_assistant* assistant, int32_t id, size_t* size);
 G4V_API void g4v_assistant_free(g4v_assistant* assistant);
 
 /* A new chat; it keeps what it needs of the assistant. Without options its seed is random. */
@@ -223,6 +265,21 @@ G4V_API g4v_status g4v_chat_open(g4v_assistant* assistant, const g4v_chat_option
 G4V_API g4v_status g4v_chat_send(g4v_chat* chat, const char* text, const g4v_frames* frames,
                                  const g4v_turn_options* options, g4v_stream** stream,
                                  g4v_error* error);
+/* Appends a turn that was not generated here: what the user said, with a video or NULL, and the answer,
+   which may hold captions between video tags; no videos are made of them. question_frames: as in
+   g4v_turn_options. Quick: the tokens are computed with the next turn. */
+G4V_API g4v_status g4v_chat_append(g4v_chat* chat, const char* text, const g4v_frames* frames,
+                                   int32_t question_frames, const char* answer, g4v_error* error);
+/* A chat with the same history and options, which goes on for itself; seed of NULL is this chat's.
+   Where g4v runs the decoder itself the two share the memory of the history. */
+G4V_API g4v_status g4v_chat_fork(g4v_chat* chat, const uint64_t* seed, g4v_chat** fork,
+                                 g4v_error* error);
+/* Forgets all turns but the first ones. This, g4v_chat_append and g4v_chat_fork are refused while a
+   turn is under way. */
+G4V_API g4v_status g4v_chat_truncate(g4v_chat* chat, int32_t turns, g4v_error* error);
+G4V_API int32_t g4v_chat_turns(const g4v_chat* chat); /* finished ones */
+/* Bytes that the chat holds between its turns, those that it shares with forks too. */
+G4V_API uint64_t g4v_chat_bytes(const g4v_chat* chat);
 /* Cancels the turn under way, if there is one. */
 G4V_API void g4v_chat_cancel(g4v_chat* chat);
 G4V_API int32_t g4v_chat_context_used(const g4v_chat* chat);   /* tokens */

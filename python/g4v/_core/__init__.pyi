@@ -138,8 +138,18 @@ class VideoOptions:
 
 # Events of a stream, in csrc/chat/event.h
 
+class TopToken:
+    id: int
+    logprob: float
+
+class SampledToken:
+    id: int
+    logprob: float | None  # natural logarithm, of the logits as they are; None: was not asked for
+    top: list[TopToken]
+
 class TextEvent:
     text: str
+    tokens: list[SampledToken]  # since the TextEvent before
 
 class VideoPromptEvent:
     index: int
@@ -170,6 +180,7 @@ class WarningEvent:
     text: str
 
 class Timings:
+    queue_ms: float
     encode_ms: float
     prefill_ms: float
     first_token_ms: float
@@ -179,10 +190,14 @@ class Timings:
 
 class DoneEvent:
     prompt_tokens: int
+    cached_tokens: int
     new_tokens: int
+    drafted_tokens: int
+    accepted_tokens: int
+    tokens: list[SampledToken]  # since the last TextEvent
     video_frames: int
     encoded_frames: int
-    finish_reason: str  # "stop", "length" or "context"
+    finish_reason: str  # "stop", "length", "context" or "memory"
     timings: Timings
 
 Event = (
@@ -216,8 +231,25 @@ class Chat:
         text_options: TextOptions | None = None,
         video_options: VideoOptions | None = None,
         question_frames: int | None = None,
+        seed: int | None = None,
+        stop: Sequence[str | bytes] = (),
+        logprobs: int | None = None,
+        make_videos: bool = True,
     ) -> Stream: ...
+    def append(
+        self,
+        text: str | bytes,
+        answer: str | bytes,
+        frames: NDArray[np.uint8] | None = None,  # C-contiguous [T, H, W, 3]
+        question_frames: int | None = None,
+    ) -> None: ...
+    def fork(self, seed: int | None = None) -> Chat: ...
+    def truncate(self, turns: int) -> None: ...
     def cancel(self) -> None: ...
+    @property
+    def turns(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
     @property
     def context_used(self) -> int: ...
     @property
@@ -238,6 +270,11 @@ class Assistant:
         frame_checker: Callable[[NDArray[np.uint8]], ArrayLike] | None = None,
         provider_dirs: Sequence[StrPath] = (),
         cuda_graphs: bool = False,
+        turns: int = 16,
+        kv_memory: int = 0,
+        kv_dtype: str = "auto",
+        spin_us: int = 200,
+        prompt_lookup: int = 3,
     ) -> Assistant: ...
     def chat(
         self,
@@ -252,6 +289,9 @@ class Assistant:
         """C-contiguous uint8 [T, H, W, 3] -> [T], 0 to 1; empty where nothing checks."""
     def info(self) -> str:
         """JSON; the keys are in csrc/chat/assistant.h."""
+    @property
+    def kv_bytes(self) -> int: ...
+    def token_bytes(self, id: int) -> bytes: ...
     def wait_until_ready(self) -> None: ...
 
 class Tokenizer:

@@ -1,0 +1,53 @@
+// What the finished turns of a chat leave behind.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "decoder/kv_cache.h"
+#include "video/frames.h"
+#include "vision/video_encoder.h"
+
+namespace g4v {
+
+// A part of a prompt: ids, or in their place a video, whose tokens have none.
+struct Segment {
+  std::vector<int32_t> ids;
+  std::optional<Frames> video = {};
+};
+
+struct History {
+  // Where a turn ends: tokens of the chat up to there, and videos that were generated.
+  struct Mark {
+    int tokens = 0;
+    uint64_t videos = 0;
+  };
+  // The id of a video's tokens in `ids`.
+  static constexpr int32_t kVideoToken = -1;
+
+  std::unique_ptr<KvCache> cache;  // between the turns without the tokens of `pending`
+  std::vector<int32_t> ids;        // of the tokens in the cache
+  std::vector<Segment> pending;    // belong to finished turns, and are computed with the next one
+  std::vector<Mark> marks;         // after the opening, and after each turn
+  // Tokens of the videos that the chat was shown, and the turn, from 0.
+  struct Encoded {
+    VideoTokens tokens;
+    size_t turn;
+  };
+  std::map<std::vector<FrameKey>, Encoded> encoded;
+  FrameMemory frames;  // of the last video
+
+  size_t turns() const { return marks.size() - 1; }
+  int tokens() const { return marks.back().tokens; }
+};
+
+// Tokens of the segments; `video`: of each video.
+int CountTokens(const std::vector<Segment>& segments, int video);
+
+// Drops what comes after the first `tokens` tokens; `video` as above.
+void CutSegments(std::vector<Segment>& segments, int tokens, int video);
+
+}  // namespace g4v

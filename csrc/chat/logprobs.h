@@ -1,0 +1,17 @@
+// Logarithms of the probabilities of tokens, for those who ask a turn for them.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "chat/event.h"
+
+namespace g4v {
+
+// log of the sum of exp(logits), in double precision.
+double LogSumExp(std::span<const float> logits);
+
+// The `count` likeliest tokens, or all where there are fewer; the lowest of equal ids first.
+std::vector<TopToken> Likeliest(std::span<const float> logits, int count);
+
+}  // namespace g4v
