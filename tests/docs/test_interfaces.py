@@ -33,8 +33,8 @@ def test_events_of_python() -> None:
 
 def test_options_of_python() -> None:
     rows = {name: cells[2] for cells in tables(PYTHON, "option") for name in words(cells[0])}
-    for method in (g4v.Assistant.chat, g4v.Assistant.generate):
-        taken = set(inspect.signature(method).parameters) - {"self", "prompt", "on_progress"}
+    for method in (g4v.Assistant.chat, g4v.Assistant.generate, g4v.Chat.send):
+        taken = set(inspect.signature(method).parameters) - {"self", "prompt", "on_progress", "text", "video"}
         assert taken == {name for name, where in rows.items() if method.__name__ in where}, method
 
 
@@ -56,7 +56,7 @@ def test_events_of_c() -> None:
     fields = set(re.findall(r"(\w+);", re.sub(r"/\*.*?\*/", "", members, flags=re.DOTALL)))
     rows = {words(cells[0])[0]: cells[1] for cells in tables(EMBEDDING, "kind")}
     assert set(rows) == set(re.findall(r"\b(G4V_\w+) =", kinds))
-    named = {name for cell in rows.values() for name in words(cell)} - {"stop", "length", "context"}
+    named = {name for cell in rows.values() for name in words(cell)} - {"stop", "length", "context", "memory"}
     assert named <= fields
     assert fields - named == {"kind", "text_size"}
 

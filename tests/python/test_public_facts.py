@@ -56,7 +56,8 @@ def test_comments_state_the_ranges_of_the_core(path: str) -> None:
     assert found, path
     for name, (least, above, most) in found.items():
         if name not in RANGES:
-            assert name == "steps"  # up to the schedule's training time steps
+            # Up to the schedule's training time steps; what C calls `logprobs` of the others.
+            assert name in ("steps", "top_logprobs")
             continue
         assert RANGES[name][0] == int(least) and RANGES[name][2] == above, name
         assert not most or RANGES[name][1] == int(most), name
