@@ -100,7 +100,7 @@ Runtime::Runtime(const std::filesystem::path& directory, const LoadOptions& opti
   }
   encoders.get();
   if (decoder_) {
-    turns_ = std::make_unique<TurnQueue>(*decoder_, options.turns, video_encoder_ != nullptr);
+    turns_ = std::make_unique<TurnQueue>(*decoder_, options.turns);
   }
   if (components.text_encoder && components.unet && components.vae_decoder && caption_tokenizer_) {
     generator_ =

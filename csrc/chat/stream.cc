@@ -1,6 +1,8 @@
 #include "chat/stream.h"
 
 #include <new>
+#include <string>
+#include <system_error>
 #include <utility>
 
 #include "base/error.h"
@@ -21,6 +23,9 @@ std::exception_ptr AsError(std::exception_ptr pointer) {
     return pointer;
   } catch (const std::bad_alloc&) {
     return std::make_exception_ptr(Error(Code::Internal, "there is not enough memory"));
+  } catch (const std::system_error& error) {
+    return std::make_exception_ptr(
+        Error(Code::Internal, std::string("no thread can be started: ") + error.what()));
   } catch (const std::exception& error) {
     return std::make_exception_ptr(Error(Code::Internal, error.what()));
   } catch (...) {

@@ -11,14 +11,18 @@ constexpr int kRowsBesideAnswers = 64;
 // Answers in a step up to which drafts pay: rows of many answers already fill a step.
 constexpr size_t kMostWithDrafts = 1;
 constexpr int kMostDrafts = 15;
+// For videos one, since encoding uses all cores; for graphs more, so that a long prompt of one chat
+// does not hold up the others.
+constexpr size_t kHandsForVideos = 1;
+constexpr size_t kHandsForGraphs = 4;
 
 }  // namespace
 
-TurnQueue::TurnQueue(Decoder& decoder, int most_turns, bool encodes)
-    : decoder_(decoder), most_turns_(static_cast<size_t>(most_turns)) {
-  threads_.emplace_back([this] { Loop(); });
-  if (encodes) threads_.emplace_back([this] { EncodeLoop(); });
-}
+TurnQueue::TurnQueue(Decoder& decoder, int most_turns)
+    : decoder_(decoder),
+      most_turns_(static_cast<size_t>(most_turns)),
+      most_hands_(decoder.exact_in_parts() ? kHandsForVideos : kHandsForGraphs),
+      loop_([this] { Loop(); }) {}
 
 TurnQueue::~TurnQueue() {
   {
@@ -26,8 +30,9 @@ TurnQueue::~TurnQueue() {
     stop_ = true;
   }
   changed_.notify_all();
-  encoding_.notify_all();
-  for (std::thread& thread : threads_) thread.join();
+  for_hands_.notify_all();
+  loop_.join();
+  for (std::thread& hand : hands_) hand.join();
 }
 
 void TurnQueue::Submit(std::unique_ptr<Turn> turn) {
@@ -57,7 +62,7 @@ void TurnQueue::Loop() {
     news_ = news_ || !ended.empty();  // there is room for those who wait
     lock.unlock();
     ended.clear();
-    if (!computing.empty()) Step(computing);
+    if (!computing.empty()) StepTogether(computing);
     lock.lock();
     if (computing.empty()) changed_.wait(lock, [this] { return stop_ || news_; });
   }
@@ -71,23 +76,39 @@ void TurnQueue::Admit() {
       ++turn;
       continue;
     }
-    Entry& entry = running_.emplace_back(Entry{std::move(*turn)});
+    running_.emplace_back(Entry{std::move(*turn)}).turn->Begin();
     turn = waiting_.erase(turn);
-    entry.turn->Begin();
-    if (!entry.turn->NeedsEncoding() || entry.turn->stopped()) continue;
-    entry.encodes = true;
-    to_encode_.push_back(&entry);
-    encoding_.notify_one();
   }
+}
+
+void TurnQueue::HandOver(Entry& entry) {
+  if (idle_hands_ <= handed_over_.size() && hands_.size() < most_hands_) {
+    try {
+      hands_.emplace_back([this] { HandLoop(); });
+    } catch (...) {
+      // Those that are there do it later.
+      if (hands_.empty()) {
+        news_ = true;
+        return entry.turn->Fail(std::current_exception());
+      }
+    }
+  }
+  entry.away = true;
+  handed_over_.push_back(&entry);
+  for_hands_.notify_one();
 }
 
 std::vector<Turn*> TurnQueue::Compute(Entries& ended) {
   std::vector<Turn*> computing;
   for (auto entry = running_.begin(); entry != running_.end();) {
     const auto here = entry++;
-    if (here->encodes) continue;
+    if (here->away) continue;
     if (here->turn->Computes() && !here->turn->stopped()) {
-      computing.push_back(here->turn.get());
+      if (here->turn->NeedsEncoding() || !decoder_.exact_in_parts()) {
+        HandOver(*here);
+      } else {
+        computing.push_back(here->turn.get());
+      }
     } else if (here->turn->TryEnd()) {
       ended.splice(ended.end(), running_, here);
     }
@@ -95,28 +116,37 @@ std::vector<Turn*> TurnQueue::Compute(Entries& ended) {
   return computing;
 }
 
-void TurnQueue::EncodeLoop() {
+void TurnQueue::HandLoop() {
   std::unique_lock lock(mutex_);
   while (true) {
-    encoding_.wait(lock, [this] { return stop_ || !to_encode_.empty(); });
+    ++idle_hands_;
+    for_hands_.wait(lock, [this] { return stop_ || !handed_over_.empty(); });
+    --idle_hands_;
     if (stop_) return;
-    Entry& entry = *to_encode_.front();
-    to_encode_.pop_front();
-    lock.unlock();
-    entry.turn->Encode();
-    lock.lock();
-    entry.encodes = false;
+    Entry& entry = *handed_over_.front();
+    handed_over_.pop_front();
+    do {
+      lock.unlock();
+      WorkOn(*entry.turn);
+      lock.lock();
+      // A turn that is alone stays in one hand.
+    } while (handed_over_.empty() && !decoder_.exact_in_parts() && entry.turn->Computes() &&
+             !entry.turn->stopped());
+    entry.away = false;
     news_ = true;
     changed_.notify_one();
   }
 }
 
-void TurnQueue::Step(const std::vector<Turn*>& turns) {
-  if (decoder_.exact_in_parts()) return StepTogether(turns);
-  // Each turn's rows are divided as they are alone, so that it gets the same.
-  for (Turn* const turn : turns) StepAlone(*turn);
+void TurnQueue::WorkOn(Turn& turn) {
+  if (turn.NeedsEncoding()) {
+    turn.Encode();
+  } else {
+    StepAlone(turn);
+  }
 }
 
+// A turn's rows are divided as they always are, so that it gets the same.
 void TurnQueue::StepAlone(Turn& turn) {
   try {
     auto part = turn.Next(openings_, decoder_.most_rows(), 0);

@@ -1,5 +1,6 @@
-// The threads of an assistant that compute answers: one takes all turns under way through the
-// decoder together, one encodes the videos of questions.
+// The threads of an assistant that compute answers. One takes all turns under way through the decoder
+// together; others, the hands, do for single turns what cannot be done together: they encode the
+// videos of questions, and run decoders that are graphs.
 #pragma once
 
 #include <condition_variable>
@@ -22,8 +23,8 @@ namespace g4v {
 // others as they are.
 class TurnQueue {
  public:
-  // The decoder must outlive the queue. encodes: whether turns may have videos.
-  TurnQueue(Decoder& decoder, int most_turns, bool encodes);
+  // The decoder must outlive the queue.
+  TurnQueue(Decoder& decoder, int most_turns);
   ~TurnQueue();  // no turn may be under way any more
   TurnQueue(const TurnQueue&) = delete;
   TurnQueue& operator=(const TurnQueue&) = delete;
@@ -35,32 +36,36 @@ class TurnQueue {
  private:
   struct Entry {
     std::unique_ptr<Turn> turn;
-    bool encodes = false;  // the turn is the encoding thread's
+    bool away = false;  // the turn is a hand's
   };
   using Entries = std::list<Entry>;
 
   void Loop();
-  void EncodeLoop();
+  void HandLoop();
   void Admit();
-  // Ends what is over. Returns the turns that compute.
+  void HandOver(Entry& entry);
+  void WorkOn(Turn& turn);
+  // Ends what is over, and hands over what cannot be done together. Returns the turns that can.
   std::vector<Turn*> Compute(Entries& ended);
-  void Step(const std::vector<Turn*>& turns);
   void StepTogether(const std::vector<Turn*>& turns);
   void StepAlone(Turn& turn);
 
   Decoder& decoder_;
   const size_t most_turns_;
+  const size_t most_hands_;
   Openings openings_;  // the loop's own
   size_t first_ = 0;   // whose prompt comes first in the next step; likewise
   std::mutex mutex_;
-  std::condition_variable changed_;   // wakes the loop
-  std::condition_variable encoding_;  // wakes the encoding thread
+  std::condition_variable changed_;    // wakes the loop
+  std::condition_variable for_hands_;  // wakes the hands
   std::deque<std::unique_ptr<Turn>> waiting_;
   Entries running_;  // changed by the loop alone
-  std::deque<Entry*> to_encode_;
+  std::deque<Entry*> handed_over_;
+  size_t idle_hands_ = 0;
   bool news_ = false;
   bool stop_ = false;
-  std::vector<std::thread> threads_;
+  std::vector<std::thread> hands_;  // made when they are first needed; guarded by mutex_
+  std::thread loop_;                // last: it uses the others
 };
 
 }  // namespace g4v

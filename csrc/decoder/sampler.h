@@ -34,13 +34,13 @@ class Sampler {
   // Throws Error(Internal) where it holds a NaN or infinity.
   int32_t Next(std::span<float> logits, std::span<const int32_t> answer);
 
- private:
   struct Candidate {
     float logit;
     int32_t id;
   };
 
-  int32_t Draw(std::span<const float> logits, uint64_t position);
+ private:
+  int32_t Draw(std::span<const float> logits, float best, uint64_t position);
 
   TextGenerationSpec options_;
   uint64_t seed_;

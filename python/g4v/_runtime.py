@@ -37,11 +37,10 @@ def find_bundle(name_or_dir: str | os.PathLike[str]) -> Path:
     if not isinstance(name_or_dir, (str, os.PathLike)):
         raise ArgumentError(f"a bundle is a name or a directory, not {type(name_or_dir).__name__}")
     text = os.fsdecode(name_or_dir)
-    names = embedded_bundles()
-    if text in names:
+    if os.path.basename(text) == text and os.path.isfile(_BUNDLES / text / "g4v.json"):
         return _BUNDLES / text
     if not _is_there(text):
-        embedded = ", ".join(names) or "none"
+        embedded = ", ".join(embedded_bundles()) or "none"
         raise BundleError(
             f"{ascii(text)} is neither an embedded bundle ({embedded}) nor a directory; "
             "pass a folder that holds a g4v.json"

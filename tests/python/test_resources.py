@@ -77,9 +77,13 @@ def test_threads_that_cannot_be_started(bundle_dir):
         """
         soft, hard = resource.getrlimit(resource.RLIMIT_AS)
         limit(60_000_000)  # the stacks of a few threads
-        streams = []
-        error = refusal(lambda: [streams.append(assistant._core.chat().send(b"slow ~")) for _ in range(100)])
-        assert isinstance(error, g4v.InternalError) and str(error).startswith("no thread can be started")
+        chats = [assistant.chat() for _ in range(100)]  # turns need none
+        streams = [chat.send("say a") for chat in chats]
+        assert all(len([event for event in stream]) > 1 for stream in streams)
+        more = []
+        load = lambda: more.append(g4v.load(sys.argv[1], device="cpu", threads=1))
+        error = refusal(lambda: [load() for _ in range(100)])
+        assert isinstance(error, (g4v.InternalError, g4v.RuntimeUnavailable)), repr(error)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
         assert assistant.chat().ask("say a").text == "Hello, world."
         """,
