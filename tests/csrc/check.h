@@ -3,6 +3,7 @@
 // prints its place and the test goes on.
 #pragma once
 
+#include <atomic>
 #include <cstdio>
 #include <iostream>
 #include <string>
@@ -11,8 +12,8 @@
 
 namespace g4v::test {
 
-inline int failures = 0;
-inline int checks = 0;
+inline std::atomic<int> failures = 0;
+inline std::atomic<int> checks = 0;
 
 constexpr int kSkip = 77;  // what ctest shows as "Skipped"
 

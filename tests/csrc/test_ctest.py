@@ -17,6 +17,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from g4v._core import kernel_versions
+from packed_bundle import write_packed_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -120,7 +121,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of the tests: where ONNX Runtime, the test graphs and the synthetic bundle are."""
+    """The environment of the tests: where ONNX Runtime, the test graphs and the bundles are."""
     models = tmp_path_factory.mktemp("models")
     write_affine(models)
     write_endless(models)
@@ -130,6 +131,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "G4V_ONNXRUNTIME": str(onnxruntime_library()),
         "G4V_TEST_MODELS": str(models),
         "G4V_TEST_BUNDLE": str(models / "bundle"),
+        "G4V_TEST_PACKED_BUNDLE": str(write_packed_bundle(models / "packed")),
     }
 
 

@@ -3,13 +3,11 @@ probabilities are the same, bit for bit, whichever way a conversation came about
 """
 
 import threading
-from dataclasses import replace
 
 import pytest
 
 import g4v
-from g4v.export.bundle.export import export_bundle
-from g4v.export.checkpoint.random_checkpoint import write_random_checkpoint
+from packed_bundle import write_packed_bundle
 
 QUESTIONS = ["Hello", "What is that?", "And now?", "Go on", "Why?"]
 LONG = "Go on and on, go on and on"  # which the greedy answer to does without end
@@ -18,13 +16,8 @@ DRAWN = {"temperature": 1.3, "top_k": 20, "max_new_tokens": 12}
 
 
 @pytest.fixture(scope="module")
-def bundle(small, tmp_path_factory):
-    """A decoder of random weights with room for several turns."""
-    folder = tmp_path_factory.mktemp("long")
-    preset = replace(small, llama={**small.llama, "max_position_embeddings": 1024})
-    run = write_random_checkpoint(folder / "run", preset, vocab_size=280)
-    export_bundle(run, folder / "bundle", only=["decoder"])
-    return folder / "bundle"
+def bundle(tmp_path_factory):
+    return write_packed_bundle(tmp_path_factory.mktemp("packed"))
 
 
 @pytest.fixture(scope="module")
