@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from g4v._console import printable
 from g4v._files import read_json
 from g4v.export.checkpoint.loading import StoredModule, open_module
 from g4v.export.errors import ExportError
@@ -136,7 +137,8 @@ def read_config(t2v: Path, name: str) -> dict[str, Any]:
     found = values.get("_class_name") or values.get("architectures")
     found = found if isinstance(found, list) else [found]
     if found != [None] and not set(map(str, found)) <= set(part.names):
-        raise ExportError(f"{path}: is of the class {', '.join(map(str, found))}, not {part.names[0]}")
+        names = printable(", ".join(map(str, found)))
+        raise ExportError(f"{path}: is of the class {names:.80}, not {part.names[0]}")
     if name == "text_encoder" and values.get("model_type", "clip_text_model") != "clip_text_model":
         raise ExportError(f"{path}: model_type is {values['model_type']!r}, not 'clip_text_model'")
     for key in values:

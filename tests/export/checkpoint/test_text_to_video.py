@@ -114,6 +114,7 @@ class TestConfigurations:
             ("vae", {"block_out_channels": 8}, "block_out_channels is 8 but must be a list"),
             ("unet", {"block_out_channels": [16, None]}, "must be a list of positive integers"),
             ("unet", {"out_channels": 8}, "in_channels and out_channels differ"),
+            ("unet", {"_class_name": "UNet\nModel"}, "is of the class UNet Model, not UNet3DConditionModel"),
             ("unet", {"layers_per_block": 10**9}, "layers_per_block is 1000000000 but must be at most 1000"),
             (
                 "text_encoder",

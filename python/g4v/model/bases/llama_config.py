@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from g4v._console import printable
 from g4v._files import read_json
 from g4v.model.bases.errors import CheckpointError, of_kind, one_line
 from g4v.model.config import MOST_LAYERS, MOST_SIZE
@@ -151,8 +152,9 @@ def _check_keys(path: Path, values: Mapping[str, Any]) -> None:
     method = values.get("quantization_config")
     if method is not None:
         kind = method.get("quant_method") if isinstance(method, dict) else method
+        shown = printable(str(kind))
         raise CheckpointError(
-            f"{path}: the weights are stored as {kind}; save the model with plain floating weights first"
+            f"{path}: the weights are stored as {shown:.80}; save the model with plain floating weights first"
         )
     names = values.get("architectures")
     if names not in _NOTHING and not (
