@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 
 #include "bundle/manifest_reader.h"
 
@@ -47,11 +48,17 @@ std::string ReadListedFile(const JsonCursor& cursor, const Manifest& manifest) {
 
 namespace {
 
+constexpr double kMostChannel = 1e6;  // of a mean or a std, of pixels from 0 to 1
+
 std::array<float, 3> ReadChannels(const JsonCursor& cursor) {
   const auto elements = cursor.Elements();
   if (elements.size() != 3) cursor.Fail("must have 3 numbers, one for each channel");
   std::array<float, 3> values;
-  for (size_t i = 0; i < 3; ++i) values[i] = static_cast<float>(elements[i].AsDouble());
+  for (size_t i = 0; i < 3; ++i) {
+    const double value = elements[i].AsDouble();
+    if (!(std::fabs(value) <= kMostChannel)) elements[i].Fail("is out of range");
+    values[i] = static_cast<float>(value);
+  }
   return values;
 }
 

@@ -15,11 +15,16 @@ std::string StopMatcher::Push(std::string_view text) {
   if (stopped_) return {};
   held_ += text;
   size_t end = held_.size();
+  size_t complete = std::string::npos;  // where the one that counts ends
   for (const std::string& stop : stops_) {
     const size_t found = held_.find(stop);
     if (found == std::string::npos) continue;
     stopped_ = true;
-    end = std::min(end, found);
+    const size_t last = found + stop.size();
+    if (last < complete || (last == complete && found < end)) {
+      complete = last;
+      end = found;
+    }
   }
   if (!stopped_) {
     // The longest tail that begins some stop string stays.

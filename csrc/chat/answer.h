@@ -12,7 +12,9 @@
 
 namespace g4v {
 
-// Finds stop strings in a stream of text and holds back what could become one.
+// Finds stop strings in a stream of text and holds back what could become one. Of several the one
+// that is complete first counts, of those that end together the longest: how the text is cut into
+// pieces does not matter.
 class StopMatcher {
  public:
   explicit StopMatcher(std::vector<std::string> stops);

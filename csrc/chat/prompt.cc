@@ -234,10 +234,16 @@ bool PromptTemplate::EndsAnswer(int32_t token) const {
 
 std::string CleanUserText(const PromptSpec& spec, std::string_view text) {
   CheckUtf8(text, "the prompt");
-  std::string clean = RemoveTags(ReplaceAll(text, "\r\n", "\n"));
-  for (const Label& label : LabelsOf(spec)) {
-    clean = label.opens_line ? ReplaceAll(clean, "\n" + label.text, " " + label.text)
-                             : WithoutLastCharacter(clean, label.text);
+  std::string clean = ReplaceAll(text, "\r\n", "\n");
+  const std::vector<Label> labels = LabelsOf(spec);
+  // What is taken away may leave a tag or a label behind, of what stood around it.
+  for (std::string before; clean != before;) {
+    before = clean;
+    clean = RemoveTags(clean);
+    for (const Label& label : labels) {
+      clean = label.opens_line ? ReplaceAll(clean, "\n" + label.text, " " + label.text)
+                               : WithoutLastCharacter(clean, label.text);
+    }
   }
   clean = std::string(StripWhite(clean));
   if (clean.empty()) throw Error(Code::InvalidArgument, "the prompt is empty");

@@ -33,18 +33,20 @@ TagParser::TagParser(const std::string& open, const std::string& close)
 
 TagParser::Match TagParser::MatchTag(std::string_view rest, size_t& size) const {
   Match match = Match::None;
+  size = std::string_view::npos;
   const auto scan = [&](const std::vector<std::string>& tags, Match complete) {
     for (const std::string& tag : tags) {
       if (rest.starts_with(tag)) {
+        if (tag.size() >= size) continue;
         match = complete;
         size = tag.size();
-        return true;
+      } else if (match == Match::None && std::string_view(tag).starts_with(rest)) {
+        match = Match::Partial;
       }
-      if (std::string_view(tag).starts_with(rest)) match = Match::Partial;
     }
-    return false;
   };
-  if (!scan(open_, Match::Open)) scan(close_, Match::Close);
+  scan(open_, Match::Open);
+  scan(close_, Match::Close);
   return match;
 }
 

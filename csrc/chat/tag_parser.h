@@ -7,7 +7,8 @@
 //   a closing tag outside a caption         is dropped
 //   the end of the answer inside a caption  drops the caption; Finish says so
 //   the end of the answer inside a tag      drops the part, unless it is a lone "<"
-// How the answer is cut into pieces does not matter.
+// How the answer is cut into pieces does not matter: where one tag begins another, the shorter
+// counts, which is complete first.
 #pragma once
 
 #include <string>

@@ -15,7 +15,8 @@ const char* CheckCrossAttention(const CrossAttentionParams& p) {
     return "head_size must be 32, 64, 80, 96 or 128";
   }
   if (!std::isfinite(p.scale)) return "scale must be finite";
-  if (p.batch * p.heads * p.queries == 0) return nullptr;  // nothing is read or written
+  // Nothing is read or written; the product of the others may be larger than any number.
+  if (p.batch == 0 || p.heads == 0 || p.queries == 0) return nullptr;
   if (!p.out.data || !p.q.data) return "q and out must not be null";
   if (p.own_rows > 0 && (!p.k_own.data || !p.v_own.data)) {
     return "k_own and v_own must not be null where own_rows is above 0";

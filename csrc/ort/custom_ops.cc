@@ -60,14 +60,16 @@ class CrossAttentionKernel {
     const auto in = [&](const kernels::StridedRows<float*>& view) {
       return kernels::ConstRows{view.data, view.batch, view.head, view.row};
     };
+    // A tensor without elements may be null.
+    const auto column = [](float* data, int64_t first) { return data ? data + first : nullptr; };
     float* own = Data(api(), queries);
     float* kept = Data(api(), memory);
     const auto result = rows(out, q.rows, width);
     p.q = in(rows(own, q.rows, q.columns));
-    p.k_own = in(rows(own + width, q.rows, q.columns));
-    p.v_own = in(rows(own + 2 * width, q.rows, q.columns));
-    p.k_mem = in(rows(kept + key_column_, m.rows, m.columns));
-    p.v_mem = in(rows(kept + value_column_, m.rows, m.columns));
+    p.k_own = in(rows(column(own, width), q.rows, q.columns));
+    p.v_own = in(rows(column(own, 2 * width), q.rows, q.columns));
+    p.k_mem = in(rows(column(kept, key_column_), m.rows, m.columns));
+    p.v_mem = in(rows(column(kept, value_column_), m.rows, m.columns));
     p.out = {result.data, result.batch, result.head, result.row};
     if (const char* fault = kernels::CheckCrossAttention(p)) {
       throw StatusError(std::string("g4v.CrossAttention: ") + fault);

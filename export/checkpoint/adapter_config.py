@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -28,6 +27,10 @@ _NO_EFFECT = set(
     """.split()
 )
 _NEUTRAL: tuple[Any, ...] = (None, False, "none", [], {})
+_LARGEST = 1e30  # of ranks and scales
+# How PEFT uses what is a regular expression: of rank_pattern and alpha_pattern, of modules_to_save, and of
+# layers_pattern, whose group is the number of the layer.
+_PATTERN, _SAVED, _LAYER = r"(.*\.)?({})$", r"(^|.*\.){}($|\..*)", r"(?:^|.*?\.){}\.(\d+)\."
 # Initialisations that also change the weights below the adapter: W is not the base model's any more.
 _CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
@@ -56,16 +59,22 @@ def check_adapter_config(path: Path, config: Mapping[str, Any]) -> None:
     for key in ("use_rslora", "use_dora"):
         _check_type(path, key, config.get(key), lambda v: v is None or isinstance(v, bool), "true or false")
     _check_type(path, "modules_to_save", config.get("modules_to_save"), _is_names, "a list of names")
+    for name in config.get("modules_to_save") or []:
+        _compile(path, "modules_to_save", name, _SAVED)
     for key in ("target_modules", "exclude_modules", "layers_pattern"):
-        _check_type(path, key, config.get(key), lambda v: isinstance(v, str) or _is_names(v), "names")
-        if isinstance(config.get(key), str):
-            _compile(path, key, config[key])
+        value = config.get(key)
+        _check_type(path, key, value, lambda v: isinstance(v, str) or _is_names(v), "names")
+        if key == "layers_pattern":
+            for pattern in [value] if isinstance(value, str) else value or []:
+                _compile(path, key, pattern, _LAYER)
+        elif isinstance(value, str):
+            _compile(path, key, value, "{}")
     layers = config.get("layers_to_transform")
     _check_type(path, "layers_to_transform", layers, _is_layers, "a number or a list of numbers")
     for key, good in (("rank_pattern", _is_rank), ("alpha_pattern", _is_number)):
         _check_type(path, key, config.get(key), lambda v: v is None or isinstance(v, dict), "an object")
         for pattern, value in (config.get(key) or {}).items():
-            _compile(path, key, pattern)
+            _compile(path, key, pattern, _PATTERN)
             _check_type(path, f"{key}[{pattern!r}]", value, good, "a number")
 
 
@@ -74,19 +83,23 @@ def _check_type(path: Path, key: str, value: Any, good: Callable[[Any], bool], w
         raise ExportError(f"{path}: {key} is {value!r:.80}, not {what}")
 
 
-def _compile(path: Path, key: str, pattern: str) -> None:
+def _compile(path: Path, key: str, pattern: str, around: str) -> None:
+    """ExportError unless `pattern` is a regular expression also where it stands in `around`."""
     try:
         re.compile(pattern)
-    except re.error as error:
+        groups = re.compile(around.format(pattern)).groups
+    except (re.error, OverflowError, RecursionError) as error:
         raise ExportError(f"{path}: {key}: {pattern!r:.80} is no regular expression: {error}") from None
+    if around == _LAYER and groups != 1:
+        raise ExportError(f"{path}: {key}: {pattern!r:.80} has groups, and the only one must be the layer's")
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _LARGEST
 
 
 def _is_rank(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < _LARGEST
 
 
 def _is_names(value: Any) -> bool:
@@ -104,7 +117,7 @@ def by_pattern(patterns: Mapping[str, Any] | None, module: str, default: Any) ->
     patterns: rank_pattern or alpha_pattern, whose keys are regular expressions.
     """
     for pattern, value in (patterns or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", module):
+        if re.match(_PATTERN.format(pattern), module):
             return value
     return default
 
@@ -120,7 +133,7 @@ def is_target(config: Mapping[str, Any], module: str) -> bool:
     excluded, saved = config.get("exclude_modules") or [], config.get("modules_to_save") or []
     if re.fullmatch(excluded, module) if isinstance(excluded, str) else _ends(module, excluded):
         return False
-    if any(re.match(rf"(^|.*\.){name}($|\..*)", module) for name in saved):
+    if any(re.match(_SAVED.format(name), module) for name in saved):
         return False
     targets = config.get("target_modules")
     if targets is None:
@@ -143,6 +156,6 @@ def _is_layer(config: Mapping[str, Any], module: str) -> bool:
         return True
     given = config.get("layers_pattern") or []
     patterns = [given] if isinstance(given, str) else given
-    texts = [rf"(?:^|.*?\.){pattern}\.(\d+)\." for pattern in patterns] or [r".*?\.[^.]*\.(\d+)\."]
+    texts = [_LAYER.format(pattern) for pattern in patterns] or [r".*?\.[^.]*\.(\d+)\."]
     found = next((match for text in texts if (match := re.match(text, module))), None)
     return found is not None and int(found[1]) in (layers if isinstance(layers, list) else [layers])

@@ -67,7 +67,7 @@ _OBEYED = {
     "steps_offset": _integer(0, _LARGEST, 0),
     "set_alpha_to_one": _boolean(True),
     "clip_sample": _boolean(True),
-    "clip_sample_range": _number(0, math.inf, "a number above 0", 1.0, optional=True),
+    "clip_sample_range": _number(0, 1e30, "a number above 0", 1.0, optional=True),
     "use_karras_sigmas": _boolean(False, optional=True),
     "final_sigmas_type": _word("zero", "zero", "sigma_min", optional=True),
     "solver_order": _integer(1, 2, 2, optional=True),

@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 
 import torch
 
+from g4v._console import printable
 from g4v._files import read_json
 from g4v.export.checkpoint.loading import StoredModule, open_module
 from g4v.export.errors import ExportError
+from g4v.model.config import MOST_LAYERS, MOST_SIZE
 
 
 class _Part(NamedTuple):
@@ -135,7 +137,8 @@ def read_config(t2v: Path, name: str) -> dict[str, Any]:
     found = values.get("_class_name") or values.get("architectures")
     found = found if isinstance(found, list) else [found]
     if found != [None] and not set(map(str, found)) <= set(part.names):
-        raise ExportError(f"{path}: is of the class {', '.join(map(str, found))}, not {part.names[0]}")
+        names = printable(", ".join(map(str, found)))
+        raise ExportError(f"{path}: is of the class {names:.80}, not {part.names[0]}")
     if name == "text_encoder" and values.get("model_type", "clip_text_model") != "clip_text_model":
         raise ExportError(f"{path}: model_type is {values['model_type']!r}, not 'clip_text_model'")
     for key in values:
@@ -160,6 +163,11 @@ def _check_values(path: Path, name: str, values: dict[str, Any]) -> None:
     sizes = values.get("block_out_channels", [1])
     if not isinstance(sizes, list) or not sizes or not all(type(size) is int and size > 0 for size in sizes):
         raise ExportError(f"{path}: block_out_channels is {sizes!r} but must be a list of positive integers")
+    for key, value in values.items():  # the network is made before it is known whether its weights are there
+        most = MOST_LAYERS if key in ("num_hidden_layers", "layers_per_block") else MOST_SIZE
+        for number in value if isinstance(value, list) else [value]:
+            if type(number) is int and number > most and key not in _NO_EFFECT:
+                raise ExportError(f"{path}: {key} is {number!r:.80} but must be at most {most}")
     if name == "unet" and values.get("in_channels", 4) != values.get("out_channels", 4):
         raise ExportError(
             f"{path}: in_channels and out_channels differ: it does not predict noise of its input"

@@ -96,6 +96,18 @@ void TestAnyChunksGiveTheSame() {
   }
 }
 
+// The bundle's own tags may begin another one: the shorter counts, in whatever pieces it comes.
+void TestTagsThatBeginATag() {
+  for (const std::vector<std::string>& text : {std::vector<std::string>{"<video>a</video>"},
+                                               std::vector<std::string>{"<video>a</vid", "eo>"}}) {
+    TagParser parser("<video>\n", "</vid");
+    Pieces pieces;
+    for (const std::string& piece : text) Add(parser.Push(piece), pieces);
+    Add(parser.Finish().pieces, pieces);
+    CHECK((pieces == Pieces{"[a]", "eo>"}));
+  }
+}
+
 void TestStops() {
   {
     StopMatcher stop({"\nHuman:", "END"});
@@ -116,6 +128,13 @@ void TestStops() {
     StopMatcher stop({"END", "ab"});
     CHECK(stop.Push("xENDab") == "x" && stop.stopped());  // the first one counts
   }
+  {  // which is the first that is complete, in whatever pieces it comes
+    StopMatcher whole({"bcd", "abcde"}), pieces({"bcd", "abcde"});
+    CHECK(whole.Push("abcde") == "a" && whole.stopped());
+    CHECK(pieces.Push("abcd") == "a" && pieces.Push("e") == "" && pieces.stopped());
+    StopMatcher longest({"top", "stop"});
+    CHECK(longest.Push("a stop") == "a ");
+  }
   {
     StopMatcher stop({""});
     CHECK(stop.Push("text") == "text" && !stop.stopped());
@@ -132,6 +151,7 @@ void TestStops() {
 int main() {
   g4v::TestTags();
   g4v::TestAnyChunksGiveTheSame();
+  g4v::TestTagsThatBeginATag();
   g4v::TestStops();
   return g4v::test::Finish();
 }

@@ -192,6 +192,16 @@ bool Here(Isa isa) {
   return Available(isa);
 }
 
+// Sizes of an empty tensor may have a product that is larger than any number.
+void TestLargeSizes() {
+  CrossAttentionParams params;
+  params.head_size = 64;
+  params.batch = params.heads = int64_t{1} << 40;
+  CHECK(CheckCrossAttention(params) == nullptr);
+  params.queries = 1;
+  CHECK(CheckCrossAttention(params) != nullptr);  // nothing is there to read
+}
+
 void TestVersions(ThreadPool& pool) {
   uint32_t seed = 1;
   for (const Isa isa : kIsas) {
@@ -375,6 +385,7 @@ int main() {
   TestHalves();
   TestThreads();
   ThreadPool pool(3);
+  TestLargeSizes();
   TestVersions(pool);
   TestGroups();
   TestLongMemory(pool);

@@ -105,6 +105,15 @@ def test_directories_that_are_refused(llama, tmp_path):
     refuse(load_llm, folder, "missing tensor model.layers.2")
     (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 1}))
     refuse(load_llm, folder, "unexpected tensor model.layers.1")
+    for key, value, message in (
+        ("num_hidden_layers", 10**6, "num_hidden_layers is 1000000, but at most 1000 are read"),
+        ("hidden_size", 2**40, "hidden_size is 1099511627776, but at most 16777216 are read"),
+        ("intermediate_size", 2**24, "tensor model.layers.0.mlp"),
+        ("pad_token_id", 2**31, "pad_token_id is 2147483648, of "),
+        ("rope_parameters", {"rope_type": "default", "rope_theta": 10**400}, "rope_theta is "),
+    ):
+        (folder / "config.json").write_text(json.dumps({**config, key: value}))
+        refuse(load_llm, folder, message)
     (folder / "config.json").write_text("[]")
     refuse(load_llm, folder, "not a JSON object")
     (folder / "config.json").unlink()
@@ -186,9 +195,28 @@ def test_vision_towers_of_every_kind(tmp_path):
     config = json.loads((tmp_path / "plain" / "config.json").read_text())
     (tmp_path / "plain" / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
     refuse(load_vision, tmp_path / "plain", "missing tensor .*layers.2")
+    (tmp_path / "plain" / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 2**40}))
+    refuse(load_vision, tmp_path / "plain", "num_hidden_layers is 1099511627776, but at most 1000")
     weights = tmp_path / "owl" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     refuse(load_vision, tmp_path / "owl", "damaged or truncated")
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "message"),
+    [
+        (0, 2**40, "damaged: it has a list of 1099511627776 items"),
+        (8, 2**22, "damaged: it has a list of 4194304 items"),
+        (0, 2**20, "damaged or truncated"),
+        (9, 1, "damaged or truncated"),
+    ],
+)
+def test_a_gguf_file_with_a_list_that_is_not_there_is_refused_at_once(kind, count, message, tmp_path):
+    """The package gguf makes an object of each item before it looks whether the file holds them."""
+    pytest.importorskip("gguf", reason="GGUF files need the package gguf")
+    key = struct.pack("<Q", 1) + b"x" + struct.pack("<IIQ", 9, kind, count)
+    (tmp_path / "x.gguf").write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + key)
+    refuse(load_llm, tmp_path / "x.gguf", message)
 
 
 @pytest.fixture(scope="module")

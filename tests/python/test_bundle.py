@@ -230,6 +230,8 @@ class TestBundle:
             (put("components.unet.variants", variant("no.onnx")), 'which "files" does not list'),
             (put("tokenizers.text_encoder.pad", None), "needs a pad token"),
             (put("generation.text.temperature", -1), "generation.text.temperature is out of range"),
+            (put("components.encoder.mean", [0, 1e308, 0]), "components.encoder.mean[1] is out of range"),
+            (put("components.encoder.std", [1e9, 1, 1]), "components.encoder.std[0] is out of range"),
             (put("prompt.stop", "x"), "prompt.stop must be an array"),
             (put("provenance", []), "provenance must be an object"),
             (drop("name"), 'has no key "name"'),

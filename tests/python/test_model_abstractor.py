@@ -135,6 +135,20 @@ def test_a_foreign_configuration_is_refused(abstractor, tmp_path):
     path.write_text(json.dumps({**values, "memory_size": 20}))
     with pytest.raises(ValueError, match="memory_size 20 must equal hidden_size 24"):
         VideoAbstractor.from_pretrained(tmp_path)
+    for key, value, wanted in (
+        ("num_layers", 2**31, "an integer from 1 to 1000"),
+        ("hidden_size", 2**31, "an integer from 1 to 16777216"),
+        ("num_heads", 0, "an integer from 1 to 16777216"),
+        ("num_queries", "64", "an integer from 1 to 16777216"),
+        ("layer_norm_eps", float("nan"), "a number above 0"),
+        ("layer_norm_eps", 10**400, "a number above 0"),
+    ):
+        path.write_text(json.dumps({**values, key: value}))
+        with pytest.raises(ValueError, match=f"config.json: {key} is .* but must be {wanted}"):
+            VideoAbstractor.from_pretrained(tmp_path)
+    path.write_text("[" * 5000)
+    with pytest.raises(ValueError, match="config.json: cannot be read"):
+        VideoAbstractor.from_pretrained(tmp_path)
     path.write_text(json.dumps({**values, "num_layers": 3}))
     with pytest.raises(RuntimeError, match="layers.2"):
         VideoAbstractor.from_pretrained(tmp_path)

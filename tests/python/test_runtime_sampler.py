@@ -118,6 +118,15 @@ class TestCleaning:
     def test_examples(self, text, expected):
         assert self.clean(text) == expected
 
+    @pytest.mark.parametrize("text", ["<v]id>a", "<[vi]]d>a<]/video]>", "</vi<vid<v]id>d>", "\nA]I:"])
+    def test_what_is_taken_away_leaves_no_tag_behind(self, text):
+        """The label of this template is a single sign, which may stand in the middle of a tag."""
+        template = PromptTemplate(turn_end_id=2, assistant_prefix="]")
+        prompt = json.dumps(template.to_manifest())
+        clean = _core.testing.clean_user_text(text.encode(), prompt)
+        assert clean == template.clean_user_text(text)
+        assert "<vid" not in clean and "</vid" not in clean and "]" not in clean
+
     @pytest.mark.parametrize("text", ["", "\n ", "\ud800"])
     def test_refusals(self, text):
         with pytest.raises(ArgumentError):

@@ -137,7 +137,8 @@ PackedMatrix PackedWeights::Matrix(const std::string& name, int64_t rows, int64_
     matrix.block = 4 * shape[2];
     expected = {panels, matrix.blocks(), shape[2], kPanelRows, 4};
   }
-  if (shape != expected) refuse(weights, ".weights");
+  // Of no known type: also where the tensor is a scalar, whose shape is as empty.
+  if (expected.empty() || shape != expected) refuse(weights, ".weights");
   const auto scales = [&](const TensorFile::Tensor& tensor, const std::string& part) {
     const bool known = tensor.dtype == "F16" || tensor.dtype == "F32";
     if (!known || tensor.shape != std::vector<int64_t>{panels, matrix.blocks(), kPanelRows}) {

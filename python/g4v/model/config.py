@@ -6,24 +6,43 @@ whole assistants are in `g4v.model.presets`.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from g4v._files import read_json
+
 FLAVOURS = ("clip", "mplug-owl-video")
 
 
-def _from_dict(cls: type, values: dict[str, Any], where: str) -> Any:
-    """Builds the dataclass `cls`; ValueError names unknown and missing keys and `where` they were read."""
-    known = {item.name for item in fields(cls)}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise ValueError(f"{where}: unknown key {unknown[0]!r}")
+MOST_LAYERS = 1000  # each is made before it is known whether its weights are there
+MOST_SIZE = 1 << 24  # as in g4v.json
+
+
+def _read(cls: type, path: str | Path) -> Any:
+    """The dataclass `cls` of a JSON file; ValueError names the file, and the key that is unknown or wrong."""
+    values, kinds = read_json(path), {item.name: str(item.type) for item in fields(cls)}
+    for name, value in values.items():
+        if name not in kinds:
+            raise ValueError(f"{path}: unknown key {name!r}")
+        wanted = _fault(name, kinds[name], value)
+        if wanted:
+            raise ValueError(f"{path}: {name} is {value!r:.80} but must be {wanted}")
     try:
         return cls(**values)
-    except TypeError as error:
-        raise ValueError(f"{where}: {error}") from None
+    except ValueError as error:  # sizes that do not fit each other
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _fault(name: str, kind: str, value: Any) -> str:
+    """What a value must be; "" where it is that. kind: "int", "float" or "str"."""
+    if kind == "str":
+        return "" if isinstance(value, str) else "a text"
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if kind == "float":
+        return "" if number and 0 < value < MOST_SIZE else "a number above 0"
+    most = MOST_LAYERS if name == "num_layers" else MOST_SIZE
+    return "" if number and isinstance(value, int) and 1 <= value <= most else f"an integer from 1 to {most}"
 
 
 @dataclass(frozen=True)
@@ -60,7 +79,7 @@ class AbstractorConfig:
     @classmethod
     def from_file(cls, path: str | Path) -> AbstractorConfig:
         """Reads config.json. ValueError: an unknown key, or sizes that do not fit each other."""
-        return _from_dict(cls, json.loads(Path(path).read_text("utf-8-sig")), str(path))
+        return _read(cls, path)
 
 
 @dataclass(frozen=True)
@@ -75,7 +94,7 @@ class FrameCheckerConfig:
     @classmethod
     def from_file(cls, path: str | Path) -> FrameCheckerConfig:
         """Reads config.json. ValueError: an unknown key."""
-        return _from_dict(cls, json.loads(Path(path).read_text("utf-8-sig")), str(path))
+        return _read(cls, path)
 
 
 @dataclass(frozen=True)
@@ -112,4 +131,4 @@ class VideoTowerConfig:
     @classmethod
     def from_file(cls, path: str | Path) -> VideoTowerConfig:
         """Reads config.json. ValueError: an unknown key, or sizes that do not fit each other."""
-        return _from_dict(cls, json.loads(Path(path).read_text("utf-8-sig")), str(path))
+        return _read(cls, path)

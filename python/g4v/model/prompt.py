@@ -152,7 +152,8 @@ class PromptTemplate:
            before "vid" (any case) is removed, and so are the ">" that directly follow the next characters
            other than "<", ">" and "/". "</video>" becomes "video"; no nesting can put a tag together again.
         4. A newline directly before a role label that opens lines becomes a space. Other labels, such as
-           "ASSISTANT:" and "[/INST]", lose their last character.
+           "ASSISTANT:" and "[/INST]", lose their last character. 3 and 4 are repeated while they change
+           anything.
         5. White space (ASCII) around the text is removed; ArgumentError if nothing is left.
         """
         try:
@@ -160,13 +161,16 @@ class PromptTemplate:
         except UnicodeEncodeError:
             raise ArgumentError("the prompt is not valid UTF-8 text") from None
         text = text.replace("\r\n", "\n")
-        text = _TAG.sub(lambda m: m[2] if "<" in m[1] else m[0], text)
-        for label, opens_line in self.role_labels():
-            if opens_line:
-                text = text.replace("\n" + label, " " + label)
-            else:
-                kept = label[:-1]
-                text = re.sub(f"({re.escape(kept)}){re.escape(label[-1])}+", r"\1", text)
+        labels, before = self.role_labels(), None
+        while text != before:
+            before = text
+            text = _TAG.sub(lambda m: m[2] if "<" in m[1] else m[0], text)
+            for label, opens_line in labels:
+                if opens_line:
+                    text = text.replace("\n" + label, " " + label)
+                else:
+                    kept = label[:-1]
+                    text = re.sub(f"({re.escape(kept)}){re.escape(label[-1])}+", r"\1", text)
         text = text.strip(_WHITE)
         if not text:
             raise ArgumentError("the prompt is empty")

@@ -250,6 +250,11 @@ def move_layer(tensors):
         (lambda f: edit_config(f, use_qalora=True), "use_qalora = True is not supported"),
         (lambda f: edit_config(f, mystery=1), "mystery = 1 is not supported"),
         (lambda f: edit_config(f, rank_pattern={"q_(": 2}), "is no regular expression"),
+        (lambda f: edit_config(f, rank_pattern={"(?i)q_proj": 2}), "global flags not at the start"),
+        (lambda f: edit_config(f, modules_to_save=["lm_head("]), "modules_to_save: .* no regular expression"),
+        (lambda f: edit_config(f, layers_pattern=["("]), "layers_pattern: '\\(' is no regular expression"),
+        (lambda f: edit_config(f, layers_pattern="(layers)"), "layers_pattern: '\\(layers\\)' has groups"),
+        (lambda f: edit_config(f, lora_alpha=10**400), "lora_alpha is 1000.*, not a number"),
         (lambda f: edit_config(f, rank_pattern=["q_proj"]), r"rank_pattern is \['q_proj'\], not an object"),
         (
             lambda f: edit_config(f, rank_pattern={"q_proj": 0}),
@@ -284,3 +289,15 @@ def test_an_adapter_that_does_not_fit_is_refused_and_changes_nothing(tmp_path, s
     with pytest.raises(ExportError, match=message):
         merge(model, tmp_path)
     assert torch.equal(logits(model), logits(base()))
+
+
+def test_factors_in_8_bits_are_read(tmp_path):
+    """Of PyTorch's 8-bit types nothing can be asked directly, such as whether numbers are finite."""
+    adapter(tmp_path)
+    edit_tensors(tmp_path, lambda t: t.update({KEY: t[KEY].to(torch.float8_e4m3fn)}))
+    assert len(merge(base(), tmp_path)) == 4
+    edit_tensors(
+        tmp_path, lambda t: t.update({KEY: torch.full_like(t[KEY].float(), 1e9).to(torch.float8_e5m2)})
+    )
+    with pytest.raises(ExportError, match="not finite"):
+        merge(base(), tmp_path)

@@ -114,6 +114,14 @@ class TestConfigurations:
             ("vae", {"block_out_channels": 8}, "block_out_channels is 8 but must be a list"),
             ("unet", {"block_out_channels": [16, None]}, "must be a list of positive integers"),
             ("unet", {"out_channels": 8}, "in_channels and out_channels differ"),
+            ("unet", {"_class_name": "UNet\nModel"}, "is of the class UNet Model, not UNet3DConditionModel"),
+            ("unet", {"layers_per_block": 10**9}, "layers_per_block is 1000000000 but must be at most 1000"),
+            (
+                "text_encoder",
+                {"num_hidden_layers": 2**63},
+                "num_hidden_layers is .* but must be at most 1000",
+            ),
+            ("vae", {"norm_num_groups": 2**40}, "norm_num_groups is .* but must be at most 16777216"),
         ],
     )
     def test_malformed_values_are_refused(self, part, changes, message, copy):

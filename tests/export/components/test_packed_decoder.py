@@ -277,6 +277,13 @@ def damage(path, to, edit, odd=0):
     to.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + size :])
 
 
+def with_scalar_head(header):
+    """The head as a scalar of a type that no matrix has; another tensor takes the rest of its bytes."""
+    first, last = header["head.weights"]["data_offsets"]
+    header["head.weights"] = {"dtype": "F16", "shape": [], "data_offsets": [first, first + 2]}
+    header["rest"] = {"dtype": "U8", "shape": [last - first - 2], "data_offsets": [first + 2, last]}
+
+
 EDITS = {
     "lacks the tensor final_norm": lambda h: h.__setitem__("first_norm", h.pop("final_norm")),
     "tensors where the decoder has": lambda h: h.__setitem__(
@@ -291,6 +298,7 @@ EDITS = {
     "which does not fit the decoder's sizes": lambda h: h["layers.0.q.weights"].__setitem__(
         "shape", h["layers.0.q.weights"]["shape"][::-1]
     ),
+    "head.weights as F16 []": lambda h: with_scalar_head(h),
     "expected F32 [96]": lambda h: h["final_norm"].__setitem__("shape", [1, WIDTH]),
     'format_version "2"': lambda h: h["__metadata__"].__setitem__("format_version", "2"),
     'format ""': lambda h: h.pop("__metadata__"),

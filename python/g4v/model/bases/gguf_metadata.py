@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import mmap
+import struct
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from g4v.model.bases.errors import CheckpointError, one_line
+from g4v.model.bases.shards import AGAIN
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,51 @@ def _open_reader(path: Path, size: int, time: int) -> Any:
         from gguf import GGUFReader
     except ImportError:
         raise CheckpointError(f"{path}: reading GGUF needs the package gguf: pip install gguf") from None
+    _check_lengths(path)
     return GGUFReader(path)
+
+
+_BYTES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # of a value, by its type
+_STRING, _LIST = 8, 9
+_LONGEST = 1 << 21  # items of a list; no vocabulary has more
+
+
+def _check_lengths(path: Path) -> None:
+    """Walks over the keys of a file: the package takes every length as it stands there, and would make an
+    object of each item of a list of 2^40 that is not there.
+
+    CheckpointError: a list is too long. struct.error, OverflowError: the file ends before its keys.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        order = "<" if struct.unpack_from("<I", data, 4)[0] & 0xFFFF else ">"
+        version, _, keys = struct.unpack_from(f"{order}IQQ", data, 4)
+        if version not in (2, 3):
+            return  # the package refuses it
+        at = 24
+        for _ in range(keys):
+            at = _end(path, data, at, _STRING, order)
+            (kind,) = struct.unpack_from(f"{order}I", data, at)
+            at = _end(path, data, at + 4, kind, order)
+            if at > len(data):
+                raise CheckpointError(f"{path}: damaged or truncated: it ends before its keys do; {AGAIN}")
+
+
+def _end(path: Path, data: mmap.mmap, at: int, kind: int, order: str) -> int:
+    """Where a value that begins at `at` ends."""
+    if kind == _STRING:
+        at += 8 + int(struct.unpack_from(f"{order}Q", data, at)[0])
+    elif kind == _LIST:
+        kind, count = struct.unpack_from(f"{order}IQ", data, at)
+        if count > _LONGEST:
+            raise CheckpointError(f"{path}: damaged: it has a list of {count} items; {AGAIN}")
+        at += 12
+        if kind in _BYTES:
+            return at + count * _BYTES[kind]
+        for _ in range(count):
+            at = _end(path, data, at, kind, order)
+    else:
+        at += _BYTES.get(kind, 0)  # the package refuses an unknown type
+    return at
 
 
 def _value(name: str, field: Any) -> Any:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from g4v._console import printable
 from g4v._files import read_json
 from g4v.model.bases.errors import CheckpointError, of_kind, one_line
+from g4v.model.config import MOST_LAYERS, MOST_SIZE
 
 # What `transformers.LlamaConfig` obeys and the exported graph computes.
 _OBEYED = set(
@@ -125,7 +127,13 @@ def make_config(path: Path, values: Mapping[str, Any]) -> Any:
     for name in _SIZES:
         size = getattr(config, name)
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            raise CheckpointError(f"{path}: {name} is {size!r}, not a positive number")
+            raise CheckpointError(f"{path}: {name} is {size!r:.80}, not a positive number")
+        most = MOST_LAYERS if name == "num_hidden_layers" else MOST_SIZE
+        if size > most:
+            raise CheckpointError(f"{path}: {name} is {size!r:.80}, but at most {most} are read")
+    padding = config.pad_token_id
+    if padding is not None and not -config.vocab_size <= padding < config.vocab_size:
+        raise CheckpointError(f"{path}: pad_token_id is {padding!r:.80}, of {config.vocab_size} tokens")
     if config.num_attention_heads % config.num_key_value_heads:
         raise CheckpointError(
             f"{path}: num_attention_heads is {config.num_attention_heads}, no multiple of "
@@ -144,8 +152,9 @@ def _check_keys(path: Path, values: Mapping[str, Any]) -> None:
     method = values.get("quantization_config")
     if method is not None:
         kind = method.get("quant_method") if isinstance(method, dict) else method
+        shown = printable(str(kind))
         raise CheckpointError(
-            f"{path}: the weights are stored as {kind}; save the model with plain floating weights first"
+            f"{path}: the weights are stored as {shown:.80}; save the model with plain floating weights first"
         )
     names = values.get("architectures")
     if names not in _NOTHING and not (
@@ -236,5 +245,5 @@ def _check_rope(path: Path, rope: Mapping[str, Any]) -> None:
 
 def _check_number(path: Path, name: str, value: Any, above: float) -> None:
     good = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not good or not math.isfinite(value) or value <= above:
+    if not good or not above < value < sys.float_info.max:  # no int beyond all floats either
         raise CheckpointError(f"{path}: {name} is {value!r:.80}, not a number above {above}")

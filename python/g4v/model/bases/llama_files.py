@@ -118,7 +118,11 @@ def llama_shapes(config: Any) -> tuple[Any, dict[str, tuple[int, ...]]]:
     """A LlamaForCausalLM without memory (on the meta device), and the shapes of its tensors by name."""
     from transformers import LlamaForCausalLM
 
-    with torch.device("meta"):
-        model = LlamaForCausalLM(config)
+    try:
+        with torch.device("meta"):
+            model = LlamaForCausalLM(config)
+    except Exception as error:  # sizes of which PyTorch can make no tensor
+        place = config.name_or_path
+        raise CheckpointError(f"{place}: no model of these sizes can be made: {one_line(error)}") from None
     named = model.named_parameters(remove_duplicate=False)
     return model, {name: tuple(parameter.shape) for name, parameter in named}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,15 @@ from g4v.model.abstractor import VideoAbstractor
 from g4v.model.bases.errors import CheckpointError, of_kind, one_line
 from g4v.model.bases.hub import fetch_source
 from g4v.model.bases.mplug_owl import is_mplug_owl, open_mplug_owl
-from g4v.model.bases.tensors import FloatFiles, check_shapes, finite
+from g4v.model.bases.tensors import FloatFiles, Shapes, check_shapes, finite
 from g4v.model.bases.weight_files import open_weights
-from g4v.model.config import AbstractorConfig, FrameCheckerConfig, VideoTowerConfig
+from g4v.model.config import (
+    MOST_LAYERS,
+    MOST_SIZE,
+    AbstractorConfig,
+    FrameCheckerConfig,
+    VideoTowerConfig,
+)
 from g4v.model.frame_checker import FrameChecker
 from g4v.model.vision import ClipEncoder, MplugOwlVideoTower, VideoEncoder
 
@@ -32,7 +40,7 @@ def load_abstractor(folder: Path) -> VideoAbstractor:
     """
     if is_mplug_owl(folder):
         return open_mplug_owl(folder).abstractor()
-    return _load_own(folder, _abstractor(folder))
+    return _load_own(folder, lambda: _abstractor(folder))
 
 
 def check_abstractor(folder: Path) -> None:
@@ -40,9 +48,7 @@ def check_abstractor(folder: Path) -> None:
     of its config.json, by names and shapes.
     """
     if not is_mplug_owl(folder):
-        with torch.device("meta"):
-            module = _abstractor(folder)
-        _open_own(folder, module)
+        _open_own(folder, lambda: _abstractor(folder))
 
 
 def load_frame_checker(folder: Path) -> FrameChecker:
@@ -50,7 +56,7 @@ def load_frame_checker(folder: Path) -> FrameChecker:
 
     CheckpointError: damaged or missing files, weights that are missing, left over or of other shapes.
     """
-    return _load_own(folder, FrameChecker(_own_config(folder, FrameCheckerConfig)))
+    return _load_own(folder, lambda: FrameChecker(_own_config(folder, FrameCheckerConfig)))
 
 
 def _abstractor(folder: Path) -> VideoAbstractor:
@@ -64,17 +70,47 @@ def _own_config(folder: Path, kind: Any) -> Any:
         raise CheckpointError(f"{folder}: {one_line(error)}") from None
 
 
-def _open_own(folder: Path, module: Any) -> FloatFiles:
+def _shapes_of(folder: Path, make: Callable[[], Any]) -> Shapes:
+    """The shapes that a module's state has by its configuration, without its memory (on the meta device)."""
+    try:
+        with torch.device("meta"):
+            return {name: tuple(tensor.shape) for name, tensor in make().state_dict().items()}
+    except CheckpointError:
+        raise
+    except Exception as error:  # sizes of which PyTorch can make no tensor
+        raise CheckpointError(
+            f"{folder}: config.json: no such network can be made: {one_line(error)}"
+        ) from None
+
+
+def _open_own(folder: Path, make: Callable[[], Any]) -> FloatFiles:
     """The weights of a module of g4v's own, which are those of its state by names and shapes."""
     files = FloatFiles(folder)
-    check_shapes(folder, files.shapes, {n: tuple(t.shape) for n, t in module.state_dict().items()})
+    check_shapes(folder, files.shapes, _shapes_of(folder, make))
     return files
 
 
-def _load_own(folder: Path, module: Any) -> Any:
-    files = _open_own(folder, module)
+def _load_own(folder: Path, make: Callable[[], Any]) -> Any:
+    files, module = _open_own(folder, make), make()
     module.load_state_dict({name: files.read(name) for name in files.shapes})
     return module.eval()
+
+
+def _load_tower(folder: Path) -> MplugOwlVideoTower:
+    config, files = _own_config(folder, VideoTowerConfig), FloatFiles(folder)
+    # Before the tower has memory: what is there must have the sizes of the configuration.
+    for name, shape in _shapes_of(folder, lambda: MplugOwlVideoTower(config)).items():
+        found = files.shapes.get(name)
+        if found is None and ".temporal." not in name:
+            raise CheckpointError(f"{folder}: missing tensor {name}")
+        if found is not None and math.prod(found) != math.prod(shape):
+            raise CheckpointError(f"{folder}: tensor {name} is {found}, not {shape} as config.json says")
+    tower = MplugOwlVideoTower(config)
+    try:
+        tower.load_public({name: files.read(name) for name in files.shapes}, prefix="")
+    except ValueError as error:
+        raise CheckpointError(f"{folder}: {one_line(error)}") from None
+    return tower.eval()
 
 
 def load_vision(source: str | Path) -> VideoEncoder:
@@ -90,12 +126,7 @@ def load_vision(source: str | Path) -> VideoEncoder:
         return open_mplug_owl(place).encoder()
     config = read_json(place / "config.json", CheckpointError)
     if config.get("flavour") == "mplug-owl-video":
-        tower, files = MplugOwlVideoTower(_own_config(place, VideoTowerConfig)), FloatFiles(place)
-        try:
-            tower.load_public({name: files.read(name) for name in files.shapes}, prefix="")
-        except ValueError as error:
-            raise CheckpointError(f"{place}: {one_line(error)}") from None
-        return tower.eval()
+        return _load_tower(place)
     check_vision(place)
     return ClipEncoder(_load_clip(place)).eval()
 
@@ -113,9 +144,14 @@ def read_clip_config(folder: Path) -> Any:
     from transformers import CLIPVisionConfig
 
     try:
-        return CLIPVisionConfig.from_pretrained(folder, local_files_only=True)
+        config = CLIPVisionConfig.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # every library behind transformers has its own classes
         raise CheckpointError(f"{folder}: cannot be loaded: {one_line(error)}") from None
+    for name, value in config.to_dict().items():
+        most = MOST_LAYERS if name == "num_hidden_layers" else MOST_SIZE
+        if type(value) is int and value > most:
+            raise CheckpointError(f"{folder}: {name} is {value!r:.80}, but at most {most} are read")
+    return config
 
 
 def _load_clip(folder: Path) -> Any:

@@ -1,0 +1,98 @@
+// g4v.json (bundle/manifest.h), mutated as JSON. What is accepted holds what the rest of the core
+// relies on, and its scheduler can be asked for steps.
+#include <cmath>
+#include <filesystem>
+
+#include "bundle/manifest.h"
+#include "diffusion/scheduler.h"
+#include "fuzz.h"
+#include "mutate.h"
+
+using namespace g4v;
+using fuzz::Require;
+
+namespace {
+
+void CheckVariants(const Manifest& manifest, const std::vector<Variant>& variants) {
+  Require(!variants.empty(), "a component has a variant");
+  for (const Variant& variant : variants) {
+    Require(manifest.files.contains(variant.graph), "a graph is a file of the bundle");
+    for (const std::string& file : variant.files)
+      Require(manifest.files.contains(file), "so is what it reads");
+    for (const auto& [name, span] : variant.profile) {
+      Require(1 <= span.least && span.least <= span.usual && span.usual <= span.most,
+              "a span ascends");
+    }
+  }
+}
+
+void CheckPaths(const Manifest& manifest) {
+  for (const auto& [path, entry] : manifest.files) {
+    const auto inside = std::filesystem::path("/bundle") / path;
+    Require(inside.lexically_normal() == inside && path.find('\0') == path.npos &&
+                inside.native().starts_with("/bundle/") && inside.has_filename(),
+            "a file lies in the bundle: " + path);
+  }
+}
+
+void CheckNumbers(const Manifest& manifest) {
+  const ComponentsSpec& components = manifest.components;
+  if (components.encoder) {
+    for (size_t i = 0; i < 3; ++i) {
+      const float mean = components.encoder->mean[i], std = components.encoder->std[i];
+      Require(std::isfinite(mean) && std::isfinite(std) && std > 0,
+              "a mean and a std are finite, a std above 0");
+    }
+  }
+  if (components.decoder) {
+    const DecoderSpec& decoder = *components.decoder;
+    Require(decoder.kv_heads >= 1 && decoder.heads % decoder.kv_heads == 0,
+            "heads share keys evenly");
+    Require(manifest.prompt && manifest.text_generation && manifest.tokenizers.decoder,
+            "a decoder has its texts");
+  }
+  if (components.vae_decoder) {
+    const double factor = components.vae_decoder->scaling_factor;
+    Require(std::isfinite(factor) && factor > 0, "a scaling factor is above 0");
+  }
+}
+
+// Time steps descend within the training's, and a step of finite numbers gives finite ones.
+void CheckScheduler(const VideoGenerationSpec& spec) {
+  if (spec.scheduler.num_train_timesteps > 5000 || spec.steps > 1000)
+    return;  // too slow for a fuzzer
+  const bool made = fuzz::Accepts({Code::Bundle, Code::InvalidArgument}, [&] {
+    const auto scheduler = Scheduler::Make(spec.scheduler, spec.steps);
+    int64_t last = spec.scheduler.num_train_timesteps;
+    std::vector<float> sample(2, 0.5f);
+    const std::vector<float> prediction = {0.25f, -0.25f};
+    for (size_t i = 0; i < scheduler->timesteps().size(); ++i) {
+      const int64_t step = scheduler->timesteps()[i];
+      Require(step >= 0 && step < spec.scheduler.num_train_timesteps,
+              "a time step is one of the training's");
+      Require(step <= last, "time steps descend");
+      last = step;
+      scheduler->Step(static_cast<int>(i), prediction, sample);
+    }
+  });
+  static_cast<void>(made);
+}
+
+}  // namespace
+
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t most, unsigned seed) {
+  return fuzz::ChangeJson(data, size, most, seed);
+}
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const std::string_view text(reinterpret_cast<const char*>(data), size);
+  Manifest manifest;
+  if (!fuzz::Accepts({Code::Bundle}, [&] { manifest = Manifest::Parse(text); })) return 0;
+  CheckPaths(manifest);
+  CheckNumbers(manifest);
+  ForEachComponent(manifest.components, [&](std::string_view, const auto& component) {
+    CheckVariants(manifest, component.variants);
+  });
+  if (manifest.video_generation) CheckScheduler(*manifest.video_generation);
+  return 0;
+}

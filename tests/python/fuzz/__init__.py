@@ -1,0 +1,1 @@
+"""Fuzzers of what Python reads: `python -m python.fuzz TARGET` in the folder tests."""
