@@ -4,8 +4,8 @@
 
 LLM is the language model of `small`, SmolLM2-135M-Instruct as a GGUF file. `python -m g4v.export --preset
 small --precision decoder=int4` runs with the default calibration in a process of its own: seconds by the
-clock, processor seconds of all cores, its peak of memory, and the steps of the decoder as report.json has
-them. --python names the interpreter of another environment, such as one with an older g4v; all are run in
+clock, processor seconds of all cores, and the peak of memory and the steps of the decoder as report.json
+has them. --python names the interpreter of another environment, such as one with an older g4v; all are run in
 turn, --runs times. One more export, in float32, is what perplexities are compared with. passage.txt and the
 pages of docs/, none of which the export reads, go through each bundle's decoder as the core runs it
 (activations in 8 bits), in windows of 256 tokens that step together. The last line is JSON.
@@ -46,7 +46,7 @@ def export(python: str, llm: Path, out: Path, precision: str) -> dict[str, Any]:
     return {
         "seconds": round(seconds, 1),
         "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
-        "peak_bytes": used.ru_maxrss * 1024,
+        "peak_bytes": max(step["peak_bytes"] or 0 for part in report["components"] for step in part["steps"]),
         "load_average": os.getloadavg()[0],
         "decoder_steps": {step["name"]: step["seconds"] for step in decoder["steps"]},
         "decoder_steps_cpu": {step["name"]: step["cpu_seconds"] for step in decoder["steps"]},
