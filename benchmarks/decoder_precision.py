@@ -104,8 +104,8 @@ def main() -> int:
 
     from g4v.export.checkpoint.llama import EMBEDDING, LlamaWeights
     from g4v.export.components.decoder_graph import export_decoder
+    from g4v.export.components.own_text import write_own_text
     from g4v.export.quantisation.bit_allocation import BitAllocation
-    from g4v.export.quantisation.calibration import OWN, calibrate
     from g4v.export.quantisation.gptq import GPTQ
     from g4v.export.quantisation.round_to_nearest import RoundToNearest
     from g4v.export.report.component_report import count_codes
@@ -123,9 +123,7 @@ def main() -> int:
 
     @functools.cache
     def written() -> Any:
-        found = calibrate(weights, tokenizer, OWN)
-        assert found is not None
-        return found.ids
+        return write_own_text(weights, tokenizer.bos_token_id, Path(work)).ids
 
     embedding = weights.read(f"{EMBEDDING}.weight").numpy()
     print(f"{len(ids)} tokens", flush=True)

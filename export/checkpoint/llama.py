@@ -5,6 +5,7 @@ The model is never in memory as a whole: a 7B checkpoint is exported with the me
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from g4v.export.checkpoint.adapter import Adapter
 from g4v.export.checkpoint.lora import LoraMerge
+from g4v.export.checkpoint.threads import threads_for
 from g4v.export.errors import ExportError
 from g4v.model.bases.errors import CheckpointError
 from g4v.model.bases.gguf_codes import BlockCodes
@@ -79,9 +81,10 @@ class LlamaWeights:
         ExportError: it cannot be read, or holds numbers that are not finite.
         """
         module, _, kind = name.rpartition(".")
-        with _reported():
-            tensor = self._files.read(name)
-        return self._merge.apply(module, tensor) if kind == "weight" else tensor
+        with threads_for(math.prod(self.shapes.get(name, ()))):
+            with _reported():
+                tensor = self._files.read(name)
+            return self._merge.apply(module, tensor) if kind == "weight" else tensor
 
     def code_bits(self, module: str) -> int | None:
         """Returns the bits per weight of `codes` without reading them; None where `codes` returns None."""

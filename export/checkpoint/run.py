@@ -29,7 +29,7 @@ g4v_train.json:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,6 +89,7 @@ class Checkpoint:
     adapters: Sequence[Adapter]
     notes: Sequence[str] = ()
     variant: str | None = None
+    _tokenizers: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def open(cls, run: str | Path | None, overrides: Overrides = NO_OVERRIDES) -> Checkpoint:
@@ -241,7 +242,15 @@ class Checkpoint:
         return load_vae(self.parts["t2v"], self.variant)
 
     def tokenizer(self, part: str) -> Any:
-        """Loads the transformers fast tokenizer of the component "decoder" or "text_encoder"."""
+        """Returns the transformers fast tokenizer of the component "decoder" or "text_encoder".
+
+        It is loaded once, which takes seconds where it is in a GGUF file, and must not be changed.
+        """
+        if part not in self._tokenizers:
+            self._tokenizers[part] = self._load_tokenizer(part)
+        return self._tokenizers[part]
+
+    def _load_tokenizer(self, part: str) -> Any:
         from transformers import AutoTokenizer
 
         from g4v.model.bases.llm import load_tokenizer

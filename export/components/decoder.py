@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from g4v.export.checkpoint.llama import LlamaWeights
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.components.component import Component
 from g4v.export.components.decoder_graph import export_decoder, write_embedding
+from g4v.export.components.own_text import write_own_text
 from g4v.export.components.packed_decoder import packed_name, write_packed
 from g4v.export.components.precision import CPU
 from g4v.export.graph.lowering import Lowering
@@ -110,7 +112,9 @@ class Decoder(Component):
                     self._fitted_to[target] = self._fitted_to[before]
                 return ReusedCodes(weights, folder, self.stem(before), codes)
         if not BitAllocation(weights, precision).keeps_all:
-            chosen = calibrate(weights, self.checkpoint.tokenizer(self.name), self._calibration)
+            tokenizer = self.checkpoint.tokenizer(self.name)
+            own_text = partial(write_own_text, weights, tokenizer.bos_token_id, folder)
+            chosen = calibrate(weights, tokenizer, self._calibration, own_text)
             if chosen is not None:
                 self._fitted_to[target] = chosen.about
                 return GPTQ(weights, precision, chosen.ids)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from g4v.export.checkpoint.llama import HEAD, LlamaWeights
 from g4v.export.quantisation.codes import BITS, Quantised
+from g4v.export.quantisation.quantiser import Quantiser
 from g4v.export.quantisation.reused_codes import ReusedCodes
 
 PACKED_FORMAT, PACKED_VERSION = "g4v-packed-decoder", "1"
@@ -43,14 +44,22 @@ def packed_name(stem: str) -> str:
     return f"{stem}.packed"
 
 
-def write_packed(weights: LlamaWeights, folder: Path, precision: str, stem: str = "decoder") -> str:
+def write_packed(
+    weights: LlamaWeights,
+    folder: Path,
+    precision: str,
+    stem: str = "decoder",
+    quantiser: Quantiser | None = None,
+) -> str:
     """Writes `folder`/`stem`.packed and returns its name.
 
     precision: "fp32": the weights themselves, as bfloat16 where that holds a matrix exactly. "int8", "int4":
-        the codes of the graph `folder`/`stem`.onnx, which must have been written before.
+        codes.
+    quantiser: makes the codes, in blocks of 16 or 32; by default they are those of the graph
+        `folder`/`stem`.onnx, which must have been written before.
     """
     name = packed_name(stem)
-    codes = ReusedCodes(weights, folder, stem, {}) if precision in BITS else None
+    codes = (quantiser or ReusedCodes(weights, folder, stem, {})) if precision in BITS else None
     layers = weights.config.num_hidden_layers
     frequencies, factor = weights.rotary_frequencies()
     metadata = {
@@ -129,7 +138,7 @@ def pack_floats(matrix: Tensor) -> np.ndarray:
 
 
 def _matrices(
-    weights: LlamaWeights, names: list[str], codes: ReusedCodes | None
+    weights: LlamaWeights, names: list[str], codes: Quantiser | None
 ) -> Iterator[Tensor | Quantised]:
     """The matrices of a product, one by one."""
     if codes is None:

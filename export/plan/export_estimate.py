@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 
 from g4v.export.checkpoint.llama import EMBEDDING, HEAD, LlamaWeights
 from g4v.export.checkpoint.run import Checkpoint
+from g4v.export.components.own_text import WRITER
 from g4v.export.components.packed_decoder import PANEL, header_bytes
 from g4v.export.components.precision import CPU, CUDA, ENGINE_TARGETS, Precisions
 from g4v.export.errors import ExportError
 from g4v.export.plan.tensor_shapes import read_shapes
 from g4v.export.plan.video_samples import video_seconds
 from g4v.export.quantisation.bit_allocation import BitAllocation
-from g4v.export.quantisation.calibration import NONE, OWN, resolve_choice
+from g4v.export.quantisation.calibration import NONE, OWN, SEQUENCES, resolve_choice, sequence_length
 from g4v.export.quantisation.codes import BITS, BLOCK
 from g4v.model.bases.mplug_owl import is_mplug_owl
 from g4v.ops import versions
@@ -49,7 +50,8 @@ _GRAPH = {"encoder": 0.45, "abstractor": 0.2, "text_encoder": 0.1, "unet": 0.11,
 _OTHERS = 0.2
 _FEATURES = 0.06  # per million weights of the encoder, for a component that reads its features
 _LATENTS = 0.01  # per million weights of the UNet, for texts and latents
-_GPTQ = 1.0  # of GPTQ on 8,192 tokens
+_GPTQ = 0.6  # of GPTQ on 8,192 tokens
+_OWN_TEXT = 0.2  # of all weights of a decoder that writes them
 _BUILD = (2.0, 0.045)  # building an engine: of any size, and per million weights
 
 # Matrices whose weights int8 stores as bytes, by component (g4v.export.quantisation.dynamic_int8 and the
@@ -213,9 +215,15 @@ def _estimate_decoder(
         )
         if how != NONE:
             seconds += fitted / 1e6 * _GPTQ
-            # The second moment of the widest inputs and two factors of it, in float64.
-            peak += 24 * weights.config.intermediate_size**2
-            peak = max(peak, int(_LIBRARIES + 4 * sum(counts.values()))) if how == OWN else peak
+            # The second moment of the widest inputs and two factors of it, in float64; those inputs, and what
+            # they are made of.
+            width, tokens = weights.config.intermediate_size, SEQUENCES * sequence_length(weights)
+            peak += 24 * width**2 + 4 * tokens * (width + 2 * weights.config.hidden_size)
+        if how == OWN:
+            seconds += (products + embedding) / 1e6 * _OWN_TEXT
+            eight_bits = BitAllocation(weights, WRITER)
+            file = sum(_packed(weights, name, eight_bits) for name in names)
+            peak = max(peak, int(_LIBRARIES + 4 * embedding + file))
         disk += int(graph)
         held[target] = int(weights_read)
         if target == CPU:  # the core's own decoder maps its weights, and the graph stays closed

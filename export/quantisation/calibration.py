@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,7 @@ from g4v.export.errors import ExportError
 
 OWN, NONE = "own", "none"  # in place of a file's name
 SEQUENCES, LENGTH = 32, 256
-_MAX_WEIGHTS = 10**9  # of a model that is loaded whole to write its own text
-_SEED = 20231125
+_MAX_WEIGHTS = 10**9  # of a model that writes its own text, which takes long with more
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,16 @@ def resolve_choice(weights: LlamaWeights, choice: str | None) -> str:
     return OWN if sum(math.prod(shape) for shape in weights.shapes.values()) <= _MAX_WEIGHTS else NONE
 
 
-def calibrate(weights: LlamaWeights, tokenizer: Any, choice: str | None) -> Calibration | None:
+def calibrate(
+    weights: LlamaWeights, tokenizer: Any, choice: str | None, own_text: Callable[[], Calibration]
+) -> Calibration | None:
     """Returns calibration tokens, or None for the choice "none".
 
     weights: of the language model.
     tokenizer: of transformers, for the model.
     choice: the path of a UTF-8 text file; "own" for text that the model writes itself; "none"; or None, which
-        is "own" for models of up to 1 billion weights, which are loaded whole for it, and "none" above.
+        is "own" for models of up to 1 billion weights and "none" above.
+    own_text: has the model write its text, where that is chosen.
 
     ExportError: the file cannot be read or is too short.
     """
@@ -53,10 +56,13 @@ def calibrate(weights: LlamaWeights, tokenizer: Any, choice: str | None) -> Cali
     if choice == NONE:
         return None
     if choice == OWN:
-        ids = _own_text(weights, tokenizer.bos_token_id)
-        return Calibration(ids, {"text": "written by the model itself", "seed": _SEED, "tokens": ids.numel()})
-    length = min(LENGTH, weights.config.max_position_embeddings)
-    return _from_file(Path(choice), tokenizer, length)
+        return own_text()
+    return _from_file(Path(choice), tokenizer, sequence_length(weights))
+
+
+def sequence_length(weights: LlamaWeights) -> int:
+    """Returns how many tokens a calibration sequence of a model has."""
+    return min(LENGTH, int(weights.config.max_position_embeddings))
 
 
 def calibration_files(choice: str | None) -> list[Path]:
@@ -89,31 +95,3 @@ def _from_file(path: Path, tokenizer: Any, length: int) -> Calibration:
     ids = torch.tensor(found[: count * length]).view(count, length)[places]
     about = {"file": path.name, "sha256": hashlib.sha256(data).hexdigest(), "tokens": ids.numel()}
     return Calibration(ids, about)
-
-
-@torch.no_grad()
-def _own_text(weights: LlamaWeights, bos: int | None) -> Tensor:
-    """Text that the model samples at temperature 1, as in LLM-QAT (Liu et al., 2023, arXiv 2305.17888)."""
-    from transformers import LlamaForCausalLM
-
-    with torch.device("meta"):
-        model: Any = LlamaForCausalLM(weights.config)
-    state = {name: weights.read(name) for name in weights.shapes}
-    model.load_state_dict(state, assign=True)
-    model.tie_weights()
-    # Tables that no checkpoint holds are still without values.
-    model.model.rotary_emb = type(model.model.rotary_emb)(weights.config)
-    frequencies, _ = weights.rotary_frequencies()
-    model.model.rotary_emb.inv_freq = frequencies
-    model.eval()
-    generator = torch.Generator().manual_seed(_SEED)
-    length = min(LENGTH, weights.config.max_position_embeddings)
-    first = torch.randint(weights.config.vocab_size, (SEQUENCES, 1), generator=generator)
-    ids = first if bos is None else torch.full_like(first, bos)
-    past = None
-    while ids.shape[1] < length:
-        result = model(ids if past is None else ids[:, -1:], past_key_values=past, use_cache=True)
-        past = result.past_key_values
-        chances = result.logits[:, -1].float().softmax(-1)
-        ids = torch.cat([ids, torch.multinomial(chances, 1, generator=generator)], 1)
-    return ids

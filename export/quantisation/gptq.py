@@ -11,23 +11,20 @@ them (g4v.export.quantisation.bit_allocation).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from g4v.export.checkpoint.llama import EMBEDDING, HEAD, LlamaWeights
+from g4v.export.checkpoint.llama import HEAD, LlamaWeights
+from g4v.export.checkpoint.threads import threads_for
 from g4v.export.quantisation.bit_allocation import BitAllocation
 from g4v.export.quantisation.codes import BLOCK, Quantised
+from g4v.export.quantisation.layer_inputs import LayerInputs
 from g4v.export.quantisation.round_to_nearest import quantise
 
 _DAMPING = 0.01  # of the mean square of the inputs, added to each
-_PANEL = 64  # columns that are rounded before the others are told of it
-
-
-class _Reached(Exception):
-    """The forward pass has come to the product whose inputs are wanted."""
+_PANEL = 32  # columns that are rounded before the others are told of it
+_VALUES = 1 << 24  # of a matrix that are rounded at once, which bounds the memory
+_COLUMNS = 256  # of a symmetric or triangular matrix that are computed at once
 
 
 class GPTQ:
@@ -35,100 +32,49 @@ class GPTQ:
 
     weights: of the decoder.
     precision: "int8" or "int4".
-    ids: calibration tokens, int64 [n, L]: n sequences of L tokens, which go through the layers one by one.
+    ids: calibration tokens, int64 [n, L]: n sequences of L tokens, which go through every layer once.
     """
 
-    @torch.no_grad()
     def __init__(self, weights: LlamaWeights, precision: str, ids: Tensor) -> None:
-        self.weights, self.allocation = weights, BitAllocation(weights, precision)
+        self.allocation = BitAllocation(weights, precision)
         self.made: dict[str, str] = {}
-        self.x = weights.read(f"{EMBEDDING}.weight")[ids]
-        frequencies, scaling = weights.rotary_frequencies()
-        angles = torch.arange(ids.shape[1])[:, None] * frequencies
-        angles = torch.cat([angles, angles], -1)[None]
-        self.rotary = angles.cos() * scaling, angles.sin() * scaling
-        self.mask = torch.full((ids.shape[1],) * 2, float("-inf")).triu(1)[None, None]
-        self.index = -1
-        self.layer: Any = None
+        self._inputs = LayerInputs(weights, ids)
 
     @torch.no_grad()
     def __call__(self, *names: str) -> list[Quantised]:
-        if names == (HEAD,):
-            self._leave_layer()
-        elif (index := int(names[0].split(".")[2])) != self.index:  # model.layers.N.…
-            self._leave_layer()
-            self._enter_layer(index)
+        inputs = self._inputs.of(names[0])
         found = {name: self.allocation.stored_codes(name, self.made) for name in names}
-        if None in found.values():
-            products = _second_moment(self._inputs_of(names[0]))
-            for name in names:
-                if found[name] is None:
-                    found[name] = self._quantise(name, products)
+        left = [name for name, codes in found.items() if codes is None]
+        if left:
+            products = _second_moment(inputs)
+            for bits in sorted({self.allocation.bits(name) for name in left}):
+                same = [name for name in left if self.allocation.bits(name) == bits]
+                found |= self._fit(same, bits, products)
         return [codes for codes in found.values() if codes is not None]
 
-    def _quantise(self, name: str, products: Tensor) -> Quantised:
-        bits = self.allocation.bits(name)
-        self.made[name] = f"fitted, {bits} bits"
-        if name == HEAD:
-            return gptq(self.weights.read(f"{HEAD}.weight"), bits, products)
-        module = self.layer.get_submodule(name.split(".", 3)[3])
-        codes = gptq(module.weight, bits, products)
-        module.weight = nn.Parameter(codes.dequantised(), requires_grad=False)
-        return codes
-
-    def _inputs_of(self, name: str) -> list[Tensor]:
-        if name != HEAD:
-            return self._inputs(self.layer.get_submodule(name.split(".", 3)[3]))
-        mean_square = self.x.square().mean(-1, keepdim=True) + self.weights.config.rms_norm_eps
-        return [self.x * mean_square.rsqrt() * self.weights.read("model.norm.weight")]
-
-    def _enter_layer(self, index: int) -> None:
-        from transformers.models.llama.modeling_llama import LlamaDecoderLayer
-
-        with torch.device("meta"):
-            self.layer = LlamaDecoderLayer(self.weights.config, index)  # type: ignore[no-untyped-call]
-        self.layer.load_state_dict(self.weights.layer(index), assign=True)
-        self.layer.eval()
-        self.index = index
-
-    def _leave_layer(self) -> None:
-        """Takes the sequences through the layer, all of whose matrices are quantised by now."""
-        if self.layer is not None:
-            self.x = torch.cat([self._forward(row[None]) for row in self.x])
-            self.layer = None
-
-    def _forward(self, x: Tensor) -> Tensor:
-        result = self.layer(x, position_embeddings=self.rotary, attention_mask=self.mask)
-        return result[0] if isinstance(result, tuple) else result
-
-    def _inputs(self, module: nn.Module) -> list[Tensor]:
-        """The inputs of the linear layer `module`, sequence by sequence."""
-        seen: list[Tensor] = []
-
-        def keep(_: nn.Module, given: tuple[Tensor, ...]) -> None:
-            seen.append(given[0])
-            raise _Reached
-
-        handle = module.register_forward_pre_hook(keep)
-        try:
-            for row in self.x:
-                try:
-                    self._forward(row[None])
-                except _Reached:
-                    continue
-        finally:
-            handle.remove()
-        return seen
+    def _fit(self, names: list[str], bits: int, products: Tensor) -> dict[str, Quantised]:
+        """The codes of matrices that read the same inputs; no row has to do with another, so they are one."""
+        matrices = {name: self._inputs.matrix(name) for name in names}
+        codes = gptq(torch.cat([*matrices.values()]), bits, products)
+        found, first = {}, 0
+        for name, matrix in matrices.items():
+            found[name] = codes.rows(first, first := first + len(matrix))
+            if name != HEAD:
+                self._inputs.put(name, found[name].dequantised())
+            self.made[name] = f"fitted, {bits} bits"
+        return found
 
 
-def _second_moment(inputs: Sequence[Tensor]) -> Tensor:
+def _second_moment(inputs: Tensor) -> Tensor:
     """Mean of x x^T over all rows of the inputs [..., n]: float64 [n, n]."""
-    width = inputs[0].shape[-1]
-    total = torch.zeros(width, width)
-    for part in inputs:
-        rows = part.reshape(-1, width)
-        total.addmm_(rows.t(), rows)
-    return total.double() / sum(part.numel() // width for part in inputs)
+    rows = inputs.flatten(0, -2)
+    count, width = rows.shape
+    total = torch.empty(width, width)
+    for start in range(0, width, _COLUMNS):  # what is below the diagonal is known from above it
+        end = min(start + _COLUMNS, width)
+        part = rows[:, :end].t() @ rows[:, start:end]
+        total[:end, start:end], total[start:end, :end] = part, part.t()
+    return total.double() / count
 
 
 @torch.no_grad()
@@ -142,25 +88,54 @@ def gptq(weight: Tensor, bits: int, products: Tensor) -> Quantised:
     Columns that meet large inputs are rounded first ("act-order" of the authors' code), while there are
     others to make up for them.
     """
+    order = products.diag().argsort(descending=True, stable=True)
+    spread = _spread(products[order][:, order])
+    count = max(1, _VALUES // weight.shape[1])
+    with threads_for(weight.numel()):
+        return Quantised.of_rows([_round(part, bits, order, spread) for part in weight.split(count)])
+
+
+def _spread(products: Tensor) -> Tensor:
+    """The upper factor U of the damped inverse, U^T U; row i says how column i's error is spread over those
+    behind it. float32 [in, in].
+    """
+    products.diagonal().add_(_DAMPING * max(float(products.diagonal().mean()), 1e-12))
+    # The factor that begins at the last row is upper, R R^T, and U is its inverse.
+    factor = torch.linalg.cholesky(products.flip(0, 1)).flip(0, 1)
+    return _inverse(factor.float())
+
+
+def _inverse(factor: Tensor) -> Tensor:
+    """The inverse of an upper triangular matrix, some columns at a time: they are zero below the diagonal."""
+    inverse = torch.zeros_like(factor)
+    for start in range(0, len(factor), _COLUMNS):
+        end = min(start + _COLUMNS, len(factor))
+        unit = torch.eye(end, dtype=factor.dtype)[:, start:]
+        inverse[:end, start:end] = torch.linalg.solve_triangular(factor[:end, :end], unit, upper=True)
+    return inverse
+
+
+def _round(weight: Tensor, bits: int, order: Tensor, spread: Tensor) -> Quantised:
+    """Rounds rows of a matrix, column by column in the order given."""
     plain = quantise(weight, bits)
     half, (rows, columns) = 2 ** (bits - 1), weight.shape
-    order = products.diag().argsort(descending=True, stable=True)
-    damped = products[order][:, order]
-    damped.diagonal().add_(_DAMPING * max(float(damped.diagonal().mean()), 1e-12))
-    # Row i of this factor says how column i's error is spread over those behind it.
-    spread = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(damped)), upper=True).float()
     left = weight.float().t()[order]  # [in, out], changed as errors come in
-    scales = plain.scales.t()[order // BLOCK]
-    inverses = torch.where(scales == 0, 0, 1 / scales)
     codes = torch.empty_like(left)
+    scales = plain.scales.t().contiguous()
+    inverses = torch.where(scales == 0, 0, 1 / scales)
+    # A view is made once for each: the operators below are so small that making it takes as long.
+    blocks, own = (order // BLOCK).tolist(), spread.diagonal().tolist()
+    views = zip(left.unbind(), codes.unbind(), blocks, own, strict=True)
+    of_block = list(zip(scales.unbind(), inverses.unbind(), strict=True))
     for start in range(0, columns, _PANEL):
         end = min(start + _PANEL, columns)
         errors = torch.empty(end - start, rows)
-        for column in range(start, end):
-            codes[column] = (left[column] * inverses[column]).round_().clamp_(-half, half - 1)
-            error = (left[column] - codes[column] * scales[column]) / spread[column, column]
+        for column, error in enumerate(errors.unbind(), start):
+            values, code, block, share = next(views)
+            scale, inverse = of_block[block]
+            torch.mul(values, inverse, out=code).round_().clamp_(-half, half - 1)
+            torch.addcmul(values, code, scale, value=-1, out=error).div_(share)
             left[column + 1 : end].addr_(spread[column, column + 1 : end], error, alpha=-1)
-            errors[column - start] = error
         left[end:].addmm_(spread[start:end, end:].t(), errors, alpha=-1)
     whole = torch.zeros(plain.codes.shape[1] * BLOCK, rows)
     whole[order] = codes

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from g4v.export.checkpoint.llama import LlamaWeights
+from g4v.export.checkpoint.threads import threads_for
 from g4v.export.quantisation.bit_allocation import BitAllocation
 from g4v.export.quantisation.codes import BLOCK, Quantised
 
@@ -57,11 +58,12 @@ def quantise(weight: Tensor, bits: int) -> Quantised:
     codes = torch.empty(rows, blocks, BLOCK, dtype=torch.uint8)
     scales = torch.empty(rows, blocks)
     count = max(1, _VALUES // columns)
-    for start in range(0, rows, count):
-        part = weight[start : start + count].float()
-        padded = torch.nn.functional.pad(part, (0, blocks * BLOCK - columns)).view(-1, blocks, BLOCK)
-        end = start + len(part)
-        codes[start:end], scales[start:end] = _quantise_blocks(padded, bits)
+    with threads_for(weight.numel()):
+        for start in range(0, rows, count):
+            part = weight[start : start + count].float()
+            padded = torch.nn.functional.pad(part, (0, blocks * BLOCK - columns)).view(-1, blocks, BLOCK)
+            end = start + len(part)
+            codes[start:end], scales[start:end] = _quantise_blocks(padded, bits)
     return Quantised(codes, _stored(scales), bits, columns)
 
 

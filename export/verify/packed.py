@@ -18,6 +18,26 @@ from g4v.export.verify.error_measures import norm_error
 _FACTOR, _LEAST = 3.0, 0.01
 
 
+def open_packed(path: Path, config: Any, context_length: int, threads: int = 1) -> Any:
+    """Returns the core's own decoder on a file of packed weights, a `CpuModel` of g4v._core.
+
+    config: the LlamaConfig of the decoder.
+    context_length: tokens that a conversation may have.
+    threads: that share a step; what it computes does not depend on them.
+    """
+    return import_core().CpuModel(
+        str(path),
+        vocab_size=config.vocab_size,
+        hidden_size=config.hidden_size,
+        layers=config.num_hidden_layers,
+        heads=config.num_attention_heads,
+        kv_heads=config.num_key_value_heads,
+        head_dim=config.head_dim,
+        context_length=context_length,
+        threads=threads,
+    )
+
+
 def run_packed(path: Path, config: Any, embeds: np.ndarray, chunks: Sequence[int]) -> np.ndarray:
     """Returns the logits behind the last token of every chunk, float32 [len(chunks), V].
 
@@ -26,16 +46,7 @@ def run_packed(path: Path, config: Any, embeds: np.ndarray, chunks: Sequence[int
     embeds: float32 [sum of `chunks`, d].
     chunks: lengths of the steps.
     """
-    model = import_core().CpuModel(
-        str(path),
-        vocab_size=config.vocab_size,
-        hidden_size=config.hidden_size,
-        layers=config.num_hidden_layers,
-        heads=config.num_attention_heads,
-        kv_heads=config.num_key_value_heads,
-        head_dim=config.head_dim,
-        context_length=len(embeds),
-    )
+    model = open_packed(path, config, len(embeds))
     cache, ends = model.new_cache(), np.cumsum(chunks)
     steps = [embeds[end - length : end] for length, end in zip(chunks, ends, strict=True)]
     return np.stack([model.step([(cache, rows)])[0] for rows in steps])

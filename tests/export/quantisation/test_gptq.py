@@ -11,7 +11,8 @@ from g4v.export.bundle.export import export_bundle
 from g4v.export.checkpoint.llama import HEAD, LlamaWeights
 from g4v.export.errors import ExportError
 from g4v.export.quantisation.calibration import LENGTH, SEQUENCES, calibrate
-from g4v.export.quantisation.gptq import GPTQ, gptq
+from g4v.export.quantisation.gptq import GPTQ, _inverse, _second_moment, _spread, gptq
+from g4v.export.quantisation.layer_inputs import LayerInputs
 from g4v.export.quantisation.round_to_nearest import RoundToNearest, quantise
 
 
@@ -42,6 +43,17 @@ def test_fitted_codes_change_less_of_what_comes_out(bits, columns):
     # scales a little after it has chosen the codes).
     alone = gptq(weight, bits, torch.eye(columns).double())
     assert (alone.codes != nearest.codes).float().mean() < 0.03
+
+
+@pytest.mark.parametrize("width", [40, 300])  # less and more than is computed at once
+def test_the_factor_is_that_of_the_damped_inverse(width):
+    products = second_moment(width, seed=7)
+    damped = products + 0.01 * products.diagonal().mean() * torch.eye(width).double()
+    found = _spread(products.clone()).double()
+    assert torch.equal(found, found.triu()) and (found.diagonal() > 0).all()
+    torch.testing.assert_close(found.t() @ found @ damped, torch.eye(width).double(), rtol=0, atol=1e-3)
+    upper = torch.linalg.cholesky(damped, upper=True).float()
+    torch.testing.assert_close(_inverse(upper) @ upper, torch.eye(width), rtol=0, atol=1e-4)
 
 
 def test_inputs_that_are_always_zero_are_borne():
@@ -103,20 +115,43 @@ def test_a_fitted_model_is_nearer_to_its_own_logits(weights):
     assert errors["fitted"] < 0.9 * errors["nearest"]
 
 
-def test_a_model_writes_its_own_text(weights):
-    class Tokenizer:
-        bos_token_id = None
-
-    first, again = (calibrate(weights, Tokenizer, choice) for choice in (None, "own"))
-    assert first.ids.shape == (SEQUENCES, 64)  # as long as its context
-    assert torch.equal(first.ids, again.ids) and first.about["tokens"] == SEQUENCES * 64
-    # Drawn from the model: far likelier under it than by chance.
+def test_products_get_the_inputs_that_the_model_gives_them(weights):
+    """Kept as they are, the layers make what they always do, a few sequences at a time."""
+    ids = torch.randint(90, (5, 30), generator=torch.Generator().manual_seed(4))
     model = LlamaForCausalLM(weights.config).eval()
     model.load_state_dict({key: weights.read(key) for key in weights.shapes})
+    wanted = {}
+    for names in products_of(weights.config):
+        module = model.get_submodule(names[0])
+        module.register_forward_pre_hook(lambda _, given, name=names[0]: wanted.update({name: given[0]}))
     with torch.no_grad():
-        chances = model(first.ids).logits[:, :-1].log_softmax(-1)
-    assert chances.gather(-1, first.ids[:, 1:, None]).mean() > chances.mean() + 1
-    assert calibrate(weights, Tokenizer, "none") is None
+        model(ids)
+    inputs = LayerInputs(weights, ids)
+    inputs._together = 2  # the last part is smaller
+    for name, value in wanted.items():
+        torch.testing.assert_close(inputs.of(name), value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("place", range(12))
+def test_products_read_what_quantised_ones_before_them_make(weights, place):
+    ids = torch.randint(90, (2, 9), generator=torch.Generator().manual_seed(5))
+    names = [products[0] for products in products_of(weights.config)]
+    changed, plain = LayerInputs(weights, ids), LayerInputs(weights, ids)
+    for name in names[: place + 1]:
+        assert torch.equal(changed.of(name), plain.of(name))
+    changed.put(names[place], 0.5 * changed.matrix(names[place]))
+    assert not torch.allclose(changed.of(names[place + 1]), plain.of(names[place + 1]))
+
+
+def test_matrices_of_one_product_are_fitted_as_each_alone(weights):
+    ids = torch.randint(90, (8, 48), generator=torch.Generator().manual_seed(6))
+    names = [f"model.layers.0.self_attn.{part}_proj" for part in "qkv"]
+    moment = _second_moment(LayerInputs(weights, ids).of(names[0]))
+    rows = LayerInputs(weights, ids).of(names[0]).flatten(0, 1).double()
+    torch.testing.assert_close(moment, rows.t() @ rows / len(rows), rtol=1e-4, atol=1e-6)
+    for name, codes in zip(names, GPTQ(weights, "int4", ids)(*names), strict=True):
+        alone = gptq(weights.read(f"{name}.weight"), 4, moment)
+        assert torch.equal(codes.codes, alone.codes) and torch.equal(codes.scales, alone.scales)
 
 
 def test_a_text_file_is_read_from_all_its_parts(run, tmp_path):
@@ -124,7 +159,7 @@ def test_a_text_file_is_read_from_all_its_parts(run, tmp_path):
     weights = LlamaWeights(run / "llm")
     text = tmp_path / "text.txt"
     text.write_text(" ".join(f"line {n}: a circle of {n * n} marbles" for n in range(4000)), "utf-8")
-    found = calibrate(weights, tokenizer, str(text))
+    found = calibrate(weights, tokenizer, str(text), own_text=pytest.fail)
     length = min(LENGTH, weights.config.max_position_embeddings)
     assert found.ids.shape == (SEQUENCES, length)
     assert found.about["file"] == "text.txt" and len(found.about["sha256"]) == 64
