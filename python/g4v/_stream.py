@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
 from .errors import InternalError
@@ -29,43 +29,66 @@ if TYPE_CHECKING:
 _WAIT = 0.05
 
 
-def public_events(
-    stream: _core.Stream,
-    warnings: tuple[str, ...] = (),
-    read_ms: float = 0.0,
-    token_bytes: Callable[[int], bytes] | None = None,
-) -> Generator[Event, None, None]:
-    """The events of a turn. Closing the generator stops the turn and waits until it has stopped.
+class Events:
+    """The events of a turn, one at a time and with a time limit.
 
     warnings: of reading the video. read_ms: milliseconds that reading took. Both go into the `Done`.
     token_bytes: of a token's id; None where there are no tokens.
     """
-    noted = list(warnings)
-    try:
-        for event in _core_events(stream):
+
+    def __init__(
+        self,
+        stream: _core.Stream,
+        warnings: tuple[str, ...] = (),
+        read_ms: float = 0.0,
+        token_bytes: Callable[[int], bytes] | None = None,
+    ) -> None:
+        self._stream = stream
+        self._noted = list(warnings)
+        self._read_ms = read_ms
+        self._token_bytes = token_bytes
+        self.ended = False
+
+    def poll(self, seconds: float) -> Event | None:
+        """The next event, waited for at most so long; None where none came, or after the last one (`ended`).
+
+        Raises the error that ended the turn, once.
+        """
+        while True:
+            try:
+                event: Any = self._stream.next(seconds)
+            except TimeoutError:
+                return None
             kind = type(event).__name__
+            if event is None:
+                self.ended = True
+                return None
             if kind == "WarningEvent":
-                noted.append(event.text)
+                self._noted.append(event.text)
             elif kind == "DoneEvent":
-                yield _done(event, tuple(noted), read_ms, _tokens(event, token_bytes))
+                return _done(event, tuple(self._noted), self._read_ms, _tokens(event, self._token_bytes))
             elif kind == "TextEvent":
-                yield Text(event.text, _tokens(event, token_bytes))
+                return Text(event.text, _tokens(event, self._token_bytes))
             else:
-                yield _PUBLIC[kind](event)
+                return _PUBLIC[kind](event)
+
+    def cancel(self) -> None:
+        """Stops the turn, from any thread: `poll` raises `Cancelled`."""
+        self._stream.cancel()
+
+    def close(self) -> None:
+        """Stops the turn and waits until it has stopped, so that the next one may start."""
+        self._stream.close()
+
+
+def public_events(events: Events) -> Generator[Event, None, None]:
+    """The events of a turn. Closing the generator stops the turn and waits until it has stopped."""
+    try:
+        while not events.ended:
+            if (event := events.poll(_WAIT)) is not None:
+                yield event
     finally:
-        # Also waits until the turn has stopped, so that the next one may start.
-        stream.close()
-
-
-def _core_events(stream: _core.Stream) -> Iterator[Any]:
-    while True:
-        try:
-            event = stream.next(_WAIT)
-        except TimeoutError:
-            continue
-        if event is None:
-            return
-        yield event
+        events.close()
 
 
 def _tokens(event: Any, token_bytes: Callable[[int], bytes] | None) -> tuple[Token, ...]:

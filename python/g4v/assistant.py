@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._options import checked, text_bytes, text_options, video_options
 from ._runtime import find_bundle, load_core_assistant
-from ._stream import public_events
+from ._stream import Events, public_events
 from .chat import Chat
 from .errors import ArgumentError, InternalError
 from .events import Done, Progress, Video
@@ -249,7 +249,9 @@ class Assistant:
             UnsafeVideo: a frame checker withholds the video.
             RuntimeUnavailable: ONNX Runtime fails.
         """
-        options = video_options(
+        events = self._start_video(
+            prompt,
+            latents,
             seed=seed,
             steps=steps,
             guidance_scale=guidance_scale,
@@ -259,12 +261,9 @@ class Assistant:
             width=width,
             height=height,
         )
-        if latents is not None:
-            options.latents = _latents_array(latents)
-        stream = self._core.generate(text_bytes("the prompt", prompt), options)
         made: Video | None = None
         warnings: tuple[str, ...] = ()
-        for event in public_events(stream):
+        for event in public_events(events):
             if isinstance(event, Progress) and on_progress is not None:
                 on_progress(event.step, event.steps)
             elif isinstance(event, Video):
@@ -274,6 +273,13 @@ class Assistant:
         if made is None:
             raise InternalError("the generator ended without a video")
         return dataclasses.replace(made, warnings=warnings)
+
+    def _start_video(self, prompt: str, latents: npt.ArrayLike | None = None, **values: Any) -> Events:
+        """`generate`, for who reads the events of several videos. values: its options."""
+        options = video_options(**values)
+        if latents is not None:
+            options.latents = _latents_array(latents)
+        return Events(self._core.generate(text_bytes("the prompt", prompt), options))
 
     def score_frames(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """How unsafe each frame looks to the frame checkers, the largest score of all of them.

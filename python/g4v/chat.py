@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, TypedDict
 
 from ._options import checked, text_bytes, text_options
-from ._stream import public_events, reply_of
+from ._stream import Events, public_events, reply_of
 from .errors import ArgumentError
 from .events import Event, Reply
 
@@ -132,14 +132,38 @@ class Chat:
             Cancelled: at once or while iterating; the turn was cancelled.
             RuntimeUnavailable: while iterating; ONNX Runtime fails.
         """
-        prompt = text_bytes("the prompt", text)
-        options = text_options(
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            repetition_penalty=repetition_penalty,
-            max_new_tokens=max_new_tokens,
+        return public_events(
+            self._start(
+                text,
+                video,
+                frames=frames,
+                seed=seed,
+                stop=stop,
+                temperature=temperature,
+                top_k=top_k,
+                top_p=top_p,
+                repetition_penalty=repetition_penalty,
+                max_new_tokens=max_new_tokens,
+                logprobs=logprobs,
+                videos=videos,
+            )
         )
+
+    def _start(
+        self,
+        text: str,
+        video: Source | None = None,
+        *,
+        frames: int | None = None,
+        seed: int | None = None,
+        stop: Sequence[str] = (),
+        logprobs: int | None = None,
+        videos: bool = True,
+        **sampling: float | None,
+    ) -> Events:
+        """`send`, for who reads the events of several chats. sampling: its options of `text_options`."""
+        prompt = text_bytes("the prompt", text)
+        options = text_options(**sampling)
         if isinstance(stop, str | bytes):
             raise ArgumentError("stop is one text; it must be a list of texts")
         stops = [text_bytes("stop", item) for item in stop]
@@ -162,7 +186,7 @@ class Chat:
         # `cancel` sets the flag first: a cancel between the reading and `send` is seen here.
         if cancelled.is_set():
             stream.cancel()
-        return public_events(stream, warnings, read_ms, self._token_bytes)
+        return Events(stream, warnings, read_ms, self._token_bytes)
 
     def _read(
         self, video: Source | None, samples: int | None, cancelled: threading.Event

@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from .._command import Parser, run_program
 from .._console import report_error
 from ..errors import ArgumentError, Error
-from . import bench, chat, doctor, generate, inspect, verify
+from . import bench, chat, doctor, generate, inspect, serve, verify
 
 _EXAMPLES = """examples:
   g4v chat --video clip.mp4 --prompt "What moves here?"
   g4v chat --prompt "Show me a red circle moving left" --out videos
   g4v chat                                     talk in the terminal
   g4v generate "a green star growing" --out star.mp4 --seed 7
+  g4v serve                                    answer the clients of OpenAI's API
   g4v inspect tiny
   g4v doctor
 
@@ -62,6 +63,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"g4v {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (chat, generate, inspect, verify, doctor, bench):
+    for module in (chat, generate, serve, inspect, verify, doctor, bench):
         module.add_parser(commands)
     return parser

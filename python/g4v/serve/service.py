@@ -1,0 +1,81 @@
+"""Everything of one server: the assistant, its conversations, files, videos, keys and figures."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from .. import __version__
+from .auth import Keys, Links
+from .errors import shutting_down
+from .fetch import Fetcher
+from .history import Conversations
+from .media import MediaReader
+from .media_store import MediaStore
+from .metrics import Metrics
+from .options import Options
+from .places import Places
+from .pump import Pump
+from .turns import Turns
+from .video_jobs import VideoJobs
+
+if TYPE_CHECKING:
+    from ..assistant import Assistant
+
+# One reads and encodes videos while the other starts an answer.
+_WORKERS = 2
+
+
+class Service:
+    """What the routes share. ArgumentError, OutputError: an option cannot be obeyed."""
+
+    def __init__(self, assistant: Assistant, options: Options) -> None:
+        self.assistant, self.options = assistant, options
+        self.version, self.model = __version__, assistant.name
+        self.keys = Keys(options.api_key_file)
+        self.store = MediaStore(options.media_dir, options.media_ttl, options.media_bytes)
+        self.links = Links(self.store.secret())
+        self.metrics = Metrics(__version__, assistant.name, assistant.device)
+        self.pump = Pump()
+        self.work = ThreadPoolExecutor(_WORKERS, "g4v-work")
+        self.places = Places(self.metrics, options.max_running, options.max_queued)
+        self.conversations = Conversations(assistant, options.kv_memory)
+        fetcher = Fetcher(options.allowed_media_domains, options.max_upload)
+        self.reader = MediaReader(self.store, fetcher, options.max_upload)
+        self.turns = Turns(self.conversations, self.reader, self.pump, self.work, self.metrics, self.places)
+        self.jobs = VideoJobs(
+            assistant, self.store, self.pump, self.work, self.metrics, options.max_queued_videos
+        )
+        self.created = int(time.time())
+        self.ready = False
+        self.draining = False
+        self.requests = 0  # under way
+        self.body_bytes = 0  # of bodies that are held in memory
+        self._watch()
+
+    def _watch(self) -> None:
+        watch = self.metrics.watch
+        watch("requests_running", "answers that are computed", lambda: self.places.running)
+        watch("requests_waiting", "answers that wait for a place", lambda: self.places.waiting)
+        watch("videos_queued", "videos that wait", lambda: self.jobs.waiting)
+        watch("conversations", "conversations that no request uses", lambda: len(self.conversations))
+        watch("kv_bytes", "bytes of keys and values", lambda: self.assistant.kv_bytes)
+        watch("media_bytes", "bytes of files and videos", lambda: self.store.total_bytes)
+
+    async def drain(self, seconds: float) -> None:
+        """Waits for answers and videos that are under way; what is not done in time is cancelled."""
+        self.draining = True
+        until = time.monotonic() + seconds
+        while (self.turns.turns or self.jobs.unfinished) and time.monotonic() < until:
+            await asyncio.sleep(0.02)
+        for turn in list(self.turns.turns):
+            turn.cancel(shutting_down())
+        await self.jobs.abandon()
+
+    def close(self) -> None:
+        """Ends the threads, and lets another server have the folder."""
+        self.pump.close()
+        self.work.shutdown(wait=False, cancel_futures=True)
+        self.store.close()

@@ -1,0 +1,204 @@
+"""Answers under way: the way of one from its place to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import IO, Any, TypeVar
+
+from .._stream import Events
+from ..errors import Cancelled, ContextFull
+from ..events import Done, Event, Text, VideoPrompt
+from .errors import ApiError, as_api_error
+from .history import Conversation, Conversations, Settings, is_memory, start
+from .logs import log
+from .media import Media, MediaReader
+from .messages import Exchange, Talk, tagged
+from .metrics import Metrics
+from .places import Places
+from .pump import Pump
+
+T = TypeVar("T")
+
+
+class Turns:
+    """Begins answers. work: threads for what blocks. Used on the event loop alone."""
+
+    def __init__(
+        self,
+        conversations: Conversations,
+        reader: MediaReader,
+        pump: Pump,
+        work: Executor,
+        metrics: Metrics,
+        places: Places,
+    ) -> None:
+        self.conversations, self.reader, self.pump, self.metrics = conversations, reader, pump, metrics
+        self.places, self._work = places, work
+        self.turns: set[Turn] = set()
+
+    def begin(self, owner: str, talk: Talk, settings: Settings, put: Callable[[Event | Ended], None]) -> Turn:
+        """Begins an answer, or has it wait. put: gets its events and, last, `Ended`. ApiError (429): full."""
+        self.places.check(len(self.turns) - self.places.running)
+        turn = Turn(self, owner, talk, settings, put)
+        self.turns.add(turn)
+        return turn
+
+    async def in_thread(self, call: Callable[..., T], *arguments: Any) -> T:
+        """Runs what blocks."""
+        return await asyncio.get_running_loop().run_in_executor(self._work, call, *arguments)
+
+
+class Ended:
+    """The end of an answer. fault: what ended it early, or None."""
+
+    def __init__(self, fault: ApiError | None) -> None:
+        self.fault = fault
+
+
+class Turn:
+    """One answer. It owns its place: whoever reads it may leave at any time, and calls `cancel`."""
+
+    def __init__(
+        self,
+        turns: Turns,
+        owner: str,
+        talk: Talk,
+        settings: Settings,
+        put: Callable[[Event | Ended], None],
+    ) -> None:
+        self._turns, self._owner, self._talk, self._settings, self._put = turns, owner, talk, settings, put
+        self._reason: ApiError | None = None
+        self._conversation: Conversation | None = None
+        self._events: Events | None = None
+        self._interruptible = True  # nothing is computed yet
+        self._texts: list[str] = []
+        self._captions: list[tuple[int, str]] = []
+        self._length = 0
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def cancel(self, reason: ApiError) -> None:
+        """Ends the answer within a step; `Ended` has the reason. Harmless when repeated or too late."""
+        if self._reason is not None or self._task.done():
+            return
+        self._reason = reason
+        if self._interruptible:
+            self._task.cancel()
+        elif self._events is not None:
+            self._events.cancel()
+        elif self._conversation is not None:
+            self._conversation.chat.cancel()  # while its video is read
+
+    async def _run(self) -> None:
+        fault: ApiError | None = None
+        try:
+            fetched = await self._fetch()
+            async with self._turns.places.enter():
+                self._interruptible = False
+                await self._answer(fetched)
+        except asyncio.CancelledError:
+            fault = self._reason or as_api_error(Cancelled("cancelled"))
+        except Exception as error:
+            fault = self._reason or as_api_error(error)
+            if fault.status == 500:
+                log("fault", error=repr(error))
+        self._turns.turns.discard(self)
+        self._put(Ended(fault))
+
+    async def _fetch(self) -> dict[str, bytes]:
+        """What lies on other servers: before there is a place, which a slow server must not hold."""
+        known = self._turns.conversations.known(self._owner, self._talk)
+        shown = [e.media for e in self._talk.exchanges[known:]] + [self._talk.media]
+        found: dict[str, bytes] = {}
+        for media in shown:
+            if media is not None and media.kind == "url" and media.identity not in found:
+                data = await self._turns.reader.open(media, self._owner)
+                assert isinstance(data, bytes)
+                found[media.identity] = data
+        return found
+
+    async def _answer(self, fetched: dict[str, bytes]) -> None:
+        turns = self._turns
+        self._conversation = conversation = turns.conversations.take(self._owner, self._talk)
+        try:
+            while conversation.missing:
+                async with self._opened(conversation.missing[0].media, fetched) as source:
+                    await self._with_memory(conversation.append, source)
+            async with self._opened(self._talk.media, fetched) as source:
+                self._events = await self._with_memory(
+                    start, conversation.chat, self._talk, source, self._settings
+                )
+            if self._reason is not None:
+                self._events.cancel()
+            await self._read(self._events)
+            answer = tagged("".join(self._texts), self._captions)
+            conversation.answered(Exchange(self._talk.text, self._talk.media, answer))
+        finally:
+            turns.conversations.keep(conversation)
+
+    async def _with_memory(self, call: Callable[..., T], *arguments: Any) -> T:
+        """Runs what may find the memory of all chats full: then those that nobody uses make room."""
+        self._check()
+        try:
+            return await self._turns.in_thread(call, *arguments)
+        except ContextFull as error:
+            if not is_memory(error):
+                raise
+            if not self._turns.conversations.drop():
+                raise self._turns.places.busy(
+                    "the memory of all conversations is full", "memory_full"
+                ) from None
+        return await self._turns.in_thread(call, *arguments)
+
+    def _check(self) -> None:
+        if self._reason is not None:
+            raise self._reason
+
+    @contextlib.asynccontextmanager
+    async def _opened(self, media: Media | None, fetched: dict[str, bytes]) -> Any:
+        source: bytes | IO[bytes] | None = None
+        if media is not None:
+            source = fetched.get(media.identity)
+            if source is None:
+                source = await self._turns.reader.open(media, self._owner)
+        try:
+            yield source
+        finally:
+            if source is not None and not isinstance(source, bytes):
+                source.close()
+
+    async def _read(self, events: Events) -> None:
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = loop.create_future()
+
+        def deliver(found: list[Event], fault: BaseException | None, last: bool) -> None:
+            loop.call_soon_threadsafe(take, found, fault, last)
+
+        def take(found: list[Event], fault: BaseException | None, last: bool) -> None:
+            for event in found:
+                self._note(event)
+                self._put(event)
+            self._turns.conversations.make_room()
+            if fault is not None:
+                ended.set_exception(fault)
+            elif last:
+                ended.set_result(None)
+
+        self._turns.pump.add(events, deliver)
+        await ended
+
+    def _note(self, event: Event) -> None:
+        metrics = self._turns.metrics
+        if isinstance(event, Text):
+            self._texts.append(event.text)
+            self._length += len(event.text)
+        elif isinstance(event, VideoPrompt):
+            self._captions.append((self._length, event.caption))
+        elif isinstance(event, Done):
+            metrics.prompt_tokens.inc(event.cached_tokens + event.prompt_tokens)
+            metrics.cached_tokens.inc(event.cached_tokens)
+            metrics.generation_tokens.inc(event.new_tokens)
+            if event.new_tokens > 1:
+                metrics.token.observe(event.timings.decode_ms / 1e3 / (event.new_tokens - 1))
