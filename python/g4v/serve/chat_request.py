@@ -65,7 +65,7 @@ def parse_chat(body: Any, model: str, caption: Caption, own_host: str) -> ChatRe
     top_k = fields.integer("top_k", -1, _MOST_TOKENS)
     seed = fields.integer("seed", -(2**63), MOST_SEED)
     settings = Settings(
-        seed=secrets.randbits(63) if seed is None else seed % (MOST_SEED + 1),
+        seed=secrets.randbits(32) if seed is None else seed % (MOST_SEED + 1),
         max_new_tokens=limits[0] if limits[0] is not None else limits[1],
         temperature=fields.number("temperature", 0, 100),
         top_k=0 if top_k == -1 else top_k,

@@ -84,7 +84,7 @@ def parse_video(fields: Fields, assistant: Assistant) -> VideoRequest:
         if values["frames"] > 1024:
             raise bad_request(f"seconds is {seconds:g}, {values['frames']} frames; at most 1024", "seconds")
     seed = fields.integer("seed", -(2**63), MOST_SEED)
-    values["seed"] = secrets.randbits(63) if seed is None else seed % (MOST_SEED + 1)
+    values["seed"] = secrets.randbits(32) if seed is None else seed % (MOST_SEED + 1)
     check_video_options(assistant, values)
     return VideoRequest(prompt, values, fps, len(fields.unknown()))
 
