@@ -27,6 +27,7 @@ Record = dict[str, Any]
 
 _ID = re.compile(r"(file-|video_)[0-9a-f]{32}")
 _OURS = re.compile(r"\.?(file-|video_)[0-9a-f]{32}\.(json|bin|mp4)(\..*\.tmp)?")
+_PREFIX = {"file": "file-", "video": "video_"}
 _SUFFIX = {"file": ".bin", "video": ".mp4"}
 UNFINISHED = ("queued", "in_progress")
 
@@ -63,10 +64,9 @@ class MediaStore:
 
     def new(self, kind: str, owner: str, **values: Any) -> Record:
         """A new record, not on disk yet."""
-        prefix = {"file": "file-", "video": "video_"}[kind]
         now = time.time()
-        record: Record = {"id": prefix + secrets.token_hex(16), "kind": kind, "owner": owner, "bytes": 0}
-        record |= {"created_at": int(now), "expires_at": int(now + self.ttl)} | values
+        record: Record = {"id": _PREFIX[kind] + secrets.token_hex(16), "kind": kind, "owner": owner}
+        record |= {"bytes": 0, "created_at": int(now), "expires_at": int(now + self.ttl)} | values
         self._records[record["id"]] = record
         return record
 
@@ -165,7 +165,7 @@ class MediaStore:
             if not _OURS.fullmatch(path.name):
                 continue
             if path.suffix == ".json":
-                with contextlib.suppress(ArgumentError, KeyError, TypeError):
+                with contextlib.suppress(KeyError, TypeError, ValueError):
                     found.append(self._checked(read_json(path), path))
         for record in sorted(found, key=lambda r: (r["created_at"], r["id"])):
             self._records[record["id"]] = record
@@ -180,14 +180,15 @@ class MediaStore:
         self.sweep()
 
     def _checked(self, record: Record, path: Path) -> Record:
-        """The record, with the true size. KeyError, TypeError, ArgumentError: it is none."""
-        if record["id"] != path.stem or not _ID.fullmatch(record["id"]):
-            raise ArgumentError("another file's record")
+        """The record, with the true size. KeyError, TypeError, ValueError: it is none."""
+        match = _ID.fullmatch(path.stem)
+        if record["id"] != path.stem or match is None or match[1] != _PREFIX[record["kind"]]:
+            raise ValueError("another file's record")
         for name in ("created_at", "expires_at", "bytes"):
             record[name] = int(record[name])
         record["owner"], data = str(record["owner"]), self.path(record)
         complete = record["kind"] == "file" or record["status"] == "completed"
         if complete and not data.is_file():
-            raise ArgumentError("its bytes are gone")
+            raise ValueError("its bytes are gone")
         record["bytes"] = data.stat().st_size if complete else 0
         return record

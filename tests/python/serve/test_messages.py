@@ -143,8 +143,9 @@ def test_messages_that_cannot_be_expressed(client, messages: list[Any], where: s
 
 
 def test_messages_of_one_user_are_one(client) -> None:
-    answer(client, {"role": "developer", "content": "x"}, {"role": "system", "content": [{"type": "text", "text": "y"}]},
-           "one", user("two", video_url(f"data:;base64,{CLIP}")), "three")  # fmt: skip
+    opening: list[Any] = [{"role": "developer", "content": "x"}]
+    opening += [{"role": "system", "content": [{"type": "text", "text": "y"}]}]
+    answer(client, *opening, "one", user("two", video_url(f"data:;base64,{CLIP}")), "three")
     chat = client.assistant.chats[-1]
     assert chat.system == "x\ny"
     assert chat.history[0][0] == "one\ntwo\nthree" and chat.history[0][2] == b"a clip"

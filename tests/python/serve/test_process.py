@@ -1,0 +1,170 @@
+"""`g4v serve` as a process, over the embedded bundle: clients that leave, many at once, signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .process import Server, until
+
+pytestmark = pytest.mark.slow
+
+VIDEO = {"messages": [{"role": "user", "content": "Show me a red circle moving left"}]}
+LONG = {"prompt": "a red circle moving left", "num_inference_steps": 900}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with Server(tmp_path_factory.mktemp("server"), "--max-running", "2", "--threads", "1") as server:
+        yield server
+
+
+def test_a_talk_goes_on(server: Server) -> None:
+    first = {"role": "user", "content": "Hello"}
+    _, one = server.ask("Hello")
+    message = one["choices"][0]["message"]
+    assert message["content"]
+    body = {"messages": [first, message, {"role": "user", "content": "What can you do?"}]}
+    _, two = server.post("/v1/chat/completions", body)
+    usage = two["usage"]
+    cached = usage["prompt_tokens_details"]["cached_tokens"]
+    assert cached >= one["usage"]["prompt_tokens"]
+    server_cold = {"messages": [{"role": "system", "content": ""}, *body["messages"]]}
+    assert server.post("/v1/chat/completions", server_cold)[0] == 200
+
+
+def test_a_client_that_leaves_frees_its_place(server: Server) -> None:
+    for stream in (True, False):
+        for _ in range(3):  # more than there are places
+            connection = socket.create_connection(("127.0.0.1", server.port))
+            data = json.dumps(VIDEO | {"stream": stream, "num_inference_steps": 900}).encode()
+            head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            connection.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
+            until(lambda: any(v["status"] == "in_progress" for v in server.get("/v1/videos")[1]["data"]))
+            connection.close()
+            began = time.monotonic()
+            until(lambda: not server.get("/v1/videos")[1]["data"])
+            assert time.monotonic() - began < 5, "900 steps take longer"
+    assert server.metric("g4v_requests_running") == 0
+    assert server.ask("Hello")[0] == 200
+    assert sum(line.get("outcome") == "cancelled" for line in server.lines) >= 6
+
+
+def test_deleting_stops_a_video(server: Server) -> None:
+    _, made = server.post("/v1/videos", LONG)
+    until(lambda: server.get(f"/v1/videos/{made['id']}")[1]["progress"] > 0)
+    assert json.loads(server.request("DELETE", f"/v1/videos/{made['id']}").read())["deleted"]
+    began = time.monotonic()
+    _, short = server.post("/v1/videos", {"prompt": "a star", "num_inference_steps": 1})
+    until(lambda: server.get(f"/v1/videos/{short['id']}")[1]["status"] == "completed")
+    assert time.monotonic() - began < 10
+
+
+def test_200_at_once_take_few_threads(server: Server) -> None:
+    found: list[int] = []
+    most = [0]
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            most[0] = max(most[0], server.threads)
+            time.sleep(0.005)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    askers = [threading.Thread(target=lambda: found.append(server.ask("Hello")[0])) for _ in range(200)]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join()
+    done.set()
+    watcher.join()
+    outcomes = Counter(found)
+    assert set(outcomes) <= {200, 429} and outcomes[200] >= 18 and sum(outcomes.values()) == 200, outcomes
+    # Threads of the core grow with the cores that there are.
+    assert most[0] <= 16 + 4 * ((os.cpu_count() or 1) - 2), most
+    assert server.metric("g4v_requests_running") == server.metric("g4v_requests_waiting") == 0
+
+
+def test_sigterm_lets_answers_finish(tmp_path: Path) -> None:
+    with Server(tmp_path, "--threads", "1") as server:
+        response = server.request("POST", "/v1/chat/completions", VIDEO | {"stream": True})
+        response.readline()
+        server.signal()
+        time.sleep(0.2)
+        with pytest.raises(OSError):
+            socket.create_connection(("127.0.0.1", server.port), timeout=5)
+        text = response.read().decode()
+        assert "completed" in text and text.endswith("data: [DONE]\n\n")
+        assert server.wait() == 0
+
+
+def test_sigterm_cancels_what_takes_too_long(tmp_path: Path) -> None:
+    with Server(tmp_path, "--threads", "1", "--drain", "1s") as server:
+        _, job = server.post("/v1/videos", LONG)
+        body = VIDEO | {"stream": True, "num_inference_steps": 900}
+        response = server.request("POST", "/v1/chat/completions", body)
+        response.readline()
+        began = time.monotonic()
+        server.signal()
+        last = [line for line in response.read().decode().splitlines() if line][-1]
+        assert json.loads(last.removeprefix("data: "))["error"]["code"] in ("server_shutdown", "server_restarted")
+        assert server.wait() == 0
+        assert 0.9 < time.monotonic() - began < 8
+    with Server(tmp_path) as server:
+        _, found = server.get(f"/v1/videos/{job['id']}")
+        assert found["status"] == "failed" and found["error"]["code"] == "server_restarted"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_second_signal_ends_at_once(tmp_path: Path, number: int, code: int) -> None:
+    with Server(tmp_path, "--threads", "1") as server:
+        server.post("/v1/videos", LONG)
+        server.signal(number)
+        time.sleep(0.5)
+        assert server.process.poll() is None
+        began = time.monotonic()
+        server.signal(number)
+        assert server.wait() == code
+        assert time.monotonic() - began < 5
+
+
+def test_a_kill_loses_no_finished_video(tmp_path: Path) -> None:
+    with Server(tmp_path, "--threads", "1") as server:
+        _, short = server.post("/v1/videos", {"prompt": "a star", "num_inference_steps": 1})
+        until(lambda: server.get(f"/v1/videos/{short['id']}")[1]["status"] == "completed")
+        _, long = server.post("/v1/videos", LONG)
+        server.signal(signal.SIGKILL)
+        server.wait()
+    with Server(tmp_path) as server:
+        assert server.request("GET", f"/v1/videos/{short['id']}/content").read()[4:8] == b"ftyp"
+        _, found = server.get(f"/v1/videos/{long['id']}")
+        assert found["status"] == "failed" and found["error"]["code"] == "server_restarted"
+
+
+def test_slow_heads_are_closed(server: Server) -> None:
+    """The limit itself is 30 seconds; here it is only seen that it is set on each connection."""
+    connection = socket.create_connection(("127.0.0.1", server.port))
+    connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n")
+    connection.settimeout(0.5)
+    with pytest.raises(TimeoutError):
+        connection.recv(1)
+    connection.sendall(b"\r\n")
+    assert connection.recv(100).startswith(b"HTTP/1.1 200")
+    connection.close()
+
+
+def test_the_log_has_one_line_for_each_request(server: Server) -> None:
+    server.ask("Hello secret words")
+    (line,) = [line for line in server.lines if line["event"] == "request" and line["route"] == "chat.completions"][-1:]
+    assert line["outcome"] == "ok" and line["status"] == 200 and line["new_tokens"] > 0 and line["ms"] > 0
+    assert "secret words" not in server.log
