@@ -69,7 +69,7 @@ class Answer:
                     self._first = False
                 self._length += len(item.text)
                 yield {"content": item.text}, logprobs(item.tokens)
-            elif isinstance(item, VideoPrompt) and self._request.videos:
+            elif isinstance(item, VideoPrompt):
                 yield {"videos": [await self._begin_video(item)]}, None
             elif isinstance(item, Job):
                 for delta in self._changed(item):
@@ -88,19 +88,23 @@ class Answer:
 
     async def _begin_video(self, prompt: VideoPrompt) -> dict[str, Any]:
         seed = (self._request.settings.seed * 1000003 + prompt.index) % 2**64
-        item: dict[str, Any] = {"index": prompt.index, "id": None, "status": "queued", "progress": 0}
+        item: dict[str, Any] = {"index": prompt.index, "id": None, "status": "skipped", "progress": 0}
         item |= {"caption": prompt.caption, "seed": seed, "offset": self._length, "type": "video_url"}
+        item["video_url"] = None
         self.items.append(item)
+        if not self._request.videos:
+            return dict(item)
         values = self._request.video_options | {"seed": seed}
         try:
             job = await self._service.jobs.submit(self._owner, prompt.caption, values, offset=self._length)
         except (ApiError, Error) as error:
             fault = as_api_error(error)
             error_item = {"code": fault.code, "message": fault.message}
-            item |= {"status": "failed", "error": error_item, "video_url": None}
+            item |= {"status": "failed", "error": error_item}
             return dict(item)
         identifier = job.record["id"]
-        item |= {"id": identifier, "video_url": {"url": f"{self._base}/v1/videos/{identifier}/content"}}
+        item |= {"id": identifier, "status": "queued"}
+        item["video_url"] = {"url": f"{self._base}/v1/videos/{identifier}/content"}
         self._jobs[identifier] = job
         job.listeners.append(self._inbox.put_nowait)
         self._inbox.put_nowait(job)  # it may have changed since

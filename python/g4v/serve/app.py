@@ -85,8 +85,9 @@ async def _get_ready(service: Service) -> None:
     """Waits for what loads in the background; a fault of it is every video's, and is told there."""
     try:
         await asyncio.get_running_loop().run_in_executor(service.work, service.assistant.wait_until_ready)
-        service.ready = True
+        service.state = "ready"
     except Exception as error:
+        service.state = "failed"
         log("fault", error=repr(error))
 
 
@@ -107,8 +108,10 @@ async def health(_: Request) -> Response:
 async def ready(request: Request) -> Response:
     """GET: 200 where requests can be answered; 503 while parts load and while the server ends."""
     service = service_of(request)
-    if service.draining or not service.ready:
-        state = "draining" if service.draining else "loading"
+    state = "draining" if service.draining else service.state
+    if state == "failed":
+        raise ApiError(503, "a component did not load; the server's log says why", state)
+    if state != "ready":
         raise ApiError(503, f"the server is {state}", state, headers={"Retry-After": "1"})
     return JSONResponse({"status": "ready"})
 

@@ -17,7 +17,7 @@ class Keys:
     """The keys of a file: one on a line; empty lines and those that begin with # are left out.
 
     A file that was changed is read again. One that has become unreadable or empty leaves the keys as they
-    were, and `fault` says why. Without a file everybody is let in, as the owner "".
+    were, and `new_fault` says why. Without a file everybody is let in, as the owner "".
     ArgumentError: the file cannot be read, or has no key.
     """
 
@@ -25,7 +25,7 @@ class Keys:
         self._path = path
         self._digests: tuple[bytes, ...] = ()
         self._state: tuple[int, int, int] | None = None
-        self.fault = ""
+        self._fault, self._told = "", ""
         if path is not None:
             self._digests = self._read(path)
 
@@ -33,6 +33,12 @@ class Keys:
     def needed(self) -> bool:
         """Whether a request needs a key."""
         return self._path is not None
+
+    def new_fault(self) -> str:
+        """Why the file cannot be read again, once; else ""."""
+        fault = "" if self._fault == self._told else self._fault
+        self._told = self._fault
+        return fault
 
     def owner(self, authorization: str | None) -> str | None:
         """Whose request it is, 16 hexadecimal digits of the key's SHA-256; None where the key is wrong.
@@ -52,9 +58,9 @@ class Keys:
     def _refresh(self, path: Path) -> None:
         try:
             if self._stat(path) != self._state:
-                self._digests, self.fault = self._read(path), ""
+                self._digests, self._fault = self._read(path), ""
         except (OSError, ArgumentError) as error:
-            self.fault = str(error)
+            self._fault = str(error)
 
     def _read(self, path: Path) -> tuple[bytes, ...]:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -40,7 +40,7 @@ async def completions(request: Request) -> Response:
     try:
         return JSONResponse(await while_connected(request, run.whole()))
     finally:
-        answer.close()
+        run.close()
 
 
 def _parsed(service: Service, owner: str, body: Any, host: str) -> ChatRequest:
@@ -96,9 +96,14 @@ class _Run:
         try:
             first = await while_connected(self._request, _next(deltas))
         except BaseException:
-            self._answer.close()
+            self.close()
             raise
-        return _Stream(self._chunks(first, deltas), self._answer)
+        return _Stream(self._chunks(first, deltas), self.close)
+
+    def close(self) -> None:
+        """Ends what still runs."""
+        self._timer.cancel()
+        self._answer.close()
 
     async def _chunks(self, first: Any, deltas: AsyncIterator[Any]) -> AsyncIterator[bytes]:
         yield self._shapes.chunk({"role": "assistant", "content": ""})
@@ -115,11 +120,8 @@ class _Run:
         except ApiError as error:
             note(self._request, error=error.code)
             yield sse(error.body(self._request.state.id))
-        finally:
-            self._timer.cancel()
 
     def _end(self) -> dict[str, Any]:
-        self._timer.cancel()
         done = self._answer.done
         numbers = usage(done) if done else {}
         note(
@@ -146,9 +148,9 @@ async def _next(deltas: AsyncIterator[Any]) -> Any:
 class _Stream(Response):
     """Server-sent events. The answer ends with the response, however that ends."""
 
-    def __init__(self, chunks: AsyncIterator[bytes], answer: Answer) -> None:
+    def __init__(self, chunks: AsyncIterator[bytes], close: Callable[[], None]) -> None:
         self.status_code, self.background = 200, None
-        self._chunks, self._answer = chunks, answer
+        self._chunks, self._close = chunks, close
         self.media_type = "text/event-stream"
         self.init_headers({"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
 
@@ -159,7 +161,7 @@ class _Stream(Response):
         except (ClientDisconnect, OSError):
             raise ClientDisconnect from None
         finally:
-            self._answer.close()
+            self._close()
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})

@@ -23,7 +23,7 @@ _SAFE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _SIGNED = re.compile(r"/v1/videos/(video_[0-9a-f]{32})/content")
 _OPEN = ("/health",)
 _BODY_SECONDS = 30.0  # of silence while a body is read
-_BODIES = 4  # largest bodies that are held in memory at once
+_BODIES = 4  # largest bodies that are held at once, in memory or, of forms, on disk
 
 # HTTP's words for refusals of the router.
 _STATUS_CODES = {404: "not_found", 405: "method_not_allowed"}
@@ -55,7 +55,7 @@ class _Passage:
         self._status = 0
         self._began = time.monotonic()
         self._read = 0  # bytes of the body
-        self._held = 0  # those of them that count as held in memory
+        self._held = 0  # those of them that count among all that are held
         self._more = True
 
     async def run(self) -> None:
@@ -109,8 +109,8 @@ class _Passage:
                 state["signed"] = True
                 return
         owner = service.keys.owner(self._headers.get("authorization"))
-        if service.keys.fault:
-            log("keys", fault=service.keys.fault)
+        if fault := service.keys.new_fault():
+            log("keys", fault=fault)
         if owner is None:
             message = "this server needs a key: Authorization: Bearer KEY"
             if "authorization" in self._headers:
@@ -131,8 +131,6 @@ class _Passage:
             raise ApiError(
                 413, f"the body has more than {limit} bytes", "too_large", headers={"Connection": "close"}
             )
-        if self._headers.get("content-type", "").startswith("multipart/"):
-            return  # goes to disk
         if size > self._held:
             more = size - self._held
             if self._service.body_bytes + more > _BODIES * limit:

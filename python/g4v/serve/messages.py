@@ -147,9 +147,9 @@ def _answer(message: dict[str, Any], where: str, caption: Caption) -> str:
     places = {identifier: _place(identifier, {}, where, caption, len(text)) for identifier in ids}
     for here, video in linked:
         identifier = _video_id(video)
-        if identifier is None:
+        if identifier is None and not isinstance(video.get("caption"), str):
             raise bad_request(f"{here} is no video of this server", here, "unsupported_content")
-        places[identifier] = _place(identifier, video, here, caption, len(text))
+        places[identifier or here] = _place(identifier or "", video, here, caption, len(text))
     return tagged(text, list(places.values()))
 
 

@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
+from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..errors import ArgumentError
@@ -64,28 +66,33 @@ def serve(assistant: Callable[[], Assistant], host: str, listener: socket.socket
         app = make_app(assistant(), options)
         service: Service = app.state.service
         handle_library_logs()
-        config = uvicorn.Config(
-            app,
-            http=_Protocol,
-            ws="none",
-            loop="uvloop",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=int(_END_SECONDS),
-        )
+        server = make_server(app)
         port = listener.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         print(
             f"listening on http://{shown}:{port} ({service.model} on {service.assistant.device})", flush=True
         )
-        server = _Server(config, service)
         server.run(sockets=[listener])
         return 130 if server.interrupted else 0
 
 
-class _Server(uvicorn.Server):
+def make_server(app: Starlette) -> Server:
+    """The server of an application of `make_app`; `run(sockets=[...])` serves until it is told to end."""
+    config = uvicorn.Config(
+        app,
+        http=_Protocol,
+        ws="none",
+        loop="uvloop",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(_END_SECONDS),
+    )
+    return Server(config, app.state.service)
+
+
+class Server(uvicorn.Server):
     """Ends at the first signal when all is done, or after --drain seconds; at the second one at once."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
@@ -96,6 +103,9 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:  # type: ignore[override]
         # As uvicorn's, but that the signals are not raised again at the end: the exit code is ours.
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         before = {one: signal.signal(one, self.handle_exit) for one in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield

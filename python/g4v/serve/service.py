@@ -49,10 +49,10 @@ class Service:
             assistant, self.store, self.pump, self.work, self.metrics, options.max_queued_videos
         )
         self.created = int(time.time())
-        self.ready = False
+        self.state = "loading"  # then "ready" or "failed"
         self.draining = False
         self.requests = 0  # under way
-        self.body_bytes = 0  # of bodies that are held in memory
+        self.body_bytes = 0  # of bodies that are held
         self._watch()
 
     def _watch(self) -> None:

@@ -109,7 +109,7 @@ class VideoJobs:
         self._line.append(job)
         try:
             await self._in_thread(self._store.save, record)
-        except Exception:
+        except BaseException:  # whoever asked may have left
             self.remove(job)
             raise
         if self._runner is None:

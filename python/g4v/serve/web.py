@@ -90,7 +90,7 @@ async def form_body(request: Request) -> AsyncIterator[FormData]:
             415, "the body must be a form, with Content-Type: multipart/form-data", "unsupported_media_type"
         )
     try:
-        form = await request.form(max_files=1, max_fields=64, max_part_size=1 << 20)
+        form = await request.form(max_files=1, max_fields=32, max_part_size=1 << 18)
     except HTTPException as error:
         raise bad_request(f"the form cannot be read: {error.detail}", code="invalid_form") from None
     try:

@@ -49,13 +49,14 @@ def test_the_file_is_read_again_when_it_changes(keys: Path) -> None:
     assert found.owner(f"Bearer {ONE}") is None
     keys.write_text("", "utf-8")
     assert found.owner("Bearer key-new-0123456789"), "an empty file must not lock everybody out"
-    assert "has no key" in found.fault
+    assert "has no key" in found.new_fault()
+    assert found.new_fault() == "", "told once"
     keys.unlink()
     assert found.owner("Bearer key-new-0123456789")
-    assert found.fault
+    assert "No such file" in found.new_fault()
     keys.write_text(ONE, "utf-8")
     assert found.owner(f"Bearer {ONE}")
-    assert not found.fault
+    assert found.new_fault() == ""
 
 
 @pytest.mark.parametrize(

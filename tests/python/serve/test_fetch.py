@@ -49,9 +49,16 @@ class Site:
         finally:
             writer.close()
 
-    def fetch(self, url: str, *, allowed: tuple[str, ...] = (HOST, OTHER), limit: int = 1000, seconds: float = 5.0,
-              addresses: Callable[[str], list[str]] = lambda host: ["127.0.0.1"],
-              is_open: Callable[[str], bool] = lambda address: address == "127.0.0.1") -> bytes:  # fmt: skip
+    def fetch(
+        self,
+        url: str,
+        *,
+        allowed: tuple[str, ...] = (HOST, OTHER),
+        limit: int = 1000,
+        seconds: float = 5.0,
+        addresses: Callable[[str], list[str]] = lambda host: ["127.0.0.1"],
+        is_open: Callable[[str], bool] = lambda address: address == "127.0.0.1",
+    ) -> bytes:
         """Fetches with a resolver and a rule of its own: the server is on this machine."""
 
         async def resolve(host: str) -> list[str]:

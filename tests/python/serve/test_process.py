@@ -47,7 +47,9 @@ def test_a_client_that_leaves_frees_its_place(server: Server) -> None:
         for _ in range(3):  # more than there are places
             connection = socket.create_connection(("127.0.0.1", server.port))
             data = json.dumps(VIDEO | {"stream": stream, "num_inference_steps": 900}).encode()
-            head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            head = (
+                "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            )
             connection.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
             until(lambda: any(v["status"] == "in_progress" for v in server.get("/v1/videos")[1]["data"]))
             connection.close()
@@ -117,7 +119,10 @@ def test_sigterm_cancels_what_takes_too_long(tmp_path: Path) -> None:
         began = time.monotonic()
         server.signal()
         last = [line for line in response.read().decode().splitlines() if line][-1]
-        assert json.loads(last.removeprefix("data: "))["error"]["code"] in ("server_shutdown", "server_restarted")
+        assert json.loads(last.removeprefix("data: "))["error"]["code"] in (
+            "server_shutdown",
+            "server_restarted",
+        )
         assert server.wait() == 0
         assert 0.9 < time.monotonic() - began < 8
     with Server(tmp_path) as server:
@@ -165,6 +170,8 @@ def test_slow_heads_are_closed(server: Server) -> None:
 
 def test_the_log_has_one_line_for_each_request(server: Server) -> None:
     server.ask("Hello secret words")
-    (line,) = [line for line in server.lines if line["event"] == "request" and line["route"] == "chat.completions"][-1:]
+    (line,) = [
+        line for line in server.lines if line["event"] == "request" and line["route"] == "chat.completions"
+    ][-1:]
     assert line["outcome"] == "ok" and line["status"] == 200 and line["new_tokens"] > 0 and line["ms"] > 0
     assert "secret words" not in server.log

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .talk import answer, ask, chunks, fault, finished
+from .talk import answer, ask, chunks, fault, finished, user
 
 
 def create(client: Any, prompt: str, **fields: Any) -> dict[str, Any]:
@@ -179,8 +179,12 @@ def test_a_stream_with_a_video(client) -> None:
 
 def test_text_alone_makes_no_video(client) -> None:
     whole = answer(client, "show a red star", modalities=["text"])
-    assert "videos" not in whole["choices"][0]["message"]
+    (video,) = whole["choices"][0]["message"]["videos"]
+    assert video["status"] == "skipped" and video["id"] is None and video["video_url"] is None
     assert client.assistant.made == []
+    said = [user("show a red star"), whole["choices"][0]["message"], "say more"]
+    again = answer(client, *said)
+    assert again["usage"]["prompt_tokens_details"]["cached_tokens"] > 0, "the caption is in the history"
 
 
 def test_a_withheld_video(client) -> None:
