@@ -16,7 +16,8 @@ from typing import Any
 class Server:
     """Use as a context manager; `lines` are those of its log so far."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, key: str = "") -> None:
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._log = folder / "log"
         self._options = ["--media-dir", str(folder / "media"), *options]
 
@@ -51,7 +52,8 @@ class Server:
         """The response of a connection of its own; close it by closing the response's socket."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         data = None if body is None else json.dumps(body)
-        connection.request(method, path, data, {"Content-Type": "application/json"} if data else {})
+        kind = {"Content-Type": "application/json"} if data else {}
+        connection.request(method, path, data, self._headers | kind)
         response = connection.getresponse()
         response.connection = connection  # type: ignore[attr-defined]
         return response
