@@ -35,6 +35,7 @@ class Answer:
         self.done: Done | None = None
         self.refused = False
         self._turn: Turn = service.turns.begin(owner, request.talk, request.settings, self._inbox.put_nowait)
+        service.answers.add(self)
 
     @property
     def finish(self) -> str:
@@ -51,8 +52,10 @@ class Answer:
         """Ends what still runs, the videos of the answer among it."""
         self._turn.cancel(ApiError(499, "the client has gone", "client_closed"))
         for job in self._jobs.values():
-            self._service.jobs.remove(job)
+            if not job.done.is_set():
+                self._service.jobs.remove(job)
         self._jobs.clear()
+        self._service.answers.discard(self)
 
     async def deltas(self) -> AsyncIterator[tuple[dict[str, Any], Any]]:
         """The pieces of the message as they come, with the log probabilities of their tokens.

@@ -122,7 +122,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Ends in order."""
-        log("shutdown", running=len(self._service.turns.turns), videos=self._service.jobs.unfinished)
+        log("shutdown", answers=len(self._service.answers), videos=self._service.jobs.unfinished)
         for server in self.servers:
             server.close()
         for listener in sockets or ():

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from .. import __version__
 from .auth import Keys, Links
-from .errors import shutting_down
+from .errors import ApiError, shutting_down
 from .fetch import Fetcher
 from .history import Conversations
 from .media import MediaReader
@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 
 # One reads and encodes videos while the other starts an answer.
 _WORKERS = 2
+
+
+class UnderWay(Protocol):
+    """An answer that is under way."""
+
+    def cancel(self, reason: ApiError) -> None:
+        """Ends it."""
 
 
 class Service:
@@ -51,6 +58,7 @@ class Service:
         self.created = int(time.time())
         self.state = "loading"  # then "ready" or "failed"
         self.draining = False
+        self.answers: set[UnderWay] = set()  # under way
         self.requests = 0  # under way
         self.body_bytes = 0  # of bodies that are held
         self._watch()
@@ -68,10 +76,10 @@ class Service:
         """Waits for answers and videos that are under way; what is not done in time is cancelled."""
         self.draining = True
         until = time.monotonic() + seconds
-        while (self.turns.turns or self.jobs.unfinished) and time.monotonic() < until:
+        while (self.answers or self.jobs.unfinished) and time.monotonic() < until:
             await asyncio.sleep(0.02)
-        for turn in list(self.turns.turns):
-            turn.cancel(shutting_down())
+        for answer in list(self.answers):
+            answer.cancel(shutting_down())
         await self.jobs.abandon()
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from g4v.serve import gate, server
+from g4v.serve.media_store import MediaStore
 
 from .live import listening, post, received, send
 
@@ -135,10 +136,14 @@ def test_what_is_no_http(tmp_path: Path) -> None:
         assert received(send(port, b"\x16\x03\x01\x02\x00nonsense\r\n\r\n")).startswith(b"HTTP/1.1 400")
 
 
-def test_the_end_of_the_server_is_told_in_the_stream(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["wait", "show slow stars"])
+def test_the_end_of_the_server_is_told_in_the_stream(tmp_path: Path, text: str) -> None:
     with listening(tmp_path) as (port, service):
-        client = send(port, asking("wait", stream=True))
-        until(lambda: service.places.running == 1)
+        client = send(port, asking(text, stream=True))
+        until(lambda: service.places.running == 1 or service.jobs.unfinished == 1)
         assert b"HTTP/1.1 200" in client.recv(1 << 16)
     data = received(client)
-    assert b'"code":"server_shutdown"' in data.replace(b'": "', b'":"')
+    last = data.decode().rpartition("data: ")[2]
+    assert json.loads(last.partition("\n")[0])["error"]["code"] == "server_shutdown"
+    videos = MediaStore(tmp_path, 60, 1000).all("video", "")
+    assert [video["error"]["code"] for video in videos] == ["server_restarted"] * text.startswith("show")
