@@ -21,7 +21,7 @@ from .errors import ApiError
 from .gate import Gate, http_error
 from .logs import log
 from .options import Options
-from .service import Service
+from .service import Parts, Service
 from .web import service_of
 
 if TYPE_CHECKING:
@@ -31,12 +31,12 @@ _FILE_THREADS = 2  # that read and write files
 _SWEEP = 60.0  # seconds between two looks for what has expired
 
 
-def make_app(assistant: Assistant, options: Options) -> Starlette:
+def make_app(assistant: Assistant, options: Options, parts: Parts | None = None) -> Starlette:
     """The ASGI application of a loaded assistant. `app.state.service` has its parts.
 
     ArgumentError, OutputError: an option cannot be obeyed.
     """
-    service = Service(assistant, options)
+    service = Service(assistant, options, parts)
     routes = [
         Route("/health", health),
         Route("/ready", ready),

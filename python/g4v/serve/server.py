@@ -20,7 +20,7 @@ from .app import make_app
 from .auth import is_loopback
 from .logs import handle_library_logs, log
 from .options import Options
-from .service import Service
+from .service import Parts, Service
 
 if TYPE_CHECKING:
     from ..assistant import Assistant
@@ -63,7 +63,8 @@ def serve(assistant: Callable[[], Assistant], host: str, listener: socket.socket
     assistant: loads it. Raises what loading raises, and ArgumentError or OutputError of options.
     """
     with contextlib.closing(listener):
-        app = make_app(assistant(), options)
+        parts = Parts(options)
+        app = make_app(assistant(), options, parts)
         service: Service = app.state.service
         handle_library_logs()
         server = make_server(app)

@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 _WORKERS = 2
 
 
+class Parts:
+    """What can be told to be wrong before an assistant is loaded. ArgumentError, OutputError."""
+
+    def __init__(self, options: Options) -> None:
+        self.keys = Keys(options.api_key_file)
+        self.store = MediaStore(options.media_dir, options.media_ttl, options.media_bytes)
+
+
 class UnderWay(Protocol):
     """An answer that is under way."""
 
@@ -38,11 +46,11 @@ class UnderWay(Protocol):
 class Service:
     """What the routes share. ArgumentError, OutputError: an option cannot be obeyed."""
 
-    def __init__(self, assistant: Assistant, options: Options) -> None:
+    def __init__(self, assistant: Assistant, options: Options, parts: Parts | None = None) -> None:
+        parts = parts or Parts(options)
         self.assistant, self.options = assistant, options
         self.version, self.model = __version__, assistant.name
-        self.keys = Keys(options.api_key_file)
-        self.store = MediaStore(options.media_dir, options.media_ttl, options.media_bytes)
+        self.keys, self.store = parts.keys, parts.store
         self.links = Links(self.store.secret())
         self.metrics = Metrics(__version__, assistant.name, assistant.device)
         self.pump = Pump()

@@ -4,6 +4,7 @@
     "show X"    answers "Look: ", asks for a video of X, and says " Done."
     "refuse"    refuses
     "wait"      says "Wait" and then nothing until it is cancelled
+    "pause"       says "Wait" and, after 0.3 s, nothing more
     "fill"      the memory of all chats is full
     "long"      the context is full
     "break"     fails in the middle
@@ -152,6 +153,9 @@ class Chat:
         elif word == "wait":
             yield piece_of("Wait")
             yield 60.0
+        elif word == "pause":
+            yield piece_of("Wait")
+            yield 0.3
         elif word == "break":
             yield piece_of("Br")
             yield errors.RuntimeUnavailable("ONNX Runtime failed")
