@@ -32,6 +32,7 @@ class Answer:
         self._length = 0
         self._began = time.monotonic()
         self._first = True
+        self._fault: ApiError | None = None
         self.done: Done | None = None
         self.refused = False
         self._turn: Turn = service.turns.begin(owner, request.talk, request.settings, self._inbox.put_nowait)
@@ -45,8 +46,9 @@ class Answer:
 
     def cancel(self, reason: ApiError) -> None:
         """Ends the answer: `deltas` raises the reason."""
+        self._fault = self._fault or reason
         self._turn.cancel(reason)
-        self._inbox.put_nowait(Ended(reason))
+        self._inbox.put_nowait(Ended(reason))  # to be looked at
 
     def close(self) -> None:
         """Ends what still runs, the videos of the answer among it."""
@@ -66,6 +68,8 @@ class Answer:
         over = False
         while not over or self._jobs:
             item = await self._inbox.get()
+            if self._fault is not None:
+                raise self._fault
             if isinstance(item, Text):
                 if self._first:
                     self._service.metrics.first_token.observe(time.monotonic() - self._began)

@@ -72,6 +72,10 @@ class Keys:
         keys = [line for line in lines if line and not line.startswith("#")]
         if not keys:
             raise ArgumentError(f"--api-key-file {path}: has no key; write one on a line")
+        if any(not key.isascii() or not key.isprintable() for key in keys):
+            raise ArgumentError(
+                f"--api-key-file {path}: has a key with other characters than ASCII; change it"
+            )
         if any(len(key) < 16 for key in keys):
             raise ArgumentError(
                 f"--api-key-file {path}: has a key of fewer than 16 characters; use longer ones"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import anyio.to_thread
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -18,7 +20,7 @@ from .chunks import Shapes, sse, usage
 from .errors import ApiError, as_api_error
 from .service import Service
 from .video_request import check_video_options
-from .web import json_body, note, owner_of, refuse_while_draining, service_of, while_connected
+from .web import is_large, json_body, note, owner_of, refuse_while_draining, service_of, while_connected
 
 _KEEP_ALIVE = 15.0  # seconds of silence after which a comment is sent
 
@@ -27,13 +29,14 @@ async def completions(request: Request) -> Response:
     """Answers a talk, whole or as a stream."""
     service, owner = service_of(request), owner_of(request)
     refuse_while_draining(service)
-    body = await json_body(request)
-    asked = _parsed(service, owner, body, request.headers.get("host", ""))
+    host = request.headers.get("host", "")
+    parse = functools.partial(_parsed, service, owner, await json_body(request), host)
+    asked = await anyio.to_thread.run_sync(parse) if is_large(request) else parse()
     service.metrics.unknown_fields.inc(asked.unknown)
     if service.options.log_content:
         note(request, prompt=asked.talk.text)
     shapes = Shapes(f"chatcmpl-{uuid.uuid4().hex}", int(time.time()), service.model)
-    answer = Answer(service, owner, asked, f"{request.url.scheme}://{request.headers.get('host', '')}")
+    answer = Answer(service, owner, asked, f"{request.url.scheme}://{host}")
     run = _Run(service, request, asked, answer, shapes)
     if asked.stream:
         return await run.stream()
@@ -54,6 +57,7 @@ def _parsed(service: Service, owner: str, body: Any, host: str) -> ChatRequest:
     for media in [exchange.media for exchange in asked.talk.exchanges] + [asked.talk.media]:
         if media is not None:
             service.reader.check(media, owner)
+            _ = media.identity  # a hash that is kept: here is the place where it may take its time
     if asked.video_options:
         check_video_options(service.assistant, asked.video_options)
     return asked

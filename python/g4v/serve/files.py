@@ -14,7 +14,7 @@ from .content import stored_file
 from .errors import ApiError, bad_request, not_found
 from .fields import Fields
 from .media_store import MediaStore, Record
-from .web import form_body, note, owner_of, refuse_while_draining, service_of
+from .web import form_body, note, owner_of, page, refuse_while_draining, service_of
 
 _PURPOSES = ("user_data", "vision", "assistants")
 
@@ -69,12 +69,11 @@ def _keep(store: MediaStore, record: Record, file: UploadFile) -> None:
 
 
 async def all_files(request: Request) -> Response:
-    """GET: the files of this key, the newest first."""
-    service = service_of(request)
-    records = service.store.all("file", owner_of(request))[::-1]
-    data = [public(record) for record in records]
-    ends = {"first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None}
-    return JSONResponse({"object": "list", "data": data, "has_more": False} | ends)
+    """GET: the files of this key, a page at a time."""
+    records = service_of(request).store.all("file", owner_of(request))
+    if (purpose := request.query_params.get("purpose")) is not None:
+        records = [record for record in records if record["purpose"] == purpose]
+    return page(request, records, public, 10_000)
 
 
 async def one(request: Request) -> Response:

@@ -25,6 +25,9 @@ _OPEN = ("/health",)
 _BODY_SECONDS = 30.0  # of silence while a body is read
 _BODIES = 4  # largest bodies that are held at once, in memory or, of forms, on disk
 
+# Routes whose requests take as long as an answer or a video.
+_WHOLE = ("/v1/chat/completions", "/v1/videos/sync")
+
 # HTTP's words for refusals of the router.
 _STATUS_CODES = {404: "not_found", 405: "method_not_allowed"}
 
@@ -176,14 +179,20 @@ class _Passage:
         response = JSONResponse(fault.body(self._id), fault.status, headers=fault.headers)
         await response(self._scope, self._receive, self._answer)
 
+    def _route(self) -> str:
+        """The route as the application has it; "none" for what led nowhere."""
+        if "endpoint" not in self._scope:
+            return "none"
+        parts = self._scope["path"].split("/")
+        if self._scope["path_params"]:
+            parts[3] = "{id}"  # of /v1/KIND/{id}
+        return "/".join(parts)
+
     def _write(self, state: dict[str, Any], outcome: str) -> None:
         seconds = time.monotonic() - self._began
-        endpoint = self._scope.get("endpoint")
-        route = self._scope.get("route_name") or (
-            f"{endpoint.__module__.rpartition('.')[2]}.{endpoint.__name__}" if endpoint else "none"
-        )
+        route = self._route()
         self._service.metrics.requests.labels(route, outcome).inc()
-        if route in ("chat.completions", "videos.sync"):
+        if route in _WHOLE:
             self._service.metrics.request.observe(seconds)
         log(
             "request",

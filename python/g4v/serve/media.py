@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import hashlib
 import os
 import re
@@ -39,7 +40,7 @@ class Media:
     frames: int | None
     where: str
 
-    @property
+    @functools.cached_property
     def identity(self) -> str:
         """The same for the same video sent again."""
         value = hashlib.sha256(self.value.encode()).hexdigest() if self.kind == "base64" else self.value

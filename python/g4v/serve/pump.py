@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 
@@ -70,5 +71,6 @@ class Pump:
         if ended:
             events.close()  # also waits until the turn has stopped, so that the chat is free
         if found or ended:
-            deliver(found, fault, ended)
+            with contextlib.suppress(RuntimeError):  # the event loop has ended
+                deliver(found, fault, ended)
         return ended

@@ -22,6 +22,8 @@ from .pump import Pump
 
 T = TypeVar("T")
 
+_QUICK = 2000  # characters of a text that the event loop itself may have read
+
 
 class Turns:
     """Begins answers. work: threads for what blocks. Used on the event loop alone."""
@@ -121,7 +123,12 @@ class Turn:
 
     async def _answer(self, fetched: dict[str, bytes]) -> None:
         turns = self._turns
-        self._conversation = conversation = turns.conversations.take(self._owner, self._talk)
+        take = turns.conversations.take
+        if len(self._talk.system or "") < _QUICK:
+            conversation = take(self._owner, self._talk)
+        else:
+            conversation = await turns.in_thread(take, self._owner, self._talk)
+        self._conversation = conversation
         try:
             while conversation.missing:
                 async with self._opened(conversation.missing[0].media, fetched) as source:
@@ -141,8 +148,10 @@ class Turn:
     async def _with_memory(self, call: Callable[..., T], *arguments: Any) -> T:
         """Runs what may find the memory of all chats full: then those that nobody uses make room."""
         self._check()
+        quick = self._talk.media is None and len(self._talk.text) < _QUICK and call is start
         try:
-            return await self._turns.in_thread(call, *arguments)
+            # A change of threads takes longer than a short text.
+            return call(*arguments) if quick else await self._turns.in_thread(call, *arguments)
         except ContextFull as error:
             if not is_memory(error):
                 raise

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
-from .._encode import encode_video
 from .._stream import Events
 from ..errors import UnsafeVideo
 from ..events import Event, Progress, Video
@@ -226,6 +225,8 @@ class VideoJobs:
 
 
 def _encoded(video: Video, record: Record) -> bytes:
+    from .._encode import encode_video  # NumPy, which a server that makes no videos does not need
+
     return encode_video(video.frames, float(record["fps"] or video.fps), ".mp4", title=video.caption)
 
 

@@ -18,7 +18,16 @@ from .media_store import Record
 from .service import Service
 from .video_jobs import Job
 from .video_request import parse_video
-from .web import form_body, json_body, note, owner_of, refuse_while_draining, service_of, while_connected
+from .web import (
+    form_body,
+    json_body,
+    note,
+    owner_of,
+    page,
+    refuse_while_draining,
+    service_of,
+    while_connected,
+)
 
 
 def public(service: Service, record: Record) -> dict[str, Any]:
@@ -93,22 +102,8 @@ async def _submitted(request: Request) -> Job:
 async def all_videos(request: Request) -> Response:
     """GET: the videos of this key, a page at a time."""
     service = service_of(request)
-    fields = Fields(dict(request.query_params), form=True)
-    limit = fields.integer("limit", 1, 100) or 20
-    order, after = fields.text("order") or "desc", fields.text("after")
-    if order not in ("asc", "desc"):
-        raise bad_request('order must be "asc" or "desc"', "order")
     records = service.store.all("video", owner_of(request))
-    if order == "desc":
-        records.reverse()
-    if after is not None:
-        ids = [record["id"] for record in records]
-        if after not in ids:
-            raise bad_request(f"after: the video {after[:64]!r} does not exist; it may have expired", "after")
-        records = records[ids.index(after) + 1 :]
-    data = [public(service, record) for record in records[:limit]]
-    ends = {"first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None}
-    return JSONResponse({"object": "list", "data": data, "has_more": len(records) > limit} | ends)
+    return page(request, records, lambda record: public(service, record), 100)
 
 
 async def one(request: Request) -> Response:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar, cast
 
 import anyio.to_thread
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse
 
 from .errors import ApiError, bad_request, shutting_down
+from .fields import Fields
+from .media_store import Record
 from .service import Service
 
 T = TypeVar("T")
 
-_LARGE = 1 << 18  # bytes of JSON from which on another thread reads it
+_LARGE = 1 << 18
 
 
 def service_of(request: Request) -> Service:
@@ -42,6 +45,36 @@ def refuse_while_draining(service: Service) -> None:
         raise shutting_down()
 
 
+def is_large(request: Request) -> bool:
+    """Whether the body is so large that what reads it belongs on another thread."""
+    length = request.headers.get("content-length", "")
+    return not (length.isascii() and length.isdigit()) or int(length) > _LARGE
+
+
+def page(
+    request: Request, records: list[Record], public: Callable[[Record], dict[str, Any]], most: int
+) -> JSONResponse:
+    """A page of a list, as `after`, `limit` and `order` of the query ask. records: the oldest first.
+
+    most: the largest `limit`. ApiError (400): one of the three cannot be used.
+    """
+    fields = Fields(dict(request.query_params), form=True)
+    limit = fields.integer("limit", 1, most) or min(most, 20 if most <= 100 else most)
+    order, after = fields.text("order") or "desc", fields.text("after")
+    if order not in ("asc", "desc"):
+        raise bad_request('order must be "asc" or "desc"', "order")
+    if order == "desc":
+        records = records[::-1]
+    if after is not None:
+        ids = [record["id"] for record in records]
+        if after not in ids:
+            raise bad_request(f"after: {after[:64]!r} does not exist; it may have expired", "after")
+        records = records[ids.index(after) + 1 :]
+    data = [public(record) for record in records[:limit]]
+    ends = {"first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None}
+    return JSONResponse({"object": "list", "data": data, "has_more": len(records) > limit} | ends)
+
+
 async def json_body(request: Request) -> Any:
     """The body as JSON. ApiError (400, 415)."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -51,9 +84,7 @@ async def json_body(request: Request) -> Any:
         )
     data = await request.body()
     try:
-        if len(data) < _LARGE:
-            return json.loads(data)
-        return await anyio.to_thread.run_sync(json.loads, data)
+        return await anyio.to_thread.run_sync(json.loads, data) if is_large(request) else json.loads(data)
     except (ValueError, RecursionError):
         raise bad_request("the body is not JSON", code="invalid_json") from None
 

@@ -64,6 +64,7 @@ def test_the_file_is_read_again_when_it_changes(keys: Path) -> None:
     [
         ("# none\n", "has no key"),
         ("short\n", "fewer than 16"),
+        ("k\u00e9y-one-0123456789\n", "other characters"),
         (b"\xff\xfe\xff", "no UTF-8"),
         (None, "cannot be read"),
     ],

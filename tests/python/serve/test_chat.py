@@ -146,6 +146,24 @@ def test_unknown_fields_are_counted(client) -> None:
     assert "g4v_unknown_fields_total 2.0" in client.get("/metrics").text
 
 
+def test_requests_are_counted_by_route_and_outcome(client) -> None:
+    answer(client, "hello")
+    ask(client, "hello", n=2)
+    client.get("/v1/files/file-1/content")
+    client.get("/nowhere/at/all")
+    client.delete("/v1/models")
+    text = client.get("/metrics").text
+    for route, outcome in (
+        ("/v1/chat/completions", "ok"),
+        ("/v1/chat/completions", "rejected"),
+        ("/v1/files/{id}/content", "rejected"),
+        ("/v1/models", "rejected"),
+        ("none", "rejected"),
+    ):
+        assert f'g4v_requests_total{{outcome="{outcome}",route="{route}"}} 1.0' in text, route
+    assert "g4v_time_to_first_token_seconds_count 1.0" in text and "g4v_request_seconds_count 2.0" in text
+
+
 def test_another_model(client) -> None:
     assert fault(ask(client, "hello", model="gpt-9"), 404)["code"] == "model_not_found"
     assert answer(client, "hello", model=None)["model"] == "fake"

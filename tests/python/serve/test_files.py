@@ -66,6 +66,19 @@ def test_what_is_no_upload_is_refused(start) -> None:
     assert client.get("/v1/files").json()["data"] == []
 
 
+def test_pages_of_the_list(client) -> None:
+    ids = [
+        upload(client, b"x", purpose=purpose).json()["id"] for purpose in ("user_data", "vision", "user_data")
+    ]
+    page = client.get("/v1/files?limit=1").json()
+    assert [file["id"] for file in page["data"]] == ids[2:] and page["has_more"]
+    rest = client.get(f"/v1/files?after={ids[2]}&order=desc").json()
+    assert [file["id"] for file in rest["data"]] == ids[1::-1] and not rest["has_more"]
+    vision = client.get("/v1/files?purpose=vision").json()["data"]
+    assert [file["id"] for file in vision] == [ids[1]]
+    fault(client.get("/v1/files?after=file-x"), 400)
+
+
 def test_ranges_and_tags(client) -> None:
     made = upload(client, bytes(range(100))).json()
     path = f"/v1/files/{made['id']}/content"

@@ -168,7 +168,9 @@ def test_slow_heads_are_closed(server: Server) -> None:
 def test_the_log_has_one_line_for_each_request(server: Server) -> None:
     server.ask("Hello secret words")
     (line,) = [
-        line for line in server.lines if line["event"] == "request" and line["route"] == "chat.completions"
+        line
+        for line in server.lines
+        if line["event"] == "request" and line["route"] == "/v1/chat/completions"
     ][-1:]
     assert line["outcome"] == "ok" and line["status"] == 200 and line["new_tokens"] > 0 and line["ms"] > 0
     assert "secret words" not in server.log
