@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._command import add_assistant_arguments, at_least, number_from
 from ..errors import ArgumentError, RuntimeUnavailable
 from ..frame_checkers import FRAME_CHECKERS, frame_checker
+
+if TYPE_CHECKING:
+    from ..assistant import Assistant
 
 _EXAMPLES = """examples:
   g4v serve
@@ -160,18 +163,24 @@ def run(arguments: argparse.Namespace) -> int:
         loopback=not arguments.no_auth,
     )
 
-    def load() -> Any:
+    checker = frame_checker(arguments.frame_checker) if arguments.frame_checker else None
+
+    def load(kv_memory: int = options.kv_memory) -> Assistant:
         from .. import load as load_assistant
 
-        checker = arguments.frame_checker
-        return load_assistant(
-            arguments.bundle,
-            device=arguments.device,
-            threads=arguments.threads,
-            frame_checker=frame_checker(checker) if checker else None,
-            turns=options.max_running,
-            kv_memory=options.kv_memory,
-        )
+        try:
+            return load_assistant(
+                arguments.bundle,
+                device=arguments.device,
+                threads=arguments.threads,
+                frame_checker=checker,
+                turns=options.max_running,
+                kv_memory=kv_memory,
+            )
+        except ArgumentError as error:
+            if not kv_memory or "kv_memory" not in str(error):
+                raise
+            return load(0)  # a decoder that ONNX Runtime runs: the server counts by itself
 
     return serve(load, arguments.host, listen(arguments.host, arguments.port), options)
 

@@ -134,9 +134,13 @@ class Conversations:
                     return known, conversation
         return 0, None
 
+    def _bytes(self) -> int:
+        """Bytes of all chats; of those that are idle alone where ONNX Runtime runs the decoder."""
+        return self._assistant.kv_bytes or sum(conversation.chat.bytes for conversation in self._idle)
+
     def _make_room(self, share: float) -> None:
         while self._idle and (
-            len(self._idle) > MOST or (self._kv_memory and self._assistant.kv_bytes > share * self._kv_memory)
+            len(self._idle) > MOST or (self._kv_memory and self._bytes() > share * self._kv_memory)
         ):
             del self._idle[0]
 
@@ -144,7 +148,6 @@ class Conversations:
 def start(chat: Chat, talk: Talk, source: bytes | IO[bytes] | None, settings: Settings) -> Events:
     """Starts the answer to a talk's question; its videos are made by the server. Raises as `Chat.send`."""
     options: dict[str, Any] = {name: getattr(settings, name) for name in settings.__dataclass_fields__}
-    options["stop"] = list(settings.stop) or None
     frames = talk.media.frames if talk.media else None
     return chat._start(talk.text, source, frames=frames, videos=False, **options)
 

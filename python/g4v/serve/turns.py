@@ -132,34 +132,33 @@ class Turn:
         try:
             while conversation.missing:
                 async with self._opened(conversation.missing[0].media, fetched) as source:
-                    await self._with_memory(conversation.append, source)
-            async with self._opened(self._talk.media, fetched) as source:
-                self._events = await self._with_memory(
-                    start, conversation.chat, self._talk, source, self._settings
-                )
-            if self._reason is not None:
-                self._events.cancel()
-            await self._read(self._events)
+                    self._check()
+                    await turns.in_thread(conversation.append, source)
+            try:
+                await self._begin(conversation, fetched)
+            except ContextFull as error:
+                if not is_memory(error) or self._texts:
+                    raise
+                if not turns.conversations.drop():
+                    raise turns.places.busy("the memory of all chats is full", "memory_full") from None
+                await self._begin(conversation, fetched)  # those that nobody uses have made room
             answer = tagged("".join(self._texts), self._captions)
             conversation.answered(Exchange(self._talk.text, self._talk.media, answer))
         finally:
             turns.conversations.keep(conversation)
 
-    async def _with_memory(self, call: Callable[..., T], *arguments: Any) -> T:
-        """Runs what may find the memory of all chats full: then those that nobody uses make room."""
+    async def _begin(self, conversation: Conversation, fetched: dict[str, bytes]) -> None:
+        """Starts the turn and reads it to its end. Raises what ended it early; the chat is then as before."""
         self._check()
-        quick = self._talk.media is None and len(self._talk.text) < _QUICK and call is start
-        try:
-            # A change of threads takes longer than a short text.
-            return call(*arguments) if quick else await self._turns.in_thread(call, *arguments)
-        except ContextFull as error:
-            if not is_memory(error):
-                raise
-            if not self._turns.conversations.drop():
-                raise self._turns.places.busy(
-                    "the memory of all conversations is full", "memory_full"
-                ) from None
-        return await self._turns.in_thread(call, *arguments)
+        async with self._opened(self._talk.media, fetched) as source:
+            arguments = (conversation.chat, self._talk, source, self._settings)
+            if self._talk.media is None and len(self._talk.text) < _QUICK:
+                self._events = start(*arguments)  # a change of threads takes longer than a short text
+            else:
+                self._events = await self._turns.in_thread(start, *arguments)
+        if self._reason is not None:
+            self._events.cancel()
+        await self._read(self._events)
 
     def _check(self) -> None:
         if self._reason is not None:

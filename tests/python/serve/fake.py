@@ -100,6 +100,14 @@ class Chat:
         del self.history[turns:]
         self.computed = min(self.computed, turns)
 
+    @property
+    def turns(self) -> int:
+        return len(self.history)
+
+    @property
+    def bytes(self) -> int:
+        return TOKENS * len(self.history)
+
     def cancel(self) -> None:
         pass
 
@@ -113,9 +121,6 @@ class Chat:
             raise errors.VideoError("the video cannot be opened as a video")
         if word == "long":
             raise errors.ContextFull("the prompt does not fit into what is left of the context")
-        if word == "fill" and self.assistant.full:
-            self.assistant.full = False
-            raise errors.ContextFull("the chats have kv_memory bytes of keys and values; close some")
         said: list[str] = []
 
         def script() -> Iterator[Event | float | Exception]:
@@ -153,6 +158,9 @@ class Chat:
         elif word == "wait":
             yield piece_of("Wait")
             yield 60.0
+        elif word == "fill" and self.assistant.full:
+            self.assistant.full = False
+            yield errors.ContextFull("keys and values of all chats take 9 bytes, and kv_memory is 9")
         elif word == "pause":
             yield piece_of("Wait")
             yield 0.3

@@ -31,13 +31,13 @@ def test_an_answer(client) -> None:
     }
     options = client.assistant.chats[-1].options
     assert options["seed"] == 3 and options["temperature"] == 0.5 and options["max_new_tokens"] == 9
-    assert options["stop"] == ["x"] and options["logprobs"] is None and options["videos"] is False
+    assert options["stop"] == ("x",) and options["logprobs"] is None and options["videos"] is False
 
 
 def test_max_completion_tokens_is_the_newer_name(client) -> None:
     answer(client, "say x", max_tokens=9, max_completion_tokens=5, top_k=-1, seed=-1, stop="end")
     options = client.assistant.chats[-1].options
-    assert options["max_new_tokens"] == 5 and options["top_k"] == 0 and options["stop"] == ["end"]
+    assert options["max_new_tokens"] == 5 and options["top_k"] == 0 and options["stop"] == ("end",)
     assert options["seed"] == 2**64 - 1
 
 
