@@ -47,15 +47,20 @@ class Pump:
                 self._changed.wait_for(lambda: self._streams or self._closed)
                 if self._closed:
                     return
-                streams = list(self._streams.items())
             turn += 1
-            # Each in turn is the one that is waited for.
-            waits = turn % len(streams)
-            pause = _ALONE if len(streams) == 1 else _TOGETHER
-            for place, (events, deliver) in enumerate(streams):
-                if self._read(events, deliver, pause if place == waits else 0.0):
-                    with self._changed:
-                        del self._streams[events]
+            self._look(turn)
+
+    def _look(self, turn: int) -> None:
+        """Reads what is there of each stream. No name outlives it: chats that have ended are let go."""
+        with self._changed:
+            streams = list(self._streams.items())
+        # Each in turn is the one that is waited for.
+        waits = turn % len(streams)
+        pause = _ALONE if len(streams) == 1 else _TOGETHER
+        for place, (events, deliver) in enumerate(streams):
+            if self._read(events, deliver, pause if place == waits else 0.0):
+                with self._changed:
+                    del self._streams[events]
 
     @staticmethod
     def _read(events: Events, deliver: Deliver, seconds: float) -> bool:
@@ -66,7 +71,7 @@ class Pump:
             while not events.ended and (event := events.poll(0.0 if found else seconds)) is not None:
                 found.append(event)
         except Exception as error:
-            fault = error
+            fault = error.with_traceback(None)  # which would hold this frame, and it the chat
         ended = events.ended or fault is not None
         if ended:
             events.close()  # also waits until the turn has stopped, so that the chat is free

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import traceback
 from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import IO, Any, TypeVar
@@ -57,6 +58,9 @@ class Ended:
     """The end of an answer. fault: what ended it early, or None."""
 
     def __init__(self, fault: ApiError | None) -> None:
+        if fault is not None:
+            fault = fault.with_traceback(None)
+            fault.__context__ = None
         self.fault = fault
 
 
@@ -103,11 +107,23 @@ class Turn:
         except asyncio.CancelledError:
             fault = self._reason or as_api_error(Cancelled("cancelled"))
         except Exception as error:
-            fault = self._reason or as_api_error(error)
+            traceback.clear_frames(error.__traceback__)  # which hold the chat until Python collects
+            fault = self._reason or self._fault_of(error)
             if fault.status == 500:
                 log("fault", error=repr(error))
         self._turns.turns.discard(self)
         self._put(Ended(fault))
+
+    def _fault_of(self, error: Exception) -> ApiError:
+        places = self._turns.places
+        if not isinstance(error, ContextFull) or not is_memory(error):
+            return as_api_error(error)
+        if places.running > 0:
+            return places.busy("the memory of all chats is full", "memory_full")
+        message = (
+            "the chat alone needs more memory than the server has for all (--kv-memory); begin another one"
+        )
+        return ApiError(400, message, "context_length_exceeded")
 
     async def _fetch(self) -> dict[str, bytes]:
         """What lies on other servers: before there is a place, which a slow server must not hold."""
@@ -137,15 +153,15 @@ class Turn:
             try:
                 await self._begin(conversation, fetched)
             except ContextFull as error:
-                if not is_memory(error) or self._texts:
+                traceback.clear_frames(error.__traceback__)
+                if self._texts or not is_memory(error) or not turns.conversations.drop():
                     raise
-                if not turns.conversations.drop():
-                    raise turns.places.busy("the memory of all chats is full", "memory_full") from None
                 await self._begin(conversation, fetched)  # those that nobody uses have made room
             answer = tagged("".join(self._texts), self._captions)
             conversation.answered(Exchange(self._talk.text, self._talk.media, answer))
         finally:
             turns.conversations.keep(conversation)
+            self._conversation = self._events = None
 
     async def _begin(self, conversation: Conversation, fetched: dict[str, bytes]) -> None:
         """Starts the turn and reads it to its end. Raises what ended it early; the chat is then as before."""

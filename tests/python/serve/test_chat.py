@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
 import time
+import weakref
 from typing import Any
 
 import pytest
@@ -199,8 +201,28 @@ def test_full_memory_makes_room_once(client) -> None:
     assert whole["choices"][0]["finish_reason"] == "length"
     client.service.conversations.drop()
     client.assistant.full = True
-    error = fault(ask(client, "fill"), 429)
-    assert error["code"] == "memory_full"
+    error = fault(ask(client, "fill"), 400)  # alone, it is never enough
+    assert error["code"] == "context_length_exceeded"
+    waits = in_background(client, "pause")
+    until(lambda: client.service.places.running == 1)
+    client.assistant.full = True
+    response = ask(client, "fill")
+    assert fault(response, 429)["code"] == "memory_full" and response.headers["Retry-After"]
+    waits[0].join()
+
+
+@pytest.mark.parametrize("text", ["say one", "show a star", "long", "break", "refuse"])
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_chat_that_is_forgotten_is_let_go_at_once(client, text: str, stream: bool) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        ask(client, text, stream=stream)
+        chat = weakref.ref(client.assistant.chats.pop())
+        client.service.conversations.drop()
+        until(lambda: chat() is None)
+    finally:
+        gc.enable()
 
 
 def in_background(client: Any, *messages: Any, **fields: Any) -> tuple[threading.Thread, list[Any]]:
