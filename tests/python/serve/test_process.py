@@ -28,18 +28,42 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield server
 
 
-def test_a_talk_goes_on(server: Server) -> None:
-    first = {"role": "user", "content": "Hello"}
-    _, one = server.ask("Hello")
-    message = one["choices"][0]["message"]
-    assert message["content"]
-    body = {"messages": [first, message, {"role": "user", "content": "What can you do?"}]}
-    _, two = server.post("/v1/chat/completions", body)
-    usage = two["usage"]
-    cached = usage["prompt_tokens_details"]["cached_tokens"]
-    assert cached >= one["usage"]["prompt_tokens"]
-    server_cold = {"messages": [{"role": "system", "content": ""}, *body["messages"]]}
-    assert server.post("/v1/chat/completions", server_cold)[0] == 200
+def test_a_talk_goes_on_and_another_server_says_the_same(server: Server, tmp_path: Path) -> None:
+    talk: list[Any] = [{"role": "user", "content": "Show me a red circle moving left"}]
+    warm = []
+    for question in ("Now show it in blue", "What did you show me first?", ""):
+        status, whole = server.post("/v1/chat/completions", {"messages": talk, "temperature": 0, "seed": 1})
+        assert status == 200, whole
+        warm.append(whole)
+        talk += [whole["choices"][0]["message"], {"role": "user", "content": question}]
+    talk.pop()
+    tokens = [whole["usage"]["prompt_tokens_details"]["cached_tokens"] for whole in warm]
+    prompts = [whole["usage"]["prompt_tokens"] for whole in warm]
+    assert tokens[1] >= prompts[0] and tokens[2] >= prompts[1], "all but what is new was known"
+    with Server(tmp_path, "--threads", "1") as other:
+        body = {"messages": talk[:-1], "temperature": 0, "seed": 1}
+        _, cold = other.post("/v1/chat/completions", body)
+        assert cold["choices"][0]["message"]["content"] == warm[-1]["choices"][0]["message"]["content"]
+        assert cold["usage"]["prompt_tokens"] == prompts[-1]
+        assert cold["usage"]["prompt_tokens_details"]["cached_tokens"] < tokens[-1]
+
+
+def test_a_seed_gives_the_same_answer(server: Server) -> None:
+    def said(seed: int) -> str:
+        options = {"temperature": 30, "max_tokens": 10, "modalities": ["text"]}  # tiny is sure of itself
+        _, whole = server.ask("What can you do?", seed=seed, **options)
+        return str(whole["choices"][0]["message"]["content"])
+
+    assert said(5) == said(5)
+    assert len({said(seed) for seed in range(6)}) > 1
+
+
+def test_a_stop_text_ends_the_answer(server: Server) -> None:
+    _, whole = server.ask("Hello", temperature=0)
+    text = whole["choices"][0]["message"]["content"]
+    word = text.split()[2]
+    _, cut = server.ask("Hello", temperature=0, stop=[word])
+    assert cut["choices"][0]["message"]["content"] == text[: text.index(word)]
 
 
 def test_a_client_that_leaves_frees_its_place(server: Server) -> None:
