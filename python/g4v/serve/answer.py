@@ -69,7 +69,7 @@ class Answer:
         while not over or self._jobs:
             item = await self._inbox.get()
             if self._fault is not None:
-                raise self._fault
+                raise self._fault.again()
             if isinstance(item, Text):
                 if self._first:
                     self._service.metrics.first_token.observe(time.monotonic() - self._began)
@@ -90,7 +90,7 @@ class Answer:
                     yield {}, rest
             elif isinstance(item, Ended):
                 if item.fault is not None:
-                    raise item.fault
+                    raise item.fault.again()
                 over = True
 
     async def _begin_video(self, prompt: VideoPrompt) -> dict[str, Any]:

@@ -181,6 +181,7 @@ class _Stream(Response):
         finally:
             if coming is not None:
                 coming.cancel()
+            coming = None  # an error in it holds this frame
         await _body(send, b"", False)
 
 

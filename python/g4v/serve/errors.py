@@ -33,6 +33,12 @@ class ApiError(Exception):
         self.status, self.message, self.code, self.param = status, message, code, param
         self.headers = dict(headers or {})
 
+    def again(self) -> ApiError:
+        """The same error, to be raised where this one is kept: what is raised refers to the frames that it
+        leaves, and where these refer to it all of them stay until Python collects.
+        """
+        return ApiError(self.status, self.message, self.code, self.param, self.headers)
+
     def body(self, request_id: str) -> dict[str, Any]:
         """The body of the response, and the chunk of a stream that ends with this error."""
         kind = _TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")

@@ -66,7 +66,6 @@ class _Passage:
         service.requests += 1
         state = self._scope.setdefault("state", {})
         state |= {"id": self._id, "log": self._log, "owner": "", "signed": False}
-        fault: ApiError | None = None
         outcome = "error"
         try:
             self._authorize(state)
@@ -81,12 +80,7 @@ class _Passage:
             outcome = "cancelled"
             raise
         except Exception as error:
-            fault = as_api_error(error)
-            if fault.status == 500:
-                self._log["fault"] = repr(error)
-            self._log["error"] = fault.code
-            outcome = "rejected" if fault.status < 500 else "error"
-            await self._refuse(fault)
+            outcome = await self._refuse(error)
         finally:
             service.requests -= 1
             service.body_bytes -= self._held
@@ -173,11 +167,16 @@ class _Passage:
             message["headers"] = [*message["headers"], (b"x-request-id", self._id.encode())]
         await self._send(message)
 
-    async def _refuse(self, fault: ApiError) -> None:
-        if self._status:  # it has begun: the connection ends in the middle
-            return
-        response = JSONResponse(fault.body(self._id), fault.status, headers=fault.headers)
-        await response(self._scope, self._receive, self._answer)
+    async def _refuse(self, error: Exception) -> str:
+        """Answers with an error, and says how the request ended."""
+        fault = as_api_error(error)
+        if fault.status == 500:
+            self._log["fault"] = repr(error)
+        self._log["error"] = fault.code
+        if not self._status:  # else it has begun, and the connection ends in the middle
+            response = JSONResponse(fault.body(self._id), fault.status, headers=fault.headers)
+            await response(self._scope, self._receive, self._answer)
+        return "rejected" if fault.status < 500 else "error"
 
     def _route(self) -> str:
         """The route as the application has it; "none" for what led nowhere."""

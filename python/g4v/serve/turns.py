@@ -58,10 +58,7 @@ class Ended:
     """The end of an answer. fault: what ended it early, or None."""
 
     def __init__(self, fault: ApiError | None) -> None:
-        if fault is not None:
-            fault = fault.with_traceback(None)
-            fault.__context__ = None
-        self.fault = fault
+        self.fault = fault and fault.again()
 
 
 class Turn:
@@ -178,7 +175,7 @@ class Turn:
 
     def _check(self) -> None:
         if self._reason is not None:
-            raise self._reason
+            raise self._reason.again()
 
     @contextlib.asynccontextmanager
     async def _opened(self, media: Media | None, fetched: dict[str, bytes]) -> Any:

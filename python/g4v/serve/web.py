@@ -106,6 +106,7 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
         if not task.done():
             task.cancel()
         await asyncio.gather(task, gone, return_exceptions=True)
+        del task  # an error in it holds this frame
 
 
 async def _disconnected(request: Request) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from g4v.serve.messages import Talk
+
 from .talk import answer, ask, bot, chunks, fault, user
 
 
@@ -211,7 +213,7 @@ def test_full_memory_makes_room_once(client) -> None:
     waits[0].join()
 
 
-@pytest.mark.parametrize("text", ["say one", "show a star", "long", "break", "refuse"])
+@pytest.mark.parametrize("text", ["say one", "show a star", "show broken", "long", "break", "refuse", ""])
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_chat_that_is_forgotten_is_let_go_at_once(client, text: str, stream: bool) -> None:
     gc.collect()
@@ -221,6 +223,7 @@ def test_a_chat_that_is_forgotten_is_let_go_at_once(client, text: str, stream: b
         chat = weakref.ref(client.assistant.chats.pop())
         client.service.conversations.drop()
         until(lambda: chat() is None)
+        until(lambda: not any(isinstance(kept, Talk) for kept in gc.get_objects()))
     finally:
         gc.enable()
 
