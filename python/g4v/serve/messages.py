@@ -14,7 +14,7 @@ from .media import Media, parse_media
 _LINK = re.compile(
     r"\n?<video>(?:https?://[^\s<>]*)?(?:/v1/videos/)?(video_[0-9a-f]{32})(?:/content[^\s<>]*)?</video>\n?"
 )
-_NO_PARTS = ("input_audio", "audio_url", "tool_use", "tool_result")
+_MOST = 4096  # messages of a request
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,9 @@ def parse_messages(messages: Any, caption: Caption, own_host: str) -> Talk:
     """
     if not isinstance(messages, list) or not messages:
         raise bad_request("messages must be a list with at least one message", "messages")
+    if len(messages) > _MOST:
+        message = f"messages has {len(messages)} messages; at most {_MOST} are read"
+        raise bad_request(message, "messages", "context_length_exceeded")
     system: list[str] = []
     exchanges: list[Exchange] = []
     texts: list[str] = []
@@ -70,7 +73,7 @@ def parse_messages(messages: Any, caption: Caption, own_host: str) -> Talk:
         elif role == "assistant":
             if not said:
                 raise bad_request(f"{where}: an answer follows a user's message", where)
-            exchanges.append(Exchange("\n".join(texts), media, _answer(message, where, caption)))
+            exchanges.append(Exchange(_joined(texts, where), media, _answer(message, where, caption)))
             texts, media, said = [], None, False
         else:
             raise bad_request(
@@ -78,7 +81,8 @@ def parse_messages(messages: Any, caption: Caption, own_host: str) -> Talk:
             )
     if not said:
         raise bad_request("the last message must be the user's", "messages")
-    return Talk("\n".join(system) if system else None, tuple(exchanges), "\n".join(texts), media)
+    opening = _joined(system, "messages") if system else None
+    return Talk(opening, tuple(exchanges), _joined(texts, "messages"), media)
 
 
 def tagged(content: str, videos: list[tuple[int, str]]) -> str:
@@ -87,6 +91,10 @@ def tagged(content: str, videos: list[tuple[int, str]]) -> str:
         place = min(max(place, 0), len(content))
         content = f"{content[:place]}<video>{caption}</video>{content[place:]}"
     return content
+
+
+def _joined(texts: list[str], where: str) -> str:
+    return checked_text("\n".join(texts), where)
 
 
 def _parts(content: Any, where: str) -> list[dict[str, Any]]:
@@ -135,7 +143,7 @@ def _answer(message: dict[str, Any], where: str, caption: Caption) -> str:
             texts.append(checked_text(part.get("text", part.get("refusal")), f"{here}.text"))
         else:
             linked.append((here, part))
-    text = "".join(texts)
+    text = checked_text("".join(texts), f"{where}.content")
     ids = _LINK.findall(text)
     text = _LINK.sub("", text)
     if not text and isinstance(message.get("refusal"), str):

@@ -142,6 +142,18 @@ def test_messages_that_cannot_be_expressed(client, messages: list[Any], where: s
     assert client.assistant.chats == []
 
 
+@pytest.mark.parametrize("role", ["system", "user", "assistant"])
+def test_texts_have_a_limit_however_they_are_cut(client, role: str) -> None:
+    parts = [{"type": "text", "text": "x" * 30_000}] * 4
+    messages = [{"role": role, "content": parts}, user("a")]
+    if role == "assistant":
+        messages.insert(0, user("a"))
+    error = fault(ask(client, *messages), 400)
+    assert "at most 100000" in error["message"]
+    assert fault(ask(client, *[user("a"), bot("b")] * 2049), 400)["code"] == "context_length_exceeded"
+    assert client.assistant.chats == []
+
+
 def test_messages_of_one_user_are_one(client) -> None:
     opening: list[Any] = [{"role": "developer", "content": "x"}]
     opening += [{"role": "system", "content": [{"type": "text", "text": "y"}]}]
