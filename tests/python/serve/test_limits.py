@@ -1,0 +1,105 @@
+"""Limits of `POST /v1/chat/completions`: places, memory, time, size; and that nothing stays behind."""
+
+from __future__ import annotations
+
+import gc
+import json
+import threading
+import time
+import weakref
+from typing import Any
+
+import pytest
+
+from g4v.serve.messages import Talk
+
+from .talk import answer, ask, chunks, fault, user
+
+
+def test_full_memory_makes_room_once(client) -> None:
+    answer(client, "say one")
+    client.assistant.full = True
+    whole = answer(client, "fill")
+    assert whole["choices"][0]["finish_reason"] == "length"
+    client.service.conversations.drop()
+    client.assistant.full = True
+    error = fault(ask(client, "fill"), 400)  # alone, it is never enough
+    assert error["code"] == "context_length_exceeded"
+    waits = in_background(client, "pause")
+    until(lambda: client.service.places.running == 1)
+    client.assistant.full = True
+    response = ask(client, "fill")
+    assert fault(response, 429)["code"] == "memory_full" and response.headers["Retry-After"]
+    waits[0].join()
+
+
+@pytest.mark.parametrize("text", ["say one", "show a star", "show broken", "long", "break", "refuse", ""])
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_chat_that_is_forgotten_is_let_go_at_once(client, text: str, stream: bool) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        ask(client, text, stream=stream)
+        chat = weakref.ref(client.assistant.chats.pop())
+        client.service.conversations.drop()
+        until(lambda: chat() is None)
+        until(lambda: not any(isinstance(kept, Talk) for kept in gc.get_objects()))
+    finally:
+        gc.enable()
+
+
+def in_background(client: Any, *messages: Any, **fields: Any) -> tuple[threading.Thread, list[Any]]:
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(ask(client, *messages, **fields)))
+    thread.start()
+    return thread, found
+
+
+def until(condition: Any, seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it does not come"
+        time.sleep(0.002)
+
+
+def test_the_queue_has_an_end(start) -> None:
+    client = start(max_running=1, max_queued=1, timeout=0.5)
+    running = in_background(client, "wait")
+    until(lambda: client.service.places.running == 1)
+    waiting = in_background(client, "say later")
+    until(lambda: client.service.places.waiting == 1)
+    response = ask(client, "say no")
+    error = fault(response, 429)
+    assert error["code"] == "queue_full" and error["type"] == "rate_limit_error"
+    assert 1 <= int(response.headers["Retry-After"]) <= 60
+    for thread, _ in (running, waiting):
+        thread.join()
+    assert fault(running[1][0], 504)["code"] == "timeout"
+    assert client.service.places.running == 0 and not client.service.turns.turns
+    assert answer(client, "say again")["choices"][0]["message"]["content"] == "again "
+
+
+def test_a_deadline_in_a_stream_is_an_error_chunk(start) -> None:
+    client = start(timeout=0.2)
+    *_, error = chunks(client, "wait")
+    assert error["error"]["code"] == "timeout"
+    assert client.service.places.running == 0
+
+
+def test_draining_refuses_what_is_new(client) -> None:
+    assert client.get("/ready").status_code == 200
+    client.service.draining = True
+    assert fault(client.get("/ready"), 503)["code"] == "draining"
+    assert fault(ask(client, "hello"), 503)["code"] == "server_shutdown"
+    assert fault(client.post("/v1/videos", json={"prompt": "x"}), 503)["code"] == "server_shutdown"
+    assert client.get("/health").status_code == 200
+
+
+def test_large_bodies_are_refused_before_they_are_read(start) -> None:
+    client = start(max_upload=1000)
+    text = json.dumps({"messages": [user("x" * (2 << 20))]})
+    error = fault(
+        client.post("/v1/chat/completions", content=text, headers={"Content-Type": "application/json"}), 413
+    )
+    assert error["code"] == "too_large"
+    assert client.service.body_bytes == 0
