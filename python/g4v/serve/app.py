@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
@@ -83,12 +84,15 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
 
 async def _get_ready(service: Service) -> None:
     """Waits for what loads in the background; a fault of it is every video's, and is told there."""
+    once = ThreadPoolExecutor(1, "g4v-ready")  # a large bundle takes minutes
     try:
-        await asyncio.get_running_loop().run_in_executor(service.work, service.assistant.wait_until_ready)
+        await asyncio.get_running_loop().run_in_executor(once, service.assistant.wait_until_ready)
         service.state = "ready"
     except Exception as error:
         service.state = "failed"
         log("fault", error=repr(error))
+    finally:
+        once.shutdown(wait=False)
 
 
 async def _sweep(service: Service) -> None:
