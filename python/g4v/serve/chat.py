@@ -122,7 +122,7 @@ class _Run:
                 yield self._shapes.usage_chunk(usage)
             yield b"data: [DONE]\n\n"
         except ApiError as error:
-            note(self._request, error=error.code)
+            note(self._request, error=error.code, fault=error.detail)
             yield sse(error.body(self._request.state.id))
 
     def _end(self) -> dict[str, Any]:

@@ -32,12 +32,15 @@ class ApiError(Exception):
         super().__init__(message)
         self.status, self.message, self.code, self.param = status, message, code, param
         self.headers = dict(headers or {})
+        self.detail: str | None = None  # for the log alone
 
     def again(self) -> ApiError:
         """The same error, to be raised where this one is kept: what is raised refers to the frames that it
         leaves, and where these refer to it all of them stay until Python collects.
         """
-        return ApiError(self.status, self.message, self.code, self.param, self.headers)
+        other = ApiError(self.status, self.message, self.code, self.param, self.headers)
+        other.detail = self.detail
+        return other
 
     def body(self, request_id: str) -> dict[str, Any]:
         """The body of the response, and the chunk of a stream that ends with this error."""
@@ -78,7 +81,10 @@ def as_api_error(error: BaseException) -> ApiError:
     """Any exception as an answer; one that was not foreseen does not show its words to the client."""
     if isinstance(error, ApiError):
         return error
+    fault = ApiError(500, "a fault of the server; its log has the request id", "internal_error")
     for kind, (status, code) in _KNOWN.items():
         if isinstance(error, kind):
-            return ApiError(status, str(error), code)
-    return ApiError(500, "a fault of the server; its log has the request id", "internal_error")
+            fault = ApiError(status, str(error), code)
+    if fault.status >= 500:
+        fault.detail = repr(error)
+    return fault

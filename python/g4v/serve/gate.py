@@ -170,9 +170,7 @@ class _Passage:
     async def _refuse(self, error: Exception) -> str:
         """Answers with an error, and says how the request ended."""
         fault = as_api_error(error)
-        if fault.status == 500:
-            self._log["fault"] = repr(error)
-        self._log["error"] = fault.code
+        self._log |= {"error": fault.code, "fault": fault.detail}
         if not self._status:  # else it has begun, and the connection ends in the middle
             response = JSONResponse(fault.body(self._id), fault.status, headers=fault.headers)
             await response(self._scope, self._receive, self._answer)

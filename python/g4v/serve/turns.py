@@ -14,7 +14,6 @@ from ..errors import Cancelled, ContextFull
 from ..events import Done, Event, Text, VideoPrompt
 from .errors import ApiError, as_api_error
 from .history import Conversation, Conversations, Settings, is_memory, start
-from .logs import log
 from .media import Media, MediaReader
 from .messages import Exchange, Talk, tagged
 from .metrics import Metrics
@@ -106,8 +105,6 @@ class Turn:
         except Exception as error:
             traceback.clear_frames(error.__traceback__)  # which hold the chat until Python collects
             fault = self._reason or self._fault_of(error)
-            if fault.status == 500:
-                log("fault", error=repr(error))
         self._turns.turns.discard(self)
         self._put(Ended(fault))
 

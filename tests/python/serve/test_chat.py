@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -178,10 +179,18 @@ def test_a_body_of_another_type(client) -> None:
     fault(client.post("/v1/chat/completions", data={"a": "b"}), 415)
 
 
-def test_errors_of_the_core(client) -> None:
+def test_errors_of_the_core(client, capsys: pytest.CaptureFixture[str]) -> None:
     assert fault(ask(client, "long"), 400)["code"] == "context_length_exceeded"
     assert fault(ask(client, ""), 400)["code"] == "invalid_value"
     assert fault(ask(client, "break"), 500)["code"] == "runtime_error"
+    for stream in (False, True):
+        capsys.readouterr()
+        named = {"X-Request-Id": f"mine-{stream}"}
+        body = {"messages": [user("break")], "stream": stream}
+        client.post("/v1/chat/completions", json=body, headers=named)
+        (line,) = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+        assert line["id"] == f"mine-{stream}" and line["outcome"] == "error"
+        assert line["error"] == "runtime_error" and "ONNX Runtime failed" in line["fault"]
     assert fault(ask(client, "long", stream=True), 400)["code"] == "context_length_exceeded"
     *_, text, error = chunks(client, "break")  # the first piece has been sent
     assert text["choices"][0]["delta"] == {"content": "Br"}
