@@ -86,7 +86,7 @@ class Conversations:
     def known(self, owner: str, talk: Talk) -> int:
         """How many exchanges of a talk a conversation knows that `take` would give now."""
         with self._lock:
-            return max((k for k, _ in [self._best(_keys(owner, talk))]), default=0)
+            return self._best(_keys(owner, talk))[0]
 
     def take(self, owner: str, talk: Talk) -> Conversation:
         """A conversation with the longest known part of the history, and what is missing of it.

@@ -94,19 +94,27 @@ def _from_url(url: str, where: str, own_host: str, frames: int | None) -> Media:
 
 
 class MediaReader:
-    """Opens what messages show. store: files and videos. limit: bytes of one."""
+    """Opens what messages show.
+
+    store: files and videos. limit: bytes of one, and of all together that other servers send for a request.
+    """
 
     def __init__(self, store: MediaStore, fetcher: Fetcher, limit: int) -> None:
         self._store, self._fetcher, self._limit = store, fetcher, limit
 
     def check(self, media: Media, owner: str) -> None:
         """Refuses what cannot be opened, without opening it. ApiError (400, 404, 413)."""
-        if media.kind == "base64" and len(media.value) * 3 // 4 > self._limit + 3:
-            raise ApiError(413, f"{media.where} has more than {self._limit} bytes", "too_large", media.where)
+        if media.kind == "base64":
+            self.check_size(len(media.value) * 3 // 4 - 2, media)
         if media.kind == "url":
             self._fetcher.check(media.value, media.where)
         if media.kind in ("file", "video"):
             self._path(media, owner)
+
+    def check_size(self, size: int, media: Media) -> None:
+        """Refuses more bytes than one request may have. ApiError (413) names this video."""
+        if size > self._limit:
+            raise ApiError(413, f"{media.where} has more than {self._limit} bytes", "too_large", media.where)
 
     async def open(self, media: Media, owner: str) -> bytes | IO[bytes]:
         """The bytes, or an open file that the caller closes. ApiError."""

@@ -79,7 +79,9 @@ class Turn:
         self._texts: list[str] = []
         self._captions: list[tuple[int, str]] = []
         self._length = 0
+        self._fault: ApiError | None = None
         self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task.add_done_callback(self._over)  # also where it is cancelled before it runs at all
 
     def cancel(self, reason: ApiError) -> None:
         """Ends the answer within a step; `Ended` has the reason. Harmless when repeated or too late."""
@@ -94,19 +96,20 @@ class Turn:
             self._conversation.chat.cancel()  # while its video is read
 
     async def _run(self) -> None:
-        fault: ApiError | None = None
         try:
             fetched = await self._fetch()
             async with self._turns.places.enter():
                 self._interruptible = False
                 await self._answer(fetched)
-        except asyncio.CancelledError:
-            fault = self._reason or as_api_error(Cancelled("cancelled"))
         except Exception as error:
             traceback.clear_frames(error.__traceback__)  # which hold the chat until Python collects
-            fault = self._reason or self._fault_of(error)
+            self._fault = self._reason or self._fault_of(error)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            self._fault = self._reason or as_api_error(Cancelled("cancelled"))
         self._turns.turns.discard(self)
-        self._put(Ended(fault))
+        self._put(Ended(self._fault))
 
     def _fault_of(self, error: Exception) -> ApiError:
         places = self._turns.places
@@ -129,6 +132,7 @@ class Turn:
                 data = await self._turns.reader.open(media, self._owner)
                 assert isinstance(data, bytes)
                 found[media.identity] = data
+                self._turns.reader.check_size(sum(map(len, found.values())), media)
         return found
 
     async def _answer(self, fetched: dict[str, bytes]) -> None:

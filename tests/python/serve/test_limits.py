@@ -13,7 +13,7 @@ import pytest
 
 from g4v.serve.messages import Talk
 
-from .talk import answer, ask, chunks, fault, user
+from .talk import answer, ask, bot, chunks, fault, user
 
 
 def test_full_memory_makes_room_once(client) -> None:
@@ -103,3 +103,26 @@ def test_large_bodies_are_refused_before_they_are_read(start) -> None:
     )
     assert error["code"] == "too_large"
     assert client.service.body_bytes == 0
+
+
+def test_what_is_fetched_has_a_limit_together(start, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = start(max_upload=1000, allowed_media_domains=("media.example.org",))
+    fetched: list[str] = []
+
+    async def fetch(url: str, where: str) -> bytes:
+        fetched.append(url)
+        return b"x" * 600
+
+    monkeypatch.setattr(client.service.reader._fetcher, "fetch", fetch)
+
+    def shown(number: int) -> dict[str, Any]:
+        url = f"https://media.example.org/{number}.mp4"
+        return user("say x", {"type": "video_url", "video_url": {"url": url}})
+
+    answer(client, shown(1))
+    assert client.assistant.chats[-1].history[-1][2] == b"x" * 600
+    error = fault(ask(client, shown(2), bot("b"), shown(3), bot("b"), shown(4)), 413)
+    assert error["code"] == "too_large" and error["param"] == "messages[2].content[1]"
+    assert len(fetched) == 3 and client.service.places.running == 0
+    answer(client, shown(1), bot("x"), shown(5))
+    assert fetched[3:] == ["https://media.example.org/5.mp4"], "what a chat has seen is not fetched again"
