@@ -79,7 +79,7 @@ def load(
         raise ArgumentError(f"frame_checker must be callable, not {type(frame_checker).__name__}")
     if not isinstance(cuda_graphs, bool):
         raise ArgumentError(f"cuda_graphs is {cuda_graphs!r}; it must be True or False")
-    decoding = {
+    decoding: dict[str, Any] = {
         "turns": turns,
         "kv_memory": kv_memory,
         "kv_dtype": kv_dtype,
