@@ -11,6 +11,8 @@ own decoder and the graph keep. In one process, taking turns in every round:
     llama.cpp      the same file, where llama-cpp-python is installed
     ORT GenAI      a folder that its model builder has made (`python -m onnxruntime_genai.models.builder -m HF
                    -o DIR -p int4 -e cpu`), with --genai
+    OpenVINO       OpenVINO GenAI on the same file, where openvino-genai is installed: by the times that it
+                   reports itself, of the first token and of those after it
 
 Measured: single tokens after a context of 128, 512 and 1,400; a prompt of 512; single tokens of 1, 2, 4 and 8
 conversations at once (the others one after the other). Reported: medians over the rounds, and the median over
@@ -169,14 +171,36 @@ class GenAI:
         return int(self.generator.get_logits()[0, -1].argmax())
 
 
+class OpenVino:
+    """Has no step of its own: whole answers, with the times that the library reports."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        import openvino
+        import openvino_genai
+
+        self.openvino, self.genai = openvino, openvino_genai
+        self.pipeline = openvino_genai.LLMPipeline(str(path), "CPU", INFERENCE_NUM_THREADS=threads)
+
+    def answer(self, ids: Sequence[int], tokens: int) -> tuple[float, float]:
+        """Seconds to the first of `tokens` tokens, and of each of the others."""
+        config = self.genai.GenerationConfig()
+        config.max_new_tokens, config.ignore_eos, config.do_sample = tokens, True, False
+        prompt = self.openvino.Tensor(np.asarray([ids], np.int64))
+        metrics = self.pipeline.generate(prompt, config).perf_metrics
+        later = metrics.get_tpot().mean if tokens > 1 else 0.0
+        return metrics.get_ttft().mean / 1e3, later / 1e3
+
+
 def timed(run: Callable[[], object]) -> float:
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
 
 
-def decode(engine: Engine, context: Sequence[int]) -> float:
+def decode(engine: Engine | OpenVino, context: Sequence[int]) -> float:
     """Seconds of a token after `context`."""
+    if isinstance(engine, OpenVino):
+        return engine.answer(context, TOKENS + 1)[1]
     engine.reset()
     token = engine.read(context)
     seconds = []
@@ -185,6 +209,14 @@ def decode(engine: Engine, context: Sequence[int]) -> float:
         token = engine.read([token])
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds)
+
+
+def prefill(engine: Engine | OpenVino, prompt: Sequence[int]) -> float:
+    """Seconds until the first token is known."""
+    if isinstance(engine, OpenVino):
+        return engine.answer(prompt, 1)[0]
+    engine.reset()
+    return timed(lambda: engine.read(prompt))
 
 
 def together(core: Core, count: int, context: Sequence[int]) -> float:
@@ -235,12 +267,17 @@ def measure(
 ) -> dict[str, Any]:
     threads = options.threads
     core = Core(packed, weights, table, threads)
-    engines: dict[str, Engine] = {"core": core, "graph": Graph(packed.parent, weights, table, threads)}
+    engines: dict[str, Engine | OpenVino] = {
+        "core": core,
+        "graph": Graph(packed.parent, weights, table, threads),
+    }
     engines["transformers"] = Transformers(weights, threads)
     if importlib.util.find_spec("llama_cpp"):
         engines["llama.cpp"] = LlamaCpp(path, threads)
     if options.genai:
         engines["ORT GenAI"] = GenAI(options.genai, threads)
+    if importlib.util.find_spec("openvino_genai"):
+        engines["OpenVINO"] = OpenVino(path, threads)
     ids = np.random.default_rng(20231125).integers(5, weights.config.vocab_size, max(CONTEXTS)).tolist()
     seconds: dict[str, dict[str, list[float]]] = {}
     company: dict[str, list[float]] = {}
@@ -249,9 +286,8 @@ def measure(
             for context in CONTEXTS:
                 row = seconds.setdefault(f"token after {context}", {})
                 row.setdefault(name, []).append(decode(engine, ids[:context]))
-            engine.reset()
             row = seconds.setdefault(f"prompt of {PROMPT}", {})
-            row.setdefault(name, []).append(timed(lambda: engine.read(ids[:PROMPT])))  # noqa: B023
+            row.setdefault(name, []).append(prefill(engine, ids[:PROMPT]))
         for count in COMPANY:
             company.setdefault(str(count), []).append(together(core, count, ids[:128]))
     read, size = bandwidth(threads), packed.stat().st_size

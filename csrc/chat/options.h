@@ -44,7 +44,7 @@ struct LoadOptions {
   int spin_us = 200;
   // Most tokens that are looked up in the conversation and put to the decoder as drafts of the next
   // ones; 0 = none. Answers are the same with any number. Where the core runs the decoder itself.
-  int prompt_lookup = 3;
+  int prompt_lookup = 5;
 };
 
 struct ChatOptions {

@@ -108,7 +108,8 @@ void StreamState::EndJob(std::exception_ptr error, double milliseconds) {
     const std::lock_guard lock(mutex_);
     --running_jobs_;
     job_ms_ += milliseconds;
-    if (error && !job_error_) {
+    // Once the stream stops, an error is no cause of it.
+    if (error && !stopping_) {
       job_error_ = error;
       stopping_ = true;
       control_.Terminate();

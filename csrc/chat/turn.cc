@@ -29,8 +29,7 @@ Turn::Turn(Runtime& runtime, History& history, Question question,
       stream_(std::move(stream)),
       endings_(std::move(endings)),
       first_length_(history.cache->length()),
-      ids_(history.ids),
-      policy_(runtime.prompt_lookup()) {
+      ids_(history.ids) {
   for (const Segment& segment : question_.prompt) {
     needs_encoding_ = needs_encoding_ || segment.video.has_value();
   }
@@ -85,7 +84,8 @@ void Turn::MakeRows() {
   prefill_start_ms_ = stream_->ElapsedMs();
 }
 
-std::optional<Decoder::Sequence> Turn::Next(Openings& openings, int most_rows, int most_drafts) {
+std::optional<Decoder::Sequence> Turn::Next(Openings& openings, int most_rows,
+                                            const StepCosts* costs) {
   Decoder& decoder = runtime_.decoder();
   KvCache& cache = *history_.cache;
   const auto width = static_cast<size_t>(decoder.spec().hidden_size);
@@ -112,11 +112,9 @@ std::optional<Decoder::Sequence> Turn::Next(Openings& openings, int most_rows, i
                              last ? std::span<float>(logits_) : std::span<float>(),
                              &stream_->control()};
   }
-  // No draft is needed for what the answer cannot hold.
-  const int room = std::min(question_.text.max_new_tokens - static_cast<int>(tokens_.size()),
-                            decoder.spec().context_length - cache.length()) -
-                   1;
-  drafts_ = LookUpDrafts(ids_, std::min({most_drafts, policy_.Next(), room}));
+  drafts_.clear();
+  guess_.reset();
+  if (costs) LookUp(*costs);
   step_rows_ = 1 + drafts_.size();
   try {
     cache.Reserve(static_cast<int>(step_rows_));
@@ -133,6 +131,17 @@ std::optional<Decoder::Sequence> Turn::Next(Openings& openings, int most_rows, i
   decoder.Embed(drafts_, rows_);
   logits_.resize(step_rows_ * vocab);
   return Decoder::Sequence{&cache, rows_, logits_, &stream_->control()};
+}
+
+void Turn::LookUp(const StepCosts& costs) {
+  // No draft is needed for what the answer cannot hold.
+  const int room = std::min(question_.text.max_new_tokens - static_cast<int>(tokens_.size()),
+                            runtime_.decoder().spec().context_length - history_.cache->length()) -
+                   1;
+  drafts_ = LookUpDrafts(ids_, std::min(runtime_.prompt_lookup(), room));
+  if (drafts_.empty()) return;
+  guess_ = drafts_.front();
+  drafts_.resize(static_cast<size_t>(policy_.Best(static_cast<int>(drafts_.size()), costs)));
 }
 
 void Turn::Took(Openings& openings) {
@@ -165,6 +174,11 @@ void Turn::TakeLogits(std::span<float> logits) {
     SampledToken sampled = Sample(logits.subspan(accepted * vocab, vocab));
     const int32_t token = sampled.id;
     if (tokens_.empty()) done_.timings.first_token_ms = stream_->ElapsedMs();
+    if (accepted < drafts_.size()) {
+      policy_.Tell(drafts_[accepted] == token);
+    } else if (accepted == 0 && guess_) {
+      policy_.Tell(*guess_ == token);
+    }
     untold_.push_back(std::move(sampled));
     tokens_.push_back(token);
     ids_.push_back(token);
@@ -193,7 +207,6 @@ void Turn::TakeLogits(std::span<float> logits) {
     }
     ++accepted;
   }
-  policy_.Tell(static_cast<int>(drafts_.size()), static_cast<int>(accepted));
   done_.drafted_tokens += static_cast<int>(drafts_.size());
   done_.accepted_tokens += static_cast<int>(accepted);
 }

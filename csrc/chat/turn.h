@@ -62,9 +62,11 @@ class Turn {
 
   bool Computes() const { return computes_ && !error_; }
   bool prefills() const { return !answer_; }
-  // The part of the next step: at most `most_rows` of the prompt, or the last token and at most
-  // `most_drafts` drafts. Nothing where the turn is over by that.
-  std::optional<Decoder::Sequence> Next(Openings& openings, int most_rows, int most_drafts);
+  // The part of the next step: at most `most_rows` of the prompt, or the last token and drafts, where
+  // `costs` is not null. Nothing where the turn is over by that.
+  std::optional<Decoder::Sequence> Next(Openings& openings, int most_rows, const StepCosts* costs);
+  // Rows of the step that Next told.
+  size_t step_rows() const { return step_rows_; }
   void Took(Openings& openings);
   void Fail(std::exception_ptr error);
 
@@ -74,6 +76,7 @@ class Turn {
  private:
   VideoTokens TokensOf(const Frames& video);
   void MakeRows();
+  void LookUp(const StepCosts& costs);
   void StartAnswer();
   void TakeLogits(std::span<float> logits);
   SampledToken Sample(std::span<float> logits);
@@ -103,9 +106,10 @@ class Turn {
 
   std::optional<Answer> answer_;
   std::optional<Sampler> sampler_;
-  int prompt_end_ = 0;           // length of the cache
-  std::vector<int32_t> tokens_;  // of the answer
-  std::vector<int32_t> drafts_;  // in this step
+  int prompt_end_ = 0;            // length of the cache
+  std::vector<int32_t> tokens_;   // of the answer
+  std::vector<int32_t> drafts_;   // in this step
+  std::optional<int32_t> guess_;  // the first draft, in this step or not
   DraftPolicy policy_;
   std::vector<float> logits_;
   std::vector<SampledToken> untold_;

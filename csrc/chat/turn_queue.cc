@@ -1,6 +1,7 @@
 #include "chat/turn_queue.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 namespace g4v {
@@ -8,9 +9,6 @@ namespace {
 
 // Rows of prompts in a step that has answers too: about as much work as the answers' own.
 constexpr int kRowsBesideAnswers = 64;
-// Answers in a step up to which drafts pay: rows of many answers already fill a step.
-constexpr size_t kMostWithDrafts = 1;
-constexpr int kMostDrafts = 15;
 // For videos one, since encoding uses all cores; for graphs more, so that a long prompt of one chat
 // does not hold up the others.
 constexpr size_t kHandsForVideos = 1;
@@ -149,7 +147,7 @@ void TurnQueue::WorkOn(Turn& turn) {
 // A turn's rows are divided as they always are, so that it gets the same.
 void TurnQueue::StepAlone(Turn& turn) {
   try {
-    auto part = turn.Next(openings_, decoder_.most_rows(), 0);
+    auto part = turn.Next(openings_, decoder_.most_rows(), nullptr);
     if (!part) return;
     decoder_.Step({&*part, 1});
     if (part->error) std::rethrow_exception(part->error);
@@ -163,12 +161,13 @@ void TurnQueue::StepTogether(const std::vector<Turn*>& turns) {
   const auto answers = static_cast<size_t>(
       std::count_if(turns.begin(), turns.end(), [](Turn* turn) { return !turn->prefills(); }));
   int rows = answers > 0 ? kRowsBesideAnswers : decoder_.most_rows();
-  const int drafts = answers <= kMostWithDrafts && answers == turns.size() ? kMostDrafts : 0;
+  // Rows of many answers, or of a prompt, already fill a step.
+  const bool alone = answers == 1 && turns.size() == 1;
   std::vector<Decoder::Sequence> parts;
   std::vector<Turn*> stepped;
   const auto add = [&](Turn& turn, int most_rows) {
     try {
-      auto part = turn.Next(openings_, most_rows, drafts);
+      auto part = turn.Next(openings_, most_rows, alone ? &costs_ : nullptr);
       if (!part) return;
       if (turn.prefills()) {
         rows -= static_cast<int>(part->rows.size()) / decoder_.spec().hidden_size;
@@ -189,7 +188,12 @@ void TurnQueue::StepTogether(const std::vector<Turn*>& turns) {
     }
   }
   if (parts.empty()) return;
+  const auto start = std::chrono::steady_clock::now();
   decoder_.Step(parts);
+  if (alone) {
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    costs_.Tell(stepped.front()->step_rows(), took.count());
+  }
   for (size_t i = 0; i < parts.size(); ++i) {
     try {
       if (parts[i].error) std::rethrow_exception(parts[i].error);

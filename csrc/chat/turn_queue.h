@@ -53,7 +53,8 @@ class TurnQueue {
   Decoder& decoder_;
   const size_t most_turns_;
   const size_t most_hands_;
-  Openings openings_;  // the loop's own
+  StepCosts costs_;    // the loop's own
+  Openings openings_;  // likewise
   size_t first_ = 0;   // whose prompt comes first in the next step; likewise
   std::mutex mutex_;
   std::condition_variable changed_;    // wakes the loop

@@ -5,7 +5,8 @@
 namespace g4v {
 namespace {
 
-constexpr int kLongestPause = 64;
+constexpr double kNews = 1.0 / 8;        // weight of the latest observation
+constexpr double kGuessOfRow = 1.0 / 5;  // of a step, before steps of so many rows were seen
 
 // Where the latest earlier occurrence of the last `size` ids ends; 0 where there is none.
 size_t EndOfEarlier(std::span<const int32_t> ids, size_t size) {
@@ -20,25 +21,36 @@ size_t EndOfEarlier(std::span<const int32_t> ids, size_t size) {
 
 }  // namespace
 
-int DraftPolicy::Next() {
-  if (pause_ == 0) return next_;
-  --pause_;
-  return 0;
+void StepCosts::Tell(size_t rows, double seconds) {
+  if (rows == 0 || rows > kMost) return;
+  double& known = seconds_[rows];
+  known = known == 0 ? seconds : known + kNews * (seconds - known);
 }
 
-void DraftPolicy::Tell(int drafted, int accepted) {
-  if (drafted == 0) return;
-  if (accepted == drafted) {
-    next_ = std::min(next_ + 1, most_);
-    pause_for_ = 8;
-  } else if (accepted == 0) {
-    next_ = 1;
-    pause_ = pause_for_;
-    pause_for_ = std::min(2 * pause_for_, kLongestPause);
-  } else {
-    next_ = std::max(accepted, 1);
-  }
+double StepCosts::Relative(size_t rows) const {
+  const double guess = 1 + kGuessOfRow * static_cast<double>(rows - 1);
+  if (rows > kMost || seconds_[1] == 0 || seconds_[rows] == 0) return guess;
+  return seconds_[rows] / seconds_[1];
 }
+
+int DraftPolicy::Best(int most, const StepCosts& costs) const {
+  int best = 0;
+  double best_rate = 1;
+  double tokens = 1;
+  double all_right = 1;
+  for (int drafts = 1; drafts <= most; ++drafts) {
+    all_right *= right_;
+    tokens += all_right;
+    const double rate = tokens / costs.Relative(static_cast<size_t>(drafts) + 1);
+    if (rate > best_rate) {
+      best = drafts;
+      best_rate = rate;
+    }
+  }
+  return best;
+}
+
+void DraftPolicy::Tell(bool right) { right_ += kNews * ((right ? 1.0 : 0.0) - right_); }
 
 std::vector<int32_t> LookUpDrafts(std::span<const int32_t> ids, int most) {
   if (most <= 0) return {};

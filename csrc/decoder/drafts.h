@@ -3,28 +3,39 @@
 // and those are kept that it would have sampled anyway.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
 
 namespace g4v {
 
-// Decides how many drafts are worth their work: a row more in a step is cheaper than a step, but not
-// free. For one answer.
-class DraftPolicy {
+// What a step of one conversation takes, by its rows: learnt from steps, guessed before. For one
+// thread.
+class StepCosts {
  public:
-  explicit DraftPolicy(int most) : most_(most), next_(most) {}
-
-  // How many drafts the next step is worth, 0 to the most.
-  int Next();
-  // Of `drafted` ones of a step, `accepted` were right.
-  void Tell(int drafted, int accepted);
+  void Tell(size_t rows, double seconds);
+  // In steps of one row.
+  double Relative(size_t rows) const;
 
  private:
-  int most_;
-  int next_;
-  int pause_ = 0;      // steps without drafts to come
-  int pause_for_ = 8;  // steps, after the next failure
+  static constexpr size_t kMost = 16;
+  std::array<double, kMost + 1> seconds_{};  // by rows; 0: not known
+};
+
+// Decides how many drafts are worth their work: a row more in a step is cheaper than a step, but not
+// free, and how much it costs differs between processors. For one answer.
+class DraftPolicy {
+ public:
+  // The number of drafts that makes most tokens in a time, at most `most`.
+  int Best(int most, const StepCosts& costs) const;
+  // Whether a draft was right, of which all before it in the step were; also one that was looked up
+  // and not put to the decoder.
+  void Tell(bool right);
+
+ private:
+  double right_ = 0.3;  // how often drafts are, of late
 };
 
 // At most `most` tokens that followed an earlier occurrence of the last 3 ids of `ids`, or else of

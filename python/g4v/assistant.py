@@ -35,7 +35,7 @@ def load(
     kv_memory: int = 0,
     kv_dtype: str = "auto",
     spin_us: int = 200,
-    prompt_lookup: int = 3,
+    prompt_lookup: int = 5,
 ) -> Assistant:
     """Loads an assistant from an embedded bundle ("tiny") or from a bundle directory.
 

@@ -1,5 +1,7 @@
 #include "decoder/cpu/kv_pages.h"
 
+#include <sys/mman.h>
+
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -17,6 +19,9 @@ namespace {
 
 constexpr size_t kAlignment = 64;    // a cache line; a page is a multiple of it
 constexpr size_t kKept = 64u << 20;  // bytes of pages that wait for the next conversation, about
+// Pages from this size on are mapped by themselves: between other memory the heap would keep them
+// when they are freed.
+constexpr size_t kMapped = 128u << 10;
 
 }  // namespace
 
@@ -24,6 +29,26 @@ KvPagePool::KvPagePool(const DecoderSpec& spec, kernels::DType dtype, uint64_t b
     : dtype_(dtype), budget_(budget), kv_heads_(spec.kv_heads), head_dim_(spec.head_dim) {
   page_bytes_ = static_cast<size_t>(spec.layers) * static_cast<size_t>(kv_heads_) * 2 *
                 static_cast<size_t>(PageElements(head_dim_)) * kernels::SizeOf(dtype);
+}
+
+void KvPagePool::Free::operator()(char* page) const {
+  if (bytes >= kMapped) {
+    munmap(page, bytes);
+  } else {
+    std::free(page);
+  }
+}
+
+KvPagePool::Memory KvPagePool::Allocate(size_t bytes) {
+  void* page = nullptr;
+  if (bytes >= kMapped) {
+    page = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED) throw std::bad_alloc();
+  } else {
+    page = std::aligned_alloc(kAlignment, bytes);
+    if (!page) throw std::bad_alloc();
+  }
+  return Memory(static_cast<char*>(page), Free{bytes});
 }
 
 uint64_t KvPagePool::bytes_in_use() const {
@@ -45,8 +70,7 @@ KvPagePool::Memory KvPagePool::Take() {
   }
   Memory memory;
   if (free_.empty()) {
-    memory.reset(static_cast<char*>(std::aligned_alloc(kAlignment, page_bytes_)));
-    if (!memory) throw std::bad_alloc();
+    memory = Allocate(page_bytes_);
   } else {
     memory = std::move(free_.back());
     free_.pop_back();
@@ -56,7 +80,7 @@ KvPagePool::Memory KvPagePool::Take() {
 }
 
 void KvPagePool::Release(char* page) noexcept {
-  Memory memory(page);
+  Memory memory(page, Free{page_bytes_});
   const std::lock_guard lock(mutex_);
   in_use_ -= page_bytes_;
   if (free_.size() * page_bytes_ >= kKept) return;

@@ -36,10 +36,12 @@ class KvPagePool : public std::enable_shared_from_this<KvPagePool> {
 
  private:
   struct Free {
-    void operator()(char* page) const { std::free(page); }
+    size_t bytes = 0;
+    void operator()(char* page) const;
   };
   using Memory = std::unique_ptr<char, Free>;
 
+  static Memory Allocate(size_t bytes);
   Memory Take();
   void Release(char* page) noexcept;
 

@@ -274,7 +274,7 @@ class Assistant:
         kv_memory: int = 0,
         kv_dtype: str = "auto",
         spin_us: int = 200,
-        prompt_lookup: int = 3,
+        prompt_lookup: int = 5,
     ) -> Assistant: ...
     def chat(
         self,
