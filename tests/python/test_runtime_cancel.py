@@ -33,6 +33,20 @@ class TestCancel:
         chat.cancel()
         check_history(chat, history)
 
+    def test_a_cancelled_turn_leaves_nothing_of_its_video(self, assistant):
+        chat = assistant.chat(seed=0)
+        ask(chat, "say a", video(10))
+        known = chat.bytes
+        for level in range(20, 24):
+            stream = chat.send("denoise g", video(level))
+            while not isinstance(stream.next(), _core.VideoPromptEvent):
+                pass  # its video was encoded, and its prompt read
+            chat.cancel()
+            stream.close()
+            assert chat.bytes == known
+        ask(chat, "say a", video(30))
+        assert chat.bytes > known
+
     def test_cancel_after_the_end_changes_nothing(self, assistant, bundle):
         history, chat = History(bundle[1]), assistant.chat()
         stream = chat.send("say a")
