@@ -273,12 +273,14 @@ void ChatState::CheckRoom(int needed, int kept) const {
 
 void ChatState::Commit(Turn::Result result) {
   const int pending = CountTokens(result.pending, VideoTokensCount());
-  history_.ids.insert(history_.ids.end(), result.ids.begin(), result.ids.end());
-  history_.pending = std::move(result.pending);
+  const std::lock_guard lock(mutex_);
+  // What may throw comes first.
+  history_.marks.reserve(history_.marks.size() + 1);
   for (auto& [keys, tokens] : result.encoded) {
     history_.encoded.emplace(keys, History::Encoded{tokens, history_.turns()});
   }
-  const std::lock_guard lock(mutex_);
+  history_.ids.insert(history_.ids.end(), result.ids.begin(), result.ids.end());
+  history_.pending = std::move(result.pending);
   history_.marks.push_back(
       {history_.cache->length() + pending, history_.marks.back().videos + result.videos});
   ReleaseLocked();

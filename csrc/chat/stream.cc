@@ -141,10 +141,19 @@ void StreamState::End(DoneEvent done, std::exception_ptr error, const std::funct
     if (ended_) return;
     ended_ = true;
     if (job_error_) error = job_error_;  // the cause, where the rest was stopped for it
+    bool committed = false;
     if (!error && !cancelled_) {
-      commit();
-      events_.push_back(std::move(done));
-    } else {
+      const size_t before = events_.size();
+      try {
+        events_.push_back(std::move(done));
+        commit();
+        committed = true;
+      } catch (...) {
+        error = std::current_exception();
+        if (events_.size() > before) events_.pop_back();
+      }
+    }
+    if (!committed) {
       // Without the lock: Cancel does nothing more, and the caller can wait no better with it.
       lock.unlock();
       roll_back();

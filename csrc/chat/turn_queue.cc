@@ -34,9 +34,11 @@ TurnQueue::~TurnQueue() {
 }
 
 void TurnQueue::Submit(std::unique_ptr<Turn> turn) {
+  Entries entry;  // so that the loop needs no memory for it
+  entry.push_back({std::move(turn)});
   {
     const std::lock_guard lock(mutex_);
-    waiting_.push_back(std::move(turn));
+    waiting_.splice(waiting_.end(), entry);
     news_ = true;
   }
   changed_.notify_one();
@@ -56,11 +58,20 @@ void TurnQueue::Loop() {
     news_ = false;
     Admit();
     Entries ended;
-    const std::vector<Turn*> computing = Compute(ended);
+    std::vector<Turn*> computing;
+    try {
+      computing = Compute(ended);
+    } catch (...) {
+      FailAll(std::current_exception());
+    }
     news_ = news_ || !ended.empty();  // there is room for those who wait
     lock.unlock();
     ended.clear();
-    if (!computing.empty()) StepTogether(computing);
+    try {
+      if (!computing.empty()) StepTogether(computing);
+    } catch (...) {
+      for (Turn* const turn : computing) turn->Fail(std::current_exception());
+    }
     lock.lock();
     if (computing.empty()) changed_.wait(lock, [this] { return stop_ || news_; });
   }
@@ -68,15 +79,19 @@ void TurnQueue::Loop() {
 
 void TurnQueue::Admit() {
   // One that was cancelled before its turn came is ended as those that run.
-  for (auto turn = waiting_.begin(); turn != waiting_.end();) {
-    const bool admitted = running_.size() < most_turns_;
-    if (!admitted && !(*turn)->stopped()) {
-      ++turn;
-      continue;
-    }
-    running_.emplace_back(Entry{std::move(*turn)}).turn->Begin();
-    turn = waiting_.erase(turn);
+  for (auto entry = waiting_.begin(); entry != waiting_.end();) {
+    const auto here = entry++;
+    if (running_.size() >= most_turns_ && !here->turn->stopped()) continue;
+    here->turn->Begin();
+    running_.splice(running_.end(), waiting_, here);
   }
+}
+
+void TurnQueue::FailAll(std::exception_ptr error) {
+  for (const Entry& entry : running_) {
+    if (!entry.away) entry.turn->Fail(error);
+  }
+  news_ = true;
 }
 
 void TurnQueue::HandOver(Entry& entry) {
@@ -91,8 +106,8 @@ void TurnQueue::HandOver(Entry& entry) {
       }
     }
   }
-  entry.away = true;
   handed_over_.push_back(&entry);
+  entry.away = true;
   for_hands_.notify_one();
 }
 
@@ -165,6 +180,8 @@ void TurnQueue::StepTogether(const std::vector<Turn*>& turns) {
   const bool alone = answers == 1 && turns.size() == 1;
   std::vector<Decoder::Sequence> parts;
   std::vector<Turn*> stepped;
+  parts.reserve(turns.size());
+  stepped.reserve(turns.size());
   const auto add = [&](Turn& turn, int most_rows) {
     try {
       auto part = turn.Next(openings_, most_rows, alone ? &costs_ : nullptr);

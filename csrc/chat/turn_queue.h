@@ -47,6 +47,8 @@ class TurnQueue {
   void WorkOn(Turn& turn);
   // Ends what is over, and hands over what cannot be done together. Returns the turns that can.
   std::vector<Turn*> Compute(Entries& ended);
+  // Where there is no memory for the loop itself, all turns fail, and the loop goes on.
+  void FailAll(std::exception_ptr error);
   void StepTogether(const std::vector<Turn*>& turns);
   void StepAlone(Turn& turn);
 
@@ -59,7 +61,7 @@ class TurnQueue {
   std::mutex mutex_;
   std::condition_variable changed_;    // wakes the loop
   std::condition_variable for_hands_;  // wakes the hands
-  std::deque<std::unique_ptr<Turn>> waiting_;
+  Entries waiting_;
   Entries running_;  // changed by the loop alone
   std::deque<Entry*> handed_over_;
   size_t idle_hands_ = 0;

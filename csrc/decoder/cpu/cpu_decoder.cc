@@ -11,12 +11,12 @@ CpuDecoder::CpuDecoder(const Bundle& bundle, const Variant& variant,
 std::unique_ptr<KvCache> CpuDecoder::NewCache() const { return model_.NewCache(); }
 
 void CpuDecoder::Step(std::span<Sequence> sequences) {
-  std::vector<Forward::Sequence> parts;
-  for (const Sequence& sequence : sequences) {
-    parts.push_back({static_cast<CpuKvCache*>(sequence.cache), sequence.rows, sequence.logits,
-                     sequence.control});
-  }
   try {
+    std::vector<Forward::Sequence> parts;
+    for (const Sequence& sequence : sequences) {
+      parts.push_back({static_cast<CpuKvCache*>(sequence.cache), sequence.rows, sequence.logits,
+                       sequence.control});
+    }
     model_.Step(parts);
   } catch (...) {
     for (Sequence& sequence : sequences) sequence.error = std::current_exception();
