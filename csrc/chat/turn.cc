@@ -120,10 +120,7 @@ std::optional<Decoder::Sequence> Turn::Next(Openings& openings, int most_rows,
     cache.Reserve(static_cast<int>(step_rows_));
   } catch (const Error& error) {
     if (error.code() != Code::ContextFull) throw;
-    const int32_t token = tokens_.back();
-    std::vector<int32_t> end = runtime_.prompt().AnswerEndIds();
-    end.insert(end.begin(), token);
-    Finish("memory", static_cast<int>(tokens_.size()) - 1, std::move(end));
+    CutOff("memory");
     return std::nullopt;
   }
   rows_.clear();
@@ -188,17 +185,17 @@ void Turn::TakeLogits(std::span<float> logits) {
       break;
     }
     Deliver(answer_->Push(token));
-    std::vector<int32_t> end = prompt.AnswerEndIds();
     if (answer_->stopped()) {
       // What the model went on to write is no part of its answer, and does not become history.
-      Finish("stop", std::min(answer_->tokens_before_stop(), before), std::move(end));
+      Finish("stop", std::min(answer_->tokens_before_stop(), before), prompt.AnswerEndIds());
       break;
     }
-    const bool full = prompt_end_ + before >= spec.context_length;
-    if (full || before + 1 >= question_.text.max_new_tokens) {
-      end.insert(end.begin(), token);
-      Finish(before + 1 >= question_.text.max_new_tokens ? "length" : "context", before,
-             std::move(end));
+    if (before + 1 >= question_.text.max_new_tokens) {
+      CutOff("length");
+      break;
+    }
+    if (prompt_end_ + before >= spec.context_length) {
+      CutOff("context");
       break;
     }
     if (accepted == drafts_.size() || drafts_[accepted] != token) {
@@ -218,7 +215,7 @@ SampledToken Turn::Sample(std::span<float> logits) {
   if (question_.logprobs) {
     raw.assign(logits.begin(), logits.end());
     sum = LogSumExp(raw);
-    sampled.top = Likeliest(raw, *question_.logprobs);
+    sampled.top = Likeliest(raw, *question_.logprobs, sum);
   }
   sampled.id = sampler_->Next(logits, tokens_);
   if (question_.logprobs) sampled.logprob = raw[static_cast<size_t>(sampled.id)] - sum;
@@ -234,6 +231,13 @@ void Turn::Finish(const std::string& reason, int tokens, std::vector<int32_t> en
   ids_.resize(static_cast<size_t>(history_.cache->length()));
   result_.pending = {{std::move(end)}};
   CloseAnswer();
+}
+
+// The answer ends behind its last token, which is not in the cache.
+void Turn::CutOff(const std::string& reason) {
+  std::vector<int32_t> end = runtime_.prompt().AnswerEndIds();
+  end.insert(end.begin(), tokens_.back());
+  Finish(reason, static_cast<int>(tokens_.size()) - 1, std::move(end));
 }
 
 void Turn::CloseAnswer() {

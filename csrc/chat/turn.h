@@ -81,6 +81,7 @@ class Turn {
   void TakeLogits(std::span<float> logits);
   SampledToken Sample(std::span<float> logits);
   void Finish(const std::string& reason, int tokens, std::vector<int32_t> end);
+  void CutOff(const std::string& reason);
   void Deliver(std::vector<AnswerPiece> pieces);
   void AskForVideo(std::string caption);
   void CloseAnswer();
