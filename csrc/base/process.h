@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <new>
+#include <thread>
 #include <utility>
 
 namespace g4v {
@@ -51,6 +52,15 @@ class LibraryWork {
   uint64_t fork_count_ = 0;
   bool began_ = false;
 };
+
+// A thread that runs `work`. A fork waits until it is made: glibc puts the stack of a thread that
+// has ended on the list of those in use before it frees what was thread-local on it, and a child of
+// a fork between the two frees that once more ("double free or corruption").
+template <class Work>
+std::thread StartThread(Work&& work) {
+  const LibraryWork library(LibraryWork::Kind::kMake, std::nothrow);
+  return std::thread(std::forward<Work>(work));
+}
 
 // For the end of the process: no work begins any more; what is under way is asked to stop and waited
 // for, a minute at most. Harmless when repeated.

@@ -4,6 +4,8 @@
 #include <chrono>
 #include <utility>
 
+#include "base/process.h"
+
 namespace g4v {
 namespace {
 
@@ -20,7 +22,7 @@ TurnQueue::TurnQueue(Decoder& decoder, int most_turns)
     : decoder_(decoder),
       most_turns_(static_cast<size_t>(most_turns)),
       most_hands_(decoder.exact_in_parts() ? kHandsForVideos : kHandsForGraphs),
-      loop_([this] { Loop(); }) {}
+      loop_(StartThread([this] { Loop(); })) {}
 
 TurnQueue::~TurnQueue() {
   {
@@ -97,7 +99,8 @@ void TurnQueue::FailAll(std::exception_ptr error) {
 void TurnQueue::HandOver(Entry& entry) {
   if (idle_hands_ <= handed_over_.size() && hands_.size() < most_hands_) {
     try {
-      hands_.emplace_back([this] { HandLoop(); });
+      hands_.reserve(most_hands_);
+      hands_.push_back(StartThread([this] { HandLoop(); }));
     } catch (...) {
       // Those that are there do it later.
       if (hands_.empty()) {

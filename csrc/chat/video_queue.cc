@@ -4,11 +4,14 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/process.h"
 
 namespace g4v {
 
 VideoQueue::VideoQueue(VideoGenerator& generator, FrameChecker& frame_checker)
-    : generator_(generator), frame_checker_(frame_checker), thread_([this] { Loop(); }) {}
+    : generator_(generator),
+      frame_checker_(frame_checker),
+      thread_(StartThread([this] { Loop(); })) {}
 
 VideoQueue::~VideoQueue() {
   {

@@ -1,8 +1,10 @@
 #include "ort/worker.h"
 
+#include "base/process.h"
+
 namespace g4v::ort {
 
-Worker::Worker() : thread_([this] { Loop(); }) {}
+Worker::Worker() : thread_(StartThread([this] { Loop(); })) {}
 
 Worker::~Worker() {
   {

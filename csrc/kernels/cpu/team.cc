@@ -3,6 +3,9 @@
 #if defined(__x86_64__) || defined(__i386__)
 #include <immintrin.h>
 #endif
+#include <algorithm>
+
+#include "base/process.h"
 
 namespace g4v::kernels {
 namespace {
@@ -24,9 +27,10 @@ uint32_t CountOf(uint64_t word) { return static_cast<uint32_t>(word); }
 }  // namespace
 
 Team::Team(int members, std::chrono::microseconds spin) : spin_(spin) {
+  workers_.reserve(std::max(members - 1, 0));
   try {
     for (int member = 1; member < members; ++member) {
-      workers_.emplace_back([this, member] { Work(member); });
+      workers_.push_back(StartThread([this, member] { Work(member); }));
     }
   } catch (...) {  // the system has no more threads
     End();

@@ -4,6 +4,9 @@
 #include <pthread.h>
 #include <sched.h>
 #endif
+#include <algorithm>
+
+#include "base/process.h"
 
 namespace g4v::kernels {
 
@@ -17,7 +20,8 @@ ThreadPool::ThreadPool(int threads) {
     }
   }
 #endif
-  for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { Wait(); });
+  workers_.reserve(std::max(threads - 1, 0));
+  for (int i = 1; i < threads; ++i) workers_.push_back(StartThread([this] { Wait(); }));
 }
 
 ThreadPool::~ThreadPool() {
