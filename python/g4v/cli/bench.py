@@ -5,7 +5,7 @@ a question about an 8-frame video that is in memory already, the tokens after it
 far as the bundle has the components (without an encoder the question comes without a video). Not timed:
 reading video files and writing them. Each number is the median of the runs, with the smallest and largest;
 one unmeasured run goes first. The instruction set of g4v's own CPU kernels is named too. The last line of the
-output is JSON.
+output is JSON. `g4v bench serve` measures a server.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from .._command import add_assistant_arguments
 from .._console import ProgressBar
 from .._runtime import import_core
 from ..errors import ArgumentError
+from . import bench_serve
 from .common import load, print_json
 
 _QUESTION = "Describe what happens in this video."
@@ -29,7 +30,7 @@ def add_parser(commands: Any) -> None:
     """Adds `g4v bench` to the subcommands of the parser."""
     parser = commands.add_parser(
         "bench",
-        help="measure loading, first token, tokens per second and one video",
+        help="measure loading, first token, tokens per second and one video, or a server",
         description=__doc__,
         epilog="examples:\n  g4v bench\n  g4v bench --runs 20 --threads 2 --json",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -39,6 +40,17 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print the JSON line only")
     add_assistant_arguments(parser)
     parser.set_defaults(run=run)
+    ways = parser.add_subparsers(dest="way", metavar="serve", title="a server under load")
+    bench_serve.add_parser(ways)
+    ways.choices["serve"].set_defaults(run=lambda arguments: _serve(parser, arguments))
+
+
+def _serve(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    """Runs `g4v bench serve`. ArgumentError: an option of `g4v bench` that means nothing there."""
+    for name in ("runs", "bundle", "device", "threads"):
+        if getattr(arguments, name) != parser.get_default(name):
+            raise ArgumentError(f"--{name} is of g4v bench without serve; the server has its own")
+    return bench_serve.run(arguments)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,1 @@
+"""The load generator of `g4v bench serve`. It needs aiohttp, and nothing of the server."""
