@@ -1,10 +1,10 @@
 """`g4v bench serve`: how a server does under load.
 
 An open-loop load: requests come by chance at a given rate (a Poisson process), whatever the server does, so
-a server that is too slow shows it in its times and its refusals. Timed as the client sees it, in this process:
-from sending a request to the first text of its answer, and between texts. Queue time, places and memory are
-what the server tells at /metrics. Answers that come after --duration are waited for. The same --seed gives the
-same requests at the same times. The last line of the output is JSON.
+a server that is too slow shows it in its times and its refusals. Timed as the client sees it, in this
+process: from sending a request to the first text of its answer, and between texts. Queue time, places and
+memory are what the server tells at /metrics. Answers that come after --duration are waited for. The same
+--seed gives the same requests at the same times. The last line of the output is JSON.
 """
 
 from __future__ import annotations

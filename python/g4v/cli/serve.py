@@ -12,7 +12,10 @@ from ..errors import ArgumentError, RuntimeUnavailable
 from ..frame_checkers import FRAME_CHECKERS, frame_checker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..assistant import Assistant
+    from ..serve.options import Options
 
 _EXAMPLES = """examples:
   g4v serve
@@ -44,6 +47,12 @@ def add_parser(commands: Any) -> None:
         metavar="N",
         help="0 takes a free one (default: 8000)",
     )
+    add_server_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def add_server_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds all but where the server listens."""
     group = parser.add_argument_group("who may ask")
     group.add_argument(
         "--api-key-file", type=Path, metavar="FILE", help="keys, one on a line; read again when it changes"
@@ -109,6 +118,9 @@ def add_parser(commands: Any) -> None:
         "--media-dir", type=Path, metavar="DIR", help="where they are kept (default: ~/.cache/g4v/media)"
     )
     group.add_argument(
+        "--share-media-dir", action="store_true", help="other servers with this option use the folder, too"
+    )
+    group.add_argument(
         "--media-ttl", type=_time, default=86400.0, metavar="TIME", help="how long (default: 24h)"
     )
     group.add_argument(
@@ -124,14 +136,11 @@ def add_parser(commands: Any) -> None:
     group.add_argument("--frame-checker", choices=tuple(FRAME_CHECKERS), help="as in g4v generate")
     parser.add_argument("--log-content", action="store_true", help="prompts go into the log")
     add_assistant_arguments(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs `g4v serve`; returns its exit code. Raises `g4v.Error`."""
     try:
-        from ..serve.addresses import is_domain
-        from ..serve.options import Options, default_media_dir
         from ..serve.server import check_open, listen, serve
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "g4v":
@@ -139,14 +148,25 @@ def run(arguments: argparse.Namespace) -> int:
         raise RuntimeUnavailable(
             f'{error.name} is missing; install it with: pip install "g4v[serve]"'
         ) from None
+    options = options_of(arguments)
+    check_open(arguments.host, arguments.api_key_file, arguments.no_auth)
+    load = loader_of(arguments, options)
+    return serve(load, arguments.host, listen(arguments.host, arguments.port), options)
+
+
+def options_of(arguments: argparse.Namespace) -> Options:
+    """The server's options. ArgumentError: one of them cannot be used."""
+    from ..serve.addresses import is_domain
+    from ..serve.options import Options, default_media_dir
+
     for host in arguments.allowed_media_domain:
         if not is_domain(host.lower()):
             raise ArgumentError(
                 f"--allowed-media-domain {host}: is not a domain name, such as media.example.org"
             )
-    check_open(arguments.host, arguments.api_key_file, arguments.no_auth)
-    options = Options(
+    return Options(
         media_dir=arguments.media_dir or default_media_dir(),
+        share_media=arguments.share_media_dir,
         media_ttl=arguments.media_ttl,
         media_bytes=arguments.media_bytes,
         max_upload=arguments.max_upload,
@@ -163,6 +183,9 @@ def run(arguments: argparse.Namespace) -> int:
         loopback=not arguments.no_auth,
     )
 
+
+def loader_of(arguments: argparse.Namespace, options: Options) -> Callable[[], Assistant]:
+    """Loads the assistant when it is called, and raises what loading raises then."""
     checker = frame_checker(arguments.frame_checker) if arguments.frame_checker else None
 
     def load(kv_memory: int = options.kv_memory) -> Assistant:
@@ -182,7 +205,7 @@ def run(arguments: argparse.Namespace) -> int:
                 raise
             return load(0)  # a decoder that ONNX Runtime runs: the server counts by itself
 
-    return serve(load, arguments.host, listen(arguments.host, arguments.port), options)
+    return load
 
 
 def _size(text: str) -> int:

@@ -26,10 +26,16 @@ Record = dict[str, Any]
 """id, kind ("file", "video"), owner, bytes, created_at, expires_at, and what its kind adds."""
 
 _ID = re.compile(r"(file-|video_)[0-9a-f]{32}")
-_OURS = re.compile(r"\.?(file-|video_)[0-9a-f]{32}\.(json|bin|mp4)(\..*\.tmp)?")
+OURS = re.compile(r"\.?(file-|video_)[0-9a-f]{32}\.(json|bin|mp4)(\..*\.tmp)?")
 _PREFIX = {"file": "file-", "video": "video_"}
 _SUFFIX = {"file": ".bin", "video": ".mp4"}
 UNFINISHED = ("queued", "in_progress")
+
+
+def lost(record: Record) -> None:
+    """Says in the record of a video that its server ended before it was made."""
+    error = {"code": "server_restarted", "message": "the server ended before the video was made"}
+    record |= {"status": "failed", "error": error}
 
 
 class MediaStore:
@@ -39,22 +45,28 @@ class MediaStore:
     OutputError: the folder cannot be written. ArgumentError: another server has it.
     """
 
+    shared = False  # whether other servers read what is saved
+
     def __init__(self, folder: Path, ttl: float, budget: int) -> None:
         self._folder, self.ttl, self._budget = folder, ttl, budget
         self._records: dict[str, Record] = {}
+        self._lock = self._locked(fcntl.LOCK_EX, "another server uses it; name another folder")
+        self._load()
+
+    def _locked(self, kind: int, otherwise: str) -> int:
+        """The folder's lock, held until it is closed. otherwise: why it cannot be had."""
+        folder = self._folder
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+            lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise OutputError(f"--media-dir {folder}: cannot be written: {error.strerror}") from None
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, kind | fcntl.LOCK_NB)
         except OSError:
-            os.close(self._lock)
-            raise ArgumentError(
-                f"--media-dir {folder}: another server uses it; name another folder"
-            ) from None
-        self._load()
+            os.close(lock)
+            raise ArgumentError(f"--media-dir {folder}: {otherwise}") from None
+        return lock
 
     def close(self) -> None:
         """Lets another server have the folder."""
@@ -98,6 +110,10 @@ class MediaStore:
         for path in (self.path(record), self._record_path(record)):
             with contextlib.suppress(OSError):
                 path.unlink()
+
+    def is_cancelled(self, record: Record) -> bool:
+        """Whether another server was asked to remove a video that is being made here."""
+        return False
 
     def sweep(self) -> None:
         """Removes what has expired."""
@@ -162,7 +178,7 @@ class MediaStore:
         """Reads the records that are there. What a server that ended left half done is failed or removed."""
         found = []
         for path in self._folder.iterdir():
-            if not _OURS.fullmatch(path.name):
+            if not OURS.fullmatch(path.name):
                 continue
             if path.suffix == ".json":
                 with contextlib.suppress(KeyError, TypeError, ValueError):
@@ -170,11 +186,10 @@ class MediaStore:
         for record in sorted(found, key=lambda r: (r["created_at"], r["id"])):
             self._records[record["id"]] = record
             if record.get("status") in UNFINISHED:
-                error = {"code": "server_restarted", "message": "the server ended before the video was made"}
-                record |= {"status": "failed", "error": error}
+                lost(record)
                 self.save(record)
         for path in self._folder.iterdir():
-            if _OURS.fullmatch(path.name) and path.name.partition(".")[0] not in self._records:
+            if OURS.fullmatch(path.name) and path.name.partition(".")[0] not in self._records:
                 log("media", removed=path.name, reason="without a record that can be read")
                 path.unlink()
         self.sweep()

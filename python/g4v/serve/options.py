@@ -18,6 +18,7 @@ class Options:
     """Options of a server; `g4v serve --help` tells what each does. Sizes are bytes, times seconds."""
 
     media_dir: Path = field(default_factory=default_media_dir)
+    share_media: bool = False
     media_ttl: float = 24 * 3600.0
     media_bytes: int = 2 << 30
     max_upload: int = 64 << 20

@@ -18,6 +18,7 @@ from .metrics import Metrics
 from .options import Options
 from .places import Places
 from .pump import Pump
+from .shared_media_store import SharedMediaStore
 from .turns import Turns
 from .video_jobs import VideoJobs
 
@@ -33,7 +34,8 @@ class Parts:
 
     def __init__(self, options: Options) -> None:
         self.keys = Keys(options.api_key_file)
-        self.store = MediaStore(options.media_dir, options.media_ttl, options.media_bytes)
+        kind = SharedMediaStore if options.share_media else MediaStore
+        self.store = kind(options.media_dir, options.media_ttl, options.media_bytes)
 
 
 class UnderWay(Protocol):

@@ -21,6 +21,8 @@ from .pump import Pump
 if TYPE_CHECKING:
     from ..assistant import Assistant
 
+_TELL = 0.5  # seconds between two records that other servers read
+
 
 class Job:
     """A video that is asked for. record: as it is on disk. listeners: called at each change."""
@@ -32,6 +34,8 @@ class Job:
         self.events: Events | None = None
         self.listeners: list[Callable[[Job], None]] = []
         self.done = asyncio.Event()
+        self.told = 0.0  # when other servers were told how far it is
+        self.saving: asyncio.Future[None] | None = None
 
     def changed(self) -> None:
         """Tells the listeners."""
@@ -149,6 +153,7 @@ class VideoJobs:
             try:
                 job.record["status"] = "in_progress"
                 job.changed()
+                self._tell_others(job)
                 await self._make(job)
                 self._metrics.videos.labels("ok").inc()
                 self._metrics.video.observe(time.monotonic() - began)
@@ -163,15 +168,14 @@ class VideoJobs:
                 if not job.cancelled:
                     self._metrics.videos.labels("error").inc()
                     log("video", id=job.record["id"], error=repr(error))
+            if job.saving is not None:
+                await job.saving
             if job.cancelled:
                 continue
             self._jobs.pop(job.record["id"], None)
             job.record |= outcome
             job.record["expires_at"] = int(time.time() + self._store.ttl)
-            try:
-                await self._in_thread(self._store.save, job.record)
-            except Exception as error:
-                log("video", id=job.record["id"], error=repr(error))
+            await self._save(job.record)
             job.done.set()
             job.changed()
         self._runner = None
@@ -195,6 +199,7 @@ class VideoJobs:
                     record["progress"] = min(99, 100 * event.step // event.steps)
                     if not job.cancelled:
                         job.changed()
+                        self._tell_others(job)
                 elif isinstance(event, Video):
                     made.append(event)
             if fault is not None:
@@ -215,6 +220,24 @@ class VideoJobs:
             record["bytes"] = len(data)
             record["frames"], record["height"], record["width"] = video.frames.shape[:3]
             await self._in_thread(self._write, record, data)
+
+    def _tell_others(self, job: Job) -> None:
+        """Shows other servers how far a video is, and stops what they were asked to remove."""
+        if not self._store.shared:
+            return
+        for one in list(self._jobs.values()):
+            if self._store.is_cancelled(one.record):
+                self.remove(one)
+        now = time.monotonic()
+        if not job.cancelled and now - job.told > _TELL and (job.saving is None or job.saving.done()):
+            job.told = now
+            job.saving = asyncio.ensure_future(self._save(dict(job.record)))
+
+    async def _save(self, record: Record) -> None:
+        try:
+            await self._in_thread(self._store.save, record)
+        except Exception as error:
+            log("video", id=record["id"], error=repr(error))
 
     def _write(self, record: Record, data: bytes) -> None:
         with self._store.writing(record) as path:

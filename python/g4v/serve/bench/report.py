@@ -128,6 +128,7 @@ def table(found: dict[str, Any]) -> str:
     else:
         lines.append(
             f"{'memory':22} {memory['first_bytes'] / 1e6:.1f} MB at the start, "
-            f"{memory['warm_bytes'] / 1e6:.1f} MB warm, {memory['last_bytes'] / 1e6:.1f} MB at the end ({memory['growth']:+.1%})"
+            f"{memory['warm_bytes'] / 1e6:.1f} MB warm, "
+            f"{memory['last_bytes'] / 1e6:.1f} MB at the end ({memory['growth']:+.1%})"
         )
     return "\n".join(lines)
