@@ -89,9 +89,17 @@ class Cluster:
         return self.send("GET", f"/v1/videos/{identifier}", None, session)[1]
 
     def replica(self, session: str) -> str:
-        """Something that only the replica of a session has: when its process began."""
-        text = self.send("GET", "/metrics", session=session)[1]
-        return next(line for line in text.splitlines() if line.startswith("process_start_time_seconds"))
+        """The token of the replica of a session: that which keeps a file."""
+        form = (
+            '--x\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nvision\r\n'
+            '--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\na\r\n--x--\r\n'
+        )
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        headers = {"Content-Type": "multipart/form-data; boundary=x", "X-Session-Id": session}
+        connection.request("POST", "/v1/files", form, headers)
+        kept = json.loads(connection.getresponse().read())
+        connection.close()
+        return str(json.loads((self.media / f"{kept['id']}.json").read_text())["server"])
 
     def maker(self, video: str) -> int:
         """The process that makes a video: it holds the lock of its own file."""
