@@ -56,7 +56,7 @@ def test_fields() -> None:
 
     text = PAGE.read_text("utf-8")
     refused = text[text.index("## What is refused") : text.index("Refused too")]
-    for name in (*chat_request._REFUSED, *chat_request._WITHOUT_EFFECT, *video_request._REFUSED):
+    for name in (*chat_request.REFUSED, *chat_request.WITHOUT_EFFECT, *video_request.REFUSED):
         assert f"`{name}`" in refused, name
     read = set()
     for module in (chat_request, video_request):

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from . import chat, files, videos
+from . import chat, files, openapi, videos
 from .errors import ApiError
 from .gate import Gate, http_error
 from .logs import log
@@ -43,6 +43,7 @@ def make_app(assistant: Assistant, options: Options, parts: Parts | None = None)
         Route("/ready", ready),
         Route("/metrics", metrics),
         Route("/version", version),
+        Route("/openapi.json", openapi.description),
         Route("/v1/models", models),
         Route("/v1/models/{id}", model),
         Route("/v1/chat/completions", chat.completions, methods=["POST"]),

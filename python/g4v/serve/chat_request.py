@@ -13,7 +13,7 @@ from .messages import Caption, Talk, parse_messages
 from .video_request import MOST_SEED, video_options
 
 # Fields of OpenAI's API that g4v cannot obey, with the values that ask for nothing.
-_REFUSED: dict[str, tuple[Any, ...]] = {
+REFUSED: dict[str, tuple[Any, ...]] = {
     "n": (1,),
     "tools": ([],),
     "tool_choice": ("none", "auto"),
@@ -30,8 +30,8 @@ _REFUSED: dict[str, tuple[Any, ...]] = {
     "min_p": (0, 0.0),
 }
 # These say nothing about the answer.
-_WITHOUT_EFFECT = ("user", "metadata", "store", "safety_identifier", "service_tier", "parallel_tool_calls")
-_MOST_TOKENS = 1 << 24
+WITHOUT_EFFECT = ("user", "metadata", "store", "safety_identifier", "service_tier", "parallel_tool_calls")
+MOST_TOKENS = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ def parse_chat(body: Any, model: str, caption: Caption, own_host: str) -> ChatRe
     """The request of a JSON body. ApiError (400, 404) names the field that is at fault."""
     fields = _fields(body)
     check_model(fields, model)
-    for name, without_effect in _REFUSED.items():
+    for name, without_effect in REFUSED.items():
         fields.refuse(name, without_effect)
-    for name in _WITHOUT_EFFECT:
+    for name in WITHOUT_EFFECT:
         fields.value(name)
     talk = parse_messages(fields.value("messages"), caption, own_host)
     stream = fields.boolean("stream") or False
@@ -61,8 +61,8 @@ def parse_chat(body: Any, model: str, caption: Caption, own_host: str) -> ChatRe
     include_usage = bool(options and options.boolean("include_usage"))
     if options is not None and not stream:
         raise bad_request("stream_options needs stream to be true", "stream_options")
-    limits = [fields.integer(name, 1, _MOST_TOKENS) for name in ("max_completion_tokens", "max_tokens")]
-    top_k = fields.integer("top_k", -1, _MOST_TOKENS)
+    limits = [fields.integer(name, 1, MOST_TOKENS) for name in ("max_completion_tokens", "max_tokens")]
+    top_k = fields.integer("top_k", -1, MOST_TOKENS)
     seed = fields.integer("seed", -(2**63), MOST_SEED)
     settings = Settings(
         seed=secrets.randbits(32) if seed is None else seed % (MOST_SEED + 1),

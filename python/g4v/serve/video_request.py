@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..assistant import Assistant
 
 MOST_SEED = 2**64 - 1
-_REFUSED = ("input_reference", "image_reference", "video_reference", "n", "lora", "extra_params")
+REFUSED = ("input_reference", "image_reference", "video_reference", "n", "lora", "extra_params")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def check_video_options(assistant: Assistant, values: dict[str, Any]) -> None:
 
 def parse_video(fields: Fields, assistant: Assistant) -> VideoRequest:
     """The request of a JSON body or a form. ApiError (400) names the field that is at fault."""
-    for name in _REFUSED:
+    for name in REFUSED:
         fields.refuse(name, (1,) if name == "n" else ({},))
     fields.value("user")
     prompt = fields.text("prompt")
