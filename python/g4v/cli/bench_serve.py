@@ -10,7 +10,6 @@ memory are what the server tells at /metrics. Answers that come after --duration
 from __future__ import annotations
 
 import argparse
-import asyncio
 import re
 from pathlib import Path
 from typing import Any
@@ -89,6 +88,8 @@ def add_parser(ways: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs `g4v bench serve`; returns its exit code: 1 where a place was lost. Raises `g4v.Error`."""
+    import asyncio  # which the other commands do without
+
     try:
         from ..serve.bench import clips, load, report
         from ..serve.bench.plan import plan

@@ -21,6 +21,7 @@ from . import chat, files, openapi, videos
 from .errors import ApiError
 from .gate import Gate, http_error
 from .logs import log
+from .memory import release_unused
 from .options import Options
 from .service import Parts, Service
 from .web import service_of
@@ -89,7 +90,9 @@ async def _get_ready(service: Service) -> None:
     """Waits for what loads in the background; a fault of it is every video's, and is told there."""
     once = ThreadPoolExecutor(1, "g4v-ready")  # a large bundle takes minutes
     try:
-        await asyncio.get_running_loop().run_in_executor(once, service.assistant.wait_until_ready)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(once, service.assistant.wait_until_ready)
+        await loop.run_in_executor(once, release_unused)
         service.state = "ready"
     except Exception as error:
         service.state = "failed"
@@ -103,6 +106,8 @@ async def _sweep(service: Service) -> None:
         await asyncio.sleep(_SWEEP)
         try:
             service.store.sweep()
+            if not service.answers and not service.jobs.unfinished:
+                await anyio.to_thread.run_sync(release_unused)
         except Exception as error:
             log("fault", error=repr(error))
 

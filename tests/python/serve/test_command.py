@@ -97,4 +97,6 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 def test_other_commands_do_not_load_it() -> None:
     code = "import sys, g4v, g4v.cli; g4v.cli.build_parser(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"starlette", "uvicorn", "uvloop", "anyio", "prometheus_client"} & set(done.stdout.split())
+    assert not {"starlette", "uvicorn", "uvloop", "anyio", "prometheus_client", "aiohttp", "asyncio"} & set(
+        done.stdout.split()
+    )
