@@ -87,7 +87,6 @@ def _without(values: dict[str, tuple[Any, ...]] | tuple[str, ...], why: str) -> 
 _TOP: Schema = shape(token=TEXT, logprob={"type": "number"}, bytes=array(integer(0, 255)))
 _TOKEN: Schema = shape(**_TOP["properties"], top_logprobs=array(_TOP))
 _FAULT: Schema = shape(code=TEXT, message=TEXT)
-_NUMBERS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 SCHEMAS: dict[str, Schema] = {
     "Error": shape(
@@ -183,7 +182,10 @@ SCHEMAS: dict[str, Schema] = {
             maxItems=1,
         ),
         usage=shape(
-            **dict.fromkeys(_NUMBERS, integer(0)), prompt_tokens_details=shape(cached_tokens=integer(0))
+            prompt_tokens=integer(0),
+            completion_tokens=integer(0),
+            total_tokens=integer(0),
+            prompt_tokens_details=shape(cached_tokens=integer(0)),
         ),
     ),
     "File": shape(

@@ -27,7 +27,7 @@ from .app import make_app
 from .logs import handle_library_logs
 from .service import Parts, Service
 
-_ROUTER = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
+_ROUTER: Any = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
 _SHORT = 64  # requests of a replica beside answers and videos: lists, contents, metrics
 _SPARE = 15.0  # seconds after --drain before Ray ends a replica's process
 _TOO_MUCH = ("host", "port", "share_media_dir")
@@ -98,7 +98,8 @@ def app(arguments: Mapping[str, Any]) -> serve.Application:
     options = options_of(parsed)
     # Our own limits answer with 429 before Ray's line of requests is of any length.
     most = options.max_running + options.max_queued + options.max_queued_videos + 1 + _SHORT
-    deployment = Server.options(
+    server: Any = Server  # what the decorators make of it
+    deployment = server.options(
         name="g4v",
         max_ongoing_requests=most,
         graceful_shutdown_timeout_s=options.drain + _SPARE,
