@@ -41,7 +41,7 @@ def program(words: list[str]) -> tuple[str, ...] | None:
         name, rest = words[at], words[at + 1 :]
         return (name, *[word for word in rest[:1] if word in subcommands(name)])
     if words and words[0] == "g4v":
-        return ("g4v", *words[1:2])
+        return ("g4v", *words[1 : 3 if words[1:3] == ["bench", "serve"] else 2])
     return None
 
 
@@ -216,7 +216,13 @@ def test_flags_in_prose() -> None:
     programs = [
         ("g4v", name) for name in ("chat", "generate", "serve", "inspect", "verify", "doctor", "bench")
     ]
-    programs += [("g4v.export",), ("g4v.train",), ("g4v.train", "tiny"), ("g4v.train.pack",)]
+    programs += [
+        ("g4v", "bench", "serve"),
+        ("g4v.export",),
+        ("g4v.train",),
+        ("g4v.train", "tiny"),
+        ("g4v.train.pack",),
+    ]
     programs += [("g4v.model.bases", "convert"), ("g4v.export.random_checkpoint",)]
     programs += [("g4v.data", name) for name in ("dialogues", "replies", "shapes")]
     programs += [("g4v.eval", name) for name in ("videoqa", "caption", "t2v", "safety", "shapes")]
