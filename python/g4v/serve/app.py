@@ -81,8 +81,8 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     finally:
         for task in tasks:
             task.cancel()
-        # What `Server` has done already; other servers of ASGI do not know of videos under way.
-        await service.drain(service.options.drain)
+        # `Server` has done so already; other servers of ASGI do not know of videos under way.
+        await service.drain(0 if service.draining else service.options.drain)
         service.close()
 
 

@@ -173,9 +173,9 @@ class VideoJobs:
             if job.cancelled:
                 continue
             self._jobs.pop(job.record["id"], None)
+            outcome["expires_at"] = int(time.time() + self._store.ttl)
+            await self._save(job.record | outcome)  # before anybody is told: it then outlasts the process
             job.record |= outcome
-            job.record["expires_at"] = int(time.time() + self._store.ttl)
-            await self._save(job.record)
             job.done.set()
             job.changed()
         self._runner = None
