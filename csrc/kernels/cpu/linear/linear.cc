@@ -62,10 +62,14 @@ bool HasVnni() {
 }  // namespace
 
 void QuantisedRows::Resize(int64_t rows, int64_t columns) {
+  constexpr int64_t kLine = 64;
   blocks_ = (columns + kActivationBlock - 1) / kActivationBlock;
+  stride_ = ((blocks_ * kActivationBlock + kLine - 1) / kLine | 1) * kLine;
+  if (codes_.size() < static_cast<size_t>(rows * stride_)) {
+    codes_.resize(static_cast<size_t>(rows * stride_));
+  }
   const auto count = static_cast<size_t>(rows * blocks_);
   if (scales_.size() >= count) return;
-  codes_.resize(count * kActivationBlock);
   scales_.resize(count);
   sums_.resize(2 * count);
   scaled_sums_.resize(count);
