@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "kernels/cpu/linear/linear.h"
+#include "kernels/cpu/linear/linear_call.h"
 #include "kernels/cpu/simd/portable.h"
 
 G4V_BEGIN_TARGET
