@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from g4v.serve.app import make_app
 from g4v.serve.options import Options
 
+from . import browser as browsers
 from . import fake
 
 
@@ -38,3 +39,10 @@ def start(tmp_path: Path) -> Iterator[Callable[..., TestClient]]:
 def client(start: Callable[..., TestClient]) -> TestClient:
     """A client of a server with the default options."""
     return start()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A browser. It must end with its module: its event loop runs on the main thread."""
+    with browsers.started() as browser:
+        yield browser

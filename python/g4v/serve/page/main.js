@@ -168,6 +168,7 @@ addEventListener("keydown", (event) => {
     else hideBar();
   }
 });
+addEventListener("beforeunload", () => running?.abort()); // else it breaks off, as a lost connection does
 addEventListener("pagehide", () => saveTalk(talk));
 onOtherTab(() => {
   if (!running && !edited) turnTo(loadTalk());

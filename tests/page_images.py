@@ -1,0 +1,80 @@
+"""Makes the pictures of the page in docs/serving.md, of a server with the embedded bundle.
+
+    python tests/page_images.py
+
+Writes docs/images/page-{light,dark,phone}.png. Needs Chromium and playwright, as the tests of the page.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from python.serve.browser import Tab, started
+from python.serve.process import Server
+
+IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
+DESK, PHONE = {"width": 1000, "height": 760}, {"width": 360, "height": 720}
+MOST_BYTES = 150_000
+PLAYS = "[...document.querySelectorAll('.turn video')].every((video) => video.videoWidth && !video.paused)"
+
+
+def main() -> int:
+    """Makes the pictures; returns the exit code."""
+    IMAGES.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, Server(Path(folder)) as server, started() as browser:
+        with Tab(browser, server.url, viewport=DESK, color_scheme="light") as tab:
+            talk(tab, "Show me a blue star growing", "What moves here?")
+            picture(tab, "light")
+        with Tab(browser, server.url, viewport=DESK, color_scheme="dark") as tab:
+            talk(tab, "What can you do?")
+            slowly(tab)
+            tab.ask("Show me a green square moving up")
+            tab.page.wait_for_selector("text=/Making the video, [3-6]\\d%/")
+            tab.page.fill("#text", "Now show it in yellow")
+            picture(tab, "dark")
+            tab.page.keyboard.press("Escape")
+            tab.answered(2)
+        with Tab(browser, server.url, viewport=PHONE, color_scheme="light", has_touch=True) as tab:
+            talk(tab, "Show me a red circle moving left")
+            tab.page.click("text=Ask about this video")
+            tab.page.fill("#text", "Which colour does it have?")
+            picture(tab, "phone")
+    return 0
+
+
+def talk(tab: Tab, *questions: str) -> None:
+    """Asks each question, from the second on about the video that was made last."""
+    for number, question in enumerate(questions, start=1):
+        if number > 1:
+            tab.page.click("text=Ask about this video")
+        tab.ask(question)
+        tab.answered(number)
+    tab.until(PLAYS)
+    tab.page.wait_for_timeout(4000)  # then players hide their controls
+
+
+def slowly(tab: Tab) -> None:
+    """Gives the next video so many steps that there is time to look."""
+    tab.page.click("#open-settings")
+    tab.page.fill("#s-steps", "200")
+    tab.page.click("#settings >> text=Save")
+
+
+def picture(tab: Tab, name: str) -> None:
+    """Writes one picture."""
+    path = IMAGES / f"page-{name}.png"
+    values: dict[str, Any] = {"path": path, "caret": "initial", "animations": "disabled"}
+    tab.page.screenshot(**values)
+    size = path.stat().st_size
+    print(f"{path.relative_to(IMAGES.parent.parent)}: {size} bytes")
+    if size > MOST_BYTES:
+        raise SystemExit(f"{path.name} has more than {MOST_BYTES} bytes; make its page smaller")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
