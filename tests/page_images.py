@@ -18,8 +18,9 @@ from python.serve.browser import Tab, started
 from python.serve.process import Server
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
-DESK, PHONE = {"width": 1000, "height": 760}, {"width": 360, "height": 720}
+DESK, PHONE = {"width": 960, "height": 860}, {"width": 360, "height": 720}
 MOST_BYTES = 150_000
+SEED = 1  # whose video is one of the good ones
 PLAYS = "[...document.querySelectorAll('.turn video')].every((video) => video.videoWidth && !video.paused)"
 
 
@@ -28,11 +29,12 @@ def main() -> int:
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, Server(Path(folder)) as server, started() as browser:
         with Tab(browser, server.url, viewport=DESK, color_scheme="light") as tab:
-            talk(tab, "Show me a blue star growing", "What moves here?")
+            settle(tab, seed=SEED)
+            talk(tab, "Show me a red circle moving left", "What moves here?")
             picture(tab, "light")
         with Tab(browser, server.url, viewport=DESK, color_scheme="dark") as tab:
             talk(tab, "What can you do?")
-            slowly(tab)
+            settle(tab, steps=200)  # so many that there is time to look
             tab.ask("Show me a green square moving up")
             tab.page.wait_for_selector("text=/Making the video, [3-6]\\d%/")
             tab.page.fill("#text", "Now show it in yellow")
@@ -40,6 +42,7 @@ def main() -> int:
             tab.page.keyboard.press("Escape")
             tab.answered(2)
         with Tab(browser, server.url, viewport=PHONE, color_scheme="light", has_touch=True) as tab:
+            settle(tab, seed=SEED)
             talk(tab, "Show me a red circle moving left")
             tab.page.click("text=Ask about this video")
             tab.page.fill("#text", "Which colour does it have?")
@@ -58,10 +61,11 @@ def talk(tab: Tab, *questions: str) -> None:
     tab.page.wait_for_timeout(4000)  # then players hide their controls
 
 
-def slowly(tab: Tab) -> None:
-    """Gives the next video so many steps that there is time to look."""
+def settle(tab: Tab, **settings: int) -> None:
+    """Sets seed or steps in the settings."""
     tab.page.click("#open-settings")
-    tab.page.fill("#s-steps", "200")
+    for name, value in settings.items():
+        tab.page.fill(f"#s-{name}", str(value))
     tab.page.click("#settings >> text=Save")
 
 

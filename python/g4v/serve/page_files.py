@@ -18,8 +18,8 @@ _KINDS = {
     ".svg": "image/svg+xml",
 }
 
-# Nothing of another site, nothing inline, no frame around the page. blob: is for videos, which scripts fetch with the
-# key. Trusted types: a script cannot turn text into HTML, not even by mistake.
+# Nothing of another site, nothing inline, no frame around the page. blob: is for videos, which scripts fetch
+# with the key. Trusted types: a script cannot turn text into HTML, not even by mistake.
 _POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' blob:; "
     "media-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
@@ -29,7 +29,6 @@ _HEADERS = {
     # A browser asks each time, and gets 304: after an update of g4v no old file meets a new one.
     "Cache-Control": "no-cache",
     "Content-Security-Policy": _POLICY,
-    "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Referrer-Policy": "no-referrer",

@@ -1,4 +1,4 @@
-"""A browser that opens the page of a server, and takes every error that the page makes for a failure of the test."""
+"""A browser that opens the page of a server. Every error that the page makes is a failure of the test."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Tab:
         return str(answer.inner_text())
 
     def until(self, expression: str, seconds: float = 15.0) -> None:
-        """Waits until a JavaScript expression is true. (The page's policy forbids Playwright's own way, eval.)"""
+        """Waits until a JavaScript expression is true. The page forbids eval, which is Playwright's way."""
         end = time.monotonic() + seconds
         while not self.page.evaluate(expression):
             assert time.monotonic() < end, expression

@@ -14,6 +14,7 @@ from g4v.serve.options import Options
 
 from . import browser as browsers
 from . import fake
+from .live import listening
 
 
 @pytest.fixture
@@ -46,3 +47,27 @@ def browser() -> Iterator[Any]:
     """A browser. It must end with its module: its event loop runs on the main thread."""
     with browsers.started() as browser:
         yield browser
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Any]]:
+    """(URL, the service's parts) of a server that listens, over the assistant whose answers a test writes.
+
+    One is answered at a time; nobody waits.
+    """
+    with listening(tmp_path_factory.mktemp("media"), max_running=1, max_queued=0) as (port, service):
+        yield f"http://127.0.0.1:{port}", service
+
+
+@pytest.fixture
+def open_tab(browser: Any, written: tuple[str, Any]) -> Iterator[Callable[..., browsers.Tab]]:
+    """open_tab(*allowed, **options) -> a tab with the page of that server."""
+    tabs: list[browsers.Tab] = []
+
+    def open_tab(*allowed: int, **options: Any) -> browsers.Tab:
+        tabs.append(browsers.Tab(browser, written[0], *allowed, **options))
+        return tabs[-1].__enter__()
+
+    yield open_tab
+    for tab in tabs:
+        tab.__exit__(None)

@@ -18,8 +18,9 @@ DROP = """([bytes, name]) => {
     const data = new DataTransfer();
     data.items.add(new File([new Uint8Array(bytes)], name, {type: "video/mp4"}));
     for (const kind of ["dragenter", "dragover", "drop"]) {
-        document.body.dispatchEvent(new DragEvent(kind, {dataTransfer: data, bubbles: true, cancelable: true}));
-        if (kind === "dragover" && document.getElementById("drop").hidden) throw new Error("no sign of the drop");
+        const event = {dataTransfer: data, bubbles: true, cancelable: true};
+        document.body.dispatchEvent(new DragEvent(kind, event));
+        if (kind === "dragover" && document.getElementById("drop").hidden) throw new Error("no sign of it");
     }
 }"""
 
@@ -148,6 +149,8 @@ def test_a_video_is_made_played_saved_and_asked_about(tab: Tab, server: Server) 
     messages = tab.bodies()[-1]["messages"]
     assert messages[1]["videos"][0]["id"] == made["id"]
     assert messages[2]["content"][0]["video_url"]["url"] == made["id"]
+    page.reload()
+    tab.until("document.querySelector('.question .chip video').videoWidth === 64")
 
 
 def test_a_reload_keeps_the_chat_and_stores_texts_and_ids_alone(tab: Tab) -> None:

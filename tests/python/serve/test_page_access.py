@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,9 +53,11 @@ def test_everything_is_reached_by_keyboard(browser: Any, url: str) -> None:
         wanted = ["Attach a clip", "Send", "New chat", "Settings", "Copy", "Video: circle", "Download"]
         wanted += ["Ask about this video", "Edit", "Answer again"]
         assert set(wanted) <= set(names), names
-        assert page.evaluate("getComputedStyle(document.getElementById('composer')).borderColor") != page.evaluate(
-            "getComputedStyle(document.getElementById('settings')).borderColor"
-        ), "the focus of the message shows too"
+        assert page.evaluate(
+            "getComputedStyle(document.getElementById('composer')).borderColor"
+        ) != page.evaluate("getComputedStyle(document.getElementById('settings')).borderColor"), (
+            "the focus of the message shows too"
+        )
         page.focus("#open-settings")
         page.keyboard.press("Enter")
         page.wait_for_selector("#settings[open]")
@@ -71,7 +72,8 @@ def test_an_answer_is_read_aloud_once(browser: Any, url: str) -> None:
             """() => {
                 window.said = [];
                 const place = document.getElementById("announcer");
-                new MutationObserver(() => window.said.push(place.textContent)).observe(place, {childList: true});
+                const note = () => window.said.push(place.textContent);
+                new MutationObserver(note).observe(place, {childList: true});
             }"""
         )
         tab.ask("say one two three")
@@ -105,7 +107,9 @@ def test_axe_finds_nothing_serious(browser: Any, url: str, scheme: str, size: st
     with Tab(browser, url, 400, **options) as tab:
         page = tab.page
         check(tab)
-        light = page.evaluate("parseInt(getComputedStyle(document.documentElement).backgroundColor.slice(4)) > 128")
+        light = page.evaluate(
+            "parseInt(getComputedStyle(document.documentElement).backgroundColor.slice(4)) > 128"
+        )
         assert light == (scheme == "light")
         page.set_input_files("#file", {"name": "a.mp4", "mimeType": "video/mp4", "buffer": b"clip"})
         page.wait_for_selector(".chip:not(.sending)")

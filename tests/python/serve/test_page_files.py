@@ -12,7 +12,9 @@ from starlette.testclient import TestClient
 
 from g4v.cli import build_parser
 
-FILES = {path.name: path.read_text("utf-8") for path in resources.files("g4v.serve").joinpath("page").iterdir()}
+FILES = {
+    path.name: path.read_text("utf-8") for path in resources.files("g4v.serve").joinpath("page").iterdir()
+}
 KEY = "key-one-0123456789"
 
 
@@ -27,24 +29,41 @@ def test_the_page_and_its_files(client: TestClient) -> None:
     assert client.head("/").headers["content-length"] == str(len(FILES["index.html"].encode()))
 
 
-@pytest.mark.parametrize("path", ["/page/none.js", "/page/..%2Fapp.py", "/page/", "/page", "/page/a/b", "/index.html"])
+@pytest.mark.parametrize(
+    "path", ["/page/none.js", "/page/..%2Fapp.py", "/page/", "/page", "/page/a/b", "/index.html"]
+)
 def test_there_are_no_others(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 404
 
 
 def test_only_this_server_is_asked_for_anything(client: TestClient) -> None:
-    rules = dict(part.strip().partition(" ")[::2] for part in client.get("/").headers["content-security-policy"].split(";"))
-    assert rules["default-src"] == rules["script-src"] == rules["style-src"] == rules["connect-src"] == "'self'"
-    assert rules["frame-ancestors"] == rules["base-uri"] == rules["form-action"] == rules["object-src"] == "'none'"
+    rules = dict(
+        part.strip().partition(" ")[::2]
+        for part in client.get("/").headers["content-security-policy"].split(";")
+    )
+    assert (
+        rules["default-src"] == rules["script-src"] == rules["style-src"] == rules["connect-src"] == "'self'"
+    )
+    assert (
+        rules["frame-ancestors"]
+        == rules["base-uri"]
+        == rules["form-action"]
+        == rules["object-src"]
+        == "'none'"
+    )
     assert "unsafe" not in str(rules) and "*" not in str(rules)
     for name, text in FILES.items():
         assert set(re.findall(r"https?://[^\"' )]*", text)) <= {"http://www.w3.org/2000/svg"}, name
     page = FILES["index.html"]
-    assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?! type=\"module\" src=\"page/main.js\"></script>)", page)
+    assert not re.search(
+        r"<style|\sstyle=|\son\w+=|<script(?! type=\"module\" src=\"page/main.js\"></script>)", page
+    )
     for name in set(FILES) - {"index.html", "main.js"}:
         assert f'"page/{name}"' in page, f"{name} is fetched late"
     for name, text in FILES.items():
-        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|\beval\b", text), name
+        assert not re.search(
+            r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|\beval\b", text
+        ), name
 
 
 def test_a_browser_that_has_a_file_is_told_so(client: TestClient) -> None:
@@ -59,7 +78,9 @@ def test_a_browser_that_has_a_file_is_told_so(client: TestClient) -> None:
     assert client.get("/page/api.js").headers["etag"] != tag
 
 
-def test_the_page_needs_no_key_and_gives_nothing_away(start: Callable[..., TestClient], tmp_path: Path) -> None:
+def test_the_page_needs_no_key_and_gives_nothing_away(
+    start: Callable[..., TestClient], tmp_path: Path
+) -> None:
     keys = tmp_path / "keys"
     keys.write_text(KEY, "utf-8")
     client = start(api_key_file=keys)

@@ -15,6 +15,24 @@ export class Fault extends Error {
   }
 }
 
+let unkept = null; // the key, where the browser has no storage for the page
+
+function readKey() {
+  try {
+    return sessionStorage.getItem(KEY);
+  } catch {
+    return unkept;
+  }
+}
+
+function keepKey(key) {
+  try {
+    sessionStorage.setItem(KEY, key);
+  } catch {
+    unkept = key;
+  }
+}
+
 let askForKey = async () => null;
 let asking = null; // one dialog for all requests that need a key
 
@@ -25,7 +43,7 @@ export function onKeyNeeded(ask) {
 
 async function request(path, { session, ...init } = {}) {
   for (;;) {
-    const key = sessionStorage.getItem(KEY);
+    const key = readKey();
     const headers = { ...init.headers };
     if (key) headers.Authorization = `Bearer ${key}`;
     if (session) headers["X-Session-Id"] = session;
@@ -39,12 +57,12 @@ async function request(path, { session, ...init } = {}) {
     if (response.ok) return response;
     const fault = await faultOf(response);
     if (response.status !== 401) throw fault;
-    if (sessionStorage.getItem(KEY) !== key) continue; // another request has got one
+    if (readKey() !== key) continue; // another request has got one
     asking ??= askForKey(key !== null).finally(() => (asking = null));
     const given = await asking;
     init.signal?.throwIfAborted();
     if (given === null) throw fault;
-    sessionStorage.setItem(KEY, given);
+    keepKey(given);
   }
 }
 

@@ -74,6 +74,7 @@ export class Composer {
   setBusy(busy) {
     this.busy = busy;
     send.classList.toggle("stop", busy);
+    byId("composer").classList.toggle("waiting", busy);
     send.setAttribute("aria-label", busy ? "Stop" : "Send");
     send.title = busy ? "Stop (Esc)" : "";
     send.replaceChildren(icon(busy ? "stop" : "send"));
@@ -116,6 +117,10 @@ export class Composer {
   /** Sends a file to the server; the next message is about it. */
   async attachFile(file) {
     if (!file) return;
+    if (file.type && !/^(video|image)\//.test(file.type)) {
+      this.on.fault(new Fault(400, "", `This file is neither a video nor a picture: ${file.name}`));
+      return;
+    }
     this.drop();
     const url = URL.createObjectURL(file);
     const media = { name: file.name || "clip", type: file.type || "video/mp4" };
@@ -166,7 +171,7 @@ export class Composer {
       text.focus();
     });
     const picture = preview(media, url, () => chip.classList.add("blind"));
-    picture.controls = false;
+    picture.controls = picture.loop = false;
     const name = make("figcaption", {}, make("span", { textContent: media.name }), make("small", { textContent: "Sending" }));
     chip.append(icon("clip"), picture, name, remove);
     place.append(chip);

@@ -10,6 +10,7 @@ import { ofSession } from "./media.js";
 import { add, loadSettings, loadTalk, newTalk, newTurn, noAnswer, onOtherTab, requestOf, saveTalk, settle } from "./talk.js";
 import { TurnView } from "./turn.js";
 
+const SAVE_MS = 500;
 const IDEAS = ["What can you do?", "Show me a red circle moving left", "What moves in this clip?"];
 
 let talk = loadTalk();
@@ -39,6 +40,7 @@ async function ask(tries = 0) {
   const control = (running = new AbortController());
   hideBar();
   Object.assign(turn, noAnswer());
+  saveTalk(talk);
   show();
   composer.setBusy(true);
   let state = "done";
@@ -88,17 +90,21 @@ function show() {
 }
 
 let drawn = 0;
+let saved = 0;
 
-/** Shows the last turn as it is at the next frame, and keeps it. */
+/** Shows the last turn as it is at the next frame, and keeps it now and then. */
 function redraw() {
-  drawn ||= requestAnimationFrame(() => {
+  drawn ||= requestAnimationFrame((now) => {
     drawn = 0;
     views.at(-1)?.update(true);
+    if (now - saved < SAVE_MS) return;
+    saved = now;
     saveTalk(talk);
   });
 }
 
 function again() {
+  composer.focus(); // the button is about to go
   stick();
   ask();
 }
@@ -169,7 +175,6 @@ addEventListener("keydown", (event) => {
   }
 });
 addEventListener("beforeunload", () => running?.abort()); // else it breaks off, as a lost connection does
-addEventListener("pagehide", () => saveTalk(talk));
 onOtherTab(() => {
   if (!running && !edited) turnTo(loadTalk());
 });

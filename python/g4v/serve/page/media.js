@@ -48,7 +48,7 @@ export class Card {
   }
 
   update(video) {
-    const { status, caption, progress, error } = video;
+    const { status, caption, progress } = video;
     if (status === "in_progress" && this.shown === status) {
       this.bar.value = progress;
       this.say(`Making the video, ${progress}%`);
@@ -58,7 +58,6 @@ export class Card {
     this.shown = status;
     this.element.dataset.status = status;
     const body = BODIES[status]?.call(this, video) ?? [note("This video was not made.")];
-    if (error?.message) body.push(note(error.message));
     this.element.replaceChildren(...body, make("figcaption", { textContent: caption }));
     if (status === "completed") this.element.append(this.actions);
   }
@@ -79,6 +78,7 @@ export class Card {
     player.setAttribute("aria-label", `Video: ${video.caption}`);
     const frame = make("div", { className: "frame" }, player);
     player.addEventListener("loadedmetadata", () => (frame.style.aspectRatio = `${player.videoWidth} / ${player.videoHeight}`));
+    player.addEventListener("error", () => frame.replaceWith(note("This browser cannot play the video; download it to see it.")));
     const save = make("a", { className: "quiet", download: fileName(video.caption), hidden: true });
     save.append(icon("save"), make("span", { textContent: "Download" }));
     const ask = button("ask", "Ask about this video", () => this.ask(video));
@@ -117,7 +117,7 @@ const BODIES = {
     return this.player(video);
   },
   withheld: () => [note("This video is withheld: a safety check found it unsafe.", "shield")],
-  failed: () => [note("This video was not made.")],
+  failed: ({ error }) => [note(`This video was not made${error?.message ? `: ${error.message}` : "."}`)],
   skipped: () => [note("No video: making videos is off in the settings.")],
   stopped: () => [note("Stopped before the video was done.")],
 };

@@ -43,9 +43,11 @@ export function saveTalk(talk) {
   write(TALK, talk);
 }
 
-/** Calls back when another tab has changed the talk. */
+/** Calls back when another tab has changed the talk, and no answer comes there. */
 export function onOtherTab(changed) {
-  addEventListener("storage", (event) => event.key === TALK && changed());
+  addEventListener("storage", ({ key }) => {
+    if (key === TALK && read(TALK)?.turns?.at(-1)?.state !== "running") changed();
+  });
 }
 
 export const loadSettings = () => ({ videos: true, ...read(SETTINGS) });

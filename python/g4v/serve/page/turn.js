@@ -1,6 +1,6 @@
 // A turn of the chat on the page: the question, and the answer as it comes.
 
-import { button, make } from "./dom.js";
+import { button, icon, make } from "./dom.js";
 import { Card, preview } from "./media.js";
 
 /**
@@ -31,8 +31,11 @@ export class TurnView {
     const said = make("p", { className: "said", textContent: text });
     if (!media) return [said];
     const name = make("figcaption", { textContent: media.name });
-    const figure = make("figure", { className: "shown" });
-    figure.append(preview(media, null, () => figure.classList.add("blind")), name);
+    const own = media.id.startsWith("video_"); // of this chat: it plays further up
+    const figure = make("figure", { className: own ? "chip" : "shown" });
+    const picture = preview(media, null, () => figure.classList.add("blind"));
+    if (own) picture.controls = picture.autoplay = false;
+    figure.append(icon("clip"), picture, name);
     return [figure, said];
   }
 
