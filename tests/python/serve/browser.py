@@ -37,7 +37,8 @@ class Tab:
 
     def __init__(self, browser: Any, url: str, *allowed: int, **options: Any) -> None:
         self.url = url
-        self.context = browser.new_context(**({"viewport": {"width": 1100, "height": 800}} | options))
+        defaults = {"viewport": {"width": 1100, "height": 800}, "reduced_motion": "reduce"}
+        self.context = browser.new_context(**(defaults | options))
         self.context.set_default_timeout(15_000)
         self.page = self.context.new_page()
         self.errors: list[str] = []

@@ -125,7 +125,16 @@ def test_links_hold_for_their_video_and_their_time() -> None:
 def test_every_route_but_health_and_the_page_needs_the_key(start, keys: Path, page: bool) -> None:
     client = start(api_key_file=keys, page=page)
     assert client.get("/health").status_code == 200
-    for path in ("/ready", "/metrics", "/version", "/v1/models", "/v1/files", "/v1/videos", "/nothing", "/pages"):
+    for path in (
+        "/ready",
+        "/metrics",
+        "/version",
+        "/v1/models",
+        "/v1/files",
+        "/v1/videos",
+        "/nothing",
+        "/pages",
+    ):
         error = fault(client.get(path), 401)
         assert error["type"] == "authentication_error"
     for path in ("/", "/page/main.js"):

@@ -120,6 +120,7 @@ def test_a_file_that_is_no_video_is_refused_in_words(browser: Any, server: Serve
 def test_a_video_is_made_played_saved_and_asked_about(tab: Tab, server: Server) -> None:
     page = tab.page
     few_steps(tab, 8)
+    page.emulate_media(reduced_motion="no-preference")
     page.evaluate(
         """() => {
             window.seen = [];
@@ -133,6 +134,7 @@ def test_a_video_is_made_played_saved_and_asked_about(tab: Tab, server: Server) 
     page.wait_for_selector(".card .frame.making progress")
     assert "red circle" in page.locator(".card figcaption").inner_text()
     tab.until("document.querySelector('.card video')?.videoWidth === 64")
+    tab.until("!document.querySelector('.card video').paused")
     seen = page.evaluate("window.seen")
     assert seen == sorted(seen) and len(set(seen)) > 2, seen
     tab.answered()
@@ -161,6 +163,7 @@ def test_a_reload_keeps_the_chat_and_stores_texts_and_ids_alone(tab: Tab) -> Non
     tab.page.reload()
     assert tab.answered() == said
     tab.until("document.querySelector('.card video')?.videoWidth === 64")
+    assert tab.page.evaluate("document.querySelector('.card video').paused"), "who wants no motion gets none"
     stored = tab.stored()
     assert "red circle" in stored and "video_" in stored
     assert "blob:" not in stored and "data:" not in stored and len(stored) < 2000

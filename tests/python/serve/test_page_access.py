@@ -103,7 +103,7 @@ def test_axe_finds_nothing_serious(browser: Any, url: str, scheme: str, size: st
         width = tab.page.evaluate("document.documentElement.scrollWidth")
         assert width <= SIZES[size]["width"], "nothing sticks out"
 
-    options = {"viewport": SIZES[size], "color_scheme": scheme, "reduced_motion": "reduce"}
+    options = {"viewport": SIZES[size], "color_scheme": scheme}
     with Tab(browser, url, 400, **options) as tab:
         page = tab.page
         check(tab)
