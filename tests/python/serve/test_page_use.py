@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -185,3 +186,39 @@ def test_the_newest_stays_in_sight_unless_the_reader_went_up(open_tab: Callable[
     tab.page.click("#latest")
     tab.until(f"{low} < 3")
     tab.page.wait_for_selector("#latest", state="hidden")
+
+
+def test_another_answer_leaves_nothing_of_the_first(open_tab: Callable[..., Tab]) -> None:
+    tab = open_tab()
+    tab.ask("show circle")
+    tab.page.wait_for_selector(".card video")
+    tab.answered()
+    link = "\n<video>http://localhost/v1/videos/video_1/content?sig=1</video>\n"  # of --videos-in-text
+    chunks = [{"delta": {"content": text}, "finish_reason": None} for text in ("No.", link)]
+    body = "".join(f"data: {json.dumps({'choices': [chunk]})}\n\n" for chunk in chunks) + "data: [DONE]\n\n"
+    tab.page.route("**/completions", lambda route: route.fulfill(body=body), times=1)
+    tab.page.click("text=Answer again")
+    tab.page.wait_for_selector(".body p:text-is('No.')")
+    tab.answered()
+    assert tab.page.locator(".body").inner_text() == "No."
+
+
+def test_a_chat_that_is_not_ours_does_no_harm(open_tab: Callable[..., Tab]) -> None:
+    tab = open_tab()
+    for kept in (
+        "no JSON",
+        "[]",
+        '{"id": 1, "turns": []}',
+        '{"id": "a", "turns": {}}',
+        '{"id": "a", "turns": [null, 3, {}, {"text": "", "answer": 3}]}',
+        '{"id": "a", "turns": [{"text": "Hi", "answer": "Ho", "media": {"id": 3}, "videos": [null, 3]}]}',
+        '{"id": "a", "turns": [{"text": "Hi", "answer": "", "videos": [{"caption": "c", "status": "x"}]}]}',
+    ):
+        for name in ("talk", "settings"):
+            tab.page.evaluate("([name, kept]) => localStorage.setItem(name, kept)", [f"g4v.{name}", kept])
+        tab.page.reload()
+        before = tab.page.locator(".turn").count()
+        assert before == kept.count("Hi")
+        tab.ask("say yes")
+        tab.page.wait_for_selector(".body p:text-is('yes')")
+        assert "yes" in tab.answered(before + 1)

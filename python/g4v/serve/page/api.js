@@ -69,7 +69,12 @@ async function request(path, { session, ...init } = {}) {
 async function faultOf(response) {
   const { error = {} } = await response.json().catch(() => ({}));
   const seconds = Number(response.headers.get("Retry-After")) || 0;
-  return new Fault(response.status, error.code ?? "", error.message ?? `The server answered ${response.status}.`, seconds);
+  return new Fault(
+    response.status,
+    error.code ?? "",
+    error.message ?? `The server answered ${response.status}.`,
+    seconds,
+  );
 }
 
 /** The name of the server's model. */

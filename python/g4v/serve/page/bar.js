@@ -59,8 +59,10 @@ function wording(fault) {
   if (fault.status === 401) return ["This server needs a key.", "Try again"];
   if (fault.status === 429) return ["The server is busy.", "Try again"];
   if (fault.code === "too_large") return ["This clip is too large for the server.", ""];
-  if (fault.code === "context_length_exceeded") return ["This chat is too long for the assistant.", "New chat"];
-  if (fault.code === "not_found") return ["The server no longer keeps a clip or video of this chat.", "New chat"];
+  if (fault.code === "context_length_exceeded")
+    return ["This chat is too long for the assistant.", "New chat"];
+  if (fault.code === "not_found")
+    return ["The server no longer keeps a clip or video of this chat.", "New chat"];
   const text = fault.message.replace(/^messages\[\d+\](\.content)?(\[\d+\])?: /, "");
   const sentence = text.charAt(0).toUpperCase() + text.slice(1);
   return [sentence, fault.temporary ? "Try again" : ""];

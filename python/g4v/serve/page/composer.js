@@ -135,7 +135,9 @@ export class Composer {
       this.sending = null;
       this.show(null);
       if (error.name !== "AbortError") {
-        this.on.fault(error instanceof Fault ? error : new Fault(0, "", "The file cannot be read."), () => this.attachFile(file));
+        this.on.fault(error instanceof Fault ? error : new Fault(0, "", "The file cannot be read."), () =>
+          this.attachFile(file),
+        );
       }
       return;
     }
@@ -165,14 +167,23 @@ export class Composer {
     text.placeholder = media ? "Ask about this clip" : "Ask, or describe a video";
     if (!media) return;
     const chip = make("figure", { className: url ? "chip sending" : "chip" });
-    const remove = make("button", { type: "button", className: "icon", "aria-label": "Take the clip away" }, icon("close"));
+    const remove = make(
+      "button",
+      { type: "button", className: "icon", "aria-label": "Take the clip away" },
+      icon("close"),
+    );
     remove.addEventListener("click", () => {
       this.drop();
       text.focus();
     });
     const picture = preview(media, url, () => chip.classList.add("blind"));
     picture.controls = picture.loop = false;
-    const name = make("figcaption", {}, make("span", { textContent: media.name }), make("small", { textContent: "Sending" }));
+    const name = make(
+      "figcaption",
+      {},
+      make("span", { textContent: media.name }),
+      make("small", { textContent: "Sending" }),
+    );
     chip.append(icon("clip"), picture, name, remove);
     place.append(chip);
   }

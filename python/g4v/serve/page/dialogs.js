@@ -3,7 +3,12 @@
 import { byId } from "./dom.js";
 import { loadSettings, saveSettings } from "./talk.js";
 
-const NUMBERS = { "s-temperature": "temperature", "s-max-tokens": "max_tokens", "s-steps": "num_inference_steps", "s-seed": "seed" };
+const NUMBERS = {
+  "s-temperature": "temperature",
+  "s-max-tokens": "max_tokens",
+  "s-steps": "num_inference_steps",
+  "s-seed": "seed",
+};
 
 /** The settings' button and dialog. */
 export function setUpSettings() {

@@ -30,7 +30,12 @@ export function icon(name) {
 
 /** A button with a drawing and a word. */
 export function button(name, label, onclick) {
-  return make("button", { type: "button", className: "quiet", onclick }, icon(name), make("span", { textContent: label }));
+  return make(
+    "button",
+    { type: "button", className: "quiet", onclick },
+    icon(name),
+    make("span", { textContent: label }),
+  );
 }
 
 /** Has a screen reader say something once, when it has finished what it says now. */

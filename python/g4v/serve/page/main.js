@@ -7,7 +7,18 @@ import { askForKey, setUpSettings } from "./dialogs.js";
 import { announce, byId, make } from "./dom.js";
 import { onFiles } from "./files.js";
 import { ofSession } from "./media.js";
-import { add, loadSettings, loadTalk, newTalk, newTurn, noAnswer, onOtherTab, requestOf, saveTalk, settle } from "./talk.js";
+import {
+  add,
+  loadSettings,
+  loadTalk,
+  newTalk,
+  newTurn,
+  noAnswer,
+  onOtherTab,
+  requestOf,
+  saveTalk,
+  settle,
+} from "./talk.js";
 import { TurnView } from "./turn.js";
 
 const SAVE_MS = 500;
@@ -82,7 +93,9 @@ function asFault(error) {
 /** Shows the talk as it is: new turns, and fewer. */
 function show() {
   views.filter(({ turn }) => !talk.turns.includes(turn)).forEach(({ element }) => element.remove());
-  views = talk.turns.map((turn) => views.find((view) => view.turn === turn) ?? new TurnView(turn, { edit, again, ask: askAbout }));
+  views = talk.turns.map(
+    (turn) => views.find((view) => view.turn === turn) ?? new TurnView(turn, { edit, again, ask: askAbout }),
+  );
   byId("turns").append(...views.filter(({ element }) => !element.isConnected).map(({ element }) => element));
   byId("welcome").hidden = views.length > 0;
   byId("new-chat").disabled = !views.length;

@@ -5,6 +5,7 @@ import { button, icon, make } from "./dom.js";
 
 const links = new Map(); // id -> promise of an object URL
 const still = matchMedia("(prefers-reduced-motion: reduce)");
+const PLAYER = { controls: true, loop: true, muted: true, playsInline: true };
 let session = "";
 
 /** The id of the chat, which requests carry. */
@@ -20,19 +21,24 @@ export function know(id, url) {
 /** Promise of a URL for players. type: of files, which the server gives out as bytes alone. */
 function linkOf(id, type) {
   if (!links.has(id)) {
-    const link = bytes(id, session).then((blob) => URL.createObjectURL(type ? new Blob([blob], { type }) : blob));
+    const link = bytes(id, session).then((blob) =>
+      URL.createObjectURL(type ? new Blob([blob], { type }) : blob),
+    );
     link.catch(() => links.delete(id)); // it may come the next time
     links.set(id, link);
   }
   return links.get(id);
 }
 
-/** A clip or picture that a question is about. name: its file's, or its caption. failed: called where it cannot be shown. */
+/**
+ * A clip or picture that a question is about. name: its file's, or its caption. url: where it is at hand already.
+ * failed: called where it cannot be shown.
+ */
 export function preview({ id, name, type }, url, failed = () => {}) {
   const picture = type.startsWith("image/");
   const element = picture
     ? make("img", { alt: name })
-    : make("video", { muted: true, loop: true, playsInline: true, controls: true, autoplay: !still.matches, "aria-label": name });
+    : make("video", { ...PLAYER, autoplay: !still.matches, "aria-label": name });
   element.addEventListener("error", failed, { once: true });
   if (url) element.src = url;
   else whenSeen(element, () => linkOf(id, type).then((link) => (element.src = link), failed));
@@ -74,11 +80,17 @@ export class Card {
   }
 
   player(video) {
-    const player = make("video", { controls: true, loop: true, muted: true, playsInline: true, autoplay: !still.matches });
+    const player = make("video", PLAYER);
+    player.autoplay = !still.matches;
     player.setAttribute("aria-label", `Video: ${video.caption}`);
     const frame = make("div", { className: "frame" }, player);
-    player.addEventListener("loadedmetadata", () => (frame.style.aspectRatio = `${player.videoWidth} / ${player.videoHeight}`));
-    player.addEventListener("error", () => frame.replaceWith(note("This browser cannot play the video; download it to see it.")));
+    player.addEventListener(
+      "loadedmetadata",
+      () => (frame.style.aspectRatio = `${player.videoWidth} / ${player.videoHeight}`),
+    );
+    player.addEventListener("error", () =>
+      frame.replaceWith(note("This browser cannot play the video; download it to see it.")),
+    );
     const save = make("a", { className: "quiet", download: fileName(video.caption), hidden: true });
     save.append(icon("save"), make("span", { textContent: "Download" }));
     const ask = button("ask", "Ask about this video", () => this.ask(video));
@@ -93,7 +105,9 @@ export class Card {
           const gone = fault.status === 404;
           const words = gone ? "The server no longer keeps this video." : "This video could not be loaded.";
           frame.replaceWith(note(words));
-          this.actions.replaceChildren(...(gone ? [] : [button("again", "Load it", () => this.reload(video))]));
+          this.actions.replaceChildren(
+            ...(gone ? [] : [button("again", "Load it", () => this.reload(video))]),
+          );
         },
       );
     whenSeen(player, show);
@@ -127,7 +141,10 @@ function note(words, drawing = "clip") {
 }
 
 function fileName(caption) {
-  const words = caption.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-+|-+$/g, "");
+  const words = caption
+    .toLowerCase()
+    .replace(/[^\p{L}\p{N}]+/gu, "-")
+    .replace(/^-+|-+$/g, "");
   return `${words.slice(0, 60) || "video"}.mp4`;
 }
 

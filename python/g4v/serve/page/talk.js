@@ -31,13 +31,16 @@ export function newTalk() {
 export function loadTalk() {
   const kept = read(TALK);
   if (typeof kept?.id !== "string" || !Array.isArray(kept.turns)) return newTalk();
-  const turns = kept.turns.filter((turn) => typeof turn?.text === "string" && typeof turn.answer === "string");
+  const turns = kept.turns.filter((turn) => areTexts(turn?.text, turn?.answer)); // of another version, or not ours
   for (const turn of turns) {
-    turn.videos = Array.isArray(turn.videos) ? turn.videos : [];
+    turn.media = areTexts(turn.media?.id, turn.media?.name, turn.media?.type) ? turn.media : null;
+    turn.videos = Array.isArray(turn.videos) ? turn.videos.filter((video) => areTexts(video?.caption)) : [];
     if (turn.state === "running") settle(turn, "stopped"); // the page was left in the middle
   }
   return { id: kept.id, turns };
 }
+
+const areTexts = (...values) => values.every((value) => typeof value === "string");
 
 export function saveTalk(talk) {
   write(TALK, talk);
@@ -85,7 +88,8 @@ export function requestOf(talk, settings) {
     const answered = turn.answer || turn.videos.length;
     if (turn !== last && !answered) continue; // a question that nobody answered is no part of the chat
     messages.push({ role: "user", content: contentOf(turn) });
-    if (turn !== last) messages.push({ role: "assistant", content: turn.answer, videos: turn.videos.map(shown) });
+    if (turn !== last)
+      messages.push({ role: "assistant", content: turn.answer, videos: turn.videos.map(shown) });
   }
   const body = { messages };
   if (!settings.videos) body.modalities = ["text"];

@@ -18,12 +18,18 @@ export class TurnView {
     this.note = make("p", { className: "state" });
     this.body = make("div", { className: "body" });
     this.tools = make("div", { className: "tools" }, this.copy, this.again);
-    this.element = make(
-      "li",
-      { className: "turn" },
-      make("article", { className: "question" }, make("h2", { className: "unseen", textContent: "You" }), ...this.question(), make("div", { className: "tools" }, this.edit)),
-      make("article", { className: "answer" }, make("h2", { className: "unseen", textContent: "Answer" }), this.body, this.note, this.tools),
+    const heading = (textContent) => make("h2", { className: "unseen", textContent });
+    const change = make("div", { className: "tools" }, this.edit);
+    const question = make("article", { className: "question" }, heading("You"), ...this.question(), change);
+    const answer = make(
+      "article",
+      { className: "answer" },
+      heading("Answer"),
+      this.body,
+      this.note,
+      this.tools,
     );
+    this.element = make("li", { className: "turn" }, question, answer);
   }
 
   question() {
@@ -42,7 +48,9 @@ export class TurnView {
   update(last) {
     const { turn } = this;
     const running = turn.state === "running";
-    this.pieces().forEach((piece, at) => this.show(piece, at));
+    const pieces = this.pieces();
+    pieces.forEach((piece, at) => this.show(piece, at));
+    this.cut(pieces.length); // an answer that begins anew is shorter
     const making = turn.videos.some((video) => video.status === "queued" || video.status === "in_progress");
     this.body.classList.toggle("writing", running && !making);
     this.body.classList.toggle("empty", !this.parts.length);
@@ -74,13 +82,18 @@ export class TurnView {
     const text = typeof piece === "string";
     let part = this.parts[at];
     if (!part || text !== part instanceof HTMLElement) {
+      this.cut(at);
       part = text ? make("p") : new Card(this.actions.ask);
-      this.parts.slice(at).forEach((old) => (old.element ?? old).remove());
-      this.parts.splice(at, Infinity, part);
+      this.parts.push(part);
       this.body.append(part.element ?? part);
     }
     if (!text) part.update(piece);
     else if (part.textContent !== piece) part.textContent = piece;
+  }
+
+  /** Takes away the parts from this one on. */
+  cut(from) {
+    this.parts.splice(from).forEach((part) => (part.element ?? part).remove());
   }
 
   async copyText() {
