@@ -16,7 +16,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from python.serve.browser import Tab, started
+from python.serve.browser import Browser, Tab
 from python.serve.process import Server
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
@@ -39,7 +39,7 @@ def main() -> int:
 def make_all() -> None:
     """Makes the pictures. Raises what `pytest.skip` does where there is no browser."""
     IMAGES.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, Server(Path(folder)) as server, started() as browser:
+    with tempfile.TemporaryDirectory() as folder, Server(Path(folder)) as server, Browser() as browser:
         with tab_of(browser, server.url, "light") as tab:
             settle(tab, seed=SEED)
             talk(tab, "Show me a blue star growing", "What moves here?")
@@ -61,7 +61,7 @@ def make_all() -> None:
             picture(tab, "phone")
 
 
-def tab_of(browser: Any, url: str, name: str) -> Tab:
+def tab_of(browser: Browser, url: str, name: str) -> Tab:
     """A tab for the picture of this name."""
     width, height = SIZES[name]
     scheme = "dark" if name == "dark" else "light"

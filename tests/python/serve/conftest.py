@@ -12,8 +12,8 @@ from starlette.testclient import TestClient
 from g4v.serve.app import make_app
 from g4v.serve.options import Options
 
-from . import browser as browsers
 from . import fake
+from .browser import Browser, Tab
 from .live import listening
 
 
@@ -43,9 +43,9 @@ def client(start: Callable[..., TestClient]) -> TestClient:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def browser() -> Iterator[Browser]:
     """A browser. It must end with its module: its event loop runs on the main thread."""
-    with browsers.started() as browser:
+    with Browser() as browser:
         yield browser
 
 
@@ -60,12 +60,12 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Any
 
 
 @pytest.fixture
-def open_tab(browser: Any, written: tuple[str, Any]) -> Iterator[Callable[..., browsers.Tab]]:
+def open_tab(browser: Browser, written: tuple[str, Any]) -> Iterator[Callable[..., Tab]]:
     """open_tab(*allowed, **options) -> a tab with the page of that server."""
-    tabs: list[browsers.Tab] = []
+    tabs: list[Tab] = []
 
-    def open_tab(*allowed: int, **options: Any) -> browsers.Tab:
-        tabs.append(browsers.Tab(browser, written[0], *allowed, **options))
+    def open_tab(*allowed: int, **options: Any) -> Tab:
+        tabs.append(Tab(browser, written[0], *allowed, **options))
         return tabs[-1].__enter__()
 
     yield open_tab

@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
-from .browser import Tab
+from .browser import Browser, Tab
 from .process import Server
 
 pytestmark = pytest.mark.slow
 
-KEY = "key-of-the-page-0123456789"
 RED = "Show me a red circle moving left"
 DROP = """([bytes, name]) => {
     const data = new DataTransfer();
@@ -41,7 +40,7 @@ def clip(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tab(browser: Any, server: Server) -> Any:
+def tab(browser: Browser, server: Server) -> Any:
     with Tab(browser, server.url) as tab:
         yield tab
 
@@ -106,7 +105,7 @@ def test_a_clip_that_is_taken_away_is_forgotten(tab: Tab, server: Server, clip: 
     assert tab.bodies()[0]["messages"][0]["content"] == "Hello"
 
 
-def test_a_file_that_is_no_video_is_refused_in_words(browser: Any, server: Server) -> None:
+def test_a_file_that_is_no_video_is_refused_in_words(browser: Browser, server: Server) -> None:
     with Tab(browser, server.url, 400) as tab:
         tab.page.set_input_files("#file", {"name": "a.mp4", "mimeType": "video/mp4", "buffer": b"no video"})
         tab.page.wait_for_selector(".chip.blind:not(.sending)")
@@ -172,7 +171,7 @@ def test_a_reload_keeps_the_chat_and_stores_texts_and_ids_alone(tab: Tab) -> Non
     assert len(tab.bodies()[-1]["messages"]) == 3, "and it goes on"
 
 
-def test_a_video_that_has_gone_is_said_to_be(browser: Any, server: Server) -> None:
+def test_a_video_that_has_gone_is_said_to_be(browser: Browser, server: Server) -> None:
     with Tab(browser, server.url) as tab:
         few_steps(tab)
         tab.ask(RED)
@@ -185,34 +184,3 @@ def test_a_video_that_has_gone_is_said_to_be(browser: Any, server: Server) -> No
         tab.page.wait_for_selector("text=The server no longer keeps this video.")
         tab.ask("Hello")
         assert tab.answered(2), "its caption is still part of the chat"
-
-
-def test_a_key_is_asked_for_and_forgotten_with_the_tab(browser: Any, tmp_path: Path) -> None:
-    keys = tmp_path / "keys"
-    keys.write_text(KEY, "utf-8")
-    with (
-        Server(tmp_path, "--threads", "1", "--api-key-file", str(keys), key=KEY) as server,
-        Tab(browser, server.url, 401) as tab,
-    ):
-        page = tab.page
-        page.wait_for_selector("#key[open]")
-        assert page.evaluate("document.activeElement.id") == "key-input"
-        page.click("#key-cancel")
-        tab.ask("Hello")
-        page.wait_for_selector("#key[open]")
-        page.fill("#key-input", "a wrong one, of some length")
-        page.keyboard.press("Enter")
-        page.wait_for_selector("text=The server does not know this key")
-        page.fill("#key-input", KEY)
-        page.click("#key button[type=submit]")
-        assert tab.answered()
-        few_steps(tab)
-        tab.ask(RED)
-        tab.until("document.querySelector('.card video')?.videoWidth === 64")
-        assert KEY not in tab.stored()
-        page.reload()
-        tab.until("document.getElementById('model').textContent === 'tiny'")
-        other = tab.context.new_page()
-        other.goto(server.url)
-        other.wait_for_selector("#key[open]")
-        assert all(KEY not in request.url for request in tab.requests)

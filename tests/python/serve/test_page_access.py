@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from .browser import Tab
+from .browser import Browser, Tab
 from .live import listening
 
 pytestmark = pytest.mark.slow
@@ -21,7 +20,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
-def test_everything_is_reached_by_keyboard(browser: Any, url: str) -> None:
+def test_everything_is_reached_by_keyboard(browser: Browser, url: str) -> None:
     with Tab(browser, url) as tab:
         page = tab.page
         page.keyboard.type("say one")
@@ -66,7 +65,7 @@ def test_everything_is_reached_by_keyboard(browser: Any, url: str) -> None:
         assert page.evaluate("document.activeElement.id") == "open-settings"
 
 
-def test_an_answer_is_read_aloud_once(browser: Any, url: str) -> None:
+def test_an_answer_is_read_aloud_once(browser: Browser, url: str) -> None:
     with Tab(browser, url) as tab:
         tab.page.evaluate(
             """() => {
@@ -89,7 +88,7 @@ def test_an_answer_is_read_aloud_once(browser: Any, url: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", list(SIZES))
-def test_axe_finds_nothing_serious(browser: Any, url: str, scheme: str, size: str) -> None:
+def test_axe_finds_nothing_serious(browser: Browser, url: str, scheme: str, size: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
 
     def check(tab: Tab) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .browser import Tab
+from .browser import Browser, Tab
+from .live import listening
 
 pytestmark = pytest.mark.slow
 
+KEY = "key-of-the-page-0123456789"
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script></video><b>bold</b>&amp;"
 CUT = 'data: {"choices":[{"delta":{"content":"The first wor"},"finish_reason":null}]}\n\n'
 
@@ -102,3 +105,33 @@ def test_an_answer_that_breaks_off_is_said_and_tried_again(open_tab: Callable[..
     tab.ask("break")
     tab.page.wait_for_selector("#bar.bad")
     assert "Br\n\nThe answer broke off" in tab.answered(2)
+
+
+def test_a_key_is_asked_for_and_forgotten_with_the_tab(browser: Browser, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(KEY, "utf-8")
+    with (
+        listening(tmp_path / "media", api_key_file=keys) as (port, _),
+        Tab(browser, f"http://127.0.0.1:{port}", 401, locale="en") as tab,  # with a context of its own
+    ):
+        page = tab.page
+        page.wait_for_selector("#key[open]")
+        assert page.evaluate("document.activeElement.id") == "key-input"
+        page.click("#key-cancel")
+        tab.ask("Hello")
+        page.wait_for_selector("#key[open]")
+        page.fill("#key-input", "a wrong one, of some length")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("text=The server does not know this key")
+        page.fill("#key-input", KEY)
+        page.click("#key button[type=submit]")
+        assert tab.answered()
+        tab.ask("show circle")
+        tab.until("document.querySelector('.card video')?.videoWidth === 16")
+        assert KEY not in tab.stored()
+        page.reload()
+        tab.until("document.getElementById('model').textContent === 'fake'")
+        other = tab.context.new_page()
+        other.goto(tab.url)
+        other.wait_for_selector("#key[open]")
+        assert all(KEY not in request.url for request in tab.requests)
