@@ -33,7 +33,7 @@ class Browser:
         self._playwright.__exit__()
 
     def take(self, options: dict[str, Any]) -> Any:
-        """A page without history; where no options are asked for, one that was used before, which is quicker."""
+        """A page without history; where no options are asked for, an idle one, which is quicker."""
         if self._idle and not options:
             return self._idle.pop()
         context = self._browser.new_context(**(_DEFAULTS | options))
@@ -49,6 +49,7 @@ class Browser:
             if other is not page:
                 other.close()
         page.unroute_all()
+        page.context.set_offline(False)
         page.goto("about:blank")
         page.emulate_media(reduced_motion=_DEFAULTS["reduced_motion"])
         page.set_viewport_size(_DEFAULTS["viewport"])

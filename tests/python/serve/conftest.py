@@ -15,6 +15,7 @@ from g4v.serve.options import Options
 from . import fake
 from .browser import Browser, Tab
 from .live import listening
+from .process import until
 
 
 @pytest.fixture
@@ -71,3 +72,4 @@ def open_tab(browser: Browser, written: tuple[str, Any]) -> Iterator[Callable[..
     yield open_tab
     for tab in tabs:
         tab.__exit__(None)
+    until(lambda: written[1].places.running == 0)  # the next test needs the place
