@@ -66,6 +66,11 @@ def test_only_this_server_is_asked_for_anything(client: TestClient) -> None:
         ), name
 
 
+def test_the_page_may_live_under_any_path() -> None:
+    for name, text in FILES.items():
+        assert not re.search(r"""["'`(]/(?:v1|page)""", text), f"{name} has a path from the root"
+
+
 def test_a_browser_that_has_a_file_is_told_so(client: TestClient) -> None:
     response = client.get("/page/main.js")
     assert response.headers["cache-control"] == "no-cache"

@@ -26,7 +26,8 @@ export class Composer {
     });
     text.addEventListener("input", () => this.fit());
     text.addEventListener("keydown", (event) => {
-      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+      if (event.key !== "Enter" || event.shiftKey) return;
+      if (event.isComposing || event.keyCode === 229) return; // it ends a word of an input method; 229 is Safari's sign
       event.preventDefault();
       if (!this.busy) this.submit();
     });
