@@ -123,6 +123,7 @@ def add_parser(commands: Any) -> None:
     )
     group.add_argument("--frame-checker", choices=tuple(FRAME_CHECKERS), help="as in g4v generate")
     parser.add_argument("--log-content", action="store_true", help="prompts go into the log")
+    parser.add_argument("--no-page", action="store_true", help="no page for browsers at /")
     add_assistant_arguments(parser)
     parser.set_defaults(run=run)
 
@@ -160,6 +161,7 @@ def run(arguments: argparse.Namespace) -> int:
         drain=arguments.drain,
         videos_in_text=arguments.videos_in_text,
         log_content=arguments.log_content,
+        page=not arguments.no_page,
         loopback=not arguments.no_auth,
     )
 
