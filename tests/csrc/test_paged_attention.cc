@@ -1,5 +1,6 @@
 // Attention over pages (kernels/cpu/llama): against softmax in float64, and the same bits on every
 // instruction set and for any grouping of queries, pages and coordinates.
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -46,6 +47,39 @@ Conversation Make(int64_t tokens, int64_t head_dim, DType dtype, std::mt19937& r
     for (const float x : value) c.values.push_back(round(x));
   }
   return c;
+}
+
+// Every instruction set stores the same bits, those of float16.h.
+void TestStoreToken(std::mt19937& random) {
+  constexpr int64_t kHeadDim = 48;
+  std::uniform_int_distribution<uint32_t> bits;
+  std::vector<float> key, value;
+  for (int64_t d = 0; d < kHeadDim; ++d) {  // of every size: subnormal, too large, halfway
+    for (auto* x : {&key, &value}) {
+      const float any = std::bit_cast<float>(bits(random));
+      const float halfway = std::bit_cast<float>((bits(random) & 0xBFFFE000u) | 0x1000u);
+      x->push_back(!std::isfinite(any) || d % 2 ? halfway : any);
+    }
+  }
+  for (const int64_t token : {0, 17, 31}) {
+    for (const Isa isa : kIsas) {
+      if (!Available(isa)) continue;
+      std::vector<char> memory(static_cast<size_t>(4 * PageElements(kHeadDim)));
+      const char* const page = memory.data();
+      StoreToken({&page, 0, 2 * PageElements(kHeadDim), kHeadDim, DType::kFloat16}, token,
+                 key.data(), value.data(), isa);
+      const auto at = [&](int64_t index) {
+        uint16_t half;
+        std::memcpy(&half, page + 2 * index, 2);
+        return half;
+      };
+      for (int64_t d = 0; d < kHeadDim; ++d) {
+        const auto i = static_cast<size_t>(d);
+        CHECK(at((token / 16 * kHeadDim + d) * 16 + token % 16) == FloatToFloat16(key[i]));
+        CHECK(at(PageElements(kHeadDim) + token * kHeadDim + d) == FloatToFloat16(value[i]));
+      }
+    }
+  }
 }
 
 // All at once: pages, then coordinates.
@@ -175,5 +209,6 @@ int main() {
   TestAttention(random);
   TestParts(random);
   TestNormAndRotary(random);
+  TestStoreToken(random);
   return g4v::test::Finish();
 }

@@ -135,6 +135,7 @@ def add_server_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--frame-checker", choices=tuple(FRAME_CHECKERS), help="as in g4v generate")
     parser.add_argument("--log-content", action="store_true", help="prompts go into the log")
+    parser.add_argument("--no-page", action="store_true", help="no page for browsers at /")
     add_assistant_arguments(parser)
 
 
@@ -180,6 +181,7 @@ def options_of(arguments: argparse.Namespace) -> Options:
         drain=arguments.drain,
         videos_in_text=arguments.videos_in_text,
         log_content=arguments.log_content,
+        page=not arguments.no_page,
         loopback=not arguments.no_auth,
     )
 

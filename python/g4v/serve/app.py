@@ -23,6 +23,7 @@ from .gate import Gate, http_error
 from .logs import log
 from .memory import release_unused
 from .options import Options
+from .page_files import PageFiles
 from .service import Parts, Service
 from .web import service_of
 
@@ -60,6 +61,8 @@ def make_app(assistant: Assistant, options: Options, parts: Parts | None = None)
         Route("/v1/videos/{id}", videos.delete, methods=["DELETE"]),
         Route("/v1/videos/{id}/content", videos.content),
     ]
+    if options.page:
+        routes += PageFiles().routes
     app = Starlette(
         routes=routes,
         middleware=[Middleware(Gate, service=service)],

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .auth import is_foreign
 from .errors import ApiError, as_api_error
 from .logs import log
+from .page_files import is_page
 from .service import Service
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
@@ -98,6 +99,8 @@ class _Passage:
                 raise ApiError(
                     403, "requests of other sites are refused; give the server a key", "foreign_site"
                 )
+            return
+        if service.options.page and is_page(path):
             return
         signed = _SIGNED.fullmatch(path)
         if signed and self._scope["method"] in ("GET", "HEAD"):
@@ -181,7 +184,9 @@ class _Passage:
         if "endpoint" not in self._scope:
             return "none"
         parts = self._scope["path"].split("/")
-        if self._scope["path_params"]:
+        if is_page(self._scope["path"]):
+            parts[2:] = ["{name}"] if parts[1] else []
+        elif self._scope["path_params"]:
             parts[3] = "{id}"  # of /v1/KIND/{id}
         return "/".join(parts)
 

@@ -32,5 +32,6 @@ class Options:
     drain: float = 30.0
     videos_in_text: bool = False
     log_content: bool = False
+    page: bool = True
     # Without a key only requests that a page of another site cannot have sent are served.
     loopback: bool = True

@@ -121,12 +121,24 @@ def test_links_hold_for_their_video_and_their_time() -> None:
         assert not links.holds("video_1", wrong), wrong
 
 
-def test_every_route_but_health_needs_the_key(start, keys: Path) -> None:
-    client = start(api_key_file=keys)
+@pytest.mark.parametrize("page", [True, False])
+def test_every_route_but_health_and_the_page_needs_the_key(start, keys: Path, page: bool) -> None:
+    client = start(api_key_file=keys, page=page)
     assert client.get("/health").status_code == 200
-    for path in ("/ready", "/metrics", "/version", "/v1/models", "/v1/files", "/v1/videos", "/nothing", "/"):
+    for path in (
+        "/ready",
+        "/metrics",
+        "/version",
+        "/v1/models",
+        "/v1/files",
+        "/v1/videos",
+        "/nothing",
+        "/pages",
+    ):
         error = fault(client.get(path), 401)
         assert error["type"] == "authentication_error"
+    for path in ("/", "/page/main.js"):
+        assert client.get(path).status_code == (200 if page else 401)
     fault(ask(client, "hello"), 401)
     client.headers["Authorization"] = f"Bearer {ONE}"
     assert answer(client, "hello")["choices"][0]["message"]["content"] == "You said: hello"

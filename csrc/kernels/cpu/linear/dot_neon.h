@@ -15,6 +15,7 @@ using Integers = int32x4_t;
 
 struct LinearTile {
   static constexpr int kRows = 8;
+  static constexpr int kGroup = 8;
   static constexpr int kVectors = 4;
 };
 
@@ -58,6 +59,19 @@ inline void RoundBlock(const float* x, float factor, int8_t* codes) {
     const int32x4_t high = vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(x + 8 * i + 4), factor));
     vst1_s8(codes + 8 * i, vqmovn_s16(vcombine_s16(vqmovn_s32(low), vqmovn_s32(high))));
   }
+}
+
+inline int32_t LargestBits(const float* x) {
+  uint32x4_t largest = vdupq_n_u32(0);
+  for (int i = 0; i < 8; ++i) {
+    largest = vmaxq_u32(largest, vreinterpretq_u32_f32(vabsq_f32(vld1q_f32(x + 4 * i))));
+  }
+  return static_cast<int32_t>(vmaxvq_u32(largest));
+}
+
+inline void SumHalves(const int8_t* codes, int32_t* sums) {
+  sums[0] = vaddlvq_s8(vld1q_s8(codes));
+  sums[1] = vaddlvq_s8(vld1q_s8(codes + 16));
 }
 
 }  // namespace g4v::kernels::neon

@@ -1,8 +1,11 @@
 // Sums over one block of a panel for one row of weights: what the other dot_*.h are tested against.
 #pragma once
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
+#include <numeric>
 
 #include "kernels/cpu/simd/portable.h"
 
@@ -12,7 +15,8 @@ namespace g4v::kernels::plain {
 using Integers = int32_t;
 
 struct LinearTile {
-  static constexpr int kRows = 1;     // of activations that share the reading of a weight
+  static constexpr int kRows = 1;  // of activations that share the reading of a weight
+  static constexpr int kGroup = 1;
   static constexpr int kVectors = 1;  // of a panel that a single row takes at once
 };
 
@@ -51,6 +55,21 @@ inline void RoundBlock(const float* x, float factor, int8_t* codes) {
     const float code = std::nearbyint(x[k] * factor);
     codes[k] = code == code ? static_cast<int8_t>(code) : int8_t{0};
   }
+}
+
+// The largest of the bits of |x| as integers, which are in the order of the magnitudes.
+inline int32_t LargestBits(const float* x) {
+  int32_t largest = 0;
+  for (int k = 0; k < 32; ++k) {
+    largest = std::max(largest, std::bit_cast<int32_t>(x[k]) & 0x7fffffff);
+  }
+  return largest;
+}
+
+// Sums of the first 16 codes of a block and of the others.
+inline void SumHalves(const int8_t* codes, int32_t* sums) {
+  sums[0] = std::accumulate(codes, codes + 16, 0);
+  sums[1] = std::accumulate(codes + 16, codes + 32, 0);
 }
 
 }  // namespace g4v::kernels::plain

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/cpu/linear/dot_avx2.h"
 #include "kernels/cpu/simd/portable.h"
 
 #ifdef G4V_X86
@@ -17,6 +18,7 @@ using Integers = __m512i;
 
 struct LinearTile {
   static constexpr int kRows = 12;
+  static constexpr int kGroup = 4;
   static constexpr int kVectors = 1;
 };
 
@@ -36,10 +38,12 @@ inline void DotInt4(const uint8_t* weights, const int8_t* const (&a)[kRows],
                     Integers (&sums)[kRows]) {
   const __m512i low = _mm512_set1_epi8(15);
   for (int r = 0; r < kRows; ++r) sums[r] = _mm512_setzero_si512();
+#pragma GCC unroll 4
   for (int j = 0; j < 4; ++j) {
     const __m512i both = _mm512_loadu_si512(weights + 64 * j);
     const __m512i first = _mm512_and_si512(both, low);
     const __m512i second = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
+#pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
       sums[r] = _mm512_dpbusd_epi32(sums[r], first, BroadcastFour(a[r] + 4 * j));
       sums[r] = _mm512_dpbusd_epi32(sums[r], second, BroadcastFour(a[r] + 16 + 4 * j));
@@ -53,21 +57,20 @@ inline void DotInt8(const uint8_t* weights, const int8_t* const (&a)[kRows],
                     const int32_t (&a_sums)[kRows], Integers (&sums)[kRows]) {
   const __m512i flip = _mm512_set1_epi8(-128);
   for (int r = 0; r < kRows; ++r) sums[r] = _mm512_set1_epi32(-128 * a_sums[r]);
+#pragma GCC unroll 8
   for (int j = 0; j < kColumns / 4; ++j) {
     const __m512i q = _mm512_xor_si512(_mm512_loadu_si512(weights + 64 * j), flip);
+#pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
       sums[r] = _mm512_dpbusd_epi32(sums[r], q, BroadcastFour(a[r] + 4 * j));
     }
   }
 }
 
-inline void RoundBlock(const float* x, float factor, int8_t* codes) {
-  for (int i = 0; i < 2; ++i) {
-    const __m512 scaled = _mm512_mul_ps(_mm512_loadu_ps(x + 16 * i), _mm512_set1_ps(factor));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(codes + 16 * i),
-                     _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(scaled)));
-  }
-}
+// Half as wide, and twice as fast: their words need not cross the register.
+using avx2::LargestBits;
+using avx2::RoundBlock;
+using avx2::SumHalves;
 
 }  // namespace g4v::kernels::vnni
 G4V_POP_TARGET

@@ -6,17 +6,6 @@
 #include "kernels/cpu/linear/dot_plain.h"
 #include "kernels/cpu/linear/dot_vnni.h"
 
-namespace g4v::kernels {
-
-struct LinearCall {
-  const PackedMatrix& matrix;  // SwiGlu: the gate
-  const PackedMatrix* up;      // null: Linear
-  const LinearInput& x;
-  const LinearOutput& out;
-};
-
-}  // namespace g4v::kernels
-
 #define G4V_KERNEL_FILE "kernels/cpu/linear/linear_simd.h"
 #include "kernels/cpu/simd/for_plain_target.h"
 #define G4V_KERNEL_FILE "kernels/cpu/linear/linear_simd.h"
@@ -29,6 +18,17 @@ struct LinearCall {
 #include "kernels/cpu/linear/linear_simd.h"
 #undef G4V_TARGET
 #undef G4V_TARGET_FEATURES
+
+#ifdef G4V_AVX_VNNI
+#define G4V_DPBUSD _mm256_dpbusd_avx_epi32
+#define G4V_TARGET avx_vnni
+#define G4V_TARGET_FEATURES G4V_AVX_VNNI_FEATURES
+#include "kernels/cpu/linear/dot_avx_vnni.h"
+#include "kernels/cpu/linear/linear_simd.h"
+#undef G4V_DPBUSD
+#undef G4V_TARGET
+#undef G4V_TARGET_FEATURES
+#endif
 
 #define G4V_TARGET vnni
 #define G4V_TARGET_FEATURES G4V_VNNI_FEATURES
@@ -48,10 +48,20 @@ bool HasVnni() {
   return has;
 }
 
+#ifdef G4V_AVX_VNNI
+bool HasAvxVnni() {
+  static const bool has = __builtin_cpu_supports("avxvnni");
+  return has;
+}
+#define G4V_LINEAR_AVX2(function) (HasAvxVnni() ? &avx_vnni::function : &avx2::function)
+#else
+#define G4V_LINEAR_AVX2(function) (&avx2::function)
+#endif
+
 // AVX-512 without VNNI has no advantage over AVX2 here.
-#define G4V_LINEAR(isa, function)                       \
-  ((isa) >= Isa::kAvx512 && HasVnni() ? &vnni::function \
-   : (isa) >= Isa::kAvx2              ? &avx2::function \
+#define G4V_LINEAR(isa, function)                                 \
+  ((isa) >= Isa::kAvx512 && HasVnni() ? &vnni::function           \
+   : (isa) >= Isa::kAvx2              ? G4V_LINEAR_AVX2(function) \
                                       : &plain::function)
 #elif defined(G4V_NEON)
 #define G4V_LINEAR(isa, function) ((isa) == Isa::kNeon ? &neon::function : &plain::function)
@@ -62,10 +72,14 @@ bool HasVnni() {
 }  // namespace
 
 void QuantisedRows::Resize(int64_t rows, int64_t columns) {
+  constexpr int64_t kLine = 64;
   blocks_ = (columns + kActivationBlock - 1) / kActivationBlock;
+  stride_ = ((blocks_ * kActivationBlock + kLine - 1) / kLine | 1) * kLine;
+  if (codes_.size() < static_cast<size_t>(rows * stride_)) {
+    codes_.resize(static_cast<size_t>(rows * stride_));
+  }
   const auto count = static_cast<size_t>(rows * blocks_);
   if (scales_.size() >= count) return;
-  codes_.resize(count * kActivationBlock);
   scales_.resize(count);
   sums_.resize(2 * count);
   scaled_sums_.resize(count);

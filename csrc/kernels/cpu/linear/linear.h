@@ -28,10 +28,13 @@ class QuantisedRows {
   // Makes room; what is held then is undefined.
   void Resize(int64_t rows, int64_t columns);
 
-  int64_t columns() const { return blocks_ * kActivationBlock; }  // filled up with zeros
   int64_t blocks() const { return blocks_; }
-  int8_t* codes(int64_t row) { return codes_.data() + row * columns(); }
-  const int8_t* codes(int64_t row) const { return codes_.data() + row * columns(); }
+  // Bytes from a row of codes to the next. An odd number of cache lines: rows that are a power of two
+  // apart would push each other out of the cache.
+  int64_t stride() const { return stride_; }
+  // Filled up with zeros.
+  int8_t* codes(int64_t row) { return codes_.data() + row * stride_; }
+  const int8_t* codes(int64_t row) const { return codes_.data() + row * stride_; }
   // Of a row: the scales [blocks]; the sums of the codes over 16 columns each [2 blocks]; the sums
   // over a block times its scale [blocks].
   float* scales(int64_t row) { return scales_.data() + row * blocks_; }
@@ -43,6 +46,7 @@ class QuantisedRows {
 
  private:
   int64_t blocks_ = 0;
+  int64_t stride_ = 0;
   std::vector<int8_t> codes_;
   std::vector<float> scales_;
   std::vector<int32_t> sums_;

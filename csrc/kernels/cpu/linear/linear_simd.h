@@ -1,10 +1,12 @@
 // linear.h over the vector class `Simd` and the sums over a block of dot_*.h. Not guarded:
 // linear.cc includes it once for each instruction set (kernels/cpu/simd/targets.h).
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 
-#include "kernels/cpu/linear/linear.h"
+#include "kernels/cpu/linear/linear_call.h"
 #include "kernels/cpu/simd/portable.h"
 
 G4V_BEGIN_TARGET
@@ -57,6 +59,8 @@ template <class Layout, int kRows, int kVectors>
 inline void CodeSums(const PackedMatrix& w, const QuantisedRows& x, int64_t row, int64_t panel,
                      int vector, LinearSums<kRows, kVectors>& sums) {
   constexpr int kBlock = Layout::kBlock;
+  constexpr int kGroup = std::min(kRows, LinearTile::kGroup);
+  static_assert(kRows % kGroup == 0);
   constexpr int64_t kBlockBytes = kPanelRows * kBlock / (Layout::kFourBits ? 2 : 1);
   constexpr int64_t kScaleBytes = static_cast<int64_t>(SizeOf(Layout::kScales));
   const int64_t blocks = w.blocks();
@@ -69,40 +73,51 @@ inline void CodeSums(const PackedMatrix& w, const QuantisedRows& x, int64_t row,
   const float* const a_scales = x.scales(row);
   const float* const a_scaled_sums = x.scaled_sums(row);
   const int32_t* const a_sums = x.sums(row);
-  LinearSums<kRows, kVectors> total;  // not `sums`, which the compiler would keep in memory
+  // Not `sums`, which the compiler would keep in memory, as it does what a loop that it does not
+  // unroll takes from an array.
+  LinearSums<kRows, kVectors> total;
+#pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
     for (int v = 0; v < kVectors; ++v) total[r][v] = Simd::Zero();
   }
   for (int64_t b = 0; b < blocks; ++b) {
     const int64_t a_block = b * kBlock / kActivationBlock;
-    const int8_t* a[kRows];
-    int32_t a_sum[kRows];
-    for (int r = 0; r < kRows; ++r) {
-      a[r] = codes + r * x_blocks * kActivationBlock;
-      const int32_t* const halves = a_sums + 2 * r * x_blocks;
-      a_sum[r] = kBlock == 16 ? halves[b] : halves[2 * b] + halves[2 * b + 1];
-    }
+#pragma GCC unroll 16
     for (int v = 0; v < kVectors; ++v) {
-      Integers products[kRows];
-      if constexpr (Layout::kFourBits) {
-        DotInt4<kRows>(weights + v * Simd::kLanes * 4, a, products);
-      } else {
-        DotInt8<kBlock, kRows>(weights + v * Simd::kLanes * 4, a, a_sum, products);
-      }
       const int64_t lanes = v * Simd::kLanes * kScaleBytes;
       const auto scale = Simd::LoadAs(scales + lanes, Layout::kScales);
-      for (int r = 0; r < kRows; ++r) {
-        if constexpr (Layout::kFourBits && !Layout::kMinima) {
-          products[r] = Subtract(products[r], 8 * a_sum[r]);
+      auto minimum = Simd::Zero();
+      if constexpr (Layout::kMinima) minimum = Simd::LoadAs(minima + lanes, Layout::kScales);
+#pragma GCC unroll 16
+      for (int group = 0; group < kRows; group += kGroup) {
+        const int8_t* a[kGroup];
+        int32_t a_sum[kGroup];
+#pragma GCC unroll 16
+        for (int i = 0; i < kGroup; ++i) {
+          const int r = group + i;
+          a[i] = codes + r * x.stride();
+          const int32_t* const halves = a_sums + 2 * r * x_blocks;
+          a_sum[i] = kBlock == 16 ? halves[b] : halves[2 * b] + halves[2 * b + 1];
         }
-        const auto factor = Simd::Mul(scale, Simd::Set(a_scales[r * x_blocks + a_block]));
-        total[r][v] = Simd::MulAdd(ToFloat(products[r]), factor, total[r][v]);
-      }
-      if constexpr (Layout::kMinima) {
-        const auto minimum = Simd::LoadAs(minima + lanes, Layout::kScales);
-        for (int r = 0; r < kRows; ++r) {
-          const auto sum = Simd::Set(a_scaled_sums[r * x_blocks + a_block]);
-          total[r][v] = Simd::MulAdd(minimum, sum, total[r][v]);
+        Integers products[kGroup];
+        if constexpr (Layout::kFourBits) {
+          DotInt4<kGroup>(weights + v * Simd::kLanes * 4, a, products);
+        } else {
+          DotInt8<kBlock, kGroup>(weights + v * Simd::kLanes * 4, a, a_sum, products);
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < kGroup; ++i) {
+          const int r = group + i;
+          if constexpr (Layout::kFourBits && !Layout::kMinima) {
+            products[i] = Subtract(products[i], 8 * a_sum[i]);
+          }
+          const auto factor = Simd::Mul(scale, Simd::Set(a_scales[r * x_blocks + a_block]));
+          total[r][v] = Simd::MulAdd(ToFloat(products[i]), factor, total[r][v]);
+          if constexpr (Layout::kMinima) {
+            const auto sum = Simd::Set(a_scaled_sums[r * x_blocks + a_block]);
+            total[r][v] = Simd::MulAdd(minimum, sum, total[r][v]);
+          }
         }
       }
     }
@@ -119,7 +134,9 @@ inline void CodeSums(const PackedMatrix& w, const QuantisedRows& x, int64_t row,
     if constexpr (Layout::kMinima) minima += kPanelRows * kScaleBytes;
     codes += kBlock;
   }
+#pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
     for (int v = 0; v < kVectors; ++v) sums[r][v] = total[r][v];
   }
 }
@@ -209,68 +226,76 @@ inline void LinearRows(const LinearCall& call, int64_t row, int64_t panel, int v
   }
 }
 
+// Rows of activations that stay in the first cache while panels pass by.
+inline int64_t RowsAtOnce(const PackedMatrix& w) {
+  constexpr int64_t kBytes = 16 << 10;
+  constexpr int64_t kRows = LinearTile::kRows;
+  const int64_t row = w.columns * (HasCodes(w.kind) ? 1 : static_cast<int64_t>(sizeof(float)));
+  return std::max<int64_t>(kBytes / row / kRows, 1) * kRows;
+}
+
 // A single row takes the vectors of a panel together; several rows share what is read of one.
 void LinearPanels(const LinearCall& call, int64_t first, int64_t last) {
   constexpr int kRows = LinearTile::kRows;
   constexpr int kVectors = LinearTile::kVectors;
-  const int64_t rows = call.x.rows;
-  for (int64_t panel = first; panel < last; ++panel) {
-    if (rows == 1) {
+  if (call.x.rows == 1) {
+    for (int64_t panel = first; panel < last; ++panel) {
       for (int v = 0; v < kPanelVectors; v += kVectors) LinearRows<1, kVectors>(call, 0, panel, v);
-      continue;
     }
-    for (int v = 0; v < kPanelVectors; ++v) {
-      int64_t row = 0;
-      for (; row + kRows <= rows; row += kRows) LinearRows<kRows, 1>(call, row, panel, v);
-      if constexpr (kRows > 4) {
-        for (; row + 4 <= rows; row += 4) LinearRows<4, 1>(call, row, panel, v);
+    return;
+  }
+  const int64_t at_once = RowsAtOnce(call.matrix);
+  for (int64_t start = 0; start < call.x.rows; start += at_once) {
+    const int64_t end = std::min(start + at_once, call.x.rows);
+    for (int64_t panel = first; panel < last; ++panel) {
+      for (int v = 0; v < kPanelVectors; ++v) {
+        int64_t row = start;
+        for (; row + kRows <= end; row += kRows) LinearRows<kRows, 1>(call, row, panel, v);
+        if constexpr (kRows > 4) {
+          for (; row + 4 <= end; row += 4) LinearRows<4, 1>(call, row, panel, v);
+        }
+        if constexpr (kRows > 2) {
+          for (; row + 2 <= end; row += 2) LinearRows<2, 1>(call, row, panel, v);
+        }
+        if (row < end) LinearRows<1, 1>(call, row, panel, v);
       }
-      if constexpr (kRows > 2) {
-        for (; row + 2 <= rows; row += 2) LinearRows<2, 1>(call, row, panel, v);
-      }
-      if (row < rows) LinearRows<1, 1>(call, row, panel, v);
     }
   }
 }
 
 // The largest magnitude of a block, or NaN where a value is not finite.
 inline float Largest(const float* block) {
-  auto most = Simd::Zero();
-  auto nothing = Simd::Zero();  // a maximum may lose a NaN
-  for (int64_t i = 0; i < kActivationBlock; i += Simd::kLanes) {
-    const auto v = Simd::Load(block + i);
-    most = Simd::Max(most, Simd::Max(v, Simd::Sub(Simd::Zero(), v)));
-    nothing = Simd::MulAdd(v, Simd::Zero(), nothing);
-  }
-  float lanes[2][Simd::kLanes];
-  Simd::Store(lanes[0], most);
-  Simd::Store(lanes[1], nothing);
-  float largest = 0.0f;
-  for (const float lane : lanes[0]) largest = std::max(largest, lane);
-  for (const float lane : lanes[1]) largest += lane;
-  return largest;
+  constexpr int32_t kInfinity = 0x7f800000;  // bits of NaN are above those of infinity
+  const int32_t bits = LargestBits(block);
+  return bits < kInfinity ? std::bit_cast<float>(bits) : std::numeric_limits<float>::quiet_NaN();
+}
+
+struct QuantisedBlock {
+  int8_t* codes;
+  int32_t* sums;
+  float* scale;
+  float* scaled_sum;
+};
+
+inline void QuantiseBlock(const float* values, const QuantisedBlock& to) {
+  const float largest = Largest(values);
+  RoundBlock(values, largest > 0.0f ? 127.0f / largest : 0.0f, to.codes);
+  SumHalves(to.codes, to.sums);
+  *to.scale = largest / 127.0f;
+  *to.scaled_sum = *to.scale * static_cast<float>(to.sums[0] + to.sums[1]);
 }
 
 void QuantiseRow(const float* x, int64_t columns, int64_t row, QuantisedRows& to) {
-  for (int64_t b = 0; b < to.blocks(); ++b) {
-    const float* values = x + b * kActivationBlock;
-    float filled[kActivationBlock] = {};
-    if (const int64_t rest = columns - b * kActivationBlock; rest < kActivationBlock) {
-      std::copy_n(values, rest, filled);
-      values = filled;
-    }
-    const float largest = Largest(values);
-    const float inverse = largest > 0.0f ? 127.0f / largest : 0.0f;
-    int8_t* const codes = to.codes(row) + b * kActivationBlock;
-    RoundBlock(values, inverse, codes);
-    int32_t sums[2] = {0, 0};
-    for (int64_t i = 0; i < kActivationBlock; ++i) sums[i / 16] += codes[i];
-    const float scale = largest / 127.0f;
-    to.scales(row)[b] = scale;
-    to.sums(row)[2 * b] = sums[0];
-    to.sums(row)[2 * b + 1] = sums[1];
-    to.scaled_sums(row)[b] = scale * static_cast<float>(sums[0] + sums[1]);
+  QuantisedBlock block{to.codes(row), to.sums(row), to.scales(row), to.scaled_sums(row)};
+  for (; columns >= kActivationBlock; columns -= kActivationBlock) {
+    QuantiseBlock(x, block);
+    x += kActivationBlock;
+    block = {block.codes + kActivationBlock, block.sums + 2, block.scale + 1, block.scaled_sum + 1};
   }
+  if (columns == 0) return;
+  float filled[kActivationBlock] = {};
+  std::copy_n(x, columns, filled);
+  QuantiseBlock(filled, block);
 }
 
 }  // namespace g4v::kernels::G4V_TARGET

@@ -34,7 +34,8 @@ struct PagedHead {
 };
 
 // Stores key and value [head_dim] of `token`, rounded to the pages' type.
-void StoreToken(const PagedHead& head, int64_t token, const float* key, const float* value);
+void StoreToken(const PagedHead& head, int64_t token, const float* key, const float* value,
+                Isa isa = ChosenIsa());
 
 // scores[i * stride + t] = log2(e) * scale * <q_i, k_t> for the tokens t of the pages first ...
 // last - 1. queries [count, head_dim].

@@ -2,6 +2,7 @@
 // for each instruction set (kernels/cpu/simd/targets.h).
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 
 #include "kernels/cpu/llama/paged_attention.h"
 #include "kernels/cpu/simd/portable.h"
@@ -11,6 +12,41 @@ namespace g4v::kernels::G4V_TARGET {
 
 constexpr int kKeyVectors = static_cast<int>(kKeyTokens) / Simd::kLanes;
 constexpr int kAtOnce = 4;  // queries that share the reading of keys and values
+
+// Coordinates of a key lie kKeyTokens apart.
+template <class Value>
+inline void StoreKey(const Value* key, int64_t count, char* to) {
+  for (int64_t d = 0; d < count; ++d) {
+    std::memcpy(to + d * kKeyTokens * static_cast<int64_t>(sizeof(Value)), key + d, sizeof(Value));
+  }
+}
+
+inline void RoundToFloat16(const float* from, uint16_t (&to)[kKeyTokens]) {
+  for (int v = 0; v < kKeyVectors; ++v) {
+    Simd::StoreFloat16(to + v * Simd::kLanes, Simd::Load(from + v * Simd::kLanes));
+  }
+}
+
+void StoreToken(const PagedHead& head, int64_t token, const float* key, const float* value) {
+  const auto bytes = static_cast<int64_t>(SizeOf(head.dtype));
+  const int64_t slot = token % kPageTokens;
+  char* const page = const_cast<char*>(head.pages[token / kPageTokens]);
+  char* const keys = page + head.keys +
+                     (slot / kKeyTokens * kKeyTokens * head.head_dim + slot % kKeyTokens) * bytes;
+  char* const values = page + head.values + slot * head.head_dim * bytes;
+  if (head.dtype != DType::kFloat16) {
+    StoreKey(key, head.head_dim, keys);
+    std::memcpy(values, value, static_cast<size_t>(head.head_dim) * sizeof(float));
+    return;
+  }
+  uint16_t halves[kKeyTokens];
+  for (int64_t d = 0; d < head.head_dim; d += kKeyTokens) {
+    RoundToFloat16(key + d, halves);
+    StoreKey(halves, kKeyTokens, keys + d * kKeyTokens * bytes);
+    RoundToFloat16(value + d, halves);
+    std::memcpy(values + d * bytes, halves, sizeof halves);
+  }
+}
 
 template <DType kDType, int kQueries>
 inline void ScoreBlock(const char* keys, const char* ahead, const float* queries, int64_t head_dim,

@@ -54,6 +54,12 @@ struct Simd {
     if (dtype == DType::kFloat16) return _mm256_cvtph_ps(bits);
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
   }
+
+  // kLanes values as float16, rounded to nearest even.
+  static void StoreFloat16(uint16_t* x, Vector v) {
+    constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(x), _mm256_cvtps_ph(v, kNearest));
+  }
 };
 
 }  // namespace g4v::kernels::avx2

@@ -50,6 +50,12 @@ struct Simd {
     if (dtype == DType::kFloat16) return _mm512_cvtph_ps(bits);
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
   }
+
+  // kLanes values as float16, rounded to nearest even.
+  static void StoreFloat16(uint16_t* x, Vector v) {
+    constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(x), _mm512_cvtps_ph(v, kNearest));
+  }
 };
 
 }  // namespace g4v::kernels::avx512

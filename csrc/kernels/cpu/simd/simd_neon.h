@@ -35,6 +35,11 @@ struct Simd {
     if (dtype == DType::kFloat16) return vcvt_f32_f16(vreinterpret_f16_u16(bits));
     return vreinterpretq_f32_u32(vshll_n_u16(bits, 16));
   }
+
+  // kLanes values as float16, rounded to nearest even.
+  static void StoreFloat16(uint16_t* x, Vector v) {
+    vst1_u16(x, vreinterpret_u16_f16(vcvt_f16_f32(v)));
+  }
 };
 
 }  // namespace g4v::kernels::neon

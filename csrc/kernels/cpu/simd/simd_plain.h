@@ -35,6 +35,9 @@ struct Simd {
     std::memcpy(&bits, x, sizeof bits);
     return dtype == DType::kFloat16 ? Float16ToFloat(bits) : BFloat16ToFloat(bits);
   }
+
+  // kLanes values as float16, rounded to nearest even.
+  static void StoreFloat16(uint16_t* x, Vector v) { *x = FloatToFloat16(v); }
 };
 
 }  // namespace g4v::kernels::plain

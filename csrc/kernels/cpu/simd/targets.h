@@ -30,6 +30,11 @@
 #define G4V_NEON
 #endif
 
+// VNNI on 256 bits without AVX-512, if the compiler knows it.
+#if defined(G4V_X86) && __has_include(<avxvnniintrin.h>)
+#define G4V_AVX_VNNI
+#endif
+
 // The build checks whether the compiler knows AMX.
 #if defined(G4V_X86) && defined(__linux__) && defined(G4V_COMPILER_HAS_AMX)
 #define G4V_AMX
@@ -44,6 +49,7 @@
 #define G4V_NEON_FEATURES "arch=armv8.2-a+dotprod"
 #define G4V_AVX2_FEATURES "avx2,fma,f16c"
 #define G4V_AVX512_FEATURES "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"
+#define G4V_AVX_VNNI_FEATURES "avxvnni,avx2,fma,f16c"
 #define G4V_VNNI_FEATURES "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c"
 #define G4V_AMX_FEATURES \
   "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c,amx-tile,amx-bf16"
