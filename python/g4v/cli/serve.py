@@ -7,9 +7,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._command import add_assistant_arguments, at_least, number_from
+from .._command import add_assistant_arguments, at_least, number_from, size
 from ..errors import ArgumentError, RuntimeUnavailable
 from ..frame_checkers import FRAME_CHECKERS, frame_checker
+from .common import add_limit_arguments, limits_of
 
 if TYPE_CHECKING:
     from ..assistant import Assistant
@@ -22,7 +23,6 @@ _EXAMPLES = """examples:
 SIGTERM ends it in order: nothing new is begun, answers and videos have --drain to be done. A second signal
 ends it at once."""
 
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -78,14 +78,14 @@ def add_parser(commands: Any) -> None:
     )
     group.add_argument(
         "--max-upload",
-        type=_size,
+        type=size,
         default=64 << 20,
         metavar="SIZE",
         help="largest body and file (default: 64M)",
     )
     group.add_argument(
         "--kv-memory",
-        type=_size,
+        type=size,
         default=1 << 30,
         metavar="SIZE",
         help="keys and values of all chats (default: 1G)",
@@ -97,6 +97,7 @@ def add_parser(commands: Any) -> None:
         metavar="TIME",
         help="longest time of one answer (default: 10m)",
     )
+    add_limit_arguments(group)
     group.add_argument(
         "--drain",
         type=_time,
@@ -113,7 +114,7 @@ def add_parser(commands: Any) -> None:
     )
     group.add_argument(
         "--media-bytes",
-        type=_size,
+        type=size,
         default=2 << 30,
         metavar="SIZE",
         help="how much; the oldest go (default: 2G)",
@@ -154,6 +155,7 @@ def run(arguments: argparse.Namespace) -> int:
         max_queued=arguments.max_queued,
         max_queued_videos=arguments.max_queued_videos,
         kv_memory=arguments.kv_memory,
+        max_videos=arguments.max_videos,
         allowed_media_domains=tuple(arguments.allowed_media_domain),
         api_key_file=arguments.api_key_file,
         timeout=arguments.timeout,
@@ -176,6 +178,7 @@ def run(arguments: argparse.Namespace) -> int:
                 frame_checker=checker,
                 turns=options.max_running,
                 kv_memory=kv_memory,
+                **limits_of(arguments),
             )
         except ArgumentError as error:
             if not kv_memory or "kv_memory" not in str(error):
@@ -183,14 +186,6 @@ def run(arguments: argparse.Namespace) -> int:
             return load(0)  # a decoder that ONNX Runtime runs: the server counts by itself
 
     return serve(load, arguments.host, listen(arguments.host, arguments.port), options)
-
-
-def _size(text: str) -> int:
-    """Bytes of "64M". argparse.ArgumentTypeError: another form."""
-    match = re.fullmatch(r"([0-9]{1,12})([KMGT]?)(?:i?B)?", text, re.I)
-    if not match or not int(match[1]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size, such as 64M or 2G")
-    return int(match[1]) * _UNITS[match[2].upper()]
 
 
 def _time(text: str) -> float:
