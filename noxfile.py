@@ -4,7 +4,7 @@
     nox --session oldest                  # the floors of pyproject.toml
     nox --session newest-3.13 -- -k video # what follows -- goes to pytest
 
-Each session builds g4v from this folder into an environment of its own (with ccache, where there is one), runs
+Each session builds g4v from this folder into an environment of its own (with ccache, if it is there), runs
 the tests below, and prints the versions that it had. What came out is in docs/python.md.
 """
 

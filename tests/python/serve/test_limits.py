@@ -33,14 +33,14 @@ def test_full_memory_makes_room_once(client) -> None:
     waits[0].join()
 
 
-def test_videos_of_one_answer(start) -> None:
+def test_videos_of_one_answer(start, tmp_path) -> None:
     client = start(max_videos=2)
     videos = answer(client, "videos 4")["choices"][0]["message"]["videos"]
     assert [video["status"] for video in videos] == ["completed", "completed", "skipped", "skipped"]
     error = videos[2]["error"]
     assert error["code"] == "too_many_videos" and "makes of one, 2 (--max-videos)" in error["message"]
     assert [made["prompt"] for made in client.assistant.made] == ["star 0", "star 1"]
-    free = start(max_videos=0)
+    free = start(max_videos=0, media_dir=tmp_path / "other")
     assert len(answer(free, "videos 9")["choices"][0]["message"]["videos"]) == len(free.assistant.made) == 9
 
 
