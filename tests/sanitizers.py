@@ -1,9 +1,10 @@
-"""Runs the whole core under sanitizers: the C++ tests, the example host on the embedded bundle, the fuzz targets.
+"""Runs the whole core under sanitizers: C++ tests, the example host on the embedded bundle, fuzz targets.
 
     python tests/sanitizers.py [--only address] [--only thread] [--build FOLDER] [--fuzz-seconds 2]
 
-`address` is AddressSanitizer with UndefinedBehaviorSanitizer, `thread` is ThreadSanitizer. The build is one of CMake's
-unity builds, which takes a third of the time. The exit code is 1 where anything was found. Figures are in docs/safety.md.
+`address` is AddressSanitizer with UndefinedBehaviorSanitizer, `thread` is ThreadSanitizer. The core is one of
+CMake's unity builds, which take less time. The exit code is 1 where anything was found. The figures of a run are
+in docs/safety.md.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import argparse
 import os
 import resource
 import subprocess
-import sys
 import time
 from pathlib import Path
 
