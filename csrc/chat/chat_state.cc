@@ -99,6 +99,7 @@ ChatState::ChatState(std::shared_ptr<Runtime> runtime, const ChatOptions& option
       seed_(options.seed ? *options.seed : RandomSeed()),
       system_(SystemText(runtime_->prompt().spec(), options)) {
   ResolveTextOptions(runtime_->text_defaults(), options_.text, {});
+  CheckTextBytes(runtime_->limits(), context_length(), "system", system_.size());
   CheckVideoOptions(options_.video, "chat");
   if (runtime_->makes_videos()) runtime_->ResolveVideo(options_.video, {});
   history_.cache = runtime_->decoder().NewCache();
@@ -135,6 +136,7 @@ void ChatState::Append(const std::string& text, const std::optional<FramesView>&
   const Claim claim(*this, nullptr);
   runtime_->CheckUnchanged();
   const PromptTemplate& prompt = runtime_->prompt();
+  CheckTextBytes(runtime_->limits(), context_length(), "the answer", answer.size());
   CheckUtf8(answer, "the answer");
   std::vector<Segment> segments = QuestionSegments(text, frames, question_frames);
   segments.push_back({prompt.AnswerIds(std::string(StripWhite(answer)))});
@@ -216,6 +218,7 @@ std::vector<Segment> ChatState::QuestionSegments(const std::string& text,
                                                  const std::optional<FramesView>& frames,
                                                  std::optional<int> question_frames) const {
   const PromptTemplate& prompt = runtime_->prompt();
+  CheckTextBytes(runtime_->limits(), context_length(), "the prompt", text.size());
   const std::string words = CleanUserText(prompt.spec(), text);
   std::optional<Frames> video;
   if (frames) {

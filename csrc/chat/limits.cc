@@ -28,6 +28,15 @@ void CheckPromptTokens(const Limits& limits, int64_t tokens) {
                                      "; start a new chat or shorten the prompt");
 }
 
+void CheckTextBytes(const Limits& limits, int context_length, const char* what, size_t bytes) {
+  constexpr size_t kBytesOfToken = 256;  // twice those of the longest tokens in use
+  const int tokens = Tighter(context_length, limits.max_prompt_tokens);
+  if (bytes / kBytesOfToken <= static_cast<size_t>(tokens)) return;
+  throw Error(Code::ContextFull, std::string(what) + " has " + std::to_string(bytes) +
+                                     " bytes, and a prompt may have " + std::to_string(tokens) +
+                                     " tokens, of at most 256 bytes each; shorten it");
+}
+
 bool KvFits(const Limits& limits, const KvCache& cache, int more_tokens) {
   return limits.max_chat_kv_bytes == 0 || cache.BytesWith(more_tokens) <= limits.max_chat_kv_bytes;
 }

@@ -1,6 +1,7 @@
 // How much a conversation may take. 0 means no limit, in each of them.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "bundle/manifest.h"
@@ -34,6 +35,10 @@ int Tighter(int first, int second);
 
 // Throws Error(ContextFull) where a prompt has more tokens than it may have.
 void CheckPromptTokens(const Limits& limits, int64_t tokens);
+
+// Throws Error(ContextFull) where a text is so long that it is not worth tokenizing: it has more than
+// 256 bytes for each token that a prompt may have. `what` names it.
+void CheckTextBytes(const Limits& limits, int context_length, const char* what, size_t bytes);
 
 bool KvFits(const Limits& limits, const KvCache& cache, int more_tokens);
 // Throws Error(ContextFull) where it does not fit.

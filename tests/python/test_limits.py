@@ -60,6 +60,26 @@ def test_prompt_tokens(load: Any) -> None:
         load(max_prompt_tokens=first).chat(system="x" * first)
 
 
+def test_texts_that_are_not_worth_tokenizing(load: Any) -> None:
+    """In the time that a look at their length takes; the toy's context has 640 tokens."""
+    assistant = load()
+    chat = assistant.chat()
+    large, why = "x" * (1 << 24), "has 16777216 bytes, and a prompt may have 640 tokens, of at most 256 bytes"
+    started = time.process_time()
+    with pytest.raises(g4v.ContextFull, match=f"the prompt {why}"):
+        chat.send(large)
+    with pytest.raises(g4v.ContextFull, match=f"the prompt {why}"):
+        chat.append(large, HELLO)
+    with pytest.raises(g4v.ContextFull, match=f"the answer {why}"):
+        chat.append("say a", large)
+    with pytest.raises(g4v.ContextFull, match=f"system {why}"):
+        assistant.chat(system=large)
+    assert time.process_time() - started < 1  # tokenizing takes 5 s
+    with pytest.raises(g4v.ContextFull, match="needs 16.* tokens but 640"):
+        chat.send("x" * (640 * 256))
+    still_answers(chat, 0)
+
+
 def test_keys_and_values_of_one_chat(load: Any) -> None:
     free = load().chat()
     free.ask("say a")
