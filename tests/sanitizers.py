@@ -3,8 +3,8 @@
     python tests/sanitizers.py [--only address] [--only thread] [--build FOLDER] [--fuzz-seconds 2]
 
 `address` is AddressSanitizer with UndefinedBehaviorSanitizer, `thread` is ThreadSanitizer. The core is one of
-CMake's unity builds, which take less time. The exit code is 1 where anything was found. The figures of a run are
-in docs/safety.md.
+CMake's unity builds, which take less time. The exit code is 1 where anything was found. The figures of a run
+are in docs/safety.md.
 """
 
 from __future__ import annotations
