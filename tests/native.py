@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -94,8 +95,11 @@ def run(command: list[str], **more: object) -> str:
     return str(result.stdout)
 
 
-def build_core(folder: Path, *settings: str) -> Path:
-    """Builds the library, the example host and the C++ tests into a folder; settings are CMake's."""
+def build_core(folder: Path, *settings: str, targets: Sequence[str] = ("all",)) -> Path:
+    """Builds the library, the example host and the C++ tests, or some of them, into a folder.
+
+    settings: what CMake is told.
+    """
     configure = [tool("cmake"), "-S", str(ROOT), "-B", str(folder), "-G", "Ninja"]
     configure += [
         f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}",
@@ -108,7 +112,7 @@ def build_core(folder: Path, *settings: str) -> Path:
     if extra := os.environ.get("G4V_TEST_CMAKE_ARGS"):
         configure += extra.split()
     run(configure)
-    run([tool("cmake"), "--build", str(folder), "--parallel", "2"])
+    run([tool("cmake"), "--build", str(folder), "--parallel", "2", "--target", *targets])
     return folder
 
 
