@@ -123,8 +123,8 @@ def test_example_host(build: Path, environment: dict[str, str], tmp_path: Path) 
 
 
 def test_cpu_kernels_under_sanitizers(tmp_path: Path) -> None:
-    """No step outside a buffer and no undefined arithmetic; the operands fill their buffers. test_sanitizers.py
-    looks for races.
+    """No step outside a buffer and no undefined arithmetic; the operands fill their buffers. What looks for
+    races is test_sanitizers.py.
     """
     compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or "clang++"
     sources = [ROOT / "tests/csrc/test_cpu_kernels.cc", *(ROOT / "csrc/kernels").glob("*.cc")]

@@ -29,9 +29,8 @@ void TestNames() {
   }
   CHECK(Available(Isa::kPlain));
   for (const char* word : {"sse", "AVX2", "avx2 ", "avx"}) {
-    CHECK_THROWS(
-        ChooseIsa(word, "G4V_CPU"), Code::InvalidArgument,
-        "G4V_CPU must be one of " + Names() + ", not \"" + std::string(word) + "\"");
+    CHECK_THROWS(ChooseIsa(word, "G4V_CPU"), Code::InvalidArgument,
+                 "G4V_CPU must be one of " + Names() + ", not \"" + std::string(word) + "\"");
   }
 }
 
