@@ -14,6 +14,7 @@ import os
 import resource
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import fuzz
@@ -52,11 +53,13 @@ def run_tests(build: Path, environment: dict[str, str], *only: str) -> subproces
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
-def run_host(build: Path, environment: dict[str, str], out: Path) -> subprocess.CompletedProcess[str]:
-    """The example host on the embedded bundle: three turns about a video, two of which make one."""
+def run_host(
+    build: Path, environment: dict[str, str], out: Path, questions: Sequence[str] = QUESTIONS
+) -> subprocess.CompletedProcess[str]:
+    """The example host on the embedded bundle: a turn about a video for each question, which may make one."""
     out.mkdir(parents=True, exist_ok=True)
     bundle = ROOT / "python" / "g4v" / "bundles" / "tiny"
-    command = [str(build / "chat_host"), str(bundle), "--demo-video", "--out", str(out), *QUESTIONS]
+    command = [str(build / "chat_host"), str(bundle), "--demo-video", "--out", str(out), *questions]
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 

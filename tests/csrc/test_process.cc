@@ -204,7 +204,9 @@ int Run(const std::string& name) {
 }  // namespace
 
 // A forked child cannot join its parent's threads, which a thread sanitizer would count as a leak.
-extern "C" const char* __tsan_default_options() { return "report_thread_leaks=0:die_after_fork=0"; }
+extern "C" __attribute__((visibility("default"))) const char* __tsan_default_options() {
+  return "report_thread_leaks=0:die_after_fork=0";
+}
 
 int main(int count, char** words) {
   if (!std::getenv("G4V_TEST_BUNDLE")) {
