@@ -116,18 +116,20 @@ def build_core(folder: Path, *settings: str, targets: Sequence[str] = ("all",)) 
     return folder
 
 
-def make_environment(models: Path) -> dict[str, str]:
+def make_environment(models: Path, packed: bool = True) -> dict[str, str]:
     """The environment of the C++ tests: where ONNX Runtime, the test graphs and the bundles are, in a folder
-    that this fills.
+    that this fills. packed: a bundle with packed weights too, which PyTorch writes.
     """
     models.mkdir(parents=True, exist_ok=True)
     write_affine(models)
     write_endless(models)
     run([sys.executable, str(ROOT / "tests/python/synthetic_bundle.py"), str(models / "bundle")])
-    return {
+    environment = {
         **os.environ,
         "G4V_ONNXRUNTIME": str(onnxruntime_library()),
         "G4V_TEST_MODELS": str(models),
         "G4V_TEST_BUNDLE": str(models / "bundle"),
-        "G4V_TEST_PACKED_BUNDLE": str(write_packed_bundle(models / "packed")),
     }
+    if packed:
+        environment["G4V_TEST_PACKED_BUNDLE"] = str(write_packed_bundle(models / "packed"))
+    return environment

@@ -15,7 +15,16 @@ from native import build_core, make_environment
 
 pytestmark = pytest.mark.slow
 TESTS = ("test_threads", "test_team", "test_held")
-RACE = "#include <thread>\nint main() { int x = 0; std::thread t([&] { x = 1; }); x = 2; t.join(); return x - x; }"
+RACE = """
+#include <thread>
+int main() {
+  int x = 0;
+  std::thread other([&] { x = 1; });
+  x = 2;
+  other.join();
+  return x - x;
+}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +40,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return make_environment(tmp_path_factory.mktemp("models")) | sanitizers.options("thread")
+    return make_environment(tmp_path_factory.mktemp("models"), packed=False) | sanitizers.options("thread")
 
 
 def test_a_race_is_found(build: Path, environment: dict[str, str]) -> None:
