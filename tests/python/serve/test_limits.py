@@ -90,7 +90,7 @@ def test_the_queue_has_an_end(start) -> None:
     for thread, _ in (running, waiting):
         thread.join()
     assert fault(running[1][0], 504)["code"] == "timeout"
-    assert client.service.places.running == 0 and not client.service.turns.turns
+    until(lambda: client.service.places.running == 0 and not client.service.turns.turns)
     assert answer(client, "say again")["choices"][0]["message"]["content"] == "again "
 
 
