@@ -75,7 +75,7 @@ def add_limit_arguments(group: Any) -> None:
     )
 
 
-def limits_of(arguments: argparse.Namespace) -> dict[str, int]:
+def limits_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """The limits among the arguments, as options of `g4v.load`."""
     names = (
         "max_decoded_bytes",
