@@ -39,7 +39,8 @@ def options(kind: str) -> dict[str, str]:
     if kind == "thread":
         return {"TSAN_OPTIONS": f"halt_on_error=1:suppressions={SUPPRESSIONS / 'thread.txt'}"}
     return {
-        "ASAN_OPTIONS": "detect_stack_use_after_return=1:strict_string_checks=1",
+        # Not detect_stack_use_after_return: GCC 12 then puts what AVX-512 reads as aligned where it is not.
+        "ASAN_OPTIONS": "strict_string_checks=1",
         "LSAN_OPTIONS": f"suppressions={SUPPRESSIONS / 'leak.txt'}:print_suppressions=0",
         "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
     }
