@@ -87,8 +87,8 @@ def public_events(events: Events) -> Generator[Event, None, None]:
 
 
 class _PublicEvents(Generator[Event, None, None]):
-    """A generator that stops the turn also where it is closed before its first event: Python then runs no line of
-    a generator function, and since 3.13 keeps what that holds.
+    """A generator that stops the turn also where it is closed before its first event: of a generator function
+    Python then runs no line, and since 3.13 it keeps what that holds.
     """
 
     def __init__(self, events: Events) -> None:
