@@ -22,7 +22,8 @@ enum class Code {
   ContextFull = 6,
   Io = 7,
   Internal = 8,
-  UnsafeVideo = 9,  // a frame checker found the video that was asked for unsafe
+  UnsafeVideo = 9,        // a frame checker found the video that was asked for unsafe
+  DeadlineExceeded = 10,  // a turn took longer than it may
 };
 
 // The name of each code, as the C header has it after "G4V_".
@@ -41,6 +42,7 @@ inline constexpr std::array kCodes = {
     CodeName{Code::Io, "IO"},
     CodeName{Code::Internal, "INTERNAL"},
     CodeName{Code::UnsafeVideo, "UNSAFE_VIDEO"},
+    CodeName{Code::DeadlineExceeded, "DEADLINE_EXCEEDED"},
 };
 
 class Error : public std::runtime_error {

@@ -36,11 +36,15 @@ constexpr OptionRange kTurns{"turns", 1, 1024};
 constexpr OptionRange kSpin{"spin_us", 0, 1000000};
 constexpr OptionRange kPromptLookup{"prompt_lookup", 0, 15};
 constexpr OptionRange kLogprobs{"logprobs", 0, 20};
+constexpr OptionRange kMaxPromptTokens{"max_prompt_tokens", 0, 1 << 24};  // 0 = no limit
+constexpr OptionRange kMaxTurnMs{"max_turn_ms", 0, 1 << 30};              // likewise
+constexpr OptionRange kMaxVideos{"max_videos", 0, 1 << 24};               // likewise
 
 inline constexpr std::array kOptionRanges = {
-    kMaxNewTokens, kTemperature, kTopK,   kTopP,         kRepetitionPenalty,
-    kFrames,       kWidth,       kHeight, kFps,          kGuidanceScale,
-    kThreads,      kTurns,       kSpin,   kPromptLookup, kLogprobs};
+    kMaxNewTokens,    kTemperature, kTopK,     kTopP,         kRepetitionPenalty,
+    kFrames,          kWidth,       kHeight,   kFps,          kGuidanceScale,
+    kThreads,         kTurns,       kSpin,     kPromptLookup, kLogprobs,
+    kMaxPromptTokens, kMaxTurnMs,   kMaxVideos};
 
 template <class T>
 void Overlay(const std::optional<T>& option, T& value) {

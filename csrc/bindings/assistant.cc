@@ -51,7 +51,8 @@ std::shared_ptr<Assistant> Load(const std::filesystem::path& directory, const st
                                 const Paths& library_dirs, const std::string& verify,
                                 const py::object& frame_checker, const Paths& provider_dirs,
                                 bool cuda_graphs, int turns, uint64_t kv_memory,
-                                const std::string& kv_dtype, int spin_us, int prompt_lookup) {
+                                const std::string& kv_dtype, int spin_us, int prompt_lookup,
+                                const Limits& limits) {
   const LoadOptions options{device,
                             threads,
                             onnxruntime.string(),
@@ -64,7 +65,8 @@ std::shared_ptr<Assistant> Load(const std::filesystem::path& directory, const st
                             kv_memory,
                             kv_dtype,
                             spin_us,
-                            prompt_lookup};
+                            prompt_lookup,
+                            limits};
   return MakeForPython([&] { return Assistant::Load(directory, options); });
 }
 
@@ -98,7 +100,7 @@ std::shared_ptr<Stream> Send(Chat& self, const py::object& text, const py::objec
                              const std::optional<VideoOptions>& video_options,
                              std::optional<int> question_frames, std::optional<uint64_t> seed,
                              const std::vector<py::object>& stop, std::optional<int> logprobs,
-                             bool make_videos) {
+                             bool make_videos, int max_turn_ms, int max_videos, double spent_ms) {
   const std::string words = TextArgument(text, "text");
   const std::optional<FramesView> view = FramesArgument(frames);
   TurnOptions options{text_options.value_or(TextOptions{}), video_options.value_or(VideoOptions{}),
@@ -108,6 +110,9 @@ std::shared_ptr<Stream> Send(Chat& self, const py::object& text, const py::objec
   }
   options.logprobs = logprobs;
   options.make_videos = make_videos;
+  options.max_turn_ms = max_turn_ms;
+  options.max_videos = max_videos;
+  options.spent_ms = spent_ms;
   return MakeForPython([&] { return self.Send(words, view, options); });
 }
 
@@ -129,7 +134,8 @@ void RegisterAssistant(py::module_& module) {
            py::arg("text_options") = py::none(), py::arg("video_options") = py::none(),
            py::arg("question_frames") = py::none(), py::arg("seed") = py::none(),
            py::arg("stop") = std::vector<py::object>(), py::arg("logprobs") = py::none(),
-           py::arg("make_videos") = true, "Starts a turn. frames: C-contiguous uint8 [T, H, W, 3].")
+           py::arg("make_videos") = true, py::arg("max_turn_ms") = 0, py::arg("max_videos") = 0,
+           py::arg("spent_ms") = 0.0, "Starts a turn. frames: C-contiguous uint8 [T, H, W, 3].")
       .def("append", &Append, py::arg("text"), py::arg("answer"), py::arg("frames") = py::none(),
            py::arg("question_frames") = py::none(),
            "Appends a turn that was not generated here; frames as for send.")
@@ -149,16 +155,16 @@ void RegisterAssistant(py::module_& module) {
       .def_property_readonly("seed", &Chat::seed);
   const LoadOptions defaults;
   py::class_<Assistant, std::shared_ptr<Assistant>>(module, "Assistant", "A loaded bundle.")
-      .def_static("load", &Load, py::arg("directory"), py::kw_only(),
-                  py::arg("device") = defaults.device, py::arg("threads") = defaults.threads,
-                  py::arg("onnxruntime") = "", py::arg("library_dirs") = std::vector<std::string>(),
-                  py::arg("verify") = NameOf(defaults.verify),
-                  py::arg("frame_checker") = py::none(),
-                  py::arg("provider_dirs") = std::vector<std::string>(),
-                  py::arg("cuda_graphs") = defaults.cuda_graphs, py::arg("turns") = defaults.turns,
-                  py::arg("kv_memory") = defaults.kv_memory,
-                  py::arg("kv_dtype") = defaults.kv_dtype, py::arg("spin_us") = defaults.spin_us,
-                  py::arg("prompt_lookup") = defaults.prompt_lookup, "Loads a bundle directory.")
+      .def_static(
+          "load", &Load, py::arg("directory"), py::kw_only(), py::arg("device") = defaults.device,
+          py::arg("threads") = defaults.threads, py::arg("onnxruntime") = "",
+          py::arg("library_dirs") = std::vector<std::string>(),
+          py::arg("verify") = NameOf(defaults.verify), py::arg("frame_checker") = py::none(),
+          py::arg("provider_dirs") = std::vector<std::string>(),
+          py::arg("cuda_graphs") = defaults.cuda_graphs, py::arg("turns") = defaults.turns,
+          py::arg("kv_memory") = defaults.kv_memory, py::arg("kv_dtype") = defaults.kv_dtype,
+          py::arg("spin_us") = defaults.spin_us, py::arg("prompt_lookup") = defaults.prompt_lookup,
+          py::arg("limits") = defaults.limits, "Loads a bundle directory.")
       .def("chat", &OpenChat, py::kw_only(), py::arg("seed") = py::none(),
            py::arg("text_options") = py::none(), py::arg("video_options") = py::none(),
            py::arg("system") = py::none(), "A new chat.")

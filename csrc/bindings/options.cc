@@ -50,6 +50,14 @@ void SetLatents(VideoOptions& options, const py::object& value) {
 }  // namespace
 
 void RegisterOptions(py::module_& module) {
+  py::class_<Limits>(module, "Limits", "How much a conversation may take; 0 means no limit.")
+      .def(py::init(&FromKeywords<Limits>))
+      .def_readwrite("max_decoded_bytes", &Limits::max_decoded_bytes)
+      .def_readwrite("max_prompt_tokens", &Limits::max_prompt_tokens)
+      .def_readwrite("max_chat_kv_bytes", &Limits::max_chat_kv_bytes)
+      .def_readwrite("max_turn_ms", &Limits::max_turn_ms)
+      .def_readwrite("max_videos", &Limits::max_videos)
+      .def_readwrite("max_video_pixels", &Limits::max_video_pixels);
   py::class_<TextOptions>(module, "TextOptions", "Sampling; None means the bundle's default.")
       .def(py::init(&FromKeywords<TextOptions>))
       .def_readwrite("max_new_tokens", &TextOptions::max_new_tokens)

@@ -89,6 +89,12 @@ py::dict LoadDefaults() {
   values["threads"] = defaults.threads;
   values["verify"] = NameOf(defaults.verify);
   values["cuda_graphs"] = defaults.cuda_graphs;
+  values["max_decoded_bytes"] = defaults.limits.max_decoded_bytes;
+  values["max_prompt_tokens"] = defaults.limits.max_prompt_tokens;
+  values["max_chat_kv_bytes"] = defaults.limits.max_chat_kv_bytes;
+  values["max_turn_ms"] = defaults.limits.max_turn_ms;
+  values["max_videos"] = defaults.limits.max_videos;
+  values["max_video_pixels"] = defaults.limits.max_video_pixels;
   return values;
 }
 

@@ -31,7 +31,13 @@ g4v_load_options LoadDefaults() {
           defaults.kv_dtype.c_str(),
           defaults.spin_us,
           defaults.prompt_lookup,
-          defaults.turns};
+          defaults.turns,
+          defaults.limits.max_decoded_bytes,
+          defaults.limits.max_prompt_tokens,
+          defaults.limits.max_chat_kv_bytes,
+          defaults.limits.max_turn_ms,
+          defaults.limits.max_videos,
+          defaults.limits.max_video_pixels};
 }
 
 g4v::HostFrameChecker HostChecker(g4v_frame_checker checker, void* user) {
@@ -164,6 +170,8 @@ g4v_status g4v_load(const char* directory, const g4v_load_options* options,
     load.kv_dtype = &Need(given.kv_dtype, "kv_dtype");
     load.spin_us = given.spin_us;
     load.prompt_lookup = given.prompt_lookup;
+    load.limits = {given.max_decoded_bytes, given.max_prompt_tokens, given.max_chat_kv_bytes,
+                   given.max_turn_ms,       given.max_videos,        given.max_video_pixels};
     auto handle = std::make_unique<g4v_assistant>();
     handle->assistant = g4v::Assistant::Load(directory, load);
     const Json info = handle->assistant->Info();
@@ -221,6 +229,8 @@ g4v_status g4v_chat_send(g4v_chat* chat, const char* text, const g4v_frames* fra
       turn = {ReadText(given.text), ReadVideo(given.video)};
       if (given.question_frames != 0) turn.frames = given.question_frames;
       turn.make_videos = given.no_videos == 0;
+      turn.max_turn_ms = given.max_turn_ms;
+      turn.max_videos = given.max_videos;
       if (given.seed) turn.seed = *given.seed;
       if (given.stop_count > 0) Need(given.stop, "stop");
       for (size_t i = 0; i < given.stop_count; ++i) {

@@ -1,5 +1,6 @@
 #include "chat/assistant.h"
 
+#include <algorithm>
 #include <random>
 
 #include "chat/chat_state.h"
@@ -105,6 +106,16 @@ Json Assistant::Info() const {
     info.emplace_back("frame_checker",
                       Json::Object{{"withhold_above", parts.frame_checker->withhold_above}});
   }
+  const Limits& limits = runtime_->limits();
+  const auto number = [](uint64_t value) {
+    return static_cast<int64_t>(std::min<uint64_t>(value, INT64_MAX));
+  };
+  info.emplace_back("limits", Json::Object{{"max_decoded_bytes", number(limits.max_decoded_bytes)},
+                                           {"max_prompt_tokens", limits.max_prompt_tokens},
+                                           {"max_chat_kv_bytes", number(limits.max_chat_kv_bytes)},
+                                           {"max_turn_ms", limits.max_turn_ms},
+                                           {"max_videos", limits.max_videos},
+                                           {"max_video_pixels", number(limits.max_video_pixels)}});
   info.emplace_back("licences", manifest.licences);
   return info;
 }

@@ -43,7 +43,7 @@ class Assistant {
   // What was loaded: {"name", "assistant", "description", "device", "onnxruntime", "components":
   // {name: {"target", "precision"}}, "context_length", "frame_samples",
   // "most_frame_samples" (what TurnOptions::frames may be), "text", "video" (the generation
-  // defaults), "frame_checker": {"withhold_above"}, "licences"}.
+  // defaults), "frame_checker": {"withhold_above"}, "limits" (of the load), "licences"}.
   Json Info() const;
 
   // Bytes of keys and values that all chats hold, what they share counted once; 0 where ONNX

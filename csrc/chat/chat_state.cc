@@ -99,6 +99,7 @@ ChatState::ChatState(std::shared_ptr<Runtime> runtime, const ChatOptions& option
       seed_(options.seed ? *options.seed : RandomSeed()),
       system_(SystemText(runtime_->prompt().spec(), options)) {
   ResolveTextOptions(runtime_->text_defaults(), options_.text, {});
+  CheckTextBytes(runtime_->limits(), context_length(), "system", system_.size());
   CheckVideoOptions(options_.video, "chat");
   if (runtime_->makes_videos()) runtime_->ResolveVideo(options_.video, {});
   history_.cache = runtime_->decoder().NewCache();
@@ -110,6 +111,7 @@ ChatState::ChatState(std::shared_ptr<Runtime> runtime, const ChatOptions& option
                                            " tokens, and the context has " +
                                            std::to_string(context_length()) + "; shorten it");
   }
+  CheckPromptTokens(runtime_->limits(), used);
 }
 
 std::shared_ptr<Stream> ChatState::Send(const std::string& text,
@@ -134,6 +136,7 @@ void ChatState::Append(const std::string& text, const std::optional<FramesView>&
   const Claim claim(*this, nullptr);
   runtime_->CheckUnchanged();
   const PromptTemplate& prompt = runtime_->prompt();
+  CheckTextBytes(runtime_->limits(), context_length(), "the answer", answer.size());
   CheckUtf8(answer, "the answer");
   std::vector<Segment> segments = QuestionSegments(text, frames, question_frames);
   segments.push_back({prompt.AnswerIds(std::string(StripWhite(answer)))});
@@ -215,10 +218,12 @@ std::vector<Segment> ChatState::QuestionSegments(const std::string& text,
                                                  const std::optional<FramesView>& frames,
                                                  std::optional<int> question_frames) const {
   const PromptTemplate& prompt = runtime_->prompt();
+  CheckTextBytes(runtime_->limits(), context_length(), "the prompt", text.size());
   const std::string words = CleanUserText(prompt.spec(), text);
   std::optional<Frames> video;
   if (frames) {
-    video = runtime_->video_encoder().Sample(*frames, question_frames);
+    video = runtime_->video_encoder().Sample(*frames, question_frames,
+                                             runtime_->limits().max_decoded_bytes);
   } else if (question_frames) {
     throw Error(Code::InvalidArgument,
                 "frames is how many frames of the question's video are looked at, and the question "
@@ -246,6 +251,12 @@ Question ChatState::Check(const std::string& text, const std::optional<FramesVie
     question.generation = runtime_->ResolveVideo(options_.video, options.video);
   }
   question.wants_videos = options.make_videos;
+  CheckRange(kMaxTurnMs, options.max_turn_ms);
+  CheckRange(kMaxVideos, options.max_videos);
+  const Limits& limits = runtime_->limits();
+  question.max_turn_ms = Tighter(limits.max_turn_ms, options.max_turn_ms);
+  question.max_videos = Tighter(limits.max_videos, options.max_videos);
+  question.spent_ms = options.spent_ms;
   question.seed = options.seed.value_or(seed_);
   CheckStops(options.stop);
   question.stop = options.stop;
@@ -255,11 +266,14 @@ Question ChatState::Check(const std::string& text, const std::optional<FramesVie
   for (Segment& segment : QuestionSegments(text, frames, options.frames)) {
     question.prompt.push_back(std::move(segment));
   }
-  CheckRoom(CountTokens(question.prompt, VideoTokensCount()), history_.cache->length());
+  const int needed = CountTokens(question.prompt, VideoTokensCount());
+  CheckRoom(needed, history_.cache->length());
+  CheckKv(limits, *history_.cache, needed);
   return question;
 }
 
 void ChatState::CheckRoom(int needed, int kept) const {
+  CheckPromptTokens(runtime_->limits(), int64_t{needed} + kept);
   const int length = context_length();
   const int free = length - std::min(length, kept);
   // One more for the answer.

@@ -94,7 +94,8 @@ struct DoneEvent {
   int drafted_tokens = 0;   // looked up in the conversation and put to the decoder as drafts
   int accepted_tokens = 0;  // and those of them that are what was sampled
   // "stop": the assistant ended its turn, or wrote a stop string; "length": max_new_tokens was
-  // reached; "context": the model's context is full; "memory": LoadOptions::kv_memory is used up.
+  // reached; "context": the model's context is full; "memory": LoadOptions::kv_memory or
+  // Limits::max_chat_kv_bytes is used up.
   // "stop" for Assistant::Generate.
   std::string finish_reason;
   std::vector<SampledToken> tokens = {};  // since the last TextEvent, the end of the turn included

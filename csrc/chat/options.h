@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "bundle/bundle.h"
+#include "chat/limits.h"
 #include "decoder/sampler.h"
 #include "diffusion/request.h"
 #include "video/frames.h"
@@ -45,6 +46,7 @@ struct LoadOptions {
   // Most tokens that are looked up in the conversation and put to the decoder as drafts of the next
   // ones; 0 = none. Answers are the same with any number. Where the core runs the decoder itself.
   int prompt_lookup = 5;
+  Limits limits = {};
 };
 
 struct ChatOptions {
@@ -71,6 +73,12 @@ struct TurnOptions {
   // their probabilities; none = nothing is told.
   std::optional<int> logprobs = {};
   bool make_videos = true;  // false: captions are told, and no videos made of them
+  // Beside those of the load, the tighter one holds; 0 = no others.
+  int max_turn_ms = 0;
+  int max_videos = 0;
+  // Milliseconds that the caller spent on the turn before Send, such as on decoding: they count for
+  // max_turn_ms.
+  double spent_ms = 0;
 };
 
 }  // namespace g4v

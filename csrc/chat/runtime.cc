@@ -40,6 +40,7 @@ Placement MakePlacement(const std::shared_ptr<ort::Environment>& environment,
   CheckRange(kTurns, options.turns);
   CheckRange(kSpin, options.spin_us);
   CheckRange(kPromptLookup, options.prompt_lookup);
+  CheckLimits(options.limits);
   if (options.cuda_graphs && options.device == "cpu") {
     throw Error(Code::InvalidArgument,
                 "cuda_graphs needs a GPU, and device is \"cpu\"; load the bundle with device "
@@ -71,7 +72,8 @@ Runtime::Runtime(const std::filesystem::path& directory, const LoadOptions& opti
     : bundle_(Bundle::Open(directory, options.verify)),
       environment_(ort::Environment::Get({options.onnxruntime, options.library_dirs})),
       placement_(MakePlacement(environment_, manifest().components, options)),
-      prompt_lookup_(options.prompt_lookup) {
+      prompt_lookup_(options.prompt_lookup),
+      limits_(options.limits) {
   const ComponentsSpec& components = manifest().components;
   const TokenizersSpec& tokenizers = manifest().tokenizers;
   // The parts are independent of each other: load them side by side.
@@ -136,6 +138,7 @@ VideoGenerationSpec Runtime::ResolveVideo(const VideoOptions& first,
   const VideoGenerationSpec spec =
       ResolveVideoOptions(Require(manifest().video_generation, "video generation defaults"),
                           manifest().components.vae_decoder->scale_factor, first, second);
+  CheckPixels(limits_, spec);
   CheckProfiles(spec, manifest().components, placement_.targets);
   return spec;
 }

@@ -43,6 +43,7 @@ class Runtime {
   VideoQueue& queue();
   TurnQueue& turns();
   int prompt_lookup() const { return prompt_lookup_; }
+  const Limits& limits() const { return limits_; }
 
   VideoGenerationSpec ResolveVideo(const VideoOptions& first, const VideoOptions& second) const;
   bool sees_videos() const { return video_encoder_ != nullptr; }
@@ -61,6 +62,7 @@ class Runtime {
   std::unique_ptr<FrameChecker> frame_checker_;
   std::unique_ptr<VideoGenerator> generator_;
   int prompt_lookup_;
+  const Limits limits_;
   std::unique_ptr<TurnQueue> turns_;   // after what its turns use
   std::unique_ptr<VideoQueue> queue_;  // likewise; its thread wakes the queue of turns
 };

@@ -83,7 +83,7 @@ void StreamState::Push(Event event) {
 void StreamState::CheckNotCancelled() const {
   const std::lock_guard lock(mutex_);
   if (cancelled_) std::rethrow_exception(Cancelled());
-  if (job_error_) std::rethrow_exception(job_error_);
+  if (cause_) std::rethrow_exception(cause_);
 }
 
 double StreamState::ElapsedMs() const {
@@ -108,14 +108,22 @@ void StreamState::EndJob(std::exception_ptr error, double milliseconds) {
     const std::lock_guard lock(mutex_);
     --running_jobs_;
     job_ms_ += milliseconds;
-    // Once the stream stops, an error is no cause of it.
-    if (error && !stopping_) {
-      job_error_ = error;
-      stopping_ = true;
-      control_.Terminate();
-    }
+    if (error) StopLocked(std::move(error));
   }
   if (look_) look_();
+}
+
+void StreamState::Stop(std::exception_ptr error) {
+  const std::lock_guard lock(mutex_);
+  StopLocked(std::move(error));
+}
+
+void StreamState::StopLocked(std::exception_ptr error) {
+  // Once the stream stops, an error is no cause of it.
+  if (stopping_) return;
+  cause_ = std::move(error);
+  stopping_ = true;
+  control_.Terminate();
 }
 
 void StreamState::StopJobs() {
@@ -140,7 +148,7 @@ void StreamState::End(DoneEvent done, std::exception_ptr error, const std::funct
     std::unique_lock lock(mutex_);
     if (ended_) return;
     ended_ = true;
-    if (job_error_) error = job_error_;  // the cause, where the rest was stopped for it
+    if (cause_) error = cause_;
     bool committed = false;
     if (!error && !cancelled_) {
       const size_t before = events_.size();

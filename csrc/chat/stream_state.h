@@ -17,6 +17,8 @@ namespace g4v {
 
 class StreamState {
  public:
+  using Clock = std::chrono::steady_clock;
+
   explicit StreamState(std::shared_ptr<ort::Environment> environment)
       : control_(std::move(environment)) {}
   StreamState(const StreamState&) = delete;
@@ -34,15 +36,18 @@ class StreamState {
   void SetLook(std::function<void()> look) { look_ = std::move(look); }
   void Push(Event event);
   ort::RunControl& control() { return control_; }
-  void CheckNotCancelled() const;  // throws Error(Cancelled), or the error of a job
+  void CheckNotCancelled() const;  // throws Error(Cancelled), or what stopped the stream
   double ElapsedMs() const;        // since the stream was made
+  Clock::time_point started() const { return started_; }
 
   // Jobs on the video thread. A queued job begins unless the stream stops before; the stream ends
   // after the jobs that began.
   void AddJob();
   bool BeginJob();  // false: drop the job
   void EndJob(std::exception_ptr error, double milliseconds);
-  void StopJobs();         // no job begins any more, and those that run are cancelled
+  void StopJobs();  // no job begins any more, and those that run are cancelled
+  // Stops the stream for this error, unless something stopped it before. No `look` follows.
+  void Stop(std::exception_ptr error);
   bool jobs_done() const;  // none runs, and none will begin
   double job_ms() const;   // what the jobs took
 
@@ -54,8 +59,7 @@ class StreamState {
            const std::function<void()>& roll_back);
 
  private:
-  using Clock = std::chrono::steady_clock;
-
+  void StopLocked(std::exception_ptr error);
   bool ready() const { return closed_ || (!cancelled_ && !events_.empty()); }
 
   const Clock::time_point started_ = Clock::now();
@@ -71,7 +75,7 @@ class StreamState {
   bool closed_ = false;     // no event comes any more
   int queued_jobs_ = 0;
   int running_jobs_ = 0;
-  std::exception_ptr job_error_;
+  std::exception_ptr cause_;  // why it stops, where it is not the caller
   double job_ms_ = 0;
 };
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "chat/limits.h"
 #include "chat/logprobs.h"
 #include "chat/prompt.h"
 
@@ -33,6 +34,19 @@ Turn::Turn(Runtime& runtime, History& history, Question question,
   for (const Segment& segment : question_.prompt) {
     needs_encoding_ = needs_encoding_ || segment.video.has_value();
   }
+  if (question_.max_turn_ms > 0) {
+    const std::chrono::duration<double, std::milli> left(question_.max_turn_ms -
+                                                         question_.spent_ms);
+    deadline_ = stream_->started() + std::chrono::duration_cast<StreamState::Clock::duration>(left);
+  }
+}
+
+void Turn::Expire() {
+  stream_->Stop(std::make_exception_ptr(
+      Error(Code::DeadlineExceeded, "the turn took longer than max_turn_ms, " +
+                                        std::to_string(question_.max_turn_ms) +
+                                        " milliseconds; ask for less or allow for more")));
+  deadline_.reset();
 }
 
 void Turn::Encode() {
@@ -104,7 +118,7 @@ std::optional<Decoder::Sequence> Turn::Next(Openings& openings, int most_rows,
     }
     const size_t end = rows_done_ < opening_ ? opening_ : rows_.size() / width;
     step_rows_ = std::min(static_cast<size_t>(most_rows), end - rows_done_);
-    history_.cache->Reserve(static_cast<int>(step_rows_));
+    Reserve();
     const bool last = (rows_done_ + step_rows_) * width == rows_.size();
     if (last) logits_.resize(vocab);
     return Decoder::Sequence{history_.cache.get(),
@@ -115,9 +129,11 @@ std::optional<Decoder::Sequence> Turn::Next(Openings& openings, int most_rows,
   drafts_.clear();
   guess_.reset();
   if (costs) LookUp(*costs);
+  // At the limit the answer is the same as without drafts.
+  if (!KvFits(runtime_.limits(), cache, 1 + static_cast<int>(drafts_.size()))) drafts_.clear();
   step_rows_ = 1 + drafts_.size();
   try {
-    cache.Reserve(static_cast<int>(step_rows_));
+    Reserve();
   } catch (const Error& error) {
     if (error.code() != Code::ContextFull) throw;
     CutOff("memory");
@@ -128,6 +144,11 @@ std::optional<Decoder::Sequence> Turn::Next(Openings& openings, int most_rows,
   decoder.Embed(drafts_, rows_);
   logits_.resize(step_rows_ * vocab);
   return Decoder::Sequence{&cache, rows_, logits_, &stream_->control()};
+}
+
+void Turn::Reserve() {
+  CheckKv(runtime_.limits(), *history_.cache, static_cast<int>(step_rows_));
+  history_.cache->Reserve(static_cast<int>(step_rows_));
 }
 
 void Turn::LookUp(const StepCosts& costs) {
@@ -270,6 +291,13 @@ void Turn::AskForVideo(std::string caption) {
   if (!question_.wants_videos) return;
   if (!question_.generation) {
     stream_->Push(WarningEvent{"this bundle has no video generator; no video was made"});
+    return;
+  }
+  const auto most = static_cast<uint64_t>(question_.max_videos);
+  if (most > 0 && index >= most) {
+    if (index > most) return;
+    stream_->Push(WarningEvent{"the answer asks for more videos than max_videos, " +
+                               std::to_string(most) + "; no more were made"});
     return;
   }
   const uint64_t seed = VideoSeed(question_.seed, history_.marks.back().videos + index);

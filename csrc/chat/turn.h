@@ -30,6 +30,9 @@ struct Question {
   uint64_t seed = 0;
   std::vector<std::string> stop;  // beside those of the prompt template
   std::optional<int> logprobs;
+  int max_turn_ms = 0;  // of the load and the turn, the tighter one; 0 = no limit
+  int max_videos = 0;   // likewise
+  double spent_ms = 0;  // before the turn was sent
 };
 
 // The queue of turns takes one through these steps, on its threads: Encode where NeedsEncoding();
@@ -53,6 +56,9 @@ class Turn {
   Turn(Runtime& runtime, History& history, Question question, std::shared_ptr<StreamState> stream,
        Endings endings);
 
+  // When it is to be stopped by Expire; nothing where it may take any time, or was stopped so.
+  std::optional<StreamState::Clock::time_point> deadline() const { return deadline_; }
+  void Expire();
   bool stopped() const { return stream_->control().terminated(); }
   // The first work on the turn begins.
   void Begin() { done_.timings.queue_ms = stream_->ElapsedMs(); }
@@ -76,6 +82,7 @@ class Turn {
  private:
   VideoTokens TokensOf(const Frames& video);
   void MakeRows();
+  void Reserve();
   void LookUp(const StepCosts& costs);
   void StartAnswer();
   void TakeLogits(std::span<float> logits);
@@ -96,6 +103,7 @@ class Turn {
   bool needs_encoding_ = false;
   bool computes_ = true;
   std::exception_ptr error_;
+  std::optional<StreamState::Clock::time_point> deadline_;
 
   // The prompt, and the tokens of the answer that are in the cache or in this step.
   std::vector<VideoTokens> videos_;

@@ -58,10 +58,11 @@ void TurnQueue::Loop() {
   std::unique_lock lock(mutex_);
   while (!stop_) {
     news_ = false;
-    Admit();
     Entries ended;
     std::vector<Turn*> computing;
     try {
+      Expire();
+      Admit();
       computing = Compute(ended);
     } catch (...) {
       FailAll(std::current_exception());
@@ -75,8 +76,37 @@ void TurnQueue::Loop() {
       for (Turn* const turn : computing) turn->Fail(std::current_exception());
     }
     lock.lock();
-    if (computing.empty()) changed_.wait(lock, [this] { return stop_ || news_; });
+    if (!computing.empty()) continue;
+    const auto ready = [this] { return stop_ || news_; };
+    if (const auto deadline = NextDeadline()) {
+      changed_.wait_until(lock, *deadline, ready);
+    } else {
+      changed_.wait(lock, ready);
+    }
   }
+}
+
+void TurnQueue::Expire() {
+  const auto next = NextDeadline();
+  if (!next) return;
+  const auto now = StreamState::Clock::now();
+  if (now < *next) return;
+  for (Entries* const entries : {&waiting_, &running_}) {
+    for (const Entry& entry : *entries) {
+      if (entry.turn->deadline() && *entry.turn->deadline() <= now) entry.turn->Expire();
+    }
+  }
+}
+
+std::optional<StreamState::Clock::time_point> TurnQueue::NextDeadline() const {
+  std::optional<StreamState::Clock::time_point> next;
+  for (const Entries* const entries : {&waiting_, &running_}) {
+    for (const Entry& entry : *entries) {
+      const auto deadline = entry.turn->deadline();
+      if (deadline && (!next || *deadline < *next)) next = deadline;
+    }
+  }
+  return next;
 }
 
 void TurnQueue::Admit() {

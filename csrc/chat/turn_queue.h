@@ -8,6 +8,7 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -42,6 +43,9 @@ class TurnQueue {
 
   void Loop();
   void HandLoop();
+  // Stops turns whose time is over, waiting ones and those that are a hand's too.
+  void Expire();
+  std::optional<StreamState::Clock::time_point> NextDeadline() const;
   void Admit();
   void HandOver(Entry& entry);
   void WorkOn(Turn& turn);

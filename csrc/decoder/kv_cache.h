@@ -23,6 +23,8 @@ class KvCache {
   // Another conversation with the same history. Throws as Reserve.
   virtual std::unique_ptr<KvCache> Copy() const = 0;
   virtual uint64_t bytes() const = 0;  // of memory; what is shared with copies counts whole
+  // The same after Reserve(tokens).
+  virtual uint64_t BytesWith(int tokens) const = 0;
 };
 
 }  // namespace g4v

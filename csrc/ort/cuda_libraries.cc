@@ -32,7 +32,7 @@ std::vector<fs::path> LibraryFolders(const std::vector<std::string>& roots) {
 }
 
 // The newest file `name`.so* in the folders, empty where there is none.
-std::string FindLibrary(const std::vector<fs::path>& folders, const std::string& name) {
+std::string FindCudaLibrary(const std::vector<fs::path>& folders, const std::string& name) {
   std::string newest;
   std::error_code error;
   for (const fs::path& folder : folders) {
@@ -48,7 +48,7 @@ std::vector<std::string> Preload(const std::vector<fs::path>& folders,
                                  std::span<const char* const> names, const char* suffix) {
   std::vector<std::string> missing;
   for (const std::string name : names) {
-    const std::string file = FindLibrary(folders, name);
+    const std::string file = FindCudaLibrary(folders, name);
     // Without a wheel the system's own copy may serve: the loader's word on the plain name decides.
     const std::string& target = file.empty() ? name + suffix : file;
     if (!dlopen(target.c_str(), RTLD_NOW | RTLD_GLOBAL)) {

@@ -19,6 +19,17 @@ std::vector<FrameKey> KeysByPlace(size_t count) {
   return keys;
 }
 
+void CheckDecodedBytes(int64_t count, int64_t height, int64_t width, uint64_t most_bytes) {
+  const uint64_t bytes = static_cast<uint64_t>(count) * static_cast<uint64_t>(height) *
+                         static_cast<uint64_t>(width) * 3;
+  if (most_bytes == 0 || bytes <= most_bytes) return;
+  throw Error(Code::Video, "the " + std::to_string(count) + " frames of " + std::to_string(width) +
+                               "x" + std::to_string(height) + " to look at take " +
+                               std::to_string(bytes) + " bytes, and max_decoded_bytes is " +
+                               std::to_string(most_bytes) +
+                               "; look at fewer frames or pass a smaller video");
+}
+
 int MostSamples(const ComponentsSpec& components, const ort::Targets& targets) {
   int64_t most = kFrames.most;
   const auto limit = [&](const std::vector<Variant>& variants, const std::string& name) {
@@ -40,10 +51,12 @@ VideoEncoder::VideoEncoder(const std::shared_ptr<ort::Environment>& environment,
       samples_(bundle.manifest().frame_samples),
       most_samples_(MostSamples(bundle.manifest().components, placement.targets)) {}
 
-Frames VideoEncoder::Sample(const FramesView& video, std::optional<int> samples) const {
+Frames VideoEncoder::Sample(const FramesView& video, std::optional<int> samples,
+                            uint64_t most_bytes) const {
   CheckVideo(video);
   if (samples) CheckRange({kFrames.name, kFrames.least, most_samples_}, *samples);
   const int count = samples.value_or(samples_);
+  CheckDecodedBytes(std::min<int64_t>(video.count, count), video.height, video.width, most_bytes);
   if (video.count <= count) return CopyFrames(video);
   return CopyFrames(video, SampleFrames(video.count, count));
 }

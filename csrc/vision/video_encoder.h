@@ -25,8 +25,9 @@ class VideoEncoder {
 
   // Copies the frames that the encoder sees: `samples` of them, by default the bundle's number, or
   // all where there are no more. Throws Error(InvalidArgument) where the view is no video, or the
-  // number is not 1 to most_samples().
-  Frames Sample(const FramesView& video, std::optional<int> samples = {}) const;
+  // number is not 1 to most_samples(), and Error(Video) where they are more than `most_bytes`; 0 = no
+  // limit.
+  Frames Sample(const FramesView& video, std::optional<int> samples, uint64_t most_bytes) const;
   // Limit of the engines that run here; that of the option "frames" where graphs do, which take any.
   int most_samples() const { return most_samples_; }
 

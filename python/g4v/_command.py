@@ -9,6 +9,7 @@ import argparse
 import errno
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import Any, NoReturn
 from g4v import _start
 from g4v._console import report_error
 from g4v.errors import ArgumentError, Error
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 class _StoreOnce(argparse.Action):
@@ -191,6 +194,14 @@ def number_from(low: float) -> Callable[[str], float]:
         return value
 
     return number
+
+
+def size(text: str) -> int:
+    """The type of an argument: bytes of "64M", with the units K, M, G and T (of 1024)."""
+    match = re.fullmatch(r"([0-9]{1,12})([KMGT]?)(?:i?B)?", text, re.I)
+    if not match or not int(match[1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size, such as 64M or 2G")
+    return int(match[1]) * _UNITS[match[2].upper()]
 
 
 def request_fields(text: str) -> dict[str, Any]:

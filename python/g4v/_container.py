@@ -38,8 +38,12 @@ def open_container(file: IO[bytes], name: str) -> tuple[InputContainer, VideoStr
 
     file.seek(0)
     options = {"format_whitelist": _FORMATS}
+    # A title that is no UTF-8 is no fault of the film. PyAV 19 has no such option any more.
+    titles: dict[str, Any] = (
+        {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "ignore"}
+    )
     try:
-        container = av.open(file, mode="r", options=options, metadata_errors="ignore", buffer_size=1 << 16)
+        container = av.open(file, mode="r", options=options, buffer_size=1 << 16, **titles)
     except av.error.EOFError:
         raise VideoError(f"{name} has no frames: it ends before the first one; pass another file") from None
     except (av.FFmpegError, OSError, ValueError) as error:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ._container import decoder_of, is_encrypted, nothing_decodes, reason_of, undecodable_tracks
 from ._pixels import RgbConverter
-from ._sampling import Frames, VideoInfo, chosen_frames
+from ._sampling import Frames, VideoInfo, check_decoded_bytes, chosen_frames
 from .errors import Cancelled, VideoError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class Reader:
         samples: int,
         cancelled: Callable[[], bool] | None = None,
         span: tuple[float, float | None] | None = None,
+        max_decoded_bytes: int = 0,
     ) -> None:
         self._open_file = open_file
         self._container, self._stream = open_file()
@@ -49,6 +50,7 @@ class Reader:
         self._name, self._size, self._samples = name, size, samples
         self._cancelled = cancelled or (lambda: False)
         self._span = span
+        self._max_decoded_bytes = max_decoded_bytes
         self._damaged = 0
         self._frames: Frames | None = None
         self._to_rgb = RgbConverter()
@@ -281,7 +283,9 @@ class Reader:
                 "convert it to H.264"
             ) from None
         if self._frames is None:
-            self._frames = np.empty((self._samples, *image.shape), np.uint8)
+            shape = (self._samples, *image.shape)
+            check_decoded_bytes(self._name, shape, self._max_decoded_bytes)
+            self._frames = np.empty(shape, np.uint8)
         for place in places:
             self._frames[place] = image
 

@@ -16,10 +16,17 @@ if TYPE_CHECKING:
 
 _INTEGERS = (
     "max_new_tokens", "top_k", "frames", "width", "height", "steps", "seed", "threads", "turns", "kv_memory",
-    "spin_us", "prompt_lookup", "logprobs",
+    "spin_us", "prompt_lookup", "logprobs", "max_decoded_bytes", "max_prompt_tokens", "max_chat_kv_bytes",
+    "max_turn_ms", "max_videos", "max_video_pixels",
 )  # fmt: skip
 _TEXTS = ("negative_prompt", "scheduler", "device", "verify", "kv_dtype")
-_LARGEST = {"seed": 2**64 - 1, "kv_memory": 2**63 - 1}
+_LARGEST = {
+    "seed": 2**64 - 1,
+    "kv_memory": 2**63 - 1,
+    "max_decoded_bytes": 2**63 - 1,
+    "max_chat_kv_bytes": 2**63 - 1,
+    "max_video_pixels": 2**63 - 1,
+}
 
 
 def checked(name: str, value: Any) -> Any:
@@ -68,3 +75,12 @@ def video_options(**values: Any) -> _core.VideoOptions:
     """The core's options of a video; None stands for the bundle's default. Raises `ArgumentError`."""
     options: _core.VideoOptions = import_core().VideoOptions(**{k: checked(k, v) for k, v in values.items()})
     return options
+
+
+def load_limits(**values: Any) -> _core.Limits:
+    """The core's limits of a conversation; 0 stands for no limit. Raises `ArgumentError`."""
+    for name, value in values.items():
+        if value is None:
+            raise ArgumentError(f"{name} is None; leave it out for its default, or pass 0 for no limit")
+    limits: _core.Limits = import_core().Limits(**{k: checked(k, v) for k, v in values.items()})
+    return limits

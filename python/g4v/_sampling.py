@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +48,17 @@ def sample_frames(count: int, samples: int) -> list[int]:
         raise VideoError("the video has no frames")
     step = (count - 1) / samples
     return [min(int(step / 2) + round(step * i), count - 1) for i in range(samples)]
+
+
+def check_decoded_bytes(name: str, shape: tuple[int, ...], most: int) -> None:
+    """Raises `VideoError` where frames [T, H, W, 3] have more than `most` bytes; 0 is no limit."""
+    size = math.prod(shape)
+    if 0 < most < size:
+        count, height, width = shape[:3]
+        raise VideoError(
+            f"{name}: the {count} frames of {width}x{height} to look at take {size} bytes, and "
+            f"max_decoded_bytes is {most}; look at fewer frames or pass a smaller video"
+        )
 
 
 def chosen_frames(count: int, samples: int) -> list[int]:

@@ -83,6 +83,30 @@ class Events:
 
 def public_events(events: Events) -> Generator[Event, None, None]:
     """The events of a turn. Closing the generator stops the turn and waits until it has stopped."""
+    return _PublicEvents(events)
+
+
+class _PublicEvents(Generator[Event, None, None]):
+    """A generator that stops the turn also where it is closed before its first event: of a generator function
+    Python then runs no line, and since 3.13 it keeps what that holds.
+    """
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+        self._running = _public_events(events)
+
+    def send(self, value: None) -> Event:
+        return self._running.send(value)
+
+    def throw(self, *error: Any) -> Event:
+        return self._running.throw(*error)
+
+    def close(self) -> None:
+        self._running.close()
+        self._events.close()
+
+
+def _public_events(events: Events) -> Generator[Event, None, None]:
     try:
         while not events.ended:
             if (event := events.poll(_WAIT)) is not None:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ._options import checked, text_bytes, text_options, video_options
+from ._options import checked, load_limits, text_bytes, text_options, video_options
 from ._runtime import find_bundle, load_core_assistant
 from ._stream import Events, public_events
 from .chat import Chat
@@ -36,6 +36,12 @@ def load(
     kv_dtype: str = "auto",
     spin_us: int = 200,
     prompt_lookup: int = 5,
+    max_decoded_bytes: int = 1 << 30,
+    max_prompt_tokens: int = 0,
+    max_chat_kv_bytes: int = 0,
+    max_turn_ms: int = 0,
+    max_videos: int = 8,
+    max_video_pixels: int = 1 << 28,
 ) -> Assistant:
     """Loads an assistant from an embedded bundle ("tiny") or from a bundle directory.
 
@@ -65,8 +71,23 @@ def load(
         prompt_lookup: most tokens, 0 to 15, that are guessed from what the conversation said before, to be
             computed in one step; the answers are the same with any number.
 
-        The last four are for decoders that g4v runs itself, which `Assistant.info` tells by the provider
-        "g4v". Others refuse `kv_memory` and `kv_dtype`, and do without the other two.
+        max_decoded_bytes: bytes of the frames of a question's video that are looked at, uint8 RGB. Above it
+            the turn is refused with `VideoError`. In this and the next five, 0 stands for no limit.
+        max_prompt_tokens: tokens, up to 16777216, that an answer follows: those of the chat so far and of the
+            question, video tokens among them. Above it a turn is refused with `ContextFull`, as it is above
+            the model's context in any case.
+        max_chat_kv_bytes: bytes that the keys and values of one chat may take, those that it shares with
+            forks among them. A question that needs more is refused with `ContextFull`, and an answer that
+            comes to the limit ends there.
+        max_turn_ms: milliseconds, up to 1073741824, from `Chat.send` to the end of a turn, waiting, reading
+            and videos included. Then the turn ends with `DeadlineExceeded`, and the chat is as before it.
+        max_videos: how many videos are made of one answer, up to 16777216. Further captions are told, and a
+            warning says that no videos were made of them.
+        max_video_pixels: frames x height x width of a video that is made; above it it is refused with
+            `ArgumentError`.
+
+        `kv_memory`, `kv_dtype`, `spin_us` and `prompt_lookup` are for decoders that g4v runs itself, which
+        `Assistant.info` tells by the provider "g4v". Others refuse the first two, and do without the rest.
 
     Raises:
         BundleError: the bundle is missing, damaged, of another kind, or newer than this g4v.
@@ -90,7 +111,16 @@ def load(
         if value is None:
             raise ArgumentError(f"{name} is None; leave it out for its default")
         decoding[name] = checked(name, value)
-    return Assistant(load_core_assistant(directory, *values, frame_checker, cuda_graphs, **decoding))
+    limits = load_limits(
+        max_decoded_bytes=max_decoded_bytes,
+        max_prompt_tokens=max_prompt_tokens,
+        max_chat_kv_bytes=max_chat_kv_bytes,
+        max_turn_ms=max_turn_ms,
+        max_videos=max_videos,
+        max_video_pixels=max_video_pixels,
+    )
+    core = load_core_assistant(directory, *values, frame_checker, cuda_graphs, **decoding, limits=limits)
+    return Assistant(core)
 
 
 class Assistant:
@@ -207,7 +237,7 @@ class Assistant:
         )
         samples = int(self._info.get("frame_samples") or 8)
         most = int(self._info.get("most_frame_samples") or samples)
-        return Chat(chat, samples, most, self._core.token_bytes)
+        return Chat(chat, samples, most, self._core.token_bytes, self._info["limits"])
 
     def generate(
         self,

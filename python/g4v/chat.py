@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypedDict
 
 from ._options import checked, text_bytes, text_options
 from ._stream import Events, public_events, reply_of
-from .errors import ArgumentError
+from .errors import ArgumentError, Cancelled, DeadlineExceeded
 from .events import Event, Reply
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ class TurnOptions(TypedDict, total=False):
     max_new_tokens: int | None
     logprobs: int | None
     videos: bool
+    max_turn_ms: int | None
+    max_videos: int | None
 
 
 class Chat:
@@ -49,11 +51,13 @@ class Chat:
         frame_samples: int,
         most_frame_samples: int,
         token_bytes: Callable[[int], bytes],
+        limits: Mapping[str, int],
     ) -> None:
         self._core = core
         self._frame_samples = frame_samples
         self._most_frame_samples = most_frame_samples
         self._token_bytes = token_bytes
+        self._limits = limits
         self._cancelled = threading.Event()
 
     @property
@@ -99,6 +103,8 @@ class Chat:
         max_new_tokens: int | None = None,
         logprobs: int | None = None,
         videos: bool = True,
+        max_turn_ms: int | None = None,
+        max_videos: int | None = None,
     ) -> Generator[Event, None, None]:
         """Starts a turn and returns an iterator over its events; the last one is `Done`.
 
@@ -121,13 +127,20 @@ class Chat:
             logprobs: how many of the likeliest tokens are told beside each sampled one, 0 to 20, with the
                 logarithms of their probabilities; None for nothing of it.
             videos: False: captions are told as `VideoPrompt`, and no videos are made of them.
+            max_turn_ms: milliseconds, 0 to 1073741824, that the turn may take, reading the video and waiting
+                for its place included; then it ends with `DeadlineExceeded`. None and 0 for the limit of
+                `load` alone, else the tighter of both holds.
+            max_videos: how many videos are made of this answer, 0 to 16777216; None and 0 as above.
 
         Raises:
             ArgumentError: at once; the text is empty or no valid Unicode, the video is of a wrong type,
                 frames is given without a video, or an option is out of range.
-            VideoError: at once; the video cannot be read.
-            ContextFull: at once, where the turn does not fit into what is left of the context; while
-                iterating, where `kv_memory` of `load` is used up.
+            VideoError: at once; the video cannot be read, or its frames are above `max_decoded_bytes` of
+                `load`.
+            ContextFull: at once, where the turn does not fit into what is left of the context, or is above
+                `max_prompt_tokens` or `max_chat_kv_bytes` of `load`; while iterating, where its `kv_memory`
+                is used up.
+            DeadlineExceeded: at once or while iterating; the turn took longer than `max_turn_ms`.
             BundleError: at once; the bundle lacks a component that the turn needs.
             Cancelled: at once or while iterating; the turn was cancelled.
             RuntimeUnavailable: while iterating; ONNX Runtime fails.
@@ -146,6 +159,8 @@ class Chat:
                 max_new_tokens=max_new_tokens,
                 logprobs=logprobs,
                 videos=videos,
+                max_turn_ms=max_turn_ms,
+                max_videos=max_videos,
             )
         )
 
@@ -159,6 +174,8 @@ class Chat:
         stop: Sequence[str] = (),
         logprobs: int | None = None,
         videos: bool = True,
+        max_turn_ms: int | None = None,
+        max_videos: int | None = None,
         **sampling: float | None,
     ) -> Events:
         """`send`, for who reads the events of several chats. sampling: its options of `text_options`."""
@@ -170,9 +187,11 @@ class Chat:
         if not isinstance(videos, bool):
             raise ArgumentError(f"videos is {videos!r}; it must be True or False")
         seed, logprobs = checked("seed", seed), checked("logprobs", logprobs)
+        turn_ms = checked("max_turn_ms", max_turn_ms) or 0
+        most_videos = checked("max_videos", max_videos) or 0
         samples = self._checked_samples(frames)
         cancelled = self._cancelled = threading.Event()
-        pixels, warnings, read_ms = self._read(video, samples, cancelled)
+        pixels, warnings, read_ms = self._read(video, samples, cancelled, turn_ms)
         stream = self._core.send(
             prompt,
             pixels,
@@ -182,6 +201,9 @@ class Chat:
             stop=stops,
             logprobs=logprobs,
             make_videos=videos,
+            max_turn_ms=turn_ms,
+            max_videos=most_videos,
+            spent_ms=read_ms,
         )
         # `cancel` sets the flag first: a cancel between the reading and `send` is seen here.
         if cancelled.is_set():
@@ -189,16 +211,37 @@ class Chat:
         return Events(stream, warnings, read_ms, self._token_bytes)
 
     def _read(
-        self, video: Source | None, samples: int | None, cancelled: threading.Event
+        self, video: Source | None, samples: int | None, cancelled: threading.Event, turn_ms: int = 0
     ) -> tuple[npt.NDArray[np.uint8] | None, tuple[str, ...], float]:
-        """The frames to look at, the warnings of reading, and the milliseconds that it took."""
+        """The frames to look at, the warnings of reading, and the milliseconds that it took.
+
+        turn_ms: `max_turn_ms` of the turn, 0 for none; that of the load holds too.
+        """
         if video is None:
             return None, (), 0.0
         from .video import read_video
 
+        limits = [ms for ms in (turn_ms, self._limits["max_turn_ms"]) if ms > 0]
         started = time.perf_counter()
-        pixels, read = read_video(video, samples or self._frame_samples, cancelled.is_set)
-        return pixels, read.warnings, 1e3 * (time.perf_counter() - started)
+
+        def elapsed() -> float:
+            return 1e3 * (time.perf_counter() - started)
+
+        try:
+            pixels, read = read_video(
+                video,
+                samples or self._frame_samples,
+                lambda: cancelled.is_set() or any(elapsed() > ms for ms in limits),
+                max_decoded_bytes=self._limits["max_decoded_bytes"],
+            )
+        except Cancelled:
+            if cancelled.is_set():
+                raise
+            raise DeadlineExceeded(
+                f"reading the video alone took longer than max_turn_ms, {min(limits)} milliseconds; pass a "
+                "shorter video or allow for more"
+            ) from None
+        return pixels, read.warnings, elapsed()
 
     def _checked_samples(self, frames: int | None) -> int | None:
         """The number, which must be known to be in range before a video is read with it."""
@@ -216,7 +259,8 @@ class Chat:
             options: the keywords of `send`.
 
         Raises:
-            ArgumentError, VideoError, ContextFull, BundleError, Cancelled, RuntimeUnavailable: as `send`.
+            ArgumentError, VideoError, ContextFull, BundleError, Cancelled, DeadlineExceeded,
+            RuntimeUnavailable: as `send`.
         """
         return reply_of(self.send(text, video, **options))
 
@@ -238,7 +282,9 @@ class Chat:
             ArgumentError: a text is no valid Unicode, the user's text is empty, the video is of a wrong type,
                 or a turn is under way.
             VideoError: the video cannot be read.
-            ContextFull: the turn does not fit into what is left of the context.
+            ContextFull: the turn does not fit into what is left of the context, or is above
+                `max_prompt_tokens` of `load`.
+            DeadlineExceeded: reading the video took longer than `max_turn_ms` of `load`.
             BundleError: the bundle sees no videos.
             Cancelled: `cancel` was called while the video was read.
         """
@@ -260,7 +306,7 @@ class Chat:
             ArgumentError: seed is no seed, or a turn is under way.
         """
         core = self._core.fork(checked("seed", seed))
-        return Chat(core, self._frame_samples, self._most_frame_samples, self._token_bytes)
+        return Chat(core, self._frame_samples, self._most_frame_samples, self._token_bytes, self._limits)
 
     def truncate(self, turns: int) -> None:
         """Forgets all turns but the first ones.

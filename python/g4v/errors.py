@@ -73,6 +73,12 @@ class UnsafeVideo(Error):
     code = 9
 
 
+class DeadlineExceeded(Error):
+    """The turn took longer than `max_turn_ms`. The chat is as it was before the turn and can go on."""
+
+    code = 10
+
+
 _BY_CODE: dict[int, type[Error]] = {
     kind.code: kind
     for kind in (
@@ -85,6 +91,7 @@ _BY_CODE: dict[int, type[Error]] = {
         OutputError,
         InternalError,
         UnsafeVideo,
+        DeadlineExceeded,
     )
 }
 

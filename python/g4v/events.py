@@ -183,7 +183,7 @@ class Done:
         prompt_tokens: positions that were prefilled, video tokens among them.
         new_tokens: tokens decoded, the end of the turn included.
         finish_reason: "stop", "length" (the limit of new tokens), "context" (the context is full) or "memory"
-            (`kv_memory` of `load` is used up).
+            (`kv_memory` or `max_chat_kv_bytes` of `load` is used up).
         timings: where the time went.
         warnings: one sentence each, about damage of the input video, or about a generated video that was not
             made, or not as asked.

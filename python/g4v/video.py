@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from ._console import shown_path
 from ._container import open_container, reason_of
-from ._sampling import Frames, VideoInfo, chosen_frames, sample_frames
+from ._sampling import Frames, VideoInfo, check_decoded_bytes, chosen_frames, sample_frames
 from .errors import ArgumentError, VideoError
 
 __all__ = ["Frames", "Source", "VideoInfo", "chosen_frames", "read_video", "sample_frames"]
@@ -41,6 +41,7 @@ def read_video(
     frames: int = 8,
     cancelled: Callable[[], bool] | None = None,
     span: tuple[float, float | None] | None = None,
+    max_decoded_bytes: int = 0,
 ) -> tuple[Frames, VideoInfo]:
     """Sampled frames of a video, and what was read.
 
@@ -49,6 +50,8 @@ def read_video(
         frames: number of frames to sample, by the rule of `chosen_frames`.
         cancelled: called between packets; `Cancelled` is raised once it returns True.
         span: start and end, in seconds, of the part of a file to sample from; an end of None is the file's.
+        max_decoded_bytes: of the frames that are returned; 0 for no limit. More are refused before there is
+            memory for them.
 
     Returns:
         The frames, uint8 [frames, H, W, 3] in RGB, and a `VideoInfo`.
@@ -61,18 +64,21 @@ def read_video(
     if isinstance(source, np.ndarray) or (hasattr(source, "__array__") and hasattr(source, "shape")):
         if span is not None:
             raise ArgumentError("a span in seconds needs a video file; slice the array instead")
-        return _sample_array(np.asarray(source), frames)
+        return _sample_array(np.asarray(source), frames, max_decoded_bytes)
     from ._decode import Reader
 
     with _byte_stream(source) as (file, name):
         size = file.seek(0, io.SEEK_END)
         if size == 0:
             raise VideoError(f"{name} is empty (0 bytes); pass a video file")
-        with Reader(lambda: open_container(file, name), name, size, frames, cancelled, span) as reader:
+        reader = Reader(
+            lambda: open_container(file, name), name, size, frames, cancelled, span, max_decoded_bytes
+        )
+        with reader:
             return reader.read()
 
 
-def _sample_array(video: npt.NDArray[Any], samples: int) -> tuple[Frames, VideoInfo]:
+def _sample_array(video: npt.NDArray[Any], samples: int, max_decoded_bytes: int) -> tuple[Frames, VideoInfo]:
     if video.dtype != np.uint8:
         raise VideoError(f"the video array has dtype {video.dtype}; pass uint8 RGB values from 0 to 255")
     if video.ndim != 4 or video.shape[3] != 3:
@@ -81,6 +87,7 @@ def _sample_array(video: npt.NDArray[Any], samples: int) -> tuple[Frames, VideoI
     if 0 in video.shape:
         raise VideoError(f"the video array is empty (shape {list(video.shape)}); pass at least one frame")
     indices = chosen_frames(len(video), samples)
+    check_decoded_bytes("the video array", (len(indices), *video.shape[1:]), max_decoded_bytes)
     return np.ascontiguousarray(video[indices]), VideoInfo("the video", len(video), tuple(indices), None)
 
 

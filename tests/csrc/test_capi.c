@@ -247,6 +247,63 @@ static void test_decoder_options(const char* bundle) {
   g4v_assistant_free(assistant);
 }
 
+/* Each limit refuses what is above it, and the chat goes on. */
+static void test_limits(const char* bundle) {
+  g4v_error error;
+  g4v_assistant* assistant = NULL;
+  g4v_chat* chat = NULL;
+  g4v_stream* stream = NULL;
+  const g4v_event* event = NULL;
+  g4v_status status = G4V_OK;
+  uint8_t pixels[2 * 4 * 4 * 3] = {0};
+  const g4v_frames frames = {pixels, 2, 4, 4};
+  g4v_load_options load = {0};
+  g4v_turn_options turn = {0};
+  int videos = 0;
+  load.struct_size = sizeof load;
+  turn.struct_size = sizeof turn;
+  CHECK(g4v_load_defaults(&load, &error) == G4V_OK);
+  CHECK(load.max_decoded_bytes == 1 << 30 && load.max_prompt_tokens == 0);
+  CHECK(load.max_chat_kv_bytes == 0 && load.max_turn_ms == 0);
+  CHECK(load.max_videos == 8 && load.max_video_pixels == 1 << 28);
+  load.max_videos = -1;
+  CHECK(g4v_load(bundle, &load, &assistant, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(strstr(error.message, "max_videos is -1 but must be 0 to 16777216") != NULL);
+  load.max_videos = 2;
+  load.max_decoded_bytes = sizeof pixels - 1;
+  load.max_prompt_tokens = 100;
+  load.max_video_pixels = 3 * 8 * 6;
+  CHECK(g4v_load(bundle, &load, &assistant, &error) == G4V_OK);
+  CHECK(strstr(g4v_assistant_info(assistant), "\"max_video_pixels\":144") != NULL);
+  CHECK(g4v_chat_open(assistant, NULL, &chat, &error) == G4V_OK);
+  CHECK(g4v_chat_send(chat, "say a", &frames, NULL, &stream, &error) == G4V_VIDEO);
+  CHECK(strstr(error.message, "max_decoded_bytes is 95") != NULL);
+  CHECK(
+      g4v_chat_send(chat,
+                    "far too long, far too long, far too long, far too long, far too long, far too "
+                    "long, far too long",
+                    NULL, NULL, &stream, &error) == G4V_CONTEXT_FULL);
+  CHECK(strstr(error.message, "max_prompt_tokens is 100") != NULL);
+  turn.max_turn_ms = 100;
+  CHECK(g4v_chat_send(chat, "decode m", NULL, &turn, &stream, &error) == G4V_OK);
+  while ((status = g4v_stream_next(stream, -1, &event, &error)) == G4V_OK && event) {
+  }
+  CHECK(status == G4V_DEADLINE_EXCEEDED && strstr(error.message, "max_turn_ms, 100") != NULL);
+  CHECK(g4v_stream_next(stream, -1, &event, &error) == G4V_OK && !event);
+  g4v_stream_free(stream);
+  CHECK(g4v_chat_turns(chat) == 0);
+  turn.max_turn_ms = 0;
+  turn.max_videos = 1;
+  CHECK(g4v_chat_send(chat, "say b", NULL, &turn, &stream, &error) == G4V_OK);
+  while ((status = g4v_stream_next(stream, -1, &event, &error)) == G4V_OK && event) {
+    videos += event->kind == G4V_VIDEO_MADE;
+  }
+  CHECK(status == G4V_OK && videos == 1 && g4v_chat_turns(chat) == 1);
+  g4v_stream_free(stream);
+  g4v_chat_free(chat);
+  g4v_assistant_free(assistant);
+}
+
 static void test_chat(g4v_assistant* assistant) {
   g4v_error error;
   g4v_chat* chat = NULL;
@@ -435,6 +492,7 @@ int main(void) {
   test_chat(assistant);
   test_history(assistant);
   test_decoder_options(bundle);
+  test_limits(bundle);
   test_generate(assistant);
   test_latents(assistant);
   test_frame_checker(bundle);

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
 import subprocess
-import sys
-import sysconfig
 from pathlib import Path
 
-import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
+from fuzz import SANITIZERS
 from g4v._core import kernel_versions
-from packed_bundle import write_packed_bundle
-
-ROOT = Path(__file__).resolve().parents[2]
+from native import ROOT, build_core, make_environment, run, tool
 
 pytestmark = [
     pytest.mark.slow,
@@ -30,109 +23,17 @@ pytestmark = [
 ]
 
 
-def onnxruntime_library() -> Path:
-    """The libonnxruntime of the installed wheel."""
-    spec = importlib.util.find_spec("onnxruntime")
-    assert spec and spec.origin
-    libraries = sorted(Path(spec.origin).parent.glob("capi/libonnxruntime.*"))
-    assert libraries, "the onnxruntime wheel holds no libonnxruntime"
-    return libraries[-1]
-
-
-def write_affine(folder: Path) -> None:
-    """y = 2 x + (10, 20, 30), the addend in an external file."""
-    bias = numpy_helper.from_array(np.array([10, 20, 30], np.float32), "b")
-    two = numpy_helper.from_array(np.array(2, np.float32), "two")
-    graph = helper.make_graph(
-        [helper.make_node("Mul", ["x", "two"], ["m"]), helper.make_node("Add", ["m", "b"], ["y"])],
-        "affine",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 3])],
-        [bias, two],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.save(
-        model, folder / "affine.onnx", save_as_external_data=True, location="affine.data", size_threshold=8
-    )
-    assert (folder / "affine.data").stat().st_size >= 12
-
-
-def write_endless(folder: Path) -> None:
-    """A loop that counts to n in float32."""
-    one = numpy_helper.from_array(np.array([1], np.float32), "one")
-    body = helper.make_graph(
-        [
-            helper.make_node("Add", ["count", "one"], ["count_out"]),
-            helper.make_node("Identity", ["go"], ["go_out"]),
-        ],
-        "body",
-        [
-            helper.make_tensor_value_info("i", TensorProto.INT64, []),
-            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("count", TensorProto.FLOAT, [1]),
-        ],
-        [
-            helper.make_tensor_value_info("go_out", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("count_out", TensorProto.FLOAT, [1]),
-        ],
-        [one],
-    )
-    graph = helper.make_graph(
-        [helper.make_node("Loop", ["n", "true", "zero"], ["result"], body=body)],
-        "endless",
-        [helper.make_tensor_value_info("n", TensorProto.INT64, [])],
-        [helper.make_tensor_value_info("result", TensorProto.FLOAT, [1])],
-        [
-            numpy_helper.from_array(np.array(True), "true"),
-            numpy_helper.from_array(np.array([0], np.float32), "zero"),
-        ],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.save(model, folder / "endless.onnx")
-
-
-def tool(name: str) -> str:
-    """A build tool of this environment (the cmake and ninja wheels) or of the system."""
-    local = shutil.which(name, path=sysconfig.get_path("scripts"))
-    found = local or shutil.which(name)
-    assert found, f"{name} was not found; `pip install {name}` brings it"
-    return found
-
-
-def run(command: list[str], **more: object) -> str:
-    result = subprocess.run(command, capture_output=True, text=True, **more)  # type: ignore[call-overload]
-    assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout}\n{result.stderr}"
-    return str(result.stdout)
-
-
 @pytest.fixture(scope="module")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A build of everything a host needs and of the C++ tests, with warnings as errors."""
-    folder = tmp_path_factory.mktemp("cpp") / "build"
-    configure = [tool("cmake"), "-S", str(ROOT), "-B", str(folder), "-G", "Ninja"]
-    configure += [f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}", "-DG4V_BUILD_TESTS=ON", "-DG4V_WERROR=ON"]
-    configure += ["-DG4V_CUDA=OFF"]  # test_cuda_compile.py builds the kernels, for every architecture
-    if extra := os.environ.get("G4V_TEST_CMAKE_ARGS"):
-        configure += extra.split()
-    run(configure)
-    run([tool("cmake"), "--build", str(folder), "--parallel", "2"])
-    return folder
+    # test_cuda_compile.py builds the kernels for GPUs, for every architecture.
+    return build_core(tmp_path_factory.mktemp("cpp") / "build", "-DG4V_WERROR=ON")
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of the tests: where ONNX Runtime, the test graphs and the bundles are."""
-    models = tmp_path_factory.mktemp("models")
-    write_affine(models)
-    write_endless(models)
-    run([sys.executable, str(ROOT / "tests/python/synthetic_bundle.py"), str(models / "bundle")])
-    return {
-        **os.environ,
-        "G4V_ONNXRUNTIME": str(onnxruntime_library()),
-        "G4V_TEST_MODELS": str(models),
-        "G4V_TEST_BUNDLE": str(models / "bundle"),
-        "G4V_TEST_PACKED_BUNDLE": str(write_packed_bundle(models / "packed")),
-    }
+    return make_environment(tmp_path_factory.mktemp("models"))
 
 
 def test_cpp(build: Path, environment: dict[str, str]) -> None:
@@ -221,23 +122,24 @@ def test_example_host(build: Path, environment: dict[str, str], tmp_path: Path) 
     assert subprocess.run([command[0]], capture_output=True).returncode == 2
 
 
-@pytest.mark.parametrize("sanitizers", ["address,undefined", "thread"])
-def test_cpu_kernels_under_sanitizers(sanitizers: str, tmp_path: Path) -> None:
-    """No step outside a buffer, no undefined arithmetic, no race; the operands fill their buffers."""
+def test_cpu_kernels_under_sanitizers(tmp_path: Path) -> None:
+    """No step outside a buffer and no undefined arithmetic; the operands fill their buffers. What looks for
+    races is test_sanitizers.py.
+    """
     compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or "clang++"
     sources = [ROOT / "tests/csrc/test_cpu_kernels.cc", *(ROOT / "csrc/kernels").glob("*.cc")]
     sources += [*(ROOT / "csrc/kernels/cpu").rglob("*.cc"), ROOT / "csrc/base/utf8.cc"]
     program = tmp_path / "test"
-    flags = ["-std=c++20", "-O1", "-g", "-ffp-contract=off", f"-fsanitize={sanitizers}", "-pthread"]
+    flags = ["-std=c++20", "-O1", "-g", "-ffp-contract=off", SANITIZERS, "-pthread"]
     flags += [f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'tests/csrc'}"]
     missing = subprocess.run(
-        [compiler, f"-fsanitize={sanitizers}", "-x", "c++", "-", "-o", str(program)],
+        [compiler, SANITIZERS, "-x", "c++", "-", "-o", str(program)],
         input="int main() {}",
         capture_output=True,
         text=True,
     )
     if missing.returncode:
-        pytest.skip(f"this compiler has no sanitizer {sanitizers}")
+        pytest.skip("this compiler has not the sanitizers")
     run([compiler, *flags, *map(str, sources), "-o", str(program)])
     result = subprocess.run([str(program)], capture_output=True, text=True)
     assert result.returncode == 0 and " 0 failures" in result.stderr, result.stderr[-3000:]

@@ -10,6 +10,12 @@ namespace {
 using namespace g4v::kernels;
 using g4v::Code;
 
+std::string Names() {
+  std::string names;
+  for (const Isa isa : kIsas) names += (names.empty() ? "" : ", ") + std::string(Name(isa));
+  return names;
+}
+
 void TestNames() {
   for (const Isa isa : kIsas) {
     if (Available(isa)) {
@@ -23,9 +29,8 @@ void TestNames() {
   }
   CHECK(Available(Isa::kPlain));
   for (const char* word : {"sse", "AVX2", "avx2 ", "avx"}) {
-    CHECK_THROWS(
-        ChooseIsa(word, "G4V_CPU"), Code::InvalidArgument,
-        "G4V_CPU must be one of amx, avx512, avx2, plain, not \"" + std::string(word) + "\"");
+    CHECK_THROWS(ChooseIsa(word, "G4V_CPU"), Code::InvalidArgument,
+                 "G4V_CPU must be one of " + Names() + ", not \"" + std::string(word) + "\"");
   }
 }
 

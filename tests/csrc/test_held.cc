@@ -146,7 +146,9 @@ void TestFiles() {
 }  // namespace g4v
 
 // A forked child cannot join its parent's threads, which a thread sanitizer would count as a leak.
-extern "C" const char* __tsan_default_options() { return "report_thread_leaks=0:die_after_fork=0"; }
+extern "C" __attribute__((visibility("default"))) const char* __tsan_default_options() {
+  return "report_thread_leaks=0:die_after_fork=0";
+}
 
 int main() {
   g4v::TestHeld();

@@ -297,6 +297,9 @@ int main() {
   const unsigned seed = std::random_device{}();
   std::printf("seed %u\n", seed);
   std::mt19937 random(seed);
+  for (const Isa isa : kIsas) {
+    if (!Available(isa)) std::fprintf(stderr, "%s: skipped, not on this processor\n", Name(isa));
+  }
   TestProducts(random);
   TestAvxVnni(random);
   TestSwiGlu(random);

@@ -203,10 +203,12 @@ int Run(const std::string& name) {
 
 }  // namespace
 
-// A forked child cannot join its parent's threads, which a thread sanitizer would count as a leak.
-extern "C" const char* __tsan_default_options() { return "report_thread_leaks=0:die_after_fork=0"; }
-
 int main(int count, char** words) {
+#ifdef __SANITIZE_THREAD__
+  // It knows no threads that a forked child makes ("dup thread with used id").
+  std::cerr << "skipped: ThreadSanitizer cannot follow a fork\n";
+  return g4v::test::kSkip;
+#endif
   if (!std::getenv("G4V_TEST_BUNDLE")) {
     std::cerr << "G4V_TEST_BUNDLE is not set\n";
     return g4v::test::kSkip;

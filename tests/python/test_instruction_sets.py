@@ -150,6 +150,31 @@ def test_the_product_is_an_operator_on_amx_alone(version: str, tmp_path: Path) -
         assert done.returncode != 0 and "g4v:MatMul" in done.stderr
 
 
+TALK = """
+import numpy as np
+import g4v
+frames = np.zeros((8, 64, 64, 3), np.uint8)
+for k in range(8):
+    frames[k, 20:40, 40 - 5 * k : 60 - 5 * k, 0] = 255
+chat = g4v.load("tiny", threads=2).chat(temperature=0, max_new_tokens=24)
+print(g4v._core.kernel_versions()[0], chat.ask("What moves here?", frames).text)
+"""
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_whole_turn(version: str) -> None:
+    """The embedded assistant sees a red square on each instruction set."""
+    done = subprocess.run(
+        [sys.executable, "-c", TALK],
+        env={**os.environ, "G4V_CPU": version},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{version} ") and "red square" in done.stdout
+
+
 def test_a_session_refuses_what_g4v_cpu_cannot_be(tmp_path: Path) -> None:
     model = tmp_path / "sum.onnx"
     write_model(model, [helper.make_node("Identity", ["x"], ["out"])], ["x"], ["out"])

@@ -63,7 +63,15 @@ def test_comments_state_the_ranges_of_the_core(path: str) -> None:
         assert not most or RANGES[name][1] == int(most), name
 
 
-OF_LOADING = {"threads", "turns", "spin_us", "prompt_lookup"}
+OF_LOADING = {
+    "threads",
+    "turns",
+    "spin_us",
+    "prompt_lookup",
+    "max_prompt_tokens",
+    "max_turn_ms",
+    "max_videos",
+}
 
 
 def limit_cases() -> list[tuple[str, object, str]]:

@@ -26,6 +26,7 @@ class CpuKvCache final : public KvCache {
   // Pages are shared until one of the two writes to them.
   std::unique_ptr<KvCache> Copy() const override;
   uint64_t bytes() const override { return pages_.bytes(); }
+  uint64_t BytesWith(int tokens) const override { return pages_.BytesWith(length_ + tokens); }
 
   KvPages& pages() { return pages_; }
   void Advance(int tokens) { length_ += tokens; }

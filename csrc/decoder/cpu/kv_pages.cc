@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -95,6 +96,11 @@ kernels::PagedHead KvPagePool::HeadOf(int64_t layer, int64_t kv_head) const {
   const int64_t bytes = PageElements(head_dim_) * static_cast<int64_t>(kernels::SizeOf(dtype_));
   const int64_t keys = (layer * kv_heads_ + kv_head) * 2 * bytes;
   return {nullptr, keys, keys + bytes, head_dim_, dtype_};
+}
+
+uint64_t KvPages::BytesWith(int64_t length) const {
+  const auto count = static_cast<size_t>((length + kPageTokens - 1) / kPageTokens);
+  return std::max(count, pages_.size()) * pool_->page_bytes();
 }
 
 void KvPages::Reserve(int64_t first, int64_t last) {

@@ -62,6 +62,7 @@ class KvPages {
 
   const KvPagePool& pool() const { return *pool_; }
   uint64_t bytes() const { return pages_.size() * pool_->page_bytes(); }
+  uint64_t BytesWith(int64_t length) const;  // with room for so many tokens
 
   // Makes room for the tokens `first` ... `last` - 1, which will be written. Throws as Acquire.
   void Reserve(int64_t first, int64_t last);

@@ -49,11 +49,16 @@ GraphKvCache::GraphKvCache(const DecoderSpec& spec, ort::DType dtype, ort::Sessi
   }
 }
 
-void GraphKvCache::Reserve(int tokens) {
-  if (length_ + tokens <= capacity_) return;
+int64_t GraphKvCache::CapacityWith(int tokens) const {
+  if (length_ + tokens <= capacity_) return capacity_;
   int64_t capacity = std::max(capacity_, kFirstCapacity);
   while (capacity < length_ + tokens) capacity *= 2;
-  capacity = std::min<int64_t>(capacity, spec_.context_length);
+  return std::min<int64_t>(capacity, spec_.context_length);
+}
+
+void GraphKvCache::Reserve(int tokens) {
+  if (length_ + tokens <= capacity_) return;
+  const int64_t capacity = CapacityWith(tokens);
   if (device_) {
     GrowOnDevice(capacity);
   } else {
@@ -66,8 +71,8 @@ std::vector<int64_t> GraphKvCache::Shape(int64_t capacity) const {
   return {1, spec_.kv_heads, capacity, spec_.head_dim};
 }
 
-uint64_t GraphKvCache::bytes() const {
-  const uint64_t values = static_cast<uint64_t>(spec_.kv_heads) * static_cast<uint64_t>(capacity_) *
+uint64_t GraphKvCache::BytesOf(int64_t capacity) const {
+  const uint64_t values = static_cast<uint64_t>(spec_.kv_heads) * static_cast<uint64_t>(capacity) *
                           static_cast<uint64_t>(spec_.head_dim);
   return past_.size() * values * ort::SizeOf(dtype_);
 }

@@ -1,6 +1,7 @@
 // Keys and values of one conversation for a graph.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -28,14 +29,17 @@ class GraphKvCache final : public KvCache {
   void Reserve(int tokens) override;
   // Counts `tokens` that were appended in place.
   void Advance(int tokens) { length_ += tokens; }
-  void Truncate(int length) override { length_ = length; }
+  void Truncate(int length) override { length_ = std::min(length_, length); }
   std::unique_ptr<KvCache> Copy() const override;
-  uint64_t bytes() const override;
+  uint64_t bytes() const override { return BytesOf(capacity_); }
+  uint64_t BytesWith(int tokens) const override { return BytesOf(CapacityWith(tokens)); }
 
   std::span<const ort::NamedTensor> past() const { return past_; }
   std::span<const ort::NamedTensor> present() const { return present_; }
 
  private:
+  int64_t CapacityWith(int tokens) const;  // that Reserve makes
+  uint64_t BytesOf(int64_t capacity) const;
   // The size of each buffer where it holds `capacity` tokens.
   std::vector<int64_t> Shape(int64_t capacity) const;
   void GrowOnHost(int64_t capacity);

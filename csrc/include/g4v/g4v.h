@@ -69,7 +69,8 @@ typedef enum g4v_status {
   G4V_IO = 7,               /* reading or writing a file failed */
   G4V_INTERNAL = 8,         /* a fault of g4v itself, or not enough memory */
   G4V_UNSAFE_VIDEO = 9,     /* g4v_generate's video is withheld: a frame checker found it unsafe */
-  G4V_TIMEOUT = 100         /* no event came in time; no fault */
+  G4V_DEADLINE_EXCEEDED = 10, /* the turn took longer than max_turn_ms */
+  G4V_TIMEOUT = 100           /* no event came in time; no fault */
 } g4v_status;
 
 typedef struct g4v_error {
@@ -111,6 +112,19 @@ typedef struct g4v_load_options {
   int32_t spin_us;       /* 0 .. 1000000: how long threads wait awake for the next step */
   int32_t prompt_lookup; /* 0 .. 15: most tokens that are guessed from the conversation */
   int32_t turns;         /* 1 .. 1024: answered at once; others wait, the first first */
+  /* Limits, each of which is 0 for none. */
+  uint64_t max_decoded_bytes; /* of the frames of a question's video that are looked at; else the
+                                 turn is refused with G4V_VIDEO. 1 GiB by default */
+  int32_t max_prompt_tokens;  /* 0 .. 16777216: that an answer follows, those of the chat so far
+                                 too; else G4V_CONTEXT_FULL. 0 by default: the context is a limit */
+  uint64_t max_chat_kv_bytes; /* of keys and values of one chat; a question that needs more is
+                                 refused with G4V_CONTEXT_FULL, an answer ends there. 0 by default */
+  int32_t max_turn_ms;       /* 0 .. 1073741824: milliseconds from g4v_chat_send to the end, waiting
+                                 and videos too; then G4V_DEADLINE_EXCEEDED. 0 by default */
+  int32_t max_videos;        /* 0 .. 16777216: made of one answer; further captions are told alone.
+                                 8 by default */
+  uint64_t max_video_pixels; /* frames x height x width of a video that is made; else
+                                 G4V_INVALID_ARGUMENT. 2^28 by default */
 } g4v_load_options;
 
 typedef struct g4v_text_options {
@@ -157,6 +171,8 @@ typedef struct g4v_turn_options {
   int32_t logprobs;     /* not 0: tokens come with the logarithms of their probabilities */
   int32_t top_logprobs; /* 0 .. 20: of as many of the likeliest tokens too; needs logprobs */
   int32_t no_videos;    /* not 0: captions are told, and no videos are made of them */
+  int32_t max_turn_ms;  /* 0 .. 1073741824: as in g4v_load_options; the tighter of both holds */
+  int32_t max_videos;   /* 0 .. 16777216: likewise */
 } g4v_turn_options;
 
 typedef enum g4v_event_kind {
@@ -200,7 +216,7 @@ typedef struct g4v_timings {
 
 /* Fields that a kind does not name are 0. Text may hold zero bytes: text_size counts them.
    G4V_DONE's text is "stop", "length" (max_new_tokens was reached), "context" (the context is full)
-   or "memory" (kv_memory is used up). */
+   or "memory" (kv_memory or max_chat_kv_bytes is used up). */
 typedef struct g4v_event {
   g4v_event_kind kind;
   int32_t index;

@@ -223,6 +223,18 @@ class Stream:
     def __iter__(self) -> Stream: ...
     def __next__(self) -> Event: ...
 
+class Limits:
+    """0 means no limit; the meaning of each is in `g4v.load`."""
+
+    max_decoded_bytes: int
+    max_prompt_tokens: int
+    max_chat_kv_bytes: int
+    max_turn_ms: int
+    max_videos: int
+    max_video_pixels: int
+
+    def __init__(self, **fields: int) -> None: ...
+
 class Chat:
     def send(
         self,
@@ -235,6 +247,9 @@ class Chat:
         stop: Sequence[str | bytes] = (),
         logprobs: int | None = None,
         make_videos: bool = True,
+        max_turn_ms: int = 0,
+        max_videos: int = 0,
+        spent_ms: float = 0.0,  # of max_turn_ms, before the call
     ) -> Stream: ...
     def append(
         self,
@@ -275,6 +290,7 @@ class Assistant:
         kv_dtype: str = "auto",
         spin_us: int = 200,
         prompt_lookup: int = 5,
+        limits: Limits = ...,
     ) -> Assistant: ...
     def chat(
         self,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from .._command import add_assistant_arguments, system_text
-from .common import OutputFolder, add_video_arguments, load
+from .._command import add_assistant_arguments, at_least, system_text
+from .common import OutputFolder, add_limit_arguments, add_video_arguments, load
 
 if TYPE_CHECKING:
     from ..chat import Chat
@@ -57,6 +57,15 @@ def add_parser(commands: Any) -> None:
     group.add_argument("--top-p", type=float, metavar="X", help="out of the likeliest that sum to X")
     group.add_argument("--repetition-penalty", type=float, metavar="X", help="above 1 makes repeats rarer")
     group.add_argument("--max-new-tokens", type=int, metavar="N", help="length limit of one answer")
+    group = parser.add_argument_group("limits")
+    group.add_argument(
+        "--max-turn-ms",
+        type=at_least(0, 1 << 30),
+        default=0,
+        metavar="N",
+        help="milliseconds that a turn may take, videos included (default: any)",
+    )
+    add_limit_arguments(group)
     add_video_arguments(parser)
     add_assistant_arguments(parser)
     parser.set_defaults(run=run)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._command import at_least, size
 from ..errors import OutputError
 from ..frame_checkers import FRAME_CHECKERS, frame_checker
 
@@ -35,6 +36,58 @@ def add_video_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_limit_arguments(group: Any) -> None:
+    """Adds the limits of a conversation to a group of arguments; 0 is no limit."""
+    group.add_argument(
+        "--max-decoded-bytes",
+        type=size,
+        default=1 << 30,
+        metavar="SIZE",
+        help="decoded frames of a question's video (default: 1G; as in all of these, 0 is no limit)",
+    )
+    group.add_argument(
+        "--max-prompt-tokens",
+        type=at_least(0, 1 << 24),
+        default=0,
+        metavar="N",
+        help="that an answer follows, those of the chat so far too (default: what the context holds)",
+    )
+    group.add_argument(
+        "--max-chat-kv-bytes",
+        type=size,
+        default=0,
+        metavar="SIZE",
+        help="keys and values of one chat (default: as the context is long)",
+    )
+    group.add_argument(
+        "--max-videos",
+        type=at_least(0, 1 << 24),
+        default=8,
+        metavar="N",
+        help="made of one answer (default: 8)",
+    )
+    group.add_argument(
+        "--max-video-pixels",
+        type=at_least(0, 2**63 - 1),
+        default=1 << 28,
+        metavar="N",
+        help="frames x height x width of a video that is made (default: 268435456)",
+    )
+
+
+def limits_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The limits among the arguments, as options of `g4v.load`."""
+    names = (
+        "max_decoded_bytes",
+        "max_prompt_tokens",
+        "max_chat_kv_bytes",
+        "max_turn_ms",
+        "max_videos",
+        "max_video_pixels",
+    )
+    return {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
+
+
 def load(arguments: argparse.Namespace) -> Assistant:
     """The assistant that the arguments name. Raises what `g4v.load` raises."""
     from .. import load as load_assistant
@@ -45,6 +98,7 @@ def load(arguments: argparse.Namespace) -> Assistant:
         device=arguments.device,
         threads=arguments.threads,
         frame_checker=frame_checker(name) if name else None,
+        **limits_of(arguments),
     )
 
 

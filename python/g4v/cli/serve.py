@@ -7,9 +7,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._command import add_assistant_arguments, at_least, number_from
+from .._command import add_assistant_arguments, at_least, number_from, size
 from ..errors import ArgumentError, RuntimeUnavailable
 from ..frame_checkers import FRAME_CHECKERS, frame_checker
+from .common import add_limit_arguments, limits_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +26,6 @@ _EXAMPLES = """examples:
 SIGTERM ends it in order: nothing new is begun, answers and videos have --drain to be done. A second signal
 ends it at once."""
 
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -87,14 +87,14 @@ def add_server_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--max-upload",
-        type=_size,
+        type=size,
         default=64 << 20,
         metavar="SIZE",
         help="largest body and file (default: 64M)",
     )
     group.add_argument(
         "--kv-memory",
-        type=_size,
+        type=size,
         default=1 << 30,
         metavar="SIZE",
         help="keys and values of all chats (default: 1G)",
@@ -106,6 +106,7 @@ def add_server_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="longest time of one answer (default: 10m)",
     )
+    add_limit_arguments(group)
     group.add_argument(
         "--drain",
         type=_time,
@@ -125,7 +126,7 @@ def add_server_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--media-bytes",
-        type=_size,
+        type=size,
         default=2 << 30,
         metavar="SIZE",
         help="how much; the oldest go (default: 2G)",
@@ -175,6 +176,7 @@ def options_of(arguments: argparse.Namespace) -> Options:
         max_queued=arguments.max_queued,
         max_queued_videos=arguments.max_queued_videos,
         kv_memory=arguments.kv_memory,
+        max_videos=arguments.max_videos,
         allowed_media_domains=tuple(arguments.allowed_media_domain),
         api_key_file=arguments.api_key_file,
         timeout=arguments.timeout,
@@ -201,6 +203,7 @@ def loader_of(arguments: argparse.Namespace, options: Options) -> Callable[[], A
                 frame_checker=checker,
                 turns=options.max_running,
                 kv_memory=kv_memory,
+                **limits_of(arguments),
             )
         except ArgumentError as error:
             if not kv_memory or "kv_memory" not in str(error):
@@ -208,14 +211,6 @@ def loader_of(arguments: argparse.Namespace, options: Options) -> Callable[[], A
             return load(0)  # a decoder that ONNX Runtime runs: the server counts by itself
 
     return load
-
-
-def _size(text: str) -> int:
-    """Bytes of "64M". argparse.ArgumentTypeError: another form."""
-    match = re.fullmatch(r"([0-9]{1,12})([KMGT]?)(?:i?B)?", text, re.I)
-    if not match or not int(match[1]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size, such as 64M or 2G")
-    return int(match[1]) * _UNITS[match[2].upper()]
 
 
 def _time(text: str) -> float:

@@ -101,6 +101,11 @@ class Answer:
         self.items.append(item)
         if not self._request.videos:
             return dict(item)
+        most = self._service.options.max_videos
+        if 0 < most <= prompt.index:
+            what = f"the answer asks for more videos than this server makes of one, {most} (--max-videos)"
+            item |= {"error": {"code": "too_many_videos", "message": what}}
+            return dict(item)
         values = self._request.video_options | {"seed": seed}
         try:
             job = await self._service.jobs.submit(self._owner, prompt.caption, values, offset=self._length)

@@ -71,6 +71,7 @@ _KNOWN: dict[type[g4v_errors.Error], tuple[int, str]] = {
     g4v_errors.ContextFull: (400, "context_length_exceeded"),
     g4v_errors.UnsafeVideo: (400, "content_filter"),
     g4v_errors.Cancelled: (503, "cancelled"),
+    g4v_errors.DeadlineExceeded: (504, "timeout"),
     g4v_errors.OutputError: (507, "insufficient_storage"),
     g4v_errors.RuntimeUnavailable: (500, "runtime_error"),
     g4v_errors.BundleError: (500, "bundle_error"),

@@ -26,6 +26,7 @@ class Options:
     max_queued: int = 16
     max_queued_videos: int = 16
     kv_memory: int = 1 << 30
+    max_videos: int = 8
     allowed_media_domains: tuple[str, ...] = ()
     api_key_file: Path | None = None
     timeout: float = 600.0

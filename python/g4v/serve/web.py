@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar, cast
 
 import anyio.to_thread
+from python_multipart.exceptions import FormParserError
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -123,8 +124,9 @@ async def form_body(request: Request) -> AsyncIterator[FormData]:
         )
     try:
         form = await request.form(max_files=1, max_fields=32, max_part_size=1 << 18)
-    except HTTPException as error:
-        raise bad_request(f"the form cannot be read: {error.detail}", code="invalid_form") from None
+    except (HTTPException, FormParserError) as error:  # which some releases of Starlette let through
+        why = getattr(error, "detail", None) or str(error)
+        raise bad_request(f"the form cannot be read: {why}", code="invalid_form") from None
     try:
         yield form
     finally:

@@ -224,6 +224,29 @@ def test_memory_has_a_limit(bundle):
     assert second.ask("Hello").finish_reason == "length"
 
 
+def test_the_memory_of_one_chat_has_a_limit(bundle):
+    """At the page where the limit is, with drafts and without; a fork counts what it shares."""
+    answers = []
+    for drafts in (0, 15):
+        free = g4v.load(bundle, threads=1).chat(**GREEDY)
+        free.ask("Hello")
+        page = free.bytes
+        assistant = g4v.load(bundle, threads=1, max_chat_kv_bytes=3 * page, prompt_lookup=drafts)
+        chat = assistant.chat(temperature=0, max_new_tokens=800)
+        reply = chat.ask(LONG)
+        assert reply.finish_reason == "memory" and chat.bytes == 3 * page
+        answers.append(tokens(reply))
+        for full in (chat, chat.fork()):
+            with pytest.raises(g4v.ContextFull, match="of the chat would take .* max_chat_kv_bytes is"):
+                full.send("Hello")
+            assert full.turns == 1
+        chat.truncate(0)
+        free.truncate(0)
+        assert ask(chat, "Hello", max_new_tokens=12) == ask(free, "Hello")
+        assert assistant.chat(**GREEDY).ask("Hello").finish_reason == "length"
+    assert answers[0] == answers[1]
+
+
 def test_drafts_change_nothing(bundle, assistant):
     """Long answers of a small model repeat themselves."""
     counts = []

@@ -152,6 +152,11 @@ class Chat:
             yield piece_of("Look: ")
             yield VideoPrompt(0, rest)
             yield piece_of(" Done.")
+        elif word == "videos":
+            for index in range(int(rest)):
+                yield VideoPrompt(index, f"star {index}")
+        elif word == "late":
+            yield errors.DeadlineExceeded("the turn took longer than max_turn_ms, 5 milliseconds")
         elif word == "refuse":
             yield piece_of("I am sorry.")
             yield Refusal("I am sorry.")

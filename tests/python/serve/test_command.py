@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 
 from g4v import cli
-from g4v.cli.serve import _size, _time
+from g4v._command import size
+from g4v.cli.serve import _time
 
 
 @pytest.mark.parametrize(
     ("text", "bytes"), [("1", 1), ("64M", 64 << 20), ("2G", 2 << 30), ("3kb", 3 << 10), ("1TiB", 1 << 40)]
 )
 def test_sizes(text: str, bytes: int) -> None:
-    assert _size(text) == bytes
+    assert size(text) == bytes
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ def test_times(text: str, seconds: float) -> None:
 @pytest.mark.parametrize("text", ["", "0", "-1", "1.5G", "1X", "M", "1 G", "\u0661", "9" * 13])
 def test_what_is_no_size(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
-        _size(text)
+        size(text)
 
 
 @pytest.mark.parametrize("text", ["", "-1", "1w", "s", "nan", "inf", "1e3"])

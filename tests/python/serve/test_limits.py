@@ -33,6 +33,21 @@ def test_full_memory_makes_room_once(client) -> None:
     waits[0].join()
 
 
+def test_videos_of_one_answer(start, tmp_path) -> None:
+    client = start(max_videos=2)
+    videos = answer(client, "videos 4")["choices"][0]["message"]["videos"]
+    assert [video["status"] for video in videos] == ["completed", "completed", "skipped", "skipped"]
+    error = videos[2]["error"]
+    assert error["code"] == "too_many_videos" and "makes of one, 2 (--max-videos)" in error["message"]
+    assert [made["prompt"] for made in client.assistant.made] == ["star 0", "star 1"]
+    free = start(max_videos=0, media_dir=tmp_path / "other")
+    assert len(answer(free, "videos 9")["choices"][0]["message"]["videos"]) == len(free.assistant.made) == 9
+
+
+def test_a_turn_that_takes_too_long(client) -> None:
+    assert fault(ask(client, "late"), 504)["code"] == "timeout"
+
+
 @pytest.mark.parametrize("text", ["say one", "show a star", "show broken", "long", "break", "refuse", ""])
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_chat_that_is_forgotten_is_let_go_at_once(client, text: str, stream: bool) -> None:
@@ -75,7 +90,7 @@ def test_the_queue_has_an_end(start) -> None:
     for thread, _ in (running, waiting):
         thread.join()
     assert fault(running[1][0], 504)["code"] == "timeout"
-    assert client.service.places.running == 0 and not client.service.turns.turns
+    until(lambda: client.service.places.running == 0 and not client.service.turns.turns)
     assert answer(client, "say again")["choices"][0]["message"]["content"] == "again "
 
 
@@ -83,7 +98,7 @@ def test_a_deadline_in_a_stream_is_an_error_chunk(start) -> None:
     client = start(timeout=0.2)
     *_, error = chunks(client, "wait")
     assert error["error"]["code"] == "timeout"
-    assert client.service.places.running == 0
+    until(lambda: client.service.places.running == 0)  # which is a moment after the answer
 
 
 def test_draining_refuses_what_is_new(client) -> None:
