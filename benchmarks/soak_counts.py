@@ -97,7 +97,8 @@ def cancels(bundle: str, number: int) -> dict[str, Any]:
                 found.append(spent)
     middle, late = np.quantile(found, (0.5, 0.99))
     return {
-        "cancelled": number, "over_before": over, "p50_ms": round(float(middle), 2), "p99_ms": round(float(late), 2),
+        "cancelled": number, "over_before": over,
+        "p50_ms": round(float(middle), 2), "p99_ms": round(float(late), 2),
         "most_ms": round(max(found), 2), "step_of_a_video_ms": round(step, 1),
         "good": bool(late < max(MOST_CANCEL_MS, step)),
     }  # fmt: skip

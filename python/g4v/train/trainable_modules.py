@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from g4v._files import atomic_folder, one_line, read_json, write_json
+from g4v._memory import check_memory
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.config import AbstractorConfig
 from g4v.model.presets import PRESETS
@@ -141,6 +142,7 @@ def check_adapter(llm: Any, folder: Path, fingerprints: Mapping[str, str]) -> No
         with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
     except Exception as error:  # safetensors has its own class; a missing file is an OSError
+        check_memory(error, str(folder))
         raise TrainingError(f"{folder}: cannot be read: {one_line(error)}") from None
     if not shapes:
         raise TrainingError(f"{folder}: holds no tensor")
