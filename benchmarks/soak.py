@@ -23,7 +23,6 @@ import argparse
 import json
 import selectors
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -103,17 +102,9 @@ def soak(arguments: argparse.Namespace) -> dict[str, Any]:
     if len(warm) > 1:
         seconds = [line["seconds"] for line in warm]
         found["warm_from_minute"] = round(seconds[0] / 60, 1)
-        for what in ("rss", "pss"):
-            values = [line[what] for line in warm]
-            found[what] = {
-                "median": statistics.median(values),
-                "growth": round(soak_counts.growth(seconds, values), 4),
-            }
-        for what in ("threads", "descriptors"):
-            found[f"more_{what}"] = warm[-1][what] - warm[0][what]
+        found |= soak_counts.change(seconds, warm)
     good = ended == "well" and not errors and len(warm) > 1
-    good = good and max(found["rss"]["growth"], found["pss"]["growth"]) < MOST_GROWTH
-    found["good"] = good and found["more_threads"] <= 0 and found["more_descriptors"] <= 0
+    found["good"] = good and soak_counts.is_steady(found, MOST_GROWTH)
     return found | {"rounds": rounds}
 
 

@@ -43,6 +43,28 @@ def growth(at: list[float], values: list[float]) -> float:
     return slope * float(x[-1] - x[0]) / level
 
 
+def change(at: list[float], points: list[dict[str, Any]]) -> dict[str, Any]:
+    """How what a process holds changed over the points, each of `soak_host.held`; at: when they were read.
+
+    Of memory its growth; of threads and descriptors the median of the last third less that of the first.
+    """
+    found: dict[str, Any] = {}
+    for what in ("rss", "pss"):
+        values = [point[what] for point in points]
+        found[what] = {"median": statistics.median(values), "growth": round(growth(at, values), 4)}
+    third = -(-len(points) // 3)
+    for what in ("threads", "descriptors"):
+        first, last = (statistics.median(p[what] for p in part) for part in (points[:third], points[-third:]))
+        found[f"more_{what}"] = last - first
+    return found
+
+
+def is_steady(found: dict[str, Any], most_growth: float) -> bool:
+    """Whether a `change` is small: of memory below `most_growth`, of threads and descriptors nothing."""
+    grown = max(found["rss"]["growth"], found["pss"]["growth"])
+    return grown < most_growth and found["more_threads"] <= 0 and found["more_descriptors"] <= 0
+
+
 def grown(number: int, work: Callable[[int], object]) -> dict[str, Any]:
     """What the process holds more after so many pieces of work."""
     work(0)
@@ -52,14 +74,8 @@ def grown(number: int, work: Callable[[int], object]) -> dict[str, Any]:
         if done % max(1, number // POINTS) == 0 and done >= WARM * number:
             points.append({"done": done, **soak_host.held()})
     at = [point["done"] for point in points]
-    found: dict[str, Any] = {"number": number, "warm_from": at[0]}
-    for what in ("rss", "pss"):
-        values = [point[what] for point in points]
-        found[what] = {"median": statistics.median(values), "growth": round(growth(at, values), 4)}
-    for what in ("threads", "descriptors"):
-        found[f"more_{what}"] = points[-1][what] - points[0][what]
-    good = max(found["rss"]["growth"], found["pss"]["growth"]) < MOST_GROWTH
-    return found | {"good": good and not found["more_threads"] and not found["more_descriptors"]}
+    found = {"number": number, "warm_from": at[0], **change(at, points)}
+    return found | {"good": is_steady(found, MOST_GROWTH)}
 
 
 def loads(bundle: str, number: int) -> dict[str, Any]:

@@ -76,7 +76,7 @@ class Talk:
         from g4v._encode import save_video
 
         if not hasattr(self, "clips"):
-            noise = np.random.default_rng(0).integers(0, 256, (16, 320, 320, 3), np.uint8)
+            noise = 32 * np.random.default_rng(0).integers(0, 8, (16, 320, 320, 3), np.uint8)
             self.clips = {True: noise, False: noise[:8, :64, :64]}
         save_video(self.disk / f"video{suffix}", self.clips[self.large], 8)
 

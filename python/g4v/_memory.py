@@ -34,6 +34,17 @@ def check_memory(error: BaseException, doing: str) -> None:
         raise MemoryError(f"there is not enough memory for {doing}") from None
 
 
+def require_memory_to_save(place: object) -> None:
+    """MemoryError unless there is the memory that safetensors takes beside the tensors when it saves a file.
+
+    It asks for a megabyte at once, and ends the process where that is refused.
+    """
+    try:
+        bytearray(4 << 20)
+    except MemoryError:
+        raise MemoryError(f"there is not enough memory to write {place}") from None
+
+
 @contextlib.contextmanager
 def memory_errors(doing: str) -> Iterator[None]:
     """`check_memory` of every exception inside. It may be used as a decorator."""

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from g4v._files import atomic_folder, one_line, read_json, write_json
-from g4v._memory import check_memory, memory_errors
+from g4v._memory import check_memory, memory_errors, require_memory_to_save
 from g4v.train.errors import TrainingError
 
 _SEPARATOR = "\0"
@@ -83,6 +83,7 @@ def save_checkpoint(folder: Path, state: State) -> Path:
     try:
         _check_space(folder, [*state.weights.values(), *state.average.values(), *tensors.values()])
         with memory_errors(f"the checkpoint {target}"), atomic_folder(target, TrainingError) as work:
+            require_memory_to_save(target)
             save_file({n: t.contiguous() for n, t in state.weights.items()}, work / "weights.safetensors")
             if state.average:
                 save_file({n: t.contiguous() for n, t in state.average.items()}, work / _AVERAGE)

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from g4v._files import atomic, one_line
-from g4v._memory import check_memory
+from g4v._memory import check_memory, require_memory_to_save
 from g4v.errors import VideoError
 from g4v.train.clips import Clip, FrameReader
 from g4v.train.errors import TrainingError
@@ -84,6 +84,7 @@ class FeatureCache:
             number += 1
         try:
             with atomic(target, TrainingError) as temporary:
+                require_memory_to_save(target)
                 save_file(features, temporary)
         except TrainingError:
             raise

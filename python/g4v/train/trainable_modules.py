@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from g4v._files import atomic_folder, one_line, read_json, write_json
-from g4v._memory import check_memory
+from g4v._memory import check_memory, require_memory_to_save
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.config import AbstractorConfig
 from g4v.model.presets import PRESETS
@@ -98,6 +98,7 @@ def save_abstractor(
     tensors: by their names within the abstractor. TrainingError: it cannot be written.
     """
     with atomic_folder(folder, TrainingError) as work:
+        require_memory_to_save(folder)
         save_file(
             {n: t.contiguous() for n, t in tensors.items()}, work / "model.safetensors", {"format": "pt"}
         )
@@ -175,6 +176,7 @@ def save_adapter(
     config.inference_mode = True
     named = {name.replace(".default.", "."): t.contiguous() for name, t in tensors.items()}
     with atomic_folder(folder, TrainingError) as work:
+        require_memory_to_save(folder)
         save_file(named, work / "adapter_model.safetensors", {"format": "pt"})
         config.save_pretrained(str(work))
         write_json(work / _TRAINED_ON, dict(fingerprints), TrainingError)
