@@ -28,7 +28,7 @@ LEAST = 4_000_000  # bytes of memory that each operation is said to need at leas
 PACKED = ("load of packed weights", "turn of packed weights")
 # Operation -> whether it writes, and what hard_conditions.py makes for it.
 OPERATIONS = {
-    "load": False, "turn": False, "turn with a clip": False, "video": False,
+    "first load": False, "load": False, "turn": False, "turn with a clip": False, "video": False,
     PACKED[0]: False, PACKED[1]: False,
     "save .mp4": True, "save .webm": True, "save .gif": True,
     "g4v generate": True, "g4v chat": True,

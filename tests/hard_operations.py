@@ -64,9 +64,10 @@ class Talk:
         self.loaded().chat(max_new_tokens=16).ask("Hello " * (400 if self.large else 1))
 
     def clip(self) -> None:
-        count, side = (128, 512) if self.large else (8, 64)
-        chat = self.loaded().chat(max_new_tokens=16)
-        chat.ask("What?", np.zeros((count, side, side, 3), np.uint8), frames=count)
+        if not hasattr(self, "film"):
+            self.film = np.zeros((128, 512, 512, 3), np.uint8)
+        film = self.film if self.large else self.film[:8, :64, :64]
+        self.loaded().chat(max_new_tokens=16).ask("What?", film, frames=len(film))
 
     def video(self) -> None:
         side = 160 if self.large else 64
@@ -147,6 +148,7 @@ class Talk:
 
 
 OPERATIONS: dict[str, Callable[[Talk], object]] = {
+    "first load": Talk.load,
     "load": Talk.load,
     "turn": Talk.turn,
     "turn with a clip": Talk.clip,
@@ -192,7 +194,8 @@ def main() -> None:
         os._exit(77)
     talk = Talk(folder, Path(place), str(folder / "packed" / "bundle") if bundle else "tiny")
     run = OPERATIONS[name]
-    run(talk)  # what is imported or made once is there now
+    if name != "first load":
+        run(talk)  # what is imported or made once is there now
     talk.large = True
     before, found = listing(Path(place)), dict[str, Any]()
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)

@@ -211,7 +211,7 @@ Environment::Environment(void* handle, std::string path) {
   }
   api_ = abi::Api(table);
   // Only fatal messages are logged: every failure reaches the caller as an error, once.
-  Check(api_.CreateEnv(abi::kLogFatal, "g4v", &env_), "ONNX Runtime cannot start");
+  CheckOnCpu(api_.CreateEnv(abi::kLogFatal, "g4v", &env_), "ONNX Runtime cannot start");
   Check(api_.DisableTelemetryEvents(env_), "ONNX Runtime cannot start");
 }
 
