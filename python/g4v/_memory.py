@@ -14,6 +14,7 @@ _WORDS = (
     "cannot allocate memory",
     "Cannot allocate memory",
     "std::bad_alloc",
+    "not enough memory",
     "can't start new thread",
 )
 
