@@ -4,7 +4,7 @@
 
 CONDITION: "none" measures what the operation needs; "memory" leaves it so many bytes of address space
 (RLIMIT_AS); "disk" a file system with so many free bytes; "read-only" one that cannot be written (exit code
-77 where this process may have none of its own). FOLDER: what tests/hard_conditions.py has made. The last line
+77 where that cannot be arranged). FOLDER: what tests/hard_conditions.py has made. The last line
 of stdout is JSON: what became of the operation, what it left, and whether it works when all is well.
 """
 
@@ -27,6 +27,8 @@ import numpy as np
 import g4v
 from g4v.errors import Error
 from hard_machine import Disk, address_space, listing, need_of
+
+NOT_HERE = 77  # exit code
 
 
 class Refused(Exception):
@@ -191,7 +193,7 @@ def main() -> None:
     try:
         disk = None if condition == "memory" else Disk(Path(place))
     except OSError:
-        os._exit(77)
+        os._exit(NOT_HERE)
     talk = Talk(folder, Path(place), str(folder / "packed" / "bundle") if bundle else "tiny")
     run = OPERATIONS[name]
     if name != "first load":
@@ -207,7 +209,10 @@ def main() -> None:
     elif condition == "disk":
         disk.limit(amount)
     else:
-        disk.refuse()
+        try:
+            disk.refuse()
+        except OSError:  # the server has a file open
+            os._exit(NOT_HERE)
     if condition != "none":
         found |= outcome_of(lambda: run(talk))
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
