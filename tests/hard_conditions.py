@@ -34,13 +34,13 @@ OPERATIONS = {
     "save .mp4": True, "save .webm": True, "save .gif": True,
     "g4v generate": True, "g4v chat": True,
     "export": True, "python -m g4v.export": True,
-    "checkpoint": True, "python -m g4v.train": True,
+    "checkpoint": True,
     "upload to the server": True, "video of the server": True,
 }  # fmt: skip
 
 
 def make(folder: Path, names: Sequence[str]) -> None:
-    """What the operations start from: a bundle of packed weights, a run to export, words of a training."""
+    """What the operations start from: a bundle of packed weights, a run to export."""
     sys.path.insert(0, str(TESTS.parent))
     from tests.packed_bundle import write_packed_bundle
 
@@ -51,16 +51,6 @@ def make(folder: Path, names: Sequence[str]) -> None:
         write_packed_bundle(folder / "packed")
     if {*names} & {"export", "python -m g4v.export"}:
         write_random_checkpoint(folder / "run", TINY, vocab_size=280)
-    if "python -m g4v.train" in names:
-        from tests.python import training_bases as made
-
-        words = made.options(
-            made.write_base(folder / "base"), made.write_data(folder / "data"), folder / "none"
-        )
-        words = made.overridden(words, "--max_epochs", 1, "--checkpoint_every", 2)
-        at = words.index("--out")
-        words = ["stage1", *words[:at], *words[at + 2 :], "--config", str(made.config_file(folder))]
-        (folder / "train.json").write_text(json.dumps(words))
 
 
 def run(folder: Path, operation: str, condition: str, amount: int, patience: float = 240) -> dict[str, Any]:

@@ -114,12 +114,6 @@ class Talk:
         moments = {name: {"exp_avg": tensor, "step": torch.ones(())} for name, tensor in weights.items()}
         save_checkpoint(self.disk, State(1, weights, moments, {"config": {}}))
 
-    def train_command(self) -> None:
-        from g4v.train.__main__ import main
-
-        words = json.loads((self.made / "train.json").read_text())
-        command(main, *words, "--out", self.disk / "run")
-
     def upload(self) -> None:
         self.bytes = b"x" * (20_000_000 if self.large else 2_000)
         self._request("/v1/files", data={"purpose": "vision"}, files={"file": ("a.bin", self.bytes)})
@@ -163,7 +157,6 @@ OPERATIONS: dict[str, Callable[[Talk], object]] = {
     "export": Talk.export,
     "python -m g4v.export": Talk.export_command,
     "checkpoint": Talk.checkpoint,
-    "python -m g4v.train": Talk.train_command,
     "upload to the server": Talk.upload,
     "video of the server": Talk.video_job,
 }
