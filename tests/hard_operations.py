@@ -63,7 +63,7 @@ class Talk:
         return self.assistant
 
     def turn(self) -> None:
-        self.loaded().chat(max_new_tokens=16).ask("Hello " * (400 if self.large else 1))
+        self.loaded().chat(max_new_tokens=16).ask("Hello " * (100 if self.large else 1))
 
     def clip(self) -> None:
         if not hasattr(self, "film"):
