@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from g4v import _start
 from g4v._command import run_program
 from g4v._console import ProgressBar, report_error, write
+from g4v._memory import memory_errors
 from g4v.export.bundle.command_line import make_parser
 
 if TYPE_CHECKING:
@@ -50,8 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # product of a 7B model take minutes instead of seconds.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        return _run(options, base, bar)
-    except Error as error:
+        with memory_errors("the export"):
+            return _run(options, base, bar)
+    except (Error, MemoryError) as error:
         return fail(error)
     except OSError as error:  # such as a disk that became full
         return fail(f"{error.filename or options.out}: {error.strerror or error}")
@@ -166,4 +168,4 @@ def _print_error(line: object) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_program(main))
+    sys.exit(run_program(main, "g4v.export"))

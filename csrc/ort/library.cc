@@ -8,6 +8,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <mutex>
+#include <new>
+#include <string>
 
 #include "base/error.h"
 #include "base/process.h"
@@ -209,7 +211,7 @@ Environment::Environment(void* handle, std::string path) {
   }
   api_ = abi::Api(table);
   // Only fatal messages are logged: every failure reaches the caller as an error, once.
-  Check(api_.CreateEnv(abi::kLogFatal, "g4v", &env_), "ONNX Runtime cannot start");
+  CheckOnCpu(api_.CreateEnv(abi::kLogFatal, "g4v", &env_), "ONNX Runtime cannot start");
   Check(api_.DisableTelemetryEvents(env_), "ONNX Runtime cannot start");
 }
 
@@ -232,6 +234,19 @@ void Environment::Check(OrtStatus* status, const std::string& doing) const {
   const std::string message = OneLine(Reason(api_.GetErrorMessage(status)));
   api_.ReleaseStatus(status);
   throw Error(Code::Runtime, doing + ": " + message);
+}
+
+void Environment::CheckOnCpu(OrtStatus* status, const std::string& doing) const {
+  if (!status) return;
+  // ONNX Runtime has no code for it: its arena has a sentence of its own, all else lets the C++
+  // exception's name through.
+  const std::string message = api_.GetErrorMessage(status);
+  for (const char* words : {"std::bad_alloc", "Failed to allocate memory for requested buffer"}) {
+    if (message.find(words) == std::string::npos) continue;
+    api_.ReleaseStatus(status);
+    throw std::bad_alloc();
+  }
+  Check(status, doing);
 }
 
 }  // namespace g4v::ort

@@ -46,6 +46,8 @@ class Environment {
   // Throws Error(Runtime) "<doing>: <ONNX Runtime's message on one line>" where `status` is a
   // failure; releases it.
   void Check(OrtStatus* status, const std::string& doing) const;
+  // The same of work on the CPU, which throws std::bad_alloc where memory is what was missing.
+  void CheckOnCpu(OrtStatus* status, const std::string& doing) const;
 
  private:
   Environment(void* handle, std::string path);

@@ -79,9 +79,10 @@ Session::Session(std::shared_ptr<Environment> environment, const GraphFile& grap
   native.AddFiles(graph);
   const abi::Api& api = environment_->api();
   const std::string& model = graph.model;
+  const auto check = device_ == "cpu" ? &Environment::CheckOnCpu : &Environment::Check;
   try {
     const FirstAlone alone;
-    environment_->Check(
+    (*environment_.*check)(
         model.empty()
             ? api.CreateSession(environment_->get(), path_.c_str(), native.get(), &session_)
             : api.CreateSessionFromArray(environment_->get(), model.data(), model.size(),
@@ -89,10 +90,8 @@ Session::Session(std::shared_ptr<Environment> environment, const GraphFile& grap
         "the graph " + path_ + " cannot be loaded");
     alone.Succeeded();
   } catch (const Error& error) {
-    const std::string message = error.what();
-    if (message.find("std::bad_alloc") != std::string::npos) throw std::bad_alloc();
     // On the CPU only the graph can be at fault; with a GPU the device may be.
-    throw Error(device_ == "cpu" ? Code::Bundle : Code::Runtime, message);
+    throw Error(device_ == "cpu" ? Code::Bundle : Code::Runtime, error.what());
   }
   Describe();
 }

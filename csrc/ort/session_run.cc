@@ -85,7 +85,8 @@ struct Session::Call {
       api.ReleaseStatus(status);
       throw Error(Code::Cancelled, "cancelled");
     }
-    session.environment_->Check(status, "running " + session.path_ + " failed");
+    const auto check = session.device_ == "cpu" ? &Environment::CheckOnCpu : &Environment::Check;
+    (*session.environment_.*check)(status, "running " + session.path_ + " failed");
   }
 
   HostTensor CopyFloats(size_t index) {

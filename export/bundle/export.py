@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from g4v._files import replace_folder
+from g4v._memory import memory_errors
 from g4v.export.bundle.manifest import MANIFEST, read_manifest
 from g4v.export.bundle.place import check_place
 from g4v.export.bundle.resume import ResumableExport, fingerprint
@@ -25,6 +26,7 @@ from g4v.export.report.report import package_versions
 from g4v.export.verify.samples import Samples
 
 
+@memory_errors("the export")
 def export_bundle(
     run: str | Path | None,
     out: str | Path,
@@ -61,7 +63,8 @@ def export_bundle(
     progress: called with the component at work and the share of the whole export that is done, 0 to 1.
 
     ExportError: the run is incomplete or inconsistent, a graph differs from PyTorch by more than its
-    tolerance, the disk is too small, or `out` exists. Nothing then appears at `out`.
+    tolerance, the disk is too small, or `out` exists. MemoryError: there is not enough memory. Nothing then
+    appears at `out`.
 
     The same run gives the same bytes, except for engines. After a KeyboardInterrupt the same call resumes
     behind the components that are finished (g4v.export.bundle.resume).

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from g4v._memory import check_memory
 from g4v.errors import Error
 from g4v.export.errors import ExportError
 from g4v.model.bases.errors import CheckpointError
@@ -32,6 +33,7 @@ def load_part(place: Path, load: Any, **options: Any) -> Any:
     except Error as error:  # it names the file
         raise ExportError(str(error)) from None
     except Exception as error:  # each library has its own classes for damaged files
+        check_memory(error, str(place))
         reason = " ".join(str(error).split())[:200].removeprefix(f"{place}: ")
         raise ExportError(f"{place}: cannot be read: {reason}") from None
     if isinstance(found, nn.Module):

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from g4v import _start
 from g4v._console import report_error
+from g4v._memory import memory_errors
 from g4v.errors import ArgumentError, Error
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -75,13 +76,14 @@ class Utf8Parser(Parser):
         return namespace
 
 
-def run_program(command: Callable[[], int]) -> int:
+def run_program(command: Callable[[], int], program: str = "g4v") -> int:
     """Runs a whole program and returns its exit code; standard streams may be closed, full or narrow.
 
     Where stdout cannot show a character it gets a question mark, and stderr, where names of files are, an
     escape. Where the reader of stdout has gone, as
     in `g4v ... | head`, the code is 1 without a message; where stdout cannot be written, 1 with one. Ctrl-C
-    is 130. Use it around all that a program does; errors of g4v are the command's own business (`exit_code`).
+    is 130. Where there is no memory the code is 1, with one line. Use it around all that a program does;
+    errors of g4v are the command's own business (`exit_code`). program: what a line on stderr begins with.
     """
     _fill_closed_streams()
     for stream, errors in ((sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
@@ -89,15 +91,16 @@ def run_program(command: Callable[[], int]) -> int:
             stream.reconfigure(errors=errors)
     _start.raise_on_interrupt()
     try:
-        return _run(command)
+        return _run(command, program)
     finally:
         _start.end_quietly_on_interrupt()
 
 
-def _run(command: Callable[[], int]) -> int:
+def _run(command: Callable[[], int], program: str) -> int:
     try:
         try:
-            return command()
+            with memory_errors("this"):
+                return command()
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()
@@ -105,6 +108,9 @@ def _run(command: Callable[[], int]) -> int:
         _start.end_quietly_on_interrupt()
         report_error("interrupted")
         return 130
+    except MemoryError as error:
+        report_error(str(error), program)
+        return 1
     except BrokenPipeError:
         _drop_stdout()
         return 1

@@ -151,18 +151,25 @@ def encode_video(frames: Frames, fps: float, suffix: str, title: str = "") -> by
     if suffix != ".gif":
         height, width = frames.shape[1:3]
         frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    reason = "PyAV was built without them"
+    others = " or ".join(other for other in SUFFIXES if other != suffix)
     for name, pixels, options in encoders:
         if name not in av.codecs_available:
             continue
+        rate = Fraction(fps).limit_denominator(1001)
+        # What this PyAV has is used or fails: the next one would be of another quality, unasked, where
+        # memory is short. Encoders tell that in many ways: x264 as "generic error in an external library".
         try:
-            return _encode(
-                frames, Fraction(fps).limit_denominator(1001), container, name, pixels, options, title
-            )
+            return _encode(frames, rate, container, name, pixels, options, title)
+        except (MemoryError, BlockingIOError):  # the latter: no thread can be started
+            raise OutputError(f"{name}, the encoder for {suffix}, has not enough memory") from None
         except (av.FFmpegError, ValueError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise OutputError(
+                f"{name}, the encoder for {suffix}, fails, maybe for want of memory: {reason}; "
+                f"free some, or save as {others}"
+            ) from None
     names = ", ".join(name for name, *_ in encoders)
-    raise OutputError(f"no encoder for {suffix} works ({names}): {reason}; save as another of {SUFFIXES}")
+    raise OutputError(f"this PyAV has no encoder for {suffix} ({names}); save as {others}")
 
 
 def _encode(

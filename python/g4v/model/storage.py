@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from g4v._files import atomic, write_json
+from g4v._memory import require_memory_to_save
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
@@ -35,6 +36,7 @@ def save_module(
             tensor = tensor.to(dtype)
         tensors[name] = tensor.contiguous()
     with atomic(folder / "model.safetensors") as temporary:
+        require_memory_to_save(folder)
         save_file(tensors, temporary, metadata={"format": "pt"})
     write_json(folder / "config.json", config)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import errors as g4v_errors
+from .._memory import lacks_memory
 
 _TYPES = {
     401: "authentication_error",
@@ -82,6 +83,11 @@ def as_api_error(error: BaseException) -> ApiError:
     """Any exception as an answer; one that was not foreseen does not show its words to the client."""
     if isinstance(error, ApiError):
         return error
+    if lacks_memory(error):
+        words = "the server has not enough memory for this now; try again later, or ask for less"
+        fault = ApiError(503, words, "no_memory", headers={"Retry-After": "5"})
+        fault.detail = repr(error)
+        return fault
     fault = ApiError(500, "a fault of the server; its log has the request id", "internal_error")
     for kind, (status, code) in _KNOWN.items():
         if isinstance(error, kind):

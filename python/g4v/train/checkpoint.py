@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from g4v._files import atomic_folder, one_line, read_json, write_json
+from g4v._memory import check_memory, memory_errors, require_memory_to_save
 from g4v.train.errors import TrainingError
 
 _SEPARATOR = "\0"
@@ -81,7 +82,8 @@ def save_checkpoint(folder: Path, state: State) -> Path:
     }
     try:
         _check_space(folder, [*state.weights.values(), *state.average.values(), *tensors.values()])
-        with atomic_folder(target, TrainingError) as work:
+        with memory_errors(f"the checkpoint {target}"), atomic_folder(target, TrainingError) as work:
+            require_memory_to_save(target)
             save_file({n: t.contiguous() for n, t in state.weights.items()}, work / "weights.safetensors")
             if state.average:
                 save_file({n: t.contiguous() for n, t in state.average.items()}, work / _AVERAGE)
@@ -141,6 +143,7 @@ def load_checkpoint(path: Path) -> State:
         average = load_file(path / _AVERAGE) if (path / _AVERAGE).exists() else {}
         return State(int(about.pop("step")), weights, optimizer, about, average)
     except Exception as error:  # safetensors has its own class
+        check_memory(error, str(path))
         raise TrainingError(f"{path}: is damaged: {one_line(error)}; delete it and train again") from None
 
 

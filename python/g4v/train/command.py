@@ -11,6 +11,7 @@ from typing import Any
 
 from g4v import _command, _start
 from g4v._console import report_error
+from g4v._memory import memory_errors
 from g4v.errors import Error
 from g4v.train.configuration import field_types, load_settings
 from g4v.train.errors import AbortedByPeer, TrainingError
@@ -108,11 +109,13 @@ def main(arguments: Sequence[str]) -> int:
         stages = (stage,) if stage else STAGES
         chosen = [load_settings(name, preset, config, given) for name in stages]
         for name, settings in zip(stages, chosen, strict=True):
-            if not _run_stage(name, settings):
+            with memory_errors(name):
+                done = _run_stage(name, settings)
+            if not done:
                 break
     except AbortedByPeer:
         return 1  # the first process has said why
-    except (Error, OSError) as error:  # OSError: a full disk, wherever it shows
+    except (Error, OSError, MemoryError) as error:  # OSError: a full disk, wherever it shows
         report_error(str(error), "g4v.train")
         return 1
     except ImportError as error:

@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from g4v._files import atomic, one_line
+from g4v._memory import check_memory, require_memory_to_save
 from g4v.errors import VideoError
 from g4v.train.clips import Clip, FrameReader
 from g4v.train.errors import TrainingError
@@ -83,10 +84,12 @@ class FeatureCache:
             number += 1
         try:
             with atomic(target, TrainingError) as temporary:
+                require_memory_to_save(target)
                 save_file(features, temporary)
         except TrainingError:
             raise
         except Exception as error:  # safetensors has its own class for what the system refused
+            check_memory(error, str(target))
             raise TrainingError(f"{target}: cannot be written: {one_line(error)}") from None
         self.where.update(dict.fromkeys(features, target.name))
 

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from g4v._files import atomic_folder, one_line, read_json, write_json
+from g4v._memory import check_memory, require_memory_to_save
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.config import AbstractorConfig
 from g4v.model.presets import PRESETS
@@ -97,6 +98,7 @@ def save_abstractor(
     tensors: by their names within the abstractor. TrainingError: it cannot be written.
     """
     with atomic_folder(folder, TrainingError) as work:
+        require_memory_to_save(folder)
         save_file(
             {n: t.contiguous() for n, t in tensors.items()}, work / "model.safetensors", {"format": "pt"}
         )
@@ -141,6 +143,7 @@ def check_adapter(llm: Any, folder: Path, fingerprints: Mapping[str, str]) -> No
         with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
     except Exception as error:  # safetensors has its own class; a missing file is an OSError
+        check_memory(error, str(folder))
         raise TrainingError(f"{folder}: cannot be read: {one_line(error)}") from None
     if not shapes:
         raise TrainingError(f"{folder}: holds no tensor")
@@ -173,6 +176,7 @@ def save_adapter(
     config.inference_mode = True
     named = {name.replace(".default.", "."): t.contiguous() for name, t in tensors.items()}
     with atomic_folder(folder, TrainingError) as work:
+        require_memory_to_save(folder)
         save_file(named, work / "adapter_model.safetensors", {"format": "pt"})
         config.save_pretrained(str(work))
         write_json(work / _TRAINED_ON, dict(fingerprints), TrainingError)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from g4v._memory import check_memory
 from g4v.model.bases.errors import CheckpointError, one_line
 from g4v.model.bases.gguf_codes import BlockCodes
 from g4v.model.bases.gguf_config import read_gguf_config, read_rotary_factors
@@ -111,6 +112,7 @@ def open_tensors(place: Path, config: Any, names: Collection[str]) -> TensorFile
     try:
         return GgufFile(place, config, names)
     except Exception as error:  # the reader's own asserts and numpy's complaints about missing bytes
+        check_memory(error, str(place))
         raise CheckpointError(f"{place}: damaged or truncated: {one_line(error)}") from None
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from g4v._files import read_json
+from g4v._memory import check_memory
 from g4v.model.bases.errors import CheckpointError, one_line
 from g4v.model.bases.shards import AGAIN, check_checksums, check_safetensors, check_tensors, read_pickle
 
@@ -226,6 +227,7 @@ class WeightFiles:
                 part = opened.get_tensor(name) if everything else opened.get_slice(name)[rows]
                 return part.to(dtype or self.dtypes[name], copy=True)
         except Exception as error:  # safetensors raises its own class
+            check_memory(error, str(file))
             raise CheckpointError(f"{file}: damaged or truncated ({one_line(error)}); {AGAIN}") from None
 
     def _list(self, file: Path) -> list[tuple[str, tuple[int, ...], torch.dtype]]:
