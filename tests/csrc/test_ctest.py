@@ -128,7 +128,8 @@ def test_cpu_kernels_under_sanitizers(tmp_path: Path) -> None:
     """
     compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or "clang++"
     sources = [ROOT / "tests/csrc/test_cpu_kernels.cc", *(ROOT / "csrc/kernels").glob("*.cc")]
-    sources += [*(ROOT / "csrc/kernels/cpu").rglob("*.cc"), ROOT / "csrc/base/utf8.cc"]
+    sources += (ROOT / "csrc/kernels/cpu").rglob("*.cc")
+    sources += [ROOT / "csrc/base/utf8.cc", ROOT / "csrc/base/process.cc"]
     program = tmp_path / "test"
     flags = ["-std=c++20", "-O1", "-g", "-ffp-contract=off", SANITIZERS, "-pthread"]
     flags += [f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'tests/csrc'}"]
