@@ -15,8 +15,8 @@ namespace g4v::kernels::plain {
 using Integers = int32_t;
 
 struct LinearTile {
-  static constexpr int kRows = 1;  // of activations that share the reading of a weight
-  static constexpr int kGroup = 1;
+  static constexpr int kRows = 1;     // of activations that share the reading of a weight
+  static constexpr int kGroup = 1;    // of these rows, whose integer sums are in registers at once
   static constexpr int kVectors = 1;  // of a panel that a single row takes at once
 };
 

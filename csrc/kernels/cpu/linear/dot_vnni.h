@@ -67,7 +67,7 @@ inline void DotInt8(const uint8_t* weights, const int8_t* const (&a)[kRows],
   }
 }
 
-// Half as wide, and twice as fast: their words need not cross the register.
+// Half as wide, so that their words need not cross the register.
 using avx2::LargestBits;
 using avx2::RoundBlock;
 using avx2::SumHalves;
