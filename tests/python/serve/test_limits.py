@@ -102,7 +102,7 @@ def test_a_deadline_in_a_stream_is_an_error_chunk(start) -> None:
 
 
 def test_draining_refuses_what_is_new(client) -> None:
-    assert client.get("/ready").status_code == 200
+    until(lambda: client.get("/ready").status_code == 200)  # loading ends in a thread of its own
     client.service.draining = True
     assert fault(client.get("/ready"), 503)["code"] == "draining"
     assert fault(ask(client, "hello"), 503)["code"] == "server_shutdown"

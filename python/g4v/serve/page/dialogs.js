@@ -15,14 +15,12 @@ export function setUpSettings() {
   const dialog = byId("settings");
   byId("open-settings").addEventListener("click", () => {
     fill(loadSettings());
-    dialog.returnValue = "";
     dialog.showModal();
   });
   byId("s-reset").addEventListener("click", () => fill({ videos: true }));
   byId("s-cancel").addEventListener("click", () => dialog.close());
-  dialog.addEventListener("close", () => {
-    if (dialog.returnValue === "save") saveSettings(filled());
-  });
+  // Not the dialog's "close": that comes in a task of its own, and what is sent before it would have old settings.
+  dialog.querySelector("form").addEventListener("submit", () => saveSettings(filled()));
   closeOutside(dialog);
 }
 
