@@ -44,7 +44,10 @@ inline void FloatSums(const PackedMatrix& w, const float* x, int64_t panel, int 
   }
 }
 
-constexpr int64_t kPrefetchBytes = 2048;  // ahead of the codes that are multiplied with
+// Ahead of the codes that are multiplied with. Into the second cache: of requests for the first a
+// core has too few under way to use the memory's bandwidth.
+constexpr int64_t kPrefetchBytes = 8192;
+constexpr int kSecondCache = 2;  // the locality of __builtin_prefetch
 
 // How a matrix of codes is stored.
 template <int kBlockColumns, bool kHasFourBits, bool kHasMinima, DType kScaleDType>
@@ -124,10 +127,10 @@ inline void CodeSums(const PackedMatrix& w, const QuantisedRows& x, int64_t row,
     if constexpr (kRows == 1) {
       // A single row waits for memory alone, and the processor does not ask early enough itself.
       for (int64_t line = 0; line < kBlockBytes; line += 64) {
-        __builtin_prefetch(weights + kPrefetchBytes + line);
+        __builtin_prefetch(weights + kPrefetchBytes + line, 0, kSecondCache);
       }
-      __builtin_prefetch(scales + kPrefetchBytes / 8);
-      if constexpr (Layout::kMinima) __builtin_prefetch(minima + kPrefetchBytes / 8);
+      __builtin_prefetch(scales + kPrefetchBytes / 8, 0, kSecondCache);
+      if constexpr (Layout::kMinima) __builtin_prefetch(minima + kPrefetchBytes / 8, 0, kSecondCache);
     }
     weights += kBlockBytes;
     scales += kPanelRows * kScaleBytes;

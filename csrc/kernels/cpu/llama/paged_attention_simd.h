@@ -12,6 +12,9 @@ namespace g4v::kernels::G4V_TARGET {
 
 constexpr int kKeyVectors = static_cast<int>(kKeyTokens) / Simd::kLanes;
 constexpr int kAtOnce = 4;  // queries that share the reading of keys and values
+// The locality of __builtin_prefetch. Of requests for the first cache a core has too few under way
+// to use the memory's bandwidth.
+constexpr int kSecondCache = 2;
 
 // Coordinates of a key lie kKeyTokens apart.
 template <class Value>
@@ -57,7 +60,7 @@ inline void ScoreBlock(const char* keys, const char* ahead, const float* queries
     for (int v = 0; v < kKeyVectors; ++v) sums[i][v] = Simd::Zero();
   }
   for (int64_t d = 0; d < head_dim; ++d) {
-    __builtin_prefetch(ahead + d * kKeyTokens * kBytes);
+    __builtin_prefetch(ahead + d * kKeyTokens * kBytes, 0, kSecondCache);
     Simd::Vector key[kKeyVectors];
     for (int v = 0; v < kKeyVectors; ++v) {
       key[v] = Simd::LoadAs(keys + (d * kKeyTokens + v * Simd::kLanes) * kBytes, kDType);
@@ -183,7 +186,7 @@ inline void AddPage(const ValueCall& call, int64_t page, int64_t d) {
     }
   }
   for (int64_t t = 0; t < tokens; ++t) {
-    __builtin_prefetch(ahead + t * row);
+    __builtin_prefetch(ahead + t * row, 0, kSecondCache);
     Simd::Vector value[kKeyVectors];
     for (int v = 0; v < kKeyVectors; ++v) {
       value[v] = Simd::LoadAs(values + t * row + v * Simd::kLanes * kBytes, kDType);
