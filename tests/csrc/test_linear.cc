@@ -9,6 +9,7 @@
 #include "check.h"
 #include "kernels/cpu/float16.h"
 #include "kernels/cpu/linear/linear.h"
+#include "kernels/cpu/linear/linear_call.h"
 #include "kernels/cpu/simd/targets.h"
 
 #ifdef G4V_X86
@@ -18,6 +19,56 @@
 #define G4V_TARGET_FEATURES G4V_VNNI_FEATURES
 #include "kernels/cpu/linear/dot_avx_vnni.h"
 #include "kernels/cpu/linear/linear_simd.h"
+#undef G4V_TARGET
+
+// The kernel of AMX with what its tiles do in C++.
+#define G4V_TARGET by_tiles
+#include "kernels/cpu/linear/dot_vnni.h"
+
+namespace g4v::kernels::by_tiles {
+
+using vnni::DotInt4;
+using vnni::DotInt8;
+using vnni::Integers;
+using vnni::LargestBits;
+using vnni::LinearTile;
+using vnni::PortableExp2;
+using vnni::RoundBlock;
+using vnni::Simd;
+using vnni::Subtract;
+using vnni::SumHalves;
+using vnni::ToFloat;
+
+class Tiles {
+ public:
+  Tiles() { ++owners; }
+  ~Tiles() { --owners; }
+  Tiles(const Tiles&) = delete;
+  Tiles& operator=(const Tiles&) = delete;
+
+  template <int kColumns>
+  static void Product(int, const int8_t* a, int64_t stride, const int8_t* b, int32_t* sums) {
+    CHECK(owners == 1);
+    ++products;
+    for (int row = 0; row < 16; ++row) {
+      for (int out = 0; out < 16; ++out) {
+        int32_t& sum = sums[16 * row + out] = 0;
+        for (int k = 0; k < kColumns; ++k) {
+          sum += a[row * stride + k] * b[k / 4 * 64 + out * 4 + k % 4];
+        }
+      }
+    }
+  }
+
+  static inline int owners = 0;
+  static inline int64_t products = 0;
+};
+
+}  // namespace g4v::kernels::by_tiles
+
+#define G4V_TILES Tiles
+#include "kernels/cpu/linear/linear_simd.h"
+#include "kernels/cpu/linear/linear_tiles.h"
 #endif
 
 namespace {
@@ -201,33 +252,77 @@ void TestProducts(std::mt19937& random) {
 }
 
 #ifdef G4V_X86
+using Quantise = void(const float* x, int64_t columns, int64_t row, QuantisedRows& to);
+using Panels = void(const LinearCall& call, int64_t first, int64_t last);
+
+bool HasVnni() {
+  const bool has = Available(Isa::kAvx512) && __builtin_cpu_supports("avx512vnni");
+  if (!has) std::puts("skipped: no VNNI of AVX-512 here");
+  return has;
+}
+
+std::vector<float> ProductBy(Quantise& quantise, Panels& panels, const Matrix& m, const Matrix* up,
+                             const std::vector<float>& x, int64_t rows) {
+  const int64_t columns = m.packed.columns;
+  QuantisedRows quantised;
+  quantised.Resize(rows, columns);
+  for (int64_t r = 0; r < rows; ++r) quantise(x.data() + r * columns, columns, r, quantised);
+  std::vector<float> out(static_cast<size_t>(rows * m.packed.rows), 0.25f);
+  const LinearInput input{rows, x.data(), &quantised};
+  const LinearOutput output{out.data(), m.packed.rows, up != nullptr};
+  const LinearCall call{m.packed, up ? &up->packed : nullptr, input, output};
+  const int64_t middle = m.packed.panels() / 2;
+  panels(call, 0, middle);
+  panels(call, middle, m.packed.panels());
+  return out;
+}
+
 void TestAvxVnni(std::mt19937& random) {
-  if (!Available(Isa::kAvx512) || !__builtin_cpu_supports("avx512vnni")) {
-    std::puts("skipped: no VNNI of AVX-512 here");
-    return;
-  }
+  if (!HasVnni()) return;
   for (const Layout& layout : kLayouts) {
     for (const int64_t columns : {80, 1376}) {
       const Matrix m = Make(layout, 37, columns, random);
       for (const int64_t rows : {1, 2, 7, 27}) {
         const std::vector<float> x = RandomRows(rows * columns, random);
-        const std::vector<float> wanted = Product(m, x, rows, Isa::kPlain);
-        QuantisedRows quantised;
-        quantised.Resize(rows, columns);
-        for (int64_t r = 0; r < rows; ++r) {
-          half_vnni::QuantiseRow(x.data() + r * columns, columns, r, quantised);
-        }
-        std::vector<float> out(static_cast<size_t>(rows * m.packed.rows));
-        const LinearInput input{rows, x.data(), &quantised};
-        const LinearOutput output{out.data(), m.packed.rows, false};
-        half_vnni::LinearPanels({m.packed, nullptr, input, output}, 0, m.packed.panels());
-        CHECK(out == wanted);
+        CHECK(ProductBy(half_vnni::QuantiseRow, half_vnni::LinearPanels, m, nullptr, x, rows) ==
+              Product(m, x, rows, Isa::kPlain));
       }
+    }
+  }
+}
+
+// Which rows go by tiles, and that they have the bits of the others. Matrices with more blocks than
+// are unpacked at once, and more rows than share them.
+void TestTiles(std::mt19937& random) {
+  if (!HasVnni()) return;
+  for (const Layout& layout : kLayouts) {
+    for (const int64_t columns : {40, 80, 1056, 1376}) {
+      const Matrix m = Make(layout, 37, columns, random);
+      for (const int64_t rows : {1, 3, 4, 16, 19, 20, 131, 150}) {
+        const std::vector<float> x = RandomRows(rows * columns, random);
+        by_tiles::Tiles::products = 0;
+        CHECK(ProductBy(by_tiles::QuantiseRow, by_tiles::LinearPanelsByTiles, m, nullptr, x,
+                        rows) == Product(m, x, rows, Isa::kPlain));
+        const int64_t left = rows % 16 >= 4 ? 1 : 0;
+        const int64_t tiles = layout.block == 0 ? 0 : (rows / 16 + left) * m.packed.panels();
+        CHECK(by_tiles::Tiles::products == tiles * m.packed.blocks());
+      }
+    }
+  }
+  const auto gated = [&](const Matrix& gate, const Matrix& up, int64_t rows) {
+    const std::vector<float> x = RandomRows(rows * 96, random);
+    CHECK(ProductBy(by_tiles::QuantiseRow, by_tiles::LinearPanelsByTiles, gate, &up, x, rows) ==
+          ProductBy(half_vnni::QuantiseRow, half_vnni::LinearPanels, gate, &up, x, rows));
+  };
+  for (const Layout& gate : kLayouts) {
+    for (const Layout& up : kLayouts) {
+      gated(Make(gate, 20, 96, random), Make(up, 20, 96, random), 21);
     }
   }
 }
 #else
 void TestAvxVnni(std::mt19937&) {}
+void TestTiles(std::mt19937&) {}
 #endif
 
 void TestSwiGlu(std::mt19937& random) {
@@ -302,6 +397,7 @@ int main() {
   }
   TestProducts(random);
   TestAvxVnni(random);
+  TestTiles(random);
   TestSwiGlu(random);
   TestActivations(random);
   TestNotFinite(random);

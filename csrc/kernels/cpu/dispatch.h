@@ -13,7 +13,7 @@ enum class Isa {
   kNeon,    // NEON with dot products, of 64-bit ARM: 4 values; only the decoder's kernels have it
   kAvx2,    // AVX2, FMA and F16C: 8 values of float32 in a vector
   kAvx512,  // AVX-512 F, BW, DQ and VL: 16 values
-  kAmx,     // AMX for bfloat16 besides: products of 16 x 32 and 32 x 16 values
+  kAmx,     // AMX for bfloat16 besides (and for integers, where there): products of tiles
 };
 // Of this kind of processor, best first.
 #ifdef __aarch64__

@@ -1,10 +1,12 @@
 // The kernels, compiled for each instruction set, and the choice among them.
 #include "kernels/cpu/linear/linear.h"
 
+#include "kernels/cpu/linear/amx_int8_tiles.h"
 #include "kernels/cpu/linear/dot_avx2.h"
 #include "kernels/cpu/linear/dot_neon.h"
 #include "kernels/cpu/linear/dot_plain.h"
 #include "kernels/cpu/linear/dot_vnni.h"
+#include "kernels/cpu/simd/amx.h"
 
 #define G4V_KERNEL_FILE "kernels/cpu/linear/linear_simd.h"
 #include "kernels/cpu/simd/for_plain_target.h"
@@ -33,8 +35,16 @@
 #define G4V_TARGET vnni
 #define G4V_TARGET_FEATURES G4V_VNNI_FEATURES
 #include "kernels/cpu/linear/linear_simd.h"
-#undef G4V_TARGET
 #undef G4V_TARGET_FEATURES
+
+#ifdef G4V_AMX
+#define G4V_TARGET_FEATURES G4V_AMX_INT8_FEATURES
+#define G4V_TILES AmxInt8Tiles
+#include "kernels/cpu/linear/linear_tiles.h"
+#undef G4V_TILES
+#undef G4V_TARGET_FEATURES
+#endif
+#undef G4V_TARGET
 
 #endif  // G4V_X86
 
@@ -69,12 +79,23 @@ bool HasAvxVnni() {
 #define G4V_LINEAR(isa, function) ((void)(isa), &plain::function)
 #endif
 
+using LinearFunction = void(const LinearCall& call, int64_t first, int64_t last);
+
+LinearFunction* LinearFor(Isa isa) {
+#ifdef G4V_AMX
+  if (isa == Isa::kAmx && AmxInt8Available()) return &vnni::LinearPanelsByTiles;
+#endif
+  return G4V_LINEAR(isa, LinearPanels);
+}
+
 }  // namespace
 
 void QuantisedRows::Resize(int64_t rows, int64_t columns) {
   constexpr int64_t kLine = 64;
+  constexpr int64_t kTileRows = 16;
   blocks_ = (columns + kActivationBlock - 1) / kActivationBlock;
   stride_ = ((blocks_ * kActivationBlock + kLine - 1) / kLine | 1) * kLine;
+  rows = (rows + kTileRows - 1) / kTileRows * kTileRows;  // tiles are loaded whole
   if (codes_.size() < static_cast<size_t>(rows * stride_)) {
     codes_.resize(static_cast<size_t>(rows * stride_));
   }
@@ -91,12 +112,12 @@ void QuantiseRow(const float* x, int64_t columns, int64_t row, QuantisedRows& to
 
 void LinearPanels(const PackedMatrix& matrix, const LinearInput& x, int64_t first, int64_t last,
                   const LinearOutput& out, Isa isa) {
-  G4V_LINEAR(isa, LinearPanels)({matrix, nullptr, x, out}, first, last);
+  LinearFor(isa)({matrix, nullptr, x, out}, first, last);
 }
 
 void SwiGluPanels(const PackedMatrix& gate, const PackedMatrix& up, const LinearInput& x,
                   int64_t first, int64_t last, const LinearOutput& out, Isa isa) {
-  G4V_LINEAR(isa, LinearPanels)({gate, &up, x, out}, first, last);
+  LinearFor(isa)({gate, &up, x, out}, first, last);
 }
 
 }  // namespace g4v::kernels

@@ -44,6 +44,15 @@ inline void FloatSums(const PackedMatrix& w, const float* x, int64_t panel, int 
   }
 }
 
+// The biases of a vector's outputs, filled up with zeros.
+inline Simd::Vector BiasOf(const PackedMatrix& w, int64_t first) {
+  float lanes[Simd::kLanes] = {};
+  for (int64_t i = 0; i < std::min<int64_t>(Simd::kLanes, w.rows - first); ++i) {
+    lanes[i] = w.bias[first + i];
+  }
+  return Simd::Load(lanes);
+}
+
 // Ahead of the codes that are multiplied with. Into the second cache: of requests for the first a
 // core has too few under way to use the memory's bandwidth.
 constexpr int64_t kPrefetchBytes = 8192;
@@ -130,7 +139,8 @@ inline void CodeSums(const PackedMatrix& w, const QuantisedRows& x, int64_t row,
         __builtin_prefetch(weights + kPrefetchBytes + line, 0, kSecondCache);
       }
       __builtin_prefetch(scales + kPrefetchBytes / 8, 0, kSecondCache);
-      if constexpr (Layout::kMinima) __builtin_prefetch(minima + kPrefetchBytes / 8, 0, kSecondCache);
+      if constexpr (Layout::kMinima)
+        __builtin_prefetch(minima + kPrefetchBytes / 8, 0, kSecondCache);
     }
     weights += kBlockBytes;
     scales += kPanelRows * kScaleBytes;
@@ -144,46 +154,48 @@ inline void CodeSums(const PackedMatrix& w, const QuantisedRows& x, int64_t row,
   }
 }
 
-template <int kBlock, bool kFourBits, bool kMinima, int kRows, int kVectors>
-inline void CodeSums(const PackedMatrix& w, const QuantisedRows& x, int64_t row, int64_t panel,
-                     int vector, LinearSums<kRows, kVectors>& sums) {
+template <int kBlock, bool kFourBits, bool kMinima, class Use>
+inline void WithScalesOf(const PackedMatrix& w, Use&& use) {
   if (w.scale_dtype == DType::kFloat16) {
-    using Layout = CodeLayout<kBlock, kFourBits, kMinima, DType::kFloat16>;
-    CodeSums<Layout, kRows, kVectors>(w, x, row, panel, vector, sums);
+    use(CodeLayout<kBlock, kFourBits, kMinima, DType::kFloat16>{});
   } else {
-    using Layout = CodeLayout<kBlock, kFourBits, kMinima, DType::kFloat32>;
-    CodeSums<Layout, kRows, kVectors>(w, x, row, panel, vector, sums);
+    use(CodeLayout<kBlock, kFourBits, kMinima, DType::kFloat32>{});
+  }
+}
+
+// use(layout) with that of a matrix of codes.
+template <class Use>
+inline void WithLayoutOf(const PackedMatrix& w, Use&& use) {
+  if (w.kind == WeightKind::kInt4 && w.minima) {
+    WithScalesOf<32, true, true>(w, use);
+  } else if (w.kind == WeightKind::kInt4) {
+    WithScalesOf<32, true, false>(w, use);
+  } else if (w.block == 16) {
+    WithScalesOf<16, false, false>(w, use);
+  } else if (w.minima) {
+    WithScalesOf<32, false, true>(w, use);
+  } else {
+    WithScalesOf<32, false, false>(w, use);
   }
 }
 
 template <int kRows, int kVectors>
 inline void Sums(const PackedMatrix& w, const LinearInput& x, int64_t row, int64_t panel,
                  int vector, LinearSums<kRows, kVectors>& sums) {
-  const QuantisedRows& q = *x.quantised;
   if (w.kind == WeightKind::kFloat32) {
     FloatSums<DType::kFloat32, kRows, kVectors>(w, x.values + row * w.columns, panel, vector, sums);
   } else if (w.kind == WeightKind::kBFloat16) {
     FloatSums<DType::kBFloat16, kRows, kVectors>(w, x.values + row * w.columns, panel, vector,
                                                  sums);
-  } else if (w.kind == WeightKind::kInt4 && w.minima) {
-    CodeSums<32, true, true, kRows, kVectors>(w, q, row, panel, vector, sums);
-  } else if (w.kind == WeightKind::kInt4) {
-    CodeSums<32, true, false, kRows, kVectors>(w, q, row, panel, vector, sums);
-  } else if (w.block == 16) {
-    CodeSums<16, false, false, kRows, kVectors>(w, q, row, panel, vector, sums);
-  } else if (w.minima) {
-    CodeSums<32, false, true, kRows, kVectors>(w, q, row, panel, vector, sums);
   } else {
-    CodeSums<32, false, false, kRows, kVectors>(w, q, row, panel, vector, sums);
+    WithLayoutOf(w, [&](auto layout) {
+      CodeSums<decltype(layout), kRows, kVectors>(w, *x.quantised, row, panel, vector, sums);
+    });
   }
   if (!w.bias) return;
   for (int v = 0; v < kVectors; ++v) {
-    const int64_t first = panel * kPanelRows + (vector + v) * Simd::kLanes;
-    float lanes[Simd::kLanes] = {};
-    for (int64_t i = 0; i < std::min<int64_t>(Simd::kLanes, w.rows - first); ++i) {
-      lanes[i] = w.bias[first + i];
-    }
-    for (int r = 0; r < kRows; ++r) sums[r][v] = Simd::Add(sums[r][v], Simd::Load(lanes));
+    const auto bias = BiasOf(w, panel * kPanelRows + (vector + v) * Simd::kLanes);
+    for (int r = 0; r < kRows; ++r) sums[r][v] = Simd::Add(sums[r][v], bias);
   }
 }
 
@@ -237,9 +249,22 @@ inline int64_t RowsAtOnce(const PackedMatrix& w) {
   return std::max<int64_t>(kBytes / row / kRows, 1) * kRows;
 }
 
+// The rows of x from `row` up to `end`, a tile of them at a time.
+inline void LinearRange(const LinearCall& call, int64_t row, int64_t end, int64_t panel,
+                        int vector) {
+  constexpr int kRows = LinearTile::kRows;
+  for (; row + kRows <= end; row += kRows) LinearRows<kRows, 1>(call, row, panel, vector);
+  if constexpr (kRows > 4) {
+    for (; row + 4 <= end; row += 4) LinearRows<4, 1>(call, row, panel, vector);
+  }
+  if constexpr (kRows > 2) {
+    for (; row + 2 <= end; row += 2) LinearRows<2, 1>(call, row, panel, vector);
+  }
+  if (row < end) LinearRows<1, 1>(call, row, panel, vector);
+}
+
 // A single row takes the vectors of a panel together; several rows share what is read of one.
 void LinearPanels(const LinearCall& call, int64_t first, int64_t last) {
-  constexpr int kRows = LinearTile::kRows;
   constexpr int kVectors = LinearTile::kVectors;
   if (call.x.rows == 1) {
     for (int64_t panel = first; panel < last; ++panel) {
@@ -251,17 +276,7 @@ void LinearPanels(const LinearCall& call, int64_t first, int64_t last) {
   for (int64_t start = 0; start < call.x.rows; start += at_once) {
     const int64_t end = std::min(start + at_once, call.x.rows);
     for (int64_t panel = first; panel < last; ++panel) {
-      for (int v = 0; v < kPanelVectors; ++v) {
-        int64_t row = start;
-        for (; row + kRows <= end; row += kRows) LinearRows<kRows, 1>(call, row, panel, v);
-        if constexpr (kRows > 4) {
-          for (; row + 4 <= end; row += 4) LinearRows<4, 1>(call, row, panel, v);
-        }
-        if constexpr (kRows > 2) {
-          for (; row + 2 <= end; row += 2) LinearRows<2, 1>(call, row, panel, v);
-        }
-        if (row < end) LinearRows<1, 1>(call, row, panel, v);
-      }
+      for (int v = 0; v < kPanelVectors; ++v) LinearRange(call, start, end, panel, v);
     }
   }
 }

@@ -43,10 +43,25 @@ bool ProcessorHasTiles() {
   return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & kToBFloat16);
 }
 
+bool ProcessorHasInt8() {
+  unsigned a = 0;
+  unsigned b = 0;
+  unsigned c = 0;
+  unsigned d = 0;
+  constexpr unsigned kInt8 = 1u << 25;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & kInt8) &&
+         __builtin_cpu_supports("avx512vnni");
+}
+
 }  // namespace
 
 bool AmxAvailable() {
   static const bool available = ProcessorHasTiles() && SystemSavesTiles() && RequestTiles();
+  return available;
+}
+
+bool AmxInt8Available() {
+  static const bool available = AmxAvailable() && ProcessorHasInt8();
   return available;
 }
 

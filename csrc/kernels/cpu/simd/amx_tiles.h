@@ -5,13 +5,13 @@
 // with sums in float32. As the instruction has it, subnormal inputs count as zeros.
 #pragma once
 
-#include <immintrin.h>
-
 #include <cstdint>
 
 #include "kernels/cpu/simd/targets.h"
 
 #ifdef G4V_AMX
+
+#include <immintrin.h>
 
 G4V_PUSH_TARGET(G4V_AMX_FEATURES)
 namespace g4v::kernels::amx {
@@ -24,19 +24,33 @@ constexpr int64_t kTileWords = 512;  // 16-bit values in a tile
 // them, nothing of it may be kept in registers.
 inline void Fence() { __asm__ volatile("" ::: "memory"); }
 
-// Configures the tiles of this thread, all to 16 x 64 bytes, while it lives. Then the configuration
-// of before is restored, since other libraries (ONNX Runtime, oneDNN) may rely on it.
+// What the processor takes as the shapes of the tiles.
+struct alignas(64) TileConfig {
+  uint8_t palette = 0;
+  uint8_t start_row = 0;
+  uint8_t reserved[14] = {};
+  uint16_t row_bytes[16] = {};
+  uint8_t rows[16] = {};
+};
+
+// All tiles with 16 rows of 64 bytes.
+inline TileConfig WholeTiles() {
+  TileConfig config;
+  config.palette = 1;
+  for (int i = 0; i < 8; ++i) {
+    config.row_bytes[i] = 64;
+    config.rows[i] = kTile;
+  }
+  return config;
+}
+
+// Configures the tiles of this thread while it lives. Then the configuration of before is restored,
+// since other libraries (ONNX Runtime, oneDNN) may rely on it.
 class TileSession {
  public:
-  TileSession() {
+  explicit TileSession(const TileConfig& ours = WholeTiles()) {
     Fence();
     _tile_storeconfig(&before_);
-    Config ours{};
-    ours.palette = 1;
-    for (int i = 0; i < 8; ++i) {
-      ours.row_bytes[i] = 64;
-      ours.rows[i] = kTile;
-    }
     Fence();
     _tile_loadconfig(&ours);
     Fence();
@@ -52,14 +66,7 @@ class TileSession {
   TileSession& operator=(const TileSession&) = delete;
 
  private:
-  struct alignas(64) Config {
-    uint8_t palette;
-    uint8_t start_row;
-    uint8_t reserved[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-  };
-  Config before_{};
+  TileConfig before_;
 };
 
 // Transposes 16 x 16 values of 32 bits.

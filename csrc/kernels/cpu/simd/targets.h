@@ -53,6 +53,7 @@
 #define G4V_VNNI_FEATURES "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c"
 #define G4V_AMX_FEATURES \
   "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c,amx-tile,amx-bf16"
+#define G4V_AMX_INT8_FEATURES G4V_AMX_FEATURES ",avx512vnni,amx-int8"
 
 #define G4V_TARGET_PRAGMA(text) _Pragma(#text)
 #ifdef __clang__
