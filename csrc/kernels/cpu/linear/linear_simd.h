@@ -53,7 +53,8 @@ inline Simd::Vector BiasOf(const PackedMatrix& w, int64_t first) {
   return Simd::Load(lanes);
 }
 
-// Ahead of the codes that are multiplied with. Into the second cache: of requests for the first a
+// What is fetched ahead of the codes that are multiplied with: few rows wait for memory alone, and
+// the processor does not ask early enough itself. Into the second cache: of requests for the first a
 // core has too few under way to use the memory's bandwidth.
 constexpr int64_t kPrefetchBytes = 8192;
 constexpr int kSecondCache = 2;  // the locality of __builtin_prefetch
@@ -69,7 +70,7 @@ struct CodeLayout {
 
 template <class Layout, int kRows, int kVectors>
 inline void CodeSums(const PackedMatrix& w, const QuantisedRows& x, int64_t row, int64_t panel,
-                     int vector, LinearSums<kRows, kVectors>& sums) {
+                     int vector, bool fetch, LinearSums<kRows, kVectors>& sums) {
   constexpr int kBlock = Layout::kBlock;
   constexpr int kGroup = std::min(kRows, LinearTile::kGroup);
   static_assert(kRows % kGroup == 0);
@@ -133,14 +134,14 @@ inline void CodeSums(const PackedMatrix& w, const QuantisedRows& x, int64_t row,
         }
       }
     }
-    if constexpr (kRows == 1) {
-      // A single row waits for memory alone, and the processor does not ask early enough itself.
+    if (fetch) {
       for (int64_t line = 0; line < kBlockBytes; line += 64) {
         __builtin_prefetch(weights + kPrefetchBytes + line, 0, kSecondCache);
       }
       __builtin_prefetch(scales + kPrefetchBytes / 8, 0, kSecondCache);
-      if constexpr (Layout::kMinima)
+      if constexpr (Layout::kMinima) {
         __builtin_prefetch(minima + kPrefetchBytes / 8, 0, kSecondCache);
+      }
     }
     weights += kBlockBytes;
     scales += kPanelRows * kScaleBytes;
@@ -181,7 +182,7 @@ inline void WithLayoutOf(const PackedMatrix& w, Use&& use) {
 
 template <int kRows, int kVectors>
 inline void Sums(const PackedMatrix& w, const LinearInput& x, int64_t row, int64_t panel,
-                 int vector, LinearSums<kRows, kVectors>& sums) {
+                 int vector, bool fetch, LinearSums<kRows, kVectors>& sums) {
   if (w.kind == WeightKind::kFloat32) {
     FloatSums<DType::kFloat32, kRows, kVectors>(w, x.values + row * w.columns, panel, vector, sums);
   } else if (w.kind == WeightKind::kBFloat16) {
@@ -189,7 +190,7 @@ inline void Sums(const PackedMatrix& w, const LinearInput& x, int64_t row, int64
                                                  sums);
   } else {
     WithLayoutOf(w, [&](auto layout) {
-      CodeSums<decltype(layout), kRows, kVectors>(w, *x.quantised, row, panel, vector, sums);
+      CodeSums<decltype(layout), kRows, kVectors>(w, *x.quantised, row, panel, vector, fetch, sums);
     });
   }
   if (!w.bias) return;
@@ -220,12 +221,12 @@ inline void StoreSums(Simd::Vector sums, int64_t count, bool add, float* to) {
 }
 
 template <int kRows, int kVectors>
-inline void LinearRows(const LinearCall& call, int64_t row, int64_t panel, int vector) {
+inline void LinearRows(const LinearCall& call, int64_t row, int64_t panel, int vector, bool fetch) {
   LinearSums<kRows, kVectors> sums;
-  Sums<kRows, kVectors>(call.matrix, call.x, row, panel, vector, sums);
+  Sums<kRows, kVectors>(call.matrix, call.x, row, panel, vector, fetch, sums);
   if (call.up) {
     LinearSums<kRows, kVectors> up;
-    Sums<kRows, kVectors>(*call.up, call.x, row, panel, vector, up);
+    Sums<kRows, kVectors>(*call.up, call.x, row, panel, vector, fetch, up);
     for (int r = 0; r < kRows; ++r) {
       for (int v = 0; v < kVectors; ++v) {
         sums[r][v] = Simd::Mul(PortableSilu(sums[r][v]), up[r][v]);
@@ -253,14 +254,17 @@ inline int64_t RowsAtOnce(const PackedMatrix& w) {
 inline void LinearRange(const LinearCall& call, int64_t row, int64_t end, int64_t panel,
                         int vector) {
   constexpr int kRows = LinearTile::kRows;
-  for (; row + kRows <= end; row += kRows) LinearRows<kRows, 1>(call, row, panel, vector);
-  if constexpr (kRows > 4) {
-    for (; row + 4 <= end; row += 4) LinearRows<4, 1>(call, row, panel, vector);
-  }
-  if constexpr (kRows > 2) {
-    for (; row + 2 <= end; row += 2) LinearRows<2, 1>(call, row, panel, vector);
-  }
-  if (row < end) LinearRows<1, 1>(call, row, panel, vector);
+  bool fetch = vector == 0;
+  const auto take = [&]<int kCount>() {
+    for (; row + kCount <= end; row += kCount) {
+      LinearRows<kCount, 1>(call, row, panel, vector, fetch);
+      fetch = false;
+    }
+  };
+  take.template operator()<kRows>();
+  if constexpr (kRows > 4) take.template operator()<4>();
+  if constexpr (kRows > 2) take.template operator()<2>();
+  if constexpr (kRows > 1) take.template operator()<1>();
 }
 
 // A single row takes the vectors of a panel together; several rows share what is read of one.
@@ -268,7 +272,8 @@ void LinearPanels(const LinearCall& call, int64_t first, int64_t last) {
   constexpr int kVectors = LinearTile::kVectors;
   if (call.x.rows == 1) {
     for (int64_t panel = first; panel < last; ++panel) {
-      for (int v = 0; v < kPanelVectors; v += kVectors) LinearRows<1, kVectors>(call, 0, panel, v);
+      for (int v = 0; v < kPanelVectors; v += kVectors)
+        LinearRows<1, kVectors>(call, 0, panel, v, true);
     }
     return;
   }
