@@ -21,7 +21,8 @@ class Outcome:
 
     kind: that of the request. late: from its time in the plan until it was sent. status: of HTTP, 0 where
     none came. error: a word, "" where all went well. first: until the first text. gaps: between texts.
-    whole: until the end. left: the client went early, as planned. videos: how many came, by status.
+    whole: until the end. left: the client went early, as planned. videos: how many came, by status, with the
+    code of the error where there is one.
     """
 
     kind: str
@@ -101,7 +102,8 @@ async def _read_stream(
                     outcome.gaps.append(now - last)
                 last = now
             for video in delta.get("videos", ()):
-                videos[video["index"]] = video["status"]
+                code = (video.get("error") or {}).get("code")
+                videos[video["index"]] = f"{video['status']}: {code}" if code else video["status"]
         pieces += 1
         if request.leaves is not None and pieces >= request.leaves:
             raise _Leaves
