@@ -53,7 +53,7 @@ def write_packed(
 ) -> str:
     """Writes `folder`/`stem`.packed and returns its name.
 
-    precision: "fp32": the weights themselves, as bfloat16 where that holds a matrix exactly. "int8", "int4":
+    precision: "fp32": the weights themselves, in 16 bits where these hold a matrix exactly. "int8", "int4":
         codes.
     quantiser: makes the codes, in blocks of 16 or 32; by default they are those of the graph
         `folder`/`stem`.onnx, which must have been written before.
@@ -123,17 +123,18 @@ def pack_codes(codes: Quantised) -> tuple[np.ndarray, np.ndarray, np.ndarray | N
 
 
 def pack_floats(matrix: Tensor) -> np.ndarray:
-    """Returns a matrix [rows, columns] as [panels, columns, 16]: float32, or the bits of bfloat16 as uint16
-    where that holds it exactly.
+    """Returns a matrix [rows, columns] as [panels, columns, 16]: float16, or the bits of bfloat16 as uint16,
+    where one of them holds it exactly, else float32.
     """
     rows, columns = matrix.shape
     panels = -(-rows // PANEL)
     filled = torch.zeros(panels * PANEL, columns)
     filled[:rows] = matrix
     packed = filled.view(panels, PANEL, columns).transpose(1, 2).contiguous()
-    half = packed.bfloat16()
-    if torch.equal(half.float(), packed):
-        return half.view(torch.uint16).numpy()
+    if torch.equal((brain := packed.bfloat16()).float(), packed):
+        return brain.view(torch.uint16).numpy()
+    if torch.equal((half := packed.half()).float(), packed):
+        return half.numpy()
     return packed.numpy()
 
 

@@ -238,7 +238,7 @@ def _estimate_decoder(
 
 
 def _packed(weights: LlamaWeights, name: str, allocation: BitAllocation | None) -> int:
-    """Bytes of a matrix in the file of the core's own decoder; at most, where bfloat16 holds it."""
+    """Bytes of a matrix in the file of the core's own decoder; at most: where 16 bits hold it, half."""
     rows, columns = weights.shapes[f"{name}.weight"]
     rows = -(-rows // PANEL) * PANEL
     if allocation is None:

@@ -83,6 +83,7 @@ struct Layout {
 };
 constexpr Layout kLayouts[] = {
     {WeightKind::kFloat32, 0, false, DType::kFloat32},
+    {WeightKind::kFloat16, 0, false, DType::kFloat32},
     {WeightKind::kBFloat16, 0, false, DType::kFloat32},
     {WeightKind::kInt4, 32, false, DType::kFloat16},
     {WeightKind::kInt4, 32, true, DType::kFloat16},
@@ -135,9 +136,10 @@ Matrix Make(const Layout& layout, int64_t rows, int64_t columns, std::mt19937& r
         if (bytes == 4) {
           std::memcpy(m.weights.data() + at * 4, &value, 4);
         } else {
-          const uint16_t half = FloatToBFloat16(value);
+          const bool brain = layout.kind == WeightKind::kBFloat16;
+          const uint16_t half = brain ? FloatToBFloat16(value) : FloatToFloat16(value);
           std::memcpy(m.weights.data() + at * 2, &half, 2);
-          value = BFloat16ToFloat(half);
+          value = brain ? BFloat16ToFloat(half) : Float16ToFloat(half);
         }
         m.values[static_cast<size_t>(r * columns + c)] = value;
       }
@@ -326,7 +328,7 @@ void TestTiles(std::mt19937&) {}
 #endif
 
 void TestSwiGlu(std::mt19937& random) {
-  const Matrix gate = Make(kLayouts[3], 20, 96, random);
+  const Matrix gate = Make(kLayouts[4], 20, 96, random);
   const Matrix up = Make(kLayouts[0], 20, 96, random);
   const std::vector<float> x = RandomRows(2 * 96, random);
   std::vector<float> first;

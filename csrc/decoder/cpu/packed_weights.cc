@@ -125,8 +125,10 @@ PackedMatrix PackedWeights::Matrix(const std::string& name, int64_t rows, int64_
   matrix.rows = rows;
   const int64_t panels = matrix.panels();
   std::vector<int64_t> expected;
-  if (weights.dtype == "F32" || weights.dtype == "BF16") {
-    matrix.kind = weights.dtype == "F32" ? WeightKind::kFloat32 : WeightKind::kBFloat16;
+  if (weights.dtype == "F32" || weights.dtype == "F16" || weights.dtype == "BF16") {
+    matrix.kind = weights.dtype == "F32"   ? WeightKind::kFloat32
+                  : weights.dtype == "F16" ? WeightKind::kFloat16
+                                           : WeightKind::kBFloat16;
     expected = {panels, columns, kPanelRows};
   } else if (weights.dtype == "U8") {
     matrix.kind = WeightKind::kInt4;

@@ -32,6 +32,7 @@ void Touch(const PackedMatrix& m, int64_t rows, int64_t columns) {
       Require(reinterpret_cast<uintptr_t>(m.weights) % 4 == 0, "floats are aligned");
       Touch(m.weights, 4 * values);
       break;
+    case WeightKind::kFloat16:
     case WeightKind::kBFloat16:
       Touch(m.weights, 2 * values);
       break;

@@ -111,12 +111,15 @@ def test_codes_are_packed_as_the_format_says(bits, block, has_offsets):
     np.testing.assert_allclose(found, quantised.dequantised(), rtol=0, atol=2e-4 if has_offsets else 0)
 
 
-def test_floats_are_bfloat16_where_that_is_exact():
+def test_floats_have_16_bits_where_these_are_exact():
     matrix = torch.randn(5, 7)
-    for wanted, dtype in ((matrix, np.float32), (matrix.bfloat16().float(), np.uint16)):
+    kinds = {np.float32: matrix, np.float16: matrix.half().float(), np.uint16: matrix.bfloat16().float()}
+    for dtype, wanted in kinds.items():
         found = pack_floats(wanted)
         assert found.shape == (1, 7, 16) and found.dtype == dtype
-        values = found if dtype == np.float32 else (found.astype(np.uint32) << 16).view(np.float32)
+        values = found.astype(np.float32)
+        if dtype == np.uint16:
+            values = (found.astype(np.uint32) << 16).view(np.float32)
         np.testing.assert_array_equal(values[0, :, :5].T, wanted)
         assert not values[0, :, 5:].any()
 

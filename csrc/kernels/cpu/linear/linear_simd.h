@@ -18,8 +18,14 @@ constexpr int kPanelVectors = static_cast<int>(kPanelRows) / Simd::kLanes;
 template <int kRows, int kVectors>
 using LinearSums = Simd::Vector[kRows][kVectors];
 
+// What is fetched ahead of the weights that are multiplied with: few rows wait for memory alone, and
+// the processor does not ask early enough itself. Into the second cache: of requests for the first a
+// core has too few under way to use the memory's bandwidth.
+constexpr int64_t kPrefetchBytes = 8192;
+constexpr int kSecondCache = 2;  // the locality of __builtin_prefetch
+
 template <DType kDType, int kRows, int kVectors>
-inline void FloatSums(const PackedMatrix& w, const float* x, int64_t panel, int vector,
+inline void FloatSums(const PackedMatrix& w, const float* x, int64_t panel, int vector, bool fetch,
                       LinearSums<kRows, kVectors>& sums) {
   constexpr int64_t kBytes = static_cast<int64_t>(SizeOf(kDType));
   const char* weights = reinterpret_cast<const char*>(w.weights) +
@@ -29,6 +35,10 @@ inline void FloatSums(const PackedMatrix& w, const float* x, int64_t panel, int 
     for (int v = 0; v < kVectors; ++v) total[r][v] = Simd::Zero();
   }
   for (int64_t k = 0; k < w.columns; ++k) {
+    // Values of 16 bits come fast enough by themselves.
+    if (kDType == DType::kFloat32 && fetch) {
+      __builtin_prefetch(weights + kPrefetchBytes, 0, kSecondCache);
+    }
     Simd::Vector column[kVectors];
     for (int v = 0; v < kVectors; ++v) {
       column[v] = Simd::LoadAs(weights + v * Simd::kLanes * kBytes, kDType);
@@ -52,12 +62,6 @@ inline Simd::Vector BiasOf(const PackedMatrix& w, int64_t first) {
   }
   return Simd::Load(lanes);
 }
-
-// What is fetched ahead of the codes that are multiplied with: few rows wait for memory alone, and
-// the processor does not ask early enough itself. Into the second cache: of requests for the first a
-// core has too few under way to use the memory's bandwidth.
-constexpr int64_t kPrefetchBytes = 8192;
-constexpr int kSecondCache = 2;  // the locality of __builtin_prefetch
 
 // How a matrix of codes is stored.
 template <int kBlockColumns, bool kHasFourBits, bool kHasMinima, DType kScaleDType>
@@ -183,11 +187,15 @@ inline void WithLayoutOf(const PackedMatrix& w, Use&& use) {
 template <int kRows, int kVectors>
 inline void Sums(const PackedMatrix& w, const LinearInput& x, int64_t row, int64_t panel,
                  int vector, bool fetch, LinearSums<kRows, kVectors>& sums) {
+  const auto floats = [&]<DType kDType>() {
+    FloatSums<kDType, kRows, kVectors>(w, x.values + row * w.columns, panel, vector, fetch, sums);
+  };
   if (w.kind == WeightKind::kFloat32) {
-    FloatSums<DType::kFloat32, kRows, kVectors>(w, x.values + row * w.columns, panel, vector, sums);
+    floats.template operator()<DType::kFloat32>();
+  } else if (w.kind == WeightKind::kFloat16) {
+    floats.template operator()<DType::kFloat16>();
   } else if (w.kind == WeightKind::kBFloat16) {
-    FloatSums<DType::kBFloat16, kRows, kVectors>(w, x.values + row * w.columns, panel, vector,
-                                                 sums);
+    floats.template operator()<DType::kBFloat16>();
   } else {
     WithLayoutOf(w, [&](auto layout) {
       CodeSums<decltype(layout), kRows, kVectors>(w, *x.quantised, row, panel, vector, fetch, sums);

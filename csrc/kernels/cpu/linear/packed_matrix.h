@@ -3,7 +3,8 @@
 // The rows of the matrix [rows, columns] are in panels of 16, filled up with zeros. A panel holds
 // its rows column by column, so that a vector register takes the same columns of neighbouring rows:
 //
-//   kFloat32, kBFloat16   [panel][column][16]
+//   kFloat32, kFloat16,
+//   kBFloat16             [panel][column][16]
 //   kInt8                 [panel][block][block / 4][16][4]   signed codes q; a block is 16 or 32
 //                                                            columns, filled up with zeros
 //   kInt4                 [panel][block][4][16][4]           unsigned codes q, two in a byte: the
@@ -25,7 +26,7 @@ namespace g4v::kernels {
 constexpr int64_t kPanelRows = 16;
 constexpr int64_t kActivationBlock = 32;  // columns of an activation that share a scale
 
-enum class WeightKind { kFloat32, kBFloat16, kInt8, kInt4 };
+enum class WeightKind { kFloat32, kFloat16, kBFloat16, kInt8, kInt4 };
 
 constexpr bool HasCodes(WeightKind kind) { return kind >= WeightKind::kInt8; }
 
