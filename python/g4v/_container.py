@@ -151,8 +151,7 @@ def undecodable_tracks(container: InputContainer) -> int:
 
 def is_encrypted(packet: Any) -> bool:
     """Whether a packet is encrypted, as files for sale are: its decoder would only find it damaged."""
-    has = getattr(packet, "has_sidedata", None)  # PyAV 13 and newer
     try:
-        return has is not None and bool(has("encryption_info"))
+        return bool(packet.has_sidedata("encryption_info"))
     except ValueError:  # a PyAV that does not know this kind
         return False
