@@ -21,7 +21,7 @@ G4V_BEGIN_TARGET
 namespace g4v::kernels::G4V_TARGET {
 
 constexpr int kTileRows = 16;             // of x
-constexpr int64_t kFewestTileRows = 4;    // fewer are left to the vectors
+constexpr int64_t kFewestTileRows = 4;    // of the last tile: fewer are left to the vectors
 constexpr int64_t kMostTileRows = 128;    // share a panel's unpacked codes
 constexpr int64_t kTileBlockBytes = 512;  // of 32 columns of a panel in 8 bits
 constexpr int64_t kUnpackedBlocks = 32;   // stay in the first cache while rows pass by
@@ -38,6 +38,7 @@ inline void UnpackInt4(const uint8_t* weights, int64_t blocks, int8_t* to) {
       const __m512i both = _mm512_loadu_si512(weights + 64 * j);
       _mm512_store_si512(to + 64 * j, _mm512_and_si512(both, low));
       _mm512_store_si512(to + 256 + 64 * j, _mm512_and_si512(_mm512_srli_epi16(both, 4), low));
+      __builtin_prefetch(weights + kPrefetchBytes + 64 * j, 0, kSecondCache);
     }
     weights += kTileBlockBytes / 2;
     to += kTileBlockBytes;
@@ -166,11 +167,13 @@ inline void TileSums(const PackedMatrix& w, const QuantisedRows& x, int64_t star
   }
 }
 
+// Less than a whole tile of rows, which are single tokens of a few conversations, wait for memory:
+// the vectors are fast enough for them.
 void LinearPanelsByTiles(const LinearCall& call, int64_t first, int64_t last) {
   static_assert(kPanelVectors == 1);
   const PackedMatrix& w = call.matrix;
   const int64_t rows = call.x.rows;
-  if (!HasCodes(w.kind) || (call.up && !HasCodes(call.up->kind)) || rows < kFewestTileRows) {
+  if (!HasCodes(w.kind) || (call.up && !HasCodes(call.up->kind)) || rows < kTileRows) {
     LinearPanels(call, first, last);
     return;
   }
