@@ -272,8 +272,8 @@ KINDS: dict[str, tuple[Callable[[DialogueBuilder], None], float]] = {
     "foreign_clip": (_foreign_clip, 3),
     "odd": (_odd, 2),
     "mixed": (_mixed, 12),
-    # Of weight 0: the natural mixture, and with it what is measured on it, stays what it was before there were
-    # these kinds. Training names them (g4v.shapes.recipe.mixture).
+    # Of weight 0: the natural mixture, and with it what is measured on it, stays what it was without these
+    # kinds. Training names them (g4v.shapes.recipe.mixture).
     "plain_question": (plain.plain_question, 0),
     "plain_request": (plain.plain_request, 0),
     "careless": (_careless, 0),

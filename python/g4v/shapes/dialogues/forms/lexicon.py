@@ -34,8 +34,10 @@ RULES: dict[str, str] = {
     "can": "can|could|would|will",
     "u": "you|you|you|you|u|ya",
     "do": "do|can|did|could",
-    "tell": "tell me|say|tell me|let me know|tell us|work out|figure out|check|find out|explain",
-    "name": "name|give me|state|tell me|identify|report|write|mention|specify|i need|i want",
+    "tell": "tell me|say|tell me|let me know|tell us|work out|figure out|check|find out|explain"
+    "|lemme know|i wanna know|i want to know|i need to know|i'd like to know|remind me|guess",
+    "name": "name|give me|state|tell me|identify|report|write|mention|specify|i need|i want"
+    "|gimme|spell out|read out|point out|help me with|provide",
     "want": "want|would like|need|wish|d like",
     "wonder": "i wonder|i am wondering|i'm wondering|i was wondering|just wondering|wondering|i am curious"
     "|i'm curious|curious|i ask myself|i'd love to know|i am not sure|i'm not sure",
@@ -54,26 +56,35 @@ RULES: dict[str, str] = {
     "|we want to|i would love to|i really want to|id like to",
 }
 
-_MOVES = "moving|going|sliding|movingto|goingto|slidingto|movingtothe|goingtothe|slidingtothe|movingtowardsthe"
+_MOVES = (
+    "moving|going|sliding|movingto|goingto|slidingto|movingtothe|goingtothe|slidingtothe|movingtowardsthe"
+)
 _DOES = (
-    rf"(?:(?:{_MOVES})(?:left|right)|towardsthe(?:left|right)|(?:moving|going|sliding|goes|moves|slides|move|go|slide)"
+    r"(?:(?:moving|going|sliding|goes|moves|slides|move|go|slide)"
     r"(?:to|towards|tothe|towardsthe)?(?:the)?(?:left|right|up|down|upwards|downwards)|ris(?:ing|es|e)|fall(?:ing|s)?"
     r"|sink(?:ing|s)?|gett?(?:ing|s)?(?:bigger|larger|smaller)|becom(?:ing|es|e)(?:bigger|smaller)|grow(?:ing|s)?"
     r"|shrink(?:ing|s)?|spin(?:ning|s)?|rotat(?:ing|es|e)|turn(?:ing|s)?(?:around)?|stand(?:ing|s)?still"
     r"|(?:doesnot|not)mov(?:e|ing)|stay(?:ing|s)?(?:still|inplace)|rest(?:ing|s)?)"
 )
 _VALUES = "|".join((*COLOURS, "violet", *SHAPES, "disc", "box", *BACKGROUNDS, "grey", "darkblue", *MOTIONS))
-_NOUNS = "|".join((*SHAPES, "thing", "object", "item", "shape", "figure", "one", "element"))
+_KINDS = (
+    "|".join((*COLOURS, "violet")),
+    "|".join((*SHAPES, "disc", "box")),
+    "|".join((*BACKGROUNDS, "grey", "darkblue")),
+    _DOES,
+)
+_LISTS = (rf"(?:an?)?(?:{kind})(?:(?:or)?(?:isit)?(?:an?)?(?:{kind})){{1,3}}" for kind in _KINDS)
+_NOUNS = "|".join((*SHAPES, "thing", "object", "item", "shape", "figure", "one", "clip"))
 
 SLOT_PATTERNS: dict[str, str] = {
     # An object as a question names it, without spaces.
-    "x": rf"it|that|this|(?:the|this|that)(?:(?:{'|'.join(COLOURS)}|only)?(?:{_NOUNS})(?:(?:thatis)?{_DOES})?)",
+    "x": rf"it|that|this|(?:the|this|that)(?:{'|'.join(COLOURS)}|only)?(?:{_NOUNS})(?:(?:thatis)?{_DOES})?",
     # A value, with its article where it has one; s, v: forms of a motion.
-    "c": rf"an?(?:{_VALUES})|{_VALUES}|{_DOES}",
+    "c": rf"(?:an?)?(?:{'|'.join(COLOURS)})?(?:{_VALUES})|{_DOES}",
     "s": _DOES,
     "v": _DOES,
     # Choices: values with commas and "or" between them.
-    "l": rf"(?:an?)?(?:{_VALUES}|{_DOES})(?:(?:or)?(?:isit)?(?:an?)?(?:{_VALUES}|{_DOES})){{1,3}}",
+    "l": "|".join(_LISTS),
     # Requests: a scene in words, a clause.
     "w": r"[a-z]+?",
     "y": r"[a-z]+?",

@@ -20,6 +20,9 @@ MOTION = (
         where (is|was) {x} (going|moving|headed|heading|off to)?
         where does {x} (go|move|end up|travel) <here>?
         what (happens|is happening|happened) (to|with) {x} <here>?
+        (what's|what is|whats) its <motion>?
+        what kind of <motion> (is|does) {x} (in|have|make)?
+        does {x} (change|move|do anything), and how?
         """,
     ),
     Family(
@@ -29,7 +32,8 @@ MOTION = (
         <name> the <motion> of {x}
         <can> <u> <tell> (what {x} is doing|how {x} moves|where {x} goes)?
         <tell> (what {x} is doing|what {x} does|how {x} moves|where {x} is going)
-        describe (the <motion> of {x}|how {x} moves|what {x} does)
+        describe (the <motion> of {x}|how {x} moves|what {x} does|its <motion>)
+        guess (what {x} is doing|which way {x} goes|how {x} moves)
         i want to know (what {x} is doing|how {x} moves|where {x} is heading)
         <know> (what {x} is doing|how {x} moves|where {x} goes|which way {x} goes)?
         """,
@@ -44,6 +48,8 @@ MOTION = (
         and {x}, what does it do?
         {x} (goes|moves|is going|is moving) (where|which way|how)?
         {x} is doing what?
+        (its|it's) <motion>?
+        and its <motion>?
         """,
     ),
     Family(
@@ -67,6 +73,7 @@ MOTION = (
         how do things move <here>?
         <what> (kind|sort|type) of (motion|movement) (is this|is it|is that|is there|do you <see>)?
         what (motion|movement) does the <clip> <show>?
+        what's (moving|going on with it|the action) and how?
         """,
     ),
     Family(
@@ -85,7 +92,6 @@ MOTION = (
         <name> the <motion> <here>
         <name> the (motion|movement|direction) you <see>
         <tell> <what> <motion> you <see> <here>
-        <know> (which way it moves|how it moves)?
         """,
         held_out=True,
     ),

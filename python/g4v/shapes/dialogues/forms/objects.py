@@ -18,6 +18,8 @@ COLOUR = (
         {x} is <what> <colour>?
         <what> <colour> would you (say|call|give) {x}?
         how would you describe the <colour> of {x}?
+        (what's|what is|whats) its <colour>?
+        <what> (color|colour) did they (give|paint) {x}?
         of <what> <colour> is {x}?
         <what> (color|colour) do <u> think {x} (is|has)?
         """,
@@ -27,6 +29,8 @@ COLOUR = (
         "tell",
         """
         <name> the <colour> of {x}
+        <name> its <colour>
+        guess (the <colour> of {x}|its <colour>|<what> <colour> {x} is)
         <name> {x}'s <colour>
         <can> <u> <tell> <what> <colour> {x} (is|has)?
         <can> <u> <name> the <colour> of {x}?
@@ -46,6 +50,8 @@ COLOUR = (
         and the <colour> of {x}?
         and {x}, <what> (color|colour)?
         {x}: (color|colour)?
+        (its|it's) <colour>?
+        and its <colour>?
         """,
     ),
     Family(
@@ -81,6 +87,7 @@ COLOUR = (
         (color|colour|colors|colours|the color|the colour)?
         (color|colour) <here>?
         just the (color|colour)
+        (which|wich) (color|colour) pls?
         what (color|colour)?
         only the (color|colour|colours|colors)
         """,
@@ -93,7 +100,6 @@ COLOUR = (
         <name> the <colours> you <see>
         <tell> <what> <colour> you <see> <here>
         <can> <u> <name> the (color|colour|colors|colours)?
-        <know> <what> <colour> it is?
         """,
         held_out=True,
     ),
@@ -110,6 +116,8 @@ SHAPE = (
         <what> (kind|sort|type) of (shape|figure|form) is {x}?
         how would you describe the <shape> of {x}?
         how is {x} shaped?
+        (what's|what is|whats) its <shape>?
+        {x} has <what> <shape>?
         <what> shape do <u> think {x} (is|has)?
         geometrically, what is {x}?
         """,
@@ -119,6 +127,8 @@ SHAPE = (
         "tell",
         """
         <name> the <shape> of {x}
+        <name> its <shape>
+        guess (the <shape> of {x}|its <shape>|<what> <shape> {x} is)
         <can> <u> <tell> <what> <shape> {x} (is|has)?
         <can> <u> <name> the <shape> of {x}?
         <tell> <what> <shape> {x} (is|has)
@@ -136,6 +146,8 @@ SHAPE = (
         {x}, <shape>?
         and the <shape> of {x}?
         {x}: shape?
+        (its|it's) <shape>?
+        and its <shape>?
         """,
     ),
     Family(
@@ -169,6 +181,7 @@ SHAPE = (
         (shape|shapes|the shape|form|figure)?
         (shape|form) <here>?
         just the (shape|figure)
+        (which|wich) shape pls?
         what shape?
         only the (shape|shapes|form)
         """,
@@ -181,7 +194,6 @@ SHAPE = (
         <name> the <shapes> you <see>
         <tell> <what> <shape> you <see> <here>
         <can> <u> <name> the (shape|shapes|figure)?
-        <know> <what> <shape> it is?
         """,
         held_out=True,
     ),

@@ -13,21 +13,19 @@ from g4v.shapes.world.world import BACKGROUNDS, COLOURS, MOTION_PHRASES, SHAPES
 Rand = Callable[[], float]
 
 _BEFORE = tuple(
-    "hey|hi|hello|yo|ok|okay|so|well|um|uh|hmm|please|pls|plz|alright|sorry|excuse me|listen|now|and|dude|mate|buddy"
-    "|hey there|hi there|hello there|good morning|hi g4v|hey g4v|g4v|quick question|one question|a question|oh|ah"
-    "|just a question|one more thing|tell me|say|first|next|then|thanks|great|cool|nice|good|fine|right then|ok so"
-    "|okay so|so tell me|i have a question|can i ask|question".split("|")
+    "hey|hi|hello|yo|ok|okay|so|well|um|uh|hmm|please|pls|plz|alright|sorry|excuse me|listen|now|and|dude"
+    "|mate|buddy|hey there|hi there|hello there|good morning|hi g4v|hey g4v|g4v|quick question|one question"
+    "|a question|oh|ah|just a question|one more thing|tell me|say|first|next|then|thanks|great|cool|nice"
+    "|good|fine|right then|ok so|okay so|so tell me|i have a question|can i ask|question".split("|")
 )
 _AFTER = tuple(
     "please|pls|plz|thanks|thank you|thx|ty|cheers|mate|buddy|lol|haha|if you can|if you don't mind|ok|okay"
-    "|thanks a lot|thank you very much|thanks in advance|my friend|exactly|again|now|then|do you know|i forgot"
-    "|i am curious|in one word|in short|in a few words|just say it|quickly|asap|tell me".split("|")
+    "|thanks a lot|thank you very much|thanks in advance|my friend|exactly|again|now|then|do you know"
+    "|i forgot|i am curious|in one word|in short|in a few words|just say it|quickly|asap|tell me".split("|")
 )
-# Words that mean something else after one stroke more or less, or that an answer depends on and that are short.
+# What a misspelling must not become.
 _KNOWN = {
-    word
-    for phrase in (*COLOURS, *SHAPES, *BACKGROUNDS, *MOTION_PHRASES.values())
-    for word in phrase.split()
+    word for phrase in (*COLOURS, *SHAPES, *BACKGROUNDS, *MOTION_PHRASES.values()) for word in phrase.split()
 }
 _WORD = re.compile(r"[a-z]+")
 _SHORTEST = 4  # letters of a word that may be misspelt
@@ -59,8 +57,8 @@ def with_greetings(text: str, rand: Rand, share: float = 0.4) -> str:
 
 
 def misspell(text: str, rand: Rand, share: float = 0.1) -> str:
-    """The text with about `share` of its longer words misspelt: two letters exchanged, one dropped, doubled or
-    its neighbour on the keyboard. No word becomes a value of the world.
+    """The text with about `share` of its longer words misspelt: two letters exchanged, one dropped, doubled
+    or its neighbour on the keyboard. No word becomes a value of the world.
     """
 
     def edit(match: re.Match[str]) -> str:

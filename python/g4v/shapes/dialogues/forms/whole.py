@@ -70,6 +70,8 @@ COUNT = (
         is it (just one|only one|a single one|one|more than one) (<thing>|shape|)?
         are there (two|several|multiple|more) (<things>|shapes) <here>?
         (one|1|a single) or (two|2|more) (<things>|shapes|)?
+        how many different (<things>|shapes) <appears> <here>?
+        is there more than (one|1) (<thing>|shape) <here>?
         is there (one|1) (<thing>|shape) or (two|2)?
         """,
     ),
@@ -119,6 +121,9 @@ DESCRIBE = (
         what (is|'s) <det> <clip> (about|showing|of)?
         what am i (looking at|seeing|watching) <here>?
         what can be seen <here>?
+        what (do we have|have we got|is there) <here>?
+        what did i (send|upload|share|record|film)?
+        what (is|'s) the <clip> (all about|supposed to show)?
         <whats> (there|shown|visible|to be seen) <here>?
         """,
     ),
@@ -129,7 +134,8 @@ DESCRIBE = (
         describe (it|this|that|<det> <clip>|what you <see>|what happens|the scene)
         <tell> (what you <see>|what happens|what is going on) <here>
         <tell> (everything|all) you <see> <here>
-        <can> <u> (describe|explain|summarise|summarize|caption|narrate) (it|this|<det> <clip>|what you <see>)?
+        <can> <u> (describe|explain|summarise|summarize|narrate) (it|this|<det> <clip>|what you <see>)?
+        <can> <u> caption (it|this|<det> <clip>)?
         (summarise|summarize|caption|explain|narrate|sum up) (it|this|<det> <clip>)
         (write|give me|make) a (caption|summary|description) (for|of) (it|this|<det> <clip>) in words
         talk me through (it|this|<det> <clip>)

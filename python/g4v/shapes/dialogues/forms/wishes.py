@@ -15,6 +15,8 @@ WISH = (
         <make> me <aclip> (of|with) {w}
         <showme> {w}
         <showme> <aclip> (of|with|showing) {w}
+        (get|fetch|find|prepare|whip up|put together|come up with) {w} (for me|)
+        (i'll have|i will take|let's have|let's see|let's get) {w}
         show {w} (on the screen|to me|)
         (play|put on|display|visualise|visualize|illustrate|turn this into a video:) {w}
         """,
@@ -66,6 +68,8 @@ WISH = (
         <showme> how {y}
         <can> <u> <make> <aclip> (where|in which) {y}?
         animate this: {y}
+        i want a (video|clip|movie) (where|in which) {y}
+        (please|) (let|make it so that) {y}
         """,
     ),
     Family(

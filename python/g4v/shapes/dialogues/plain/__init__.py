@@ -12,16 +12,15 @@ from g4v.shapes.dialogues.builder import DialogueBuilder, Turn
 from g4v.shapes.dialogues.foreign import KNOWN, NO_SHAPE
 from g4v.shapes.dialogues.forms import FORMS
 from g4v.shapes.dialogues.forms.typing import misspell, typed
-from g4v.shapes.dialogues.plain import pairs, questions, wishes
+from g4v.shapes.dialogues.plain import pairs, questions, verdicts, wishes
 from g4v.shapes.dialogues.plain.asking import ask
 from g4v.shapes.dialogues.safety import UNSAFE_SIGN
 from g4v.shapes.world.world import Scene
 
 __all__ = ["FORMS", "plain_question", "plain_request", "retype"]
 
-_ASK = tuple(
-    make for make, weight in (*questions.QUESTIONS, *pairs.QUESTIONS) for _ in range(weight)
-)
+_QUESTIONS = (*questions.QUESTIONS, *verdicts.QUESTIONS, *pairs.QUESTIONS)
+_ASK = tuple(make for make, weight in _QUESTIONS for _ in range(weight))
 _ABOUT_ANY_CLIP = ("describe", "any-colour", "any-shape", "any-motion", "count", "background")
 _NO_CLIP = "There is no clip yet. Please send me one."
 

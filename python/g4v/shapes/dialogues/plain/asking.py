@@ -7,11 +7,12 @@ from g4v.shapes.dialogues.builder import DialogueBuilder, Turn
 from g4v.shapes.dialogues.forms import FORMS
 from g4v.shapes.dialogues.forms.typing import misspell, typed, with_greetings
 from g4v.shapes.dialogues.questions import subject
-from g4v.shapes.world.world import MOTION_PHRASES, Object, Scene, article
+from g4v.shapes.world.world import COLOURS, MOTION_PHRASES, MOTIONS, SHAPES, Object, Scene, article
 
+ATTRIBUTES = {"colour": COLOURS, "shape": SHAPES, "motion": MOTIONS}
 _ANY = (
-    "it", "it", "it", "this", "that", "the thing", "the object", "the shape", "the figure", "the item", "this thing",
-    "that thing", "this object", "this one", "that one", "the only object",
+    "it", "it", "it", "this", "that", "the thing", "the object", "the shape", "the figure", "the item",
+    "this thing", "that thing", "this object", "this one", "that one", "the only object",
 )  # fmt: skip
 _CAREFUL = 0.45  # share of texts in which nothing is misspelt
 

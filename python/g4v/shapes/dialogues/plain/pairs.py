@@ -1,11 +1,10 @@
-"""Questions in plain words that compare two objects or ask for the other one, and what is said of one alone."""
+"""Questions in plain words that compare two objects or ask for the other one."""
 
 from __future__ import annotations
 
 from g4v.shapes.dialogues.builder import DialogueBuilder, Turn
-from g4v.shapes.dialogues.plain.asking import ask, said, value_of
-from g4v.shapes.dialogues.plain.questions import ATTRIBUTES
-from g4v.shapes.world.world import SHAPES, Object, Scene
+from g4v.shapes.dialogues.plain.asking import ATTRIBUTES, ask, said, value_of
+from g4v.shapes.world.world import SHAPES, Scene
 
 ONLY_ONE = "There is only one object, so I cannot compare."
 NO_OTHER = "There is only one object in the clip."
@@ -14,11 +13,6 @@ _KINDS = {
     "shape": ("shape", "shapes"),
     "motion": ("motion", "motions", "direction", "directions", "movement", "movements"),
 }
-
-
-def _told(obj: Object, attribute: str) -> str:
-    """The value of one of two: "red", "a star", "moving left"."""
-    return said(obj, attribute)
 
 
 def ask_same(builder: DialogueBuilder, scene: Scene) -> Turn | None:
@@ -36,7 +30,7 @@ def ask_same(builder: DialogueBuilder, scene: Scene) -> Turn | None:
     if same:
         reason = f"both are {values[0]}{'s' if attribute == 'shape' else ''}"
     else:
-        reason = f"one is {_told(first, attribute)} and one is {_told(second, attribute)}"
+        reason = f"one is {said(first, attribute)} and one is {said(second, attribute)}"
     turn = ask(builder, intent, reason, "compare", [], slots)
     yes = same != asks_for_difference(str(turn.meta["form"]))
     word = "yes" if yes else "no"
@@ -84,7 +78,13 @@ def ask_missing(builder: DialogueBuilder, scene: Scene) -> Turn | None:
     shape = builder.pick(absent)
     attribute = builder.pick(("colour", "motion"))
     return ask(
-        builder, attribute, f"There is no {shape} in the clip.", "count", "no", {"x": f"the {shape}"}, needs="x"
+        builder,
+        attribute,
+        f"There is no {shape} in the clip.",
+        "count",
+        "no",
+        {"x": f"the {shape}"},
+        needs="x",
     )
 
 

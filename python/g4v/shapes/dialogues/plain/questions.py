@@ -1,24 +1,14 @@
-"""Questions in plain words on a clip: attributes, the whole, yes or no, choices."""
+"""Questions in plain words on a clip: attributes, the whole, choices."""
 
 from __future__ import annotations
 
 from g4v.shapes.dialogues.builder import DialogueBuilder, Turn
 from g4v.shapes.dialogues.describe import statement
 from g4v.shapes.dialogues.phrases import background_word, motion_words
-from g4v.shapes.dialogues.plain.asking import ask, name_of, needs_name, said, value_of
-from g4v.shapes.dialogues.questions import other_than
+from g4v.shapes.dialogues.plain.asking import ATTRIBUTES, ask, name_of, needs_name, said, value_of
 from g4v.shapes.world import world
-from g4v.shapes.world.world import (
-    BACKGROUNDS,
-    COLOURS,
-    MOTION_PHRASES,
-    MOTIONS,
-    SHAPES,
-    Scene,
-    article,
-)
+from g4v.shapes.world.world import BACKGROUNDS, MOTION_PHRASES, Scene, article
 
-ATTRIBUTES = {"colour": COLOURS, "shape": SHAPES, "motion": MOTIONS}
 _NUMBERS = ("no", "one", "two")
 
 
@@ -75,45 +65,6 @@ def ask_whole(builder: DialogueBuilder, scene: Scene) -> Turn | None:
     return ask(builder, "what-moves", answer, "shape", obj.shape, slots)
 
 
-def ask_is(builder: DialogueBuilder, scene: Scene) -> Turn | None:
-    """Whether an object has a value."""
-    attribute = builder.pick(tuple(ATTRIBUTES))
-    named = name_of(builder, scene, attribute)
-    if named is None:
-        return None
-    obj, asked, told = named
-    own = getattr(obj, attribute)
-    yes = builder.chance(0.5)
-    value = own if yes else other_than(builder, ATTRIBUTES[attribute], own)
-    answer = f"{'Yes' if yes else 'No'}, {{}} is {said(obj, attribute)}."
-    intent, slots = "is", {"x": asked, "c": value}
-    if attribute == "shape":
-        slots["c"] = f"{article(value)} {value}"
-    elif attribute == "motion" and (value == "still" or builder.chance(0.5)):
-        slots["c"] = motion_words(builder, value, "ing")
-    elif attribute == "motion":
-        intent = "does"
-        slots |= {form: motion_words(builder, value, long) for form, long in (("v", "inf"), ("s", "s"))}
-    return ask(builder, intent, answer, "yesno", "yes" if yes else "no", slots, told, "x")
-
-
-def ask_there(builder: DialogueBuilder, scene: Scene) -> Turn | None:
-    """Whether there is a shape, or a shape of a colour."""
-    obj = builder.pick(scene.objects)
-    shape = obj.shape if builder.chance(0.55) else builder.pick(SHAPES)
-    found, thing = [o for o in scene.objects if o.shape == shape], shape
-    if builder.chance(0.3):
-        colour = obj.colour if builder.chance(0.7) else builder.pick(COLOURS)
-        found, thing = [o for o in found if o.colour == colour], f"{colour} {shape}"
-    a_thing = f"{article(thing)} {thing}"
-    if not found:
-        answer = f"No, there is no {thing}."
-    else:
-        answer = f"Yes, there is {a_thing}." if len(found) == 1 else f"Yes, there are two {thing}s."
-    slots = {"c": a_thing, "p": f"{thing}s"}
-    return ask(builder, "there", answer, "yesno", "yes" if found else "no", slots)
-
-
 def ask_choice(builder: DialogueBuilder, scene: Scene) -> Turn | None:
     """A question with two to four choices, one of which is right."""
     r = builder.rand()
@@ -161,4 +112,4 @@ def listed(builder: DialogueBuilder, words: list[str]) -> str:
     return ", ".join(rest) + builder.pick((" or ", ", or ", ", ")) + last
 
 
-QUESTIONS = ((ask_attribute, 8), (ask_whole, 7), (ask_is, 6), (ask_there, 3), (ask_choice, 7))
+QUESTIONS = ((ask_attribute, 8), (ask_whole, 8), (ask_choice, 7))
