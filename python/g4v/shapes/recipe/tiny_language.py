@@ -80,8 +80,9 @@ def _build_words(out: Path) -> Part:
 
 def _finish_base(out: Path, part: Part) -> None:
     best: Any = part.best_model()
+    tokenizer = language_tokenizer(out)  # before OUT/llm, where it may stand, is replaced
     save_half(best, out / "llm")
-    language_tokenizer(out).save_pretrained(out / "llm")
+    tokenizer.save_pretrained(out / "llm")
 
 
 LANGUAGE_RECIPES = {
