@@ -36,10 +36,10 @@ def _ask(builder: DialogueBuilder, scene: Scene) -> Turn:
 def plain_question(builder: DialogueBuilder) -> None:
     """One to four questions about a clip; a few are about none, or one that must not be talked about."""
     r = builder.rand()
-    if r < 0.04:
+    if r < 0.02:
         ask(builder, builder.pick(_ABOUT_ANY_CLIP), _NO_CLIP, None, None, {"x": "it"})
         return
-    if r < 0.12:
+    if r < 0.1:
         _ask_of_other_clip(builder)
         return
     scene = builder.new_clip()
