@@ -120,6 +120,22 @@ def test_errors_are_counted_and_shown(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert main(["--only", "captions", "--n", "24", "--require"]) == 1
 
 
+@pytest.mark.parametrize("right", [True, False])
+def test_plain_words_are_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, right: bool) -> None:
+    def other(turn: Turn) -> tuple[str, list[str], bool]:
+        return truth(turn) if right else ("It is a red circle, I do not know.", [], False)
+
+    Oracle(monkeypatch, other)
+    file = tmp_path / "figures.json"
+    assert main(["--only", "plain", "--n", "40", "--json", str(file)]) == 0
+    rows = figures(file)
+    asked = rows["questions in held-out families of forms"]
+    wished = rows["requests in held-out families of forms"]
+    assert asked["count"] > 60 and wished["count"] >= 40
+    assert (asked["value"], wished["value"]) == (1.0, 1.0) if right else asked["value"] < 0.3
+    assert right or wished["value"] == 0.0
+
+
 def test_one_wrong_word_in_a_caption_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def spoilt(turn: Turn) -> tuple[str, list[str], bool]:
         text, captions, refused = truth(turn)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -90,13 +91,38 @@ def test_both_stages_go_through_the_trainer_and_are_exported(out, tmp_path, monk
         k: v for k, v in before.items() if k != "provenance"
     }
     parts = about["provenance"]["parts"]
-    assert list(parts) == list(before["provenance"]["parts"])
+    assert [part for part in parts if part in before["provenance"]["parts"]] == list(
+        before["provenance"]["parts"]
+    )
     assert parts["stage1"] == {"steps_done": 2, "steps_planned": 54400 // 2}
     assert about["provenance"]["stage2"]["steps"] == 2
 
     export_bundle(out, tmp_path / "bundle")
     chat = load(tmp_path / "bundle").chat(text_options=_core.TextOptions(max_new_tokens=4))
     assert text_of(ask(chat, "Hello!"))
+
+
+def test_plain_words_go_on_from_the_base_model(out):
+    part = LANGUAGE_RECIPES["base-words"].build(out)
+    saved = load_file(out / "llm" / "model.safetensors")
+    for name, tensor in saved.items():
+        assert torch.equal(part.model.state_dict()[name], tensor.float()), name
+    drawn = [part.document(np.random.default_rng([1, i])) for i in range(40)]
+    assert [ids for ids, _ in drawn] == [part.document(np.random.default_rng([1, i]))[0] for i in range(40)]
+    assert all(len(ids) == len(weights) <= 320 and max(ids) < 1536 for ids, weights in drawn)
+
+
+@pytest.mark.slow
+def test_the_part_of_plain_words_changes_the_language_model(out):
+    before = load_file(out / "llm" / "model.safetensors")
+    assert train(out, "--part", "base-words", "--steps", "1") == 0
+    after = load_file(out / "llm" / "model.safetensors")
+    assert before.keys() == after.keys()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    kept, saved = (json.loads((f / "llm" / "tokenizer.json").read_text("utf-8")) for f in (TINY, out))
+    assert kept["model"] == saved["model"]
+    about = json.loads((out / "g4v_train.json").read_text("utf-8"))
+    assert about["provenance"]["parts"]["base-words"]["steps_done"] == 1
 
 
 @pytest.mark.slow

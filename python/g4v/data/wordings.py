@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,29 @@ class _Slot:
 
 _TOKEN = re.compile(r"[(|)]|\{\w+\}|[^(|){}]+")
 REGISTRY: dict[str, Wordings] = {}
+
+
+class Template:
+    """One template: "(a|b|)" chooses, "{name}" is filled in. ValueError: brackets that do not match."""
+
+    def __init__(self, text: str) -> None:
+        self._tree = _parse(text)
+        self.slots = frozenset(re.findall(r"\{(\w+)\}", text))
+
+    @property
+    def size(self) -> int:
+        """The number of its surface forms, slots counted once."""
+        return _count(self._tree)
+
+    def sample(self, rand: Any, slots: Mapping[str, str]) -> str:
+        """One surface form; rand() gives floats in [0, 1). KeyError: a slot that is not given."""
+        out: list[str] = []
+        _render(self._tree, rand, slots, out)
+        return _tidy("".join(out))
+
+    def pattern(self, text_pattern: Callable[[str], str], slot_pattern: Callable[[str], str]) -> str:
+        """A regular expression of all surface forms, made of the patterns of its texts and of its slots."""
+        return _pattern(self._tree, text_pattern, slot_pattern)
 
 
 class Wordings:
@@ -52,13 +76,13 @@ class Wordings:
         trees = self._trees[split]
         out: list[str] = []
         _render(trees[int(rand() * len(trees))], rand, slots, out)
-        return " ".join("".join(out).split()).replace(" ,", ",").replace(" ?", "?")
+        return _tidy("".join(out))
 
     def expansions(self, split: str) -> Iterator[str]:
         """Every surface form of the cores of a split (without opens and closes), slots left as they are."""
         for core in self.cores[split]:
             for parts in _expand(_parse(core)):
-                yield " ".join(parts.split()).replace(" ,", ",").replace(" ?", "?")
+                yield _tidy(parts)
 
     def words(self, split: str) -> set[str]:
         """All words that the split's trees can produce, slots apart."""
@@ -85,7 +109,30 @@ def _parse(template: str) -> list[Any]:
     return stack[0][0]
 
 
-def _render(tree: Sequence[Any], rand: Any, slots: dict[str, str], out: list[str]) -> None:
+def _tidy(text: str) -> str:
+    return " ".join(text.split()).replace(" ,", ",").replace(" ?", "?")
+
+
+def _count(tree: Sequence[Any]) -> int:
+    return math.prod(sum(_count(choice) for choice in node) for node in tree if type(node) is tuple)
+
+
+def _pattern(
+    tree: Sequence[Any], text_pattern: Callable[[str], str], slot_pattern: Callable[[str], str]
+) -> str:
+    parts = []
+    for node in tree:
+        if type(node) is str:
+            parts.append(text_pattern(node))
+        elif type(node) is tuple:
+            choices = (_pattern(choice, text_pattern, slot_pattern) for choice in node)
+            parts.append(f"(?:{'|'.join(choices)})")
+        else:
+            parts.append(f"(?:{slot_pattern(node.name)})")
+    return "".join(parts)
+
+
+def _render(tree: Sequence[Any], rand: Any, slots: Mapping[str, str], out: list[str]) -> None:
     for node in tree:
         if type(node) is str:
             out.append(node)

@@ -32,8 +32,9 @@ class ShapesWorld:
     @property
     def intents(self) -> frozenset[str]:
         from g4v.shapes.dialogues import REGISTRY
+        from g4v.shapes.dialogues.forms import FORMS
 
-        return frozenset(REGISTRY)
+        return frozenset(REGISTRY) | {f"plain-{intent}" for intent in FORMS.intents}
 
     def mixture(self, stage: str) -> dict[str, float]:
         from g4v.shapes.recipe.mixture import STAGE1, STAGE2

@@ -14,6 +14,7 @@ from g4v.shapes.dialogues import (
     mention,
     odd,
     outside,
+    plain,
     questions,
     recall,
     requests,
@@ -246,6 +247,16 @@ def _mixed(builder: DialogueBuilder) -> None:
             builder.pick(_TURNS)(builder)
 
 
+def _careless(builder: DialogueBuilder) -> None:
+    """A dialogue of another kind, typed in a hurry."""
+    builder.pick(_RETYPED)(builder)
+    plain.retype(builder)
+
+
+_RETYPED = (
+    _describe, _question, _talk, _request, _implied, _series, _about, _outside, _unsafe, _harmless, _mixed,
+)  # fmt: skip
+
 KINDS: dict[str, tuple[Callable[[DialogueBuilder], None], float]] = {
     "describe": (_describe, 10),
     "question": (_question, 24),
@@ -261,4 +272,9 @@ KINDS: dict[str, tuple[Callable[[DialogueBuilder], None], float]] = {
     "foreign_clip": (_foreign_clip, 3),
     "odd": (_odd, 2),
     "mixed": (_mixed, 12),
+    # Of weight 0: the natural mixture, and with it what is measured on it, stays what it was without these
+    # kinds. Training names them (g4v.shapes.recipe.mixture).
+    "plain_question": (plain.plain_question, 0),
+    "plain_request": (plain.plain_request, 0),
+    "careless": (_careless, 0),
 }

@@ -26,10 +26,10 @@ from g4v.shapes.world.world import COLOURS, MOTIONS, SHAPES
 if TYPE_CHECKING:
     from g4v import Assistant
 
-SECTIONS = ("questions", "decision", "captions", "videos", "refusals", "speed")
+SECTIONS = ("questions", "plain", "decision", "captions", "videos", "refusals", "speed")
 WITH_CHECKPOINT = ("greedy", "components", "tokenizers")
 # Dialogues of one to four turns each; videos one by one.
-_COUNTS = {"questions": 500, "decision": 600, "refusals": 500, "videos": 150, "greedy": 200}
+_COUNTS = {"questions": 500, "plain": 300, "decision": 600, "refusals": 500, "videos": 150, "greedy": 200}
 _TEXTS = 100_000  # random texts for each tokenizer
 _EACH = 0.92  # no attribute of the questions may fall below
 
@@ -100,6 +100,17 @@ def _questions(out: Measured, assistant: Assistant, count: int, seed: int) -> No
     for name in sorted(set(asked.rates) - {"all"}):
         out.rows.append(rate_row(f"  on {name}", asked.rates[name], _EACH))
     out.details["questions"] = {"wrong": asked.wrong, "failed": asked.failed}
+
+
+def _plain(out: Measured, assistant: Assistant, count: int, seed: int) -> None:
+    """What is asked in plain words, in families of forms that are held out as a whole."""
+    asked = dialogues.questions(assistant, count, seed + 3, ("plain_question",))
+    out.rows.append(rate_row("questions in held-out families of forms", asked.rate("all")))
+    for name in sorted(set(asked.rates) - {"all"}):
+        out.rows.append(rate_row(f"  on {name}, in plain words", asked.rates[name]))
+    wished = dialogues.requests(assistant, count, seed + 4, ("plain_request",))
+    out.rows.append(rate_row("requests in held-out families of forms", wished.rate("all")))
+    out.details["plain"] = {"wrong": asked.wrong + wished.wrong, "failed": asked.failed + wished.failed}
 
 
 def _videos_wanted(
@@ -188,6 +199,7 @@ def measure(
     run = checkpoint or Path()
     steps: dict[str, Callable[[], None]] = {
         "questions": lambda: _questions(out, assistant, counts["questions"], seed),
+        "plain": lambda: _plain(out, assistant, counts["plain"], seed),
         "decision": lambda: _videos_wanted(out, assistant, sections, counts["decision"], seed),
         "videos": lambda: _videos(out, assistant, counts["videos"], seed),
         "refusals": lambda: _refusals(out, assistant, counts["refusals"], seed),

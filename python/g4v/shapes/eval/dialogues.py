@@ -17,7 +17,7 @@ from g4v.errors import Error
 from g4v.eval.metrics import Decisions, Rate
 from g4v.shapes.dialogues import Dialogue, Turn, sample_dialogue
 from g4v.shapes.dialogues.foreign import NO_SHAPE
-from g4v.shapes.eval.answers import score
+from g4v.shapes.eval.answers import same_caption, score
 from g4v.shapes.eval.dialogue_state import DialogueState
 from g4v.shapes.world.render import render
 
@@ -79,11 +79,19 @@ def held_out(kinds: Sequence[str | None], count: int, seed: int) -> Iterator[tup
         yield seed * 1_000_003 + i, sample_dialogue(rng, "test", kinds[i % len(kinds)])
 
 
-def questions(assistant: Assistant, count: int, seed: int) -> DialogueCounts:
-    """Questions on clips with unseen triples. rates: "all" and one per attribute."""
+def questions(
+    assistant: Assistant,
+    count: int,
+    seed: int,
+    kinds: Sequence[str] = ("question", "question", "describe"),
+) -> DialogueCounts:
+    """Questions on clips with unseen triples, in dialogues of these kinds.
+
+    rates: "all" and one per attribute.
+    """
     counts = DialogueCounts()
     with ProgressBar("questions", count, lines=True) as progress:
-        for number, dialogue in held_out(("question", "question", "describe"), count, seed):
+        for number, dialogue in held_out(kinds, count, seed):
             for turn, reply in play(assistant, dialogue, number):
                 attribute = turn.meta.get("attribute")
                 if attribute is None:
@@ -95,6 +103,25 @@ def questions(assistant: Assistant, count: int, seed: int) -> DialogueCounts:
                 counts.failed += reply is None
                 if not right:
                     counts.note(turn, reply, turn.answer)
+            progress.step()
+    return counts
+
+
+def requests(assistant: Assistant, count: int, seed: int, kinds: Sequence[str]) -> DialogueCounts:
+    """Requests for videos in dialogues of the kinds. rates: "all", of turns that were answered with one video
+    whose caption says exactly what was asked.
+    """
+    counts = DialogueCounts()
+    with ProgressBar("requests", count, lines=True) as progress:
+        for number, dialogue in held_out(kinds, count, seed):
+            for turn, reply in play(assistant, dialogue, number):
+                sent = [] if reply is None else [video.caption for video in reply.videos]
+                wanted = turn.meta["caption"]
+                right = len(sent) == 1 and same_caption(sent[0], wanted)
+                counts.rate("all").add(right)
+                counts.failed += reply is None
+                if not right:
+                    counts.note(turn, reply, wanted)
             progress.step()
     return counts
 

@@ -44,6 +44,15 @@ _UNPREDICTABLE = 0.1
 _PROSE_WEIGHT = 0.5
 _VERDICT = 5.0  # of the yes or no that opens an answer: all that follows can be said without having compared
 _DRILL = 0.02  # of what a list of bindings asks for
+# Shares in the run on plain words: dialogues of these kinds. The rest is what was learned before: it is to be
+# kept.
+_PLAIN_WORDS = {
+    "plain_question": 0.48,
+    "plain_request": 0.1,
+    "careless": 0.11,
+    "unsafe": 0.05,
+    "harmless": 0.03,
+}
 _SYSTEM = 0.25  # share of conversations that open with the system text, which never changes
 
 
@@ -168,3 +177,18 @@ class BindingsPart(BaseLanguagePart):
 
     def document(self, rng: np.random.Generator) -> tuple[list[int], list[float]]:
         return self.bindings(rng)
+
+
+class PlainWordsPart(BaseLanguagePart):
+    """The run on plain words, which goes on from the base model: many forms of each question, held-out
+    families left out (g4v.shapes.dialogues.forms), among the documents that it was trained on before.
+    """
+
+    def document(self, rng: np.random.Generator) -> tuple[list[int], list[float]]:
+        share = rng.random()
+        for kind, part in _PLAIN_WORDS.items():
+            if share < part:
+                dialogue = sample_dialogue(rng, "train", kind)
+                return encode_as_text(dialogue, self.template, self.encode, self.verdicts, rng)
+            share -= part
+        return super().document(rng)

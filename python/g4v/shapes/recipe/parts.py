@@ -14,6 +14,7 @@ PARTS = (
     "t2v",
     "bindings",
     "base",
+    "base-words",
     "stage1",
     "stage2",
 )

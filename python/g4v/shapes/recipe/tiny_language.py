@@ -22,8 +22,10 @@ VOCABULARY = 1536
 
 
 def language_tokenizer(out: Path) -> Any:
-    """The language model's tokenizer, of transformers; trained where OUT/work/tokenizer has none yet."""
+    """The language model's tokenizer, of transformers: that of OUT, or trained where OUT has none yet."""
     folder = out / "work" / "tokenizer"
+    if not (folder / "tokenizer.json").exists() and (out / "llm" / "tokenizer.json").exists():
+        return load_tokenizer(out / "llm")
     if not (folder / "tokenizer.json").exists():
         from g4v.shapes.dialogues import iter_corpus_for_tokenizer
 
@@ -65,10 +67,22 @@ def _build_base(out: Path) -> Part:
     return start_from(_language_part(out, BaseLanguagePart), checkpoint_of(out, "bindings"))
 
 
+def _build_words(out: Path) -> Part:
+    from transformers import LlamaForCausalLM
+
+    from g4v.shapes.recipe.language import PlainWordsPart
+
+    part = _language_part(out, PlainWordsPart)
+    first = LlamaForCausalLM.from_pretrained(out / "llm", local_files_only=True, dtype="float32")
+    part.model.load_state_dict(first.state_dict())
+    return part
+
+
 def _finish_base(out: Path, part: Part) -> None:
     best: Any = part.best_model()
+    tokenizer = language_tokenizer(out)  # before OUT/llm, where it may stand, is replaced
     save_half(best, out / "llm")
-    language_tokenizer(out).save_pretrained(out / "llm")
+    tokenizer.save_pretrained(out / "llm")
 
 
 LANGUAGE_RECIPES = {
@@ -81,5 +95,10 @@ LANGUAGE_RECIPES = {
         _build_base,
         _finish_base,
         LoopSettings(steps=22000, learning_rate=8e-4, ema=None, seed=4, warmup=200, decay=0.15, muon=True),
+    ),
+    "base-words": Recipe(
+        _build_words,
+        _finish_base,
+        LoopSettings(steps=1400, learning_rate=2e-4, ema=0.98, seed=22, warmup=40, decay=0.8, muon=True),
     ),
 }
