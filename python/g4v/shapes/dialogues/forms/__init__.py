@@ -10,10 +10,10 @@ from g4v.shapes.dialogues.forms import (
     checks,
     choices,
     comparisons,
-    more_checks,
     motions,
     objects,
-    others,
+    other_object,
+    scene_checks,
     whole,
     wishes,
 )
@@ -27,10 +27,10 @@ FORMS = Families(
         *motions.FAMILIES,
         *whole.FAMILIES,
         *checks.FAMILIES,
-        *more_checks.FAMILIES,
+        *scene_checks.FAMILIES,
         *comparisons.FAMILIES,
         *choices.FAMILIES,
-        *others.FAMILIES,
+        *other_object.FAMILIES,
         *wishes.FAMILIES,
     )
 )
