@@ -3,33 +3,28 @@
 loads    loads, dropped at once, when all is there, or after a turn: growth
 chats    chats with one turn each: growth
 cancels  turns cancelled at random times: milliseconds until the turn has ended
-exits    the interpreter ends at a random time while threads are inside a call; so many times for each call
-         of tests/python/test_process.py, on the bundle of the tests (that of --bundle is not used)
-forks    children that load, answer and end, forked at each of STAGES; so many of each
+exits, forks  see benchmarks/soak_ends.py
 """
 
 from __future__ import annotations
 
 import json
-import os
 import random
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soak_ends
 import soak_host
 
 import g4v
 
-REPOSITORY = Path(__file__).parents[1]
 WARM, POINTS = 0.25, 40  # share of the work that warms up; measurements
 MOST_GROWTH, MOST_CANCEL_MS = 0.02, 20.0
 
@@ -120,91 +115,6 @@ def cancels(bundle: str, number: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-STAGES = {
-    "before a load": "pass",
-    "in the middle of a load": "load()",
-    "after a load": "pass",
-    "in a turn": 'assistant.chat().ask("Hello")',
-    "in a video": 'assistant.generate("a red circle", steps=2)',
-    "in a close": 'events = assistant.chat().send("Hello"); next(events); events.close()',
-}
-
-
-def forks(bundle: str, number: int) -> dict[str, Any]:
-    """For each stage: the main thread forks at random times while another one is there."""
-    found: dict[str, Any] = {}
-    for stage in STAGES:
-        program = [sys.executable, __file__, "forks", bundle, str(number), stage]
-        done = subprocess.run(program, capture_output=True, text=True)
-        codes = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {}
-        found[stage] = {"exit_codes": codes, "exit_code_of_the_parent": done.returncode}
-        if done.returncode or codes != {"0": number}:
-            print(stage, codes, done.returncode, done.stderr[-3000:], file=sys.stderr)
-    good = all(row == {"exit_codes": {"0": number}, "exit_code_of_the_parent": 0} for row in found.values())
-    return {"number": number, "stages": found, "good": good}
-
-
-def forks_at(bundle: str, number: int, stage: str) -> dict[str, int]:
-    """The exit codes of the children, which load for themselves, and how many there are of each."""
-
-    def load() -> g4v.Assistant:
-        return g4v.load(bundle, device="cpu", threads=1)
-
-    names: dict[str, Any] = {"load": load}
-    if stage != "before a load":
-        names["assistant"] = load()
-    over = threading.Event()
-    code = compile(STAGES[stage], stage, "exec")
-
-    def work() -> None:
-        while not over.is_set():
-            exec(code, dict(names))
-
-    worker = threading.Thread(target=work)
-    if STAGES[stage] != "pass":
-        worker.start()
-    rng = random.Random(stage)
-    codes: Counter[str] = Counter()
-    for _ in range(number):
-        time.sleep(rng.uniform(0, 0.3) if worker.ident else 0)
-        pid = os.fork()
-        if pid == 0:
-            assert load().chat().ask("Hello").text.startswith("Hi")
-            sys.exit(0)  # as a program ends, with an interpreter that is taken down
-        codes[str(soak_host.exit_code(pid))] += 1
-    over.set()
-    if worker.ident:
-        worker.join()
-    return codes
-
-
-def exits(bundle: str, number: int) -> dict[str, Any]:
-    """The exit codes of processes, and how many hung."""
-    sys.path.insert(0, str(REPOSITORY))
-    from tests.python.synthetic_bundle import write_bundle
-    from tests.python.test_process import CALLS, EXIT, run
-
-    rng = random.Random(20231125)
-    found: dict[str, Counter[str]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        write_bundle(Path(folder) / "bundle")
-        for name, call in CALLS.items():
-            codes = found[name] = Counter()
-            for _ in range(number):
-                moment = rng.uniform(0, 0.3)
-                try:
-                    done = run(Path(folder) / "bundle", EXIT, call, str(moment), timeout=soak_host.PATIENCE)
-                except subprocess.TimeoutExpired:
-                    codes["hangs"] += 1
-                    continue
-                codes[str(done.returncode)] += 1
-                if done.returncode or done.stderr:
-                    codes["words on stderr"] += bool(done.stderr)
-                    print(name, moment, done.returncode, done.stderr[-2000:], file=sys.stderr)
-    good = all(codes == {"0": number} for codes in found.values())
-    return {"number": number, "exit_codes": found, "good": good}
-
-
 def apart(kind: str) -> Callable[[str, int], dict[str, Any]]:
     """The count in a process of its own, so that what it does to its process is seen from outside."""
 
@@ -222,18 +132,16 @@ KINDS: dict[str, Callable[[str, int], dict[str, Any]]] = {
     "loads": apart("loads"),
     "chats": apart("chats"),
     "cancels": apart("cancels"),
-    "exits": exits,
-    "forks": forks,
+    "exits": soak_ends.exits,
+    "forks": soak_ends.forks,
 }
 
 
 def main() -> None:
-    """Arguments: kind, bundle, number, and the stage of forks."""
-    kind, bundle, number, *stage = sys.argv[1:]
-    works: dict[str, Callable[..., Any]] = {
-        "loads": loads, "chats": chats, "cancels": cancels, "forks": forks_at
-    }  # fmt: skip
-    print(json.dumps(works[kind](bundle, int(number), *stage)))
+    """Arguments: kind, bundle, number."""
+    kind, bundle, number = sys.argv[1:]
+    works: dict[str, Callable[..., Any]] = {"loads": loads, "chats": chats, "cancels": cancels}
+    print(json.dumps(works[kind](bundle, int(number))))
 
 
 if __name__ == "__main__":
