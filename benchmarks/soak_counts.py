@@ -98,20 +98,21 @@ def cancels(bundle: str, number: int) -> dict[str, Any]:
         began = time.perf_counter()
         host.assistant.chat(steps=8).ask(soak_host.SHOW)
         step = 1e3 * (time.perf_counter() - began) / 8
-        found: list[float] = []
+        spent: dict[str, list[float]] = {"text": [], "clip": [], "video": []}
         over = 0
-        while len(found) < number:
-            spent = host.cancel(rng)
-            if spent is None:
+        while sum(map(len, spent.values())) < number:
+            if (ended := host.cancel(rng)) is None:
                 over += 1
             else:
-                found.append(spent)
-    middle, late = np.quantile(found, (0.5, 0.99))
+                spent[ended[0]].append(ended[1])
+    found = {"all": [ms for each in spent.values() for ms in each], **spent}
+    late = {kind: float(np.quantile(each, 0.99)) for kind, each in found.items() if each}
     return {
         "cancelled": number, "over_before": over,
-        "p50_ms": round(float(middle), 2), "p99_ms": round(float(late), 2),
-        "most_ms": round(max(found), 2), "step_of_a_video_ms": round(step, 1),
-        "good": bool(late < max(MOST_CANCEL_MS, step)),
+        "p50_ms": {kind: round(statistics.median(found[kind]), 2) for kind in late},
+        "p99_ms": {kind: round(value, 2) for kind, value in late.items()},
+        "most_ms": round(max(found["all"]), 2), "step_of_a_video_ms": round(step, 1),
+        "good": late["all"] < max(MOST_CANCEL_MS, step),
     }  # fmt: skip
 
 

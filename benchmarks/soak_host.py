@@ -126,8 +126,10 @@ class Host:
         if rng.random() < 0.25:
             clip.save(self.folder / f"made{threading.get_ident()}.mp4")
 
-    def cancel(self, rng: random.Random) -> float | None:
-        """Milliseconds from a cancel at a random time to the end of the turn; None: it had ended before."""
+    def cancel(self, rng: random.Random) -> tuple[str, float] | None:
+        """What the turn was of ("text", "clip", "video"), and milliseconds from a cancel at a random time to
+        its end; None: it had ended before.
+        """
         chat = self.assistant.chat(steps=8)
         kind = rng.randrange(3)
         text = (rng.choice(QUESTIONS), LOOK, SHOW)[kind]
@@ -135,7 +137,6 @@ class Host:
         time.sleep(rng.uniform(0, (0.02, 0.1, 0.5)[kind]))
         began = time.perf_counter()
         chat.cancel()
-        spent = None
         try:
             for _ in events:
                 pass
@@ -146,7 +147,8 @@ class Host:
             self.expect(chat.turns, 0, "turns after a cancel")
             text = rng.choice(QUESTIONS)
             self.expect(chat.ask(text).text, self.answers[text], "an answer after a cancel")
-        return spent
+            return ("text", "clip", "video")[kind], spent
+        return None
 
     def reload(self, rng: random.Random) -> None:
         """Loads once more and drops it: at once, when all is there, or after a turn."""
