@@ -44,7 +44,7 @@ def change(at: list[float], points: list[dict[str, Any]]) -> dict[str, Any]:
     Of memory its growth; of threads and descriptors the median of the last third less that of the first.
     """
     found: dict[str, Any] = {}
-    for what in ("rss", "pss"):
+    for what in ("rss", "pss", "anonymous"):
         values = [point[what] for point in points]
         found[what] = {"median": statistics.median(values), "growth": round(growth(at, values), 4)}
     third = -(-len(points) // 3)
@@ -55,8 +55,11 @@ def change(at: list[float], points: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def is_steady(found: dict[str, Any], most_growth: float) -> bool:
-    """Whether a `change` is small: of memory below `most_growth`, of threads and descriptors nothing."""
-    grown = max(found["rss"]["growth"], found["pss"]["growth"])
+    """Whether a `change` is small: of memory below `most_growth`, of threads and descriptors nothing.
+
+    PSS is told alone: it rises when another process ends that used the same libraries.
+    """
+    grown = max(found["rss"]["growth"], found["anonymous"]["growth"])
     return grown < most_growth and found["more_threads"] <= 0 and found["more_descriptors"] <= 0
 
 

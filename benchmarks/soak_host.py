@@ -38,13 +38,14 @@ class Wrong(Exception):
 
 
 def held() -> dict[str, int]:
-    """What the process holds: bytes of memory (RSS, PSS), threads, descriptors."""
+    """What the process holds: bytes of memory (RSS, PSS, what of RSS is no file), threads, descriptors."""
     rollup = dict(
         line.split()[:2] for line in Path("/proc/self/smaps_rollup").read_text("ascii").splitlines()[1:]
     )
     return {
         "rss": 1024 * int(rollup["Rss:"]),
         "pss": 1024 * int(rollup["Pss:"]),
+        "anonymous": 1024 * int(rollup["Anonymous:"]),
         "threads": len(os.listdir("/proc/self/task")),
         "descriptors": len(os.listdir("/proc/self/fd")) - 1,  # that of the listing itself
     }
