@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 Frames = npt.NDArray[np.uint8]
 
-# Bytes that FFmpeg takes at most while it writes a GIF: for each colour of the clip tables to choose from, for each
-# pixel of a frame some copies, for each of the clip what it becomes in the file. tests/python/test_palette.py checks it.
+# Bytes that FFmpeg takes at most while it writes a GIF: for each colour of the clip tables to choose from,
+# for each pixel of a frame some copies, for each of the clip what it becomes in the file.
+# tests/python/test_palette.py checks it.
 COLOUR, FRAME_PIXEL, CLIP_PIXEL, OTHER = 64, 24, 4, 16 << 20
 
 
@@ -33,8 +34,8 @@ def pictures(frames: Frames, rate: Fraction) -> Iterator[VideoFrame]:
 def with_palette(frames: Frames, rate: Fraction) -> Iterator[VideoFrame]:
     """The same in 256 colours (pal8).
 
-    The clip is gone through twice, once to choose the colours and once to use them, so that FFmpeg never holds
-    the whole of it, as it does where one graph does both.
+    The clip is gone through twice, once to choose the colours and once to use them, so that FFmpeg never
+    holds the whole of it, as it does where one graph does both.
 
     Raises:
         MemoryError: there may not be enough. FFmpeg and PyAV can crash where they find none, so it is asked
@@ -64,7 +65,10 @@ def with_palette(frames: Frames, rate: Fraction) -> Iterator[VideoFrame]:
 
 
 def memory_of(frames: Frames) -> int:
-    """Bytes of memory that suffice to write a clip as a GIF. MemoryError: not even those to count its colours."""
+    """Bytes of memory that suffice to write a clip as a GIF.
+
+    MemoryError: there are not even those to count its colours.
+    """
     seen = np.zeros(1 << 24, np.bool_)
     for frame in frames:
         seen[frame @ np.array([1 << 16, 1 << 8, 1], np.uint32)] = True
