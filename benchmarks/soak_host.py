@@ -38,13 +38,14 @@ class Wrong(Exception):
 
 
 def held() -> dict[str, int]:
-    """What the process holds: bytes of memory (RSS, PSS), threads, descriptors."""
+    """What the process holds: bytes of memory (RSS, PSS, what of RSS is no file), threads, descriptors."""
     rollup = dict(
         line.split()[:2] for line in Path("/proc/self/smaps_rollup").read_text("ascii").splitlines()[1:]
     )
     return {
         "rss": 1024 * int(rollup["Rss:"]),
         "pss": 1024 * int(rollup["Pss:"]),
+        "anonymous": 1024 * int(rollup["Anonymous:"]),
         "threads": len(os.listdir("/proc/self/task")),
         "descriptors": len(os.listdir("/proc/self/fd")) - 1,  # that of the listing itself
     }
@@ -126,8 +127,10 @@ class Host:
         if rng.random() < 0.25:
             clip.save(self.folder / f"made{threading.get_ident()}.mp4")
 
-    def cancel(self, rng: random.Random) -> float | None:
-        """Milliseconds from a cancel at a random time to the end of the turn; None: it had ended before."""
+    def cancel(self, rng: random.Random) -> tuple[str, float] | None:
+        """What the turn was of ("text", "clip", "video"), and milliseconds from a cancel at a random time to
+        its end; None: it had ended before.
+        """
         chat = self.assistant.chat(steps=8)
         kind = rng.randrange(3)
         text = (rng.choice(QUESTIONS), LOOK, SHOW)[kind]
@@ -135,7 +138,6 @@ class Host:
         time.sleep(rng.uniform(0, (0.02, 0.1, 0.5)[kind]))
         began = time.perf_counter()
         chat.cancel()
-        spent = None
         try:
             for _ in events:
                 pass
@@ -146,7 +148,8 @@ class Host:
             self.expect(chat.turns, 0, "turns after a cancel")
             text = rng.choice(QUESTIONS)
             self.expect(chat.ask(text).text, self.answers[text], "an answer after a cancel")
-        return spent
+            return ("text", "clip", "video")[kind], spent
+        return None
 
     def reload(self, rng: random.Random) -> None:
         """Loads once more and drops it: at once, when all is there, or after a turn."""

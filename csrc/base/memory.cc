@@ -8,6 +8,10 @@
 #include <sstream>
 #include <string>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 namespace g4v {
 namespace {
 
@@ -64,6 +68,12 @@ std::optional<uint64_t> AvailableMemory() {
     if (each && (!least || *each < *least)) least = each;
   }
   return least;
+}
+
+void ReturnFreedMemory() noexcept {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
 }
 
 }  // namespace g4v

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <random>
 
+#include "base/memory.h"
 #include "chat/chat_state.h"
 #include "chat/runtime.h"
 #include "chat/stream_state.h"
@@ -43,7 +44,12 @@ Json VideoDefaults(const VideoGenerationSpec& video) {
 
 std::shared_ptr<Assistant> Assistant::Load(const std::filesystem::path& directory,
                                            const LoadOptions& options) {
-  return std::make_shared<Assistant>(std::make_shared<Runtime>(directory, options));
+  std::shared_ptr<Runtime> runtime(new Runtime(directory, options), [](Runtime* loaded) {
+    delete loaded;
+    ReturnFreedMemory();
+  });
+  if (!runtime->makes_videos()) ReturnFreedMemory();  // else when the video generator is loaded too
+  return std::make_shared<Assistant>(std::move(runtime));
 }
 
 Assistant::Assistant(std::shared_ptr<Runtime> runtime) : runtime_(std::move(runtime)) {}

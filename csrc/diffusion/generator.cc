@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "diffusion/noise.h"
 #include "diffusion/scheduler.h"
 
@@ -64,6 +65,7 @@ VideoGenerator::VideoGenerator(std::shared_ptr<ort::Environment> environment, co
                 sessions->text_encoder = open(text_encoder_.variants, "text_encoder");
                 sessions->unet = open(unet_.variants, "unet");
                 sessions->vae_decoder = open(vae_decoder_.variants, "vae_decoder");
+                ReturnFreedMemory();  // of the whole load, which this ends
                 return sessions;
               }).share();
 }

@@ -10,19 +10,16 @@ import errno
 import io
 import os
 import secrets
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ._files import atomic
+from ._palette import pictures, with_palette
 from .errors import ArgumentError, OutputError
-
-if TYPE_CHECKING:
-    from av.video.frame import VideoFrame
 
 Frames = npt.NDArray[np.uint8]
 
@@ -192,39 +189,7 @@ def _encode(
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = pixels
         stream.options = dict(options)
-        pictures = _with_palette(frames, rate) if pixels == "pal8" else _pictures(frames)
-        for k, picture in enumerate(pictures):
-            picture.pts, picture.time_base = k, 1 / rate
+        for picture in (with_palette if pixels == "pal8" else pictures)(frames, rate):
             output.mux(stream.encode(picture))
         output.mux(stream.encode(None))
     return file.getvalue()
-
-
-def _pictures(frames: Frames) -> Iterator[VideoFrame]:
-    import av
-
-    for frame in frames:
-        yield av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-
-
-def _with_palette(frames: Frames, rate: Fraction) -> Iterator[VideoFrame]:
-    """The frames in 256 colours chosen for the whole clip."""
-    from av.filter import Graph
-
-    graph: Any = Graph()
-    height, width = frames.shape[1:3]
-    source = graph.add_buffer(width=width, height=height, format="rgb24", time_base=1 / rate)
-    split, choose, use = graph.add("split"), graph.add("palettegen"), graph.add("paletteuse")
-    sink = graph.add("buffersink")
-    source.link_to(split)
-    split.link_to(choose, 0, 0)
-    split.link_to(use, 1, 0)
-    choose.link_to(use, 0, 1)
-    use.link_to(sink)
-    graph.configure()
-    for k, picture in enumerate(_pictures(frames)):
-        picture.pts, picture.time_base = k, 1 / rate
-        graph.push(picture)
-    graph.push(None)
-    for _ in frames:
-        yield graph.pull()

@@ -4,9 +4,12 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <cstdio>
+#include <initializer_list>
 #include <iostream>
 #include <string>
+#include <vector>
 
 #include "base/error.h"
 
@@ -22,6 +25,16 @@ inline void Report(bool ok, const char* file, int line, const std::string& text)
   if (ok) return;
   ++failures;
   std::cerr << file << ":" << line << ": failed: " << text << "\n";
+}
+
+// The sizes that a kernel is tried with. ThreadSanitizer makes plain loops 50 times slower; it watches
+// how work is divided among threads, for which the least and the largest size will do.
+inline std::vector<int64_t> Sizes(std::initializer_list<int64_t> all) {
+#if defined(__SANITIZE_THREAD__)
+  return {*all.begin(), *(all.end() - 1)};
+#else
+  return all;
+#endif
 }
 
 inline int Finish() {

@@ -207,8 +207,8 @@ void TestVersions(ThreadPool& pool) {
   for (const Isa isa : kIsas) {
     if (!Here(isa)) continue;
     for (const int64_t size : kHeadSizes) {
-      for (const int64_t queries : {1, 7, 16, 65, 129}) {
-        for (const int64_t rows : {0, 1, 64, 131}) {
+      for (const int64_t queries : g4v::test::Sizes({1, 7, 16, 65, 129})) {
+        for (const int64_t rows : g4v::test::Sizes({0, 1, 64, 131})) {
           Problem problem(2, 3, queries, rows, size, seed % 3 != 0, seed);
           ++seed;
           CHECK(CheckCrossAttention(problem.params) == nullptr);
@@ -277,8 +277,8 @@ void TestBFloat16(ThreadPool& pool) {
   for (const Isa isa : kIsas) {
     if (!Here(isa)) continue;
     for (const int64_t size : kHeadSizes) {
-      for (const int64_t queries : {1, 16, 17, 33, 129}) {
-        for (const int64_t rows : {0, 1, 31, 64, 131, 300}) {
+      for (const int64_t queries : g4v::test::Sizes({1, 16, 17, 33, 129})) {
+        for (const int64_t rows : g4v::test::Sizes({0, 1, 31, 64, 131, 300})) {
           Problem problem(2, 2, queries, rows, size, seed % 3 != 0, seed);
           ++seed;
           CheckRounded(problem, pool, isa);

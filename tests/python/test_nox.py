@@ -25,7 +25,8 @@ def noxfile() -> Any:
 
 def test_floors(noxfile: Any) -> None:
     floors = [noxfile.floor(requirement) for requirement in noxfile.requirements()]
-    promised = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["serve"]]
+    extras = PROJECT["optional-dependencies"]
+    promised = [*PROJECT["dependencies"], *extras["serve"], *extras["bench"]]
     assert [text.replace('"', "'") for text in floors] == [text.replace(">=", "==", 1) for text in promised]
     assert PROJECT["requires-python"] == f">={noxfile.PYTHONS[0]}"
 

@@ -21,7 +21,7 @@ def counts(monkeypatch):
 
 def points(memory, threads=(), descriptors=()):
     values = zip(memory, threads or [3] * len(memory), descriptors or [5] * len(memory), strict=True)
-    return [{"rss": m, "pss": m, "threads": t, "descriptors": d} for m, t, d in values]
+    return [{"rss": m, "pss": m, "anonymous": m, "threads": t, "descriptors": d} for m, t, d in values]
 
 
 def test_growth_is_found_through_outliers(counts):
@@ -38,6 +38,13 @@ def test_what_is_not_steady(counts):
     assert counts.is_steady(steady, 0.02) and steady["more_threads"] == 0
     grown = counts.change(at, points([100.0 + k for k in at]))
     assert grown["rss"]["growth"] == pytest.approx(0.08) and not counts.is_steady(grown, 0.02)
+    for name, is_steady in (
+        ("rss", False),
+        ("anonymous", False),
+        ("pss", True),
+    ):  # others' libraries are in PSS
+        one = [point | {name: 100.0 + k} for k, point in enumerate(points([100.0] * 9))]
+        assert counts.is_steady(counts.change(at, one), 0.02) == is_steady
     for name in ("threads", "descriptors"):
         more = counts.change(at, points([100.0] * 9, **{name: range(9)}))
         assert more[f"more_{name}"] == 6 and not counts.is_steady(more, 0.02)
