@@ -6,10 +6,12 @@
 // static objects for the whole process, as ONNX Runtime has, is entered in a way that both know of.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <new>
 #include <thread>
+#include <type_traits>
 #include <utility>
 
 namespace g4v {
@@ -60,6 +62,21 @@ template <class Work>
 std::thread StartThread(Work&& work) {
   const LibraryWork library(LibraryWork::Kind::kMake, std::nothrow);
   return std::thread(std::forward<Work>(work));
+}
+
+// What a process makes once, when it is first asked for it: make(), which is never destroyed. A fork
+// waits meanwhile. In place of a static variable of a function: one that another thread is making at
+// a fork stays under way in the child for ever, and who needs it there waits as long.
+// One for each place that calls this, since `Make` is the type of a lambda.
+template <class Make>
+const auto& MadeOnce(Make make) {
+  using Value = std::invoke_result_t<Make>;
+  static constinit std::atomic<const Value*> made{nullptr};
+  if (const Value* const value = made.load(std::memory_order_acquire)) return *value;
+  const LibraryWork library(LibraryWork::Kind::kMake, std::nothrow);
+  static const Value* const value = new Value(make());
+  made.store(value, std::memory_order_release);
+  return *value;
 }
 
 // For the end of the process: no work begins any more; what is under way is asked to stop and waited

@@ -65,7 +65,9 @@ class Threads {
   // A forked child has none of its parent's threads and must not wait for them; a thread that it
   // lacks may have held the lock. So it has a state of its own.
   static State& Shared() {
-    static std::atomic<State*> current{new State};
+    using Current = std::unique_ptr<std::atomic<State*>>;
+    std::atomic<State*>& current =
+        *MadeOnce([] { return Current(new std::atomic<State*>(new State)); });
     State* state = current.load();
     while (state->fork_count != ForkCount()) {
       auto* const fresh = new State;

@@ -18,7 +18,7 @@ using g4v::capi::Report;
 using g4v::capi::Write;
 
 g4v_load_options LoadDefaults() {
-  static const g4v::LoadOptions defaults;
+  const g4v::LoadOptions& defaults = g4v::MadeOnce([] { return g4v::LoadOptions(); });
   return {sizeof(g4v_load_options),
           defaults.device.c_str(),
           defaults.threads,

@@ -11,6 +11,7 @@
 
 #include "base/checked.h"
 #include "base/cpu.h"
+#include "base/process.h"
 #include "kernels/parallel.h"
 #include "ort/abi.h"
 
@@ -66,8 +67,7 @@ class SessionThreads final : public kernels::Parallel {
   // The library does not tell how many threads a session has. This many pieces are made; the
   // session runs as many of them at once as it has threads.
   int threads() const override {
-    static const int cores = UsableCores();
-    return cores;
+    return MadeOnce([] { return UsableCores(); });
   }
 
   void Run(int64_t count, Task task, void* context) override {

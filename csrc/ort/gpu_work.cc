@@ -1,12 +1,15 @@
 #include "ort/gpu_work.h"
 
+#include <memory>
+#include <shared_mutex>
+
+#include "base/process.h"
+
 namespace g4v::ort {
 namespace {
 
-// Never destroyed: sessions in static objects may outlive the statics of this file.
 std::shared_mutex& Gpu() {
-  static auto* const mutex = new std::shared_mutex;
-  return *mutex;
+  return *MadeOnce([] { return std::make_unique<std::shared_mutex>(); });
 }
 
 thread_local bool alone = false;

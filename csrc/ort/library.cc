@@ -160,10 +160,10 @@ bool IsOlder(const std::string& version, const std::string& than) {
 
 std::shared_ptr<Environment> Environment::Get(const LibraryOptions& options) {
   static std::mutex mutex;
+  // Before the lock, so that a forked child finds it open, and what follows made.
+  const LibraryWork library(LibraryWork::Kind::kMake);
   // Never destroyed: sessions in other static objects may outlive this one at exit.
   static auto* const current = new std::shared_ptr<Environment>();
-  // Before the lock, so that a forked child finds it open.
-  const LibraryWork library(LibraryWork::Kind::kMake);
   const std::lock_guard<std::mutex> lock(mutex);
   if (!*current) {
     DisableTelemetry();

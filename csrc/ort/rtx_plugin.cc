@@ -82,9 +82,9 @@ void LoadBeside(const fs::path& plugin) {
 const RtxPlugin& RtxPlugin::Get(const Environment& environment,
                                 const std::vector<std::string>& directories) {
   static std::mutex mutex;
-  static auto* const current = new RtxPlugin;  // never destroyed, as the environment
   static bool registered = false;
   const LibraryWork library(LibraryWork::Kind::kMake);
+  static auto* const current = new RtxPlugin;  // never destroyed, as the environment
   const std::lock_guard<std::mutex> lock(mutex);
   const abi::Api& api = environment.api();
   if (!registered) {

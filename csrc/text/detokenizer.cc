@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/process.h"
 #include "base/utf8.h"
 #include "text/unicode.h"
 #include "text/utf8_stream.h"
@@ -25,17 +26,17 @@ std::array<char32_t, 256> MakeByteLevelChars() {
 
 // The bytes that a byte-level token spells; one with a character outside the table stands as is.
 std::string ByteLevelBytes(const std::string& token) {
-  static const auto* const bytes = [] {
-    auto* map = new std::unordered_map<char32_t, char>;
+  const auto& bytes = MadeOnce([] {
+    std::unordered_map<char32_t, char> map;
     for (int byte = 0; byte < 256; ++byte) {
-      map->emplace(ByteLevelChar(static_cast<uint8_t>(byte)), static_cast<char>(byte));
+      map.emplace(ByteLevelChar(static_cast<uint8_t>(byte)), static_cast<char>(byte));
     }
     return map;
-  }();
+  });
   std::string out;
   for (const char32_t c : DecodeValidUtf8(token)) {
-    const auto found = bytes->find(c);
-    if (found == bytes->end()) return token;
+    const auto found = bytes.find(c);
+    if (found == bytes.end()) return token;
     out += found->second;
   }
   return out;
@@ -64,8 +65,7 @@ void ReplaceAll(std::string* text, std::string_view from, std::string_view to) {
 }  // namespace
 
 char32_t ByteLevelChar(uint8_t byte) {
-  static const std::array<char32_t, 256> chars = MakeByteLevelChars();
-  return chars[byte];
+  return MadeOnce([] { return MakeByteLevelChars(); })[byte];
 }
 
 std::string ByteFallbackToken(uint8_t byte) {

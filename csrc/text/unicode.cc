@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/process.h"
 #include "base/utf8.h"
 #include "text/unicode_tables.h"
 
@@ -66,16 +67,16 @@ char32_t Compose(char32_t a, char32_t b) {
   if (a - kSBase < kSCount && (a - kSBase) % kTCount == 0 && b > kTBase && b < kTBase + kTCount) {
     return a + (b - kTBase);
   }
-  static const auto* const pairs = [] {
-    auto* map = new std::unordered_map<uint64_t, char32_t>;
+  const auto& pairs = MadeOnce([] {
+    std::unordered_map<uint64_t, char32_t> map;
     for (size_t i = 0; i < kDecompositionsSize; ++i) {
       const uint64_t entry = kDecompositions[i];
-      if (entry & 1) map->emplace(entry >> 1 & 0x3FFFFFFFFFF, entry >> 43);
+      if (entry & 1) map.emplace(entry >> 1 & 0x3FFFFFFFFFF, entry >> 43);
     }
     return map;
-  }();
-  const auto found = pairs->find(static_cast<uint64_t>(a) << 21 | b);
-  return found == pairs->end() ? 0 : found->second;
+  });
+  const auto found = pairs.find(static_cast<uint64_t>(a) << 21 | b);
+  return found == pairs.end() ? 0 : found->second;
 }
 
 // Sorts every run of combining marks by class, keeping the order of equals.
@@ -101,7 +102,7 @@ void Reorder(std::u32string* text) {
 }  // namespace
 
 uint8_t ClassOf(char32_t c) {
-  static const std::array<uint8_t, 128> ascii = MakeAsciiClasses();
+  const std::array<uint8_t, 128>& ascii = MadeOnce([] { return MakeAsciiClasses(); });
   if (c < 128) return ascii[c];
   const uint32_t key = static_cast<uint32_t>(c) << 4 | 0xF;
   return *LastNotAfter(kClassRanges, kClassRangesSize, key) & 0xF;

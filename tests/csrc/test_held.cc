@@ -142,6 +142,28 @@ void TestFiles() {
   CHECK_THROWS(MappedFile("/dev/null"), Code::Io, "not a regular file");
 }
 
+std::atomic<int> times_made = 0;
+
+int MadeSlowly() {
+  return MadeOnce([] {
+    ++times_made;
+    std::this_thread::sleep_for(200ms);
+    return 7;
+  });
+}
+
+// A fork in the middle of it: the child finds it made, and waits for no thread that it has not.
+void TestMadeOnce() {
+  std::thread other([] { CHECK(MadeSlowly() == 7); });
+  while (times_made == 0) std::this_thread::yield();
+  CHECK(ExitCodeOfChild([] {
+          alarm(10);
+          return MadeSlowly() == 7 && times_made == 1;
+        }) == 0);
+  other.join();
+  CHECK(MadeSlowly() == 7 && times_made == 1);
+}
+
 }  // namespace
 }  // namespace g4v
 
@@ -153,6 +175,7 @@ extern "C" __attribute__((visibility("default"))) const char* __tsan_default_opt
 int main() {
   g4v::TestHeld();
   g4v::TestForkWaitsForWhatLocks();
+  g4v::TestMadeOnce();
   g4v::TestEnd();
   g4v::TestFiles();
   return g4v::test::Finish();

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/process.h"
 #include "kernels/cpu/simd/amx.h"
 #include "kernels/cpu/simd/targets.h"
 
@@ -99,8 +100,7 @@ Isa ChooseIsa(const char* wanted, const char* source) {
 }
 
 Isa ChosenIsa() {
-  static const Isa chosen = ChooseIsa(std::getenv("G4V_CPU"), "G4V_CPU");
-  return chosen;
+  return MadeOnce([] { return ChooseIsa(std::getenv("G4V_CPU"), "G4V_CPU"); });
 }
 
 }  // namespace g4v::kernels

@@ -53,16 +53,10 @@ namespace {
 
 #ifdef G4V_X86
 
-bool HasVnni() {
-  static const bool has = __builtin_cpu_supports("avx512vnni");
-  return has;
-}
+bool HasVnni() { return __builtin_cpu_supports("avx512vnni"); }
 
 #ifdef G4V_AVX_VNNI
-bool HasAvxVnni() {
-  static const bool has = __builtin_cpu_supports("avxvnni");
-  return has;
-}
+bool HasAvxVnni() { return __builtin_cpu_supports("avxvnni"); }
 #define G4V_LINEAR_AVX2(function) (HasAvxVnni() ? &avx_vnni::function : &avx2::function)
 #else
 #define G4V_LINEAR_AVX2(function) (&avx2::function)

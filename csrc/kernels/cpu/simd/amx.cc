@@ -6,6 +6,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/process.h"
+
 namespace g4v::kernels {
 namespace {
 
@@ -56,13 +58,11 @@ bool ProcessorHasInt8() {
 }  // namespace
 
 bool AmxAvailable() {
-  static const bool available = ProcessorHasTiles() && SystemSavesTiles() && RequestTiles();
-  return available;
+  return MadeOnce([] { return ProcessorHasTiles() && SystemSavesTiles() && RequestTiles(); });
 }
 
 bool AmxInt8Available() {
-  static const bool available = AmxAvailable() && ProcessorHasInt8();
-  return available;
+  return MadeOnce([] { return AmxAvailable() && ProcessorHasInt8(); });
 }
 
 }  // namespace g4v::kernels
