@@ -31,13 +31,13 @@ inline void StoreSums(Simd::Vector sums, int64_t count, bool add, float* to) {
   for (int64_t i = 0; i < count; ++i) to[i] = add ? to[i] + lanes[i] : lanes[i];
 }
 
-template <int kRows, int kVectors>
-inline void LinearRows(const LinearCall& call, int64_t row, int64_t panel, int vector, bool fetch) {
+template <int kRows, int kVectors, bool kFetch>
+inline void LinearRows(const LinearCall& call, int64_t row, int64_t panel, int vector) {
   LinearSums<kRows, kVectors> sums;
-  Sums<kRows, kVectors>(call.matrix, call.x, row, panel, vector, fetch, sums);
+  Sums<kRows, kVectors, kFetch>(call.matrix, call.x, row, panel, vector, sums);
   if (call.up) {
     LinearSums<kRows, kVectors> up;
-    Sums<kRows, kVectors>(*call.up, call.x, row, panel, vector, fetch, up);
+    Sums<kRows, kVectors, kFetch>(*call.up, call.x, row, panel, vector, up);
     for (int r = 0; r < kRows; ++r) {
       for (int v = 0; v < kVectors; ++v) {
         sums[r][v] = Simd::Mul(PortableSilu(sums[r][v]), up[r][v]);
@@ -68,7 +68,11 @@ inline void LinearRange(const LinearCall& call, int64_t row, int64_t end, int64_
   bool fetch = vector == 0;
   const auto take = [&]<int kCount>() {
     for (; row + kCount <= end; row += kCount) {
-      LinearRows<kCount, 1>(call, row, panel, vector, fetch);
+      if (fetch) {
+        LinearRows<kCount, 1, true>(call, row, panel, vector);
+      } else {
+        LinearRows<kCount, 1, false>(call, row, panel, vector);
+      }
       fetch = false;
     }
   };
@@ -84,7 +88,7 @@ void LinearPanels(const LinearCall& call, int64_t first, int64_t last) {
   if (call.x.rows == 1) {
     for (int64_t panel = first; panel < last; ++panel) {
       for (int v = 0; v < kPanelVectors; v += kVectors)
-        LinearRows<1, kVectors>(call, 0, panel, v, true);
+        LinearRows<1, kVectors, true>(call, 0, panel, v);
     }
     return;
   }
