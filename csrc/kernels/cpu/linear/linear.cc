@@ -6,6 +6,7 @@
 #include "kernels/cpu/linear/dot_neon.h"
 #include "kernels/cpu/linear/dot_plain.h"
 #include "kernels/cpu/linear/dot_vnni.h"
+#include "kernels/cpu/linear/linear_call.h"
 #include "kernels/cpu/simd/amx.h"
 
 #define G4V_KERNEL_FILE "kernels/cpu/linear/linear_simd.h"
@@ -86,7 +87,6 @@ LinearFunction* LinearFor(Isa isa) {
 
 void QuantisedRows::Resize(int64_t rows, int64_t columns) {
   constexpr int64_t kLine = 64;
-  constexpr int64_t kTileRows = 16;
   blocks_ = (columns + kActivationBlock - 1) / kActivationBlock;
   stride_ = ((blocks_ * kActivationBlock + kLine - 1) / kLine | 1) * kLine;
   rows = (rows + kTileRows - 1) / kTileRows * kTileRows;  // tiles are loaded whole

@@ -5,6 +5,8 @@
 
 namespace g4v::kernels {
 
+constexpr int kTileRows = 16;  // of x, that linear_tiles.h takes at once
+
 struct LinearCall {
   const PackedMatrix& matrix;  // SwiGlu: the gate
   const PackedMatrix* up;      // null: Linear

@@ -20,7 +20,6 @@
 G4V_BEGIN_TARGET
 namespace g4v::kernels::G4V_TARGET {
 
-constexpr int kTileRows = 16;             // of x
 constexpr int64_t kFewestTileRows = 4;    // of the last tile: fewer are left to the vectors
 constexpr int64_t kMostTileRows = 128;    // share a panel's unpacked codes
 constexpr int64_t kTileBlockBytes = 512;  // of 32 columns of a panel in 8 bits
