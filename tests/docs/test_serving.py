@@ -15,7 +15,7 @@ from .pages import ROOT, tables
 starlette = pytest.importorskip("starlette")
 
 PAGE = ROOT / "docs" / "serving.md"
-SOURCES = sorted((ROOT / "python/g4v/serve").glob("*.py"))
+SOURCES = sorted((ROOT / "python/g4v/serve").rglob("*.py"))
 
 
 def words(cell: str) -> list[str]:
@@ -52,7 +52,8 @@ def test_routes(tmp_path: Path) -> None:
 
 
 def test_fields() -> None:
-    from g4v.serve import chat_request, video_request
+    from g4v.serve.chats import request as chat_request
+    from g4v.serve.videos import request as video_request
 
     text = PAGE.read_text("utf-8")
     refused = text[text.index("## What is refused") : text.index("Refused too")]

@@ -47,7 +47,7 @@ def test_saving_where_there_is_memory():
 
 @pytest.mark.parametrize("error", [MemoryError(), InternalError("there is not enough memory")])
 def test_a_server_says_that_it_passes(error):
-    from g4v.serve.errors import as_api_error
+    from g4v.serve.base.errors import as_api_error
 
     answer = as_api_error(error)
     assert (answer.status, answer.code, answer.headers["Retry-After"]) == (503, "no_memory", "5")

@@ -158,7 +158,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def options_of(arguments: argparse.Namespace) -> Options:
     """The server's options. ArgumentError: one of them cannot be used."""
-    from ..serve.addresses import is_domain
+    from ..serve.media.addresses import is_domain
     from ..serve.options import Options, default_media_dir
 
     for host in arguments.allowed_media_domain:

@@ -17,15 +17,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from . import chat, files, openapi, videos
-from .errors import ApiError
-from .gate import Gate, http_error
-from .logs import log
-from .memory import release_unused
+from .base.errors import ApiError
+from .base.logs import log
+from .base.memory import release_unused
 from .options import Options
-from .page_files import PageFiles
+from .routes import chat, files, openapi, videos
+from .routes.gate import Gate, http_error
+from .routes.page_files import PageFiles
+from .routes.web import service_of
 from .service import Parts, Service
-from .web import service_of
 
 if TYPE_CHECKING:
     from ..assistant import Assistant

@@ -24,7 +24,7 @@ from .._command import Parser
 from ..cli.serve import add_server_arguments, loader_of, options_of
 from ..errors import ArgumentError
 from .app import make_app
-from .logs import handle_library_logs
+from .base.logs import handle_library_logs
 from .service import Parts, Service
 
 _ROUTER: Any = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"

@@ -17,8 +17,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..errors import ArgumentError
 from .app import make_app
-from .auth import is_loopback
-from .logs import handle_library_logs, log
+from .base.auth import is_loopback
+from .base.logs import handle_library_logs, log
 from .options import Options
 from .service import Parts, Service
 

@@ -8,19 +8,19 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
 from .. import __version__
-from .auth import Keys, Links
-from .errors import ApiError, shutting_down
-from .fetch import Fetcher
-from .history import Conversations
-from .media import MediaReader
-from .media_store import MediaStore
-from .metrics import Metrics
+from .base.auth import Keys, Links
+from .base.errors import ApiError, shutting_down
+from .base.metrics import Metrics
+from .base.places import Places
+from .base.pump import Pump
+from .chats.history import Conversations
+from .chats.turns import Turns
+from .media.fetch import Fetcher
+from .media.shared_store import SharedMediaStore
+from .media.sources import MediaReader
+from .media.store import MediaStore
 from .options import Options
-from .places import Places
-from .pump import Pump
-from .shared_media_store import SharedMediaStore
-from .turns import Turns
-from .video_jobs import VideoJobs
+from .videos.jobs import VideoJobs
 
 if TYPE_CHECKING:
     from ..assistant import Assistant

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from g4v.serve.addresses import is_domain, is_open_address, refusal
+from g4v.serve.media.addresses import is_domain, is_open_address, refusal
 
 ALLOWED = frozenset({"media.example.org", "xn--bcher-kva.example"})
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from g4v.errors import ArgumentError
-from g4v.serve.auth import Keys, Links, is_foreign, is_loopback
+from g4v.serve.base.auth import Keys, Links, is_foreign, is_loopback
 from g4v.serve.server import check_open
 
 from .talk import answer, ask, fault

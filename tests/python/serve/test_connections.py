@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from g4v.serve import gate, server
-from g4v.serve.media_store import MediaStore
+from g4v.serve import server
+from g4v.serve.media.store import MediaStore
+from g4v.serve.routes import gate
 
 from .live import listening, post, received, send
 

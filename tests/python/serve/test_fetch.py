@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import trustme
 
-from g4v.serve.errors import ApiError
-from g4v.serve.fetch import Fetcher
+from g4v.serve.base.errors import ApiError
+from g4v.serve.media.fetch import Fetcher
 
 HOST, OTHER = "media.example.org", "other.example.org"
 AUTHORITY = trustme.CA()
@@ -140,7 +140,7 @@ def test_a_name_that_changes_its_address_between_hops() -> None:
 
 
 def test_the_rule_that_is_used_knows_no_address_of_this_machine() -> None:
-    from g4v.serve.addresses import is_open_address
+    from g4v.serve.media.addresses import is_open_address
 
     site = Site({"/": ok(b"x")})
     assert site.refused(f"https://{HOST}/", is_open=is_open_address).code == "url_not_allowed"

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from g4v.errors import ArgumentError, OutputError
-from g4v.serve.errors import ApiError
-from g4v.serve.media_store import MediaStore
+from g4v.serve.base.errors import ApiError
+from g4v.serve.media.store import MediaStore
 
 from .talk import fault
 

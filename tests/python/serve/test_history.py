@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from g4v.serve.history import Conversations
-from g4v.serve.media import Media
-from g4v.serve.messages import Exchange, Talk
+from g4v.serve.chats.history import Conversations
+from g4v.serve.chats.messages import Exchange, Talk
+from g4v.serve.media.sources import Media
 
 from . import fake
 from .talk import answer, ask, bot, fault, user

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from g4v.serve.messages import Talk
+from g4v.serve.chats.messages import Talk
 
 from .talk import answer, ask, bot, chunks, fault, user
 

@@ -10,7 +10,7 @@ import pytest
 
 CODE = """
 import ctypes
-from g4v.serve.memory import release_unused
+from g4v.serve.base.memory import release_unused
 
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]

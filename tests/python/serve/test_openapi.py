@@ -17,8 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from g4v.serve import chat_request, openapi, video_request
-from g4v.serve.openapi_schemas import SCHEMAS
+from g4v.serve.chats import request as chat_request
+from g4v.serve.routes import openapi
+from g4v.serve.routes.openapi_schemas import SCHEMAS
+from g4v.serve.videos import request as video_request
 
 from .live import listening
 

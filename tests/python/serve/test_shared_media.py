@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from g4v.errors import ArgumentError
-from g4v.serve.media_store import MediaStore
-from g4v.serve.shared_media_store import SharedMediaStore
+from g4v.serve.media.shared_store import SharedMediaStore
+from g4v.serve.media.store import MediaStore
 
 from .process import until
 from .talk import answer, finished

@@ -7,12 +7,12 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ArgumentError, BundleError
-from .errors import ApiError, bad_request
-from .fields import Fields
+from ...errors import ArgumentError, BundleError
+from ..base.errors import ApiError, bad_request
+from ..base.fields import Fields
 
 if TYPE_CHECKING:
-    from ..assistant import Assistant
+    from ...assistant import Assistant
 
 MOST_SEED = 2**64 - 1
 REFUSED = ("input_reference", "image_reference", "video_reference", "n", "lora", "extra_params")

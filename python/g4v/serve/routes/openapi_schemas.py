@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .chat_request import MOST_TOKENS, REFUSED, WITHOUT_EFFECT
-from .video_request import MOST_SEED
-from .video_request import REFUSED as REFUSED_OF_VIDEOS
+from ..chats.request import MOST_TOKENS, REFUSED, WITHOUT_EFFECT
+from ..videos.request import MOST_SEED
+from ..videos.request import REFUSED as REFUSED_OF_VIDEOS
 
 Schema = dict[str, Any]
 

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from ..events import Done
+from ...events import Done
 
 if TYPE_CHECKING:
-    from ..events import Token
+    from ...events import Token
 
 FINISH = {"stop": "stop", "length": "length", "context": "length", "memory": "length"}
 """Why an answer ended -> finish_reason."""

@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Any
 
-from .._console import write
+from ..._console import write
 
 
 def log(event: str, **values: Any) -> None:

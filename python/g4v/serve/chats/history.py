@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
-from ..errors import ContextFull
+from ...errors import ContextFull
 from .messages import Exchange, Talk
 
 if TYPE_CHECKING:
-    from .._stream import Events
-    from ..assistant import Assistant
-    from ..chat import Chat
+    from ..._stream import Events
+    from ...assistant import Assistant
+    from ...chat import Chat
 
 MOST = 1024
 """Conversations that are kept, however small."""

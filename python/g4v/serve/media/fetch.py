@@ -11,8 +11,8 @@ from urllib.parse import urljoin, urlsplit
 
 import h11
 
+from ..base.errors import ApiError, bad_request
 from .addresses import is_domain, is_open_address, refusal
-from .errors import ApiError, bad_request
 
 _REDIRECTS = 3
 _SECONDS = 30.0

@@ -8,8 +8,8 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
-from .errors import not_found
-from .media_store import Record
+from ..base.errors import not_found
+from .store import Record
 
 
 def stored_file(request: Request, path: Path, kind: str, record: Record) -> Response:

@@ -10,10 +10,10 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from .content import stored_file
-from .errors import ApiError, bad_request, not_found
-from .fields import Fields
-from .media_store import MediaStore, Record
+from ..base.errors import ApiError, bad_request, not_found
+from ..base.fields import Fields
+from ..media.content import stored_file
+from ..media.store import MediaStore, Record
 from .web import form_body, note, owner_of, page, refuse_while_draining, service_of
 
 _PURPOSES = ("user_data", "vision", "assistants")

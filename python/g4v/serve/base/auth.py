@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ..errors import ArgumentError
+from ...errors import ArgumentError
 
 
 class Keys:

@@ -10,14 +10,14 @@ import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from .chat_request import check_model
-from .content import stored_file
-from .errors import ApiError, bad_request, not_found
-from .fields import Fields
-from .media_store import Record
-from .service import Service
-from .video_jobs import Job
-from .video_request import parse_video
+from ..base.errors import ApiError, bad_request, not_found
+from ..base.fields import Fields
+from ..chats.request import check_model
+from ..media.content import stored_file
+from ..media.store import Record
+from ..service import Service
+from ..videos.jobs import Job
+from ..videos.request import parse_video
 from .web import (
     form_body,
     json_body,

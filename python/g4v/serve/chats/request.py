@@ -6,11 +6,11 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import ApiError, bad_request
-from .fields import Fields, checked_text
+from ..base.errors import ApiError, bad_request
+from ..base.fields import Fields, checked_text
+from ..videos.request import MOST_SEED, video_options
 from .history import Settings
 from .messages import Caption, Talk, parse_messages
-from .video_request import MOST_SEED, video_options
 
 # Fields of OpenAI's API that g4v cannot obey, with the values that ask for nothing.
 REFUSED: dict[str, tuple[Any, ...]] = {

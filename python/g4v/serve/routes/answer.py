@@ -7,14 +7,14 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from ..errors import Error
-from ..events import Done, Refusal, Text, VideoPrompt
-from .chat_request import ChatRequest
+from ...errors import Error
+from ...events import Done, Refusal, Text, VideoPrompt
+from ..base.errors import ApiError, as_api_error
+from ..chats.request import ChatRequest
+from ..chats.turns import Ended, Turn
+from ..service import Service
+from ..videos.jobs import Job
 from .chunks import FINISH, logprobs
-from .errors import ApiError, as_api_error
-from .service import Service
-from .turns import Ended, Turn
-from .video_jobs import Job
 
 
 class Answer:

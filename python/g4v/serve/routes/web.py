@@ -15,10 +15,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 
-from .errors import ApiError, bad_request, shutting_down
-from .fields import Fields
-from .media_store import Record
-from .service import Service
+from ..base.errors import ApiError, bad_request, shutting_down
+from ..base.fields import Fields
+from ..media.store import Record
+from ..service import Service
 
 T = TypeVar("T")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .. import errors as g4v_errors
-from .._memory import lacks_memory
+from ... import errors as g4v_errors
+from ..._memory import lacks_memory
 
 _TYPES = {
     401: "authentication_error",

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 import anyio.to_thread
 
-from .errors import ApiError, bad_request, not_found
+from ..base.errors import ApiError, bad_request, not_found
 from .fetch import Fetcher
-from .media_store import MediaStore
+from .store import MediaStore
 
 _OWN = re.compile(
     r"/?(?:v1/)?(?:(files)/(file-[0-9a-f]{32})(?:/content)?|(videos)/(video_[0-9a-f]{32})(?:/content)?)"

@@ -14,11 +14,11 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .auth import is_foreign
-from .errors import ApiError, as_api_error
-from .logs import log
+from ..base.auth import is_foreign
+from ..base.errors import ApiError, as_api_error
+from ..base.logs import log
+from ..service import Service
 from .page_files import is_page
-from .service import Service
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _SIGNED = re.compile(r"/v1/videos/(video_[0-9a-f]{32})/content")

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from .. import __version__
+from ... import __version__
 from .openapi_schemas import FILE_ID, SCHEMAS, TEXT, VIDEO_ID, integer, ref, shape
 
 _ERROR = {

@@ -6,8 +6,8 @@ import contextlib
 import threading
 from collections.abc import Callable
 
-from .._stream import Events
-from ..events import Event
+from ..._stream import Events
+from ...events import Event
 
 Deliver = Callable[[list[Event], BaseException | None, bool], None]
 """Gets events, the error that ended them, and whether they have ended. Called on the pump's thread."""

@@ -16,10 +16,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from .._files import read_json
-from ..errors import ArgumentError, OutputError
-from .logs import log
-from .media_store import OURS, UNFINISHED, MediaStore, Record, lost
+from ..._files import read_json
+from ...errors import ArgumentError, OutputError
+from ..base.logs import log
+from .store import OURS, UNFINISHED, MediaStore, Record, lost
 
 _STRAY = 3600.0  # seconds after which a file without a record was left behind by a server that ended
 

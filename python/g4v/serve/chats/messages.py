@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import ApiError, bad_request
-from .fields import checked_text
-from .media import Media, parse_media
+from ..base.errors import ApiError, bad_request
+from ..base.fields import checked_text
+from ..media.sources import Media, parse_media
 
 _LINK = re.compile(
     r"\n?<video>(?:https?://[^\s<>]*)?(?:/v1/videos/)?(video_[0-9a-f]{32})(?:/content[^\s<>]*)?</video>\n?"

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from .errors import not_found
+from ..base.errors import not_found
 
 _KINDS = {
     ".html": "text/html; charset=utf-8",
@@ -43,7 +43,7 @@ class PageFiles:
     def __init__(self) -> None:
         self._files = {
             path.name: (path.read_bytes(), _KINDS["." + path.name.rpartition(".")[2]])
-            for path in resources.files(__package__).joinpath("page").iterdir()
+            for path in resources.files("g4v.serve").joinpath("page").iterdir()
         }
 
     @property

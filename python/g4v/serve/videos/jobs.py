@@ -9,17 +9,17 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
-from .._stream import Events
-from ..errors import UnsafeVideo
-from ..events import Event, Progress, Video
-from .errors import ApiError, as_api_error
-from .logs import log
-from .media_store import MediaStore, Record
-from .metrics import Metrics
-from .pump import Pump
+from ..._stream import Events
+from ...errors import UnsafeVideo
+from ...events import Event, Progress, Video
+from ..base.errors import ApiError, as_api_error
+from ..base.logs import log
+from ..base.metrics import Metrics
+from ..base.pump import Pump
+from ..media.store import MediaStore, Record
 
 if TYPE_CHECKING:
-    from ..assistant import Assistant
+    from ...assistant import Assistant
 
 _TELL = 0.5  # seconds between two records that other servers read
 
@@ -248,7 +248,7 @@ class VideoJobs:
 
 
 def _encoded(video: Video, record: Record) -> bytes:
-    from .._encode import encode_video  # NumPy, which a server that makes no videos does not need
+    from ..._encode import encode_video  # NumPy, which a server that makes no videos does not need
 
     return encode_video(video.frames, float(record["fps"] or video.fps), ".mp4", title=video.caption)
 

@@ -9,16 +9,16 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import IO, Any, TypeVar
 
-from .._stream import Events
-from ..errors import Cancelled, ContextFull
-from ..events import Done, Event, Text, VideoPrompt
-from .errors import ApiError, as_api_error
+from ..._stream import Events
+from ...errors import Cancelled, ContextFull
+from ...events import Done, Event, Text, VideoPrompt
+from ..base.errors import ApiError, as_api_error
+from ..base.metrics import Metrics
+from ..base.places import Places
+from ..base.pump import Pump
+from ..media.sources import Media, MediaReader
 from .history import Conversation, Conversations, Settings, is_memory, start
-from .media import Media, MediaReader
 from .messages import Exchange, Talk, tagged
-from .metrics import Metrics
-from .places import Places
-from .pump import Pump
 
 T = TypeVar("T")
 

@@ -14,12 +14,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from ..base.errors import ApiError, as_api_error
+from ..chats.request import ChatRequest, parse_chat
+from ..service import Service
+from ..videos.request import check_video_options
 from .answer import Answer
-from .chat_request import ChatRequest, parse_chat
 from .chunks import Shapes, sse, usage
-from .errors import ApiError, as_api_error
-from .service import Service
-from .video_request import check_video_options
 from .web import is_large, json_body, note, owner_of, refuse_while_draining, service_of, while_connected
 
 _KEEP_ALIVE = 15.0  # seconds of silence after which a comment is sent

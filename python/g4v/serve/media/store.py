@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .._files import atomic, read_json
-from ..errors import ArgumentError, OutputError
-from .errors import ApiError
-from .logs import log
+from ..._files import atomic, read_json
+from ...errors import ArgumentError, OutputError
+from ..base.errors import ApiError
+from ..base.logs import log
 
 Record = dict[str, Any]
 """id, kind ("file", "video"), owner, bytes, created_at, expires_at, and what its kind adds."""

@@ -1,0 +1,1 @@
+"""What the server stands on: errors, fields, keys, log lines, figures, places, the reader of events."""

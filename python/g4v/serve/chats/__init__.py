@@ -1,0 +1,1 @@
+"""Conversations: messages, what was said before, and turns under way."""

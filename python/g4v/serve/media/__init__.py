@@ -1,0 +1,1 @@
+"""Files of users and generated videos: where they come from, where they lie, how they are sent."""

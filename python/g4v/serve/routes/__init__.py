@@ -1,0 +1,1 @@
+"""The routes, and what is around each request."""
