@@ -79,6 +79,7 @@ class ExportEstimate:
     resident: bytes of memory when it runs on the CPU.
     gpu: bytes of the weights on a GPU when it runs there.
     seconds: of one core, for the export.
+    scratch: bytes on disk that are removed when the component is done.
     """
 
     name: str
@@ -89,6 +90,7 @@ class ExportEstimate:
     resident: int
     gpu: int
     seconds: float
+    scratch: int = 0
 
 
 def estimate_export(
@@ -96,6 +98,7 @@ def estimate_export(
     precisions: Precisions,
     only: Collection[str] | None = None,
     calibration: str | None = None,
+    decoder_graph: bool = True,
 ) -> list[ExportEstimate]:
     """Estimates from the headers of weight files what the export of each component needs.
 
@@ -103,6 +106,7 @@ def estimate_export(
     precisions: variants of every component.
     only: components to export; by default all that the run has.
     calibration: as in `quantisation.calibration.calibrate`.
+    decoder_graph: whether the decoder's graph is kept beside its packed weights.
 
     ExportError: files are damaged, or the run lacks a component of `only`.
     """
@@ -119,7 +123,12 @@ def estimate_export(
     videos = video_seconds(checkpoint, shapes)
     estimates = [replace(e, seconds=e.seconds + videos.get(e.name, 0)) for e in estimates]
     if checkpoint.has("llm"):
-        estimates.append(_estimate_decoder(checkpoint.llm(), precisions["decoder"], calibration))
+        decoder = _estimate_decoder(checkpoint.llm(), precisions["decoder"], calibration, decoder_graph)
+        estimates.append(decoder)
+    elif not decoder_graph:
+        raise ExportError(
+            f"{checkpoint.run}: has no language model, whose graph --no-decoder-graph leaves out"
+        )
     names = [estimate.name for estimate in estimates]
     for component in only or ():
         if component not in names:
@@ -181,7 +190,7 @@ def _on_gpu(held: Mapping[str, int]) -> int:
 
 
 def _estimate_decoder(
-    weights: LlamaWeights, variants: Mapping[str, str], calibration: str | None
+    weights: LlamaWeights, variants: Mapping[str, str], calibration: str | None, decoder_graph: bool
 ) -> ExportEstimate:
     counts = {name: math.prod(shape) for name, shape in weights.shapes.items()}
     embedding = counts[f"{EMBEDDING}.weight"]
@@ -193,6 +202,7 @@ def _estimate_decoder(
     layer = sum(n for name, n in counts.items() if name.startswith("model.layers.0."))
     peak = int(_LIBRARIES + _LAYER * max(layer, embedding))
     disk = resident = 4 * embedding
+    scratch = 0
     seconds, held = 0.0, {}
     made: set[str] = set()  # codes that another target's graph reads, too
     for target, precision in variants.items():
@@ -224,7 +234,10 @@ def _estimate_decoder(
             eight_bits = BitAllocation(weights, WRITER)
             file = sum(_packed(weights, name, eight_bits) for name in names)
             peak = max(peak, int(_LIBRARIES + 4 * embedding + file))
-        disk += int(graph)
+        if decoder_graph:
+            disk += int(graph)
+        else:
+            scratch += int(graph)
         held[target] = int(weights_read)
         if target == CPU:  # the core's own decoder maps its weights, and the graph stays closed
             packed = header_bytes(weights.config.num_hidden_layers) + 4 * rest
@@ -233,7 +246,7 @@ def _estimate_decoder(
         made |= {precision} if allocation else set()
     precisions = ", ".join(variants.values())
     return ExportEstimate(
-        "decoder", precisions, sum(counts.values()), disk, peak, resident, _on_gpu(held), seconds
+        "decoder", precisions, sum(counts.values()), disk, peak, resident, _on_gpu(held), seconds, scratch
     )
 
 
