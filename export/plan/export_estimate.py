@@ -10,16 +10,18 @@ from dataclasses import dataclass, replace
 from g4v.export.checkpoint.llama import EMBEDDING, HEAD, LlamaWeights
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.components.own_text import WRITER
-from g4v.export.components.packed_decoder import PANEL, header_bytes
 from g4v.export.components.precision import CPU, CUDA, ENGINE_TARGETS, Precisions
 from g4v.export.errors import ExportError
 from g4v.export.plan.tensor_shapes import read_shapes
 from g4v.export.plan.video_samples import video_seconds
 from g4v.export.quantisation.bit_allocation import BitAllocation
 from g4v.export.quantisation.calibration import NONE, OWN, SEQUENCES, resolve_choice, sequence_length
-from g4v.export.quantisation.codes import BITS, BLOCK
+from g4v.export.quantisation.codes import BITS
 from g4v.model.bases.mplug_owl import is_mplug_owl
 from g4v.ops import versions
+from g4v.weights.packed_file import header_bytes
+from g4v.weights.packed_layout import PANEL
+from g4v.weights.round_to_nearest import BLOCK
 
 # All of this was measured at full size: benchmarks/export_full_size.py and export_llama.py.
 _LIBRARIES = 0.8e9  # bytes of Python, PyTorch, transformers, diffusers and ONNX Runtime

@@ -44,8 +44,8 @@ def compare_packed(
     progress: called with the share that is done, 0 to 1.
     text: as in `verify.decoder.compare_decoder`.
 
-    ExportError: codes are not those of the weights. InaccurateError: the file is damaged or of another decoder,
-    or what the core computes is off by more than its roundings can be.
+    ExportError: codes are not those of the weights. InaccurateError: the file is damaged or of another
+    decoder, or what the core computes is off by more than its roundings can be.
     """
     embeds, layers = embed_text(weights, text), weights.config.num_hidden_layers
     quantised = precision in BITS
