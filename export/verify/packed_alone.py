@@ -63,17 +63,17 @@ def compare_packed(
                 exact.step(index, tensors)
             head = weights.read(f"{HEAD}.weight")
             wanted = exact.logits(_checked(file, "head", head))
-    except (SafetensorError, OSError) as error:
-        raise InaccurateError(f"decoder: {path.name} cannot be read: {error}") from None
+    except (SafetensorError, OSError) as fault:
+        raise InaccurateError(f"decoder: {path.name} cannot be read: {fault}") from None
     own = run_packed(path, weights.config, embeds.numpy(), CHUNKS)
-    error = norm_error(own, wanted) if quantised else relative_error(own, wanted)
+    off = norm_error(own, wanted) if quantised else relative_error(own, wanted)
     most = INT8_NORM_TOLERANCE if quantised else TOLERANCE
-    if not error <= most:
-        raise InaccurateError(f"decoder: {path.name} is {error:.1e} off, which is more than {most:.1e}")
+    if not off <= most:
+        raise InaccurateError(f"decoder: {path.name} is {off:.1e} off, which is more than {most:.1e}")
     if not quantised:
-        return Comparison(error, None, None)
+        return Comparison(off, None, None)
     before = original.logits(head)
-    return Comparison(error, norm_error(own, before), None, norm_error(wanted.numpy(), before))
+    return Comparison(off, norm_error(own, before), None, norm_error(wanted.numpy(), before))
 
 
 def read_matrix(file: safe_open, name: str, rows: int) -> tuple[Tensor, int | None]:
