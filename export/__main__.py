@@ -122,6 +122,7 @@ def _run(options: argparse.Namespace, run: str | None, bar: ProgressBar) -> int:
         overrides=overrides,
         videos=options.calibration_video or (),
         engines=engines,
+        decoder_graph=options.decoder_graph,
         report=report,
         progress=lambda component, share: bar.update(share, component),
     )
@@ -134,7 +135,7 @@ def _dry_run(run: str | None, overrides: Overrides, options: argparse.Namespace)
     """Prints what the export would need; 1 if something is missing."""
     from g4v.export.bundle.place import check_place
     from g4v.export.checkpoint.run import Checkpoint
-    from g4v.export.components.precision import parse_precisions, parse_targets
+    from g4v.export.components.precision import check_packed_alone, parse_precisions, parse_targets
     from g4v.export.errors import ExportError
     from g4v.export.plan.context import check_system
     from g4v.export.plan.dry_run import describe_export, missing_packages
@@ -146,12 +147,16 @@ def _dry_run(run: str | None, overrides: Overrides, options: argparse.Namespace)
     check_videos(options.calibration_video or ())
     calibration_files(options.calibration)
     precisions = parse_precisions(options.precision or (), parse_targets(options.target or ()))
+    if not options.decoder_graph:
+        check_packed_alone(precisions, options.component)
     checkpoint = Checkpoint.open(run, overrides)
     if options.component is None or "decoder" in options.component:
         check_system(checkpoint)
-    estimates = estimate_export(checkpoint, precisions, options.component, options.calibration)
+    estimates = estimate_export(
+        checkpoint, precisions, options.component, options.calibration, options.decoder_graph
+    )
     lines, missing = describe_export(estimates, Path(options.out))
-    lines += describe_run(checkpoint, estimates)
+    lines += describe_run(checkpoint, estimates, options.decoder_graph)
     missing += missing_packages(precisions, estimates)
     try:
         check_place(Path(options.out), options.force)

@@ -34,12 +34,13 @@ struct Span {
 struct Variant {
   std::string target;     // "cpu", "cuda", ...
   std::string precision;  // "fp32", ...
-  std::string graph;      // relative path of the ONNX file
+  // Relative path of the ONNX file. Empty only where `packed` is there and the target is "cpu".
+  std::string graph;
   // The abstractor's, where it has a graph for what is computed of single frames: `graph` then
   // takes what that one makes.
   std::string memory_graph;
   // The decoder's for the CPU: its weights as the core's own decoder (decoder/cpu) takes them, which
-  // then runs in place of the graph.
+  // then runs in place of the graph. Only where the target is "cpu".
   std::string packed;
   std::vector<std::string> files;
   std::map<std::string, Span> profile;  // of an engine, by dimension; one without a span takes any

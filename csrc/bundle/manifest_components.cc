@@ -95,15 +95,23 @@ std::vector<Variant> ReadVariants(const JsonCursor& component, const Manifest& m
     Variant variant;
     variant.target = cursor.Get("target").AsString();
     variant.precision = cursor.Get("precision").AsString();
-    variant.graph = ReadListedFile(cursor.Get("graph"), manifest);
+    if (const auto packed = cursor.Find("packed")) {
+      variant.packed = ReadListedFile(*packed, manifest);
+      if (variant.target != "cpu") {
+        packed->Fail("is for the target \"cpu\" alone, and this variant's is \"" + variant.target +
+                     "\"; export the bundle again");
+      }
+    }
+    // Packed weights are run without a graph.
+    if (variant.packed.empty() || cursor.Find("graph")) {
+      variant.graph = ReadListedFile(cursor.Get("graph"), manifest);
+    }
     for (const JsonCursor& file : cursor.Get("files").Elements()) {
       variant.files.push_back(ReadListedFile(file, manifest));
     }
     if (const auto memory = cursor.Find("memory_graph")) {
       variant.memory_graph = ReadListedFile(*memory, manifest);
     }
-    if (const auto packed = cursor.Find("packed"))
-      variant.packed = ReadListedFile(*packed, manifest);
     if (const auto profile = cursor.Find("profile")) variant.profile = ReadProfile(*profile);
     variants.push_back(std::move(variant));
   }

@@ -10,8 +10,17 @@ Placed Place(const std::vector<Variant>& variants, const ort::Targets& targets,
              const std::string& component) {
   for (const ort::Target& target : targets.usable) {
     for (const Variant& variant : variants) {
-      if (variant.target == target.name) return {variant, target.device};
+      if (variant.target == target.name && (!variant.graph.empty() || target.device == "cpu")) {
+        return {variant, target.device};
+      }
     }
+  }
+  for (const Variant& variant : variants) {
+    if (!variant.graph.empty()) continue;
+    throw Error(Code::Bundle, "the bundle's " + component +
+                                  " has packed weights for the CPU and no graph, which a GPU would "
+                                  "run; load it with device \"auto\" or \"cpu\", or export it "
+                                  "without --no-decoder-graph");
   }
   std::string found, reasons;
   for (const Variant& variant : variants) {

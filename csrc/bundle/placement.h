@@ -16,8 +16,10 @@ struct Placed {
   std::string device;  // of the session, as in ort::SessionOptions
 };
 
-// The variant for the best of the targets that can be used. Throws Error(Bundle) where there is
-// none at all, and Error(Runtime) with the reasons where what there is cannot be used here.
+// The variant for the best of the targets that can be used; one that has packed weights and no graph
+// is for the device "cpu" alone. Throws Error(Bundle) where there is none, or none with a graph for
+// the devices that can be used, and Error(Runtime) with the reasons where what there is cannot be
+// used here.
 Placed Place(const std::vector<Variant>& variants, const ort::Targets& targets,
              const std::string& component);
 

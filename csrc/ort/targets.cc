@@ -55,7 +55,8 @@ Targets ResolveTargets(const std::shared_ptr<Environment>& environment,
     targets.refused["cuda"] = error.what();
   }
   if (!targets.usable.empty()) targets.device = "cuda";
-  if (options.device == "auto" && targets.refused.contains("cuda")) {
+  if (options.device == "auto") {
+    // Where CUDA can be used, for what has no graph that it could run.
     targets.usable.push_back({"cpu", "cpu"});
   } else if (targets.usable.empty()) {
     std::string reasons = targets.refused.at("cuda");

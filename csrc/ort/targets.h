@@ -32,8 +32,8 @@ struct TargetOptions {
 
 // Device "cpu" is the CPU alone. "cuda" is GPUs alone: engines first, then graphs for CUDA, then
 // those for the CPU, run by the CUDA provider. Throws Error(Runtime) where nothing of that can be
-// used. "auto" is the same with the CPU in place of a CUDA provider that cannot be used. Throws
-// Error(InvalidArgument) for other names.
+// used. "auto" is the same with the CPU at the end: in place of a CUDA provider that cannot be used,
+// or for what has no graph that one could run. Throws Error(InvalidArgument) for other names.
 Targets ResolveTargets(const std::shared_ptr<Environment>& environment,
                        const TargetOptions& options);
 

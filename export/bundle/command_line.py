@@ -160,6 +160,13 @@ def make_parser() -> argparse.ArgumentParser:
     # The option's name before.
     parser.add_argument("--compact", dest="store_as_float16", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument(
+        "--no-decoder-graph",
+        dest="decoder_graph",
+        action="store_false",
+        help="compare the decoder's graph and then leave it out: the bundle has the packed weights alone, is "
+        "smaller, and its decoder runs on the CPU alone (target cpu)",
+    )
+    parser.add_argument(
         "--calibration",
         metavar="FILE",
         help="calibration text of int8 and int4 weights (GPTQ); own: text that the language model writes "

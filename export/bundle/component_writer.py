@@ -32,6 +32,8 @@ class ComponentWriter:
     samples: real inputs.
     engines: options of engines.
     store_as_float16: stores weights of graphs for the CPU as float16 where that is exact.
+    decoder_graph: False: the graph of a decoder for the CPU is removed when it was compared, and its packed
+        weights are kept alone.
     report: called with each line for a person.
     """
 
@@ -42,10 +44,12 @@ class ComponentWriter:
         samples: Samples,
         engines: EngineOptions,
         store_as_float16: bool,
+        decoder_graph: bool,
         report: Callable[[str], None],
     ) -> None:
         self.folder, self.estimates, self.samples = folder, estimates, samples
         self.engines, self.store_as_float16, self.report = engines, store_as_float16, report
+        self.decoder_graph = decoder_graph
 
     def write(
         self, component: Component, position: str
@@ -93,7 +97,11 @@ class ComponentWriter:
             packed = packed_name(component.stem(target))
             if packed in files[target]:
                 variant["packed"] = packed
-            variants.append({**variant, "graph": files[target][0], "files": files[target]})
+            graphs = [
+                file for file in files[target] if file.endswith(".onnx")
+            ]  # the component's is the first
+            variant |= {"graph": graphs[0]} if graphs else {}
+            variants.append({**variant, "files": files[target]})
             counted = {file for before in variants[:-1] for file in before["files"]}
             size = sum((self.folder / file).stat().st_size for file in files[target] if file not in counted)
             found = self._report(component, target, size, comparisons[target], measured[target], profiler)
@@ -104,10 +112,19 @@ class ComponentWriter:
         return {**described, "variants": variants}, reports, [*every, *beside]
 
     def _finish(self, component: Component, target: str, files: dict[str, list[str]]) -> list[str]:
-        """Builds the engine, or stores weights in their final form; returns the variant's files."""
+        """Builds the engine, or stores weights in their final form; returns the variant's files.
+
+        A graph that is not wanted in the bundle is removed: all targets have been compared by now.
+        """
         if target in ENGINES:
             stem = component.stem(target)
             return build_engine(self.folder, stem, component.profile, ENGINES[target], self.engines)
+        packed = packed_name(component.stem(target))
+        if not self.decoder_graph and packed in files[target]:
+            for file in files[target]:
+                if file != packed:
+                    (self.folder / file).unlink()
+            return [packed]
         if target == CPU and self.store_as_float16:
             for graph in (file for file in files[target] if file.endswith(".onnx")):
                 store_as_float16(self.folder / graph)

@@ -15,7 +15,7 @@ from g4v.export.bundle.writer import BundleWriter, Progress, Report
 from g4v.export.checkpoint.overrides import NO_OVERRIDES, Overrides
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.checkpoint.text_to_video import check_weights
-from g4v.export.components.precision import parse_precisions, parse_targets
+from g4v.export.components.precision import check_packed_alone, parse_precisions, parse_targets
 from g4v.export.engines.options import NO_OPTIONS, EngineOptions
 from g4v.export.engines.tensorrt import ENGINES, load_library
 from g4v.export.plan.context import check_system
@@ -41,6 +41,7 @@ def export_bundle(
     overrides: Overrides = NO_OVERRIDES,
     videos: Sequence[str | Path] = (),
     engines: EngineOptions = NO_OPTIONS,
+    decoder_graph: bool = True,
     report: Report = lambda line: None,
     progress: Progress = lambda component, share: None,
 ) -> dict[str, Any]:
@@ -59,6 +60,8 @@ def export_bundle(
     overrides: parts and settings in place of the run's.
     videos: files from which real inputs are made; by default drawn clips (g4v.export.verify.samples).
     engines: options of building engines.
+    decoder_graph: False: the decoder's graph is made and compared, and then not kept: the bundle has the
+        packed weights alone, which the core runs on the CPU. For bundles of the target "cpu" alone.
     report: called with each line for a person.
     progress: called with the component at work and the share of the whole export that is done, 0 to 1.
 
@@ -72,6 +75,8 @@ def export_bundle(
     precisions = parse_precisions(precision, parse_targets(targets))
     engines.check(targets)
     engines.check_precisions(precisions)
+    if not decoder_graph:
+        check_packed_alone(precisions, only)
     for target in {target for variants in precisions.values() for target in variants if target in ENGINES}:
         load_library(ENGINES[target])
     out = Path(out).absolute()
@@ -85,7 +90,7 @@ def export_bundle(
         check_weights(checkpoint.parts["t2v"], checkpoint.variant)
     if only is None or "decoder" in only:
         check_system(checkpoint)
-    estimates = estimate_export(checkpoint, precisions, only, calibration)
+    estimates = estimate_export(checkpoint, precisions, only, calibration, decoder_graph)
     check_disk(estimates, out)
     out.parent.mkdir(parents=True, exist_ok=True)
     settings = {
@@ -99,6 +104,7 @@ def export_bundle(
         "template": overrides.template,
         "variant": overrides.variant,
         "engines": repr(engines),
+        "decoder_graph": decoder_graph,
         "packages": package_versions(),
     }
     files = [*checkpoint.files(), *calibration_files(calibration), *map(Path, videos)]
@@ -115,6 +121,7 @@ def export_bundle(
             report,
             progress,
             engines,
+            decoder_graph,
         )
         manifest = writer.write(name or checkpoint.about["name"])
         if old is not None:

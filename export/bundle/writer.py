@@ -49,6 +49,7 @@ class BundleWriter:
     samples: real inputs.
     report, progress: callbacks.
     engines: options of engines.
+    decoder_graph: False: the decoder's packed weights are kept without its graph.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class BundleWriter:
         report: Report,
         progress: Progress,
         engines: EngineOptions = NO_OPTIONS,
+        decoder_graph: bool = True,
     ) -> None:
         self.checkpoint, self.resumable, self.folder = checkpoint, resumable, resumable.folder
         self.precisions, self.calibration = precisions, calibration
@@ -70,7 +72,7 @@ class BundleWriter:
         self.report, self.progress = report, progress
         self.reports: list[ComponentReport] = []
         self._components = ComponentWriter(
-            self.folder, self.estimates, samples, engines, store_as_float16, report
+            self.folder, self.estimates, samples, engines, store_as_float16, decoder_graph, report
         )
         self._at_work = ""
 

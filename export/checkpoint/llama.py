@@ -18,8 +18,8 @@ from g4v.export.checkpoint.lora import LoraMerge
 from g4v.export.checkpoint.threads import threads_for
 from g4v.export.errors import ExportError
 from g4v.model.bases.errors import CheckpointError
-from g4v.model.bases.gguf_codes import BlockCodes
 from g4v.model.bases.llama_files import EMBEDDING, HEAD, LlamaFiles
+from g4v.weights.gguf_codes import BlockCodes
 
 __all__ = ["EMBEDDING", "HEAD", "LlamaWeights"]
 

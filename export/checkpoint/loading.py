@@ -14,8 +14,9 @@ from g4v._memory import check_memory
 from g4v.errors import Error
 from g4v.export.errors import ExportError
 from g4v.model.bases.errors import CheckpointError
-from g4v.model.bases.tensors import Shapes, check_shapes, finite
+from g4v.model.bases.tensors import finite
 from g4v.model.bases.weight_files import WeightFiles, open_weights
+from g4v.weights.tensor_shapes import Shapes, check_shapes
 
 _FLOATING = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 

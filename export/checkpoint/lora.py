@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from g4v.export.checkpoint.adapter import TABLES, Adapter, AdapterTensors, read_adapter_config
 from g4v.export.checkpoint.adapter_config import by_pattern, is_target
 from g4v.export.errors import ExportError
+from g4v.weights.lora import lora_delta
 
 
 class LoraMerge:
@@ -100,7 +102,9 @@ class _CheckedAdapter:
         rank = self._rank(name)
         alpha = by_pattern(self.config.get("alpha_pattern"), name, self.config["lora_alpha"])
         scaling = alpha / (math.sqrt(rank) if self.config.get("use_rslora") else rank)
-        delta = (factors["B"] @ factors["A"]) * (scaling * self.weight)
+        delta = torch.from_numpy(
+            lora_delta(factors["A"].numpy(), factors["B"].numpy(), scaling * self.weight)
+        )
         if isinstance(self._module(name), nn.Embedding):  # looks up columns of B A
             delta = delta.T
         changed = weight + delta

@@ -26,6 +26,7 @@ from g4v.export.quantisation.round_to_nearest import RoundToNearest
 from g4v.export.verify.comparison import Feeds
 from g4v.export.verify.decoder import check_embedding, compare_decoder
 from g4v.export.verify.error_measures import Comparison
+from g4v.export.verify.packed_alone import compare_packed
 from g4v.export.verify.sample_clips import captions
 
 
@@ -100,6 +101,14 @@ class Decoder(Component):
             text,
             packed if packed.exists() else None,
         )
+
+    def compare(self, module: LlamaWeights, folder: Path, target: str, feeds: Feeds = ()) -> Comparison:
+        packed = folder / packed_name(self.stem(target))
+        if (folder / f"{self.stem(target)}.onnx").exists() or not packed.exists():
+            return super().compare(module, folder, target, feeds)
+        check_embedding(module, folder / "embedding.bin")
+        progress, text = self._share_of(target, written=True), self._text(module)
+        return compare_packed(module, packed, self.variants[target], progress, text)
 
     def fitted_to(self, target: str) -> dict[str, Any] | None:
         return self._fitted_to.get(target)

@@ -100,6 +100,21 @@ def parse_precisions(words: str | Sequence[str], targets: Sequence[str] = ("cpu"
     return found
 
 
+def check_packed_alone(precisions: Precisions, only: Collection[str] | None) -> None:
+    """Raises ExportError where the decoder's packed weights cannot stand without its graph.
+
+    precisions: the variants of every component. only: components to export; None: all.
+    """
+    others = sorted({target for variants in precisions.values() for target in variants} - {CPU})
+    if others:
+        raise ExportError(
+            f"--no-decoder-graph is for bundles of the target cpu alone, and {', '.join(others)} is named: a "
+            "GPU runs the decoder's graph"
+        )
+    if only is not None and "decoder" not in only:
+        raise ExportError("--no-decoder-graph is of the decoder, which --component leaves out")
+
+
 def advice(component: str, precision: str) -> str:
     """Returns the end of an error message that names a more exact precision for a component.
 

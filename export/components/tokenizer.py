@@ -32,9 +32,7 @@ from typing import Any
 from g4v._files import write_text
 from g4v.export.checkpoint.tokenizer import load_backend
 from g4v.export.errors import ExportError
-
-FORMAT = "g4v-tokenizer"
-FORMAT_VERSION = 1  # kFormatVersion in csrc/text/tokenizer.cc
+from g4v.weights.gguf_vocabulary import TOKENIZER_FORMAT, TOKENIZER_VERSION
 
 _SPACE = "\u2581"  # SentencePiece's sign for a space
 _CLIP_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
@@ -87,8 +85,8 @@ def convert_tokenizer(source: Any) -> dict[str, Any]:
     added = config.get("added_tokens") or []
     kind = _recognise(config)
     return {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format": TOKENIZER_FORMAT,
+        "format_version": TOKENIZER_VERSION,
         **kind,
         **_text_tokens(backend, config, kind),
         "unk_token": model.get("unk_token"),

@@ -12,8 +12,12 @@ from g4v.export.report.units import size
 
 
 def needed_disk(estimates: Sequence[ExportEstimate]) -> int:
-    """Returns the size of a bundle of these components in bytes."""
-    return sum(estimate.disk for estimate in estimates)
+    """Returns the bytes that an export of these components has on disk at most: the bundle's, and what is
+    removed again.
+    """
+    return sum(estimate.disk for estimate in estimates) + max(
+        (estimate.scratch for estimate in estimates), default=0
+    )
 
 
 def free_disk(place: Path) -> int:
@@ -26,7 +30,7 @@ def check_disk(estimates: Sequence[ExportEstimate], out: Path) -> None:
     needed, free = needed_disk(estimates), free_disk(out)
     if needed > free:
         raise ExportError(
-            f"{out}: the bundle takes {size(needed)}, and {size(free)} are free there: choose another folder "
+            f"{out}: the export takes {size(needed)}, and {size(free)} are free there: choose another folder "
             "or a smaller --precision"
         )
 

@@ -10,16 +10,18 @@ from dataclasses import dataclass, replace
 from g4v.export.checkpoint.llama import EMBEDDING, HEAD, LlamaWeights
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.components.own_text import WRITER
-from g4v.export.components.packed_decoder import PANEL, header_bytes
 from g4v.export.components.precision import CPU, CUDA, ENGINE_TARGETS, Precisions
 from g4v.export.errors import ExportError
 from g4v.export.plan.tensor_shapes import read_shapes
 from g4v.export.plan.video_samples import video_seconds
 from g4v.export.quantisation.bit_allocation import BitAllocation
 from g4v.export.quantisation.calibration import NONE, OWN, SEQUENCES, resolve_choice, sequence_length
-from g4v.export.quantisation.codes import BITS, BLOCK
+from g4v.export.quantisation.codes import BITS
 from g4v.model.bases.mplug_owl import is_mplug_owl
 from g4v.ops import versions
+from g4v.weights.packed_file import header_bytes
+from g4v.weights.packed_layout import PANEL
+from g4v.weights.round_to_nearest import BLOCK
 
 # All of this was measured at full size: benchmarks/export_full_size.py and export_llama.py.
 _LIBRARIES = 0.8e9  # bytes of Python, PyTorch, transformers, diffusers and ONNX Runtime
@@ -79,6 +81,7 @@ class ExportEstimate:
     resident: bytes of memory when it runs on the CPU.
     gpu: bytes of the weights on a GPU when it runs there.
     seconds: of one core, for the export.
+    scratch: bytes on disk that are removed when the component is done.
     """
 
     name: str
@@ -89,6 +92,7 @@ class ExportEstimate:
     resident: int
     gpu: int
     seconds: float
+    scratch: int = 0
 
 
 def estimate_export(
@@ -96,6 +100,7 @@ def estimate_export(
     precisions: Precisions,
     only: Collection[str] | None = None,
     calibration: str | None = None,
+    decoder_graph: bool = True,
 ) -> list[ExportEstimate]:
     """Estimates from the headers of weight files what the export of each component needs.
 
@@ -103,6 +108,7 @@ def estimate_export(
     precisions: variants of every component.
     only: components to export; by default all that the run has.
     calibration: as in `quantisation.calibration.calibrate`.
+    decoder_graph: whether the decoder's graph is kept beside its packed weights.
 
     ExportError: files are damaged, or the run lacks a component of `only`.
     """
@@ -119,7 +125,12 @@ def estimate_export(
     videos = video_seconds(checkpoint, shapes)
     estimates = [replace(e, seconds=e.seconds + videos.get(e.name, 0)) for e in estimates]
     if checkpoint.has("llm"):
-        estimates.append(_estimate_decoder(checkpoint.llm(), precisions["decoder"], calibration))
+        decoder = _estimate_decoder(checkpoint.llm(), precisions["decoder"], calibration, decoder_graph)
+        estimates.append(decoder)
+    elif not decoder_graph:
+        raise ExportError(
+            f"{checkpoint.run}: has no language model, whose graph --no-decoder-graph leaves out"
+        )
     names = [estimate.name for estimate in estimates]
     for component in only or ():
         if component not in names:
@@ -181,7 +192,7 @@ def _on_gpu(held: Mapping[str, int]) -> int:
 
 
 def _estimate_decoder(
-    weights: LlamaWeights, variants: Mapping[str, str], calibration: str | None
+    weights: LlamaWeights, variants: Mapping[str, str], calibration: str | None, decoder_graph: bool
 ) -> ExportEstimate:
     counts = {name: math.prod(shape) for name, shape in weights.shapes.items()}
     embedding = counts[f"{EMBEDDING}.weight"]
@@ -193,6 +204,7 @@ def _estimate_decoder(
     layer = sum(n for name, n in counts.items() if name.startswith("model.layers.0."))
     peak = int(_LIBRARIES + _LAYER * max(layer, embedding))
     disk = resident = 4 * embedding
+    scratch = 0
     seconds, held = 0.0, {}
     made: set[str] = set()  # codes that another target's graph reads, too
     for target, precision in variants.items():
@@ -224,7 +236,10 @@ def _estimate_decoder(
             eight_bits = BitAllocation(weights, WRITER)
             file = sum(_packed(weights, name, eight_bits) for name in names)
             peak = max(peak, int(_LIBRARIES + 4 * embedding + file))
-        disk += int(graph)
+        if decoder_graph:
+            disk += int(graph)
+        else:
+            scratch += int(graph)
         held[target] = int(weights_read)
         if target == CPU:  # the core's own decoder maps its weights, and the graph stays closed
             packed = header_bytes(weights.config.num_hidden_layers) + 4 * rest
@@ -233,7 +248,7 @@ def _estimate_decoder(
         made |= {precision} if allocation else set()
     precisions = ", ".join(variants.values())
     return ExportEstimate(
-        "decoder", precisions, sum(counts.values()), disk, peak, resident, _on_gpu(held), seconds
+        "decoder", precisions, sum(counts.values()), disk, peak, resident, _on_gpu(held), seconds, scratch
     )
 
 

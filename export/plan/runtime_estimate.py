@@ -110,15 +110,19 @@ class RunEstimate:
         return f"time of a run on {where}: {', '.join(parts)}"
 
 
-def describe_run(checkpoint: Checkpoint, estimates: Sequence[ExportEstimate]) -> list[str]:
-    """Returns lines for a person that say what these components need when they run: memory and times."""
+def describe_run(checkpoint: Checkpoint, estimates: Sequence[ExportEstimate], gpu: bool = True) -> list[str]:
+    """Returns lines for a person that say what these components need when they run: memory and times.
+
+    gpu: whether a GPU can run all of them.
+    """
     names = {estimate.name: estimate for estimate in estimates}
     shapes = {name: found for name, found in read_shapes(checkpoint).items() if name in names}
     run = estimate_run(checkpoint, shapes, names.get("decoder"))
-    gpu = _CONTEXT + sum(estimate.gpu for estimate in estimates) + run.cache + run.activations
-    lines = [f"memory of the assistant on a GPU: about {size(gpu)}"]
+    memory = _CONTEXT + sum(estimate.gpu for estimate in estimates) + run.cache + run.activations
+    lines = [f"memory of the assistant on a GPU: about {size(memory)}"] if gpu else []
     if (run.question, run.token, run.video) != (None, None, None):
-        lines += [run.line(this_cpu(), "this CPU"), run.line(ASSUMED_GPU, ASSUMED)]
+        lines.append(run.line(this_cpu(), "this CPU"))
+        lines += [run.line(ASSUMED_GPU, ASSUMED)] if gpu else []
     return lines
 
 

@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from g4v.model.bases.gguf_codes import BlockCodes
+from g4v.weights.gguf_codes import BlockCodes
 
 BITS = {"int4": 4, "int8": 8}  # precision of the decoder -> bits of a code
-BLOCK = 32  # weights that share a scale
 
 
 @dataclass(frozen=True)
@@ -74,6 +73,11 @@ class Quantised:
         offsets = None if found.offsets is None else torch.from_numpy(found.offsets)
         codes, scales = torch.from_numpy(found.codes), torch.from_numpy(found.scales)
         return cls(codes, scales, found.bits, codes[0].numel(), offsets)
+
+    def block_codes(self) -> BlockCodes:
+        """Returns the codes as NumPy arrays, of which `g4v.weights` makes files."""
+        offsets = None if self.offsets is None else self.offsets.numpy()
+        return BlockCodes(self.codes.numpy(), self.scales.numpy(), offsets, self.bits, "")
 
     def packed(self) -> np.ndarray:
         """Returns uint8 [out, blocks, block * bits / 8]; of two 4-bit codes the first is in the low half."""

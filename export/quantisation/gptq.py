@@ -17,9 +17,10 @@ from torch import Tensor
 from g4v.export.checkpoint.llama import HEAD, LlamaWeights
 from g4v.export.checkpoint.threads import threads_for
 from g4v.export.quantisation.bit_allocation import BitAllocation
-from g4v.export.quantisation.codes import BLOCK, Quantised
+from g4v.export.quantisation.codes import Quantised
 from g4v.export.quantisation.layer_inputs import LayerInputs
 from g4v.export.quantisation.round_to_nearest import quantise
+from g4v.weights.round_to_nearest import BLOCK
 
 _DAMPING = 0.01  # of the mean square of the inputs, added to each
 _PANEL = 32  # columns that are rounded before the others are told of it

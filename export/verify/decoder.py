@@ -28,7 +28,7 @@ from g4v.export.verify.float64 import upcast_to_float64
 from g4v.export.verify.packed import check_packed, run_packed
 from g4v.export.verify.partition import Partition
 
-_CHUNKS = [24, 7, 1, 1, 5]  # one prefill, one that continues, and single steps
+CHUNKS = [24, 7, 1, 1, 5]  # one prefill, one that continues, and single steps
 _SEED = 20231125
 # Largest norm of the rounding error over that of the matrix, by bits: at worst, one value of a block sets the
 # step and the other 31 are half a step off. Normal weights have .083 and .005, weights of another model 1.4.
@@ -68,19 +68,14 @@ def compare_decoder(
     InaccurateError: the packed weights are not those of the graph.
     """
     config = weights.config
-    if text:
-        ids = torch.tensor(text).repeat(-(-sum(_CHUNKS) // len(text)))[: sum(_CHUNKS)]
-    else:
-        generator = torch.Generator().manual_seed(_SEED)
-        ids = torch.randint(config.vocab_size, (sum(_CHUNKS),), generator=generator)
-    embeds = weights.read(f"{EMBEDDING}.weight")[ids]
+    embeds = embed_text(weights, text)
     quantised = precision in BITS
     partition = Partition(folder, stem, _EndOfLayer(), dtype.onnx)
     if len(partition) != config.num_hidden_layers + 1:
         raise ExportError(f"{folder}: {stem}.onnx has not the layers of the checkpoint")
     # What rounding changes is far above the errors of float32.
-    original = _Reference(weights, embeds, torch.float32)
-    exact = _Reference(weights, embeds, torch.float64)
+    original = Reference(weights, embeds, torch.float32)
+    exact = Reference(weights, embeds, torch.float64)
     plain = _GraphRun(partition, embeds, config, dtype.name, exact=True)
     as_written = _GraphRun(partition, embeds, config, dtype.name, exact=False) if quantised else None
     for index in range(config.num_hidden_layers):
@@ -101,7 +96,7 @@ def compare_decoder(
     found = plain.logits()
     error, real = relative_error(found, wanted), norm_error(found, wanted) if text else None
     if packed is not None:
-        own = run_packed(packed, config, embeds.numpy(), _CHUNKS)
+        own = run_packed(packed, config, embeds.numpy(), CHUNKS)
         if as_written is None:
             error = max(error, relative_error(own, wanted))
         else:
@@ -110,6 +105,19 @@ def compare_decoder(
         return Comparison(error, None, real)
     by_weights = norm_error(wanted.numpy(), wanted_before)
     return Comparison(error, norm_error(as_written.logits(), wanted_before), real, by_weights)
+
+
+def embed_text(weights: LlamaWeights, text: Sequence[int]) -> Tensor:
+    """Returns the embeddings that decoders are compared on, float32 [sum of `CHUNKS`, d].
+
+    text: token ids of a text, repeated where it is short; without any, random tokens are taken.
+    """
+    if text:
+        ids = torch.tensor(text).repeat(-(-sum(CHUNKS) // len(text)))[: sum(CHUNKS)]
+    else:
+        generator = torch.Generator().manual_seed(_SEED)
+        ids = torch.randint(weights.config.vocab_size, (sum(CHUNKS),), generator=generator)
+    return weights.read(f"{EMBEDDING}.weight")[ids]
 
 
 def check_embedding(weights: LlamaWeights, path: Path) -> None:
@@ -141,8 +149,11 @@ class _EndOfLayer:
         return node.op_type == SKIP_RMS_NORM and self._norms % 2 == 0
 
 
-class _Reference:
-    """The Llama of transformers in `dtype`, one layer after the other."""
+class Reference:
+    """The Llama of transformers in `dtype`, one layer after the other.
+
+    weights: of the decoder. embeds: float32 [sum of `CHUNKS`, d], what it reads.
+    """
 
     def __init__(self, weights: LlamaWeights, embeds: Tensor, dtype: torch.dtype) -> None:
         self.weights, self.dtype, self.x = weights, dtype, embeds.to(dtype)[None]
@@ -166,8 +177,8 @@ class _Reference:
         self.x = result[0] if isinstance(result, tuple) else result
 
     def logits(self, head: Tensor) -> Tensor:
-        """The logits behind the last token of every chunk, float64 [len(_CHUNKS), V]. head: [V, d]."""
-        ends = torch.tensor(_CHUNKS).cumsum(0) - 1
+        """The logits behind the last token of every chunk, float64 [len(CHUNKS), V]. head: [V, d]."""
+        ends = torch.tensor(CHUNKS).cumsum(0) - 1
         x = self.x[0, ends].double()
         x = x * (x.square().mean(-1, keepdim=True) + self.weights.config.rms_norm_eps).rsqrt()
         x = x * self.weights.read("model.norm.weight").double()
@@ -181,14 +192,14 @@ class _GraphRun:
         """dtype: of keys and values."""
         self.partition, self.dtype, self.exact = partition, np.dtype(dtype), exact
         self.cache = (1, config.num_key_value_heads, len(embeds) + 8, config.head_dim)
-        ends = np.cumsum(_CHUNKS)
+        ends = np.cumsum(CHUNKS)
         self.values = [
             {
                 "inputs_embeds": embeds[None, end - length : end].numpy(),
                 "seqlens_k": np.array([end - 1], np.int32),
                 "total_sequence_length": np.array(end, np.int32),
             }
-            for length, end in zip(_CHUNKS, ends, strict=True)
+            for length, end in zip(CHUNKS, ends, strict=True)
         ]
 
     def step(self, index: int) -> None:
@@ -203,9 +214,19 @@ class _GraphRun:
             values.update(made)
 
     def logits(self) -> np.ndarray:
-        """The logits behind the last token of every chunk, float32 [len(_CHUNKS), V]."""
+        """The logits behind the last token of every chunk, float32 [len(CHUNKS), V]."""
         self.step(len(self.partition) - 1)
         return np.concatenate([values["logits"][0] for values in self.values])
+
+
+def check_rounding(name: str, rounded: Tensor, weight: Tensor, bits: int) -> None:
+    """Raises ExportError where what codes stand for is farther from the weight than rounding can be.
+
+    rounded, weight: float32 [out, in]. bits: of a code, 4 or 8.
+    """
+    near = rounded.shape == weight.shape
+    if not near or not (rounded - weight).norm() <= _LARGEST_ROUNDING[bits] * weight.norm():
+        raise ExportError(f"decoder: the codes of {name} are not those of its weights")
 
 
 def _put_codes(
@@ -221,9 +242,5 @@ def _put_codes(
             while len(rows):
                 part = tensors[f"{left[0]}.weight"]
                 rounded, rows = rows[: len(part)], rows[len(part) :]
-                near = rounded.shape == part.shape
-                if not near or not (rounded - part).norm() <= _LARGEST_ROUNDING[codes.bits] * part.norm():
-                    raise ExportError(
-                        f"decoder: the codes of {left[0]} in layer {index} are not those of its weights"
-                    )
+                check_rounding(f"{left[0]} in layer {index}", rounded, part, codes.bits)
                 tensors[f"{left.pop(0)}.weight"] = rounded

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from . import _core
     from .frame_checkers import FrameChecker
 
-_BUNDLES = Path(__file__).parent / "bundles"
+BUNDLES = Path(__file__).parent / "bundles"
+"""Folder of the bundles that came with the package, and of what is ready of those that `g4v build` makes."""
+RECIPE = "recipe.json"
+"""In the folder of a bundle that has to be made: its manifest."""
 
 
 def import_core() -> Any:
@@ -29,7 +32,7 @@ def import_core() -> Any:
 
 def embedded_bundles() -> list[str]:
     """Names of the bundles that came with the package."""
-    return sorted(path.parent.name for path in _BUNDLES.glob("*/g4v.json"))
+    return sorted(path.parent.name for path in BUNDLES.glob("*/g4v.json"))
 
 
 def find_bundle(name_or_dir: str | os.PathLike[str]) -> Path:
@@ -37,9 +40,14 @@ def find_bundle(name_or_dir: str | os.PathLike[str]) -> Path:
     if not isinstance(name_or_dir, (str, os.PathLike)):
         raise ArgumentError(f"a bundle is a name or a directory, not {type(name_or_dir).__name__}")
     text = os.fsdecode(name_or_dir)
-    if os.path.basename(text) == text and os.path.isfile(_BUNDLES / text / "g4v.json"):
-        return _BUNDLES / text
+    if os.path.basename(text) == text and os.path.isfile(BUNDLES / text / "g4v.json"):
+        return BUNDLES / text
     if not _is_there(text):
+        if os.path.basename(text) == text and os.path.isfile(BUNDLES / text / RECIPE):
+            raise BundleError(
+                f"the bundle {text} is not made yet, since its language model is not in the package: type "
+                f"g4v build {text} --out {text}, and name that folder"
+            )
         embedded = ", ".join(embedded_bundles()) or "none"
         raise BundleError(
             f"{ascii(text)} is neither an embedded bundle ({embedded}) nor a directory; "

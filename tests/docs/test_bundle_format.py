@@ -36,7 +36,7 @@ class Row:
         self.key = cells[0].strip("`")
         self.type, self.needed, self.allowed = cells[1], cells[2], cells[3]
         assert cells[0] == f"`{self.key}`" and self.type in WRONG, cells
-        assert self.needed in ("yes", "no") or self.needed.startswith("with "), cells
+        assert self.needed in ("yes", "no") or self.needed.startswith(("with ", "without ")), cells
 
     def __repr__(self) -> str:
         return self.key
@@ -240,7 +240,7 @@ def test_a_row(row: Row, folder: Path, read: Callable[[Any], str]) -> None:
         if row.key.startswith("files."):
             continue  # whatever names the file fails first; test_files has it
         error = read(manifest)
-        if row.needed == "no":
+        if row.needed == "no" or row.needed.removeprefix("without ") in holder:
             assert error == "", error
         else:
             assert f'"{name}"' in error or IDENTITY.get(row.key, f"needs a {name} token") in error, error
@@ -258,6 +258,24 @@ def test_needed_only_with_its_component(folder: Path, read: Callable[[Any], str]
         ((holder, name, _),) = places(manifest, row.key)
         del holder[name]
         assert read(manifest) == "", row.key
+
+
+def test_packed_weights_are_for_the_cpu_and_in_place_of_its_graph(
+    folder: Path, read: Callable[[Any], str]
+) -> None:
+    place = "components.decoder.variants[0]"
+    for change, error in (
+        ({"packed": None, "graph": None}, f'g4v.json: {place} has no key "graph"'),
+        ({"target": "cuda"}, f'g4v.json: {place}.packed is for the target "cpu" alone'),
+        ({"target": "cuda", "graph": None}, f'g4v.json: {place}.packed is for the target "cpu" alone'),
+        ({"target": "cuda", "graph": None, "packed": None}, f'g4v.json: {place} has no key "graph"'),
+    ):
+        manifest = original(folder)
+        (variant,) = manifest["components"]["decoder"]["variants"]
+        variant |= change
+        for key in [key for key, value in variant.items() if value is None]:
+            del variant[key]
+        assert error in read(manifest), change
 
 
 def test_files(folder: Path, read: Callable[[Any], str]) -> None:

@@ -214,7 +214,8 @@ def test_flags_in_prose() -> None:
     """Every `--flag` that a sentence names is an option of some command."""
     needs_every_extra()
     programs = [
-        ("g4v", name) for name in ("chat", "generate", "serve", "inspect", "verify", "doctor", "bench")
+        ("g4v", name)
+        for name in ("chat", "generate", "serve", "build", "inspect", "verify", "doctor", "bench")
     ]
     programs += [
         ("g4v", "bench", "serve"),

@@ -20,7 +20,7 @@ from .command_line import assert_one_line_error, without
 from .command_line import g4v as run
 from .video_samples import gray_frames, write_video
 
-COMMANDS = ("chat", "generate", "inspect", "verify", "doctor", "bench")
+COMMANDS = ("chat", "generate", "build", "inspect", "verify", "doctor", "bench")
 
 
 def test_version():

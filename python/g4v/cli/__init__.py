@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from .._command import Parser, run_program
 from .._console import report_error
 from ..errors import ArgumentError, Error
-from . import bench, chat, doctor, generate, inspect, serve, verify
+from . import bench, build, chat, doctor, generate, inspect, serve, verify
 
 _EXAMPLES = """examples:
   g4v chat --video clip.mp4 --prompt "What moves here?"
@@ -63,6 +63,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"g4v {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (chat, generate, serve, inspect, verify, doctor, bench):
+    for module in (chat, generate, serve, build, inspect, verify, doctor, bench):
         module.add_parser(commands)
     return parser

@@ -18,9 +18,10 @@ from transformers.models.llama import modeling_llama
 from g4v import BundleError, _core
 from g4v.export.checkpoint.llama import LlamaWeights
 from g4v.export.components.decoder_graph import export_decoder
-from g4v.export.components.packed_decoder import pack_codes, pack_floats, write_packed
+from g4v.export.components.packed_decoder import write_packed
 from g4v.export.quantisation.codes import Quantised
 from g4v.export.quantisation.reused_codes import ReusedCodes
+from g4v.weights.packed_layout import pack_codes, pack_floats
 from gguf_files import write_gguf
 
 VOCABULARY, WIDTH, CONTEXT = 90, 96, 256
@@ -107,7 +108,7 @@ def test_codes_are_packed_as_the_format_says(bits, block, has_offsets):
     scales = torch.randn(rows, blocks, generator=generator).half().float()
     offsets = torch.randn(rows, blocks, generator=generator).half().float() if has_offsets else None
     quantised = Quantised(codes, scales, bits, columns, offsets)
-    found = unpacked(*pack_codes(quantised), rows, columns)
+    found = unpacked(*pack_codes(quantised.block_codes()), rows, columns)
     np.testing.assert_allclose(found, quantised.dequantised(), rtol=0, atol=2e-4 if has_offsets else 0)
 
 

@@ -81,7 +81,7 @@ def test_what_is_missing_is_said_before_anything_is_written(run, tmp_path, capsy
     assert main(["--checkpoint", str(run), "--out", str(out), "--dry-run"]) == 1
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 2 and "of disk at" in errors[0] and "of memory" in errors[1]
-    with pytest.raises(ExportError, match=r"the bundle takes .*B, and 5\.0 KB are free there"):
+    with pytest.raises(ExportError, match=r"the export takes .*B, and 5\.0 KB are free there"):
         export_bundle(run, out)
     assert not list(tmp_path.iterdir())
 

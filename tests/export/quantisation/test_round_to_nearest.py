@@ -17,10 +17,11 @@ from g4v.export.components.decoder_graph import export_decoder, write_embedding
 from g4v.export.components.precision import parse_precisions, parse_targets
 from g4v.export.errors import ExportError
 from g4v.export.graph.cpu import CPU
-from g4v.export.quantisation.codes import BLOCK, Quantised
+from g4v.export.quantisation.codes import Quantised
 from g4v.export.quantisation.matmul_nbits import quantised_matmul
 from g4v.export.quantisation.round_to_nearest import quantise
 from g4v.export.verify.decoder import compare_decoder
+from g4v.weights.round_to_nearest import BLOCK
 
 
 def saved_llama(folder, seed=0, **options):

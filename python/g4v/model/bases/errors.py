@@ -1,17 +1,10 @@
-"""The error of this package: one line that names the file or the tensor."""
+"""The error of this package (g4v.weights.errors), and what is said of models of other kinds."""
 
 from __future__ import annotations
 
-from g4v.errors import Error
+from g4v.weights.errors import CheckpointError, one_line
 
-
-class CheckpointError(Error):
-    """A base model or a checkpoint is missing, damaged, unsafe to read, or of another kind."""
-
-
-def one_line(error: BaseException, limit: int = 300) -> str:
-    """The text of a library's exception on one line, cut after `limit` characters."""
-    return " ".join(str(error).split())[:limit] or type(error).__name__
+__all__ = ["CheckpointError", "of_kind", "one_line"]
 
 
 def of_kind(kind: object) -> str:

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from g4v.model.bases.errors import CheckpointError
-from g4v.model.bases.gguf_metadata import GgufMetadata, open_reader, read_metadata
 from g4v.model.bases.llama_config import check_architecture, make_config
-
-ROTARY_FACTORS = "rope_freqs.weight"  # a tensor: what the rotary frequencies are divided by
+from g4v.weights.gguf_metadata import GgufMetadata, open_reader, read_metadata
+from g4v.weights.gguf_tensors import ROTARY_FACTORS
 
 _NEEDED = {
     "context_length": "max_position_embeddings",

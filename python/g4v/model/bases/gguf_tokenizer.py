@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from g4v.model.bases.errors import CheckpointError, one_line
-from g4v.model.bases.gguf_metadata import read_metadata
 from g4v.model.bases.llama_config import check_architecture
+from g4v.weights.gguf_metadata import read_metadata
 
 # How text is split before the merges of a byte-level BPE, by the names of llama.cpp (tokenizer.ggml.pre).
 _GPT2 = "gpt-2 phi-2 roberta-bpe jina-es jina-de jina-v2-es jina-v2-de mpt olmo jais trillion".split()

@@ -11,15 +11,18 @@ from torch import Tensor
 
 from g4v._memory import check_memory
 from g4v.model.bases.errors import CheckpointError, one_line
-from g4v.model.bases.gguf_codes import BlockCodes
 from g4v.model.bases.gguf_config import read_gguf_config, read_rotary_factors
-from g4v.model.bases.gguf_metadata import read_metadata
 from g4v.model.bases.llama_config import read_llama_config
 from g4v.model.bases.mplug_owl import is_mplug_owl, open_mplug_owl
-from g4v.model.bases.tensors import FloatFiles, GgufFile, TensorFiles, check_shapes
+from g4v.model.bases.tensors import FloatFiles, GgufFile, TensorFiles
+from g4v.weights.gguf_codes import BlockCodes
+from g4v.weights.gguf_metadata import read_metadata
+from g4v.weights.packed_file import HEAD
+from g4v.weights.tensor_shapes import check_shapes
 
 EMBEDDING = "model.embed_tokens"
-HEAD = "lm_head"
+__all__ = ["EMBEDDING", "HEAD", "LlamaFiles", "llama_shapes", "open_tensors", "read_config"]
+
 _TABLES = (f"{EMBEDDING}.weight", f"{HEAD}.weight")
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from g4v.model.bases.errors import CheckpointError, one_line
+from g4v.weights.errors import AGAIN
 
 # The authors save their options as Lightning's dictionary or as argparse's namespace. Both are rebuilt as an
 # OrderedDict, so that no code of those packages runs.
@@ -27,7 +28,6 @@ _OPTIONS = (
 
 _ZIP, _OLD_PICKLE = b"PK\x03\x04", b"\x80"  # how files of torch.save begin, since and before PyTorch 1.6
 _LFS = b"version https://git-lfs"
-AGAIN = "download or copy it again"
 
 
 def read_pickle(path: Path) -> Any:

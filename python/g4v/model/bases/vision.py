@@ -15,7 +15,7 @@ from g4v.model.abstractor import VideoAbstractor
 from g4v.model.bases.errors import CheckpointError, of_kind, one_line
 from g4v.model.bases.hub import fetch_source
 from g4v.model.bases.mplug_owl import is_mplug_owl, open_mplug_owl
-from g4v.model.bases.tensors import FloatFiles, Shapes, check_shapes, finite
+from g4v.model.bases.tensors import FloatFiles, finite
 from g4v.model.bases.weight_files import open_weights
 from g4v.model.config import (
     MOST_LAYERS,
@@ -26,6 +26,7 @@ from g4v.model.config import (
 )
 from g4v.model.frame_checker import FrameChecker
 from g4v.model.vision import ClipEncoder, MplugOwlVideoTower, VideoEncoder
+from g4v.weights.tensor_shapes import Shapes, check_shapes
 
 _KINDS = ("clip", "clip_vision_model")
 # Of a CLIPModel: what is no part of its tower. Positions were stored as numbers by older transformers.

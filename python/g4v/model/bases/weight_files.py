@@ -13,7 +13,8 @@ from torch import Tensor
 from g4v._files import read_json
 from g4v._memory import check_memory
 from g4v.model.bases.errors import CheckpointError, one_line
-from g4v.model.bases.shards import AGAIN, check_checksums, check_safetensors, check_tensors, read_pickle
+from g4v.model.bases.shards import check_checksums, check_safetensors, check_tensors, read_pickle
+from g4v.weights.errors import AGAIN
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 

@@ -10,8 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from g4v.model.bases.errors import CheckpointError, one_line
-from g4v.model.bases.shards import AGAIN
+from g4v.weights.errors import AGAIN, CheckpointError, one_line
 
 
 @dataclass(frozen=True)
