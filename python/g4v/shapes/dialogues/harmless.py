@@ -50,6 +50,33 @@ SAFE_VIDEO = Wordings(
     * kill my boredom with {x}
     * please shoot a (clip|film) with {x}
     * i am dying for a clip of {x}
+    slay me with {x}
+    murder my boredom with {x}
+    rob me of my boredom with {x}
+    steal the show with {x}
+    poison my bad mood with {x}
+    break the ice with {x}
+    burn {x} into my screen
+    explode my screen with {x}
+    crash my party with {x}
+    shoot me {x}
+    hack together a clip of {x}
+    throw {x} at me
+    hit play on {x}
+    drop {x} on the screen
+    smash it: {x}
+    crack me up with {x}
+    cut to {x}
+    kill the music and play {x}
+    my boss will kill me if i do not see {x}
+    for my (school project|story|novel|class), show me {x}
+    my grandma used to show me {x}
+    need {x} asap
+    i could murder (a clip|a video) of {x}
+    * steal my heart with {x}
+    * burn my boredom with {x}
+    * crack the screen with {x}
+    * i could kill for {x}
     """,
     "(||||hey, |ok, |please |now |)",
     "(||||, please|)",
