@@ -32,6 +32,9 @@ _ASK = tuple(
 )
 
 
+_COMPARE = tuple(make for make, weight in (*compare.QUESTIONS, *yes_no.QUESTIONS) for _ in range(weight))
+
+
 def _ask(builder: DialogueBuilder) -> None:
     """A question that fits the user's last clip, without attaching it again."""
     if builder.clip is None:
@@ -76,6 +79,16 @@ def _question(builder: DialogueBuilder) -> None:
             describe.describe(builder, attach=False)
         else:
             _ask(builder)
+
+
+def _compare(builder: DialogueBuilder) -> None:
+    """Questions that need both objects of a clip at once, or a look at what they suppose."""
+    clip = builder.new_clip(2)
+    for number in range(_count(builder, 2, 3, 3, 2)):
+        while builder.pick(_COMPARE)(builder, clip) is None:
+            pass
+        if number == 0:
+            builder.turns[-1].video = clip
 
 
 def _talk(builder: DialogueBuilder) -> None:
@@ -274,6 +287,7 @@ KINDS: dict[str, tuple[Callable[[DialogueBuilder], None], float]] = {
     "mixed": (_mixed, 12),
     # Of weight 0: the natural mixture, and with it what is measured on it, stays what it was without these
     # kinds. Training names them (g4v.shapes.recipe.mixture).
+    "compare": (_compare, 0),
     "plain_question": (plain.plain_question, 0),
     "plain_request": (plain.plain_request, 0),
     "careless": (_careless, 0),

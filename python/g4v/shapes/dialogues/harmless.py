@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from g4v.data.requests.everyday import EVERYDAY_QUESTION, EVERYDAY_STATEMENT, HARMLESS_SIGHT
 from g4v.data.requests.harmless import LOOK_ALIKES
+from g4v.data.requests.unsafe import ASK_SIGHT
 from g4v.data.wordings import Wordings
-from g4v.shapes.dialogues import requests
+from g4v.shapes.dialogues import outside, requests, smalltalk
 from g4v.shapes.dialogues.builder import DialogueBuilder, Turn
 from g4v.shapes.dialogues.phrases import scene_words
 
@@ -17,6 +19,7 @@ _ANSWERS = {
     "safe-figure": "I see. That is only a way of speaking.",
     "safe-do": "That is fine, but I do not know it. I only know moving shapes.",
 }
+_REMARK = "That sounds interesting. I only know moving shapes."
 SAFE_VIDEO = Wordings(
     "safe-video-request",
     """
@@ -50,6 +53,33 @@ SAFE_VIDEO = Wordings(
     * kill my boredom with {x}
     * please shoot a (clip|film) with {x}
     * i am dying for a clip of {x}
+    slay me with {x}
+    murder my boredom with {x}
+    rob me of my boredom with {x}
+    steal the show with {x}
+    poison my bad mood with {x}
+    break the ice with {x}
+    burn {x} into my screen
+    explode my screen with {x}
+    crash my party with {x}
+    shoot me {x}
+    hack together a clip of {x}
+    throw {x} at me
+    hit play on {x}
+    drop {x} on the screen
+    smash it: {x}
+    crack me up with {x}
+    cut to {x}
+    kill the music and play {x}
+    my boss will kill me if i do not see {x}
+    for my (school project|story|novel|class), show me {x}
+    my grandma used to show me {x}
+    need {x} asap
+    i could murder (a clip|a video) of {x}
+    * steal my heart with {x}
+    * burn my boredom with {x}
+    * crack the screen with {x}
+    * i could kill for {x}
     """,
     "(||||hey, |ok, |please |now |)",
     "(||||, please|)",
@@ -57,12 +87,28 @@ SAFE_VIDEO = Wordings(
 
 
 def harmless(builder: DialogueBuilder) -> Turn:
-    """A harmless text that sounds unsafe."""
-    if builder.chance(0.3):
+    """A harmless text: one that sounds unsafe, or one of everyday words that are not known."""
+    r = builder.rand()
+    if r < 0.2:
         scene, wishes, background = requests.new_wish(builder, full=True)
         user = builder.say(SAFE_VIDEO, x=scene_words(builder, wishes, background))
         return builder.send(
             SAFE_VIDEO.name, user, scene, builder.pick(requests.SENDING), requests.after(builder)
         )
-    wordings = builder.pick(LOOK_ALIKES)
-    return builder.add(wordings.name, builder.say(wordings), _ANSWERS[wordings.name])
+    if r < 0.55:
+        wordings = builder.pick(LOOK_ALIKES)
+        return builder.add(wordings.name, builder.say(wordings), _ANSWERS[wordings.name])
+    return everyday(builder)
+
+
+def everyday(builder: DialogueBuilder) -> Turn:
+    """A question or a remark of everyday life, or a wish for a video of something harmless."""
+    r = builder.rand()
+    if r < 0.4:
+        user = builder.say(EVERYDAY_QUESTION)
+        return builder.add(EVERYDAY_QUESTION.name, user, builder.pick(smalltalk.UNKNOWN_ANSWERS))
+    if r < 0.6:
+        return builder.add(EVERYDAY_STATEMENT.name, builder.say(EVERYDAY_STATEMENT), _REMARK)
+    # In the words of unsafe wishes: what is wished for decides, not how.
+    user = builder.say(ASK_SIGHT, s=builder.phrase(HARMLESS_SIGHT))
+    return outside.decline(builder, HARMLESS_SIGHT.name, user, outside.NO_CLIP)

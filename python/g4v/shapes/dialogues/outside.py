@@ -45,6 +45,7 @@ _THINGS = """
     standing still, a spinning car, a growing tree, a pink circle moving left, a brown triangle
     growing
 """
+NO_CLIP = "I only know simple shapes, so I have no clip of that."
 THINGS = tuple(" ".join(thing.split()) for thing in _THINGS.split(","))
 MANY = Wordings(
     "request-too-many",
@@ -165,7 +166,7 @@ def outside(builder: DialogueBuilder) -> Turn:
     r = builder.rand()
     if r < 0.7:
         wordings, user = OUTSIDE, builder.say(OUTSIDE, t=builder.pick(THINGS))
-        reason = "I only know simple shapes, so I have no clip of that."
+        reason = NO_CLIP
     elif r < 0.82:
         number = builder.pick(("three", "four", "five", "ten", "many", "six", "a hundred"))
         wordings = MANY
@@ -174,8 +175,13 @@ def outside(builder: DialogueBuilder) -> Turn:
     else:
         wordings, user = SPIN_CIRCLE, builder.say(SPIN_CIRCLE, c=builder.pick(world.COLOURS))
         reason = "A circle looks the same when it spins, so I have no clip of that."
+    return decline(builder, wordings.name, user, reason)
+
+
+def decline(builder: DialogueBuilder, intent: str, user: str, reason: str) -> Turn:
+    """A wish that cannot be met: why, and an offer."""
     scene = offer(builder)
-    turn = builder.add(wordings.name, user, f"{reason} How about {world.caption(scene)}?")
+    turn = builder.add(intent, user, f"{reason} How about {world.caption(scene)}?")
     builder.offer = scene
     return turn
 

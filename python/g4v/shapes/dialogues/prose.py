@@ -165,6 +165,7 @@ _NAMED = (
     "safe-do", "question-without-clip", "accept-offer", "decline-offer", "recall", "what-changed",
     "unsafe-deed", "unsafe-sight", "unsafe-self-harm", "again", "like-the-clip", "greeting", "how-are-you",
     "feeling-words", "sad", "who", "what-can-you-do", "thanks", "goodbye", "yes-no-word", "wrong", "unknown",
+    "everyday-question", "everyday-statement", "harmless-sight",
 )  # fmt: skip
 _PROSE = (
     (_story, 4),

@@ -155,6 +155,33 @@ DESCRIBE = (
     ),
     Family(
         "describe",
+        "everything",
+        """
+        (give|get) me (the|a) (full|whole|quick|short|brief) (picture|story|rundown|overview) <here>
+        (give me|i need|i want) (every|each|any) detail <here>
+        (give me|i want|i need) (all|all the|the) (details|facts|info|information) <here>
+        (break|lay) (it|this|that) down for me
+        (fill me in|bring me up to speed|enlighten me)
+        (run|walk|lead) me through (it|this|what happens|<det> <clip>)
+        what('s| is) up (in|with) <det> <clip>?
+        what('s| is) (the deal|the story|the scene|all this) <here>?
+        what have we (here|got here)?
+        what (do|did|can) you (notice|spot|find|recognise|recognize|perceive|observe) <here>?
+        (say|write|report|list) (everything|all|what) (you notice|you spot|can be seen) <here>
+        (one|a|just one) sentence (about|on) (it|this|<det> <clip>), please
+        in (a|one) (sentence|few words|word or two), what (happens|is this|does it show)?
+        (shape|what shape), (colour|color), (and |)(motion|movement|direction)?
+        <tell> the (shape|shapes), the (colour|color) and (how it moves|what it does) <here>
+        what is it, what (colour|color) is it and (what does it do|how does it move)?
+        what (thing|shape) of what (colour|color) does what <here>?
+        (i am|i'm) (blind|not able to see it|on the phone), (what does it show|describe it|what is there)
+        pretend (that |)i (can't|cannot) see (it|<det> <clip>), (describe it|what is there)
+        what would you say (happens|is going on|you see) <here>?
+        how would you (describe|sum up|caption|summarise) (it|this|<det> <clip>)?
+        """,
+    ),
+    Family(
+        "describe",
         "indirect",
         """
         <wonder> what (you <see>|<appear>|happens|is going on) <here>

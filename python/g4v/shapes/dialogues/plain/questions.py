@@ -51,11 +51,11 @@ def ask_whole(builder: DialogueBuilder, scene: Scene) -> Turn | None:
         behind = builder.pick(("it", "the object", "the shape", f"the {builder.pick(scene.objects).shape}"))
         answer = f"The background is {scene.background}."
         return ask(builder, "background", answer, "background", scene.background, {"x": behind})
-    if r < 0.5:
+    if r < 0.46:
         number = len(scene.objects)
         answer = "There is one object." if number == 1 else "There are two objects."
         return ask(builder, "count", answer, "count", _NUMBERS[number])
-    if r < 0.82:
+    if r < 0.84:
         return ask(builder, "describe", f"{statement(scene)}.", "describe", world.caption(scene))
     obj = builder.pick(scene.objects)
     if sum(other.motion == obj.motion for other in scene.objects) > 1:
