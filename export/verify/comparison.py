@@ -182,7 +182,10 @@ def verify_unet(
 ) -> float:
     """Compares the UNet's graph. length: tokens of a text; size: edge of the square random latents."""
     generator, random = _random(), []
-    for batch, frames, height, width, step in ((2, 4, size, size, 981), (1, 1, size, size + size // 2, 0)):
+    for batch, frames, height, width, step in (
+        (2, 4, size, size, 980.5),
+        (1, 1, size, size + size // 2, 0.0),
+    ):
         sample = torch.randn(batch, model.config.in_channels, frames, height, width, generator=generator)
         text = torch.randn(batch, length, model.config.cross_attention_dim, generator=generator)
         random.append({"sample": sample, "timestep": torch.tensor([step]), "encoder_hidden_states": text})
