@@ -16,7 +16,6 @@ import pytest
 import g4v
 from g4v import errors
 from g4v._core import testing
-from g4v.export.checkpoint.samplers import SAMPLERS
 
 ROOT = Path(__file__).resolve().parents[2]
 HEADER = (ROOT / "csrc/include/g4v/g4v.h").read_text("utf-8")
@@ -144,6 +143,8 @@ def test_names_of_the_exporter_are_those_of_the_core() -> None:
 
 
 def test_schedulers_are_those_that_are_documented(bundle_dir: Path) -> None:
+    from g4v.export.checkpoint.samplers import SAMPLERS
+
     *others, last = [f'"{name}"' for name in testing.SCHEDULERS]
     named = f"{', '.join(others)} and {last}"
     comment = re.search(r"/\*((?:(?!\*/).)*)\*/\s*const char\* scheduler;", HEADER, re.S)
