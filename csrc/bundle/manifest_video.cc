@@ -6,6 +6,8 @@
 namespace g4v::manifest {
 namespace {
 
+constexpr double kMostScaling = 1e6;  // so that its square times that of a time step is finite
+
 // Settings that the exporter writes only where they are not the default.
 void ReadOptionalSettings(const JsonCursor& cursor, SchedulerSpec& spec) {
   const auto flag = [&cursor](std::string_view key, bool& value) {
@@ -37,7 +39,11 @@ void ReadOptionalSettings(const JsonCursor& cursor, SchedulerSpec& spec) {
   }
   integer("original_inference_steps", kMaxSize, spec.original_inference_steps);
   positive("timestep_scaling", spec.timestep_scaling);
-  positive("shift", spec.shift);
+  if (spec.timestep_scaling > kMostScaling) cursor.Fail("has a timestep_scaling above 1e6");
+  if (const auto found = cursor.Find("shift")) {
+    spec.shift = ReadPositive(*found);
+    if (spec.shift < 0.01 || spec.shift > 100) found->Fail("must be from 0.01 to 100");
+  }
   if (const auto found = cursor.Find("shift_terminal")) {
     spec.shift_terminal = ReadFrom(*found, 0.0, 1.0);
     if (spec.shift_terminal == 1.0) found->Fail("must be below 1");

@@ -181,6 +181,7 @@ std::vector<float> LogSigmas(const std::vector<float>& train_sigmas) {
 }
 
 double TimeOf(double sigma, const std::vector<float>& log_sigmas) {
+  if (log_sigmas.size() < 2) return 0.0;
   const double log_sigma = std::log(std::max(sigma, 1e-10));
   const auto above = std::upper_bound(log_sigmas.begin(), log_sigmas.end(), log_sigma,
                                       [](double value, float one) { return value < one; });

@@ -82,7 +82,7 @@ _OBEYED = {
     "predict_x0": _boolean(True, optional=True),
     "disable_corrector": _Setting([], _steps_are, "a list of steps, from 0", optional=True),
     "original_inference_steps": _integer(1, _LARGEST, 50, optional=True),
-    "timestep_scaling": _number(0, 1e30, "a number above 0", 10.0, optional=True),
+    "timestep_scaling": _number(0, 1e6, "a number between 0 and 1e6", 10.0, optional=True),
 }
 # Where LCMScheduler's defaults are others.
 _LCM_DEFAULTS = {
@@ -126,7 +126,7 @@ _NO_EFFECT = {
 _FLOW_OBEYED = {
     "num_train_timesteps": _OBEYED["num_train_timesteps"],
     "prediction_type": _word("flow_prediction", "flow_prediction"),
-    "shift": _number(0, 1e30, "a number above 0", 1.0, optional=True),
+    "shift": _number(0.01, 100, "a number between 0.01 and 100", 1.0, optional=True),
     "shift_terminal": _Setting(
         None,
         lambda value: value is None or (type(value) in (int, float) and 0 <= value < 1),

@@ -110,6 +110,7 @@ def test_what_is_not_supported_of_flow_matching_is_refused_by_name(key, write):
             "original_inference_steps is 2000",
         ),
         ({"_class_name": "FlowMatchEulerDiscreteScheduler"}, "unknown key 'clip_sample'"),
+        ({"timestep_scaling": 0}, "timestep_scaling is 0 but must be a number between 0 and 1e6"),
         ({"_class_name": ["DDIMScheduler"]}, "is not supported"),
         ({"rescale_betas_zero_snr": True}, "DDIM cannot sample prediction_type 'epsilon'"),
     ],
