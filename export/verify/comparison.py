@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 
 from g4v.export.errors import InaccurateError
@@ -190,8 +191,19 @@ def verify_unet(
         text = torch.randn(batch, length, model.config.cross_attention_dim, generator=generator)
         random.append({"sample": sample, "timestep": torch.tensor([step]), "encoder_hidden_states": text})
     inputs: _Inputs = feeds or random
+    if _reads_whole_timesteps(folder / f"{stem}.onnx"):
+        inputs = [
+            {**given, "timestep": np.asarray(given["timestep"]).round().astype(np.int64)} for given in inputs
+        ]
     with upcast_to_float64(model):
         return _worst(folder, stem, inputs, lambda **given: model(**given).sample, _error(feeds))
+
+
+def _reads_whole_timesteps(graph: Path) -> bool:
+    """Whether a UNet's graph takes its time step as int64, as those of older bundles do."""
+    inputs = onnx.load(graph, load_external_data=False).graph.input
+    types = {value.name: value.type.tensor_type.elem_type for value in inputs}
+    return bool(types["timestep"] == onnx.TensorProto.INT64)
 
 
 @torch.no_grad()
