@@ -236,7 +236,7 @@ def unet(options: argparse.Namespace) -> Row:
     draw_weights(model)
     feed = {
         "sample": torch.randn(1, 4, 8, 20, 36),
-        "timestep": torch.tensor([500]),
+        "timestep": torch.tensor([500.0]),
         "encoder_hidden_states": torch.randn(1, 77, model.config.cross_attention_dim),
     }
     lowerings = {"g4v fp32": CPU, "g4v int8, products": PRODUCTS_ALONE, "g4v int8": INT8}
@@ -270,7 +270,7 @@ def tiny(options: argparse.Namespace) -> Row:
         generator = torch.Generator().manual_seed(0)
         feed = {
             "sample": torch.randn(2, model.config.in_channels, 8, 8, 8, generator=generator),
-            "timestep": torch.tensor([500]),
+            "timestep": torch.tensor([500.0]),
             "encoder_hidden_states": torch.randn(
                 2, 32, model.config.cross_attention_dim, generator=generator
             ),

@@ -64,7 +64,7 @@ def inputs(unet: Any, width: int, height: int, frames: int) -> dict[str, torch.T
     # Both halves of a guided step start from the same latents.
     sample = torch.randn(size, generator=random).expand(2, *size[1:]).contiguous()
     text = torch.randn(2, TEXT, unet.config.cross_attention_dim, generator=random)
-    return {"sample": sample, "timestep": torch.tensor([TIMESTEP]), "encoder_hidden_states": text}
+    return {"sample": sample, "timestep": torch.tensor([float(TIMESTEP)]), "encoder_hidden_states": text}
 
 
 @torch.no_grad()

@@ -5,8 +5,10 @@
 #include <cmath>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <sstream>
 #include <string>
+#include <string_view>
 
 #include "base/error.h"
 
@@ -45,6 +47,16 @@ inline constexpr std::array kOptionRanges = {
     kFrames,          kWidth,       kHeight,   kFps,          kGuidanceScale,
     kThreads,         kTurns,       kSpin,     kPromptLookup, kLogprobs,
     kMaxPromptTokens, kMaxTurnMs,   kMaxVideos};
+
+// What one of a few words may be, for messages: "a", "b" or "c", each between quotes.
+inline std::string OneOf(std::span<const std::string_view> words) {
+  std::string text;
+  for (size_t i = 0; i < words.size(); ++i) {
+    if (i > 0) text += i + 1 == words.size() ? " or " : ", ";
+    text += '"' + std::string(words[i]) + '"';
+  }
+  return text;
+}
 
 template <class T>
 void Overlay(const std::optional<T>& option, T& value) {

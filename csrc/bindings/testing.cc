@@ -17,47 +17,69 @@ namespace py = pybind11;
 
 using Floats = py::array_t<float, py::array::c_style>;
 
-Floats Noise(uint64_t seed, py::ssize_t count) {
+Floats Noise(uint64_t seed, py::ssize_t count, uint64_t stream) {
   Floats values(count);
-  FillNoise(seed, {values.mutable_data(), static_cast<size_t>(count)});
+  FillNoise(seed, {values.mutable_data(), static_cast<size_t>(count)}, stream);
   return values;
 }
 
-std::unique_ptr<Scheduler> MakeScheduler(
-    const std::string& type, int steps, int num_train_timesteps, double beta_start, double beta_end,
-    const std::string& beta_schedule, const std::string& prediction_type,
-    bool rescale_betas_zero_snr, const std::string& timestep_spacing, int steps_offset,
-    bool set_alpha_to_one, bool clip_sample, double clip_sample_range, bool use_karras_sigmas,
-    const std::string& final_sigmas_type, int solver_order, bool lower_order_final,
-    bool euler_at_final) {
-  const SchedulerSpec spec{type,
-                           num_train_timesteps,
-                           beta_start,
-                           beta_end,
-                           beta_schedule,
-                           prediction_type,
-                           rescale_betas_zero_snr,
-                           timestep_spacing,
-                           steps_offset,
-                           set_alpha_to_one,
-                           clip_sample,
-                           clip_sample_range,
-                           use_karras_sigmas,
-                           final_sigmas_type,
-                           solver_order,
-                           lower_order_final,
-                           euler_at_final};
+// Settings are fields of SchedulerSpec, by name.
+std::unique_ptr<Scheduler> MakeScheduler(const std::string& type, int steps,
+                                         const py::kwargs& settings) {
+  SchedulerSpec spec;
+  spec.type = type;
+  const auto set = [](const py::handle& value, auto& field) {
+    field = value.cast<std::remove_reference_t<decltype(field)>>();
+  };
+  for (const auto& [key, value] : settings) {
+    const auto name = key.cast<std::string>();
+#define G4V_SETTING(field)  \
+  if (name == #field) {     \
+    set(value, spec.field); \
+    continue;               \
+  }
+    G4V_SETTING(num_train_timesteps)
+    G4V_SETTING(prediction_type)
+    G4V_SETTING(beta_start)
+    G4V_SETTING(beta_end)
+    G4V_SETTING(beta_schedule)
+    G4V_SETTING(rescale_betas_zero_snr)
+    G4V_SETTING(timestep_spacing)
+    G4V_SETTING(steps_offset)
+    G4V_SETTING(set_alpha_to_one)
+    G4V_SETTING(clip_sample)
+    G4V_SETTING(clip_sample_range)
+    G4V_SETTING(use_karras_sigmas)
+    G4V_SETTING(use_exponential_sigmas)
+    G4V_SETTING(final_sigmas_type)
+    G4V_SETTING(solver_order)
+    G4V_SETTING(solver_type)
+    G4V_SETTING(lower_order_final)
+    G4V_SETTING(euler_at_final)
+    G4V_SETTING(predict_x0)
+    G4V_SETTING(disable_corrector)
+    G4V_SETTING(original_inference_steps)
+    G4V_SETTING(timestep_scaling)
+    G4V_SETTING(shift)
+    G4V_SETTING(shift_terminal)
+    G4V_SETTING(stochastic_sampling)
+#undef G4V_SETTING
+    throw Error(Code::InvalidArgument, "a scheduler has no setting \"" + name + "\"");
+  }
   return Scheduler::Make(spec, steps);
 }
 
-Floats Step(Scheduler& self, int index, const Floats& prediction, const Floats& sample) {
+Floats Step(Scheduler& self, int index, const Floats& prediction, const Floats& sample,
+            const std::optional<Floats>& noise) {
   const bool known = index >= 0 && static_cast<size_t>(index) < self.timesteps().size();
-  if (!known || prediction.size() != sample.size()) {
+  if (!known || prediction.size() != sample.size() || (noise && noise->size() != sample.size())) {
     throw Error(Code::InvalidArgument, "no such step, or prediction and sample differ in size");
   }
+  if (self.AddsNoise(index) && !noise) throw Error(Code::InvalidArgument, "the step adds noise");
+  const auto size = static_cast<size_t>(sample.size());
   Floats next(sample.size(), sample.data());
-  self.Step(index, {prediction.data(), static_cast<size_t>(prediction.size())},
-            {next.mutable_data(), static_cast<size_t>(next.size())});
+  self.Step(index, {prediction.data(), size}, {noise ? noise->data() : nullptr, noise ? size : 0},
+            {next.mutable_data(), size});
   return next;
 }
 
@@ -106,22 +128,18 @@ void RegisterTesting(py::module_& testing) {
   testing.def("option_ranges", &OptionRanges, "name -> (least, most, whether least is excluded).");
   testing.def("status_codes", &StatusCodes, "Name of a code without \"G4V_\" -> number.");
   testing.def("load_defaults", &LoadDefaults, "Option of a load -> its default.");
-  testing.def("noise", &Noise, py::arg("seed"), py::arg("count"),
+  testing.def("noise", &Noise, py::arg("seed"), py::arg("count"), py::arg("stream") = 0,
               "float32 [count], the start of the latents of a video with this seed.");
   testing.def("sample_token", &Sample, py::arg("logits"), py::arg("answer"), py::arg("seed"),
               py::arg("turn"), py::arg("options"), "The next token of an answer.");
-  py::class_<Scheduler>(testing, "Scheduler", "DDIM or DPM-Solver++ (2M).")
-      .def(py::init(&MakeScheduler), py::arg("type"), py::arg("steps"), py::kw_only(),
-           py::arg("num_train_timesteps"), py::arg("beta_start"), py::arg("beta_end"),
-           py::arg("beta_schedule"), py::arg("prediction_type"), py::arg("rescale_betas_zero_snr"),
-           py::arg("timestep_spacing"), py::arg("steps_offset"), py::arg("set_alpha_to_one"),
-           py::arg("clip_sample"), py::arg("clip_sample_range") = 1.0,
-           py::arg("use_karras_sigmas") = false, py::arg("final_sigmas_type") = "zero",
-           py::arg("solver_order") = 2, py::arg("lower_order_final") = true,
-           py::arg("euler_at_final") = false)
+  py::class_<Scheduler>(testing, "Scheduler", "A sampler.")
+      .def(py::init(&MakeScheduler), py::arg("type"), py::arg("steps"))
       .def_property_readonly("timesteps", &Scheduler::timesteps)
+      .def_property_readonly("init_noise_sigma", &Scheduler::init_noise_sigma)
+      .def("input_scale", &Scheduler::InputScale, py::arg("index"))
+      .def("adds_noise", &Scheduler::AddsNoise, py::arg("index"))
       .def("step", &Step, py::arg("index"), py::arg("prediction"), py::arg("sample"),
-           "The sample after step `index`, float32 [n].");
+           py::arg("noise") = py::none(), "The sample after step `index`, float32 [n].");
 }
 
 }  // namespace g4v::bindings

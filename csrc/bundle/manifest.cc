@@ -73,65 +73,6 @@ TextGenerationSpec ReadTextGeneration(const JsonCursor& cursor) {
   return spec;
 }
 
-// Settings that the exporter writes only where they are not the default.
-void ReadOptionalSettings(const JsonCursor& cursor, SchedulerSpec& spec) {
-  if (const auto found = cursor.Find("clip_sample_range")) {
-    spec.clip_sample_range = ReadPositive(*found);
-  }
-  if (const auto found = cursor.Find("final_sigmas_type")) {
-    spec.final_sigmas_type = ReadWord(*found, {"zero", "sigma_min"});
-  }
-  if (const auto found = cursor.Find("solver_order")) {
-    spec.solver_order = static_cast<int>(found->AsInt(1, 2));
-  }
-  if (const auto found = cursor.Find("use_karras_sigmas")) spec.use_karras_sigmas = found->AsBool();
-  if (const auto found = cursor.Find("lower_order_final")) spec.lower_order_final = found->AsBool();
-  if (const auto found = cursor.Find("euler_at_final")) spec.euler_at_final = found->AsBool();
-}
-
-SchedulerSpec ReadScheduler(const JsonCursor& cursor) {
-  cursor.ExpectKeys({"type", "num_train_timesteps", "beta_start", "beta_end", "beta_schedule",
-                     "prediction_type", "rescale_betas_zero_snr", "timestep_spacing",
-                     "steps_offset", "set_alpha_to_one", "clip_sample", "clip_sample_range",
-                     "use_karras_sigmas", "final_sigmas_type", "solver_order", "lower_order_final",
-                     "euler_at_final"});
-  SchedulerSpec spec;
-  spec.type = ReadWord(cursor.Get("type"), kSchedulers);
-  spec.num_train_timesteps = ReadSize(cursor, "num_train_timesteps");
-  spec.beta_start = ReadFrom(cursor.Get("beta_start"), 0.0, 1.0);
-  spec.beta_end = ReadFrom(cursor.Get("beta_end"), 0.0, 1.0);
-  spec.beta_schedule =
-      ReadWord(cursor.Get("beta_schedule"), {"scaled_linear", "linear", "squaredcos_cap_v2"});
-  spec.prediction_type =
-      ReadWord(cursor.Get("prediction_type"), {"epsilon", "v_prediction", "sample"});
-  spec.rescale_betas_zero_snr = cursor.Get("rescale_betas_zero_snr").AsBool();
-  spec.timestep_spacing =
-      ReadWord(cursor.Get("timestep_spacing"), {"leading", "trailing", "linspace", "default"});
-  spec.steps_offset = static_cast<int>(cursor.Get("steps_offset").AsInt(0, kMaxSize));
-  spec.set_alpha_to_one = cursor.Get("set_alpha_to_one").AsBool();
-  spec.clip_sample = cursor.Get("clip_sample").AsBool();
-  ReadOptionalSettings(cursor, spec);
-  return spec;
-}
-
-VideoGenerationSpec ReadVideoGeneration(const JsonCursor& cursor) {
-  cursor.ExpectKeys({"frames", "width", "height", "fps", "steps", "guidance_scale",
-                     "negative_prompt", "shared_noise", "scheduler"});
-  VideoGenerationSpec spec;
-  spec.frames = ReadSize(cursor, "frames");
-  spec.width = ReadSize(cursor, "width");
-  spec.height = ReadSize(cursor, "height");
-  spec.fps = ReadPositive(cursor.Get("fps"));
-  spec.steps = ReadSize(cursor, "steps");
-  spec.guidance_scale = ReadFrom(cursor.Get("guidance_scale"), 0.0, 1000.0);
-  spec.negative_prompt = cursor.Get("negative_prompt").AsString();
-  if (const auto found = cursor.Find("shared_noise")) {
-    spec.shared_noise = ReadFrom(*found, 0.0, 1.0);
-  }
-  spec.scheduler = ReadScheduler(cursor.Get("scheduler"));
-  return spec;
-}
-
 void CheckFormat(const JsonCursor& root) {
   const auto format = root.Find("format");
   if (!format || !format->value().is_string() || format->AsString() != "g4v-bundle") {

@@ -89,6 +89,7 @@ struct TextEncoderSpec {
 struct UnetSpec {
   int latent_channels = 0;
   int cross_attention_dim = 0;
+  bool whole_timesteps = true;  // the graph's input "timestep" is int64, not float32
   std::vector<Variant> variants;
 };
 
@@ -182,28 +183,43 @@ struct TextGenerationSpec {
   double repetition_penalty = 1.0;
 };
 
-inline constexpr std::array<std::string_view, 2> kSchedulers = {"ddim", "dpmsolver++"};
+inline constexpr std::array<std::string_view, 8> kSchedulers = {
+    "ddim",  "dpmsolver++", "sde-dpmsolver++", "euler", "euler_ancestral",
+    "unipc", "lcm",         "flow_match_euler"};
 
+// What of diffusers' configuration has an effect here, by the same names. Each sampler reads its
+// own settings and none of the others'.
 struct SchedulerSpec {
   std::string type;  // one of kSchedulers
   int num_train_timesteps = 1000;
+  // "epsilon", "v_prediction", "sample", or "flow_prediction", which has no betas
+  std::string prediction_type;
   double beta_start = 0.0;
   double beta_end = 0.0;
-  std::string beta_schedule;    // "scaled_linear", "linear" or "squaredcos_cap_v2"
-  std::string prediction_type;  // "epsilon", "v_prediction" or "sample"
+  std::string beta_schedule;  // "scaled_linear", "linear" or "squaredcos_cap_v2"
   bool rescale_betas_zero_snr = false;
-  // "leading", "trailing", "linspace", or "default": DDIM's is leading, DPM-Solver++'s linspace
-  std::string timestep_spacing;
+  // "leading", "trailing", "linspace", or "default": DDIM's is leading, the others' linspace
+  std::string timestep_spacing = "default";
   int steps_offset = 0;
   bool set_alpha_to_one = false;  // DDIM
-  bool clip_sample = false;       // DDIM
+  bool clip_sample = false;       // DDIM, LCM
   // Keys that may be absent.
-  double clip_sample_range = 1.0;          // DDIM
-  bool use_karras_sigmas = false;          // DPM-Solver++, and all that follow
-  std::string final_sigmas_type = "zero";  // "zero" or "sigma_min"
-  int solver_order = 2;                    // 1 or 2
-  bool lower_order_final = true;
-  bool euler_at_final = false;
+  double clip_sample_range = 1.0;          // DDIM, LCM
+  bool use_karras_sigmas = false;          // all but DDIM, Euler ancestral and LCM
+  bool use_exponential_sigmas = false;     // likewise
+  std::string final_sigmas_type = "zero";  // "zero" or "sigma_min"; DPM-Solver++, UniPC, Euler
+  int solver_order = 2;                    // 1 to 3; DPM-Solver++, UniPC
+  // "default", or "heun" of DPM-Solver++ (not midpoint), or "bh1" of UniPC (not bh2)
+  std::string solver_type = "default";
+  bool lower_order_final = true;       // DPM-Solver++, UniPC
+  bool euler_at_final = false;         // DPM-Solver++
+  bool predict_x0 = true;              // UniPC
+  std::vector<int> disable_corrector;  // UniPC: steps, from 0
+  int original_inference_steps = 50;   // LCM
+  double timestep_scaling = 10.0;      // LCM
+  double shift = 1.0;                  // flow_prediction
+  double shift_terminal = 0.0;         // flow_prediction; 0 = none
+  bool stochastic_sampling = false;    // flow-matching Euler
 };
 
 struct VideoGenerationSpec {
@@ -216,6 +232,7 @@ struct VideoGenerationSpec {
   std::string negative_prompt;
   double shared_noise = 0.0;  // share of the noise's variance that all frames have in common
   SchedulerSpec scheduler;
+  std::vector<std::string> schedulers;  // that a request may choose, scheduler.type first
 };
 
 struct Manifest {

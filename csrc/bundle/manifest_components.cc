@@ -183,10 +183,13 @@ TextEncoderSpec ReadTextEncoder(const JsonCursor& cursor, const Manifest& manife
 }
 
 UnetSpec ReadUnet(const JsonCursor& cursor, const Manifest& manifest) {
-  cursor.ExpectKeys({"latent_channels", "cross_attention_dim", "variants"});
+  cursor.ExpectKeys({"latent_channels", "cross_attention_dim", "timestep_dtype", "variants"});
   UnetSpec spec;
   spec.latent_channels = ReadSize(cursor, "latent_channels");
   spec.cross_attention_dim = ReadSize(cursor, "cross_attention_dim");
+  if (const auto found = cursor.Find("timestep_dtype")) {
+    spec.whole_timesteps = ReadWord(*found, {"float32", "int64"}) == "int64";
+  }
   spec.variants = ReadVariants(cursor, manifest);
   return spec;
 }

@@ -27,6 +27,8 @@ std::string ReadListedFile(const JsonCursor& cursor, const Manifest& manifest);
 
 PromptSpec ReadPrompt(const JsonCursor& cursor);
 
+VideoGenerationSpec ReadVideoGeneration(const JsonCursor& cursor);
+
 // "components"; manifest.files must have been read.
 ComponentsSpec ReadComponents(const JsonCursor& cursor, const Manifest& manifest);
 

@@ -30,6 +30,7 @@ Json TextDefaults(const TextGenerationSpec& text) {
 }
 
 Json VideoDefaults(const VideoGenerationSpec& video) {
+  Json::Array schedulers(video.schedulers.begin(), video.schedulers.end());
   return Json::Object{{"frames", video.frames},
                       {"width", video.width},
                       {"height", video.height},
@@ -37,7 +38,8 @@ Json VideoDefaults(const VideoGenerationSpec& video) {
                       {"steps", video.steps},
                       {"guidance_scale", video.guidance_scale},
                       {"negative_prompt", video.negative_prompt},
-                      {"scheduler", video.scheduler.type}};
+                      {"scheduler", video.scheduler.type},
+                      {"schedulers", std::move(schedulers)}};
 }
 
 }  // namespace

@@ -137,7 +137,7 @@ VideoGenerationSpec Runtime::ResolveVideo(const VideoOptions& first,
   Need(generator_, "video generator");
   const VideoGenerationSpec spec =
       ResolveVideoOptions(Require(manifest().video_generation, "video generation defaults"),
-                          manifest().components.vae_decoder->scale_factor, first, second);
+                          manifest().components, first, second);
   CheckPixels(limits_, spec);
   CheckProfiles(spec, manifest().components, placement_.targets);
   return spec;

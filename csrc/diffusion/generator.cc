@@ -1,6 +1,7 @@
 #include "diffusion/generator.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 
@@ -28,6 +29,11 @@ void ApplyGuidance(std::vector<float>& prediction, float scale) {
   for (size_t i = 0; i < half; ++i) {
     prediction[i] += scale * (prediction[half + i] - prediction[i]);
   }
+}
+
+void Scale(std::span<const float> from, double scale, std::span<float> to) {
+  std::transform(from.begin(), from.end(), to.begin(),
+                 [scale](float value) { return static_cast<float>(value * scale); });
 }
 
 // float [3, H, W] in [-1, 1] -> uint8 [H, W, 3], rounded.
@@ -135,34 +141,46 @@ std::vector<float> VideoGenerator::Denoise(const VideoRequest& request, ort::Run
   const int64_t width = spec.width / vae_decoder_.scale_factor;
   const std::vector<int64_t> shape = {batch, unet_.latent_channels, spec.frames, height, width};
   const size_t count = static_cast<size_t>(shape[1] * shape[2] * shape[3] * shape[4]);
-  std::vector<float> sample(count * static_cast<size_t>(batch));
-  std::vector<float> prediction(sample.size());
-  std::vector<int64_t> timestep(1);
-  const std::span<float> latents = std::span(sample).first(count);
-  if (request.latents.empty()) {
+  std::vector<float> latents(count);
+  const auto fill = [&](uint64_t stream, std::span<float> noise) {
     FillVideoNoise(request.seed, spec.shared_noise, unet_.latent_channels, spec.frames,
-                   height * width, latents);
+                   height * width, noise, stream);
+  };
+  if (request.latents.empty()) {
+    fill(0, latents);
   } else {
-    std::copy(request.latents.begin(), request.latents.end(), latents.begin());
+    latents = request.latents;
   }
 
+  std::vector<float> sample(count * static_cast<size_t>(batch));
+  std::vector<float> prediction(sample.size());
+  std::vector<float> noise;  // that a step adds
+  std::vector<int64_t> whole(1);
+  std::vector<float> timestep(1);
+  const auto time = unet_.whole_timesteps ? View(whole, {1}) : View(timestep, {1});
   const std::array<NamedTensor, 3> inputs = {
-      NamedTensor{"sample", View(sample, shape)}, NamedTensor{"timestep", View(timestep, {1})},
+      NamedTensor{"sample", View(sample, shape)}, NamedTensor{"timestep", time},
       NamedTensor{"encoder_hidden_states",
                   View(text, {batch, text_encoder_.max_length, text_encoder_.hidden_size})}};
   const NamedTensor output{"prediction", View(prediction, shape)};
   const std::unique_ptr<Scheduler> scheduler = Scheduler::Make(spec.scheduler, spec.steps);
+  Scale(latents, scheduler->init_noise_sigma(), latents);
   for (int step = 0; step < spec.steps; ++step) {
-    timestep[0] = scheduler->timesteps()[static_cast<size_t>(step)];
-    if (guided) std::copy(latents.begin(), latents.end(), sample.begin() + latents.size());
+    timestep[0] = static_cast<float>(scheduler->timesteps()[static_cast<size_t>(step)]);
+    whole[0] = static_cast<int64_t>(timestep[0]);
+    Scale(latents, scheduler->InputScale(step), std::span(sample).first(count));
+    if (guided) std::copy_n(sample.begin(), count, sample.begin() + static_cast<ptrdiff_t>(count));
     sessions_.get()->unet->Run(inputs, {&output, 1}, &control);
     if (guided) ApplyGuidance(prediction, static_cast<float>(spec.guidance_scale));
-    scheduler->Step(step, std::span(prediction).first(count), latents);
+    if (scheduler->AddsNoise(step)) {
+      noise.resize(count);
+      fill(static_cast<uint64_t>(step) + 1, noise);
+    }
+    scheduler->Step(step, std::span(prediction).first(count), noise, latents);
     progress(step + 1);
     CheckNotCancelled(control);
   }
-  sample.resize(count);
-  return sample;
+  return latents;
 }
 
 Frames VideoGenerator::Decode(const VideoRequest& request, const std::vector<float>& latents,

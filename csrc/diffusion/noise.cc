@@ -55,9 +55,9 @@ void SinCosTurns(double turns, double& sin_out, double& cos_out) {
 
 }  // namespace internal
 
-void FillNoise(uint64_t seed, std::span<float> values) {
+void FillNoise(uint64_t seed, std::span<float> values, uint64_t stream) {
   for (size_t i = 0; i < values.size(); i += 2) {
-    const PhiloxBlock block = Philox4x32(seed, i / 2);
+    const PhiloxBlock block = Philox4x32(seed, i / 2, stream);
     const double radius = std::sqrt(-2.0 * internal::Log(UniformOpenZero(block[0], block[1])));
     double sine = 0.0;
     double cosine = 0.0;
@@ -68,10 +68,10 @@ void FillNoise(uint64_t seed, std::span<float> values) {
 }
 
 void FillVideoNoise(uint64_t seed, double shared, int64_t channels, int64_t frames, int64_t area,
-                    std::span<float> latents) {
-  if (shared == 0.0) return FillNoise(seed, latents);
+                    std::span<float> latents, uint64_t stream) {
+  if (shared == 0.0) return FillNoise(seed, latents, stream);
   std::vector<float> drawn(latents.size() + static_cast<size_t>(channels * area));
-  FillNoise(seed, drawn);
+  FillNoise(seed, drawn, stream);
   const float* own = drawn.data();
   const float* common = own + latents.size();
   const double own_scale = std::sqrt(1.0 - shared);

@@ -1,4 +1,4 @@
-// The noise that a video starts from.
+// The noise that a video starts from, and what samplers add at their steps.
 #pragma once
 
 #include <cstdint>
@@ -7,15 +7,16 @@
 namespace g4v {
 
 // Fills `values` with standard normal numbers that depend on `seed` alone, bit for bit the same on
-// every machine: Philox4x32-10 under the key `seed`, one block with the counter i for values 2i and
-// 2i + 1, Box-Muller in float64 with functions made of IEEE operations only, rounded to float32.
-void FillNoise(uint64_t seed, std::span<float> values);
+// every machine: Philox4x32-10 under the key `seed`, one block with the counter (i, stream) for
+// values 2i and 2i + 1, Box-Muller in float64 with functions made of IEEE operations only, rounded
+// to float32. Streams of a seed are independent; a video starts from 0 and step k adds k + 1.
+void FillNoise(uint64_t seed, std::span<float> values, uint64_t stream = 0);
 
-// The noise of a video's latents [channels, frames, area], of unit variance. `shared` of the
+// Noise of a video's latents [channels, frames, area], of unit variance. `shared` of the
 // variance, 0 to 1, is common to all frames (the mixed noise of Ge et al., 2023): the frames' own
 // noise is FillNoise's first values, the common one [channels, area] the values after them.
 void FillVideoNoise(uint64_t seed, double shared, int64_t channels, int64_t frames, int64_t area,
-                    std::span<float> latents);
+                    std::span<float> latents, uint64_t stream = 0);
 
 namespace internal {
 

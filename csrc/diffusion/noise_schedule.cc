@@ -11,7 +11,7 @@ namespace g4v {
 namespace {
 
 // torch.linspace in float32, which counts from the nearer end.
-std::vector<float> Linspace(double start, double end, int count) {
+std::vector<float> LinspaceFloat(double start, double end, int count) {
   std::vector<float> values(static_cast<size_t>(count), static_cast<float>(start));
   if (count == 1) return values;
   const float first = static_cast<float>(start);
@@ -65,34 +65,16 @@ void RescaleToZeroSnr(std::vector<float>& betas) {
   }
 }
 
-std::string SpacingOf(const SchedulerSpec& spec, bool with_end) {
-  if (spec.timestep_spacing != "default") return spec.timestep_spacing;
-  return with_end ? "linspace" : "leading";
-}
-
-// The place of `sigma` among the training time steps, by linear interpolation of logarithms.
-double TimeOf(double sigma, const std::vector<float>& log_sigmas) {
-  const double log_sigma = std::log(std::max(sigma, 1e-10));
-  const auto above = std::upper_bound(log_sigmas.begin(), log_sigmas.end(), log_sigma,
-                                      [](double value, float one) { return value < one; });
-  const auto last = static_cast<ptrdiff_t>(log_sigmas.size()) - 2;
-  const ptrdiff_t low = std::clamp<ptrdiff_t>(above - log_sigmas.begin() - 1, 0, last);
-  const float a = log_sigmas[static_cast<size_t>(low)];
-  const float b = log_sigmas[static_cast<size_t>(low) + 1];
-  const double weight = std::clamp((a - log_sigma) / (a - b), 0.0, 1.0);
-  return (1 - weight) * static_cast<double>(low) + weight * static_cast<double>(low + 1);
-}
-
 }  // namespace
 
 std::vector<float> AlphasCumprod(const SchedulerSpec& spec) {
   const int count = spec.num_train_timesteps;
   std::vector<float> betas;
   if (spec.beta_schedule == "scaled_linear") {
-    betas = Linspace(std::sqrt(spec.beta_start), std::sqrt(spec.beta_end), count);
+    betas = LinspaceFloat(std::sqrt(spec.beta_start), std::sqrt(spec.beta_end), count);
     for (float& beta : betas) beta *= beta;
   } else if (spec.beta_schedule == "linear") {
-    betas = Linspace(spec.beta_start, spec.beta_end, count);
+    betas = LinspaceFloat(spec.beta_start, spec.beta_end, count);
   } else if (spec.beta_schedule == "squaredcos_cap_v2") {
     betas = CosineBetas(count);
   } else {
@@ -104,62 +86,123 @@ std::vector<float> AlphasCumprod(const SchedulerSpec& spec) {
   return CumulativeProduct(betas);
 }
 
-std::vector<int64_t> MakeTimesteps(const SchedulerSpec& spec, int steps, bool with_end) {
-  const int train = spec.num_train_timesteps;
-  const int count = steps + (with_end ? 1 : 0);
-  const int most = with_end ? train - 1 : train;
+std::vector<float> TrainSigmas(const SchedulerSpec& spec) {
+  std::vector<float> sigmas = AlphasCumprod(spec);
+  // As diffusers: close to 0 without being 0, so that the first sigma is finite.
+  if (spec.rescale_betas_zero_snr) sigmas.back() = 0x1p-24f;
+  for (float& alpha : sigmas) alpha = std::sqrt((1.0f - alpha) / alpha);
+  if (!std::isfinite(sigmas.back()) || !(sigmas.front() > 0.0f)) {
+    throw Error(Code::Bundle,
+                "the scheduler's schedule begins without noise or ends in nothing but noise, "
+                "which " +
+                    spec.type + " cannot sample; export it with other betas");
+  }
+  return sigmas;
+}
+
+void CheckSteps(int steps, int most) {
   if (steps < 1 || steps > most) {
     throw Error(Code::InvalidArgument,
                 "steps is " + std::to_string(steps) + " but must be 1 to " + std::to_string(most));
   }
-  const std::string spacing = SpacingOf(spec, with_end);
-  std::vector<int64_t> timesteps;
+}
+
+std::vector<double> MakeTimesteps(const SchedulerSpec& spec, int steps, const TimestepRule& rule) {
+  const int train = spec.num_train_timesteps;
+  const int count = steps + (rule.with_end ? 1 : 0);
+  CheckSteps(steps, rule.with_end ? train - 1 : train);
+  const std::string spacing(spec.timestep_spacing == "default" ? rule.spacing
+                                                               : spec.timestep_spacing);
+  std::vector<double> timesteps;
   if (spacing == "linspace") {
-    const double gap = count > 1 ? static_cast<double>(train - 1) / (count - 1) : 0.0;
+    const std::vector<double> all = Linspace(0.0, train - 1.0, count);
     for (int i = count - 1; i >= count - steps; --i) {
-      const bool last = count > 1 && i == count - 1;
-      timesteps.push_back(std::llrint(last ? train - 1.0 : i * gap));
+      const double time = all[static_cast<size_t>(i)];
+      timesteps.push_back(rule.whole ? std::nearbyint(time) : double{static_cast<float>(time)});
     }
   } else if (spacing == "leading") {
     for (int i = count - 1; i >= count - steps; --i) {
-      timesteps.push_back(int64_t{i} * (train / count) + spec.steps_offset);
+      timesteps.push_back(static_cast<double>(i) * (train / count) + spec.steps_offset);
     }
   } else if (spacing == "trailing") {
     const double gap = static_cast<double>(train) / steps;
-    for (int i = 0; i < steps; ++i) timesteps.push_back(std::llrint(train - i * gap) - 1);
+    for (int i = 0; i < steps; ++i) timesteps.push_back(std::nearbyint(train - i * gap) - 1);
   } else {
     throw Error(Code::Bundle,
                 "the scheduler's timestep_spacing is \"" + spacing +
                     "\" but must be \"leading\", \"trailing\", \"linspace\" or \"default\"");
   }
-  for (const int64_t timestep : timesteps) {
+  for (const double timestep : timesteps) {
     if (timestep < 0 || timestep >= train) {
-      throw Error(Code::InvalidArgument, "steps is " + std::to_string(steps) +
-                                             ", which leads to time step " +
-                                             std::to_string(timestep) + " of a schedule that has " +
-                                             std::to_string(train) + "; use fewer steps");
+      throw Error(Code::InvalidArgument,
+                  "steps is " + std::to_string(steps) + ", which leads to time step " +
+                      std::to_string(static_cast<int64_t>(timestep)) + " of a schedule that has " +
+                      std::to_string(train) + "; use fewer steps");
     }
   }
   return timesteps;
 }
 
-NoiseLevels KarrasNoiseLevels(const std::vector<float>& train_sigmas, int count, bool round_down) {
+std::vector<double> Linspace(double start, double stop, int count) {
+  std::vector<double> values(static_cast<size_t>(count), start);
+  const double step = count > 1 ? (stop - start) / (count - 1) : 0.0;
+  for (int i = 1; i < count; ++i) values[static_cast<size_t>(i)] = i * step + start;
+  if (count > 1) values.back() = stop;
+  return values;
+}
+
+double Interpolate(const std::vector<float>& sigmas, double timestep) {
+  const auto low = static_cast<size_t>(timestep);
+  const double at = sigmas[low];
+  if (low + 1 >= sigmas.size()) return at;
+  return (sigmas[low + 1] - at) * (timestep - static_cast<double>(low)) + at;
+}
+
+std::vector<double> NoiseLevels(const SchedulerSpec& spec, double most, double least, int count) {
+  if (!spec.use_karras_sigmas) {
+    std::vector<double> levels = Linspace(std::log(most), std::log(least), count);
+    for (double& level : levels) level = std::exp(level);
+    return levels;
+  }
   constexpr double kRho = 7.0;
+  const double high = std::pow(most, 1 / kRho);
+  const double low = std::pow(least, 1 / kRho);
+  std::vector<double> levels = Linspace(0.0, 1.0, count);
+  for (double& level : levels) level = std::pow(high + level * (low - high), kRho);
+  return levels;
+}
+
+std::vector<float> LogSigmas(const std::vector<float>& train_sigmas) {
   std::vector<float> log_sigmas;
   for (const float sigma : train_sigmas) {
     log_sigmas.push_back(static_cast<float>(std::log(static_cast<double>(sigma))));
   }
-  const double most = std::pow(static_cast<double>(train_sigmas.back()), 1 / kRho);
-  const double least = std::pow(static_cast<double>(train_sigmas.front()), 1 / kRho);
-  NoiseLevels levels;
-  for (int i = 0; i < count; ++i) {
-    const double ramp = i + 1 == count && count > 1 ? 1.0 : i * (1.0 / std::max(count - 1, 1));
-    const double sigma = std::pow(most + ramp * (least - most), kRho);
-    const double time = TimeOf(sigma, log_sigmas);
-    levels.timesteps.push_back(round_down ? static_cast<int64_t>(time) : std::llrint(time));
-    levels.sigmas.push_back(static_cast<float>(sigma));
+  return log_sigmas;
+}
+
+double TimeOf(double sigma, const std::vector<float>& log_sigmas) {
+  if (log_sigmas.size() < 2) return 0.0;
+  const double log_sigma = std::log(std::max(sigma, 1e-10));
+  const auto above = std::upper_bound(log_sigmas.begin(), log_sigmas.end(), log_sigma,
+                                      [](double value, float one) { return value < one; });
+  const auto last = static_cast<ptrdiff_t>(log_sigmas.size()) - 2;
+  const ptrdiff_t low = std::clamp<ptrdiff_t>(above - log_sigmas.begin() - 1, 0, last);
+  const float a = log_sigmas[static_cast<size_t>(low)];
+  const float b = log_sigmas[static_cast<size_t>(low) + 1];
+  const double weight = std::clamp((a - log_sigma) / (a - b), 0.0, 1.0);
+  return (1 - weight) * static_cast<double>(low) + weight * static_cast<double>(low + 1);
+}
+
+double ShiftSigma(double shift, double sigma) { return shift * sigma / (1 + (shift - 1) * sigma); }
+
+void StretchToTerminal(const SchedulerSpec& spec, std::vector<double>& sigmas) {
+  if (spec.shift_terminal == 0.0) return;
+  if (sigmas.size() < 2) {
+    throw Error(Code::InvalidArgument,
+                "steps is 1, which the scheduler's shift_terminal does not allow; use more steps");
   }
-  return levels;
+  const double scale = (1 - sigmas.back()) / (1 - spec.shift_terminal);
+  for (double& sigma : sigmas) sigma = 1 - (1 - sigma) / scale;
 }
 
 }  // namespace g4v

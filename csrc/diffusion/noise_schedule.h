@@ -2,7 +2,7 @@
 // as diffusers computes them.
 #pragma once
 
-#include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "bundle/manifest.h"
@@ -13,19 +13,41 @@ namespace g4v {
 // Error(Bundle) for an unknown beta_schedule.
 std::vector<float> AlphasCumprod(const SchedulerSpec& spec);
 
-// Time steps of `steps` steps, from noise to image. The multistep solver counts one step more, the
-// clean image, and does not visit it (`with_end`). Throws Error(InvalidArgument) where `steps` is
-// out of range for the schedule.
-std::vector<int64_t> MakeTimesteps(const SchedulerSpec& spec, int steps, bool with_end);
+// The noise level sqrt((1 - alpha) / alpha) of each training time step. With zero terminal SNR the
+// last is 4096 instead of infinite, as in diffusers. Throws Error(Bundle), which names the sampler,
+// where the schedule begins without noise or ends in nothing but noise.
+std::vector<float> TrainSigmas(const SchedulerSpec& spec);
 
-// What a sampler visits: a time step and the noise level sqrt((1 - alpha) / alpha) of each step.
-struct NoiseLevels {
-  std::vector<int64_t> timesteps;
-  std::vector<float> sigmas;
+struct TimestepRule {
+  std::string_view spacing;  // in place of "default"
+  bool with_end = false;     // counts one step more, the clean image, and does not visit it
+  bool whole = true;         // rounds those of "linspace"
 };
 
-// `count` noise levels of Karras et al. (2022), rho 7, between the ends of `train_sigmas`, which
-// rise; each with the time step that lies nearest, or the one below it (`round_down`).
-NoiseLevels KarrasNoiseLevels(const std::vector<float>& train_sigmas, int count, bool round_down);
+// Throws Error(InvalidArgument) where `steps` is not from 1 to `most`.
+void CheckSteps(int steps, int most);
+
+// Time steps of `steps` steps, from noise to image, exact in float32. Throws Error(InvalidArgument)
+// where `steps` is out of range for the schedule.
+std::vector<double> MakeTimesteps(const SchedulerSpec& spec, int steps, const TimestepRule& rule);
+
+// numpy.linspace, float64.
+std::vector<double> Linspace(double start, double stop, int count);
+
+// The value of `sigmas` at a time step between two.
+double Interpolate(const std::vector<float>& sigmas, double timestep);
+
+// `count` noise levels from `most` to `least`: of Karras et al. (2022), rho 7, or evenly spaced
+// logarithms, as use_karras_sigmas and use_exponential_sigmas say.
+std::vector<double> NoiseLevels(const SchedulerSpec& spec, double most, double least, int count);
+
+// The place of a noise level among the training time steps, by linear interpolation of logarithms.
+std::vector<float> LogSigmas(const std::vector<float>& train_sigmas);
+double TimeOf(double sigma, const std::vector<float>& log_sigmas);
+
+// Of flow matching: more steps at high noise (Esser et al., 2024), for a shift above 1.
+double ShiftSigma(double shift, double sigma);
+// Stretches noise levels so that the last is spec.shift_terminal, where that is not 0.
+void StretchToTerminal(const SchedulerSpec& spec, std::vector<double>& sigmas);
 
 }  // namespace g4v

@@ -42,10 +42,33 @@ void CheckSpan(const char* name, int value, int unit, const Variant& variant,
                                          "; export another with --frames and --video-size");
 }
 
+// The sampler is one of the bundle's, can take the steps, and its time steps fit the graph.
+void CheckScheduler(const VideoGenerationSpec& spec, const UnetSpec& unet) {
+  const std::vector<std::string>& able = spec.schedulers;
+  const std::string& type = spec.scheduler.type;
+  if (std::find(able.begin(), able.end(), type) == able.end()) {
+    const std::vector<std::string_view> words(able.begin(), able.end());
+    throw Error(Code::InvalidArgument, "scheduler is \"" + type + "\" but must be " + OneOf(words) +
+                                           ", which this bundle's model can take");
+  }
+  const std::unique_ptr<Scheduler> scheduler = Scheduler::Make(spec.scheduler, spec.steps);
+  if (!unet.whole_timesteps) return;
+  for (const double timestep : scheduler->timesteps()) {
+    if (timestep == std::floor(timestep)) continue;
+    throw Error(Code::InvalidArgument,
+                "scheduler is \"" + type + "\", which visits time step " +
+                    std::to_string(timestep) +
+                    " of this schedule, but the bundle's UNet reads whole ones; export the bundle "
+                    "again, or choose another sampler");
+  }
+}
+
 }  // namespace
 
-VideoGenerationSpec ResolveVideoOptions(const VideoGenerationSpec& defaults, int scale_factor,
-                                        const VideoOptions& first, const VideoOptions& second) {
+VideoGenerationSpec ResolveVideoOptions(const VideoGenerationSpec& defaults,
+                                        const ComponentsSpec& components, const VideoOptions& first,
+                                        const VideoOptions& second) {
+  const int scale_factor = components.vae_decoder->scale_factor;
   VideoGenerationSpec spec = defaults;
   for (const VideoOptions* options : {&first, &second}) {
     Overlay(options->frames, spec.frames);
@@ -65,7 +88,7 @@ VideoGenerationSpec ResolveVideoOptions(const VideoGenerationSpec& defaults, int
   if (!IsValidUtf8(spec.negative_prompt)) {
     throw Error(Code::InvalidArgument, "negative_prompt is not valid UTF-8 text");
   }
-  Scheduler::Make(spec.scheduler, spec.steps);  // checks both
+  CheckScheduler(spec, *components.unet);
   return spec;
 }
 

@@ -31,7 +31,7 @@ struct VideoOptions {
   std::optional<int> steps;              // 1 .. the training time steps
   std::optional<double> guidance_scale;  // 0 .. 100; 1 = no guidance, half the work
   std::optional<std::string> negative_prompt;  // steers away from this text
-  std::optional<std::string> scheduler;        // "ddim" or "dpmsolver++"
+  std::optional<std::string> scheduler;        // a sampler of the bundle's "schedulers"
   std::optional<InitialLatents> latents;       // Assistant::Generate only; none = noise of the seed
 };
 
@@ -42,10 +42,10 @@ struct VideoRequest {
   std::vector<float> latents = {};  // to start from; empty = noise of the seed
 };
 
-// The bundle's defaults with the set fields of `first`, then of `second` over them. `scale_factor`
-// is the VAE's.
-VideoGenerationSpec ResolveVideoOptions(const VideoGenerationSpec& defaults, int scale_factor,
-                                        const VideoOptions& first, const VideoOptions& second);
+// The bundle's defaults with the set fields of `first`, then of `second` over them.
+VideoGenerationSpec ResolveVideoOptions(const VideoGenerationSpec& defaults,
+                                        const ComponentsSpec& components, const VideoOptions& first,
+                                        const VideoOptions& second);
 
 // The values of `latents`, none without them. Throws Error(InvalidArgument) where their shape is
 // not that of the video's latents or a number is not finite.

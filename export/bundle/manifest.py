@@ -60,6 +60,7 @@ def generation_section(checkpoint: Checkpoint, components: dict[str, Any]) -> di
     if "unet" in components:
         video = {"negative_prompt": "", **given.get("video", {})}
         video["scheduler"] = checkpoint.scheduler()
+        video["schedulers"] = checkpoint.schedulers()
         missing = [key for key in _VIDEO if key not in video]
         if missing:
             raise ExportError(f"g4v_train.json: generation.video: {missing[0]!r} is missing")

@@ -75,6 +75,8 @@ def verify_bundle(
             module = part.load()
             for key, value in part.describe(module).items():
                 there = written[name].get(key)
+                if key == "timestep_dtype" and there in (None, "int64"):
+                    continue  # of an older bundle: the comparison gives its graph whole time steps
                 if there != value:
                     raise ExportError(
                         f"{out}: {name}.{key} is {there}, and that of {checkpoint.run} is {value}: name what "

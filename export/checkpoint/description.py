@@ -12,6 +12,7 @@ from g4v.errors import ArgumentError
 from g4v.export.checkpoint.base import DESCRIPTION, Base
 from g4v.export.checkpoint.loading import load_part
 from g4v.export.checkpoint.overrides import Overrides
+from g4v.export.checkpoint.samplers import sampler_of
 from g4v.export.checkpoint.text_to_video import vae_scale
 from g4v.export.errors import ExportError
 from g4v.model.bases.chat_template import read_chat_template
@@ -56,7 +57,16 @@ def video_settings(name: str, t2v: Path) -> dict[str, Any]:
         size = config.get("sample_size") or 32
         height, width = size if isinstance(size, list) else (size, size)
         known = {**_ANY_VIDEO, "width": width * scale, "height": height * scale}
-    return {**known, "fps": _FPS, **_SAMPLER}
+    return {**known, "fps": _FPS, **_sampler(t2v)}
+
+
+def _sampler(t2v: Path) -> dict[str, Any]:
+    """DPM-Solver++ for a pipeline that is published with DDIM, or with a sampler that the runtime lacks; any
+    other pipeline keeps its own, for which it may have been distilled.
+    """
+    config = t2v / "scheduler" / "scheduler_config.json"
+    own = sampler_of(read_json(config, ExportError)) if config.is_file() else None
+    return _SAMPLER if own in (None, "ddim") else {}
 
 
 def describe(

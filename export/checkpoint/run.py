@@ -41,6 +41,7 @@ from g4v.export.checkpoint.description import checked_description, describe_part
 from g4v.export.checkpoint.loading import load_part
 from g4v.export.checkpoint.mixing import check_mix
 from g4v.export.checkpoint.overrides import NO_OVERRIDES, Overrides, adapters_of, check_sources, named_parts
+from g4v.export.checkpoint.samplers import SAMPLERS, check_samplers, one_of, sensible_samplers
 from g4v.export.checkpoint.scheduler import read_scheduler
 from g4v.export.checkpoint.text_to_video import (
     check_text_to_video,
@@ -163,7 +164,7 @@ class Checkpoint:
         if has("t2v"):
             if self.variant is not None:
                 check_variant(self.parts["t2v"], self.variant)
-            self.scheduler()
+            self.schedulers()
 
     def has(self, part: str) -> bool:
         """Whether the run has a part: "encoder", "abstractor", "frame_checker", "llm" or "t2v"."""
@@ -274,12 +275,22 @@ class Checkpoint:
         """Returns the manifest's scheduler object: "type" and diffusers' settings (`read_scheduler`)."""
         video = self.about["generation"].get("video", {})
         chosen = video.get("scheduler", {})
-        if chosen not in ({}, {"type": "ddim"}, {"type": "dpmsolver++"}):
+        known = isinstance(chosen, dict) and set(chosen) <= {"type"}
+        if not known or chosen.get("type", "ddim") not in tuple(SAMPLERS):
             raise ExportError(
                 f"{self.run / 'g4v_train.json'}: generation.video.scheduler is {chosen!r} but must be "
-                '{"type": "ddim"} or {"type": "dpmsolver++"}'
+                f'{{"type": NAME}}, where NAME is {one_of(list(SAMPLERS))}'
             )
         steps = video.get("steps")
         return read_scheduler(
             self.parts["t2v"], chosen.get("type"), steps if isinstance(steps, int) else None
         )
+
+    def schedulers(self) -> list[str]:
+        """Returns the samplers that a request may choose, the default one first: those that the run lists, or
+        `sensible_samplers`.
+        """
+        given = self.about["generation"].get("video", {}).get("schedulers")
+        if given is None:
+            return sensible_samplers(self.scheduler())
+        return check_samplers(str(self.run / "g4v_train.json"), given, self.scheduler())

@@ -1,6 +1,7 @@
 """The text-to-video UNet's graph (diffusers' UNet3DConditionModel).
 
-    sample [B, C, F, h, w], timestep int64 [1], encoder_hidden_states [B, L, D] -> prediction [B, C, F, h, w]
+    sample [B, C, F, h, w], timestep float32 [1], encoder_hidden_states [B, L, D]
+        -> prediction [B, C, F, h, w]
 
 Against a trace of the module: the time embedding is projected once for all blocks, text keys and values are
 computed once per batch entry and not once per frame, scale and shift of the norms before projections are
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from onnx import TensorProto
 
 from g4v.export.components.component import Component
 from g4v.export.components.diffusion_layers import (
@@ -50,7 +50,11 @@ class UNet(Component):
 
     def describe(self, module: Any) -> dict[str, Any]:
         config = module.config
-        return {"latent_channels": config.in_channels, "cross_attention_dim": config.cross_attention_dim}
+        return {
+            "latent_channels": config.in_channels,
+            "cross_attention_dim": config.cross_attention_dim,
+            "timestep_dtype": "float32",
+        }
 
     @property
     def profile(self) -> ShapeProfile:
@@ -93,7 +97,7 @@ class _Builder:
         g, ops, unet, config = self.g, self.ops, self.unet, self.unet.config
         sizes = ["frames", "height", "width"]
         sample = g.input("sample", "float32", ["batch", config.in_channels, *sizes])
-        timestep = g.input("timestep", "int64", [1])
+        timestep = g.input("timestep", "float32", [1])
         text = ["batch", "length", config.cross_attention_dim]
         self.text = g.input("encoder_hidden_states", "float32", text)
         self.batch, self.frames = g.dimension(sample, 0), g.dimension(sample, 2)
@@ -132,8 +136,7 @@ class _Builder:
         exponents = torch.arange(half, dtype=torch.float32) * (-math.log(10000.0))
         frequencies = torch.exp(exponents / (half - unet.time_proj.downscale_freq_shift))
         # Angles up to 1,000 need float32 in every graph.
-        steps = g.op("Cast", timestep, to=TensorProto.FLOAT)
-        angles = g.op("Mul", steps, g.weight(frequencies[None], float32=True))  # [1, half]
+        angles = g.op("Mul", timestep, g.weight(frequencies[None], float32=True))  # [1, half]
         parts = [g.downcast(g.op("Sin", angles)), g.downcast(g.op("Cos", angles))]
         if unet.time_proj.flip_sin_to_cos:
             parts.reverse()

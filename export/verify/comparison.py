@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 
 from g4v.export.errors import InaccurateError
@@ -182,13 +183,27 @@ def verify_unet(
 ) -> float:
     """Compares the UNet's graph. length: tokens of a text; size: edge of the square random latents."""
     generator, random = _random(), []
-    for batch, frames, height, width, step in ((2, 4, size, size, 981), (1, 1, size, size + size // 2, 0)):
+    for batch, frames, height, width, step in (
+        (2, 4, size, size, 980.5),
+        (1, 1, size, size + size // 2, 0.0),
+    ):
         sample = torch.randn(batch, model.config.in_channels, frames, height, width, generator=generator)
         text = torch.randn(batch, length, model.config.cross_attention_dim, generator=generator)
         random.append({"sample": sample, "timestep": torch.tensor([step]), "encoder_hidden_states": text})
     inputs: _Inputs = feeds or random
+    if _reads_whole_timesteps(folder / f"{stem}.onnx"):
+        inputs = [
+            {**given, "timestep": np.asarray(given["timestep"]).round().astype(np.int64)} for given in inputs
+        ]
     with upcast_to_float64(model):
         return _worst(folder, stem, inputs, lambda **given: model(**given).sample, _error(feeds))
+
+
+def _reads_whole_timesteps(graph: Path) -> bool:
+    """Whether a UNet's graph takes its time step as int64, as those of older bundles do."""
+    inputs = onnx.load(graph, load_external_data=False).graph.input
+    types = {value.name: value.type.tensor_type.elem_type for value in inputs}
+    return bool(types["timestep"] == onnx.TensorProto.INT64)
 
 
 @torch.no_grad()

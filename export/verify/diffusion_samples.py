@@ -18,6 +18,7 @@ from torch import Tensor
 
 from g4v._files import read_json
 from g4v.export.checkpoint.run import Checkpoint
+from g4v.export.checkpoint.samplers import SAMPLERS
 from g4v.export.checkpoint.text_to_video import vae_scale
 from g4v.export.errors import ExportError
 from g4v.export.verify.sample_clips import SEED, captions, clips, resized
@@ -121,11 +122,11 @@ class DiffusionSamples:
             own = torch.randn(clean.shape, generator=generator)
             common = torch.randn(clean[:, :1].shape, generator=generator)
             noise = (1 - shared) ** 0.5 * own + shared**0.5 * common
-            noised = add_noise(clean[None], noise[None], steps[place][None])
+            noised = add_noise(clean[None], noise[None], steps[place].float())
             found.append(
                 {
                     "sample": noised.expand(2, -1, -1, -1, -1).contiguous().numpy(),
-                    "timestep": np.array([int(steps[place])], np.int64),
+                    "timestep": np.array([float(steps[place])], np.float32),
                     "encoder_hidden_states": states[number % len(states)].numpy(),
                 }
             )
@@ -180,14 +181,28 @@ class DiffusionSamples:
             raise ExportError(str(error)) from None
         return any(name.startswith("encoder.") for name in stored)
 
-    def _schedule(self) -> tuple[Tensor, Callable[..., Tensor]]:
-        """The time steps of the run's own denoising, and how its schedule adds noise."""
-        from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+    def _schedule(self) -> tuple[Tensor, Callable[[Tensor, Tensor, Tensor], Tensor]]:
+        """The time steps of the run's own denoising, and the noised latents that its model reads at one: of
+        clean latents, noise and the time step.
+        """
+        import diffusers
 
         settings = self._checkpoint.scheduler()
-        classes = {"ddim": DDIMScheduler, "dpmsolver++": DPMSolverMultistepScheduler}
-        if settings["timestep_spacing"] == "default":
+        if settings.get("timestep_spacing") == "default":
             del settings["timestep_spacing"]
-        scheduler: Any = classes[settings.pop("type")].from_config(settings)  # it leaves the other's keys out
+        kind, flow = settings.pop("type"), settings["prediction_type"] == "flow_prediction"
+        changes = {"use_flow_sigmas": True, "flow_shift": settings.get("shift", 1.0)} if flow else {}
+        made: Any = getattr(diffusers, SAMPLERS[kind].diffusers)
+        scheduler = made.from_config(settings | changes)  # it leaves other classes' keys out
         scheduler.set_timesteps(int(self._video.get("steps", 20)))
-        return scheduler.timesteps, scheduler.add_noise
+        train = settings["num_train_timesteps"]
+        alphas = None if flow else diffusers.DDIMScheduler.from_config(settings).alphas_cumprod
+
+        def noised(clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
+            if alphas is None:
+                sigma = timestep / train
+                return (1 - sigma) * clean + sigma * noise
+            alpha = alphas[int(timestep.round())]
+            return alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
+
+        return scheduler.timesteps, noised

@@ -203,7 +203,8 @@ class Assistant:
             steps: denoising steps of a video.
             guidance_scale: classifier-free guidance; larger values follow the caption more closely.
             negative_prompt: text that videos are guided away from.
-            scheduler: "ddim" or "dpmsolver++".
+            scheduler: the sampler, one of `info["video"]["schedulers"]`: some of "ddim", "dpmsolver++",
+                "sde-dpmsolver++", "euler", "euler_ancestral", "unipc", "lcm" and "flow_match_euler".
             frames: frames of a generated video.
             width: of generated videos, in pixels.
             height: of generated videos, in pixels.
@@ -264,7 +265,8 @@ class Assistant:
             on_progress: called as on_progress(step, steps) after each denoising step, step from 1 to steps.
                 An exception in it stops the work, as Ctrl-C does.
             negative_prompt: text that the video is guided away from.
-            scheduler: "ddim" or "dpmsolver++".
+            scheduler: the sampler, one of `info["video"]["schedulers"]`: some of "ddim", "dpmsolver++",
+                "sde-dpmsolver++", "euler", "euler_ancestral", "unipc", "lcm" and "flow_match_euler".
             frames: number of frames.
             width: in pixels.
             height: in pixels.

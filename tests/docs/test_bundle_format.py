@@ -135,7 +135,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "solver_order": 1,
         "lower_order_final": False,
         "euler_at_final": True,
+        "use_exponential_sigmas": False,
+        "solver_type": "heun",
+        "predict_x0": False,
+        "disable_corrector": [0],
+        "original_inference_steps": 25,
+        "timestep_scaling": 5.0,
+        "shift": 3.0,
+        "shift_terminal": 0.1,
+        "stochastic_sampling": True,
     }
+    manifest["generation"]["video"]["schedulers"] = ["ddim", "euler"]
+    components["unet"]["timestep_dtype"] = "int64"
     texts = ("system_prefix", "system_suffix", "no_system", "video_suffix", "answer_prefix", "answer_suffix")
     manifest["prompt"] |= dict.fromkeys([*texts, "turn_separator"], "<s>")
     manifest["prompt"] |= {"special_tokens": {"<s>": 1}, "space_after_special": True, "stop_ids": [0]}

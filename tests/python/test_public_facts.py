@@ -143,14 +143,34 @@ def test_names_of_the_exporter_are_those_of_the_core() -> None:
 
 
 def test_schedulers_are_those_that_are_documented(bundle_dir: Path) -> None:
-    named = " or ".join(f'"{name}"' for name in testing.SCHEDULERS)
-    assert f"/* {named} */" in HEADER
+    from g4v.export.checkpoint.samplers import SAMPLERS
+
+    *others, last = [f'"{name}"' for name in testing.SCHEDULERS]
+    named = f"{', '.join(others)} and {last}"
+    comment = re.search(r"/\*((?:(?!\*/).)*)\*/\s*const char\* scheduler;", HEADER, re.S)
+    assert comment and f"some of {named}." in " ".join(comment[1].split())
     for method in (g4v.Assistant.chat, g4v.Assistant.generate):
-        assert f"scheduler: {named}." in str(method.__doc__)
-    with pytest.raises(g4v.ArgumentError, match=re.escape(f'scheduler is "euler" but must be {named}')):
+        assert f"some of {named}." in " ".join(str(method.__doc__).split())
+    rows = [" ".join(f"`{name}`," for name in testing.SCHEDULERS).rstrip(",")]
+    for page in ("python.md", "bundle-format.md"):
+        assert rows[0] in (ROOT / "docs" / page).read_text("utf-8"), page
+    export = (ROOT / "docs" / "export.md").read_text("utf-8")
+    assert re.findall(r"^\| `([\w+-]+)` \| (?:noise|flow|of checkpoints)", export, re.M) == testing.SCHEDULERS
+    assert list(SAMPLERS) == testing.SCHEDULERS
+    for name in {facts.diffusers for facts in SAMPLERS.values()}:
+        assert f"`{name}`" in export
+    with pytest.raises(
+        g4v.ArgumentError, match=re.escape('scheduler is "euler" but must be "ddim" or "dpmsolver++"')
+    ):
         g4v.load(bundle_dir, threads=1).chat(scheduler="euler")
-    for name in testing.SCHEDULERS:
-        g4v.load(bundle_dir, threads=1).chat(scheduler=name)
+    assistant = g4v.load(bundle_dir, threads=1)
+    assert assistant.info["video"]["schedulers"] == ["ddim", "dpmsolver++"]
+    for name in assistant.info["video"]["schedulers"]:
+        assistant.chat(scheduler=name)
+    tiny = g4v.load("tiny", threads=1)
+    assert len(tiny.info["video"]["schedulers"]) >= 6
+    for name in tiny.info["video"]["schedulers"]:
+        tiny.chat(scheduler=name)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 
 import numpy as np
@@ -66,6 +67,11 @@ class TestNoise:
         assert abs(noise.mean()) < 0.004 and abs(noise.std() - 1) < 0.004
         assert np.array_equal(noise[:7], _core.testing.noise(12345, 7))
 
+    def test_streams_are_independent(self):
+        streams = [_core.testing.noise(12345, 100_000, stream) for stream in (0, 1, 2)]
+        assert np.abs(np.corrcoef(streams) - np.eye(3)).max() < 0.02
+        assert abs(streams[1].mean()) < 0.02 and abs(streams[1].std() - 1) < 0.02
+
 
 def reference(kind, config):
     from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
@@ -120,7 +126,24 @@ class TestScheduler:
             ("ddim", 1001, {}, "steps is 1001"),
             ("dpmsolver++", 1000, {}, "steps is 1000 but must be 1 to 999"),
             ("ddim", 1000, {}, "time step 1000 of a schedule that has 1000"),
-            ("euler", 5, {}, 'scheduler is "euler"'),
+            ("pndm", 5, {}, 'scheduler is "pndm" but must be "ddim", "dpmsolver'),
+            ("euler", 1001, {}, "steps is 1001 but must be 1 to 1000"),
+            ("lcm", 51, {}, "steps is 51 but must be 1 to 50"),
+            ("lcm", 5, {"original_inference_steps": 1001}, "original_inference_steps is 1001"),
+            ("lcm", 5, {"rescale_betas_zero_snr": True}, "zero terminal SNR"),
+            (
+                "euler_ancestral",
+                5,
+                {"prediction_type": "sample"},
+                'euler_ancestral takes "epsilon" or "v_pred',
+            ),
+            ("ddim", 5, {"prediction_type": "flow_prediction"}, "ddim takes .*; choose another sampler"),
+            ("flow_match_euler", 5, {}, 'prediction_type is "epsilon" but flow_match_euler takes "flow_pred'),
+            ("sde-dpmsolver++", 5, {"solver_order": 3}, "solver_order is 3"),
+            ("unipc", 5, {"solver_type": "bh1"}, "bh1"),
+            ("unipc", 5, {"predict_x0": False}, "predict_x0 is false"),
+            ("unipc", 5, {"lower_order_final": False}, "lower_order_final is false"),
+            ("ddim", 5, {"rho": 7}, 'no setting "rho"'),
             ("ddim", 5, {"rescale_betas_zero_snr": True}, "zero terminal SNR"),
             ("dpmsolver++", 5, {"beta_schedule": "linear", "beta_end": 1.0}, "nothing but noise"),
             ("dpmsolver++", 5, {"beta_start": 0.0, "use_karras_sigmas": True}, "begins without noise"),
@@ -150,34 +173,38 @@ def expected_frames(vocabulary, caption, seed, spec):
     shape = (4, spec["frames"], spec["height"] // 2, spec["width"] // 2)
     own, common = int(np.prod(shape)), int(np.prod(shape)) // spec["frames"]
     shared = spec.get("shared_noise", 0.0)
-    drawn = _core.testing.noise(seed, own + common).astype(np.float64)
-    latents = np.sqrt(1 - shared) * drawn[:own].reshape(4, spec["frames"], -1)
-    latents += np.sqrt(shared) * drawn[own:].reshape(4, 1, -1)
-    latents = latents.astype(np.float32).reshape(-1)
 
-    def predict(words, timestep):
+    def noise(stream):
+        drawn = _core.testing.noise(seed, own + common, stream).astype(np.float64)
+        mixed = np.sqrt(1 - shared) * drawn[:own].reshape(4, spec["frames"], -1)
+        mixed += np.sqrt(shared) * drawn[own:].reshape(4, 1, -1)
+        return mixed.astype(np.float32).reshape(-1)
+
+    latents = noise(0) * np.float32(scheduler.init_noise_sigma)
+
+    def predict(words, timestep, scale):
         return (
-            latents * np.float32(0.5)
+            latents * np.float32(scale) * np.float32(0.5)
             + text(words) * np.float32(0.01)
             + np.float32(timestep) * np.float32(0.001)
         )
 
     for index, timestep in enumerate(scheduler.timesteps):
-        prediction = predict(caption, timestep)
+        prediction = predict(caption, timestep, scheduler.input_scale(index))
         if spec["guidance_scale"] != 1:
-            without = predict("bad", timestep)
+            without = predict("bad", timestep, scheduler.input_scale(index))
             prediction = without + np.float32(spec["guidance_scale"]) * (prediction - without)
-        latents = scheduler.step(index, prediction, latents)
+        latents = scheduler.step(index, prediction, latents, noise(index + 1))
     images = (latents.reshape(shape) / np.float32(2.0))[:3].repeat(2, axis=2).repeat(2, axis=3)
     pixels = (np.clip(images, -1, 1) + np.float32(1)) * np.float32(127.5)
     return pixels.round().astype(np.uint8).transpose(1, 2, 3, 0)
 
 
-def with_shared_noise(source, folder, shared):
-    """A copy of the bundle whose videos start from noise that frames share."""
+def with_video_settings(source, folder, **settings):
+    """A copy of the bundle with other settings of generation.video."""
     shutil.copytree(source, folder)
     about = json.loads((folder / "g4v.json").read_text())
-    about["generation"]["video"]["shared_noise"] = shared
+    about["generation"]["video"] |= settings
     (folder / "g4v.json").write_text(json.dumps(about))
     return folder
 
@@ -261,9 +288,60 @@ class TestGenerator:
         steps = [(p.index, p.step, p.steps) for p in only(events, _core.ProgressEvent)]
         assert steps == [(0, i + 1, spec["steps"]) for i in range(spec["steps"])]
 
+    @pytest.mark.parametrize("name", ["euler", "euler_ancestral", "sde-dpmsolver++", "unipc"])
+    @pytest.mark.parametrize("shared", [0.0, 0.3])
+    def test_samplers_that_the_bundle_lists(self, bundle, tmp_path, name, shared):
+        """Each reads a scaled sample, starts from its own noise, and adds what the seed gives."""
+        names = ["ddim", name]
+        folder = with_video_settings(bundle[0], tmp_path / "bundle", schedulers=names, shared_noise=shared)
+        made = load(folder)
+        spec = {
+            "frames": 3,
+            "width": 8,
+            "height": 6,
+            "steps": 5,
+            "guidance_scale": 3.0,
+            "shared_noise": shared,
+        }
+        for kind in names:
+            options = _core.VideoOptions(seed=7, scheduler=kind)
+            video = only(list(made.generate("x", options)), _core.VideoEvent)[0]
+            expected = expected_frames(bundle[1], "x", 7, spec | {"scheduler": kind})
+            assert np.abs(video.frames.astype(int) - expected).max() <= 1, kind
+        with pytest.raises(
+            g4v.ArgumentError, match=f'scheduler is "lcm" but must be "ddim" or "{re.escape(name)}"'
+        ):
+            made.generate("x", _core.VideoOptions(scheduler="lcm"))
+
+    def test_a_graph_that_reads_whole_time_steps_is_given_no_others(self, bundle, tmp_path):
+        scheduler = toy.manifest(0)["generation"]["video"]["scheduler"] | {"timestep_spacing": "linspace"}
+        names = ["ddim", "euler"]
+        folder = with_video_settings(bundle[0], tmp_path / "bundle", schedulers=names, scheduler=scheduler)
+        made = load(folder)
+        with pytest.raises(
+            g4v.ArgumentError, match=r'"euler", which visits time step 749.25\d* .*reads whole ones'
+        ):
+            made.generate("x", _core.VideoOptions(scheduler="euler", steps=5))
+        list(made.generate("x", _core.VideoOptions(scheduler="euler", steps=4)))  # 999, 666, 333, 0
+
+    @pytest.mark.parametrize(
+        ("names", "message"),
+        [
+            ([], "schedulers must begin with scheduler.type"),
+            (["euler", "ddim"], "schedulers must begin with scheduler.type"),
+            (["ddim", "ddim"], r"schedulers\[1\] is there twice"),
+            (["ddim", "pndm"], r'schedulers\[1\] is "pndm" but must be one of'),
+            ("ddim", "generation.video.schedulers"),
+        ],
+    )
+    def test_a_list_of_samplers_that_is_none_is_refused(self, bundle, tmp_path, names, message):
+        folder = with_video_settings(bundle[0], tmp_path / "bundle", schedulers=names)
+        with pytest.raises(BundleError, match=message):
+            load(folder)
+
     @pytest.mark.parametrize("shared", [0.3, 1])
     def test_frames_start_from_shared_noise_where_the_bundle_says_so(self, bundle, tmp_path, shared):
-        folder = with_shared_noise(bundle[0], tmp_path / "bundle", shared)
+        folder = with_video_settings(bundle[0], tmp_path / "bundle", shared_noise=shared)
         spec = {"frames": 3, "width": 8, "height": 6, "steps": 5, "guidance_scale": 3.0}
         made = only(list(load(folder).generate("x", _core.VideoOptions(seed=7))), _core.VideoEvent)[0]
         expected = expected_frames(bundle[1], "x", 7, spec | {"shared_noise": shared})
@@ -273,7 +351,7 @@ class TestGenerator:
 
     @pytest.mark.parametrize("shared", [-0.1, 1.5, "half"])
     def test_a_share_of_noise_that_is_none_is_refused(self, bundle, tmp_path, shared):
-        folder = with_shared_noise(bundle[0], tmp_path / "bundle", shared)
+        folder = with_video_settings(bundle[0], tmp_path / "bundle", shared_noise=shared)
         with pytest.raises(BundleError, match="generation.video.shared_noise"):
             load(folder)
 

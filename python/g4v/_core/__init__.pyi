@@ -119,7 +119,7 @@ class VideoOptions:
     steps: int | None
     guidance_scale: float | None
     negative_prompt: str | None
-    scheduler: str | None  # "ddim" or "dpmsolver++"
+    scheduler: str | None  # a sampler that the bundle lists
     latents: NDArray[np.float32] | None  # [channels, frames, height, width]; Assistant.generate only
     def __init__(
         self,

@@ -26,8 +26,10 @@ def load_defaults() -> dict[str, object]:
 def resize_bicubic(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]: ...
 def sample_frames(count: int, samples: int) -> list[int]: ...
 def multiply_add_peak(threads: int, bfloat16: bool = False) -> float: ...
-def noise(seed: int, count: int) -> NDArray[np.float32]:
-    """float32 [count]: how the latents of a video with this seed start; the same bits on every machine."""
+def noise(seed: int, count: int, stream: int = 0) -> NDArray[np.float32]:
+    """float32 [count]: how the latents of a video with this seed start (stream 0), or what step k of a
+    sampler adds to them (stream k + 1); the same bits on every machine.
+    """
 
 # The prompt template. prompt: the object `prompt` of g4v.json, as JSON.
 
@@ -66,34 +68,21 @@ class BundleAbstractor:
     ) -> tuple[NDArray[np.float32], int]: ...  # features [T, N, d]; tokens, and frames that were new
 
 class Scheduler:
-    """DDIM or DPM-Solver++ (2M); the keywords are those of g4v.json."""
+    """A sampler, one of SCHEDULERS; the settings are those of g4v.json."""
 
-    def __init__(
-        self,
-        type: str,
-        steps: int,
-        *,
-        num_train_timesteps: int,
-        beta_start: float,
-        beta_end: float,
-        beta_schedule: str,
-        prediction_type: str,
-        rescale_betas_zero_snr: bool,
-        timestep_spacing: str,
-        steps_offset: int,
-        set_alpha_to_one: bool,
-        clip_sample: bool,
-        clip_sample_range: float = 1.0,
-        use_karras_sigmas: bool = False,
-        final_sigmas_type: str = "zero",
-        solver_order: int = 2,
-        lower_order_final: bool = True,
-        euler_at_final: bool = False,
-    ) -> None: ...
+    def __init__(self, type: str, steps: int, **settings: object) -> None: ...
     @property
-    def timesteps(self) -> list[int]: ...
+    def timesteps(self) -> list[float]: ...
+    @property
+    def init_noise_sigma(self) -> float: ...
+    def input_scale(self, index: int) -> float: ...
+    def adds_noise(self, index: int) -> bool: ...
     def step(
-        self, index: int, prediction: NDArray[np.float32], sample: NDArray[np.float32]
+        self,
+        index: int,
+        prediction: NDArray[np.float32],
+        sample: NDArray[np.float32],
+        noise: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]: ...
 
 class StreamDecoder:

@@ -31,8 +31,8 @@ def add_video_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--frame-checker",
         choices=tuple(FRAME_CHECKERS),
-        help="a further look at generated videos, before they are written: nudenet finds nudity and must be "
-        "installed (default: the bundle's own checker alone)",
+        help="a further look at generated videos, before they are written: nudenet finds nudity (pip install "
+        "nudenet), open-nsfw pornography (pip install 'g4v[nsfw]') (default: the bundle's own checker alone)",
     )
 
 

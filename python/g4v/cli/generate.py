@@ -44,7 +44,9 @@ def add_parser(commands: Any) -> None:
 def _add_content_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the video", "What is not given is the bundle's default.")
     group.add_argument("--negative-prompt", metavar="TEXT", help="what the video is guided away from")
-    group.add_argument("--scheduler", metavar="NAME", help="the sampler: ddim or dpmsolver++")
+    group.add_argument(
+        "--scheduler", metavar="NAME", help="the sampler, one of those that `g4v inspect` tells of the bundle"
+    )
     group.add_argument("--frames", type=int, metavar="N", help="frames of the video that is made")
     group.add_argument(
         "--video-size", type=_size, metavar="WxH", help="width and height in pixels, such as 576x320"

@@ -71,10 +71,13 @@ def describe(manifest: dict[str, Any]) -> list[str]:
         if facts:
             lines.append(f"  {'':13} " + ", ".join(f"{k} {v}" for k, v in facts.items()))
     for kind, settings in manifest.get("generation", {}).items():
-        shown = {k: v for k, v in settings.items() if not isinstance(v, dict) and v != ""}
+        shown = {k: v for k, v in settings.items() if not isinstance(v, (dict, list)) and v != ""}
         lines.append(f"{kind} defaults: " + ", ".join(f"{k} {v}" for k, v in shown.items()))
         if "scheduler" in settings:
             lines.append(f"  scheduler {settings['scheduler']['type']}")
+            others = settings.get("schedulers", [])[1:]
+            if others:
+                lines.append(f"  other schedulers {', '.join(others)}")
     if "frame_sampling" in manifest:
         lines.append(f"frames taken of a video: {manifest['frame_sampling']['frames']}")
     for entry in manifest.get("licences", []):

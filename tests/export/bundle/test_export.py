@@ -279,9 +279,9 @@ def test_scheduler_of_the_run(run, tmp_path):
     change_about(copy, **about)
     assert Checkpoint.open(copy).scheduler()["type"] == "dpmsolver++"
     path = copy / "t2v" / "scheduler" / "scheduler_config.json"
-    path.write_text(json.dumps({"_class_name": "EulerDiscreteScheduler"}))
+    path.write_text(json.dumps({"_class_name": "PNDMScheduler"}))
     change_about(copy, generation={"video": {}})
-    with pytest.raises(ExportError, match="EulerDiscreteScheduler"):
+    with pytest.raises(ExportError, match="PNDMScheduler"):
         Checkpoint.open(copy).scheduler()
 
 

@@ -309,14 +309,14 @@ def test_unet(options, tmp_path):
     graph = session(tmp_path, "unet")
     # The last height and width are odd: the skips' sizes then say what is upsampled to what.
     for (batch, frames, height, width), length, step in (
-        ((2, 3, 8, 8), 6, 999),
-        ((1, 1, 4, 12), 2, 0),
-        ((1, 2, 7, 5), 3, 500),
+        ((2, 3, 8, 8), 6, 999.0),
+        ((1, 1, 4, 12), 2, 0.0),
+        ((1, 2, 7, 5), 3, 500.375),
     ):
         sample, text = torch.randn(batch, 3, frames, height, width), torch.randn(batch, length, 20)
         feeds = {
             "sample": sample.numpy(),
-            "timestep": np.array([step]),
+            "timestep": np.array([step], np.float32),
             "encoder_hidden_states": text.numpy(),
         }
         (prediction,) = graph.run(None, feeds)

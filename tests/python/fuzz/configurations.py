@@ -62,10 +62,12 @@ class Scheduler(_Files):
         super().__init__(random_run(work) / "t2v", ["scheduler/scheduler_config.json"])
 
     def read(self, place: str, data: bytes) -> None:
+        from g4v.export.checkpoint.samplers import SAMPLERS, sensible_samplers
         from g4v.export.checkpoint.scheduler import read_scheduler
 
         steps = (None, 1, 4, 50, len(data))[len(data) % 5]
-        found = read_scheduler(self._folder, (None, "ddim", "dpmsolver++")[len(data) % 3], steps)
+        found = read_scheduler(self._folder, (None, *SAMPLERS)[len(data) % (1 + len(SAMPLERS))], steps)
+        sensible_samplers(found)
         json.dumps(found, allow_nan=False)  # goes into the manifest
 
 

@@ -27,7 +27,7 @@ VALUES = [
 FIELDS = """
 content type text video_url url input_video data file file_id videos id caption offset refusal
 tool_calls messages model n stop seed temperature top_p top_k stream stream_options include_usage
-logprobs top_logprobs modalities max_tokens repetition_penalty num_inference_steps guidance_scale
+logprobs top_logprobs modalities max_tokens repetition_penalty num_inference_steps guidance_scale scheduler
 negative_prompt num_frames width height prompt size seconds fps user tools response_format other
 """.split()
 value = st.recursive(

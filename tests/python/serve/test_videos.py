@@ -36,11 +36,11 @@ def test_a_video_from_its_caption(client) -> None:
 
 def test_options_reach_the_generator(client) -> None:
     made = create(client, "a", size="32x16", seconds="0.5", fps=4, num_inference_steps=3, guidance_scale=1.5,
-                  negative_prompt="blurred", seed=1)  # fmt: skip
+                  negative_prompt="blurred", scheduler="euler", seed=1)  # fmt: skip
     finished(client, made["id"])
     assert client.assistant.made == [
         {"prompt": "a", "seed": 1, "width": 32, "height": 16, "frames": 2, "steps": 3, "guidance_scale": 1.5,
-         "negative_prompt": "blurred"}
+         "negative_prompt": "blurred", "scheduler": "euler"}
     ]  # fmt: skip
     assert client.get(f"/v1/videos/{made['id']}").json()["seconds"] == "0.5"
 

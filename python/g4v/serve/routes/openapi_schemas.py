@@ -68,6 +68,7 @@ _OPTIONS_OF_VIDEOS: dict[str, Schema] = {
     "num_inference_steps": integer(1, 100_000),
     "guidance_scale": number(0, 100),
     "negative_prompt": TEXT | {"maxLength": 100_000},
+    "scheduler": TEXT | {"maxLength": 100, "description": "a sampler of the bundle"},
     "num_frames": integer(1, 1024),
     "width": integer(1, 4096),
     "height": integer(1, 4096),

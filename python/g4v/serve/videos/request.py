@@ -34,6 +34,7 @@ def video_options(fields: Fields) -> dict[str, Any]:
         "steps": fields.integer("num_inference_steps", 1, 100_000),
         "guidance_scale": fields.number("guidance_scale", 0, 100),
         "negative_prompt": fields.text("negative_prompt"),
+        "scheduler": fields.text("scheduler"),
         "frames": fields.integer("num_frames", 1, 1024),
         "width": fields.integer("width", 1, 4096),
         "height": fields.integer("height", 1, 4096),
