@@ -52,9 +52,15 @@ class BundleAbstractor {
     VideoTokens tokens;
     {
       const GilRelease release;
-      tokens = abstractor_.Run(fresh_, keys, plan, memory_, nullptr);
+      if (abstractor_.per_frame()) {
+        if (missing > 0) abstractor_.Fill(fresh_, plan.missing, memory_, nullptr);
+        memory_.Complete(plan, keys);
+        tokens = abstractor_.Gather(plan, memory_);
+      } else {
+        tokens = abstractor_.Run(fresh_, keys, plan, memory_, nullptr);
+      }
     }
-    return {Array(*tokens), static_cast<int>(missing)};
+    return {Array(*tokens, features.shape(0)), static_cast<int>(missing)};
   }
 
   bool keeps_frames() const { return abstractor_.keeps_frames(); }
@@ -78,11 +84,11 @@ class BundleAbstractor {
       const GilRelease release;
       tokens = abstractor_.Run(fresh_, frames_, nullptr);
     }
-    return {Array(*tokens), static_cast<int>(features.shape(0))};
+    return {Array(*tokens, features.shape(0)), static_cast<int>(features.shape(0))};
   }
 
-  Floats Array(const std::vector<float>& tokens) const {
-    const auto rows = static_cast<py::ssize_t>(abstractor_.tokens());
+  Floats Array(const std::vector<float>& tokens, int64_t frames) const {
+    const auto rows = static_cast<py::ssize_t>(abstractor_.tokens(frames));
     return Floats({rows, static_cast<py::ssize_t>(tokens.size()) / rows}, tokens.data());
   }
 

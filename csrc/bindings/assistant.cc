@@ -46,6 +46,14 @@ std::optional<FramesView> FramesArgument(const py::object& frames) {
                     array.shape(2)};
 }
 
+// Of frames that were sampled of a longer video: the time of each in seconds, and the video's length.
+using Times = std::optional<std::pair<std::vector<double>, double>>;
+
+std::optional<FrameTimes> TimesArgument(const Times& times) {
+  if (!times) return std::nullopt;
+  return FrameTimes{times->first, times->second};
+}
+
 std::shared_ptr<Assistant> Load(const std::filesystem::path& directory, const std::string& device,
                                 int threads, const std::filesystem::path& onnxruntime,
                                 const Paths& library_dirs, const std::string& verify,
@@ -100,9 +108,12 @@ std::shared_ptr<Stream> Send(Chat& self, const py::object& text, const py::objec
                              const std::optional<VideoOptions>& video_options,
                              std::optional<int> question_frames, std::optional<uint64_t> seed,
                              const std::vector<py::object>& stop, std::optional<int> logprobs,
-                             bool make_videos, int max_turn_ms, int max_videos, double spent_ms) {
+                             bool make_videos, int max_turn_ms, int max_videos, double spent_ms,
+                             const Times& frame_times) {
   const std::string words = TextArgument(text, "text");
-  const std::optional<FramesView> view = FramesArgument(frames);
+  const std::optional<FrameTimes> times = TimesArgument(frame_times);
+  std::optional<FramesView> view = FramesArgument(frames);
+  if (view && times) view->times = &*times;
   TurnOptions options{text_options.value_or(TextOptions{}), video_options.value_or(VideoOptions{}),
                       question_frames, seed};
   for (const py::object& text_of_stop : stop) {
@@ -117,10 +128,12 @@ std::shared_ptr<Stream> Send(Chat& self, const py::object& text, const py::objec
 }
 
 void Append(Chat& self, const py::object& text, const py::object& answer, const py::object& frames,
-            std::optional<int> question_frames) {
+            std::optional<int> question_frames, const Times& frame_times) {
   const std::string words = TextArgument(text, "text");
   const std::string answered = TextArgument(answer, "answer");
-  const std::optional<FramesView> view = FramesArgument(frames);
+  const std::optional<FrameTimes> times = TimesArgument(frame_times);
+  std::optional<FramesView> view = FramesArgument(frames);
+  if (view && times) view->times = &*times;
   const GilRelease release;
   self.Append(words, answered, view, question_frames);
 }
@@ -135,9 +148,11 @@ void RegisterAssistant(py::module_& module) {
            py::arg("question_frames") = py::none(), py::arg("seed") = py::none(),
            py::arg("stop") = std::vector<py::object>(), py::arg("logprobs") = py::none(),
            py::arg("make_videos") = true, py::arg("max_turn_ms") = 0, py::arg("max_videos") = 0,
-           py::arg("spent_ms") = 0.0, "Starts a turn. frames: C-contiguous uint8 [T, H, W, 3].")
+           py::arg("spent_ms") = 0.0, py::arg("frame_times") = py::none(),
+           "Starts a turn. frames: C-contiguous uint8 [T, H, W, 3]. frame_times: seconds of each, "
+           "and of the whole video.")
       .def("append", &Append, py::arg("text"), py::arg("answer"), py::arg("frames") = py::none(),
-           py::arg("question_frames") = py::none(),
+           py::arg("question_frames") = py::none(), py::arg("frame_times") = py::none(),
            "Appends a turn that was not generated here; frames as for send.")
       .def(
           "fork",

@@ -28,14 +28,19 @@ Ids OpeningIds(const std::string& prompt, const Tokenizer& tokenizer, const std:
   return PromptTemplate(spec, tokenizer).OpeningIds(system);
 }
 
-std::pair<Ids, Ids> TurnIds(const std::string& prompt, const Tokenizer& tokenizer,
-                            const std::optional<std::string>& system, const std::string& text,
-                            bool video) {
+std::vector<Ids> TurnIds(const std::string& prompt, const Tokenizer& tokenizer,
+                         const std::optional<std::string>& system, const std::string& text,
+                         bool video, const std::vector<double>& seconds, double duration) {
   const PromptSpec spec = ParsePrompt(prompt);
   const PromptTemplate made(spec, tokenizer);
+  const FrameTimes times{seconds.empty() ? AssumedTimes(1).seconds : seconds, duration};
+  const FrameTimes* const frames = video ? &times : nullptr;
   PromptTemplate::TurnIds ids =
-      system ? made.FirstTurn(*system, text, video) : made.LaterTurn(text, video);
-  return {std::move(ids.before_video), std::move(ids.after_video)};
+      system ? made.FirstTurn(*system, text, frames) : made.LaterTurn(text, frames);
+  std::vector<Ids> parts{std::move(ids.before_video)};
+  for (Ids& between : ids.between_frames) parts.push_back(std::move(between));
+  parts.push_back(std::move(ids.after_video));
+  return parts;
 }
 
 }  // namespace
@@ -47,8 +52,10 @@ void RegisterPrompt(py::module_& testing) {
               py::arg("system"), "Ids before the first turn.");
   testing.def(
       "turn_ids", &TurnIds, py::arg("prompt"), py::arg("tokenizer"), py::arg("system"),
-      py::arg("text"), py::arg("video"),
-      "Ids of a turn before and after its video. system: of the chat's first turn, or None.");
+      py::arg("text"), py::arg("video"), py::arg("seconds") = std::vector<double>(),
+      py::arg("duration") = 0.0,
+      "Ids of a turn before its video, between its frames where these have texts, and after it. "
+      "system: of the chat's first turn, or None.");
 }
 
 }  // namespace g4v::bindings

@@ -27,29 +27,39 @@ py::array_t<T> ToArray(std::vector<T> values, std::vector<py::ssize_t> shape) {
   return py::array_t<T>(std::move(shape), owned->data(), owner);
 }
 
-py::array_t<uint8_t> Resize(const py::array& image, int height, int width) {
+Resampling ResamplingOf(const std::string& name) {
+  if (name == "bicubic") return Resampling::kBicubic;
+  if (name == "lanczos") return Resampling::kLanczos;
+  throw Error(Code::InvalidArgument, "resampling must be \"bicubic\" or \"lanczos\"");
+}
+
+py::array_t<uint8_t> ResizeImage(const py::array& image, int height, int width,
+                                 const std::string& resampling) {
   CheckPixels(image, 3, "[H, W, 3]");
   const Pixels pixels = Pixels::ensure(image);
+  const Resampling kind = ResamplingOf(resampling);
   std::vector<uint8_t> resized;
   {
     const GilRelease release;
-    resized = ResizeBicubic(pixels.data(), static_cast<int>(pixels.shape(0)),
-                            static_cast<int>(pixels.shape(1)), height, width);
+    resized = Resize(pixels.data(), static_cast<int>(pixels.shape(0)),
+                     static_cast<int>(pixels.shape(1)), height, width, kind);
   }
   return ToArray(std::move(resized), {height, width, 3});
 }
 
 py::array_t<float> PreprocessFrames(const py::array& frames, int size,
                                     const std::array<float, 3>& mean,
-                                    const std::array<float, 3>& std) {
+                                    const std::array<float, 3>& std, const std::string& resampling,
+                                    int longest_edge) {
   CheckPixels(frames, 4, "[T, H, W, 3]");
   const Pixels pixels = Pixels::ensure(frames);
   const py::ssize_t count = pixels.shape(0);
+  const FrameFormat format{size, mean, std, ResamplingOf(resampling), longest_edge};
   std::vector<float> values;
   {
     const GilRelease release;
     values = Preprocess(pixels.data(), count, static_cast<int>(pixels.shape(1)),
-                        static_cast<int>(pixels.shape(2)), size, mean, std);
+                        static_cast<int>(pixels.shape(2)), format);
   }
   return ToArray(std::move(values), {count, 3, size, size});
 }
@@ -58,11 +68,14 @@ py::array_t<float> PreprocessFrames(const py::array& frames, int size,
 
 void RegisterVideo(py::module_& module, py::module_& testing) {
   testing.def(
-      "resize_bicubic", &Resize, py::arg("image"), py::arg("height"), py::arg("width"),
-      "uint8 [H, W, 3] -> uint8 [height, width, 3], bit for bit as Pillow's BICUBIC resize.");
+      "resize", &ResizeImage, py::arg("image"), py::arg("height"), py::arg("width"),
+      py::arg("resampling") = "bicubic",
+      "uint8 [H, W, 3] -> uint8 [height, width, 3], bit for bit as Pillow's BICUBIC or LANCZOS.");
   module.def("preprocess", &PreprocessFrames, py::arg("frames"), py::arg("size"), py::arg("mean"),
-             py::arg("std"),
+             py::arg("std"), py::arg("resampling") = "bicubic", py::arg("longest_edge") = 0,
              "uint8 [T, H, W, 3] -> float32 [T, 3, size, size], resized and normalised.");
+  testing.def("spread_frames", &SpreadFrames, py::arg("count"), py::arg("samples"),
+              "Indices of `samples` frames from the first of `count` to the last.");
   testing.def("sample_frames", &SampleFrames, py::arg("count"), py::arg("samples"),
               "Indices of the frames, out of `count`, that the encoder sees.");
 }

@@ -10,6 +10,9 @@ namespace {
 
 using namespace manifest;  // the readers of manifest_reader.h
 
+constexpr double kMostRate = 1000.0;      // frames a second
+constexpr double kMostSkipped = 86400.0;  // seconds
+
 // Stays inside the bundle by its spelling; Bundle::Open checks links.
 void CheckRelativePath(const JsonCursor& cursor, const std::string& path) {
   const std::filesystem::path parsed(path);
@@ -62,6 +65,21 @@ TokenizersSpec ReadTokenizers(const JsonCursor& cursor, const Manifest& manifest
   return spec;
 }
 
+FrameSamplingSpec ReadFrameSampling(const JsonCursor& cursor) {
+  cursor.ExpectKeys({"frames", "fps", "skip_seconds"});
+  FrameSamplingSpec spec;
+  spec.frames = ReadSize(cursor, "frames");
+  if (const auto found = cursor.Find("fps")) {
+    spec.fps = ReadPositive(*found);
+    if (spec.fps > kMostRate) found->Fail("is out of range");
+  }
+  if (const auto found = cursor.Find("skip_seconds")) {
+    spec.skip_seconds = ReadFrom(*found, 0.0, kMostSkipped);
+    if (spec.fps == 0) found->Fail("needs \"fps\" beside it");
+  }
+  return spec;
+}
+
 TextGenerationSpec ReadTextGeneration(const JsonCursor& cursor) {
   cursor.ExpectKeys({"max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty"});
   TextGenerationSpec spec;
@@ -110,10 +128,15 @@ Manifest Manifest::Parse(std::string_view json_text) {
   if (const auto found = root.Find("prompt")) manifest.prompt = ReadPrompt(*found);
   if (components.decoder && !manifest.prompt) root.Fail("has a decoder but no key \"prompt\"");
   if (const auto found = root.Find("frame_sampling")) {
-    found->ExpectKeys({"frames"});
-    manifest.frame_samples = ReadSize(*found, "frames");
+    manifest.frame_sampling = ReadFrameSampling(*found);
   }
-  if (components.encoder && manifest.frame_samples == 0) {
+  const bool per_frame = components.abstractor && components.abstractor->per_frame();
+  if (manifest.prompt && manifest.prompt->frame_prefix && !per_frame) {
+    root.Fail(
+        "has a prompt with a frame_prefix, but no abstractor that makes tokens of every frame; "
+        "export the bundle again");
+  }
+  if (components.encoder && manifest.frame_sampling.frames == 0) {
     root.Fail("has an encoder but no key \"frame_sampling\"");
   }
   const JsonCursor generation = root.Get("generation");

@@ -52,15 +52,22 @@ struct EncoderSpec {
   std::array<float, 3> std{};
   int hidden_size = 0;
   int tokens_per_frame = 0;
-  std::string flavour;  // "clip" or "mplug-owl-video"
+  std::string flavour;                 // "clip", "siglip" or "mplug-owl-video"
+  std::string resampling = "bicubic";  // of frames: or "lanczos"
+  int longest_edge = 0;                // to which frames are resized first; 0: they are not
   std::vector<Variant> variants;
 };
 
-struct AbstractorSpec {
-  int hidden_size = 0;    // width of the encoder's features
-  int output_tokens = 0;  // queries and the end token
-  int output_size = 0;    // width of the decoder's embeddings
+// What makes video tokens of the encoder's features.
+struct ConnectorSpec {
+  std::string kind = "mplug-owl";  // or "pixel-shuffle"
+  int hidden_size = 0;             // width of the encoder's features
+  int output_tokens = 0;           // of a clip, or of a frame where per_frame()
+  int output_size = 0;             // width of the decoder's embeddings
   std::vector<Variant> variants;
+
+  // Whether every frame has tokens of its own, which depend on no other frame.
+  bool per_frame() const { return kind != "mplug-owl"; }
 };
 
 struct EmbeddingSpec {
@@ -108,7 +115,7 @@ struct FrameCheckerSpec {
 
 struct ComponentsSpec {
   std::optional<EncoderSpec> encoder;
-  std::optional<AbstractorSpec> abstractor;
+  std::optional<ConnectorSpec> abstractor;
   std::optional<DecoderSpec> decoder;
   std::optional<TextEncoderSpec> text_encoder;
   std::optional<UnetSpec> unet;
@@ -157,6 +164,9 @@ struct PromptSpec {
   std::string no_system;  // in place of system_suffix where the system text is empty
   std::string video_prefix;
   std::optional<std::string> video_suffix;  // nothing: user_prefix
+  // Around the tokens of each frame, where frames have tokens of their own. Nothing: none.
+  std::optional<std::string> frame_prefix;
+  std::string frame_suffix;
   std::string user_prefix;
   std::string assistant_prefix;
   std::string answer_prefix = " ";  // of answers that the model did not write itself
@@ -235,6 +245,13 @@ struct VideoGenerationSpec {
   std::vector<std::string> schedulers;  // that a request may choose, scheduler.type first
 };
 
+// Which frames of a video the encoder sees.
+struct FrameSamplingSpec {
+  int frames = 0;  // at most, where fps is not 0; 0 where the bundle reads no video
+  double fps = 0;  // of the frames that are taken; 0: always `frames`, whatever the video's length
+  double skip_seconds = 0;  // left out at both ends of a video that is long enough
+};
+
 struct Manifest {
   std::string name;
   std::string assistant;
@@ -244,7 +261,7 @@ struct Manifest {
   ComponentsSpec components;
   TokenizersSpec tokenizers;
   std::optional<PromptSpec> prompt;
-  int frame_samples = 0;  // frame_sampling.frames; 0 where the bundle reads no video
+  FrameSamplingSpec frame_sampling;
   std::optional<TextGenerationSpec> text_generation;
   std::optional<VideoGenerationSpec> video_generation;
   Json licences;    // an array, as written

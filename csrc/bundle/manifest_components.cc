@@ -48,6 +48,7 @@ std::string ReadListedFile(const JsonCursor& cursor, const Manifest& manifest) {
 
 namespace {
 
+constexpr int64_t kMostEdge = 4096;   // pixels of a frame that is resized first
 constexpr double kMostChannel = 1e6;  // of a mean or a std, of pixels from 0 to 1
 
 std::array<float, 3> ReadChannels(const JsonCursor& cursor) {
@@ -120,8 +121,8 @@ std::vector<Variant> ReadVariants(const JsonCursor& component, const Manifest& m
 }
 
 EncoderSpec ReadEncoder(const JsonCursor& cursor, const Manifest& manifest) {
-  cursor.ExpectKeys(
-      {"image_size", "mean", "std", "hidden_size", "tokens_per_frame", "flavour", "variants"});
+  cursor.ExpectKeys({"image_size", "mean", "std", "hidden_size", "tokens_per_frame", "flavour",
+                     "resampling", "longest_edge", "variants"});
   EncoderSpec spec;
   spec.image_size = ReadSize(cursor, "image_size");
   spec.mean = ReadChannels(cursor.Get("mean"));
@@ -131,18 +132,27 @@ EncoderSpec ReadEncoder(const JsonCursor& cursor, const Manifest& manifest) {
   }
   spec.hidden_size = ReadSize(cursor, "hidden_size");
   spec.tokens_per_frame = ReadSize(cursor, "tokens_per_frame");
-  spec.flavour = ReadWord(cursor.Get("flavour"), {"clip", "mplug-owl-video"});
+  spec.flavour = ReadWord(cursor.Get("flavour"), {"clip", "siglip", "mplug-owl-video"});
+  if (const auto found = cursor.Find("resampling")) {
+    spec.resampling = ReadWord(*found, {"bicubic", "lanczos"});
+  }
+  if (const auto found = cursor.Find("longest_edge")) {
+    spec.longest_edge = static_cast<int>(found->AsInt(1, kMostEdge));
+  }
   spec.variants = ReadVariants(cursor, manifest);
   return spec;
 }
 
-AbstractorSpec ReadAbstractor(const JsonCursor& cursor, const Manifest& manifest) {
-  cursor.ExpectKeys({"hidden_size", "output_tokens", "output_size", "variants"});
-  AbstractorSpec spec;
+ConnectorSpec ReadConnector(const JsonCursor& cursor, const Manifest& manifest) {
+  cursor.ExpectKeys({"kind", "hidden_size", "output_tokens", "output_size", "variants"});
+  ConnectorSpec spec;
+  if (const auto found = cursor.Find("kind")) {
+    spec.kind = ReadWord(*found, {"mplug-owl", "pixel-shuffle"});
+  }
   spec.hidden_size = ReadSize(cursor, "hidden_size");
   spec.output_tokens = ReadSize(cursor, "output_tokens");
   spec.output_size = ReadSize(cursor, "output_size");
-  spec.variants = ReadVariants(cursor, manifest, "memory_graph");
+  spec.variants = ReadVariants(cursor, manifest, spec.per_frame() ? "" : "memory_graph");
   return spec;
 }
 
@@ -225,6 +235,12 @@ void CheckFit(const JsonCursor& components, const ComponentsSpec& spec) {
     expect(spec.encoder->hidden_size, spec.abstractor->hidden_size,
            "encoder.hidden_size and abstractor.hidden_size differ");
   }
+  if (spec.encoder && spec.abstractor && spec.abstractor->per_frame() &&
+      spec.encoder->flavour == "mplug-owl-video") {
+    components.Fail("do not fit together: an abstractor of the kind \"" + spec.abstractor->kind +
+                    "\" needs features of single frames, and an encoder of the flavour \"" +
+                    spec.encoder->flavour + "\" mixes frames; export the bundle again");
+  }
   if (spec.abstractor && spec.decoder) {
     expect(spec.abstractor->output_size, spec.decoder->hidden_size,
            "abstractor.output_size and decoder.hidden_size differ");
@@ -254,7 +270,7 @@ ComponentsSpec ReadComponents(const JsonCursor& cursor, const Manifest& manifest
   ComponentsSpec spec;
   if (const auto found = cursor.Find("encoder")) spec.encoder = ReadEncoder(*found, manifest);
   if (const auto found = cursor.Find("abstractor"))
-    spec.abstractor = ReadAbstractor(*found, manifest);
+    spec.abstractor = ReadConnector(*found, manifest);
   if (const auto found = cursor.Find("decoder")) spec.decoder = ReadDecoder(*found, manifest);
   if (const auto found = cursor.Find("text_encoder"))
     spec.text_encoder = ReadTextEncoder(*found, manifest);

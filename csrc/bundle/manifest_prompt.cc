@@ -28,6 +28,8 @@ PromptSpec ReadPrompt(const JsonCursor& cursor) {
                      "no_system",
                      "video_prefix",
                      "video_suffix",
+                     "frame_prefix",
+                     "frame_suffix",
                      "user_prefix",
                      "assistant_prefix",
                      "answer_prefix",
@@ -49,6 +51,11 @@ PromptSpec ReadPrompt(const JsonCursor& cursor) {
   spec.no_system = ReadText(cursor, "no_system");
   spec.video_prefix = cursor.Get("video_prefix").AsString();
   if (const auto found = cursor.Find("video_suffix")) spec.video_suffix = found->AsString();
+  if (const auto found = cursor.Find("frame_prefix")) spec.frame_prefix = found->AsString();
+  if (const auto found = cursor.Find("frame_suffix")) {
+    spec.frame_suffix = found->AsString();
+    if (!spec.frame_prefix) found->Fail("needs \"frame_prefix\" beside it");
+  }
   if (const auto found = cursor.Find("answer_prefix")) spec.answer_prefix = found->AsString();
   spec.answer_suffix = ReadText(cursor, "answer_suffix");
   spec.turn_separator = ReadText(cursor, "turn_separator");

@@ -102,9 +102,13 @@ Json Assistant::Info() const {
                     {"components", std::move(components)},
                     {"not_used", std::move(refused)},
                     {"context_length", parts.decoder ? parts.decoder->context_length : 0},
-                    {"frame_samples", manifest.frame_samples}};
+                    {"frame_samples", manifest.frame_sampling.frames}};
   if (runtime_->sees_videos()) {
     info.emplace_back("most_frame_samples", runtime_->video_encoder().most_samples());
+  }
+  if (const FrameSamplingSpec& sampling = manifest.frame_sampling; sampling.fps > 0) {
+    info.emplace_back("frame_sampling",
+                      Json::Object{{"fps", sampling.fps}, {"skip_seconds", sampling.skip_seconds}});
   }
   if (manifest.text_generation) info.emplace_back("text", TextDefaults(*manifest.text_generation));
   if (manifest.video_generation) {

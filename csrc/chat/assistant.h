@@ -42,6 +42,7 @@ class Assistant {
 
   // What was loaded: {"name", "assistant", "description", "device", "onnxruntime", "components":
   // {name: {"target", "precision"}}, "context_length", "frame_samples",
+  // "frame_sampling" ("fps", "skip_seconds"; absent where a video's length does not matter),
   // "most_frame_samples" (what TurnOptions::frames may be), "text", "video" (the generation
   // defaults), "frame_checker": {"withhold_above"}, "limits" (of the load), "licences"}.
   Json Info() const;

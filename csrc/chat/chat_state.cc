@@ -140,7 +140,7 @@ void ChatState::Append(const std::string& text, const std::optional<FramesView>&
   CheckUtf8(answer, "the answer");
   std::vector<Segment> segments = QuestionSegments(text, frames, question_frames);
   segments.push_back({prompt.AnswerIds(std::string(StripWhite(answer)))});
-  const int needed = CountTokens(segments, VideoTokensCount());
+  const int needed = CountTokens(segments, CountOfVideo());
   CheckRoom(needed, history_.tokens());
   std::vector<Segment> pending = history_.pending;
   pending.insert(pending.end(), segments.begin(), segments.end());
@@ -178,7 +178,7 @@ void ChatState::Truncate(int turns) {
   }
   const int tokens = history_.tokens();
   const int cached = history_.cache->length();
-  CutSegments(history_.pending, std::max(tokens - cached, 0), VideoTokensCount());
+  CutSegments(history_.pending, std::max(tokens - cached, 0), CountOfVideo());
   history_.cache->Truncate(tokens);
   history_.ids.resize(static_cast<size_t>(history_.cache->length()));
   std::erase_if(history_.encoded, [turns](const auto& item) {
@@ -210,8 +210,8 @@ uint64_t ChatState::bytes() const {
   return bytes_;
 }
 
-int ChatState::VideoTokensCount() const {
-  return runtime_->sees_videos() ? runtime_->video_encoder().tokens() : 0;
+VideoTokenCount ChatState::CountOfVideo() const {
+  return [this](int64_t frames) { return runtime_->video_encoder().tokens(frames); };
 }
 
 std::vector<Segment> ChatState::QuestionSegments(const std::string& text,
@@ -229,13 +229,13 @@ std::vector<Segment> ChatState::QuestionSegments(const std::string& text,
                 "frames is how many frames of the question's video are looked at, and the question "
                 "has none; pass a video or leave frames out");
   }
-  PromptTemplate::TurnIds ids = history_.turns() == 0
-                                    ? prompt.FirstTurn(system_, words, video.has_value())
-                                    : prompt.LaterTurn(words, video.has_value());
+  const FrameTimes* times = video ? &video->times : nullptr;
+  PromptTemplate::TurnIds ids = history_.turns() == 0 ? prompt.FirstTurn(system_, words, times)
+                                                      : prompt.LaterTurn(words, times);
   std::vector<Segment> segments;
   if (video) {
     segments.push_back({std::move(ids.before_video)});
-    segments.push_back({{}, std::move(video)});
+    segments.push_back({{}, std::move(video), std::move(ids.between_frames)});
   }
   segments.push_back({std::move(ids.after_video)});
   return segments;
@@ -266,7 +266,7 @@ Question ChatState::Check(const std::string& text, const std::optional<FramesVie
   for (Segment& segment : QuestionSegments(text, frames, options.frames)) {
     question.prompt.push_back(std::move(segment));
   }
-  const int needed = CountTokens(question.prompt, VideoTokensCount());
+  const int needed = CountTokens(question.prompt, CountOfVideo());
   CheckRoom(needed, history_.cache->length());
   CheckKv(limits, *history_.cache, needed);
   return question;
@@ -286,7 +286,7 @@ void ChatState::CheckRoom(int needed, int kept) const {
 }
 
 void ChatState::Commit(Turn::Result result) {
-  const int pending = CountTokens(result.pending, VideoTokensCount());
+  const int pending = CountTokens(result.pending, CountOfVideo());
   const std::lock_guard lock(mutex_);
   // What may throw comes first.
   history_.marks.reserve(history_.marks.size() + 1);

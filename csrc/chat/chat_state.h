@@ -46,7 +46,7 @@ class ChatState : public std::enable_shared_from_this<ChatState> {
                  const TurnOptions& options) const;
   // Throws Error(ContextFull) where the tokens and one more do not fit behind those that are kept.
   void CheckRoom(int needed, int kept) const;
-  int VideoTokensCount() const;
+  VideoTokenCount CountOfVideo() const;
   void Commit(Turn::Result result);
   void RollBack();
   // The turn or claim is over.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -17,6 +18,8 @@ namespace g4v {
 struct Segment {
   std::vector<int32_t> ids;
   std::optional<Frames> video = {};
+  // Of a video whose frames have tokens of their own: the texts between them, one fewer than frames.
+  std::vector<std::vector<int32_t>> between = {};
 };
 
 struct History {
@@ -44,10 +47,12 @@ struct History {
   int tokens() const { return marks.back().tokens; }
 };
 
-// Tokens of the segments; `video`: of each video.
-int CountTokens(const std::vector<Segment>& segments, int video);
+// The number of tokens of a video of so many frames, without the texts between them.
+using VideoTokenCount = std::function<int(int64_t frames)>;
 
-// Drops what comes after the first `tokens` tokens; `video` as above.
-void CutSegments(std::vector<Segment>& segments, int tokens, int video);
+int CountTokens(const std::vector<Segment>& segments, const VideoTokenCount& video);
+
+// Drops what comes after the first `tokens` tokens.
+void CutSegments(std::vector<Segment>& segments, int tokens, const VideoTokenCount& video);
 
 }  // namespace g4v

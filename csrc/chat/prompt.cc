@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/utf8.h"
+#include "chat/prompt_words.h"
 
 namespace g4v {
 namespace {
@@ -173,20 +174,39 @@ std::vector<int32_t> PromptTemplate::OpeningIds(const std::string& system) const
 }
 
 PromptTemplate::TurnIds PromptTemplate::Turn(const std::string& lead, const std::string& clean_text,
-                                             bool video, bool starts_text) const {
+                                             const FrameTimes* video, bool starts_text) const {
   const Part words{clean_text, false};
   if (!video) {
     const Part parts[] = {{lead}, {spec_.user_prefix}, words, {spec_.assistant_prefix}};
-    return {{}, Encode(parts, starts_text)};
+    return {{}, {}, Encode(parts, starts_text)};
   }
-  const Part before[] = {{lead}, {spec_.video_prefix}};
   const std::string& suffix = spec_.video_suffix ? *spec_.video_suffix : spec_.user_prefix;
-  const Part after[] = {{suffix}, words, {spec_.assistant_prefix}};
-  return {Encode(before, starts_text), Encode(after, false)};
+  if (!spec_.frame_prefix) {
+    const Part before[] = {{lead}, {spec_.video_prefix}};
+    const Part after[] = {{suffix}, words, {spec_.assistant_prefix}};
+    return {Encode(before, starts_text), {}, Encode(after, false)};
+  }
+  std::vector<std::string> prefixes;
+  for (const double second : video->seconds) {
+    prefixes.push_back(ReplaceAll(*spec_.frame_prefix, "{timestamp}", Timestamp(second)));
+  }
+  const auto count = static_cast<int>(prefixes.size());
+  std::string intro = ReplaceAll(spec_.video_prefix, "{frame_count}", NumberInWords(count));
+  intro = ReplaceAll(intro, "{duration}", Duration(video->duration));
+  const Part before[] = {{lead}, {intro}, {prefixes.front()}};
+  TurnIds ids{Encode(before, starts_text), {}, {}};
+  for (size_t frame = 1; frame < prefixes.size(); ++frame) {
+    const Part between[] = {{spec_.frame_suffix}, {prefixes[frame]}};
+    ids.between_frames.push_back(Encode(between, false));
+  }
+  const Part after[] = {{spec_.frame_suffix}, {suffix}, words, {spec_.assistant_prefix}};
+  ids.after_video = Encode(after, false);
+  return ids;
 }
 
 PromptTemplate::TurnIds PromptTemplate::FirstTurn(const std::string& system,
-                                                  const std::string& clean_text, bool video) const {
+                                                  const std::string& clean_text,
+                                                  const FrameTimes* video) const {
   const std::vector<int32_t> opening = OpeningIds(system);
   bool starts_text = false;
   if (spec_.space_after_special) {
@@ -200,7 +220,8 @@ PromptTemplate::TurnIds PromptTemplate::FirstTurn(const std::string& system,
               starts_text);
 }
 
-PromptTemplate::TurnIds PromptTemplate::LaterTurn(const std::string& clean_text, bool video) const {
+PromptTemplate::TurnIds PromptTemplate::LaterTurn(const std::string& clean_text,
+                                                  const FrameTimes* video) const {
   return Turn(spec_.turn_separator, clean_text, video, spec_.space_after_special.value_or(false));
 }
 

@@ -8,6 +8,15 @@
 // where the answer is the tokens that were sampled, or of one that was not generated here
 // enc(answer_prefix + answer + answer_suffix),
 //
+// Where the template has a frame_prefix, the video tokens are those of one frame after the other, and
+//
+//   enc(lead + video_prefix + frame_prefix) + tokens + enc(frame_suffix + frame_prefix) + tokens + ...
+//   + enc(frame_suffix + video_suffix + text + assistant_prefix)
+//
+// with these names replaced: "{frame_count}" by the number of frames in English words, "{duration}" by
+// the video's as H:MM:SS, both in video_prefix, and "{timestamp}" in frame_prefix by the frame's time as
+// MM:SS. In both texts "{" and "}" stand for nothing else.
+//
 // where `lead` is system_suffix in the first turn and turn_separator in the others. Without a system
 // text, nothing but bos stands before the first turn, whose lead is then no_system. In the texts of
 // the template special tokens are recognised, in the system text and the user's words never.
@@ -21,6 +30,7 @@
 
 #include "bundle/manifest.h"
 #include "text/tokenizer.h"
+#include "video/frames.h"
 
 namespace g4v {
 
@@ -38,12 +48,16 @@ class PromptTemplate {
   // What stands before an answer.
   struct TurnIds {
     std::vector<int32_t> before_video;  // empty without a video
+    // Between the tokens of two frames; empty without a frame_prefix.
+    std::vector<std::vector<int32_t>> between_frames;
     std::vector<int32_t> after_video;
   };
   // The first turn, after an opening of OpeningIds(system). `clean_text` comes from CleanUserText.
-  TurnIds FirstTurn(const std::string& system, const std::string& clean_text, bool video) const;
+  // video: null without one; its times are read where there is a frame_prefix, and are one or more then.
+  TurnIds FirstTurn(const std::string& system, const std::string& clean_text,
+                    const FrameTimes* video) const;
   // A turn that follows an answer.
-  TurnIds LaterTurn(const std::string& clean_text, bool video) const;
+  TurnIds LaterTurn(const std::string& clean_text, const FrameTimes* video) const;
 
   // An answer that was not generated here, and its end. `answer` is plain text.
   std::vector<int32_t> AnswerIds(const std::string& answer) const;
@@ -59,7 +73,7 @@ class PromptTemplate {
   };
   // `starts_text`: the first characters get the dummy space of a tokenizer that has one.
   std::vector<int32_t> Encode(std::span<const Part> parts, bool starts_text) const;
-  TurnIds Turn(const std::string& lead, const std::string& clean_text, bool video,
+  TurnIds Turn(const std::string& lead, const std::string& clean_text, const FrameTimes* video,
                bool starts_text) const;
 
   const PromptSpec& spec_;

@@ -83,16 +83,25 @@ void Turn::Fail(std::exception_ptr error) { error_ = std::move(error); }
 
 void Turn::MakeRows() {
   const Decoder& decoder = runtime_.decoder();
+  const auto width = static_cast<size_t>(decoder.spec().hidden_size);
+  const auto text = [&](const std::vector<int32_t>& ids) {
+    decoder.Embed(ids, rows_);
+    ids_.insert(ids_.end(), ids.begin(), ids.end());
+  };
   auto video = videos_.begin();
   for (const Segment& segment : question_.prompt) {
-    if (segment.video) {
-      const VideoTokens& tokens = *video++;
-      rows_.insert(rows_.end(), tokens->begin(), tokens->end());
-      ids_.insert(ids_.end(), tokens->size() / static_cast<size_t>(decoder.spec().hidden_size),
-                  History::kVideoToken);
-    } else {
-      decoder.Embed(segment.ids, rows_);
-      ids_.insert(ids_.end(), segment.ids.begin(), segment.ids.end());
+    if (!segment.video) {
+      text(segment.ids);
+      continue;
+    }
+    // The tokens of a clip in a row, or those of each frame with a text behind all but the last.
+    const std::vector<float>& tokens = **video++;
+    const size_t share = tokens.size() / (segment.between.size() + 1);
+    for (size_t part = 0; part <= segment.between.size(); ++part) {
+      const float* first = tokens.data() + part * share;
+      rows_.insert(rows_.end(), first, first + share);
+      ids_.insert(ids_.end(), share / width, History::kVideoToken);
+      if (part < segment.between.size()) text(segment.between[part]);
     }
   }
   prefill_start_ms_ = stream_->ElapsedMs();

@@ -10,19 +10,48 @@ namespace g4v {
 namespace {
 
 constexpr int64_t kLongestSide = 1 << 15;
+constexpr double kAssumedRate = 24.0;          // frames a second
+constexpr double kLongestVideo = 366 * 86400;  // seconds
+
+void CheckTimes(const FrameTimes& times, int64_t count) {
+  bool right = times.seconds.size() == static_cast<size_t>(count);
+  double before = 0.0;
+  for (const double second : times.seconds) {
+    right = right && second >= before && second <= kLongestVideo;
+    before = second;
+  }
+  right = right && times.duration >= 0.0 && times.duration <= kLongestVideo;
+  if (right) return;
+  throw Error(Code::InvalidArgument,
+              "the times of a video must be one for each frame, in seconds from 0 to a year, and "
+              "none before the last");
+}
 
 }  // namespace
 
 void CheckVideo(const FramesView& video) {
   const auto side = [](int64_t length) { return length >= 1 && length <= kLongestSide; };
-  if (video.pixels && video.count >= 1 && side(video.height) && side(video.width)) return;
+  if (video.pixels && video.count >= 1 && side(video.height) && side(video.width)) {
+    if (video.times) CheckTimes(*video.times, video.count);
+    return;
+  }
   throw Error(Code::InvalidArgument,
               "frames must be uint8 [T, H, W, 3] with T at least 1 and H and W from 1 to " +
                   std::to_string(kLongestSide));
 }
 
 FramesView View(const Frames& frames) {
-  return {frames.pixels->data(), frames.count, frames.height, frames.width};
+  const bool timed = !frames.times.seconds.empty();
+  return {frames.pixels->data(), frames.count, frames.height, frames.width,
+          timed ? &frames.times : nullptr};
+}
+
+FrameTimes AssumedTimes(int64_t count) {
+  FrameTimes times{{}, static_cast<double>(count) / kAssumedRate};
+  for (int64_t i = 0; i < count; ++i) {
+    times.seconds.push_back(static_cast<double>(i) / kAssumedRate);
+  }
+  return times;
 }
 
 Frames CopyFrames(const FramesView& video, std::span<const int64_t> indices) {
@@ -32,8 +61,15 @@ Frames CopyFrames(const FramesView& video, std::span<const int64_t> indices) {
     std::memcpy(pixels->data() + i * bytes, video.pixels + static_cast<size_t>(indices[i]) * bytes,
                 bytes);
   }
+  FrameTimes times;
+  if (video.times) {
+    times.duration = video.times->duration;
+    for (const int64_t index : indices) {
+      times.seconds.push_back(video.times->seconds[static_cast<size_t>(index)]);
+    }
+  }
   return {std::move(pixels), static_cast<int64_t>(indices.size()), static_cast<int>(video.height),
-          static_cast<int>(video.width)};
+          static_cast<int>(video.width), std::move(times)};
 }
 
 Frames CopyFrames(const FramesView& video) {

@@ -8,12 +8,19 @@
 
 namespace g4v {
 
+// When the frames of a video are shown.
+struct FrameTimes {
+  std::vector<double> seconds;  // of each frame, from the start of the video
+  double duration = 0.0;        // of the whole video, seconds
+};
+
 // RGB frames, uint8 [count, height, width, 3], row-major.
 struct Frames {
   std::shared_ptr<const std::vector<uint8_t>> pixels;
   int64_t count = 0;
   int height = 0;
   int width = 0;
+  FrameTimes times = {};  // of each frame; none where nobody asks for them
 };
 
 // Frames in memory that the caller owns.
@@ -22,9 +29,14 @@ struct FramesView {
   int64_t count = 0;
   int64_t height = 0;
   int64_t width = 0;
+  const FrameTimes* times = nullptr;  // of each frame; null where they are not known
 };
 
-// Throws Error(InvalidArgument) where the view is no video.
+// What is taken where nobody says when frames are shown: `count` of them, 24 a second.
+FrameTimes AssumedTimes(int64_t count);
+
+// Throws Error(InvalidArgument) where the view is no video, or its times are not those of its frames:
+// one for each, none below 0 or before the last, none above a year.
 void CheckVideo(const FramesView& video);
 
 FramesView View(const Frames& frames);

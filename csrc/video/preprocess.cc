@@ -8,17 +8,44 @@
 
 namespace g4v {
 
-std::vector<float> Preprocess(const uint8_t* frames, int64_t count, int height, int width, int size,
-                              const std::array<float, 3>& mean, const std::array<float, 3>& std) {
+namespace {
+
+// An edge made even, and at least a pixel.
+int EvenEdge(double length) {
+  const int edge = static_cast<int>(length);
+  return std::max(edge + edge % 2, 1);
+}
+
+std::vector<uint8_t> ResizeFrame(const uint8_t* frame, int height, int width,
+                                 const FrameFormat& format) {
+  if (format.longest_edge == 0) {
+    return Resize(frame, height, width, format.size, format.size, format.resampling);
+  }
+  const int longest = format.longest_edge;
+  const double aspect = static_cast<double>(width) / height;
+  const int rows = width >= height ? EvenEdge(longest / aspect) : longest;
+  const int columns = width >= height ? longest : EvenEdge(longest * aspect);
+  const std::vector<uint8_t> first = Resize(frame, height, width, rows, columns, format.resampling);
+  return Resize(first.data(), rows, columns, format.size, format.size, format.resampling);
+}
+
+}  // namespace
+
+std::vector<float> Preprocess(const uint8_t* frames, int64_t count, int height, int width,
+                              const FrameFormat& format) {
+  const int size = format.size;
   if (count < 1 || height < 1 || width < 1 || size < 1) {
     throw Error(Code::InvalidArgument, "frames must be [T, H, W, 3] with T, H, W of at least 1");
   }
   // Each channel has only 256 values: normalise once, then look up.
   std::array<std::array<float, 256>, 3> table;
   for (size_t channel = 0; channel < 3; ++channel) {
-    if (std[channel] == 0.0f) throw Error(Code::InvalidArgument, "a normalisation std is 0");
+    if (format.std[channel] == 0.0f) {
+      throw Error(Code::InvalidArgument, "a normalisation std is 0");
+    }
     for (size_t value = 0; value < 256; ++value) {
-      table[channel][value] = (static_cast<float>(value) / 255.0f - mean[channel]) / std[channel];
+      table[channel][value] =
+          (static_cast<float>(value) / 255.0f - format.mean[channel]) / format.std[channel];
     }
   }
   const size_t plane = static_cast<size_t>(size) * static_cast<size_t>(size);
@@ -26,7 +53,7 @@ std::vector<float> Preprocess(const uint8_t* frames, int64_t count, int height, 
   std::vector<float> pixels(static_cast<size_t>(count) * 3 * plane);
   float* out = pixels.data();
   for (int64_t t = 0; t < count; ++t, frames += frame_bytes) {
-    const std::vector<uint8_t> image = ResizeBicubic(frames, height, width, size, size);
+    const std::vector<uint8_t> image = ResizeFrame(frames, height, width, format);
     for (size_t channel = 0; channel < 3; ++channel) {
       for (size_t i = 0; i < plane; ++i) *out++ = table[channel][image[3 * i + channel]];
     }
@@ -47,6 +74,15 @@ std::vector<int64_t> SampleFrames(int64_t count, int samples) {
     // nearbyint rounds ties to even, as Python's round does.
     const auto index = first + static_cast<int64_t>(std::nearbyint(step * i));
     indices.push_back(std::min(index, count - 1));
+  }
+  return indices;
+}
+
+std::vector<int64_t> SpreadFrames(int64_t count, int samples) {
+  std::vector<int64_t> indices;
+  const double step = samples > 1 ? static_cast<double>(count - 1) / (samples - 1) : 0.0;
+  for (int i = 0; i < samples; ++i) {
+    indices.push_back(i + 1 == samples && i > 0 ? count - 1 : static_cast<int64_t>(i * step));
   }
   return indices;
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 #include "base/error.h"
 #include "video/preprocess.h"
@@ -14,8 +15,6 @@ namespace {
 constexpr int kChannels = 3;
 constexpr int kFractionBits = 32 - 8 - 2;  // room for the filter's overshoot beside 8 bits of value
 constexpr int32_t kHalf = 1 << (kFractionBits - 1);
-constexpr double kSupport = 2.0;  // of the cubic, in source pixels at scale 1
-
 // Keys' cubic with a = -0.5.
 double Cubic(double x) {
   constexpr double a = -0.5;
@@ -23,6 +22,23 @@ double Cubic(double x) {
   if (x < 1.0) return ((a + 2.0) * x - (a + 3.0)) * x * x + 1;
   if (x < 2.0) return (((x - 5) * x + 8) * x - 4) * a;
   return 0.0;
+}
+
+double Sinc(double x) {
+  if (x == 0.0) return 1.0;
+  x *= std::numbers::pi;
+  return std::sin(x) / x;
+}
+
+double Lanczos(double x) { return -3.0 <= x && x < 3.0 ? Sinc(x) * Sinc(x / 3) : 0.0; }
+
+struct Kernel {
+  double (*weight)(double);
+  double support;  // in source pixels at scale 1
+};
+
+Kernel KernelOf(Resampling resampling) {
+  return resampling == Resampling::kLanczos ? Kernel{Lanczos, 3.0} : Kernel{Cubic, 2.0};
 }
 
 // For each output position the source range [first, first + count) and its weights, `stride`
@@ -34,11 +50,11 @@ struct Filter {
   std::vector<int32_t> weights;
 };
 
-Filter MakeFilter(int in_size, int out_size) {
+Filter MakeFilter(int in_size, int out_size, const Kernel& kernel) {
   const double scale = static_cast<double>(in_size) / out_size;
   const double filter_scale =
       std::max(scale, 1.0);  // antialiasing: a smaller image widens the filter
-  const double support = kSupport * filter_scale;
+  const double support = kernel.support * filter_scale;
   Filter filter;
   filter.stride = static_cast<int>(std::ceil(support)) * 2 + 1;
   filter.weights.assign(static_cast<size_t>(out_size) * static_cast<size_t>(filter.stride), 0);
@@ -50,7 +66,7 @@ Filter MakeFilter(int in_size, int out_size) {
     const int last = std::min(static_cast<int>(center + support + 0.5), in_size);
     double sum = 0.0;
     for (int i = first; i < last; ++i) {
-      const double weight = Cubic((i - center + 0.5) * inverse);
+      const double weight = kernel.weight((i - center + 0.5) * inverse);
       exact[static_cast<size_t>(i - first)] = weight;
       sum += weight;
     }
@@ -71,8 +87,9 @@ uint8_t ToByte(int32_t sum) {
   return static_cast<uint8_t>(std::clamp(sum >> kFractionBits, 0, 255));
 }
 
-std::vector<uint8_t> ResizeRows(const uint8_t* image, int height, int width, int out_width) {
-  const Filter filter = MakeFilter(width, out_width);
+std::vector<uint8_t> ResizeRows(const uint8_t* image, int height, int width, int out_width,
+                                const Kernel& kernel) {
+  const Filter filter = MakeFilter(width, out_width, kernel);
   std::vector<uint8_t> result(static_cast<size_t>(height) * static_cast<size_t>(out_width) *
                               kChannels);
   uint8_t* target = result.data();
@@ -96,9 +113,9 @@ std::vector<uint8_t> ResizeRows(const uint8_t* image, int height, int width, int
   return result;
 }
 
-std::vector<uint8_t> ResizeColumns(const uint8_t* image, int height, int row_bytes,
-                                   int out_height) {
-  const Filter filter = MakeFilter(height, out_height);
+std::vector<uint8_t> ResizeColumns(const uint8_t* image, int height, int row_bytes, int out_height,
+                                   const Kernel& kernel) {
+  const Filter filter = MakeFilter(height, out_height, kernel);
   std::vector<uint8_t> result(static_cast<size_t>(out_height) * static_cast<size_t>(row_bytes));
   std::vector<int32_t> sums(static_cast<size_t>(row_bytes));
   uint8_t* target = result.data();
@@ -118,8 +135,8 @@ std::vector<uint8_t> ResizeColumns(const uint8_t* image, int height, int row_byt
 
 }  // namespace
 
-std::vector<uint8_t> ResizeBicubic(const uint8_t* image, int height, int width, int out_height,
-                                   int out_width) {
+std::vector<uint8_t> Resize(const uint8_t* image, int height, int width, int out_height,
+                            int out_width, Resampling resampling) {
   if (height < 1 || width < 1 || out_height < 1 || out_width < 1) {
     throw Error(Code::InvalidArgument, "an image to resize has no pixels");
   }
@@ -129,17 +146,19 @@ std::vector<uint8_t> ResizeBicubic(const uint8_t* image, int height, int width, 
   if (width == out_width && height == out_height) {
     return std::vector<uint8_t>(image, image + pixels(height, width));
   }
-  if (width == out_width) return ResizeColumns(image, height, width * kChannels, out_height);
-  if (height == out_height) return ResizeRows(image, height, width, out_width);
+  const Kernel kernel = KernelOf(resampling);
+  if (width == out_width)
+    return ResizeColumns(image, height, width * kChannels, out_height, kernel);
+  if (height == out_height) return ResizeRows(image, height, width, out_width, kernel);
   // The rounding between the passes makes their order visible; this is the choice of Pillow 13.
   const bool columns_first =
       out_height < height && 2 * (static_cast<int64_t>(width) - out_width) < height - out_height;
   if (columns_first) {
-    const auto shorter = ResizeColumns(image, height, width * kChannels, out_height);
-    return ResizeRows(shorter.data(), out_height, width, out_width);
+    const auto shorter = ResizeColumns(image, height, width * kChannels, out_height, kernel);
+    return ResizeRows(shorter.data(), out_height, width, out_width, kernel);
   }
-  const auto narrower = ResizeRows(image, height, width, out_width);
-  return ResizeColumns(narrower.data(), height, out_width * kChannels, out_height);
+  const auto narrower = ResizeRows(image, height, width, out_width, kernel);
+  return ResizeColumns(narrower.data(), height, out_width * kChannels, out_height, kernel);
 }
 
 }  // namespace g4v

@@ -1,5 +1,7 @@
 #include "vision/abstractor.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace g4v {
@@ -14,6 +16,12 @@ Abstractor::Abstractor(const std::shared_ptr<ort::Environment>& environment, con
     : spec_(Require(bundle.manifest().components.abstractor, "abstractor")) {
   const Placed placed = Place(spec_.variants, placement.targets, "abstractor");
   const ort::GraphFile graph = GraphFor(bundle, placed, placed.variant.graph, placement);
+  if (placement.cuda_graphs && per_frame()) {
+    throw Error(Code::InvalidArgument,
+                "cuda_graphs are for abstractors of the kind mplug-owl, and "
+                "this bundle's is of the kind " +
+                    spec_.kind + "; load it without cuda_graphs");
+  }
   if (!placement.cuda_graphs) {
     session_.emplace(environment, graph);
   } else if (placed.device == "cuda") {
@@ -40,6 +48,7 @@ Abstractor::Abstractor(const std::shared_ptr<ort::Environment>& environment, con
 }
 
 int64_t Abstractor::values_per_frame(int64_t tokens_per_frame) const {
+  if (per_frame()) return int64_t{spec_.output_tokens} * spec_.output_size;
   return tokens_per_frame * memory_session_->output_shape(kMemory).back();
 }
 
@@ -68,6 +77,33 @@ VideoTokens Abstractor::Run(const FrameEncoder::Features& features, std::span<co
   for (int64_t slot = 0; slot < memory.frames(); ++slot) stamps.push_back(memory.stamp(slot));
   return Tokens({kMemory, ort::View(memory.slot(0), {memory.frames(), tokens, columns})}, stamps,
                 memory.capacity(), control);
+}
+
+void Abstractor::Fill(const FrameEncoder::Features& features,
+                      std::span<const FrameMemory::Plan::Missing> frames, FrameMemory& memory,
+                      ort::RunControl* control) {
+  const auto count = static_cast<int64_t>(frames.size());
+  const int64_t size = values_per_frame(0);
+  std::vector<float> made(static_cast<size_t>(count * size));
+  const ort::NamedTensor in{"features", ort::View(features.values, features.shape)};
+  const ort::NamedTensor out{"video_tokens",
+                             ort::View(made, {count * spec_.output_tokens, spec_.output_size})};
+  session_->Run({&in, 1}, {&out, 1}, control);
+  const float* next = made.data();
+  for (const auto& [slot, frame] : frames) {
+    std::copy_n(next, size, memory.slot(slot));
+    next += size;
+  }
+}
+
+VideoTokens Abstractor::Gather(const FrameMemory::Plan& plan, FrameMemory& memory) const {
+  const int64_t size = values_per_frame(0);
+  auto tokens = std::make_shared<std::vector<float>>();
+  tokens->reserve(plan.slots.size() * static_cast<size_t>(size));
+  for (const int64_t slot : plan.slots) {
+    tokens->insert(tokens->end(), memory.slot(slot), memory.slot(slot) + size);
+  }
+  return tokens;
 }
 
 VideoTokens Abstractor::Tokens(const ort::NamedTensor& input, std::span<const uint64_t> stamps,

@@ -1,5 +1,9 @@
-// The video encoder's second half: from the features of frames to the video tokens of the decoder's
-// prompt.
+// The video encoder's second half, the connector: from the features of frames to the video tokens of the
+// decoder's prompt. One of two ways, by its kind in g4v.json:
+//
+//   mplug-owl       an abstractor: few tokens of a whole clip. What is kept of a frame are the keys and
+//                   values that its features give, where the bundle has a graph for them.
+//   pixel-shuffle   tokens of each frame, in the order of the frames. They are what is kept of it.
 #pragma once
 
 #include <cstdint>
@@ -28,10 +32,14 @@ class Abstractor {
   Abstractor(const std::shared_ptr<ort::Environment>& environment, const Bundle& bundle,
              const Placement& placement);
 
-  int tokens() const { return spec_.output_tokens; }
-  // Whether what is computed of single frames can be kept: the bundle has a graph for it.
-  bool keeps_frames() const { return memory_session_.has_value(); }
-  // Floats of one frame's keys and values, all layers'.
+  // Of a video of so many frames.
+  int tokens(int64_t frames) const {
+    return spec_.output_tokens * (per_frame() ? static_cast<int>(frames) : 1);
+  }
+  bool per_frame() const { return spec_.per_frame(); }
+  // Whether what is computed of single frames can be kept.
+  bool keeps_frames() const { return per_frame() || memory_session_.has_value(); }
+  // Floats that are kept of one frame: its tokens, or its keys and values of all layers.
   int64_t values_per_frame(int64_t tokens_per_frame) const;
   // CUDA graphs captured so far; none without placement.cuda_graphs.
   int cuda_graphs() const { return captured_ ? captured_->graphs() : 0; }
@@ -46,13 +54,21 @@ class Abstractor {
   VideoTokens Run(const FrameEncoder::Features& features, std::span<const FrameKey> keys,
                   const FrameMemory::Plan& plan, FrameMemory& memory, ort::RunControl* control);
 
+  // Where per_frame(). Computes tokens of some of the frames that a plan misses into their slots.
+  // features: of these frames, in their order.
+  void Fill(const FrameEncoder::Features& features,
+            std::span<const FrameMemory::Plan::Missing> frames, FrameMemory& memory,
+            ort::RunControl* control);
+  // Where per_frame(). The tokens of all frames, in their order, from slots that are all filled.
+  VideoTokens Gather(const FrameMemory::Plan& plan, FrameMemory& memory) const;
+
  private:
   // input: [T, *], the input of the last graph. stamps: of the T frames; 0 where there is none.
   VideoTokens Tokens(const ort::NamedTensor& input, std::span<const uint64_t> stamps, int64_t most,
                      ort::RunControl* control);
   const ort::Session& session() const { return captured_ ? captured_->session() : *session_; }
 
-  AbstractorSpec spec_;
+  ConnectorSpec spec_;
   std::optional<ort::Session> memory_session_;  // features [T, N, d] -> memory [T, N, C]
   // memory, or features where there is no other graph -> video_tokens; one of the two.
   std::optional<ort::Session> session_;

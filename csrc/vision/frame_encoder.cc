@@ -1,12 +1,13 @@
 #include "vision/frame_encoder.h"
 
-#include "video/preprocess.h"
-
 namespace g4v {
 
 FrameEncoder::FrameEncoder(std::shared_ptr<ort::Environment> environment, const Bundle& bundle,
                            const Placement& placement)
     : spec_(Require(bundle.manifest().components.encoder, "encoder")),
+      format_{spec_.image_size, spec_.mean, spec_.std,
+              spec_.resampling == "lanczos" ? Resampling::kLanczos : Resampling::kBicubic,
+              spec_.longest_edge},
       session_(std::move(environment), GraphFor(bundle, spec_.variants, placement, "encoder")) {}
 
 std::vector<int64_t> FrameEncoder::ShapeOf(int64_t frames) const {
@@ -16,8 +17,7 @@ std::vector<int64_t> FrameEncoder::ShapeOf(int64_t frames) const {
 FrameEncoder::Features FrameEncoder::Encode(const Frames& frames, ort::RunControl* control) {
   const int64_t size = spec_.image_size;
   const std::vector<float> pixels =
-      Preprocess(frames.pixels->data(), frames.count, frames.height, frames.width, spec_.image_size,
-                 spec_.mean, spec_.std);
+      Preprocess(frames.pixels->data(), frames.count, frames.height, frames.width, format_);
   Features features;
   features.shape = ShapeOf(frames.count);
   features.values.resize(

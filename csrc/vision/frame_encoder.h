@@ -10,6 +10,7 @@
 #include "bundle/placement.h"
 #include "ort/session.h"
 #include "video/frames.h"
+#include "video/preprocess.h"
 
 namespace g4v {
 
@@ -28,12 +29,13 @@ class FrameEncoder {
   Features Encode(const Frames& frames, ort::RunControl* control);
 
   // Whether the features of a frame do not depend on those around it.
-  bool frame_by_frame() const { return spec_.flavour == "clip"; }
+  bool frame_by_frame() const { return spec_.flavour != "mplug-owl-video"; }
   int tokens_per_frame() const { return spec_.tokens_per_frame; }
   std::vector<int64_t> ShapeOf(int64_t frames) const;  // of their features
 
  private:
   EncoderSpec spec_;
+  FrameFormat format_;
   ort::Session session_;
 };
 

@@ -63,6 +63,7 @@ FrameMemory::Plan FrameMemory::Arrange(std::span<const FrameKey> keys, int64_t v
       plan.missing.push_back({slot_of[frame], static_cast<int64_t>(frame)});
     }
   }
+  plan.slots = std::move(slot_of);
   return plan;
 }
 

@@ -27,6 +27,7 @@ class FrameMemory {
       int64_t from;
     };
     std::vector<Missing> missing;  // by slot
+    std::vector<int64_t> slots;    // of each frame of the video
     std::vector<Copy> copies;      // of slots that are filled first: frames that are alike
   };
 

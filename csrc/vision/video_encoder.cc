@@ -10,6 +10,10 @@
 namespace g4v {
 namespace {
 
+// Frames that are encoded together where they have tokens of their own: attention takes memory for each
+// pair of tokens of a frame, 50 MB of a frame of 1,024 tokens and 12 heads.
+constexpr size_t kFramesAtOnce = 4;
+
 // Keys that are all different, for frames that no other video can have.
 std::vector<FrameKey> KeysByPlace(size_t count) {
   std::vector<FrameKey> keys(count);
@@ -48,7 +52,7 @@ VideoEncoder::VideoEncoder(const std::shared_ptr<ort::Environment>& environment,
                            const Bundle& bundle, const Placement& placement, FrameEncoder& encoder)
     : encoder_(encoder),
       abstractor_(environment, bundle, placement),
-      samples_(bundle.manifest().frame_samples),
+      samples_(bundle.manifest().frame_sampling.frames),
       most_samples_(MostSamples(bundle.manifest().components, placement.targets)) {}
 
 Frames VideoEncoder::Sample(const FramesView& video, std::optional<int> samples,
@@ -57,12 +61,23 @@ Frames VideoEncoder::Sample(const FramesView& video, std::optional<int> samples,
   if (samples) CheckRange({kFrames.name, kFrames.least, most_samples_}, *samples);
   const int count = samples.value_or(samples_);
   CheckDecodedBytes(std::min<int64_t>(video.count, count), video.height, video.width, most_bytes);
+  if (per_frame()) {
+    FramesView timed = video;
+    FrameTimes assumed;
+    if (!timed.times) {
+      assumed = AssumedTimes(video.count);
+      timed.times = &assumed;
+    }
+    const auto most = static_cast<int>(std::min<int64_t>(video.count, count));
+    return CopyFrames(timed, SpreadFrames(video.count, most));
+  }
   if (video.count <= count) return CopyFrames(video);
   return CopyFrames(video, SampleFrames(video.count, count));
 }
 
 VideoEncoder::Encoded VideoEncoder::Encode(const Frames& frames, std::span<const FrameKey> keys,
                                            FrameMemory& memory, ort::RunControl* control) {
+  if (per_frame()) return EncodePerFrame(frames, keys, memory, control);
   if (!abstractor_.keeps_frames()) {
     return {abstractor_.Run(encoder_.Encode(frames, control), Most(frames.count), control),
             frames.count};
@@ -73,6 +88,25 @@ VideoEncoder::Encoded VideoEncoder::Encode(const Frames& frames, std::span<const
     return EncodeMissing(frames, KeysByPlace(keys.size()), once, control);
   }
   return EncodeMissing(frames, keys, memory, control);
+}
+
+VideoEncoder::Encoded VideoEncoder::EncodePerFrame(const Frames& frames,
+                                                   std::span<const FrameKey> keys,
+                                                   FrameMemory& memory, ort::RunControl* control) {
+  const FrameMemory::Plan plan =
+      memory.Arrange(keys, abstractor_.values_per_frame(encoder_.tokens_per_frame()),
+                     static_cast<int64_t>(keys.size()));
+  std::span<const FrameMemory::Plan::Missing> left = plan.missing;
+  while (!left.empty()) {
+    const auto group = left.first(std::min(left.size(), kFramesAtOnce));
+    std::vector<int64_t> indices;
+    for (const auto& missing : group) indices.push_back(missing.frame);
+    abstractor_.Fill(encoder_.Encode(CopyFrames(View(frames), indices), control), group, memory,
+                     control);
+    left = left.subspan(group.size());
+  }
+  memory.Complete(plan, keys);
+  return {abstractor_.Gather(plan, memory), static_cast<int64_t>(plan.missing.size())};
 }
 
 VideoEncoder::Encoded VideoEncoder::EncodeMissing(const Frames& frames,

@@ -21,10 +21,13 @@ class VideoEncoder {
   VideoEncoder(const std::shared_ptr<ort::Environment>& environment, const Bundle& bundle,
                const Placement& placement, FrameEncoder& encoder);
 
-  int tokens() const { return abstractor_.tokens(); }
+  // Of a video of so many frames.
+  int tokens(int64_t frames) const { return abstractor_.tokens(frames); }
+  bool per_frame() const { return abstractor_.per_frame(); }
 
   // Copies the frames that the encoder sees: `samples` of them, by default the bundle's number, or
-  // all where there are no more. Throws Error(InvalidArgument) where the view is no video, or the
+  // all where there are no more. Where frames have tokens of their own they are spread from the first
+  // to the last, and have times: the view's, or AssumedTimes. Throws Error(InvalidArgument) where the view is no video, or the
   // number is not 1 to most_samples(), and Error(Video) where they are more than `most_bytes`; 0 = no
   // limit.
   Frames Sample(const FramesView& video, std::optional<int> samples, uint64_t most_bytes) const;
@@ -45,6 +48,10 @@ class VideoEncoder {
   // Encodes the frames that `memory` lacks.
   Encoded EncodeMissing(const Frames& frames, std::span<const FrameKey> keys, FrameMemory& memory,
                         ort::RunControl* control);
+
+  // As above, where frames have tokens of their own.
+  Encoded EncodePerFrame(const Frames& frames, std::span<const FrameKey> keys, FrameMemory& memory,
+                         ort::RunControl* control);
 
   // Frames to make room for at once.
   int64_t Most(int64_t frames) const { return std::max<int64_t>(frames, samples_); }

@@ -57,9 +57,9 @@ def make_parser() -> argparse.ArgumentParser:
         "--checkpoint",
         dest="base",
         metavar="X",
-        help="a training run, a published mPLUG-Owl checkpoint, or what `python -m g4v.model.bases convert` "
-        "made of one: a folder or a hub name (default: the preset's own weights, in a clone of the "
-        "repository; without a preset, the parts that are named)",
+        help="a training run, a published checkpoint of mPLUG-Owl or SmolVLM2, or what "
+        "`python -m g4v.model.bases convert` made: a folder or a hub name (default: the preset's own "
+        "weights, in a clone of the repository; without a preset, the parts that are named)",
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="the bundle's directory")
     parts = parser.add_argument_group(

@@ -103,7 +103,7 @@ class BundleWriter:
         if "decoder" in components:
             manifest["prompt"] = self.checkpoint.prompt.to_manifest()
         if "encoder" in components:
-            manifest["frame_sampling"] = {"frames": int(about["frames"])}
+            manifest["frame_sampling"] = self.checkpoint.frame_sampling()
         return manifest
 
     def merge(self, manifest: dict[str, Any], old: dict[str, Any], out: Path, named: bool) -> dict[str, Any]:

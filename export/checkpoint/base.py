@@ -17,10 +17,12 @@ from g4v.model.bases.errors import CheckpointError, of_kind
 from g4v.model.bases.hub import fetch_source
 from g4v.model.bases.layout import check_keys
 from g4v.model.bases.mplug_owl import is_mplug_owl, open_mplug_owl
+from g4v.model.bases.smolvlm import open_smolvlm
+from g4v.model.bases.smolvlm_config import is_smolvlm, read_smolvlm_config
 
 DESCRIPTION = "g4v_train.json"
 _OF_A_RUN = (".", *PARTS, "adapter", *(f"t2v/{part}" for part in PIPELINE))
-_OWL_PARTS = ("encoder", "abstractor", "llm")
+_OWN_PARTS = ("encoder", "abstractor", "llm")  # of a published checkpoint
 
 
 @dataclass(frozen=True)
@@ -40,14 +42,19 @@ class Base:
     @property
     def is_owl(self) -> bool:
         """Whether the parts come from an mPLUG-Owl checkpoint."""
-        return self.about is None and "abstractor" in self.parts
+        return self.about is None and "abstractor" in self.parts and not self.is_smolvlm
+
+    @property
+    def is_smolvlm(self) -> bool:
+        """Whether the parts come from a SmolVLM2 checkpoint."""
+        return "abstractor" in self.parts and is_smolvlm(self.parts["abstractor"])
 
 
 def open_base(source: str | Path | None, overrides: Overrides) -> Base:
     """Finds the base that a user names, and downloads it where it is a name of the hub.
 
-    source: a run, a published mPLUG-Owl checkpoint or what was converted from one: a folder, or a hub name;
-    None where the parts of `overrides` are all there is.
+    source: a run, a published checkpoint of mPLUG-Owl or SmolVLM2, or what was converted: a folder, or a
+    hub name; None where the parts of `overrides` are all there is.
 
     ExportError: there is none, it is damaged, or it is something else.
     """
@@ -59,9 +66,12 @@ def open_base(source: str | Path | None, overrides: Overrides) -> Base:
         if (folder / DESCRIPTION).is_file():
             about = read_json(folder / DESCRIPTION, ExportError)
             return Base(str(source), folder, about, _own_parts(folder, about.get("parts", {})))
+        if is_smolvlm(folder):
+            open_smolvlm(folder)
+            return Base(str(source), folder, None, dict.fromkeys(_OWN_PARTS, folder))
         if is_mplug_owl(folder):
             notes = list(open_mplug_owl(folder).notes)
-            return Base(str(source), folder, None, dict.fromkeys(_OWL_PARTS, folder), notes)
+            return Base(str(source), folder, None, dict.fromkeys(_OWN_PARTS, folder), notes)
     except CheckpointError as error:
         raise ExportError(str(error)) from None
     notes = read_json(folder / "conversion.json", ExportError).get("notes", [])
@@ -72,6 +82,9 @@ def _check(source: str | Path, folder: Path) -> None:
     """ExportError unless `folder`, of which the weights may be missing, is a base."""
     known = any((folder / name).is_file() for name in (DESCRIPTION, "conversion.json"))
     if known:
+        return
+    if is_smolvlm(folder):
+        read_smolvlm_config(folder)
         return
     if not is_mplug_owl(folder):
         raise ExportError(f"{source}: {_what_else(folder)}")
@@ -109,5 +122,5 @@ def _what_else(folder: Path) -> str:
         option = {"llama": "--llm", "clip": "--vision", "clip_vision_model": "--vision"}.get(str(kind))
         if option:
             return f"is a {kind!r} model; name it with {option}"
-        return f"{of_kind(kind)}; a base is a training run or an mPLUG-Owl checkpoint"
+        return f"{of_kind(kind)}; a base is a training run, or a checkpoint of mPLUG-Owl or SmolVLM2"
     return f"has no {DESCRIPTION}, conversion.json or config.json: it is no run and no published checkpoint"

@@ -17,6 +17,8 @@ from g4v.export.checkpoint.text_to_video import vae_scale
 from g4v.export.errors import ExportError
 from g4v.model.bases.chat_template import read_chat_template
 from g4v.model.bases.errors import CheckpointError
+from g4v.model.bases.smolvlm import open_smolvlm
+from g4v.model.bases.smolvlm_prompt import smolvlm_template
 from g4v.model.prompt import PromptTemplate
 from g4v.model.prompt_presets import (
     FRAMES,
@@ -87,8 +89,8 @@ def describe(
         "name": name,
         "assistant": ASSISTANT,
         "description": f"Put together from {', '.join(dict.fromkeys(map(_shown, sources.values())))}.",
-        "prompt": _prompt(sources.get("llm", base.name), kind, tokenizer, "t2v" in parts).to_manifest(),
-        "frames": FRAMES[_OWL] if base.is_owl else 8,
+        "prompt": _prompt(base, sources.get("llm", base.name), kind, tokenizer, "t2v" in parts).to_manifest(),
+        "frames": _frames(base),
         "generation": {"text": TEXT_GENERATION[_OWL] if base.is_owl else {}},
         "licences": [
             {"component": part, "licence": _licence(source, base.folder if part == "base" else parts[part])}
@@ -104,17 +106,31 @@ def describe(
     return about
 
 
-def _prompt(place: str, kind: str | None, tokenizer: Any, teach: bool) -> PromptTemplate:
+def _frames(base: Base) -> int:
+    """How many frames of a video are looked at, or at most."""
+    if base.is_smolvlm:
+        return open_smolvlm(base.parts["abstractor"]).processor.frames
+    return FRAMES[_OWL] if base.is_owl else 8
+
+
+def _prompt(base: Base, place: str, kind: str | None, tokenizer: Any, teach: bool) -> PromptTemplate:
     """The template of an untrained language model. teach: whether its system text teaches the tags of videos
     by examples.
     """
     if tokenizer is None:  # without a language model nothing is prompted
         return PromptTemplate(turn_end_id=0)
+    if base.is_smolvlm and kind is not None:
+        raise ExportError(f"{base.name}: the texts between its frames are its own; leave --template out")
     try:
+        if base.is_smolvlm:
+            own = smolvlm_template(base.parts["abstractor"], tokenizer)
+            return replace(own, system=teaching_system()) if teach else own
         if kind is not None:
             return untrained_template(kind, tokenizer) if teach else preset_template(kind, tokenizer)
         template = read_chat_template(tokenizer)
     except (ArgumentError, CheckpointError) as error:
+        if base.is_smolvlm:
+            raise ExportError(str(error)) from None
         rest = f" (--template {', '.join(name for name in PRESETS if name != kind)})"
         raise ExportError(f"{place}: {error}{rest}") from None
     return replace(template, system=teaching_system(system=template.system)) if teach else template

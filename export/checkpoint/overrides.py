@@ -17,6 +17,7 @@ from g4v.model.bases.errors import CheckpointError
 from g4v.model.bases.hub import Check, fetch_source
 from g4v.model.bases.llama_files import read_config
 from g4v.model.bases.mplug_owl import is_mplug_owl
+from g4v.model.bases.smolvlm_config import is_smolvlm
 from g4v.model.bases.vision import check_vision
 from g4v.model.bases.weight_files import find_source
 
@@ -146,7 +147,7 @@ def check_sources(base: str | Path | None, overrides: Overrides) -> None:
 
 def _check_llm(folder: Path) -> None:
     """CheckpointError unless `folder`, of which the weights may be missing, is of a Llama or an mPLUG-Owl."""
-    if not is_mplug_owl(folder):
+    if is_smolvlm(folder) or not is_mplug_owl(folder):
         read_config(folder)
 
 

@@ -55,7 +55,10 @@ from g4v.export.errors import ExportError
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.bases.errors import CheckpointError
 from g4v.model.bases.layout import encoder_config
-from g4v.model.bases.vision import check_abstractor, check_vision, load_abstractor, load_frame_checker
+from g4v.model.bases.smolvlm import SmolVlmCheckpoint, open_smolvlm
+from g4v.model.bases.smolvlm_config import is_smolvlm
+from g4v.model.bases.vision import check_abstractor, check_vision, load_connector, load_frame_checker
+from g4v.model.connector import PixelShuffle
 from g4v.model.frame_checker import FrameChecker
 from g4v.model.prompt import PromptTemplate
 from g4v.model.vision import VideoEncoder
@@ -96,8 +99,9 @@ class Checkpoint:
     def open(cls, run: str | Path | None, overrides: Overrides = NO_OVERRIDES) -> Checkpoint:
         """Finds the parts of an assistant, reads its description, and checks that they belong together.
 
-        run: a training run, a published mPLUG-Owl checkpoint, or what `python -m g4v.model.bases convert`
-            made of one: a folder, or a name on the Hugging Face hub; None where `overrides` names the parts.
+        run: a training run, a published checkpoint of mPLUG-Owl or SmolVLM2, or what
+            `python -m g4v.model.bases convert` made of one: a folder, or a name on the Hugging Face hub; None
+            where `overrides` names the parts.
         overrides: parts and settings that take the place of the run's.
         ExportError: a file, a key or a part is missing or wrong; the message names it.
         """
@@ -156,6 +160,9 @@ class Checkpoint:
         if self.adapters and not has("llm"):
             raise ExportError(f"{run}: llm/ is missing: the adapter changes it")
         if has("encoder"):
+            towers = [is_smolvlm(self.parts[part]) for part in ("encoder", "abstractor")]
+            if towers[0] != towers[1]:
+                raise ExportError(f"{run}: tower and connector of SmolVLM2 belong together")
             try:
                 check_vision(self.parts["encoder"])
                 check_abstractor(self.parts["abstractor"])
@@ -186,10 +193,16 @@ class Checkpoint:
 
     def image_size(self) -> int:
         """Returns the edge of the encoder's square input in pixels."""
+        if self._smolvlm is not None:
+            return self._smolvlm.processor.size
         return int(self._vision().get("image_size", 224))
 
     def tokens_per_frame(self) -> int:
-        """Returns how many tokens the encoder makes of one frame: one for each patch, and the class token."""
+        """Returns how many tokens the encoder makes of one frame: one for each patch, and the class token of
+        towers that have one.
+        """
+        if self._smolvlm is not None:
+            return self._smolvlm.tokens_per_frame
         return int((self.image_size() // int(self._vision().get("patch_size", 32))) ** 2 + 1)
 
     def _vision(self) -> dict[str, Any]:
@@ -199,20 +212,62 @@ class Checkpoint:
         found: dict[str, Any] = config.get("vision_config", config)  # of both halves of a CLIP model
         return found
 
+    @cached_property
+    def _smolvlm(self) -> SmolVlmCheckpoint | None:
+        """The SmolVLM2 checkpoint that the encoder is of, if it is."""
+        place = self.parts.get("encoder")
+        if place is None or not is_smolvlm(place):
+            return None
+        try:
+            return open_smolvlm(place)
+        except CheckpointError as error:
+            raise ExportError(str(error)) from None
+
+    def resizing(self) -> dict[str, Any]:
+        """Returns how frames are resized, as the manifest's encoder has it, where it is not bicubically to
+        the encoder's square at once.
+        """
+        if self._smolvlm is None:
+            return {}
+        processor = self._smolvlm.processor
+        return {"resampling": processor.resampling, "longest_edge": processor.longest_edge}
+
+    def frame_sampling(self) -> dict[str, Any]:
+        """Returns "frame_sampling" of the manifest."""
+        found: dict[str, Any] = {"frames": int(self.about["frames"])}
+        if self._smolvlm is not None:
+            processor = self._smolvlm.processor
+            found |= {"fps": processor.fps, "skip_seconds": processor.skip_seconds}
+        return found
+
+    def compared_frames(self) -> int:
+        """Returns how many frames the clips have that graphs are compared on: the run's own number, but where
+        frames have nothing to do with each other, 2.
+        """
+        frames = int(self.about["frames"])
+        return frames if self._smolvlm is None else min(frames, 2)
+
     def image_statistics(self) -> tuple[list[float], list[float]]:
         """Returns mean and standard deviation by which pixels are normalised: three channels each."""
+        if self._smolvlm is not None:
+            return self._smolvlm.processor.mean, self._smolvlm.processor.std
         path = self.parts["encoder"] / "preprocessor_config.json"
         if not path.exists():
             return CLIP_MEAN, CLIP_STD
         values = read_json(path, ExportError)
         return values.get("image_mean", CLIP_MEAN), values.get("image_std", CLIP_STD)
 
-    def abstractor(self) -> VideoAbstractor:
-        """Loads the video abstractor, float32."""
-        return load_part(self.parts["abstractor"], load_abstractor)
+    def abstractor(self) -> VideoAbstractor | PixelShuffle:
+        """Loads what makes video tokens of the encoder's, float32."""
+        return load_part(self.parts["abstractor"], load_connector)
 
-    def num_queries(self) -> int:
-        """Returns how many tokens the abstractor makes of a clip, without the one that ends it."""
+    def video_tokens(self) -> int:
+        """Returns how many tokens a clip has in a prompt; of one frame where frames have their own."""
+        if is_smolvlm(self.parts["abstractor"]):
+            return open_smolvlm(self.parts["abstractor"]).processor.image_seq_len
+        return self._num_queries() + 1  # and the one that ends it
+
+    def _num_queries(self) -> int:
         config = read_json(self.parts["abstractor"] / "config.json", ExportError)
         return int(config.get("num_query_tokens", config.get("num_queries", 64)))
 

@@ -1,6 +1,10 @@
-"""The abstractor's graph: features [T, N, d] -> video_tokens [Q+1, D].
+"""The connector's graph: features [T, N, d] -> video_tokens.
 
-For the CPU it is written as two, so that what was computed of a frame can be kept while a video goes on:
+    mplug-owl, the abstractor   video_tokens [Q+1, D] of the clip
+    pixel-shuffle               video_tokens [T*Q, D], Q of each frame
+
+For the CPU the abstractor is written as two, so that what was computed of a frame can be kept while a video
+goes on:
 
     STEM_memory.onnx    features [T, N, d] -> memory [T, N, layers*2*d], each frame by itself
     STEM.onnx           memory -> video_tokens
@@ -35,23 +39,26 @@ from g4v.export.graph.stems import memory_stem
 from g4v.export.graph.writer import GraphWriter
 from g4v.export.verify.comparison import INT8_TOLERANCE, Feeds, verify_abstractor
 from g4v.model.abstractor import VideoAbstractor
+from g4v.model.connector import PixelShuffle
 
 
 class Abstractor(Component):
-    """Few tokens for the language model from the features of all frames."""
+    """Tokens for the language model from the features of frames: few of a clip, or some of each frame."""
 
     name = "abstractor"
     int8_tolerance = INT8_TOLERANCE
 
-    def load(self) -> VideoAbstractor:
+    def load(self) -> VideoAbstractor | PixelShuffle:
         return self.checkpoint.abstractor()
 
     def build(self, module: Any, folder: Path, stem: str, lowering: Lowering) -> list[str]:
-        return export_abstractor(module, folder, stem, lowering)
+        export = export_pixel_shuffle if isinstance(module, PixelShuffle) else export_abstractor
+        return export(module, folder, stem, lowering)
 
     def describe(self, module: Any) -> dict[str, Any]:
         config = module.config
         return {
+            **({"kind": module.kind} if isinstance(module, PixelShuffle) else {}),
             "hidden_size": config.hidden_size,
             "output_tokens": config.output_tokens,
             "output_size": config.output_size,
@@ -67,7 +74,7 @@ class Abstractor(Component):
         }
 
     def verify(self, module: Any, folder: Path, stem: str, feeds: Feeds = ()) -> float:
-        frames, tokens = int(self.checkpoint.about["frames"]), self.checkpoint.tokens_per_frame()
+        frames, tokens = self.checkpoint.compared_frames(), self.checkpoint.tokens_per_frame()
         return verify_abstractor(module, folder, frames, tokens, stem, feeds)
 
 
@@ -117,6 +124,25 @@ def export_abstractor(
             g.output("video_tokens", _tokens(ops, given, abstractor, biases), "float32", tokens)
             g.save()
         return [*g.files, *first.files]
+
+
+def export_pixel_shuffle(
+    connector: PixelShuffle, folder: str | Path, stem: str = "abstractor", lowering: Lowering = CPU
+) -> list[str]:
+    """Writes the graph and its data into `folder`; returns their names."""
+    config = connector.config
+    width, scale = config.hidden_size, config.scale_factor
+    side = int(config.tokens_per_frame**0.5) // scale
+    with lowering.open(folder, stem) as ops:
+        g = ops.g
+        features = g.input("features", "float32", ["frames", config.tokens_per_frame, width])
+        # Rows of squares, rows of a square, and the patches of such a row, which lie side by side already.
+        x = g.reshape(features, -1, scale, side, scale * width)
+        x = g.reshape(g.transpose(x, 0, 2, 1, 3), -1, scale * scale * width)
+        tokens = _quantised_matmul(ops, x, connector.proj.weight.t())
+        g.output("video_tokens", tokens, "float32", ["tokens", config.output_size])
+        g.save()
+        return g.files
 
 
 def _memory(ops: Lowering, features: str, abstractor: VideoAbstractor, weight: Tensor) -> str:

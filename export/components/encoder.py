@@ -1,4 +1,4 @@
-"""The video encoder's graph, both flavours: pixel_values [T, 3, S, S] -> features [T, N, d]."""
+"""The video encoder's graph, of each flavour: pixel_values [T, 3, S, S] -> features [T, N, d]."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from g4v.export.graph.cpu import CPU
 from g4v.export.graph.lowering import Int8, Lowering
 from g4v.export.graph.writer import GraphWriter
 from g4v.export.verify.comparison import Feeds, verify_encoder
+from g4v.model.siglip import SiglipEncoder
 from g4v.model.vision import ClipEncoder, MplugOwlVideoTower, VideoEncoder
 
 
@@ -40,6 +41,7 @@ class Encoder(Component):
             "hidden_size": module.hidden_size,
             "tokens_per_frame": module.tokens_per_frame,
             "flavour": module.flavour,
+            **self.checkpoint.resizing(),
         }
 
     @property
@@ -49,7 +51,7 @@ class Encoder(Component):
         return {"frames": DimensionRange(1, frames, frames)}
 
     def verify(self, module: Any, folder: Path, stem: str, feeds: Feeds = ()) -> float:
-        return verify_encoder(module, folder, int(self.checkpoint.about["frames"]), stem, feeds)
+        return verify_encoder(module, folder, self.checkpoint.compared_frames(), stem, feeds)
 
 
 def export_encoder(
@@ -60,9 +62,12 @@ def export_encoder(
         g = ops.g
         size, tokens, width = encoder.image_size, encoder.tokens_per_frame, encoder.hidden_size
         pixels = g.input("pixel_values", "float32", ["frames", 3, size, size])
-        features = (
-            _clip(ops, pixels, encoder) if isinstance(encoder, ClipEncoder) else _tower(ops, pixels, encoder)
-        )
+        if isinstance(encoder, ClipEncoder):
+            features = _clip(ops, pixels, encoder)
+        elif isinstance(encoder, SiglipEncoder):
+            features = _siglip(ops, pixels, encoder)
+        else:
+            features = _tower(ops, pixels, encoder)
         g.output("features", features, "float32", ["frames", tokens, width])
         g.save()
         return g.files
@@ -94,6 +99,17 @@ def _clip(ops: Lowering, pixels: str, encoder: ClipEncoder) -> str:
         embeddings.position_embedding.weight,
     )
     x = ops.layer_norm(x, model.pre_layrnorm)
+    return clip_layers(ops, x, model, model.post_layernorm, causal=False)
+
+
+def _siglip(ops: Lowering, pixels: str, encoder: SiglipEncoder) -> str:
+    g, model = ops.g, encoder.model
+    patches = model.embeddings.patch_embedding
+    stride = list(patches.stride)
+    x = g.op("Conv", pixels, g.weight(patches.weight), kernel_shape=stride, strides=stride)
+    x = g.transpose(g.reshape(x, 0, patches.out_channels, -1), 0, 2, 1)
+    # The patches' bias is the same for all: it is added to their positions here.
+    x = g.op("Add", x, g.weight(encoder.positions() + patches.bias))
     return clip_layers(ops, x, model, model.post_layernorm, causal=False)
 
 

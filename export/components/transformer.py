@@ -10,13 +10,15 @@ from torch import Tensor, nn
 from g4v.export.errors import ExportError
 from g4v.export.graph.lowering import Int8, Lowering
 
-ACTIVATIONS = ("quick_gelu", "gelu")
+ACTIVATIONS = ("quick_gelu", "gelu", "gelu_pytorch_tanh")
 
 
 def activation(ops: Lowering, x: str, name: str, bias: Tensor) -> str:
     """act(x + bias) for the activations of CLIP models."""
     if name == "gelu":
         return ops.gelu(x, bias)
+    if name == "gelu_pytorch_tanh":
+        return ops.tanh_gelu(x, bias)
     if name == "quick_gelu":
         return ops.quick_gelu(ops.g.op("Add", x, ops.g.weight(bias)))
     raise ExportError(f"activation {name!r} is not supported (one of {', '.join(ACTIVATIONS)})")

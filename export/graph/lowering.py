@@ -155,6 +155,10 @@ class Lowering(ABC):
     def gelu(self, x: str, bias: Array) -> str:
         """The exact GELU (by erf) of x + bias."""
 
+    def tanh_gelu(self, x: str, bias: Array) -> str:
+        """The approximation of GELU by tanh (Hendrycks and Gimpel, 2016) of x + bias."""
+        return self.g.op("Gelu", self.g.op("Add", x, self.g.weight(bias)), approximate="tanh")
+
     # Attention.
 
     @abstractmethod

@@ -19,11 +19,11 @@ def check_system(checkpoint: Checkpoint) -> None:
     if not checkpoint.has("llm"):
         return
     size = int(checkpoint.llm().config.max_position_embeddings)
-    video = checkpoint.num_queries() + 1 if checkpoint.has("encoder") else 0  # and the one that ends it
+    video = checkpoint.video_tokens() if checkpoint.has("encoder") else 0
     encode = plain_encoder(checkpoint.tokenizer("decoder"))
     prompt: PromptTemplate = checkpoint.prompt
     opening = len(prompt.opening_ids(encode))
-    question = len(prompt.turn_ids(_SHORTEST, video > 0, video, encode))
+    question = len(prompt.turn_ids(_SHORTEST, video > 0, video, encode, times=([0.0], 0.0)))
     if opening + question + _ANSWER > size:
         raise ExportError(
             f"{checkpoint.parts['llm']}: a context of {size} tokens has no room for the system text "

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from g4v.export.checkpoint.llama import EMBEDDING, HEAD, LlamaWeights
 from g4v.export.checkpoint.run import Checkpoint
@@ -18,6 +19,7 @@ from g4v.export.quantisation.bit_allocation import BitAllocation
 from g4v.export.quantisation.calibration import NONE, OWN, SEQUENCES, resolve_choice, sequence_length
 from g4v.export.quantisation.codes import BITS
 from g4v.model.bases.mplug_owl import is_mplug_owl
+from g4v.model.bases.smolvlm_config import is_smolvlm
 from g4v.ops import versions
 from g4v.weights.packed_file import header_bytes
 from g4v.weights.packed_layout import PANEL
@@ -114,8 +116,8 @@ def estimate_export(
     """
     shapes = read_shapes(checkpoint)
     counts = {name: sum(map(math.prod, found.values())) for name, found in shapes.items()}
-    frames = int(checkpoint.about["frames"])
-    in_place = checkpoint.has("encoder") and is_mplug_owl(checkpoint.parts["encoder"])
+    frames = checkpoint.compared_frames()
+    in_place = checkpoint.has("encoder") and _is_published(checkpoint.parts["encoder"])
     estimates = [
         _estimate_component(
             name, precisions[name], counts, _int8_weights(name, shapes[name]), frames, in_place
@@ -136,6 +138,10 @@ def estimate_export(
         if component not in names:
             raise ExportError(f"{checkpoint.run}: has no {component} to export (only {', '.join(names)})")
     return [estimate for estimate in estimates if only is None or estimate.name in only]
+
+
+def _is_published(folder: Path) -> bool:
+    return is_mplug_owl(folder) or is_smolvlm(folder)
 
 
 def _estimate_component(

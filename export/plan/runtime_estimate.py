@@ -139,7 +139,9 @@ def estimate_run(
     cache = activations = 0.0
     if "encoder" in shapes and "abstractor" in shapes and decoder is not None:
         seen = int(checkpoint.about["frames"]) * checkpoint.tokens_per_frame()
-        tokens = checkpoint.num_queries()
+        tokens = checkpoint.video_tokens()
+        if "fps" in checkpoint.frame_sampling():  # of one frame
+            tokens *= int(checkpoint.about["frames"])
         question = 2.0 * seen * (_sum(shapes["encoder"]) + _sum(shapes["abstractor"]))
         question += 2.0 * decoder.weights * (_PROMPT + tokens)
     if decoder is not None:

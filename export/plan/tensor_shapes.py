@@ -9,6 +9,8 @@ from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.errors import ExportError
 from g4v.model.bases.errors import CheckpointError
 from g4v.model.bases.mplug_owl import is_mplug_owl, open_mplug_owl
+from g4v.model.bases.smolvlm import open_smolvlm
+from g4v.model.bases.smolvlm_config import is_smolvlm
 from g4v.model.bases.weight_files import open_weights
 
 
@@ -34,6 +36,8 @@ def _shapes(component: str, folder: Path, prefix: str, variant: str | None) -> d
     """Shapes of the weights of a component's folder whose names start with `prefix`."""
     stem = "diffusion_pytorch_model" if folder.name in ("unet", "vae") else "model"
     try:
+        if is_smolvlm(folder):
+            return dict(open_smolvlm(folder).shapes(component))
         if is_mplug_owl(folder):
             return dict(open_mplug_owl(folder).shapes(component))
         shapes = open_weights(folder, stem, variant).shapes

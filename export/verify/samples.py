@@ -93,8 +93,11 @@ class Samples:
 
         c = self._checkpoint
         size, (mean, std) = c.image_size(), c.image_statistics()
-        frames, preprocess = int(c.about["frames"]), import_core().preprocess
-        found = [preprocess(clip, size, list(mean), list(std)) for clip in clips(self._videos, frames, size)]
+        frames, preprocess = c.compared_frames(), import_core().preprocess
+        found = [
+            preprocess(clip, size, list(mean), list(std), **c.resizing())
+            for clip in clips(self._videos, frames, size)
+        ]
         single = found[1 % len(found)][:1]
         few = weights_bytes(c.parts["encoder"]) > LARGE and not self._videos
         return [found[0], single, *([] if few else found[1:])]

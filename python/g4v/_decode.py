@@ -15,7 +15,7 @@ import numpy as np
 
 from ._container import decoder_of, is_encrypted, nothing_decodes, reason_of, undecodable_tracks
 from ._pixels import RgbConverter
-from ._sampling import Frames, VideoInfo, check_decoded_bytes, chosen_frames
+from ._sampling import Frames, FrameSampling, VideoInfo, check_decoded_bytes
 from .errors import Cancelled, VideoError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Reader:
         open_file: Callable[[], tuple[InputContainer, VideoStream]],
         name: str,
         size: int,
-        samples: int,
+        sampling: FrameSampling,
         cancelled: Callable[[], bool] | None = None,
         span: tuple[float, float | None] | None = None,
         max_decoded_bytes: int = 0,
@@ -47,7 +47,8 @@ class Reader:
         self._untouched = True
         self._fault = ""  # of the first packet that did not decode
         self._unordered = False  # the times of the frames do not tell their order
-        self._name, self._size, self._samples = name, size, samples
+        self._name, self._size, self._sampling = name, size, sampling
+        self._taken = 0  # frames to take
         self._cancelled = cancelled or (lambda: False)
         self._span = span
         self._max_decoded_bytes = max_decoded_bytes
@@ -62,7 +63,7 @@ class Reader:
         self._container.close()
 
     def read(self) -> tuple[Frames, VideoInfo]:
-        """The sampled frames, uint8 [samples, H, W, 3]. Raises `VideoError` where not one frame decodes."""
+        """The sampled frames, uint8 [T, H, W, 3]. Raises `VideoError` where not one frame decodes."""
         if self._span is not None:
             return self._read_span(*self._span)
         if self._size > SCAN_LIMIT and (found := self._read_evenly_in_time()):
@@ -70,7 +71,7 @@ class Reader:
         times, keys, packets = self._scan()
         cut = self._damaged > 0 or self._stream.frames > packets
         if len(times):
-            indices = chosen_frames(len(times), self._samples)
+            indices = self._choose(len(times))
             # Both ways give the same frames of a sound file; reading through also survives wrong times.
             if 2 * _decoded_by_seeking(times, keys, indices) < len(times):
                 if self._take_at([times[i] for i in indices], keys):
@@ -90,9 +91,18 @@ class Reader:
             warnings.append(
                 f"{self._name} is damaged or cut off: {of} frames decode, and the answer is about those"
             )
+        return self._frames, VideoInfo(self._name, count, tuple(indices), self._rate(), tuple(warnings))
+
+    def _rate(self) -> float | None:
+        """Frames per second on average; None where the file does not say it."""
         rate = self._stream.average_rate
-        fps = float(rate) if rate else None
-        return self._frames, VideoInfo(self._name, count, tuple(indices), fps, tuple(warnings))
+        return float(rate) if rate else None
+
+    def _choose(self, count: int) -> list[int]:
+        """The indices of the frames to take of `count`."""
+        indices = self._sampling.choose(count, self._rate())
+        self._taken = len(indices)
+        return indices
 
     def _read_span(self, start: float, end: float | None) -> tuple[Frames, VideoInfo]:
         """The frames that are shown between two times, in seconds after the first one."""
@@ -110,7 +120,7 @@ class Reader:
             raise VideoError(
                 f"{self._name} has no frame between {start:g} s and {until}: its last is at {seconds:g} s"
             )
-        indices = [first + place for place in chosen_frames(last - first, self._samples)]
+        indices = [first + place for place in self._choose(last - first)]
         if not self._take_at([times[index] for index in indices], keys):
             raise VideoError(f"{self._name} cannot be decoded between the times asked for; it is damaged")
         return self._result(len(times), indices, cut=False)
@@ -120,7 +130,7 @@ class Reader:
     def _read_through(self, expected: int, cut: bool) -> tuple[Frames, VideoInfo]:
         """Decodes the whole file and keeps the sampled frames; again where the count was not as expected."""
         for _ in range(3):
-            indices = chosen_frames(expected, self._samples)
+            indices = self._choose(expected)
             self._frames, self._damaged, decoded = None, 0, 0
             for frame in self._decode(None):
                 self._keep(frame, [k for k, index in enumerate(indices) if index == decoded])
@@ -177,12 +187,12 @@ class Reader:
         count = stream.frames or round(seconds * float(stream.average_rate))
         if count < 1 or seconds <= 0:
             return None
-        indices = chosen_frames(count, self._samples)
+        indices = self._choose(count)
         # Half a frame early: the computed time may fall a rounding error after the frame that it means.
         start, per_frame = stream.start_time or 0, seconds / float(base) / count
         targets = [start + int(per_frame * (index - 0.5)) for index in indices]
         # A frame that is much later than its place means a gap in the times; half a frame where it is sound.
-        late = int(seconds / float(base) / (2 * self._samples))
+        late = int(seconds / float(base) / (2 * self._taken))
         return self._result(count, indices, cut=False) if self._take_at(targets, None, late) else None
 
     def _take_at(self, targets: Sequence[int], keys: array[int] | None, late: int | None = None) -> bool:
@@ -283,7 +293,7 @@ class Reader:
                 "convert it to H.264"
             ) from None
         if self._frames is None:
-            shape = (self._samples, *image.shape)
+            shape = (self._taken, *image.shape)
             check_decoded_bytes(self._name, shape, self._max_decoded_bytes)
             self._frames = np.empty(shape, np.uint8)
         for place in places:

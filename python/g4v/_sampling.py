@@ -50,6 +50,75 @@ def sample_frames(count: int, samples: int) -> list[int]:
     return [min(int(step / 2) + round(step * i), count - 1) for i in range(samples)]
 
 
+ASSUMED_RATE = 24.0
+"""Frames per second of a video that does not say it, as the core takes them (csrc/video/frames.h)."""
+
+
+@dataclass(frozen=True)
+class FrameSampling:
+    """Which frames of a video the model sees.
+
+    Without `fps`, `frames` of them by the rule of `chosen_frames`, whatever the video's length. With it, as
+    SmolVLM2's processor takes them: round(fps * duration), at least 1 and at most `frames`, from the first
+    frame to the last at even distances; a video longer than frames * fps + 2 * skip_seconds loses
+    `skip_seconds` at both ends first. (That product is the processor's, though it is no time.)
+
+    Attributes:
+        frames: how many, or the most, at least 1.
+        fps: frames per second of the video's own time, above 0; None for a fixed number.
+        skip_seconds: see above; 0 where nothing is left out.
+    """
+
+    frames: int
+    fps: float | None = None
+    skip_seconds: float = 0.0
+
+    def choose(self, count: int, rate: float | None) -> list[int]:
+        """Indices of the frames to take, in order.
+
+        Args:
+            count: frames of the video.
+            rate: its frames per second; None where unknown: its length then does not count, and at most
+                `frames` are taken.
+
+        Raises `VideoError` where count is below 1, `ArgumentError` where `frames` is below 1.
+        """
+        if self.fps is None:
+            return chosen_frames(count, self.frames)
+        if self.frames < 1:
+            raise ArgumentError(f"the number of frames to sample is {self.frames}; it must be at least 1")
+        if count < 1:
+            raise VideoError("the video has no frames")
+        if rate is None:
+            return _spread(0, count - 1, min(self.frames, count))
+        duration = count / rate
+        start, end = 0, count - 1
+        if self.skip_seconds > 0 and duration - 2 * self.skip_seconds > self.frames * self.fps:
+            start = int(self.skip_seconds * rate)
+            end = min(int(count - self.skip_seconds * rate), count - 1)
+        if start >= end:
+            start, end = 0, count - 1
+        return _spread(start, end, max(1, min(round(self.fps * duration), self.frames)))
+
+    def times(self, info: VideoInfo) -> tuple[list[float], float] | None:
+        """When the frames of a video that was read are shown, and how long it is, in seconds; None without
+        `fps`, where nobody asks for it.
+        """
+        if self.fps is None:
+            return None
+        rate = info.fps or ASSUMED_RATE
+        return [index / rate for index in info.indices], info.frame_count / rate
+
+
+def _spread(start: int, end: int, samples: int) -> list[int]:
+    """Distinct indices from start to end at even distances, rounded down."""
+    step = (end - start) / (samples - 1) if samples > 1 else 0.0
+    indices = [math.floor(place * step + start) for place in range(samples)]
+    if samples > 1:
+        indices[-1] = end
+    return list(dict.fromkeys(indices))
+
+
 def check_decoded_bytes(name: str, shape: tuple[int, ...], most: int) -> None:
     """Raises `VideoError` where frames [T, H, W, 3] have more than `most` bytes; 0 is no limit."""
     size = math.prod(shape)

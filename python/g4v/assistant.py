@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._options import checked, load_limits, text_bytes, text_options, video_options
 from ._runtime import find_bundle, load_core_assistant
+from ._sampling import FrameSampling
 from ._stream import Events, public_events
 from .chat import Chat
 from .errors import ArgumentError, InternalError
@@ -238,7 +239,9 @@ class Assistant:
         )
         samples = int(self._info.get("frame_samples") or 8)
         most = int(self._info.get("most_frame_samples") or samples)
-        return Chat(chat, samples, most, self._core.token_bytes, self._info["limits"])
+        by_time = self._info.get("frame_sampling") or {}
+        sampling = FrameSampling(samples, **by_time)
+        return Chat(chat, sampling, most, self._core.token_bytes, self._info["limits"])
 
     def generate(
         self,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, TypedDict
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
 from ._options import checked, text_bytes, text_options
 from ._stream import Events, public_events, reply_of
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from . import _core
+    from ._sampling import FrameSampling
     from .video import Source
+
+
+_Times: TypeAlias = "tuple[list[float], float] | None"  # of each frame, and of the video, in seconds
 
 
 class TurnOptions(TypedDict, total=False):
@@ -48,13 +53,13 @@ class Chat:
     def __init__(
         self,
         core: _core.Chat,
-        frame_samples: int,
+        sampling: FrameSampling,
         most_frame_samples: int,
         token_bytes: Callable[[int], bytes],
         limits: Mapping[str, int],
     ) -> None:
         self._core = core
-        self._frame_samples = frame_samples
+        self._sampling = sampling
         self._most_frame_samples = most_frame_samples
         self._token_bytes = token_bytes
         self._limits = limits
@@ -116,7 +121,9 @@ class Chat:
             video: the video that the text is about: a path, the bytes of a file, a binary file object, or
                 frames as uint8 [T, H, W, 3] in RGB.
             frames: how many frames of the video are looked at, evenly spread; None for the bundle's number
-                (`Assistant.info["frame_samples"]`). From 1 to `Assistant.info["most_frame_samples"]`.
+                (`Assistant.info["frame_samples"]`). Of a bundle that takes frames by the second
+                (`Assistant.info["frame_sampling"]`) it is the most. From 1 to
+                `Assistant.info["most_frame_samples"]`.
             seed: of the answer's sampling and of its videos, in place of the chat's.
             stop: at most 16 texts; the answer ends before the first of them that it comes to.
             temperature: as for `Assistant.chat`, and so are the next four; None for the chat's.
@@ -191,7 +198,7 @@ class Chat:
         most_videos = checked("max_videos", max_videos) or 0
         samples = self._checked_samples(frames)
         cancelled = self._cancelled = threading.Event()
-        pixels, warnings, read_ms = self._read(video, samples, cancelled, turn_ms)
+        pixels, times, warnings, read_ms = self._read(video, samples, cancelled, turn_ms)
         stream = self._core.send(
             prompt,
             pixels,
@@ -204,6 +211,7 @@ class Chat:
             max_turn_ms=turn_ms,
             max_videos=most_videos,
             spent_ms=read_ms,
+            frame_times=times,
         )
         # `cancel` sets the flag first: a cancel between the reading and `send` is seen here.
         if cancelled.is_set():
@@ -212,15 +220,17 @@ class Chat:
 
     def _read(
         self, video: Source | None, samples: int | None, cancelled: threading.Event, turn_ms: int = 0
-    ) -> tuple[npt.NDArray[np.uint8] | None, tuple[str, ...], float]:
-        """The frames to look at, the warnings of reading, and the milliseconds that it took.
+    ) -> tuple[npt.NDArray[np.uint8] | None, _Times, tuple[str, ...], float]:
+        """The frames to look at, when they are shown, the warnings of reading, and the milliseconds that it
+        took.
 
         turn_ms: `max_turn_ms` of the turn, 0 for none; that of the load holds too.
         """
         if video is None:
-            return None, (), 0.0
+            return None, None, (), 0.0
         from .video import read_video
 
+        sampling = self._sampling if samples is None else replace(self._sampling, frames=samples)
         limits = [ms for ms in (turn_ms, self._limits["max_turn_ms"]) if ms > 0]
         started = time.perf_counter()
 
@@ -230,7 +240,7 @@ class Chat:
         try:
             pixels, read = read_video(
                 video,
-                samples or self._frame_samples,
+                sampling,
                 lambda: cancelled.is_set() or any(elapsed() > ms for ms in limits),
                 max_decoded_bytes=self._limits["max_decoded_bytes"],
             )
@@ -241,7 +251,7 @@ class Chat:
                 f"reading the video alone took longer than max_turn_ms, {min(limits)} milliseconds; pass a "
                 "shorter video or allow for more"
             ) from None
-        return pixels, read.warnings, elapsed()
+        return pixels, sampling.times(read), read.warnings, elapsed()
 
     def _checked_samples(self, frames: int | None) -> int | None:
         """The number, which must be known to be in range before a video is read with it."""
@@ -291,8 +301,8 @@ class Chat:
         prompt, answered = text_bytes("the prompt", text), text_bytes("the answer", answer)
         samples = self._checked_samples(frames)
         cancelled = self._cancelled = threading.Event()
-        pixels, _, _ = self._read(video, samples, cancelled)
-        self._core.append(prompt, answered, pixels, samples)
+        pixels, times, _, _ = self._read(video, samples, cancelled)
+        self._core.append(prompt, answered, pixels, samples, times)
 
     def fork(self, seed: int | None = None) -> Chat:
         """A chat with the same history and options, which goes on for itself.
@@ -306,7 +316,7 @@ class Chat:
             ArgumentError: seed is no seed, or a turn is under way.
         """
         core = self._core.fork(checked("seed", seed))
-        return Chat(core, self._frame_samples, self._most_frame_samples, self._token_bytes, self._limits)
+        return Chat(core, self._sampling, self._most_frame_samples, self._token_bytes, self._limits)
 
     def truncate(self, turns: int) -> None:
         """Forgets all turns but the first ones.

@@ -28,17 +28,24 @@ import numpy.typing as npt
 
 from ._console import shown_path
 from ._container import open_container, reason_of
-from ._sampling import Frames, VideoInfo, check_decoded_bytes, chosen_frames, sample_frames
+from ._sampling import (
+    Frames,
+    FrameSampling,
+    VideoInfo,
+    check_decoded_bytes,
+    chosen_frames,
+    sample_frames,
+)
 from .errors import ArgumentError, VideoError
 
-__all__ = ["Frames", "Source", "VideoInfo", "chosen_frames", "read_video", "sample_frames"]
+__all__ = ["FrameSampling", "Frames", "Source", "VideoInfo", "chosen_frames", "read_video", "sample_frames"]
 
 Source = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, IO[bytes], npt.NDArray[Any]]
 
 
 def read_video(
     source: Source,
-    frames: int = 8,
+    frames: int | FrameSampling = 8,
     cancelled: Callable[[], bool] | None = None,
     span: tuple[float, float | None] | None = None,
     max_decoded_bytes: int = 0,
@@ -47,24 +54,25 @@ def read_video(
 
     Args:
         source: a path, the bytes of a file, a binary file object, or frames as a uint8 array [T, H, W, 3].
-        frames: number of frames to sample, by the rule of `chosen_frames`.
+        frames: number of frames to sample, by the rule of `chosen_frames`; or another rule.
         cancelled: called between packets; `Cancelled` is raised once it returns True.
         span: start and end, in seconds, of the part of a file to sample from; an end of None is the file's.
         max_decoded_bytes: of the frames that are returned; 0 for no limit. More are refused before there is
             memory for them.
 
     Returns:
-        The frames, uint8 [frames, H, W, 3] in RGB, and a `VideoInfo`.
+        The frames, uint8 [T, H, W, 3] in RGB, T as the rule says, and a `VideoInfo`.
 
     Raises:
         VideoError: the video cannot be read; one sentence names the file, the fault and what to do.
         ArgumentError: the source is of another type, or a span was given for an array.
         Cancelled: as `cancelled` said.
     """
+    sampling = frames if isinstance(frames, FrameSampling) else FrameSampling(frames)
     if isinstance(source, np.ndarray) or (hasattr(source, "__array__") and hasattr(source, "shape")):
         if span is not None:
             raise ArgumentError("a span in seconds needs a video file; slice the array instead")
-        return _sample_array(np.asarray(source), frames, max_decoded_bytes)
+        return _sample_array(np.asarray(source), sampling, max_decoded_bytes)
     from ._decode import Reader
 
     with _byte_stream(source) as (file, name):
@@ -72,13 +80,15 @@ def read_video(
         if size == 0:
             raise VideoError(f"{name} is empty (0 bytes); pass a video file")
         reader = Reader(
-            lambda: open_container(file, name), name, size, frames, cancelled, span, max_decoded_bytes
+            lambda: open_container(file, name), name, size, sampling, cancelled, span, max_decoded_bytes
         )
         with reader:
             return reader.read()
 
 
-def _sample_array(video: npt.NDArray[Any], samples: int, max_decoded_bytes: int) -> tuple[Frames, VideoInfo]:
+def _sample_array(
+    video: npt.NDArray[Any], sampling: FrameSampling, max_decoded_bytes: int
+) -> tuple[Frames, VideoInfo]:
     if video.dtype != np.uint8:
         raise VideoError(f"the video array has dtype {video.dtype}; pass uint8 RGB values from 0 to 255")
     if video.ndim != 4 or video.shape[3] != 3:
@@ -86,7 +96,7 @@ def _sample_array(video: npt.NDArray[Any], samples: int, max_decoded_bytes: int)
         raise VideoError(f"the video array has shape {list(video.shape)}; it must be [T, H, W, 3]{hint}")
     if 0 in video.shape:
         raise VideoError(f"the video array is empty (shape {list(video.shape)}); pass at least one frame")
-    indices = chosen_frames(len(video), samples)
+    indices = sampling.choose(len(video), None)
     check_decoded_bytes("the video array", (len(indices), *video.shape[1:]), max_decoded_bytes)
     return np.ascontiguousarray(video[indices]), VideoInfo("the video", len(video), tuple(indices), None)
 

@@ -147,6 +147,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     manifest["generation"]["video"]["schedulers"] = ["ddim", "euler"]
     components["unet"]["timestep_dtype"] = "int64"
+    components["encoder"] |= {"resampling": "lanczos", "longest_edge": 64}
+    components["abstractor"]["kind"] = "mplug-owl"
+    manifest["frame_sampling"] |= {"fps": 2, "skip_seconds": 1}
     texts = ("system_prefix", "system_suffix", "no_system", "video_suffix", "answer_prefix", "answer_suffix")
     manifest["prompt"] |= dict.fromkeys([*texts, "turn_separator"], "<s>")
     manifest["prompt"] |= {"special_tokens": {"<s>": 1}, "space_after_special": True, "stop_ids": [0]}
@@ -201,8 +204,22 @@ def places(manifest: Any, key: str) -> list[tuple[Any, Any, str]]:
     return found  # type: ignore[return-value]
 
 
-def original(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "g4v.json").read_text("utf-8"))
+def original(folder: Path, key: str = "") -> dict[str, Any]:
+    """The manifest; for the texts around frames, one with a connector that makes tokens of each frame."""
+    manifest: dict[str, Any] = json.loads((folder / "g4v.json").read_text("utf-8"))
+    if key.startswith("prompt.frame_"):
+        manifest["components"]["abstractor"]["kind"] = "pixel-shuffle"
+        for variant in manifest["components"]["abstractor"]["variants"]:
+            variant.pop("memory_graph", None)
+        manifest["prompt"] |= {"frame_prefix": "\n{timestamp}:", "frame_suffix": "\n"}
+    return manifest
+
+
+# Keys that are refused without another one, which they say more about.
+COMPANIONS = {
+    "prompt.frame_prefix": "prompt.frame_suffix",
+    "frame_sampling.fps": "frame_sampling.skip_seconds",
+}
 
 
 def test_the_page_has_every_kind_of_row() -> None:
@@ -218,7 +235,7 @@ def test_the_whole_manifest_is_read(folder: Path, read: Callable[[Any], str]) ->
 @pytest.mark.parametrize("row", READ, ids=str)
 def test_a_row(row: Row, folder: Path, read: Callable[[Any], str]) -> None:
     """The key exists, is needed or not, and has the type and the range of its row."""
-    count = len(places(original(folder), row.key))
+    count = len(places(original(folder, row.key), row.key))
     assert count, f"{row.key}: no manifest of the reader has it"
     for number in range(count):
         changes: list[tuple[str, Any]] = [("type", WRONG[row.type])]
@@ -230,7 +247,7 @@ def test_a_row(row: Row, folder: Path, read: Callable[[Any], str]) -> None:
         if row.type.startswith("integer"):
             changes.append(("type", 1.5))
         for kind, value in changes:
-            manifest = original(folder)
+            manifest = original(folder, row.key)
             holder, name, path = places(manifest, row.key)[number]
             holder[name] = value
             error = read(manifest)
@@ -243,9 +260,13 @@ def test_a_row(row: Row, folder: Path, read: Callable[[Any], str]) -> None:
             assert error.startswith(f"g4v: error: g4v.json: {path} "), (kind, value, error)
             if kind == "range" and row.words:
                 assert error.endswith("one of " + ", ".join(f'"{word}"' for word in row.words)), error
-        manifest = original(folder)
+        manifest = original(folder, row.key)
         holder, name, path = places(manifest, row.key)[number]
         del holder[name]
+        if row.key in COMPANIONS:
+            assert name in read(manifest)
+            ((other, companion, _),) = places(manifest, COMPANIONS[row.key])
+            del other[companion]
         if row.key == "components.encoder":  # whose features this one reads
             del manifest["components"]["frame_checker"]
         if row.key.startswith("files."):
@@ -287,6 +308,21 @@ def test_packed_weights_are_for_the_cpu_and_in_place_of_its_graph(
         for key in [key for key, value in variant.items() if value is None]:
             del variant[key]
         assert error in read(manifest), change
+
+
+def test_connectors_that_do_not_fit(folder: Path, read: Callable[[Any], str]) -> None:
+    manifest = original(folder, "prompt.frame_prefix")
+    manifest["components"]["encoder"]["flavour"] = "mplug-owl-video"
+    assert "mixes frames" in read(manifest)
+    manifest = original(folder, "prompt.frame_prefix")
+    del manifest["components"]["abstractor"]["kind"]
+    assert "tokens of every frame" in read(manifest)
+    manifest = original(folder)
+    manifest["components"]["abstractor"]["kind"] = "pixel-shuffle"
+    assert "memory_graph is not a known key" in read(manifest)
+    manifest = original(folder)
+    manifest["frame_sampling"]["fps"] = 1001
+    assert "frame_sampling.fps is out of range" in read(manifest)
 
 
 def test_files(folder: Path, read: Callable[[Any], str]) -> None:

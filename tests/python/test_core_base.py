@@ -19,7 +19,12 @@ MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
 
-def pillow_resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+def pillow_resize(
+    image: np.ndarray,
+    height: int,
+    width: int,
+    resampling: Image.Resampling = Image.Resampling.BICUBIC,
+) -> np.ndarray:
     """Pillow 13's resize; an older Pillow does the two passes one by one in the order that 13 chooses."""
     whole = Image.fromarray(image)
     steps = [(width, height)]
@@ -27,7 +32,7 @@ def pillow_resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
         columns_first = height < whole.height and 2 * (whole.width - width) < whole.height - height
         steps = [(whole.width, height) if columns_first else (width, whole.height), *steps]
     for size in steps:
-        whole = whole.resize(size, Image.Resampling.BICUBIC)
+        whole = whole.resize(size, resampling)
     return np.asarray(whole)
 
 
@@ -55,7 +60,7 @@ class TestResize:
     )
     def test_equals_pillow(self, height: int, width: int, out_height: int, out_width: int) -> None:
         image = noise(height, width, 3)
-        resized = _core.testing.resize_bicubic(image, out_height, out_width)
+        resized = _core.testing.resize(image, out_height, out_width)
         assert np.array_equal(resized, pillow_resize(image, out_height, out_width))
 
     @settings(max_examples=150, deadline=None)
@@ -66,17 +71,32 @@ class TestResize:
         image = noise(height, width, 3, seed=seed)
         if extreme:
             image = np.where(image > 127, np.uint8(255), np.uint8(0))
-        resized = _core.testing.resize_bicubic(image, out_height, out_width)
+        resized = _core.testing.resize(image, out_height, out_width)
         assert np.array_equal(resized, pillow_resize(image, out_height, out_width))
+
+    @settings(max_examples=80, deadline=None)
+    @given(st.tuples(*[st.integers(1, 150)] * 4), st.integers(0, 2**31), st.booleans())
+    def test_lanczos_equals_pillow(self, sizes: tuple[int, int, int, int], seed: int, extreme: bool) -> None:
+        height, width, out_height, out_width = sizes
+        image = noise(height, width, 3, seed=seed)
+        if extreme:
+            image = np.where(image > 127, np.uint8(255), np.uint8(0))
+        resized = _core.testing.resize(image, out_height, out_width, "lanczos")
+        wanted = pillow_resize(image, out_height, out_width, Image.Resampling.LANCZOS)
+        assert np.array_equal(resized, wanted)
+
+    def test_other_resampling_is_refused(self) -> None:
+        with pytest.raises(errors.ArgumentError, match="bicubic"):
+            _core.testing.resize(noise(4, 4, 3), 2, 2, "nearest")
 
     def test_same_size_is_the_same_image(self) -> None:
         image = noise(40, 50, 3)
-        assert np.array_equal(_core.testing.resize_bicubic(image, 40, 50), image)
+        assert np.array_equal(_core.testing.resize(image, 40, 50), image)
 
     def test_strided_input(self) -> None:
         image = noise(90, 120, 3)[::2, ::-3]
         expected = pillow_resize(np.ascontiguousarray(image), 64, 64)
-        assert np.array_equal(_core.testing.resize_bicubic(image, 64, 64), expected)
+        assert np.array_equal(_core.testing.resize(image, 64, 64), expected)
 
 
 class TestPreprocess:
@@ -85,6 +105,19 @@ class TestPreprocess:
         pixels = _core.preprocess(frames, 32, MEAN, STD)
         assert pixels.shape == (3, 3, 32, 32) and pixels.dtype == np.float32
         resized = np.stack([pillow_resize(frame, 32, 32) for frame in frames])
+        expected = (resized.astype(np.float64) / 255 - np.array(MEAN)) / np.array(STD)
+        assert np.abs(pixels - expected.transpose(0, 3, 1, 2)).max() < 1e-6
+
+    @pytest.mark.parametrize(
+        ("height", "width", "rows", "columns"),
+        [(48, 80, 54, 90), (80, 48, 90, 54), (30, 30, 90, 90), (7, 200, 4, 90), (200, 7, 90, 4)],
+    )
+    def test_by_way_of_a_longest_edge(self, height: int, width: int, rows: int, columns: int) -> None:
+        """The other edge is even: 90 * 7 / 200 is 3.15, and so 4."""
+        frames = noise(2, height, width, 3)
+        pixels = _core.preprocess(frames, 32, MEAN, STD, resampling="lanczos", longest_edge=90)
+        steps = [pillow_resize(frame, rows, columns, Image.Resampling.LANCZOS) for frame in frames]
+        resized = np.stack([pillow_resize(step, 32, 32, Image.Resampling.LANCZOS) for step in steps])
         expected = (resized.astype(np.float64) / 255 - np.array(MEAN)) / np.array(STD)
         assert np.abs(pixels - expected.transpose(0, 3, 1, 2)).max() < 1e-6
 

@@ -39,7 +39,12 @@ def usable_cores() -> int: ...
 
 def check_bundle(directory: StrPath, verify: str = "auto") -> bool: ...
 def preprocess(
-    frames: NDArray[np.uint8], size: int, mean: Sequence[float], std: Sequence[float]
+    frames: NDArray[np.uint8],
+    size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    resampling: str = "bicubic",  # or "lanczos"
+    longest_edge: int = 0,  # to which frames are resized first; 0: they are not
 ) -> NDArray[np.float32]: ...
 
 # Kernels: g4v.ops
@@ -250,6 +255,7 @@ class Chat:
         max_turn_ms: int = 0,
         max_videos: int = 0,
         spent_ms: float = 0.0,  # of max_turn_ms, before the call
+        frame_times: tuple[Sequence[float], float] | None = None,  # of each frame and the whole, seconds
     ) -> Stream: ...
     def append(
         self,
@@ -257,6 +263,7 @@ class Chat:
         answer: str | bytes,
         frames: NDArray[np.uint8] | None = None,  # C-contiguous [T, H, W, 3]
         question_frames: int | None = None,
+        frame_times: tuple[Sequence[float], float] | None = None,
     ) -> None: ...
     def fork(self, seed: int | None = None) -> Chat: ...
     def truncate(self, turns: int) -> None: ...

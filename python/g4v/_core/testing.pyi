@@ -23,7 +23,10 @@ def load_defaults() -> dict[str, object]:
 
 # Parts of the core by themselves
 
-def resize_bicubic(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]: ...
+def resize(
+    image: NDArray[np.uint8], height: int, width: int, resampling: str = "bicubic"
+) -> NDArray[np.uint8]: ...
+def spread_frames(count: int, samples: int) -> list[int]: ...
 def sample_frames(count: int, samples: int) -> list[int]: ...
 def multiply_add_peak(threads: int, bfloat16: bool = False) -> float: ...
 def noise(seed: int, count: int, stream: int = 0) -> NDArray[np.float32]:
@@ -36,9 +39,17 @@ def noise(seed: int, count: int, stream: int = 0) -> NDArray[np.float32]:
 def clean_user_text(text: bytes, prompt: str) -> str: ...
 def opening_ids(prompt: str, tokenizer: Tokenizer, system: str) -> list[int]: ...
 def turn_ids(
-    prompt: str, tokenizer: Tokenizer, system: str | None, text: str, video: bool
-) -> tuple[list[int], list[int]]:
-    """Ids before and after the video. system: of the chat's first turn; None for a later turn."""
+    prompt: str,
+    tokenizer: Tokenizer,
+    system: str | None,
+    text: str,
+    video: bool,
+    seconds: Sequence[float] = (),
+    duration: float = 0.0,
+) -> list[list[int]]:
+    """Ids before the video, between its frames where these have texts, and after it. system: of the chat's
+    first turn; None for a later turn. seconds, duration: of each frame and of the video.
+    """
 
 def sample_token(
     logits: NDArray[np.float32], answer: Sequence[int], seed: int, turn: int, options: TextOptions

@@ -9,6 +9,14 @@ csrc/chat/prompt.cc is the same thing in the runtime; it reads the template from
                             enc(lead + user_prefix + text + assistant_prefix)  without one
                             + enc(answer_prefix + answer + answer_suffix) + [turn_end]
 
+Where the template has a frame_prefix, the frames of a clip have tokens of their own:
+
+    enc(lead + video_prefix + frame_prefix) + tokens + enc(frame_suffix + frame_prefix) + tokens + ...
+    + enc(frame_suffix + video_suffix + text + assistant_prefix)
+
+"{frame_count}" in video_prefix then stands for the number of frames in words, "{duration}" for that of the
+video as H:MM:SS, and "{timestamp}" in frame_prefix for the frame's time as MM:SS.
+
 `lead` is system_suffix in the first turn and turn_separator in the others. Without a system text, nothing but
 bos stands before the first turn, whose lead is then no_system. In the texts of the template special tokens
 are recognised; in the system text, the user's words and answers they never are.
@@ -26,6 +34,7 @@ from typing import Any
 
 from g4v.errors import ArgumentError
 from g4v.model.plain_encoder import Encode, plain_encoder
+from g4v.model.prompt_words import duration, number_in_words, timestamp
 
 __all__ = [
     "IGNORED",
@@ -83,7 +92,8 @@ class PromptTemplate:
     between a clip and the user's words; None stands for user_prefix. special_tokens: {text: id} of those that
     the texts around the conversation hold. space_after_special: whether text after a special token, bos_id
     among them, gets the dummy space of a tokenizer that has one; None: only after bos_id. stop_ids: tokens
-    beside turn_end_id that end an answer.
+    beside turn_end_id that end an answer. frame_prefix, frame_suffix: around the tokens of each frame; None
+    for clips whose tokens are not those of single frames.
     """
 
     turn_end_id: int
@@ -106,6 +116,8 @@ class PromptTemplate:
     special_tokens: dict[str, int] = field(default_factory=dict)
     space_after_special: bool | None = None
     stop_ids: tuple[int, ...] = ()
+    frame_prefix: str | None = None
+    frame_suffix: str = ""
 
     def to_manifest(self) -> dict[str, Any]:
         """The object `prompt` of g4v.json. Keys that a bundle may lack are there where they say something."""
@@ -189,11 +201,19 @@ class PromptTemplate:
         return bos + self._encode([(self.system_prefix, True), (self.system, False)], encode, starts_text)
 
     def turn_ids(
-        self, user: str, has_video: bool, video_tokens: int, encode: Encode, first: bool = True
+        self,
+        user: str,
+        has_video: bool,
+        video_tokens: int,
+        encode: Encode,
+        first: bool = True,
+        times: tuple[Sequence[float], float] | None = None,
     ) -> list[int]:
         """Token ids of a turn before its answer.
 
-        user: clean text. video_tokens: rows of one clip. first: the turn follows the opening, not an answer.
+        user: clean text. video_tokens: rows of one clip; of one frame where the template has a frame_prefix.
+        first: the turn follows the opening, not an answer. times: seconds of each frame and of the whole
+        clip, which a frame_prefix needs.
         """
         if first:
             lead = self.system_suffix if self.system else self.no_system
@@ -204,6 +224,19 @@ class PromptTemplate:
         if not has_video:
             return self._encode([(lead, True), (self.user_prefix, True), *words], encode, starts_text)
         suffix = self.user_prefix if self.video_suffix is None else self.video_suffix
+        if self.frame_prefix is not None:
+            if times is None:
+                raise ValueError("a template with a frame_prefix needs the times of a clip's frames")
+            seconds, length = times
+            texts = [self.frame_prefix.replace("{timestamp}", timestamp(second)) for second in seconds]
+            intro = self.video_prefix.replace("{frame_count}", number_in_words(len(texts)))
+            intro = intro.replace("{duration}", duration(length))
+            ids = self._encode([(lead, True), (intro, True), (texts[0], True)], encode, starts_text)
+            for text in texts[1:]:
+                ids += [VIDEO_ID] * video_tokens
+                ids += self._encode([(self.frame_suffix, True), (text, True)], encode, False)
+            behind = [(self.frame_suffix, True), (suffix, True), *words]
+            return ids + [VIDEO_ID] * video_tokens + self._encode(behind, encode, False)
         before = self._encode([(lead, True), (self.video_prefix, True)], encode, starts_text)
         return before + [VIDEO_ID] * video_tokens + self._encode([(suffix, True), *words], encode, False)
 
@@ -292,7 +325,7 @@ _OPTIONAL: dict[str, Any] = {
     if item.name
     in (
         "system_prefix", "system_suffix", "no_system", "video_suffix", "answer_prefix", "answer_suffix",
-        "turn_separator", "special_tokens", "space_after_special", "stop_ids",
+        "turn_separator", "special_tokens", "space_after_special", "stop_ids", "frame_prefix", "frame_suffix",
     )
 }  # fmt: skip
 

@@ -1,4 +1,6 @@
-"""The two video encoders. Both map frames to all tokens of the last layer, after post_layernorm.
+"""The video encoders of g4v and CLIP (that of SigLIP is in siglip.py).
+
+All map frames to all tokens of the last layer, after post_layernorm.
 
 clip              transformers' CLIPVisionModel: every frame on its own.
 mplug-owl-video   the tower of the public mPLUG-Owl video checkpoint: a fused query_key_value product,
@@ -19,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from g4v.model.config import VideoTowerConfig
+from g4v.model.siglip import SiglipEncoder
 from g4v.model.storage import load_tensors, save_module, typed_list
 
 
@@ -248,7 +251,7 @@ class MplugOwlVideoTower(nn.Module):
         return model.eval()
 
 
-VideoEncoder = ClipEncoder | MplugOwlVideoTower
+VideoEncoder = ClipEncoder | MplugOwlVideoTower | SiglipEncoder
 
 
 def load_encoder(folder: str | Path) -> VideoEncoder:

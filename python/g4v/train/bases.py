@@ -19,7 +19,9 @@ import g4v
 from g4v._files import atomic_folder, read_json, write_json
 from g4v.errors import Error
 from g4v.model.bases import CheckpointError, load_llm, load_tokenizer, load_vision
+from g4v.model.bases.smolvlm_config import is_smolvlm
 from g4v.model.bases.weight_files import check_weights, find_source
+from g4v.model.siglip import SiglipEncoder
 from g4v.model.vision import VideoEncoder
 from g4v.train.errors import TrainingError
 from g4v.train.fingerprints import fingerprint_folder, fingerprint_source
@@ -115,6 +117,10 @@ def _wait_for(record: Path) -> None:
 def _take(part: str, source: str, target: Path, copy: bool) -> None:
     """Links, copies or converts a source into the folder `target`."""
     place = find_source(source)
+    if part == "encoder" and isinstance(place, Path) and is_smolvlm(place):
+        raise TrainingError(
+            f"{source}: is a SmolVLM2 checkpoint, whose tower is not trained on; export it as it is"
+        )
     if isinstance(place, Path) and place.is_dir():
         if part != "t2v":
             read_json(place / "config.json", CheckpointError)
@@ -132,6 +138,8 @@ def _take(part: str, source: str, target: Path, copy: bool) -> None:
             tokenizer.save_pretrained(work)
     elif part == "encoder":
         encoder = load_vision(source)
+        if isinstance(encoder, SiglipEncoder):
+            raise TrainingError(f"{source}: is a SmolVLM2 checkpoint, whose tower is not trained on")
         with atomic_folder(target, TrainingError) as work:
             encoder.save_pretrained(work)
     else:
@@ -157,7 +165,8 @@ def load_base_encoder(out: Path, dtype: torch.dtype) -> VideoEncoder | None:
     """OUT/encoder, frozen, in evaluation mode, weights in `dtype`; None for an assistant without vision."""
     if not (out / "encoder").is_dir():
         return None
-    return load_vision(out / "encoder").to(dtype).requires_grad_(False)
+    encoder: VideoEncoder = load_vision(out / "encoder")
+    return encoder.to(dtype).requires_grad_(False)
 
 
 def image_statistics(out: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:

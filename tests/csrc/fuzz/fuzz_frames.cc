@@ -85,7 +85,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
           "a copy is equal");
   std::vector<uint8_t> found;
   if (!fuzz::Accepts({Code::InvalidArgument}, [&] {
-        found = ResizeBicubic(image.data(), in.height, in.width, out.height, out.width);
+        found = Resize(image.data(), in.height, in.width, out.height, out.width);
       })) {
     return 0;
   }
@@ -100,7 +100,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         std::count(found.begin(), found.end(), *least) == static_cast<std::ptrdiff_t>(found.size()),
         "one colour stays");
   const std::array<float, 3> mean{0.1f, 0.2f, 0.3f}, std{0.5f, 1.0f, 2.0f};
-  const auto values = Preprocess(image.data(), 1, in.height, in.width, out.width, mean, std);
+  const FrameFormat format{out.width, mean, std};
+  const auto values = Preprocess(image.data(), 1, in.height, in.width, format);
   for (const float value : values)
     Require(value >= -0.61f && value <= 1.81f, "a value is that of a byte");
   return 0;

@@ -81,8 +81,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const bool made = fuzz::Accepts({Code::Bundle}, [&] {
     const PromptTemplate prompt(spec, *tokenizer);
     opening = prompt.OpeningIds(spec.system);
-    turn =
-        input.Coin() ? prompt.FirstTurn(spec.system, clean, video) : prompt.LaterTurn(clean, video);
+    const FrameTimes times = AssumedTimes(2);
+    const FrameTimes* const frames = video ? &times : nullptr;
+    turn = input.Coin() ? prompt.FirstTurn(spec.system, clean, frames)
+                        : prompt.LaterTurn(clean, frames);
     Require(prompt.AnswerEndIds().back() == kEnd && prompt.EndsAnswer(kEnd), "an answer ends");
   });
   if (!made) return 0;
