@@ -192,9 +192,8 @@ def verify_unet(
         random.append({"sample": sample, "timestep": torch.tensor([step]), "encoder_hidden_states": text})
     inputs: _Inputs = feeds or random
     if _reads_whole_timesteps(folder / f"{stem}.onnx"):
-        inputs = [
-            {**given, "timestep": np.asarray(given["timestep"]).round().astype(np.int64)} for given in inputs
-        ]
+        arrays = [{name: np.asarray(value) for name, value in given.items()} for given in inputs]
+        inputs = [given | {"timestep": given["timestep"].round().astype(np.int64)} for given in arrays]
     with upcast_to_float64(model):
         return _worst(folder, stem, inputs, lambda **given: model(**given).sample, _error(feeds))
 
