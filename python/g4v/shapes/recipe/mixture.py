@@ -12,5 +12,5 @@ STAGE1 = {
 # Stage 2 learns the natural mixture with more of what is refused, of what only looks like it, and of changes
 # to what was shown.
 _PLAIN = {"plain_question": 40.0, "plain_request": 12.0, "careless": 16.0, "compare": 14.0}
-_MORE = _PLAIN | {"series": 6.0, "unsafe": 28.0, "harmless": 30.0, "unsafe_clip": 2.0, "foreign_clip": 4.0}
+_MORE = _PLAIN | {"series": 6.0, "unsafe": 32.0, "harmless": 70.0, "unsafe_clip": 2.0, "foreign_clip": 4.0}
 STAGE2 = {kind: share + _MORE.get(kind, 0.0) for kind, (_, share) in KINDS.items()}

@@ -99,6 +99,6 @@ LANGUAGE_RECIPES = {
     "base-words": Recipe(
         _build_words,
         _finish_base,
-        LoopSettings(steps=1400, learning_rate=2e-4, ema=0.98, seed=22, warmup=40, decay=0.8, muon=True),
+        LoopSettings(steps=3000, learning_rate=2e-4, ema=0.98, seed=22, warmup=40, decay=0.8, muon=True),
     ),
 }
