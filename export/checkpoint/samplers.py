@@ -64,7 +64,7 @@ def why_not(sampler: str, settings: Mapping[str, Any]) -> str | None:
         )
     if sampler == "sde-dpmsolver++" and settings.get("solver_order", 2) > 2:
         return (
-            "sde-dpmsolver++ cannot sample solver_order 3: diffusers' formula has a wrong sign and diverges"
+            "sde-dpmsolver++ cannot sample solver_order 3: diffusers' formula for it diverges"
         )
     if sampler == "lcm":
         original, train = settings.get("original_inference_steps", 50), settings["num_train_timesteps"]

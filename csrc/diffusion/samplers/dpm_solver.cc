@@ -17,7 +17,7 @@ class DpmSolver : public Scheduler {
         stochastic_(spec.type == "sde-dpmsolver++"),
         heun_(spec.solver_type == "heun"),
         order_(spec.solver_order) {
-    if (stochastic_ && order_ > 2) {  // diffusers' formula has a wrong sign, and samples diverge
+    if (stochastic_ && order_ > 2) {  // by diffusers' formula for it samples diverge
       throw Error(Code::Bundle,
                   "the scheduler's solver_order is 3 but sde-dpmsolver++ takes 1 or 2; choose "
                   "another sampler");
