@@ -63,9 +63,7 @@ def why_not(sampler: str, settings: Mapping[str, Any]) -> str | None:
             "schedule ends in nothing but noise"
         )
     if sampler == "sde-dpmsolver++" and settings.get("solver_order", 2) > 2:
-        return (
-            "sde-dpmsolver++ cannot sample solver_order 3: diffusers' formula for it diverges"
-        )
+        return "sde-dpmsolver++ cannot sample solver_order 3: diffusers' formula for it diverges"
     if sampler == "lcm":
         original, train = settings.get("original_inference_steps", 50), settings["num_train_timesteps"]
         if original > train:

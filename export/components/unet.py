@@ -97,7 +97,7 @@ class _Builder:
         g, ops, unet, config = self.g, self.ops, self.unet, self.unet.config
         sizes = ["frames", "height", "width"]
         sample = g.input("sample", "float32", ["batch", config.in_channels, *sizes])
-        timestep = g.input("timestep", "float32", [1])
+        timestep = g.input("timestep", "float32", [1], keep_float32=True)
         text = ["batch", "length", config.cross_attention_dim]
         self.text = g.input("encoder_hidden_states", "float32", text)
         self.batch, self.frames = g.dimension(sample, 0), g.dimension(sample, 2)

@@ -105,12 +105,14 @@ class GraphWriter:
 
     # Inputs, outputs and nodes.
 
-    def input(self, name: str, dtype: str, shape: Sequence[int | str]) -> str:
+    def input(self, name: str, dtype: str, shape: Sequence[int | str], keep_float32: bool = False) -> str:
         """Declares an input; strings in `shape` are dynamic dimensions. float32 inputs are cast to the
-        graph's type.
+        graph's type, except where keep_float32: they are then as after `upcast`.
         """
         self.inputs.append(helper.make_tensor_value_info(name, _TYPES[dtype], list(shape)))
-        return self.downcast(name) if dtype == "float32" else name
+        if keep_float32 and self.dtype.is_half:
+            self._upcast.add(name)
+        return self.downcast(name) if dtype == "float32" and not keep_float32 else name
 
     def output(self, name: str, value: str, dtype: str, shape: Sequence[int | str]) -> None:
         """Declares the output `name`, computed as `value` (a value may already bear the name)."""

@@ -1,6 +1,7 @@
 """`g4v build small` beside the exporter: the same files, and the same answers."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from g4v.weights.errors import CheckpointError
 from g4v.weights.gguf_vocabulary import read_vocabulary
 from g4v.weights.safetensors_file import read_safetensors
 
-CHECKPOINT = BUNDLES.parent / "checkpoints" / "small"
+CHECKPOINT = Path(__file__).parents[3] / "python" / "g4v" / "checkpoints" / "small"  # in no wheel
 TALKS = ("encoder", "abstractor", "decoder")
 QUESTIONS = (
     "What moves here?",

@@ -20,6 +20,8 @@ from g4v.export.components.text_encoder import export_text_encoder
 from g4v.export.components.unet import export_unet
 from g4v.export.components.vae import export_vae_decoder
 from g4v.export.errors import ExportError
+from g4v.export.graph.dtype import BFLOAT16, FLOAT16
+from g4v.export.graph.standard import StandardLowering
 from g4v.export.verify.decoder import check_embedding
 from g4v.export.verify.error_measures import norm_error, relative_error
 from g4v.model.abstractor import VideoAbstractor
@@ -289,6 +291,26 @@ UNETS = {
         "layers_per_block": 2,
     },
 }
+
+
+@pytest.mark.parametrize("dtype", [FLOAT16, BFLOAT16], ids=["float16", "bfloat16"])
+def test_time_steps_stay_in_float32_in_graphs_of_16_bits(dtype, tmp_path):
+    options = next(iter(UNETS.values()))
+    unet = UNet3DConditionModel(
+        in_channels=3,
+        out_channels=3,
+        cross_attention_dim=20,
+        attention_head_dim=8,
+        norm_num_groups=8,
+        **options,
+    )
+    export_unet(unet, tmp_path, lowering=StandardLowering(dtype))
+    graph = onnx.load(str(tmp_path / "unet.onnx"), load_external_data=False).graph
+    readers = [node.op_type for node in graph.node if "timestep" in node.input]
+    assert readers == ["Mul"]  # 999 is 1000 in bfloat16
+    (angles,) = [node for node in graph.node if "timestep" in node.input]
+    (frequencies,) = [tensor for tensor in graph.initializer if tensor.name == angles.input[1]]
+    assert frequencies.data_type == onnx.TensorProto.FLOAT
 
 
 @pytest.mark.slow
