@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ._container import decoder_of, is_encrypted, nothing_decodes, reason_of, undecodable_tracks
-from ._pixels import RgbConverter
-from ._sampling import Frames, FrameSampling, VideoInfo, check_decoded_bytes
+from ._pixels import Frames, RgbConverter
+from ._sampling import FrameSampling, VideoInfo, check_decoded_bytes
 from .errors import Cancelled, VideoError
 
 if TYPE_CHECKING:

@@ -7,11 +7,13 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-
-from ._sampling import Frames
+import numpy.typing as npt
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
+
+Frames = npt.NDArray[np.uint8]
+"""Frames of a video, uint8 [T, H, W, 3] in RGB."""
 
 KEPT_FRAME_PIXELS = 4096 * 2304
 """Larger frames are reduced to this area."""

@@ -5,13 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
 from .errors import ArgumentError, VideoError
-
-Frames = npt.NDArray[np.uint8]
-"""Frames of a video, uint8 [T, H, W, 3] in RGB."""
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ import numpy.typing as npt
 
 from ._console import shown_path
 from ._container import open_container, reason_of
+from ._pixels import Frames
 from ._sampling import (
-    Frames,
     FrameSampling,
     VideoInfo,
     check_decoded_bytes,
