@@ -66,7 +66,8 @@ def test_nothing_left_is_told():
 
 def test_the_preset_small():
     settings = load_settings("stage2", "small", None, {})
-    assert settings.leave_out == ("unknown", "safe-do") and "q_proj" in settings.lora_targets
+    assert {"unknown", "safe-do", "everyday-question", "everyday-statement"} == set(settings.leave_out)
+    assert "q_proj" in settings.lora_targets
     drawn = open_rows(settings, "stage2", TEMPLATE)
     said = [turn.answer for index in range(150) for turn in drawn[index].turns]
     assert not any("I only know moving shapes" in answer for answer in said)
