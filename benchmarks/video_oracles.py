@@ -34,11 +34,12 @@ from g4v.shapes.eval.clip_checker import CheckResult, check
 from g4v.shapes.eval.generation import right
 from g4v.shapes.recipe.phrases import PhraseReader, find_phrases
 from g4v.shapes.recipe.text_to_video import draw_noise
+from g4v.shapes.recipe.tiny_text_to_video import SHARED_NOISE
 from g4v.shapes.recipe.tokenizers import encode_captions, load_tokenizer
 from g4v.shapes.world.render import render
-from g4v.shapes.world.world import Scene, caption, sample_scene
+from g4v.shapes.world.world import COLOURS, MOTIONS, SHAPES, Scene, caption, sample_scene
 
-STEPS, GUIDANCE, SHARED_NOISE = 20, 2.0, 0.8  # those of the embedded bundle
+STEPS, GUIDANCE = 20, 2.0  # those of the embedded bundle
 BATCH = 16
 PARTS = ("count", "colour", "shape", "motion")
 
@@ -132,18 +133,12 @@ def read_text(model: Model, wanted: list[Scene], objects: int) -> dict[str, Rate
     texts = [caption(scene) for scene in wanted]
     phrases = find_phrases(model.tokenizer, texts)
     logits = reader.linear(model.states(texts)[phrases.rows, phrases.columns])
-    sizes = [len(part) for part in _names()]
+    sizes = [len(names) for names in (COLOURS, SHAPES, MOTIONS)]
     rates = {name: Rate() for name in ("colour", "shape", "motion")}
     for name, part, target in zip(rates, logits.split(sizes, 1), phrases.classes.unbind(1), strict=True):
         for ok in (part.argmax(1) == target).tolist():
             rates[name].add(ok)
     return rates
-
-
-def _names() -> tuple[tuple[str, ...], ...]:
-    from g4v.shapes.world.world import COLOURS, MOTIONS, SHAPES
-
-    return tuple(COLOURS), tuple(SHAPES), tuple(MOTIONS)
 
 
 @torch.no_grad()

@@ -101,8 +101,8 @@ def test_the_answers_are_those_of_the_exporter_s_bundle(built, exported):
     assert answers[0] == answers[1] and all(answers[0])
 
 
-def in_eight_bits(path):
-    """The same model, its matrices in 8 bits: what llama.cpp's quantise would make of it."""
+def as_q8_0(path):
+    """The same model with its matrices in Q8_0, as llama.cpp quantises them."""
     import gguf
 
     reader, writer = gguf.GGUFReader(GGUF), gguf.GGUFWriter(path, "llama")
@@ -130,7 +130,7 @@ def in_eight_bits(path):
 @pytest.mark.slow
 def test_another_file_of_the_model_is_taken_and_told(built, tmp_path):
     """What the exporter measured of the first is not said of it."""
-    manifest = build_small(tmp_path / "out", in_eight_bits(tmp_path / "other.gguf"), created_by="test")
+    manifest = build_small(tmp_path / "out", as_q8_0(tmp_path / "other.gguf"), created_by="test")
     found = manifest["provenance"]
     assert found["codes"] == {"decoder": {"kept, Q8_0": 61, "nearest, 8 bits": 150}}
     assert set(found["relative_errors"]) == set(manifest["components"]) - {"decoder"}

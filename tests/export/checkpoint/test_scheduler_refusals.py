@@ -6,6 +6,7 @@ import diffusers
 import pytest
 
 from g4v._core import testing
+from g4v.errors import Error
 from g4v.export.checkpoint import scheduler as reader
 from g4v.export.checkpoint.samplers import SAMPLERS
 from g4v.export.checkpoint.scheduler import read_scheduler
@@ -132,7 +133,7 @@ def test_steps_are_refused_as_the_core_refuses_them(config, spacing, steps, writ
     settings = read_scheduler(t2v)
     try:
         testing.Scheduler(settings.pop("type"), steps, **settings)
-    except Exception:
+    except Error:
         refused = True
     if refused:
         with pytest.raises(ExportError, match=r"generation.video.steps"):
@@ -149,7 +150,7 @@ def test_steps_of_flow_matching_are_refused_as_the_core_refuses_them(write):
                 settings = read_scheduler(t2v)
                 try:
                     testing.Scheduler(settings.pop("type"), steps, **settings)
-                except Exception:
+                except Error:
                     with pytest.raises(ExportError, match=r"generation.video.steps"):
                         read_scheduler(t2v, steps=steps)
                 else:

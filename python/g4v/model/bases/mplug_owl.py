@@ -21,6 +21,7 @@ from g4v.model.bases import layout
 from g4v.model.bases.checkpoint_source import TOKENIZER_FILES, CheckpointSource
 from g4v.model.bases.conversion import Conversion
 from g4v.model.bases.errors import CheckpointError
+from g4v.model.bases.tensors import PartTensors
 from g4v.model.bases.weight_files import WeightFiles, find_weight_files
 from g4v.model.vision import MplugOwlVideoTower
 
@@ -110,26 +111,9 @@ class MplugOwlCheckpoint:
         module.load_state_dict(tensors)
         return module.eval()
 
-    def language_model(self) -> LanguageModelTensors:
+    def language_model(self) -> PartTensors:
         """The tensors of the language model, which stay in their files until they are read."""
-        return LanguageModelTensors(self)
-
-
-class LanguageModelTensors:
-    """The LlamaForCausalLM of an mPLUG-Owl checkpoint: a `g4v.model.bases.tensors.TensorFiles`."""
-
-    def __init__(self, checkpoint: MplugOwlCheckpoint) -> None:
-        self._checkpoint = checkpoint
-        self.shapes = checkpoint.shapes("llm")
-
-    def read(self, name: str) -> Tensor:
-        return self._checkpoint.read("llm", name)
-
-    def code_bits(self, name: str) -> None:
-        return None
-
-    def codes(self, name: str) -> None:
-        return None
+        return PartTensors(self, "llm")
 
 
 def load_owl_tokenizer(folder: Path) -> Any:

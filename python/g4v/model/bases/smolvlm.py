@@ -17,7 +17,7 @@ from torch import Tensor
 from g4v.model.bases.errors import CheckpointError, one_line
 from g4v.model.bases.smolvlm_config import read_smolvlm_config
 from g4v.model.bases.smolvlm_processor import PROCESSOR_FILES, read_video_processor
-from g4v.model.bases.tensors import FloatFiles
+from g4v.model.bases.tensors import FloatFiles, PartTensors
 from g4v.model.bases.weight_files import find_weight_files
 from g4v.model.connector import PixelShuffle, PixelShuffleConfig
 from g4v.model.siglip import SiglipEncoder
@@ -144,9 +144,9 @@ class SmolVlmCheckpoint:
         """A copy of the language model's LlamaConfig."""
         return copy.deepcopy(self.config.text)
 
-    def language_model(self) -> LanguageModelTensors:
+    def language_model(self) -> PartTensors:
         """The tensors of the language model, which stay in their files until they are read."""
-        return LanguageModelTensors(self)
+        return PartTensors(self, "llm")
 
 
 def _place(folder: Path, name: str) -> tuple[str, str]:
@@ -160,20 +160,3 @@ def _place(folder: Path, name: str) -> tuple[str, str]:
 
 def _bare(part: str, shapes: Shapes) -> Shapes:
     return {name.removeprefix("model.") if part == "encoder" else name: shapes[name] for name in shapes}
-
-
-class LanguageModelTensors:
-    """The LlamaForCausalLM of a SmolVLM2 checkpoint: a `g4v.model.bases.tensors.TensorFiles`."""
-
-    def __init__(self, checkpoint: SmolVlmCheckpoint) -> None:
-        self._checkpoint = checkpoint
-        self.shapes = checkpoint.shapes("llm")
-
-    def read(self, name: str) -> Tensor:
-        return self._checkpoint.read("llm", name)
-
-    def code_bits(self, name: str) -> None:
-        return None
-
-    def codes(self, name: str) -> None:
-        return None

@@ -40,6 +40,35 @@ class TensorFiles(Protocol):
         ...
 
 
+class PartedCheckpoint(Protocol):
+    """A checkpoint that holds several models."""
+
+    def shapes(self, part: str) -> Shapes:
+        """The shape of every tensor of a part, by the name that the part's own class gives it."""
+        ...
+
+    def read(self, part: str, name: str) -> Tensor:
+        """A copy of one tensor of a part in float32. CheckpointError: as `TensorFiles.read`."""
+        ...
+
+
+class PartTensors:
+    """The floating tensors of one part of a checkpoint: a `TensorFiles`."""
+
+    def __init__(self, checkpoint: PartedCheckpoint, part: str) -> None:
+        self._checkpoint, self._part = checkpoint, part
+        self.shapes = checkpoint.shapes(part)
+
+    def read(self, name: str) -> Tensor:
+        return self._checkpoint.read(self._part, name)
+
+    def code_bits(self, name: str) -> None:
+        return None
+
+    def codes(self, name: str) -> None:
+        return None
+
+
 def finite(place: str, name: str, tensor: Tensor) -> Tensor:
     """The tensor; CheckpointError unless all of its numbers are finite."""
     if not torch.isfinite(tensor).all():
