@@ -24,6 +24,7 @@ enum class Code {
   Internal = 8,
   UnsafeVideo = 9,        // a frame checker found the video that was asked for unsafe
   DeadlineExceeded = 10,  // a turn took longer than it may
+  Generator = 11,         // a host's own generator made no video
 };
 
 // The name of each code, as the C header has it after "G4V_".
@@ -43,6 +44,7 @@ inline constexpr std::array kCodes = {
     CodeName{Code::Internal, "INTERNAL"},
     CodeName{Code::UnsafeVideo, "UNSAFE_VIDEO"},
     CodeName{Code::DeadlineExceeded, "DEADLINE_EXCEEDED"},
+    CodeName{Code::Generator, "GENERATOR"},
 };
 
 class Error : public std::runtime_error {

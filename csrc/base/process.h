@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <future>
 #include <memory>
 #include <new>
 #include <thread>
@@ -62,6 +63,13 @@ template <class Work>
 std::thread StartThread(Work&& work) {
   const LibraryWork library(LibraryWork::Kind::kMake, std::nothrow);
   return std::thread(std::forward<Work>(work));
+}
+
+// std::async on a thread of its own, which is started likewise.
+template <class Work>
+auto StartAsync(Work&& work) {
+  const LibraryWork library(LibraryWork::Kind::kMake, std::nothrow);
+  return std::async(std::launch::async, std::forward<Work>(work));
 }
 
 // What a process makes once, when it is first asked for it: make(), which is never destroyed. A fork

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import IO, TYPE_CHECKING, Any
 
+from ._forks import forks_wait
 from .errors import VideoError
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def open_container(file: IO[bytes], name: str) -> tuple[InputContainer, VideoStr
         {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "ignore"}
     )
     try:
-        container = av.open(file, mode="r", options=options, buffer_size=1 << 16, **titles)
+        with forks_wait:
+            container = av.open(file, mode="r", options=options, buffer_size=1 << 16, **titles)
     except av.error.EOFError:
         raise VideoError(f"{name} has no frames: it ends before the first one; pass another file") from None
     except (av.FFmpegError, OSError, ValueError) as error:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ._container import decoder_of, is_encrypted, nothing_decodes, reason_of, undecodable_tracks
+from ._forks import forks_wait
 from ._pixels import Frames, RgbConverter
-from ._sampling import FrameSampling, VideoInfo, check_decoded_bytes
+from ._sampling import FrameSampling, VideoInfo
 from .errors import Cancelled, VideoError
 
 if TYPE_CHECKING:
@@ -269,7 +270,8 @@ class Reader:
         import av
 
         try:
-            frames = self._decoder.decode(packet)
+            with forks_wait:
+                frames = self._decoder.decode(packet)
         except (av.FFmpegError, EOFError) as error:
             self._damaged += packet is not None
             self._fault = self._fault or reason_of(error)
@@ -285,7 +287,8 @@ class Reader:
             return
         size = None if self._frames is None else self._frames.shape[1:3]
         try:
-            image = self._to_rgb(frame, size)
+            with forks_wait:
+                image = self._to_rgb(frame, size)
         except (OSError, ValueError) as error:  # FFmpeg's own are among them
             colours = f"{frame.format.name}, colour matrix {int(frame.colorspace)}"
             raise VideoError(
@@ -294,7 +297,7 @@ class Reader:
             ) from None
         if self._frames is None:
             shape = (self._taken, *image.shape)
-            check_decoded_bytes(self._name, shape, self._max_decoded_bytes)
+            self._sampling.check(self._name, shape, self._max_decoded_bytes)
             self._frames = np.empty(shape, np.uint8)
         for place in places:
             self._frames[place] = image

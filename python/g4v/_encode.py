@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._files import atomic
+from ._forks import forks_wait
 from ._palette import pictures, with_palette
 from .errors import ArgumentError, OutputError
 
@@ -156,7 +157,8 @@ def encode_video(frames: Frames, fps: float, suffix: str, title: str = "") -> by
         # What this PyAV has is used or fails: the next one would be of another quality, unasked, where
         # memory is short. Encoders tell that in many ways: x264 as "generic error in an external library".
         try:
-            return _encode(frames, rate, container, name, pixels, options, title)
+            with forks_wait:
+                return _encode(frames, rate, container, name, pixels, options, title)
         except (MemoryError, BlockingIOError):  # the latter: no thread can be started
             raise OutputError(f"{name}, the encoder for {suffix}, has not enough memory") from None
         except (av.FFmpegError, ValueError) as error:

@@ -106,3 +106,10 @@ def test_the_interpreters_lock_is_taken_in_one_place() -> None:
     for path in (CSRC / "bindings").iterdir():
         if path.stem != "gil":
             assert not other.search(path.read_text("utf-8")), path.name
+
+
+def test_threads_start_where_forks_wait() -> None:
+    """csrc/base/process.h says why: a child of a fork beside it may end with a double free."""
+    makes = re.compile(r"std::(async|jthread)\b|std::thread\s*[({]|pthread_create")
+    wrong = [name for name in sources() if makes.search((CSRC / name).read_text("utf-8"))]
+    assert wrong == ["base/process.h"]

@@ -1,7 +1,9 @@
 // Many chats, videos and cancels at once on one assistant: what a thread sanitizer should
 // watch. Runs on the synthetic bundle of tests/python/synthetic_bundle.py ($G4V_TEST_BUNDLE).
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
+#include <map>
 #include <string>
 #include <thread>
 #include <vector>
@@ -14,7 +16,7 @@ namespace {
 
 struct Outcome {
   std::string text;
-  std::vector<std::vector<uint8_t>> videos;
+  std::map<int, std::vector<uint8_t>> videos;  // several may be made at once, in any order
   bool done = false;
   bool operator==(const Outcome&) const = default;
 };
@@ -24,7 +26,7 @@ Outcome Read(Stream& stream) {
   while (std::optional<Event> event = stream.Next()) {
     if (const auto* text = std::get_if<TextEvent>(&*event)) outcome.text += text->text;
     if (const auto* video = std::get_if<VideoEvent>(&*event)) {
-      outcome.videos.push_back(*video->frames.pixels);
+      outcome.videos[video->index] = *video->frames.pixels;
     }
     outcome.done = std::holds_alternative<DoneEvent>(*event);
   }
@@ -97,6 +99,50 @@ void TestCancels(Assistant& assistant) {
   CHECK(Read(*fresh->Send("say a", FramesView{pixels.data(), 2, 4, 4})) == expected[0]);
 }
 
+// A generator of the host, which other threads are inside of at the same time. A part of the seed is in
+// the frames. One that is `deaf` does not notice that nobody wants its video.
+LoadOptions WithGenerator(std::atomic<int>& inside, bool deaf) {
+  LoadOptions options{"cpu", 1, "", {}, Verify::Auto};
+  options.generator = [&inside, deaf](const HostVideoRequest& request,
+                                      const std::shared_ptr<HostVideoJob>& job) {
+    ++inside;
+    for (int step = 0; step < 5 && (deaf || !job->WaitCancelled(std::chrono::milliseconds(1)));
+         ++step) {
+      if (deaf) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      job->Progress(step, 5);
+    }
+    --inside;
+    if (job->cancelled() && !deaf) throw Error(Code::Cancelled, "cancelled");
+    auto pixels =
+        std::make_shared<std::vector<uint8_t>>(2 * 4 * 4 * 3, static_cast<uint8_t>(request.seed));
+    return HostVideo{{std::move(pixels), 2, 4, 4}, 8.0};
+  };
+  return options;
+}
+
+void TestHostGenerator(const std::string& bundle) {
+  std::atomic<int> inside = 0;
+  for (const bool deaf : {false, true}) {
+    const auto assistant = Assistant::Load(bundle, WithGenerator(inside, deaf));
+    TestParallelTalks(*assistant);
+    TestCancels(*assistant);
+  }
+  CHECK(inside == 0);  // the end of an assistant waits for it
+  for (int round = 0; round < 8; ++round) {
+    auto assistant = Assistant::Load(bundle, WithGenerator(inside, round % 2 == 0));
+    auto chat = assistant->Chat();
+    auto stream = chat->Send("say b");
+    auto video = assistant->Generate("blue");
+    if (round % 4 < 2) video->Cancel();
+    assistant.reset();
+    chat.reset();
+    if (round % 3 == 0) CHECK(Read(*stream).videos.size() == 2);
+    stream.reset();
+    video.reset();
+    CHECK(inside == 0);
+  }
+}
+
 // Streams dropped unread, chats dropped before their streams, the assistant before all of them.
 void TestLifetimes(const std::string& bundle) {
   for (int round = 0; round < 8; ++round) {
@@ -127,5 +173,6 @@ int main() {
     g4v::TestCancels(*assistant);
   }
   g4v::TestLifetimes(bundle);
+  g4v::TestHostGenerator(bundle);
   return g4v::test::Finish();
 }
