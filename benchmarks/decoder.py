@@ -7,6 +7,7 @@ SmolLM2-135M-Instruct from its Q4_1 file (by default that of the package llm-smo
 own decoder and the graph keep. In one process, taking turns in every round:
 
     core           packed weights, csrc/decoder/cpu
+    core, int8 KV  the same with keys and values in 8 bits
     graph          the same codes, ONNX Runtime's operators: what bundles without packed weights run
     transformers   eager, float32
     llama.cpp      the same file, where llama-cpp-python is installed
@@ -58,12 +59,16 @@ class Engine(Protocol):
 
 
 class Core:
-    def __init__(self, packed: Path, weights: LlamaWeights, table: np.ndarray, threads: int) -> None:
+    def __init__(
+        self, packed: Path, weights: LlamaWeights, table: np.ndarray, threads: int, kv_dtype: str = "auto"
+    ) -> None:
         config = weights.config
         sizes = {"vocab_size": config.vocab_size, "hidden_size": config.hidden_size}
         sizes |= {"layers": config.num_hidden_layers, "heads": config.num_attention_heads}
         sizes |= {"kv_heads": config.num_key_value_heads, "head_dim": config.head_dim}
-        self.model = _core.CpuModel(str(packed), **sizes, context_length=MOST, threads=threads)
+        self.model = _core.CpuModel(
+            str(packed), **sizes, context_length=MOST, threads=threads, kv_dtype=kv_dtype
+        )
         self.table = table
         self.reset()
 
@@ -287,6 +292,7 @@ def measure(
     memory = resident_bytes() - before
     engines: dict[str, Engine | OpenVino] = {
         "core": core,
+        "core, int8 KV": Core(packed, weights, table, threads, "int8"),
         "graph": Graph(packed.parent, weights, table, threads),
     }
     engines["transformers"] = Transformers(weights, threads)

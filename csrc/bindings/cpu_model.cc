@@ -19,9 +19,10 @@ using Floats = py::array_t<float, py::array::c_style>;
 
 std::unique_ptr<CpuModel> MakeModel(const std::string& path, int vocab_size, int hidden_size,
                                     int layers, int heads, int kv_heads, int head_dim,
-                                    int context_length, int threads) {
+                                    int context_length, int threads, const std::string& kv_dtype) {
   CpuDecoderOptions options;
   options.threads = threads;
+  options.kv_dtype = kv_dtype;
   DecoderSpec spec;
   spec.vocab_size = vocab_size;
   spec.hidden_size = hidden_size;
@@ -66,7 +67,8 @@ void RegisterCpuModel(py::module_& module) {
   py::class_<CpuModel>(module, "CpuModel")
       .def(py::init(&MakeModel), py::arg("path"), py::kw_only(), py::arg("vocab_size"),
            py::arg("hidden_size"), py::arg("layers"), py::arg("heads"), py::arg("kv_heads"),
-           py::arg("head_dim"), py::arg("context_length"), py::arg("threads") = 1)
+           py::arg("head_dim"), py::arg("context_length"), py::arg("threads") = 1,
+           py::arg("kv_dtype") = "auto")
       .def("new_cache", &CpuModel::NewCache, py::keep_alive<0, 1>())
       .def("step", &Step, py::arg("conversations"));
 }

@@ -175,9 +175,9 @@ void TestCompany(const std::filesystem::path& path, std::mt19937& random) {
 }
 
 void TestPages(std::mt19937& random) {
-  const auto pool = std::make_shared<KvPagePool>(Spec(), kernels::DType::kFloat16, 0);
+  const auto pool = std::make_shared<KvPagePool>(Spec(), kernels::KvType::kFloat16, 0);
   const auto limited =
-      std::make_shared<KvPagePool>(Spec(), kernels::DType::kFloat32, 2 * pool->page_bytes() * 3);
+      std::make_shared<KvPagePool>(Spec(), kernels::KvType::kFloat32, 2 * pool->page_bytes() * 3);
   CHECK(limited->page_bytes() == 2 * pool->page_bytes());
   KvPages one(limited);
   one.Reserve(0, 64);  // two pages

@@ -25,14 +25,26 @@ struct Conversation {
   PagedHead head;
 };
 
-Conversation Make(int64_t tokens, int64_t head_dim, DType dtype, std::mt19937& random) {
+// What a page keeps of a token's key or value.
+std::vector<float> Rounded(std::vector<float> values, KvType type) {
+  float largest = 0.0f;
+  for (const float x : values) largest = std::max(largest, std::abs(x));
+  const float scale = largest / 127.0f;
+  for (float& x : values) {
+    if (type == KvType::kFloat16) x = Float16ToFloat(FloatToFloat16(x));
+    if (type == KvType::kInt8) x = scale * std::nearbyint(x * (1.0f / scale));
+  }
+  return values;
+}
+
+Conversation Make(int64_t tokens, int64_t head_dim, KvType type, std::mt19937& random) {
   std::normal_distribution<float> normal;
   Conversation c{tokens, head_dim, {}, {}, {}, {}, {}};
-  const auto part = static_cast<size_t>(PageElements(head_dim)) * SizeOf(dtype);
+  const auto part = static_cast<size_t>(PagePartBytes(type, head_dim));
   const int64_t pages = (tokens + kPageTokens - 1) / kPageTokens;
   for (int64_t i = 0; i < pages; ++i) c.memory.emplace_back(2 * part + 64, char{0x3c});
   for (const auto& page : c.memory) c.pages.push_back(page.data());
-  c.head = {c.pages.data(), 64, static_cast<int64_t>(64 + part), head_dim, dtype};
+  c.head = {c.pages.data(), 64, static_cast<int64_t>(64 + part), head_dim, type};
   for (int64_t t = 0; t < tokens; ++t) {
     std::vector<float> key, value;
     for (int64_t d = 0; d < head_dim; ++d) {
@@ -40,11 +52,8 @@ Conversation Make(int64_t tokens, int64_t head_dim, DType dtype, std::mt19937& r
       value.push_back(normal(random));
     }
     StoreToken(c.head, t, key.data(), value.data());
-    const auto round = [&](float x) {
-      return dtype == DType::kFloat16 ? Float16ToFloat(FloatToFloat16(x)) : x;
-    };
-    for (const float x : key) c.keys.push_back(round(x));
-    for (const float x : value) c.values.push_back(round(x));
+    for (const float x : Rounded(key, type)) c.keys.push_back(x);
+    for (const float x : Rounded(value, type)) c.values.push_back(x);
   }
   return c;
 }
@@ -64,10 +73,11 @@ void TestStoreToken(std::mt19937& random) {
   for (const int64_t token : {0, 17, 31}) {
     for (const Isa isa : kIsas) {
       if (!Available(isa)) continue;
-      std::vector<char> memory(static_cast<size_t>(4 * PageElements(kHeadDim)));
+      constexpr int64_t kPart = PagePartBytes(KvType::kFloat16, kHeadDim);
+      std::vector<char> memory(static_cast<size_t>(2 * kPart));
       const char* const page = memory.data();
-      StoreToken({&page, 0, 2 * PageElements(kHeadDim), kHeadDim, DType::kFloat16}, token,
-                 key.data(), value.data(), isa);
+      StoreToken({&page, 0, kPart, kHeadDim, KvType::kFloat16}, token, key.data(), value.data(),
+                 isa);
       const auto at = [&](int64_t index) {
         uint16_t half;
         std::memcpy(&half, page + 2 * index, 2);
@@ -76,7 +86,52 @@ void TestStoreToken(std::mt19937& random) {
       for (int64_t d = 0; d < kHeadDim; ++d) {
         const auto i = static_cast<size_t>(d);
         CHECK(at((token / 16 * kHeadDim + d) * 16 + token % 16) == FloatToFloat16(key[i]));
-        CHECK(at(PageElements(kHeadDim) + token * kHeadDim + d) == FloatToFloat16(value[i]));
+        CHECK(at(kPart / 2 + token * kHeadDim + d) == FloatToFloat16(value[i]));
+      }
+    }
+  }
+}
+
+// Codes and scales are the same on every instruction set; what has none is stored as zeros, what is
+// not finite as NaN.
+void TestStoreInt8(std::mt19937& random) {
+  constexpr int64_t kHeadDim = 48;
+  constexpr int64_t kPart = PagePartBytes(KvType::kInt8, kHeadDim);
+  std::normal_distribution<float> normal;
+  const auto stored = [&](const std::vector<float>& key, int64_t token, Isa isa) {
+    std::vector<char> memory(static_cast<size_t>(2 * kPart));
+    const char* const page = memory.data();
+    StoreToken({&page, 0, kPart, kHeadDim, KvType::kInt8}, token, key.data(), key.data(), isa);
+    return memory;
+  };
+  const auto scale_of = [&](const std::vector<char>& memory, int64_t part, int64_t token) {
+    float scale;
+    std::memcpy(&scale, memory.data() + part * kPart + kPageTokens * kHeadDim + 4 * token, 4);
+    return scale;
+  };
+  for (const float size : {1.0f, 1e-3f, 1e30f, 1e-20f, 1e-36f, 0.0f, INFINITY, NAN}) {
+    std::vector<float> key;
+    for (int64_t d = 0; d < kHeadDim; ++d) key.push_back(normal(random) * size);
+    if (!std::isfinite(size)) std::fill(key.begin(), key.end() - 3, 1.0f);
+    const auto wanted = Rounded(key, KvType::kInt8);
+    for (const int64_t token : {0, 17, 31}) {
+      const auto plain = stored(key, token, Isa::kPlain);
+      for (const Isa isa : kIsas) {
+        if (Available(isa)) CHECK(stored(key, token, isa) == plain);
+      }
+      for (const int64_t part : {0, 1}) {
+        const float scale = scale_of(plain, part, token);
+        if (!std::isfinite(size)) {
+          CHECK(std::isnan(scale));
+          continue;
+        }
+        for (int64_t d = 0; d < kHeadDim; ++d) {
+          const int64_t place = part == 0 ? (token / 16 * kHeadDim + d) * 16 + token % 16
+                                          : kPart + token * kHeadDim + d;
+          const float code = static_cast<signed char>(plain[static_cast<size_t>(place)]);
+          const float exact = size < 1e-30f ? 0.0f : wanted[static_cast<size_t>(d)];
+          CHECK(scale * code == exact);
+        }
       }
     }
   }
@@ -121,10 +176,10 @@ std::vector<double> Wanted(const Conversation& c, const float* query, int64_t le
 
 void TestAttention(std::mt19937& random) {
   std::normal_distribution<float> normal;
-  for (const DType dtype : {DType::kFloat16, DType::kFloat32}) {
+  for (const KvType type : {KvType::kFloat16, KvType::kFloat32, KvType::kInt8}) {
     for (const int64_t head_dim : {16, 48, 64, 128}) {
       for (const int64_t length : {1, 15, 16, 33, 96, 301}) {
-        const Conversation c = Make(301, head_dim, dtype, random);
+        const Conversation c = Make(301, head_dim, type, random);
         const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
         std::vector<float> queries;
         for (int64_t i = 0; i < 7 * head_dim; ++i) queries.push_back(normal(random));
@@ -152,7 +207,7 @@ void TestAttention(std::mt19937& random) {
 
 // Weights that end before the tokens do, and pages and coordinates one by one.
 void TestParts(std::mt19937& random) {
-  const Conversation c = Make(100, 32, DType::kFloat16, random);
+  const Conversation c = Make(100, 32, KvType::kFloat16, random);
   std::vector<float> query(c.keys.begin(), c.keys.begin() + 32);
   for (const Isa isa : kIsas) {
     if (!Available(isa)) continue;
@@ -213,5 +268,6 @@ int main() {
   TestParts(random);
   TestNormAndRotary(random);
   TestStoreToken(random);
+  TestStoreInt8(random);
   return g4v::test::Finish();
 }

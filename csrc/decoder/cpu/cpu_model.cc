@@ -10,14 +10,17 @@
 namespace g4v {
 namespace {
 
-kernels::DType CacheType(const PackedWeights& weights, const std::string& name) {
-  if (name == "float16") return kernels::DType::kFloat16;
-  if (name == "float32") return kernels::DType::kFloat32;
+kernels::KvType CacheType(const PackedWeights& weights, const std::string& name) {
+  using kernels::KvType;
+  if (name == "float32") return KvType::kFloat32;
+  if (name == "float16") return KvType::kFloat16;
+  if (name == "int8") return KvType::kInt8;
   if (name == "auto") {
-    return HasCodes(weights.head().kind) ? kernels::DType::kFloat16 : kernels::DType::kFloat32;
+    return HasCodes(weights.head().kind) ? KvType::kFloat16 : KvType::kFloat32;
   }
-  throw Error(Code::InvalidArgument,
-              "kv_dtype is \"" + name + "\" but must be \"auto\", \"float16\" or \"float32\"");
+  throw Error(
+      Code::InvalidArgument,
+      "kv_dtype is \"" + name + "\" but must be \"auto\", \"float32\", \"float16\" or \"int8\"");
 }
 
 // As the process ends.

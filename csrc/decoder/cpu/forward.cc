@@ -11,7 +11,6 @@
 namespace g4v {
 namespace {
 
-using kernels::kKeyTokens;
 using kernels::kPageTokens;
 using kernels::LinearInput;
 using kernels::LinearOutput;
@@ -151,7 +150,7 @@ void Forward::ListPhases() {
     } else {
       Add(kScores, i, most);
       Add(kSoftmax, i, parts(heads * group_));
-      Add(kValues, i, parts(heads * spec_.head_dim / kKeyTokens));
+      Add(kValues, i, parts(heads * spec_.head_dim / FewCoordinates(i)));
     }
     AddProduct(kPrepareOutput, kOutput, i, rows, layer.o.panels());
     AddProduct(kPrepareMlp, kGateUp, i, rows, layer.gate.panels());
@@ -212,7 +211,7 @@ void Forward::RunPart(const Phase& phase, int part, int member) {
     case kSoftmax:
       return Softmax(share(heads() * group_), index);
     case kValues:
-      return Values(share(heads() * spec_.head_dim / kKeyTokens), index);
+      return Values(share(heads() * spec_.head_dim / FewCoordinates(index)), index);
     case kOutput:
       return product(layer.o, {RowsOf(index).x, width_, true});
     case kGateUp: {

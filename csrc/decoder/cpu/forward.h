@@ -124,7 +124,8 @@ class Forward {
   void AttendTile(int item, int member, int64_t layer);
   void Scores(int part, int parts, int64_t layer);
   void Softmax(Share queries, int64_t layer);
-  void Values(Share coordinates, int64_t layer);
+  int64_t FewCoordinates(int64_t layer) const;
+  void Values(Share pieces, int64_t layer);
   void Project(Share panels, const PackedLayer& layer, const kernels::LinearInput& input);
 
   // What is read by a product: rows of `from`, normalised where `norm` is not null, and in codes

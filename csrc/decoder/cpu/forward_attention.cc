@@ -50,17 +50,27 @@ void Forward::Softmax(Share queries, int64_t layer) {
   }
 }
 
-void Forward::Values(Share coordinates, int64_t layer) {
-  const int64_t parts = spec_.head_dim / kKeyTokens;
+// Coordinates of values that one member takes together. Twice kKeyTokens of float16 fill a line of
+// the cache, which two members would else both fetch.
+int64_t Forward::FewCoordinates(int64_t layer) const {
+  const int64_t twice = 2 * kKeyTokens;
+  if (spec_.head_dim % twice != 0) return kKeyTokens;
+  const int64_t pieces = RowsOf(layer).count() * spec_.kv_heads * spec_.head_dim / twice;
+  return pieces >= 2 * team_.members() ? twice : kKeyTokens;
+}
+
+void Forward::Values(Share pieces, int64_t layer) {
+  const int64_t coordinates = FewCoordinates(layer);
+  const int64_t parts = spec_.head_dim / coordinates;
   const auto heads = static_cast<size_t>(RowsOf(layer).count() * spec_.kv_heads);
   ForParts(
-      coordinates, heads, [parts](size_t) { return parts; },
+      pieces, heads, [parts](size_t) { return parts; },
       [&](size_t head, int64_t first, int64_t last) {
         float* const out =
             work_.attended.data() + static_cast<int64_t>(head) * group_ * spec_.head_dim;
         kernels::PagedValues(FewHead(head, layer), FewScores(head), group_, scores_stride_,
-                             FewRow(head, layer).position + 1, first * kKeyTokens,
-                             last * kKeyTokens, out, spec_.head_dim);
+                             FewRow(head, layer).position + 1, first * coordinates,
+                             last * coordinates, out, spec_.head_dim);
       });
 }
 

@@ -3,12 +3,12 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
 #include <mutex>
 #include <vector>
 
 #include "bundle/manifest.h"
+#include "decoder/cpu/page_slabs.h"
 #include "kernels/cpu/llama/paged_attention.h"
 
 namespace g4v {
@@ -19,11 +19,9 @@ class KvPagePool : public std::enable_shared_from_this<KvPagePool> {
  public:
   using Page = std::shared_ptr<char>;
 
-  // dtype: of keys and values, kFloat16 or kFloat32. budget: bytes of all pages that are in use at
-  // once; 0: no limit.
-  KvPagePool(const DecoderSpec& spec, kernels::DType dtype, uint64_t budget);
+  // type: of keys and values. budget: bytes of all pages that are in use at once; 0: no limit.
+  KvPagePool(const DecoderSpec& spec, kernels::KvType type, uint64_t budget);
 
-  kernels::DType dtype() const { return dtype_; }
   size_t page_bytes() const { return page_bytes_; }
   uint64_t bytes_in_use() const;
 
@@ -35,24 +33,17 @@ class KvPagePool : public std::enable_shared_from_this<KvPagePool> {
   kernels::PagedHead HeadOf(int64_t layer, int64_t kv_head) const;
 
  private:
-  struct Free {
-    size_t bytes = 0;
-    void operator()(char* page) const;
-  };
-  using Memory = std::unique_ptr<char, Free>;
-
-  static Memory Allocate(size_t bytes);
-  Memory Take();
+  char* Take();
   void Release(char* page) noexcept;
 
-  const kernels::DType dtype_;
+  const kernels::KvType type_;
   const uint64_t budget_;
   const int64_t kv_heads_;
   const int64_t head_dim_;
-  size_t page_bytes_;
+  const size_t page_bytes_;
   mutable std::mutex mutex_;
   uint64_t in_use_ = 0;
-  std::vector<Memory> free_;
+  PageSlabs slabs_;
 };
 
 // The pages of one conversation. Copies share pages: one that is written to is copied first.

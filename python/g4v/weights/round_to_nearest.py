@@ -7,15 +7,17 @@ every machine.
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 from g4v.weights.gguf_codes import BlockCodes
 
 BLOCK = 32  # weights that share a scale
 _VALUES = 1 << 17  # of a matrix that are worked on at once, so that they stay in the cache
-_HALF_STEP = np.float32(
-    2.0**-11
-)  # largest relative error of float16, where it is neither too large nor too small
+# The largest relative error of float16, where it is neither too large nor too small.
+_HALF_STEP = np.float32(2.0**-11)
 # By what the value of largest magnitude is divided, in units of the largest code's magnitude. It falls on the
 # end of the range (1), or a little outside it, which gives the others a finer grid.
 _RANGES = {4: (1.0, 0.94, 0.88, -0.94, -0.875), 8: (1.0,)}
@@ -26,18 +28,26 @@ def quantise(weight: np.ndarray, bits: int) -> BlockCodes:
 
     weight: float32 [out, in]. The last block of a row is filled up with zeros.
     bits: of a code, 4 or 8.
+
+    Rows are shared out among a thread for each core; the codes do not depend on how many there are.
     """
     rows, columns = weight.shape
     blocks = -(-columns // BLOCK)
     codes = np.empty((rows, blocks, BLOCK), np.uint8)
     scales = np.empty((rows, blocks), np.float32)
     count = max(1, _VALUES // columns)
-    for start in range(0, rows, count):
+
+    def quantise_rows(start: int) -> None:
         part = weight[start : start + count]
         padded = np.zeros((len(part), blocks * BLOCK), np.float32)
         padded[:, :columns] = part
         end = start + len(part)
         codes[start:end], scales[start:end] = _quantise_blocks(padded.reshape(-1, blocks, BLOCK), bits)
+
+    # NumPy lets go of the interpreter's lock while it computes.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(quantise_rows, range(0, rows, count)):
+            pass
     return BlockCodes(codes, _stored(scales), None, bits, f"nearest, {bits} bits")
 
 

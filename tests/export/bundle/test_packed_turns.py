@@ -2,6 +2,7 @@
 probabilities are the same, bit for bit, whichever way a conversation came about.
 """
 
+import json
 import threading
 
 import pytest
@@ -290,13 +291,17 @@ def test_options_of_a_turn(assistant):
             chat.send("Hello", **wrong)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("dtype", ["int8", "float16", "float32"])
 def test_keys_and_values_have_the_type_that_is_asked_for(bundle, dtype):
     sizes = {}
     for name in ("float32", dtype):
         chat = g4v.load(bundle, threads=1, kv_dtype=name).chat(system="", **GREEDY)
         chat.ask("Hello")
         sizes[name] = chat.bytes
-    assert sizes["float32"] == sizes[dtype] * (2 if dtype == "float16" else 1)
-    with pytest.raises(g4v.ArgumentError, match='kv_dtype is "int8" but must be "auto", "float16" or'):
-        g4v.load(bundle, kv_dtype="int8")
+    head_dim = json.loads((bundle / "g4v.json").read_text("utf-8"))["components"]["decoder"]["head_dim"]
+    bytes_of = {"float32": 4 * head_dim, "float16": 2 * head_dim, "int8": head_dim + 4}  # of a token and head
+    assert sizes["float32"] * bytes_of[dtype] == sizes[dtype] * bytes_of["float32"]
+    with pytest.raises(
+        g4v.ArgumentError, match='kv_dtype is "int4" but must be "auto", "float32", "float16" or'
+    ):
+        g4v.load(bundle, kv_dtype="int4")

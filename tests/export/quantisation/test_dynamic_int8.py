@@ -76,14 +76,14 @@ def test_the_abstractor_at_real_sizes_stays_within_its_tolerance(tmp_path: Path)
 
 
 def test_what_rounds_activations_is_a_precision_by_name() -> None:
-    for component in ("encoder", "abstractor", "unet"):
+    for component in ("encoder", "abstractor", "text_encoder", "unet"):
         assert parse_precisions(f"{component}=int8")[component] == {"cpu": "int8"}
         assert parse_precisions(f"{component}=int8")["decoder"] == {"cpu": "fp32"}
         assert parse_precisions("int8")[component] == {"cpu": "fp32"}  # only where it is named
         with pytest.raises(ExportError, match=f"{component} cannot .* for cuda .* has no kernel for .*Mat"):
             parse_precisions(f"{component}=int8", ("cuda",))
-    with pytest.raises(ExportError, match="text_encoder cannot be written in 'int8'"):
-        parse_precisions("text_encoder=int8")
+    with pytest.raises(ExportError, match="vae_decoder cannot be written in 'int8'"):
+        parse_precisions("vae_decoder=int8")
     # The CPU can, though other components are written for it anyway.
     with pytest.raises(ExportError, match="for tensorrt-rtx .*; --target cpu can"):
         parse_precisions("encoder=int8", ("tensorrt-rtx",))

@@ -179,5 +179,5 @@ def test_precisions_are_named_alone_or_by_component(run, tmp_path):
             parse_precisions(words)
     with pytest.raises(ExportError, match="target 'rocm' .* .one of cpu, cuda, tensorrt-rtx, tensorrt.$"):
         parse_targets(["rocm"])
-    with pytest.raises(ExportError, match="text_encoder cannot be written"):
-        export_bundle(run, tmp_path / "out", precision=["text_encoder=int8"])
+    with pytest.raises(ExportError, match="vae_decoder cannot be written"):
+        export_bundle(run, tmp_path / "out", precision=["vae_decoder=int8"])

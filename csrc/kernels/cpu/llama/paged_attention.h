@@ -6,7 +6,11 @@
 //                                        takes one coordinate of several keys
 //   values  [token][head_dim]
 //
-// of float16 or float32. Sums run over coordinates and over tokens in their order, so that a result
+// of float16, float32, or codes of 8 bits, behind which their scales lie: float32 [token] behind the
+// keys, and behind the values. A code stands for scale * code, with the scale that gives the largest
+// magnitude of a token's key, or value, the code 127.
+//
+// Sums run over coordinates and over tokens in their order, so that a result
 // depends on the query and the tokens before it alone: not on how many queries are computed at
 // once, on the threads, or on the instruction set.
 #pragma once
@@ -14,15 +18,23 @@
 #include <cstdint>
 
 #include "kernels/cpu/dispatch.h"
-#include "kernels/cross_attention.h"
 
 namespace g4v::kernels {
 
 constexpr int64_t kPageTokens = 32;
 constexpr int64_t kKeyTokens = 16;  // tokens of keys side by side
 
-// Elements of the keys, or of the values, of one layer and head in a page.
-constexpr int64_t PageElements(int64_t head_dim) { return kPageTokens * head_dim; }
+enum class KvType { kFloat32, kFloat16, kInt8 };
+
+constexpr int64_t KvBytes(KvType type) {
+  return type == KvType::kFloat32 ? 4 : type == KvType::kFloat16 ? 2 : 1;
+}
+
+// Bytes of the keys, or of the values, of one layer and head in a page.
+constexpr int64_t PagePartBytes(KvType type, int64_t head_dim) {
+  const int64_t scale = type == KvType::kInt8 ? sizeof(float) : 0;
+  return kPageTokens * (head_dim * KvBytes(type) + scale);
+}
 
 // What one head of one layer has of a conversation. Plain data.
 struct PagedHead {
@@ -30,7 +42,7 @@ struct PagedHead {
   int64_t keys = 0;                    // bytes from the start of a page
   int64_t values = 0;
   int64_t head_dim = 0;  // a multiple of 16
-  DType dtype = DType::kFloat16;
+  KvType type = KvType::kFloat16;
 };
 
 // Stores key and value [head_dim] of `token`, rounded to the pages' type.
