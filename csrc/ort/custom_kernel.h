@@ -205,6 +205,10 @@ struct Operator : abi::CustomOp {
 const Operator& SkipNormOperator();
 const Operator& GatedNormOperator();
 
+// Defined in custom_convolution.cc; null where the processor has no vectors that they are made for.
+const Operator* WinogradConvOperator();
+const Operator* NormSiluWinogradConvOperator();
+
 // Defined in custom_matmul.cc; null where the processor has no tiles.
 const Operator* MatMulOperator();
 

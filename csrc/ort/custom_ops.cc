@@ -181,7 +181,10 @@ OrtStatus* Fill(Library* library) {
     add(on_cpu);
     add(SkipNormOperator());
     add(GatedNormOperator());
-    if (const Operator* product = MatMulOperator()) add(*product);
+    for (const Operator* op :
+         {MatMulOperator(), WinogradConvOperator(), NormSiluWinogradConvOperator()}) {
+      if (op) add(*op);
+    }
     if (library->cuda && kernels::LoadCudaKernels()) add(on_gpu);
   });
 }

@@ -22,6 +22,15 @@
 //     pieces  2 or 3, of bfloat16 that a value is taken as: kernels/cpu/gemm/gemm_amx.h
 //   Only on processors that have its tiles. Elsewhere the operator is not known, and ONNX Runtime's
 //   own MatMul stands in its place: graphs with it carry a function of its name that says so.
+//
+//   WinogradConv(x, weight, bias) -> out
+//     x  float [B, C, H, W];  weight  float [O, C, 3, 3] or [O, C, 3, 1] and bias  float [O],
+//     constants;  out  float [B, O, H, W]: the convolution with stride 1 and a border of one zero, of
+//     3x1 above and below alone
+//   NormSiluWinogradConv(x, scale, shift, weight, bias) -> out
+//     scale, shift  float [C];  num_groups;  epsilon: the same of silu(GroupNorm(x))
+//   kernels/cpu/convolution/winograd.h has their formulas. Only on processors with AVX2 or AVX-512;
+//   elsewhere ONNX Runtime's operators stand in their place, as above.
 #pragma once
 
 #include "ort/abi.h"

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 
 from g4v.export.graph.dtype import FLOAT32, DType
 from g4v.export.graph.fused import FusedLowering
 from g4v.export.graph.lowering import Int8
-from g4v.export.graph.operators import OWN, SPLIT_GEMM
+from g4v.export.graph.operators import NORM_SILU_CONV, OWN, SPLIT_GEMM, WINOGRAD_CONV
 from g4v.export.graph.writer import Array, GraphWriter
 
 KERNEL_HEAD_SIZES = (32, 64, 80, 96, 128)  # as in csrc/kernels/cross_attention.h
+# Filters (pairs of channels) of a convolution by Winograd's way: with fewer its transforms are not worth
+# their time, with more its weights, which take 2 or 4 times their memory, are not.
+WINOGRAD_FILTERS = range(1 << 8, 1 << 19)
 SMALLEST_SPLIT = 1 << 18  # weights of a matrix below which ONNX Runtime's product is as fast as a split GEMM
 
 
@@ -48,6 +51,13 @@ class Int8Products(Protocol):
     def convolution(
         self, g: GraphWriter, x: str, weight: Array, bias: Array | None, pads: Sequence[int]
     ) -> str: ...
+
+
+def takes_winograd(weight: Array, strides: Sequence[int], pads: Sequence[int] | None) -> bool:
+    """Whether a convolution with `weight` [O, C, kh, kw] is made by g4v's own operator."""
+    shape = tuple(weight.shape)
+    same = (*shape[2:], *strides, *(pads or ())) in ((3, 3, 1, 1, 1, 1, 1, 1), (3, 1, 1, 1, 1, 0, 1, 0))
+    return same and shape[0] * shape[1] in WINOGRAD_FILTERS
 
 
 @dataclass(frozen=True)
@@ -90,10 +100,52 @@ class CpuLowering(FusedLowering):
         strides: Sequence[int] = (1, 1),
         pads: Sequence[int] | None = None,
         int8: bool = False,
+        many_pixels: bool = True,
     ) -> str:
         if int8 and self.int8 is not None:
             return self.int8.convolution(self.g, x, weight, bias, pads or (0, 0, 0, 0))
+        if many_pixels and takes_winograd(weight, strides, pads):
+            return self.g.op(WINOGRAD_CONV, x, *self._filters(weight, bias), domain=OWN)
+        if (*weight.shape[2:], *strides, *(pads or ())) in ((1, 1, 1, 1), (1, 1, 1, 1, 0, 0, 0, 0)):
+            return self._pixel_product(x, weight, bias)
         return super().convolution(x, weight, bias, strides=strides, pads=pads)
+
+    def _pixel_product(self, x: str, weight: Array, bias: Array | None) -> str:
+        """A convolution of 1x1 as the product of matrices that it is: ONNX Runtime's Conv would copy x and
+        its result into another order.
+        """
+        g = self.g
+        pixels = g.reshape(x, 0, 0, -1)
+        y = g.op("MatMul", g.weight(torch.as_tensor(weight).flatten(1)), pixels)
+        if bias is not None:
+            y = g.op("Add", y, g.weight(torch.as_tensor(bias).reshape(-1, 1)))
+        batch, image = g.op("Shape", x, start=0, end=1), g.op("Shape", x, start=2, end=4)
+        return g.op("Reshape", y, g.concat(batch, g.ints(weight.shape[0]), image, axis=0))
+
+    def norm_silu_convolution(
+        self,
+        x: str,
+        norm: torch.nn.GroupNorm,
+        weight: Array,
+        bias: Array | None = None,
+        *,
+        strides: Sequence[int] = (1, 1),
+        pads: Sequence[int] | None = None,
+        int8: bool = False,
+        many_pixels: bool = True,
+    ) -> str | None:
+        quantised = int8 and self.int8 is not None
+        if quantised or not many_pixels or not takes_winograd(weight, strides, pads):
+            return None
+        row = [self.g.weight(weight) for weight in (norm.weight, norm.bias)]
+        sizes: dict[str, Any] = {"num_groups": norm.num_groups, "epsilon": norm.eps}
+        inputs = [x, *row, *self._filters(weight, bias)]
+        return self.g.op(NORM_SILU_CONV, *inputs, domain=OWN, **sizes)
+
+    def _filters(self, weight: Array, bias: Array | None) -> list[str]:
+        """Weight and bias of a convolution that must have one."""
+        given = torch.zeros(weight.shape[0]) if bias is None else bias
+        return [self.g.weight(weight), self.g.weight(given)]
 
     def skip_layer_norm(
         self, x: str, skip: str, norm: torch.nn.LayerNorm, bias: Array | None = None

@@ -13,7 +13,7 @@ from g4v.export.graph.fused import FusedLowering
 
 TARGET = "cuda"
 # What the provider has no bfloat16 kernel for, with the number of floating inputs.
-_NO_BFLOAT16 = {"Conv": 3, "Pad": 1, "ReduceMax": 1}
+_NO_BFLOAT16 = {"AveragePool": 1, "Conv": 3, "MaxPool": 1, "Pad": 1, "ReduceMax": 1}
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ def _same(types: str, inputs: str = "T", outputs: str = "T") -> Kernel:
 
 _ONNX = {
     "Add": _same(f"{_WITH_BFLOAT} {_WHOLE}", "T T"),
+    "AveragePool": _same(_FLOATS),
     "Cast": Kernel("T1", "T2", {"T1": _ALL, "T2": _ALL}),
     "Clip": _same(f"{_FLOATS} int8 int64 uint8 uint64", "T T T"),
     "Concat": _same(_ALL, "T*"),
@@ -57,6 +58,7 @@ _ONNX = {
     "InstanceNormalization": _same(_FLOATS, "T T T"),
     "LayerNormalization": Kernel("T V V", "V U U", {"T": _WITH_BFLOAT, "V": _WITH_BFLOAT, "U": "float"}),
     "MatMul": _same(_WITH_BFLOAT, "T T"),
+    "MaxPool": Kernel("T", "T I", {"T": f"{_FLOATS} int8 uint8", "I": "int64"}),
     "Mul": _same(f"{_WITH_BFLOAT} {_WHOLE}", "T T"),
     "Pad": _same(f"bool {_FLOATS}", "T I T Tind"),
     "ReduceMax": _same(f"{_FLOATS} int32 int64", "T I"),
@@ -74,6 +76,7 @@ _ONNX = {
     "Sin": _same(_FLOATS),
     "Slice": Kernel("T Tind Tind Tind Tind", "T", {"T": _ALL, "Tind": "int32 int64"}),
     "Split": _same(_ALL, "T I", "T*"),
+    "Sqrt": _same(_WITH_BFLOAT),
     "Squeeze": _same(_ALL, "T I"),
     "Sub": _same(f"{_WITH_BFLOAT} {_WHOLE}", "T T"),
     "Transpose": _same(_ALL),
@@ -97,6 +100,7 @@ _MICROSOFT = {
         "T T T T M T T T M M", "T T T QK", {"T": _WITH_BFLOAT, "M": "int32", "QK": "float"}
     ),
     "QuickGelu": _same(_WITH_BFLOAT),
+    "RotaryEmbedding": Kernel("T M T T", "T", {"T": _WITH_BFLOAT, "M": "int64"}),
     "SkipLayerNormalization": Kernel("T T T T T", "T U U T", {"T": _WITH_BFLOAT, "U": "float"}),
     "SkipSimplifiedLayerNormalization": Kernel("T T T T", "T U U T", {"T": _WITH_BFLOAT, "U": "float"}),
 }

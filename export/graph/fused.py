@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
+from g4v.export.graph.dtype import FLOAT32
 from g4v.export.graph.lowering import Int8, Lowering
 from g4v.export.graph.operators import MICROSOFT
 from g4v.export.graph.writer import Array
@@ -30,6 +32,19 @@ class FusedLowering(Lowering):
         g.op("SkipLayerNormalization", *inputs, outputs=outputs, domain=MICROSOFT, epsilon=norm.eps)
         return (g.downcast(normed) if upcast else normed), total
 
+    def rms_norm(self, x: str, weight: Array, epsilon: float) -> str:
+        g = self.g
+        options: dict[str, Any] = {"axis": -1, "epsilon": epsilon}
+        if not self._norm_in_float32(x):
+            return g.op("SimplifiedLayerNormalization", x, g.weight(weight), **options)
+        x = g.op("Cast", x, to=FLOAT32.onnx)
+        return g.downcast(g.op("SimplifiedLayerNormalization", x, g.weight(weight, float32=True), **options))
+
+    def rotary(self, x: str, cos: str, sin: str, heads: int, width: int) -> str:
+        options = {"interleaved": 1, "num_heads": heads}
+        first = self.g.ints(0)  # the place of the first position in the tables
+        return self.g.op("RotaryEmbedding", x, first, cos, sin, domain=MICROSOFT, **options)
+
     def quick_gelu(self, x: str, alpha: float = 1.702) -> str:
         return self.g.op("QuickGelu", x, domain=MICROSOFT, alpha=alpha)
 
@@ -38,6 +53,10 @@ class FusedLowering(Lowering):
 
     def attention(self, q: str, k: str, v: str, heads: int, width: int) -> str:
         return self.g.op("MultiHeadAttention", q, k, v, domain=MICROSOFT, num_heads=heads)
+
+    def biased_attention(self, q: str, k: str, v: str, bias: str, heads: int, width: int) -> str:
+        options: dict[str, Any] = {"num_heads": heads, "scale": 1.0}
+        return self.g.op("MultiHeadAttention", q, k, v, "", "", bias, domain=MICROSOFT, **options)
 
     def self_attention(
         self,

@@ -91,9 +91,11 @@ class Lowering(ABC):
         strides: Sequence[int] = (1, 1),
         pads: Sequence[int] | None = None,
         int8: bool = False,
+        many_pixels: bool = True,
     ) -> str:
         """A convolution of x [B, C, H, W] with `weight` [O, C, kh, kw]. pads: top, left, bottom, right; None
-        for none. int8: it may be quantised (strides are then 1).
+        for none. int8: it may be quantised (strides are then 1). many_pixels: x has so many that memory for
+        another form of the weights is well spent.
         """
         inputs = [x, self.g.weight(weight)]
         if bias is not None:
@@ -102,6 +104,23 @@ class Lowering(ABC):
         if pads is not None:
             sizes["pads"] = list(pads)
         return self.g.op("Conv", *inputs, **sizes)
+
+    def norm_silu_convolution(
+        self,
+        x: str,
+        norm: torch.nn.GroupNorm,
+        weight: Array,
+        bias: Array | None = None,
+        *,
+        strides: Sequence[int] = (1, 1),
+        pads: Sequence[int] | None = None,
+        int8: bool = False,
+        many_pixels: bool = True,
+    ) -> str | None:
+        """The convolution of silu(norm(x)), with arguments as in `convolution`. None where the target has no
+        operator for all of it.
+        """
+        return None
 
     def _add_bias(self, x: str, bias: Array | None) -> str:
         return x if bias is None else self.g.op("Add", x, self.g.weight(bias))
@@ -140,6 +159,33 @@ class Lowering(ABC):
         """norm(silu(gate(x)) * through(x)) for x [B, S, d]."""
         h = self.g.op("Mul", self.silu(self.linear(x, gate)), self.linear(x, through))
         return self.layer_norm(h, norm)
+
+    def rms_norm(self, x: str, weight: Array, epsilon: float) -> str:
+        """x / sqrt(mean(x^2) + epsilon) * weight, over the last axis (Zhang and Sennrich, 2019)."""
+        g = self.g
+        float32 = self._norm_in_float32(x)
+        if float32:
+            x = g.op("Cast", x, to=FLOAT32.onnx)
+        squares = g.op(
+            "Mul", g.op("Mul", x, x), g.weight(torch.tensor(1 / weight.shape[-1]), float32=float32)
+        )
+        mean = g.op("ReduceSum", squares, g.ints(-1), keepdims=1)
+        root = g.op("Sqrt", g.op("Add", mean, g.weight(torch.tensor(epsilon), float32=float32)))
+        y = g.op("Mul", g.op("Div", x, root), g.weight(weight, float32=float32))
+        return g.downcast(y) if float32 else y
+
+    def channel_norm(self, x: str, weight: Array) -> str:
+        """x / ||x|| * weight for x [B, C, H, W], with the Euclidean norm over the channels of each place, at
+        least 1e-12. weight: [1, C, 1, 1].
+        """
+        g = self.g
+        float32 = self._norm_in_float32(x) or self.dtype.is_half  # squares leave float16 first
+        if float32:
+            x = g.op("Cast", x, to=FLOAT32.onnx)
+        length = g.op("Sqrt", g.op("ReduceSum", g.op("Mul", x, x), g.ints(1), keepdims=1))
+        length = g.op("Clip", length, g.weight(torch.tensor(1e-12), float32=float32))
+        y = g.op("Mul", g.op("Div", x, length), g.weight(weight, float32=float32))
+        return g.downcast(y) if float32 else y
 
     # Activations.
 
@@ -181,6 +227,30 @@ class Lowering(ABC):
         x: [B, S, d]; weight: [d, 3*d], the columns of all queries, then keys, then values; bias: [3*d]. int8:
         how the product with `weight` may be quantised.
         """
+
+    def rotary(self, x: str, cos: str, sin: str, heads: int, width: int) -> str:
+        """x [B, S, width] with neighbours 2i and 2i + 1 of each head turned by an angle (Su et al., 2021).
+
+        cos, sin: [S, width / heads / 2], of each position and pair.
+        """
+        g, half = self.g, width // heads // 2
+        cos, sin = (g.reshape(table, -1, 1, half, 1) for table in (cos, sin))
+        pairs = g.reshape(x, 0, -1, heads, half, 2)
+        a, b = g.op("Split", pairs, outputs=2, axis=-1, num_outputs=2)
+        first = g.op("Sub", g.op("Mul", a, cos), g.op("Mul", b, sin))
+        second = g.op("Add", g.op("Mul", a, sin), g.op("Mul", b, cos))
+        return g.reshape(g.concat(first, second, axis=-1), 0, -1, width)
+
+    def biased_attention(self, q: str, k: str, v: str, bias: str, heads: int, width: int) -> str:
+        """softmax(q k^T + bias) v, head by head and without a scale, as T5 has it: [B, S, width].
+
+        q, k, v: [B, S, width]; bias: [1 or B, heads, S, S].
+        """
+        g, size = self.g, width // heads
+        q, k, v = (g.transpose(g.reshape(part, 0, 0, heads, size), 0, 2, 1, 3) for part in (q, k, v))
+        scores = g.op("Add", g.op("MatMul", q, g.transpose(k, 0, 1, 3, 2)), bias)
+        mixed = g.op("MatMul", g.op("Softmax", scores, axis=-1), v)
+        return g.reshape(g.transpose(mixed, 0, 2, 1, 3), 0, 0, width)
 
     def memory_attention(self, queries: str, memory: str, heads: int, width: int, layer: int) -> str:
         """Attention of few queries to their own keys and those of a memory: [B, Q, width].

@@ -11,7 +11,7 @@ import logging
 import onnx
 from onnx import TensorProto, helper
 
-from g4v.export.graph.operators import INT8_MATMUL, MICROSOFT, make_model
+from g4v.export.graph.operators import INT8_MATMUL, MICROSOFT, NORM_SILU_CONV, WINOGRAD_CONV, make_model
 
 
 def infer_shapes(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
@@ -58,6 +58,9 @@ def _known(node: onnx.NodeProto) -> list[onnx.NodeProto]:
             helper.make_node("Add", node.input[:2], node.output[1:]),
             helper.make_node("Identity", node.output[1:], node.output[:1]),
         ]
+    if node.op_type in (WINOGRAD_CONV, NORM_SILU_CONV):
+        inputs = [node.input[0], *node.input[-2:]]
+        return [helper.make_node("Conv", inputs, node.output, auto_pad="SAME_UPPER")]
     if node.op_type == "Max":
         return [helper.make_node("Add", node.input[:2], node.output)]
     return [node]

@@ -17,6 +17,7 @@ SOURCES = {
     "test_paged_attention": ["linear/linear", "llama/paged_attention", "llama/rms_norm", "llama/rotary"],
     "test_team": ["team"],
     "test_norms": ["norm/norms", "thread_pool"],
+    "test_winograd": ["convolution/winograd", "thread_pool"],
     "test_dispatch": [],
 }
 COMMON = ["csrc/kernels/cpu/dispatch.cc", "csrc/base/utf8.cc", "csrc/base/process.cc"]
@@ -69,7 +70,7 @@ def test_arm(name: str, tmp_path: Path) -> None:
 @pytest.mark.skipif(
     not (shutil.which("c++") and shutil.which("qemu-x86_64")), reason="needs c++ and qemu-x86_64"
 )
-@pytest.mark.parametrize("name", ["test_linear", "test_norms", "test_dispatch"])
+@pytest.mark.parametrize("name", ["test_linear", "test_norms", "test_winograd", "test_dispatch"])
 def test_x86(name: str, tmp_path: Path) -> None:
     """Nothing that the processor lacks is executed: a Nehalem is from before AVX, a Haswell has AVX2."""
     program = build("c++", name, tmp_path, "csrc/kernels/cpu/simd/amx.cc")

@@ -157,3 +157,69 @@ def test_products_with_an_empty_weight_are_refused(shape: tuple[int, int]) -> No
     weight = helper.make_tensor("weight", TensorProto.FLOAT, shape, [])
     with pytest.raises(Exception, match="g4v.MatMul: the weight is empty"):
         run(model("MatMul", ["x", "weight"], ["out"], [weight], pieces=3), {"x": zeros(1, shape[0])})
+
+
+def convolution(
+    op: str, weight: tuple[int, ...], bias: int = 4, constant: bool = True, **attributes
+) -> ModelProto:
+    """A convolution of x with 2 channels; of constant=False the weight is an input."""
+    rows = {} if op == "WinogradConv" else {"scale": 2, "shift": 2}
+    constants = [numpy_helper.from_array(np.ones(size, np.float32), name) for name, size in rows.items()]
+    constants += [numpy_helper.from_array(np.ones(weight, np.float32), "weight")] if constant else []
+    constants += [numpy_helper.from_array(np.ones(bias, np.float32), "bias")]
+    return model(op, ["x", *rows, "weight", "bias"], ["out"], constants, **attributes)
+
+
+needs_vectors = pytest.mark.skipif(
+    versions()[0] in ("plain", "neon"), reason="the operator is for processors with AVX2"
+)
+
+
+@needs_vectors
+@pytest.mark.parametrize("op", ["WinogradConv", "NormSiluWinogradConv"])
+@pytest.mark.parametrize(
+    "weight,bias,message",
+    [
+        ((4, 2, 3, 2), 4, "must have 3x3 or 3x1 values"),
+        ((4, 2, 5, 5), 4, "must have 3x3 or 3x1 values"),
+        ((0, 2, 3, 3), 0, "must have 3x3 or 3x1 values"),
+        ((4, 0, 3, 3), 4, "must have 3x3 or 3x1 values"),
+        ((4, 2, 9), 4, "weight must have 4 dimensions, not 3"),
+        ((4, 2, 3, 3), 5, "bias must have 4 values, not 5"),
+        ((4, 6, 3, 3), 4, "(x must have 6 channels, not 2|scale must have 6 values, not 2)"),
+    ],
+)
+def test_convolutions_of_other_sizes_are_refused(op: str, weight: tuple, bias: int, message: str) -> None:
+    norm = {} if op == "WinogradConv" else {"num_groups": 1, "epsilon": 1e-5}
+    with pytest.raises(Exception, match=f"g4v.{op}: .*{message}"):
+        run(convolution(op, weight, bias, **norm), {"x": zeros(1, 2, 5, 5)})
+
+
+@needs_vectors
+@pytest.mark.parametrize(
+    "attributes,message",
+    [
+        ({"num_groups": 3, "epsilon": 1e-5}, "num_groups is 3, no divisor of 2 channels"),
+        ({"num_groups": 0, "epsilon": 1e-5}, f"num_groups must be from 1 to {LARGE}, not 0"),
+        ({"num_groups": MOST, "epsilon": 1e-5}, f"num_groups must be from 1 to {LARGE}, not {MOST}"),
+        ({"num_groups": 2, "epsilon": 0.0}, "epsilon must be above 0 and finite"),
+        ({"num_groups": 2, "epsilon": float("nan")}, "epsilon must be above 0 and finite"),
+    ],
+)
+def test_norms_of_convolutions_with_other_attributes_are_refused(attributes: dict, message: str) -> None:
+    with pytest.raises(Exception, match=f"g4v.NormSiluWinogradConv: {message}"):
+        run(convolution("NormSiluWinogradConv", (4, 2, 3, 3), **attributes), {"x": zeros(1, 2, 5, 5)})
+
+
+@needs_vectors
+def test_a_weight_that_is_no_constant_is_refused() -> None:
+    graph = convolution("WinogradConv", (4, 2, 3, 3), constant=False)
+    with pytest.raises(Exception, match="g4v.WinogradConv: weight must be a constant of the graph"):
+        run(graph, {"x": zeros(1, 2, 5, 5), "weight": zeros(4, 2, 3, 3)})
+
+
+@needs_vectors
+@pytest.mark.parametrize("shape", [(0, 2, 5, 5), (1, 2, 0, 5), (1, 2, 5, 0)])
+def test_convolutions_of_nothing_give_nothing(shape: tuple) -> None:
+    (found,) = run(convolution("WinogradConv", (4, 2, 3, 3)), {"x": zeros(*shape)})
+    assert found.shape == (shape[0], 4, *shape[2:])

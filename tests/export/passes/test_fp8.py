@@ -33,6 +33,7 @@ from g4v.export.verify.comparison import FP8_TOLERANCE
 from g4v.export.verify.samples import Samples
 
 HALF = StandardLowering(FLOAT16)
+FP8_PARTS = ("encoder", "abstractor", "text_encoder", "unet", "vae_decoder", "vae_encoder")
 RTX = ENGINES["tensorrt-rtx"]
 needs_tensorrt = pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="needs tensorrt-rtx-cu13")
 
@@ -176,7 +177,7 @@ def test_fp8_is_for_engines_on_gpus_that_have_it(run, tmp_path, capsys):
     with pytest.raises(ExportError, match="'fp8' is not supported .*; --target tensorrt-rtx can"):
         parse_precisions("fp8", ["cuda"])
     found = parse_precisions("fp8", ["cpu", "tensorrt-rtx"])
-    assert {n for n, v in found.items() if "fp8" in v.values()} == {"encoder", "unet"}
+    assert {n for n, v in found.items() if "fp8" in v.values()} == {"encoder", "unet", "transformer"}
     assert parse_precisions("abstractor=fp8", ["tensorrt"])["abstractor"] == {"tensorrt": "fp8"}
     words = ["--checkpoint", str(run), "--out", str(tmp_path / "out"), "--target", "tensorrt-rtx"]
     old = ["--compute-capability", "8.9", "--compute-capability", "8.6"]
@@ -190,7 +191,7 @@ def test_fp8_is_for_engines_on_gpus_that_have_it(run, tmp_path, capsys):
 def test_components_hold_their_error(run, tmp_path):
     checkpoint = Checkpoint.open(run)
     samples = Samples(checkpoint)
-    words = [f"{name}=fp8" for name in ("encoder", "abstractor", "text_encoder", "unet", "vae_decoder")]
+    words = [f"{name}=fp8" for name in FP8_PARTS]
     for part in components_of(checkpoint, parse_precisions(words, ["tensorrt-rtx"])):
         if "tensorrt-rtx" not in part.variants:
             continue

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "kernels/cpu/norm/norms.h"
+#include "kernels/cpu/simd/silu_simd.h"
 #include "kernels/cpu/simd/simd.h"
 
 G4V_BEGIN_TARGET
@@ -31,15 +32,6 @@ struct Lanes {
     return sum;
   }
 };
-
-// silu(z) = max(z, 0) - |z| e / (1 + e) with e = exp(-|z|): for no z does this overflow.
-inline Simd::Vector Silu(Simd::Vector z) {
-  constexpr float kLog2e = 1.44269504088896341f;
-  const auto size = Simd::Max(z, Simd::Sub(Simd::Zero(), z));
-  const auto e = Simd::Exp2(Simd::Mul(size, Simd::Set(-kLog2e)));
-  const auto share = Simd::Div(e, Simd::Add(Simd::Set(1.0f), e));
-  return Simd::Sub(Simd::Max(z, Simd::Zero()), Simd::Mul(size, share));
-}
 
 // out = LayerNorm(values); the lanes of `sums` add up to the sum of the values.
 inline void LayerNormRow(const LayerNormParams& p, const float* values, Simd::Vector sums,

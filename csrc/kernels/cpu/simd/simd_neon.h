@@ -8,6 +8,7 @@
 #include <arm_neon.h>
 
 #include <cstdint>
+#include <cstring>
 
 #include "kernels/cross_attention.h"
 
@@ -34,6 +35,13 @@ struct Simd {
     const uint16x4_t bits = vld1_u16(reinterpret_cast<const uint16_t*>(x));
     if (dtype == DType::kFloat16) return vcvt_f32_f16(vreinterpret_f16_u16(bits));
     return vreinterpretq_f32_u32(vshll_n_u16(bits, 16));
+  }
+
+  static Vector LoadInt8(const char* x) {
+    uint32_t bytes;
+    std::memcpy(&bytes, x, sizeof bytes);
+    const int16x8_t words = vmovl_s8(vcreate_s8(bytes));
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(words)));
   }
 
   // kLanes values as float16, rounded to nearest even.

@@ -36,6 +36,10 @@ struct Simd {
     return dtype == DType::kFloat16 ? Float16ToFloat(bits) : BFloat16ToFloat(bits);
   }
 
+  static Vector LoadInt8(const char* x) {
+    return static_cast<float>(*reinterpret_cast<const int8_t*>(x));
+  }
+
   // kLanes values as float16, rounded to nearest even.
   static void StoreFloat16(uint16_t* x, Vector v) { *x = FloatToFloat16(v); }
 };
