@@ -6,6 +6,7 @@
 #include "text/detokenizer.h"
 #include "text/sentencepiece_bpe.h"
 #include "text/unicode.h"
+#include "text/unigram.h"
 #include "text/vocabulary.h"
 
 namespace g4v {
@@ -33,6 +34,7 @@ std::unique_ptr<Tokenizer> Tokenizer::Load(const std::string& json_text) {
   if (type.AsString() == "byte_level_bpe") return LoadByteLevelBpe(file, "");
   if (type.AsString() == "clip_bpe") return LoadByteLevelBpe(file, "</w>");
   if (type.AsString() == "sentencepiece_bpe") return LoadSentencePieceBpe(file);
+  if (type.AsString() == "unigram") return LoadUnigram(file);
   type.Fail("is no tokenizer type that this g4v knows: " + Json(type.AsString()).Dump());
 }
 

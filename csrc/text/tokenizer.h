@@ -1,8 +1,8 @@
 // Tokenizers of the base models, exact to the token with their Hugging Face counterparts.
 //
-// The data comes from export/components/tokenizer.py, which also describes the file format. Three
+// The data comes from export/components/tokenizer.py, which also describes the file format. Four
 // families are known: byte-level BPE (GPT-2, Llama 3, Qwen2, SmolLM2), SentencePiece BPE with byte
-// fallback (Llama 2) and CLIP's BPE. A tokenizer is immutable after Load; every method may be
+// fallback (Llama 2), CLIP's BPE and SentencePiece Unigram (T5, UMT5). A tokenizer is immutable after Load; every method may be
 // called from any number of threads at once.
 #pragma once
 

@@ -77,19 +77,25 @@ std::optional<int32_t> Vocabulary::Find(const std::string& token) const {
   return found->second;
 }
 
-Vocabulary Vocabulary::Read(const JsonCursor& file, std::string word_suffix) {
+Vocabulary Vocabulary::ReadTokens(const JsonCursor& file) {
   Vocabulary out;
-  out.word_suffix = std::move(word_suffix);
-  ReadTokens(file.Get("vocab"), &out);
+  g4v::ReadTokens(file.Get("vocab"), &out);
   out.is_special.resize(out.tokens.size());
-  ReadAddedTokens(file.Get("added_tokens"), false, &out);
+  if (const auto added = file.Find("added_tokens")) ReadAddedTokens(*added, false, &out);
   ReadAddedTokens(file.Get("special_tokens"), true, &out);
-  ReadMerges(file.Get("merges"), &out);
   const JsonCursor unknown = file.Get("unk_token");
   if (!unknown.value().is_null()) {
     out.unknown = out.Find(unknown.AsString());
     if (!out.unknown) unknown.Fail("is not in the vocabulary");
   }
+  return out;
+}
+
+Vocabulary Vocabulary::Read(const JsonCursor& file, std::string word_suffix) {
+  file.Get("added_tokens");  // is needed
+  Vocabulary out = ReadTokens(file);
+  out.word_suffix = std::move(word_suffix);
+  ReadMerges(file.Get("merges"), &out);
   out.fuse_unknown = file.Get("fuse_unk").AsBool();
   out.ignore_merges = file.Get("ignore_merges").AsBool();
   const JsonCursor prefix = file.Get("prefix_space");

@@ -32,7 +32,11 @@ struct Vocabulary {
   // The id of a model's token, or nothing.
   std::optional<int32_t> Find(const std::string& token) const;
 
-  // Reads the shared keys of a tokenizer file. Merges that give a special token are left out: no
+  // Reads the tokens of a tokenizer file, special and unknown ones among them. Throws
+  // Error(Code::Bundle).
+  static Vocabulary ReadTokens(const JsonCursor& file);
+
+  // Reads the keys that files with merges share. Merges that give a special token are left out: no
   // text may turn into one. Throws Error(Code::Bundle).
   static Vocabulary Read(const JsonCursor& file, std::string word_suffix);
 };

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from g4v._files import read_json
+from g4v.export.checkpoint.pipelines import check_caption_tokenizer
 from g4v.export.checkpoint.run import Checkpoint
-from g4v.export.checkpoint.text_to_video import check_caption_tokenizer
+from g4v.export.checkpoint.sentencepiece_model import read_unigram
 from g4v.export.checkpoint.tokenizer import caption_backend
 from g4v.export.components.tokenizer import write_tokenizer
 from g4v.export.errors import ExportError
-from g4v.export.verify.tokenizer import verify_tokenizer
+from g4v.export.verify.tokenizer import verify_tokenizer, verify_words
 
 _SAMPLES = 200  # random texts that a written tokenizer is compared on
 
@@ -55,7 +56,11 @@ def write_tokenizers(checkpoint: Checkpoint, folder: Path, components: Collectio
         path = folder / "text_tokenizer.json"
         tokenizer = checkpoint.tokenizer("text_encoder")
         _check_ends(tokenizer)
-        _write(caption_backend(tokenizer), path)
+        if tokenizer.backend_tokenizer.model.__class__.__name__ == "Unigram":
+            _write(read_unigram(checkpoint.tokenizer_source("text_encoder"), tokenizer), path)
+            verify_words(path, tokenizer)
+        else:
+            _write(caption_backend(tokenizer), path)
         other = folder / "tokenizer.json"
         if other.exists() and other.read_bytes() == path.read_bytes():
             path.unlink()

@@ -20,9 +20,12 @@ from g4v.export.errors import ExportError
 
 _FILE = {"added_tokens", "decoder", "model", "normalizer", "pre_tokenizer"}
 _FILE_WITHOUT_EFFECT = {"version", "truncation", "padding", "post_processor"}
-_MODEL = {
-    "type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk",
-    "byte_fallback", "ignore_merges", "vocab", "merges",
+_MODELS = {
+    "BPE": {
+        "type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk",
+        "byte_fallback", "ignore_merges", "vocab", "merges",
+    },
+    "Unigram": {"type", "unk_id", "vocab", "byte_fallback"},
 }  # fmt: skip
 
 # Keys of tokenizer_config.json that say what tokenizer.json says too; where both are there, that one is read.
@@ -32,6 +35,7 @@ _SAID_TWICE = {
     "bos_token", "cls_token", "eos_token", "mask_token", "pad_token", "sep_token", "unk_token",
     "add_bos_token", "add_eos_token",  # the post processor; the prompt template has its own opening token
     "add_prefix_space", "do_lower_case", "legacy",  # normalizer and pre-tokenizer
+    "extra_ids", "unk_id",  # of T5: how many of its special tokens are <extra_id_...>; the model's own
     "errors",  # of invalid UTF-8, in decoding: U+FFFD
     "vocab_file", "merges_file", "tokenizer_file", "full_tokenizer_file", "trim_offsets",
 }  # fmt: skip
@@ -53,8 +57,11 @@ def check_tokenizer_keys(state: dict[str, Any], place: str) -> None:
     """Raises ExportError that names a key of a tokenizer.json that is not known. place: for the message."""
     unknown = sorted(set(state) - _FILE - _FILE_WITHOUT_EFFECT)
     model = state.get("model")
-    if isinstance(model, dict) and model.get("type", "BPE") == "BPE":
-        unknown += [f"model.{key}" for key in sorted(set(model) - _MODEL)]
+    if isinstance(model, dict) and "type" not in model and "unk_id" in model:  # of before 2023
+        model = {"type": "Unigram", **model}
+    if isinstance(model, dict) and model.get("type", "BPE") in tuple(_MODELS):
+        known = _MODELS[model.get("type", "BPE")]
+        unknown += [f"model.{key}" for key in sorted(set(model) - known)]
     if unknown:
         raise ExportError(f"{place}: {unknown[0]} is no key of a tokenizer that this g4v knows")
 

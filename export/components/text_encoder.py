@@ -1,17 +1,27 @@
-"""The text encoder's graph: input_ids int64 [B, L] -> hidden_states [B, L, D]; causal, no padding mask."""
+"""The text encoder: input_ids int64 [B, L] -> hidden_states [B, L, D].
+
+CLIP's graph is here, causal and without a padding mask; that of T5 and UMT5 is in g4v.export.components.t5.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from g4v.export.checkpoint.captions import Captions, read_captions
+from g4v.export.checkpoint.t5 import CLASSES
 from g4v.export.components.component import Component
 from g4v.export.components.profile import ShapeProfile
-from g4v.export.components.text_to_video import text_length, text_profile
+from g4v.export.components.t5 import export_t5
+from g4v.export.components.text_to_video import text_profile
 from g4v.export.components.transformer import clip_layers
 from g4v.export.graph.cpu import CPU
 from g4v.export.graph.lowering import Lowering
 from g4v.export.verify.comparison import Feeds, verify_text_encoder
+
+# Weights from which on a text encoder is loaded for each video, and let go before the video is made: that of
+# T5-XXL has 4.8e9, more than most networks that it serves. Stable Diffusion's have 1.2e8 and 3.4e8.
+_LARGE = 10**9
 
 
 class TextEncoder(Component):
@@ -23,17 +33,32 @@ class TextEncoder(Component):
         return self.checkpoint.text_encoder()
 
     def build(self, module: Any, folder: Path, stem: str, lowering: Lowering) -> list[str]:
-        return export_text_encoder(module, folder, stem, lowering)
+        if module.config.model_type not in CLASSES.values():
+            return export_text_encoder(module, folder, stem, lowering)
+        length, masked, _ = self._captions
+        return export_t5(module, folder, length, masked, stem, lowering)
 
     def describe(self, module: Any) -> dict[str, Any]:
-        return {"max_length": text_length(self.checkpoint), "hidden_size": module.config.hidden_size}
+        length, masked, zeroed = self._captions
+        found: dict[str, Any] = {"max_length": length, "hidden_size": module.config.hidden_size}
+        if masked:
+            found["attention_mask"] = True
+        if zeroed:
+            found["zero_padding"] = True
+        if sum(weight.numel() for weight in module.parameters()) > _LARGE:
+            found["load"] = "per_video"
+        return found
+
+    @property
+    def _captions(self) -> Captions:
+        return read_captions(self.checkpoint.parts["t2v"])
 
     @property
     def profile(self) -> ShapeProfile:
         return text_profile(self.checkpoint)
 
     def verify(self, module: Any, folder: Path, stem: str, feeds: Feeds = ()) -> float:
-        return verify_text_encoder(module, folder, stem, feeds)
+        return verify_text_encoder(module, folder, stem, feeds, self._captions.length)
 
 
 def export_text_encoder(

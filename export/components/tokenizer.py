@@ -3,12 +3,15 @@
 The file is JSON, and self-contained: nothing of it names a class that would have to be looked up elsewhere.
 
     format, format_version   "g4v-tokenizer", 1
-    type                     "byte_level_bpe", "sentencepiece_bpe" or "clip_bpe"
+    type                     "byte_level_bpe", "sentencepiece_bpe", "clip_bpe" or "unigram"
     vocab                    token strings in the order of their ids; null where an id has no token
-    merges                   ids of the joined pairs in the order of rank: [left, right, left, right, ...]
-    added_tokens             {token: id} of added tokens that decode to text
     special_tokens           {token: id} that text never gives, and that decode to nothing
     unk_token                a token of the vocabulary, or null
+
+Of the three types with merges:
+
+    merges                   ids of the joined pairs in the order of rank: [left, right, left, right, ...]
+    added_tokens             {token: id} of added tokens that decode to text
     fuse_unk, ignore_merges  as in the BPE model of `tokenizers`
     prefix_space             a space before the text: "never", "always" or "unless_present"
     text_tokens              only where added tokens are not special: these are found in texts, and special
@@ -20,6 +23,15 @@ The file is JSON, and self-contained: nothing of it names a class that would hav
     pre_tokenizer            byte-level only: a name of csrc/text/pre_tokenizer.h
     byte_fallback            SentencePiece only: characters outside the vocabulary become byte tokens
     strip_leading_space      SentencePiece only: decoding takes one leading space off
+
+Of "unigram", which g4v.export.components.unigram writes; what is not said here is as in SentencePiece's
+ModelProto:
+
+    scores                   of each token of vocab, float32
+    user_defined, unused     ids of tokens that are always found in a text, and of those that never are
+    byte_fallback            characters outside the vocabulary become byte tokens
+    add_dummy_prefix, remove_extra_whitespaces, escape_whitespaces, treat_whitespace_as_suffix
+    precompiled_charsmap     base64 of the model's normalisation (csrc/text/charsmap.h); "" for none
 """
 
 from __future__ import annotations
@@ -30,7 +42,9 @@ from pathlib import Path
 from typing import Any
 
 from g4v._files import write_text
+from g4v.export.checkpoint.sentencepiece_model import UnigramModel
 from g4v.export.checkpoint.tokenizer import load_backend
+from g4v.export.components.unigram import convert_unigram
 from g4v.export.errors import ExportError
 from g4v.weights.gguf_vocabulary import TOKENIZER_FORMAT, TOKENIZER_VERSION
 
@@ -54,9 +68,9 @@ _SPLITS = {
 def write_tokenizer(source: Any, path: str | Path) -> None:
     """Writes the tokenizer file of a bundle.
 
-    `source` is a folder of a Hugging Face model, a tokenizer.json, a `tokenizers.Tokenizer` or a fast
-    tokenizer of transformers. Raises `ExportError` where the tokenizer has a part that the runtime does not
-    know.
+    `source` is a folder of a Hugging Face model, a tokenizer.json, a `tokenizers.Tokenizer`, a fast tokenizer
+    of transformers or a `UnigramModel`. Raises `ExportError` where the tokenizer has a part that the runtime
+    does not know.
     """
     text = json.dumps(convert_tokenizer(source), ensure_ascii=False, separators=(",", ":"))
     write_text(path, text + "\n", ExportError)
@@ -64,11 +78,14 @@ def write_tokenizer(source: Any, path: str | Path) -> None:
 
 def convert_tokenizer(source: Any) -> dict[str, Any]:
     """The contents of the tokenizer file; `source` and errors as in `write_tokenizer`."""
+    if isinstance(source, UnigramModel):
+        return convert_unigram(source)
     backend = load_backend(source)
     config = json.loads(backend.to_str())
     model = config["model"]
     if model.get("type") != "BPE":
-        raise ExportError(f"the tokenizer's model is {model.get('type')}, the runtime knows BPE only")
+        hint = ", and Unigram of text encoders" if model.get("type") == "Unigram" else ""
+        raise ExportError(f"the tokenizer's model is {model.get('type')}, the runtime knows BPE only{hint}")
     if model.get("dropout"):
         raise ExportError("the tokenizer drops merges at random (BPE dropout), which the runtime does not")
     if model.get("continuing_subword_prefix"):

@@ -1,4 +1,4 @@
-"""Compares an exported tokenizer with Hugging Face tokenizers, on random Unicode."""
+"""Compares an exported tokenizer with Hugging Face tokenizers, or SentencePiece, on random Unicode."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from g4v.export.checkpoint.sentencepiece_model import UnigramModel
 from g4v.export.checkpoint.tokenizer import load_backend
 from g4v.export.errors import ExportError
 from g4v.model.plain_encoder import plain_backend
@@ -22,10 +23,11 @@ def reference_tokenizer(source: Any) -> Any:
 
 
 def verify_tokenizer(path: str | Path, source: Any, samples: int = 1000, seed: int = 0) -> int:
-    """Compares the runtime's tokenizer with Hugging Face tokenizers on random texts; returns their number.
+    """Compares the runtime's tokenizer with Hugging Face tokenizers, or a `UnigramModel` with SentencePiece;
+    returns the number of random texts that it did so on.
 
     path: the bundle's tokenizer file that `write_tokenizer` made of `source`.
-    source: as in `checkpoint.tokenizer.load_backend`.
+    source: as in `checkpoint.tokenizer.load_backend`, or a `UnigramModel`.
     samples: number of texts, which are encoded and decoded again.
     seed: of the random texts.
 
@@ -34,6 +36,8 @@ def verify_tokenizer(path: str | Path, source: Any, samples: int = 1000, seed: i
     from g4v import _core
 
     ours = _core.Tokenizer(Path(path).read_text(encoding="utf-8"))
+    if isinstance(source, UnigramModel):
+        return _verify_unigram(ours, source, samples, seed)
     reference = reference_tokenizer(source)
     # `tokenizers` leaves "</w>" in decoded texts, which transformers (CLIPTokenizer) and our core mend.
     clip = bool(reference.model.end_of_word_suffix)
@@ -57,6 +61,46 @@ def verify_tokenizer(path: str | Path, source: Any, samples: int = 1000, seed: i
     return len(texts)
 
 
+def _verify_unigram(ours: Any, model: UnigramModel, samples: int, seed: int) -> int:
+    reference = model.processor()
+    tokens = [model.proto.pieces[number].piece for number in model.user_defined[:1000]]
+    texts = list(random_texts(samples, seed, tokens or [_SPACE_PIECE]))
+    for text, ids in zip(texts, ours.encode_batch(texts), strict=True):
+        expected = reference.encode(text)
+        if ids != expected:
+            raise ExportError(f"the tokenizer differs on {text!r}: {ids} instead of {expected}")
+        # SentencePiece decodes an unknown token to a sign for it, and takes off every space of a start.
+        known = model.unknown not in ids and not text.lstrip().startswith(_SPACE_PIECE)
+        if known and ours.decode(ids).lstrip(" ") != reference.decode(ids).lstrip(" "):
+            raise ExportError(
+                f"the tokenizer decodes {ids} to {ours.decode(ids)!r} instead of {reference.decode(ids)!r}"
+            )
+    return len(texts)
+
+
+def verify_words(path: str | Path, tokenizer: Any, samples: int = 200) -> None:
+    """Compares the runtime's Unigram tokenizer with that of transformers, on texts of English words.
+
+    path: the bundle's tokenizer file. tokenizer: of transformers.
+
+    SentencePiece and Hugging Face tokenizers differ on rare texts: the first sums scores in float32, the
+    other in float64. ExportError: they differ on more than one text in twenty.
+    """
+    from g4v import _core
+
+    ours, rng = _core.Tokenizer(Path(path).read_text(encoding="utf-8")), random.Random(samples)
+    texts = [" ".join(rng.choices(_WORDS, k=rng.randint(1, 9))) for _ in range(samples)]
+    expected = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
+    wrong = [i for i, ids in enumerate(ours.encode_batch(texts)) if ids != expected[i]]
+    if len(wrong) > samples // 20:
+        text = texts[wrong[0]]
+        raise ExportError(
+            f"the tokenizer differs on {text!r}: {ours.encode(text)}, and transformers makes "
+            f"{expected[wrong[0]]}"
+        )
+
+
+_SPACE_PIECE = "\u2581"
 _WORDS = "the a video of red circle moving I'm don't it's we've you'll he'd they're HELLO World naive".split()
 _SPACES = " \t\n\r\v\f\x85\xa0\u1680\u2000\u2003\u2009\u200a\u2028\u2029\u202f\u205f\u3000\u200b\ufeff"
 _EMOJI = [

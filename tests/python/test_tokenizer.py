@@ -266,7 +266,8 @@ class TestDamagedFiles:
         [
             ({"format": "tokenizer"}, "no g4v tokenizer"),
             ({"format_version": 2}, "version is 2, this g4v reads version 1"),
-            ({"type": "unigram"}, "unigram"),
+            ({"type": "wordpiece"}, "wordpiece"),
+            ({"type": "unigram"}, "not a known key"),
             ({"surprise": 1}, "surprise"),
             ({"vocab": []}, "vocab"),
             ({"vocab": {}}, "vocab"),

@@ -81,7 +81,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const bool made = fuzz::Accepts({Code::Bundle}, [&] {
     const PromptTemplate prompt(spec, *tokenizer);
     opening = prompt.OpeningIds(spec.system);
-    const FrameTimes times = AssumedTimes(2);
+    const FrameTimes times = TimesAtRate(2, kAssumedRate);
     const FrameTimes* const frames = video ? &times : nullptr;
     turn = input.Coin() ? prompt.FirstTurn(spec.system, clean, frames)
                         : prompt.LaterTurn(clean, frames);
