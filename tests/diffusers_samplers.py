@@ -51,24 +51,47 @@ def replayed(scheduler: Any, noise: Iterator[torch.Tensor], double: bool = True)
         yield
 
 
-def start(scheduler: Any, steps: int, set_timesteps: Callable[[int], None] | None = None) -> None:
+def start(
+    scheduler: Any, steps: int, set_timesteps: Callable[[int], None] | None = None, begin: int = 0
+) -> None:
     """Sets the time steps. Without an index, of two equal first ones a pipeline would take the second."""
     (set_timesteps or scheduler.set_timesteps)(steps)
     if hasattr(scheduler, "set_begin_index"):
-        scheduler.set_begin_index(0)
+        scheduler.set_begin_index(begin)
+
+
+def noised(scheduler: Any, image: torch.Tensor, noise: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+    """What image-to-image pipelines make of an image; flow matching has another name for it."""
+    if hasattr(scheduler, "add_noise"):
+        found: torch.Tensor = scheduler.add_noise(image, noise, timestep)
+    else:
+        found = scheduler.scale_noise(image, timestep, noise)
+    return found
 
 
 def theirs(
-    scheduler: Any, steps: int, model: Model, first: np.ndarray, noise: np.ndarray
+    scheduler: Any,
+    steps: int,
+    model: Model,
+    first: np.ndarray,
+    noise: np.ndarray,
+    image: np.ndarray | None = None,
+    begin: int = 0,
 ) -> list[np.ndarray]:
-    """The samples after each step, float64. noise: [steps, n], what each step may add."""
-    start(scheduler, steps)
+    """The samples after each step, float64. noise: [steps, n], what each step may add. image: what step
+    `begin` starts from, under the noise `first`.
+    """
+    start(scheduler, steps, begin=begin)
     for name in ("sigmas", "alphas_cumprod", "final_alpha_cumprod"):
         if hasattr(scheduler, name):
             setattr(scheduler, name, getattr(scheduler, name).double())
     x = torch.from_numpy(first)[None].double() * float(getattr(scheduler, "init_noise_sigma", 1.0))
+    timesteps = scheduler.timesteps[begin:]
+    if image is not None:
+        given = [torch.from_numpy(values)[None].double() for values in (image, first)]
+        x = noised(scheduler, *given, timesteps[:1])
     samples = []
-    for index, timestep in enumerate(scheduler.timesteps):
+    for index, timestep in enumerate(timesteps, begin):
         scale = getattr(scheduler, "scale_model_input", lambda sample, _: sample)
         prediction = torch.from_numpy(model(scale(x, timestep)[0].numpy(), float(timestep)))[None]
         with replayed(scheduler, iter([torch.from_numpy(noise[index])[None].double()])):
@@ -78,13 +101,23 @@ def theirs(
 
 
 def ours(
-    sampler: str, settings: dict[str, Any], steps: int, model: Model, first: np.ndarray, noise: np.ndarray
+    sampler: str,
+    settings: dict[str, Any],
+    steps: int,
+    model: Model,
+    first: np.ndarray,
+    noise: np.ndarray,
+    image: np.ndarray | None = None,
+    begin: int = 0,
 ) -> tuple[list[float], list[np.ndarray]]:
     """The runtime's time steps, and its samples after each step, float32."""
-    scheduler = testing.Scheduler(sampler, steps, **settings)
+    scheduler = testing.Scheduler(sampler, steps, begin, **settings)
     x = (first * scheduler.init_noise_sigma).astype(np.float32)
+    if image is not None:
+        of_image, of_noise = scheduler.noise_at(begin)
+        x = (of_image * image.astype(np.float64) + of_noise * first).astype(np.float32)
     samples = []
-    for index, timestep in enumerate(scheduler.timesteps):
+    for index, timestep in enumerate(scheduler.timesteps[begin:], begin):
         prediction = model(x.astype(np.float64) * scheduler.input_scale(index), timestep)
         x = scheduler.step(index, prediction.astype(np.float32), x, noise[index])
         samples.append(x)
@@ -97,14 +130,23 @@ def model(x: np.ndarray, timestep: float) -> np.ndarray:
 
 
 def compare(
-    sampler: str, settings: dict[str, Any], scheduler: Any, steps: int, tolerance: float = 1e-5
+    sampler: str,
+    settings: dict[str, Any],
+    scheduler: Any,
+    steps: int,
+    tolerance: float = 1e-5,
+    begin: int | None = None,
 ) -> None:
-    """Compares time steps, and the samples of all steps from the same noise."""
+    """Compares time steps, and the samples of all steps from the same noise. begin: the step that starts from
+    an image, under that noise; None starts from noise alone.
+    """
     random = np.random.default_rng(steps)
     first = random.standard_normal(48).astype(np.float32)
     noise = random.standard_normal((steps, 48)).astype(np.float32)
-    expected = theirs(scheduler, steps, model, first, noise)
-    timesteps, made = ours(sampler, settings, steps, model, first, noise)
+    image = None if begin is None else random.standard_normal(48).astype(np.float32)
+    given = (steps, model, first, noise, image, begin or 0)
+    expected = theirs(scheduler, *given)
+    timesteps, made = ours(sampler, settings, *given)
     wanted = scheduler.timesteps.double().numpy()
     assert len(timesteps) == len(wanted)
     if scheduler.timesteps.is_floating_point():

@@ -66,7 +66,7 @@ TokenizersSpec ReadTokenizers(const JsonCursor& cursor, const Manifest& manifest
 }
 
 FrameSamplingSpec ReadFrameSampling(const JsonCursor& cursor) {
-  cursor.ExpectKeys({"frames", "fps", "skip_seconds"});
+  cursor.ExpectKeys({"frames", "fps", "skip_seconds", "rule"});
   FrameSamplingSpec spec;
   spec.frames = ReadSize(cursor, "frames");
   if (const auto found = cursor.Find("fps")) {
@@ -76,6 +76,12 @@ FrameSamplingSpec ReadFrameSampling(const JsonCursor& cursor) {
   if (const auto found = cursor.Find("skip_seconds")) {
     spec.skip_seconds = ReadFrom(*found, 0.0, kMostSkipped);
     if (spec.fps == 0) found->Fail("needs \"fps\" beside it");
+  }
+  if (const auto found = cursor.Find("rule")) {
+    spec.rule = ReadWord(*found, {"spread", "floor"});
+    if (spec.rule == "floor" && spec.skip_seconds > 0) {
+      found->Fail("is \"floor\", which leaves nothing out, and \"skip_seconds\" is there");
+    }
   }
   return spec;
 }
@@ -89,6 +95,20 @@ TextGenerationSpec ReadTextGeneration(const JsonCursor& cursor) {
   spec.top_p = ReadFrom(cursor.Get("top_p"), 0.0, 1.0);
   spec.repetition_penalty = ReadPositive(cursor.Get("repetition_penalty"));
   return spec;
+}
+
+// The network that denoises is the one of the pipeline.
+void CheckVideo(const JsonCursor& generation, const Manifest& manifest) {
+  const ComponentsSpec& components = manifest.components;
+  if (!components.unet && !components.transformer) return;
+  if (!manifest.video_generation) generation.Fail("has no key \"video\"");
+  const std::string_view wanted = components.transformer ? kTransformerPipeline : kUnetPipeline;
+  const std::string& pipeline = manifest.video_generation->pipeline;
+  if (pipeline == wanted) return;
+  generation.Get("video").Fail("is of the pipeline \"" + pipeline + "\", and a " +
+                               (components.transformer ? "transformer" : "unet") +
+                               " is there, which is of \"" + std::string(wanted) +
+                               "\"; export the bundle again");
 }
 
 void CheckFormat(const JsonCursor& root) {
@@ -146,7 +166,7 @@ Manifest Manifest::Parse(std::string_view json_text) {
   if (const auto found = generation.Find("video"))
     manifest.video_generation = ReadVideoGeneration(*found);
   if (components.decoder && !manifest.text_generation) generation.Fail("has no key \"text\"");
-  if (components.unet && !manifest.video_generation) generation.Fail("has no key \"video\"");
+  CheckVideo(generation, manifest);
   const JsonCursor licences = root.Get("licences");
   licences.Elements();  // an array
   manifest.licences = licences.value();

@@ -55,12 +55,13 @@ struct EncoderSpec {
   std::string flavour;                 // "clip", "siglip" or "mplug-owl-video"
   std::string resampling = "bicubic";  // of frames: or "lanczos"
   int longest_edge = 0;                // to which frames are resized first; 0: they are not
+  int shortest_edge = 0;  // to which frames are resized, and then cropped to their middle; 0: not
   std::vector<Variant> variants;
 };
 
 // What makes video tokens of the encoder's features.
 struct ConnectorSpec {
-  std::string kind = "mplug-owl";  // or "pixel-shuffle"
+  std::string kind = "mplug-owl";  // or "pixel-shuffle", "mlp"
   int hidden_size = 0;             // width of the encoder's features
   int output_tokens = 0;           // of a clip, or of a frame where per_frame()
   int output_size = 0;             // width of the decoder's embeddings
@@ -90,6 +91,9 @@ struct DecoderSpec {
 struct TextEncoderSpec {
   int max_length = 0;
   int hidden_size = 0;
+  bool attention_mask = false;  // the graph's input "attention_mask" hides the padding
+  bool zero_padding = false;    // states of the padding become zero
+  bool load_per_video = false;  // "load": its session is there only while a text is encoded
   std::vector<Variant> variants;
 };
 
@@ -100,10 +104,45 @@ struct UnetSpec {
   std::vector<Variant> variants;
 };
 
+// A transformer in place of the UNet: its graph has the same inputs and the same output.
+struct TransformerSpec {
+  int latent_channels = 0;
+  int cross_attention_dim = 0;
+  std::array<int, 3> patch_size{};  // latents for one token: along frames, height and width
+  int positions = 0;                // most patches along frames, height or width
+  std::vector<Variant> variants;
+};
+
+// What a convolution over time keeps of one chunk for the next: the last kCacheFrames frames that it
+// has read.
+struct CacheSpec {
+  int channels = 0;
+  int scale = 0;  // as many times as high and as wide as the latents
+};
+inline constexpr int kCacheFrames = 2;
+
+// Of a decoder that takes a video chunk by chunk, one latent frame at a time: diffusion/causal_vae.h.
+struct CausalSpec {
+  int frames_per_latent = 0;  // but for the first latent frame, which stands for one
+  std::vector<CacheSpec> caches;
+};
+
 struct VaeDecoderSpec {
   int latent_channels = 0;
   int scale_factor = 0;  // pixels for one latent, in height and width
   double scaling_factor = 1.0;
+  // Of each channel, after the division by scaling_factor. Empty: 0 and 1.
+  std::vector<double> latents_mean;
+  std::vector<double> latents_std;
+  std::optional<CausalSpec> causal;
+  std::vector<Variant> variants;
+
+  double mean(size_t channel) const { return latents_mean.empty() ? 0.0 : latents_mean[channel]; }
+  double std(size_t channel) const { return latents_std.empty() ? 1.0 : latents_std[channel]; }
+};
+
+// The encoder half of the VAE whose other half is the VAE decoder: the same latents.
+struct VaeEncoderSpec {
   std::vector<Variant> variants;
 };
 
@@ -118,14 +157,17 @@ struct ComponentsSpec {
   std::optional<ConnectorSpec> abstractor;
   std::optional<DecoderSpec> decoder;
   std::optional<TextEncoderSpec> text_encoder;
-  std::optional<UnetSpec> unet;
+  std::optional<UnetSpec> unet;  // or the transformer, not both
+  std::optional<TransformerSpec> transformer;
   std::optional<VaeDecoderSpec> vae_decoder;
+  std::optional<VaeEncoderSpec> vae_encoder;
   std::optional<FrameCheckerSpec> frame_checker;
 };
 
 // The names of the components in g4v.json, in the order of ComponentsSpec.
-inline constexpr std::array<std::string_view, 7> kComponents = {
-    "encoder", "abstractor", "decoder", "text_encoder", "unet", "vae_decoder", "frame_checker"};
+inline constexpr std::array<std::string_view, 9> kComponents = {
+    "encoder",     "abstractor",  "decoder",     "text_encoder", "unet",
+    "transformer", "vae_decoder", "vae_encoder", "frame_checker"};
 
 // Calls visit(name, component) for each component that there is.
 template <class Visit>
@@ -140,7 +182,9 @@ void ForEachComponent(const ComponentsSpec& spec, const Visit& visit) {
   each(spec.decoder);
   each(spec.text_encoder);
   each(spec.unet);
+  each(spec.transformer);
   each(spec.vae_decoder);
+  each(spec.vae_encoder);
   each(spec.frame_checker);
 }
 
@@ -176,6 +220,9 @@ struct PromptSpec {
   // Whether text after a special token, bos_id among them, begins as a text of its own does: with
   // the dummy space of tokenizers that have one. Nothing: only after bos_id.
   std::optional<bool> space_after_special;
+  // The same for bos_id alone, where it differs. Nothing: as above.
+  std::optional<bool> space_after_bos;
+  bool space_after_video = false;  // the same for text after a video's tokens
   std::optional<int32_t> bos_id;
   int32_t turn_end_id = 0;
   std::vector<int32_t> stop_ids;  // other tokens that end an answer
@@ -232,7 +279,12 @@ struct SchedulerSpec {
   bool stochastic_sampling = false;    // flow-matching Euler
 };
 
+// Pipelines of diffusers whose videos are made: each has a denoising network of its own.
+inline constexpr std::string_view kUnetPipeline = "TextToVideoSDPipeline";
+inline constexpr std::string_view kTransformerPipeline = "WanPipeline";
+
 struct VideoGenerationSpec {
+  std::string pipeline{kUnetPipeline};
   int frames = 0;
   int width = 0;
   int height = 0;
@@ -249,7 +301,8 @@ struct VideoGenerationSpec {
 struct FrameSamplingSpec {
   int frames = 0;  // at most, where fps is not 0; 0 where the bundle reads no video
   double fps = 0;  // of the frames that are taken; 0: always `frames`, whatever the video's length
-  double skip_seconds = 0;  // left out at both ends of a video that is long enough
+  double skip_seconds = 0;      // left out at both ends of a video that is long enough
+  std::string rule = "spread";  // or "floor": FloorFrames of video/preprocess.h
 };
 
 struct Manifest {

@@ -80,49 +80,9 @@ std::map<std::string, Span> ReadProfile(const JsonCursor& object) {
   return profile;
 }
 
-// extra: a key that the variants of this component alone have.
-std::vector<Variant> ReadVariants(const JsonCursor& component, const Manifest& manifest,
-                                  std::string_view extra = {}) {
-  const JsonCursor list = component.Get("variants");
-  std::vector<Variant> variants;
-  for (const JsonCursor& cursor : list.Elements()) {
-    if (extra == "memory_graph") {
-      cursor.ExpectKeys({"target", "precision", "profile", "graph", "memory_graph", "files"});
-    } else if (extra == "packed") {
-      cursor.ExpectKeys({"target", "precision", "profile", "graph", "packed", "files"});
-    } else {
-      cursor.ExpectKeys({"target", "precision", "profile", "graph", "files"});
-    }
-    Variant variant;
-    variant.target = cursor.Get("target").AsString();
-    variant.precision = cursor.Get("precision").AsString();
-    if (const auto packed = cursor.Find("packed")) {
-      variant.packed = ReadListedFile(*packed, manifest);
-      if (variant.target != "cpu") {
-        packed->Fail("is for the target \"cpu\" alone, and this variant's is \"" + variant.target +
-                     "\"; export the bundle again");
-      }
-    }
-    // Packed weights are run without a graph.
-    if (variant.packed.empty() || cursor.Find("graph")) {
-      variant.graph = ReadListedFile(cursor.Get("graph"), manifest);
-    }
-    for (const JsonCursor& file : cursor.Get("files").Elements()) {
-      variant.files.push_back(ReadListedFile(file, manifest));
-    }
-    if (const auto memory = cursor.Find("memory_graph")) {
-      variant.memory_graph = ReadListedFile(*memory, manifest);
-    }
-    if (const auto profile = cursor.Find("profile")) variant.profile = ReadProfile(*profile);
-    variants.push_back(std::move(variant));
-  }
-  if (variants.empty()) list.Fail("is empty; a component needs at least one variant");
-  return variants;
-}
-
 EncoderSpec ReadEncoder(const JsonCursor& cursor, const Manifest& manifest) {
   cursor.ExpectKeys({"image_size", "mean", "std", "hidden_size", "tokens_per_frame", "flavour",
-                     "resampling", "longest_edge", "variants"});
+                     "resampling", "longest_edge", "shortest_edge", "variants"});
   EncoderSpec spec;
   spec.image_size = ReadSize(cursor, "image_size");
   spec.mean = ReadChannels(cursor.Get("mean"));
@@ -139,6 +99,10 @@ EncoderSpec ReadEncoder(const JsonCursor& cursor, const Manifest& manifest) {
   if (const auto found = cursor.Find("longest_edge")) {
     spec.longest_edge = static_cast<int>(found->AsInt(1, kMostEdge));
   }
+  if (const auto found = cursor.Find("shortest_edge")) {
+    spec.shortest_edge = static_cast<int>(found->AsInt(1, kMostEdge));
+    if (spec.longest_edge != 0) found->Fail("cannot be there beside \"longest_edge\"");
+  }
   spec.variants = ReadVariants(cursor, manifest);
   return spec;
 }
@@ -147,7 +111,7 @@ ConnectorSpec ReadConnector(const JsonCursor& cursor, const Manifest& manifest) 
   cursor.ExpectKeys({"kind", "hidden_size", "output_tokens", "output_size", "variants"});
   ConnectorSpec spec;
   if (const auto found = cursor.Find("kind")) {
-    spec.kind = ReadWord(*found, {"mplug-owl", "pixel-shuffle"});
+    spec.kind = ReadWord(*found, {"mplug-owl", "pixel-shuffle", "mlp"});
   }
   spec.hidden_size = ReadSize(cursor, "hidden_size");
   spec.output_tokens = ReadSize(cursor, "output_tokens");
@@ -184,32 +148,16 @@ DecoderSpec ReadDecoder(const JsonCursor& cursor, const Manifest& manifest) {
 }
 
 TextEncoderSpec ReadTextEncoder(const JsonCursor& cursor, const Manifest& manifest) {
-  cursor.ExpectKeys({"max_length", "hidden_size", "variants"});
+  cursor.ExpectKeys(
+      {"max_length", "hidden_size", "attention_mask", "zero_padding", "load", "variants"});
   TextEncoderSpec spec;
   spec.max_length = ReadSize(cursor, "max_length");
   spec.hidden_size = ReadSize(cursor, "hidden_size");
-  spec.variants = ReadVariants(cursor, manifest);
-  return spec;
-}
-
-UnetSpec ReadUnet(const JsonCursor& cursor, const Manifest& manifest) {
-  cursor.ExpectKeys({"latent_channels", "cross_attention_dim", "timestep_dtype", "variants"});
-  UnetSpec spec;
-  spec.latent_channels = ReadSize(cursor, "latent_channels");
-  spec.cross_attention_dim = ReadSize(cursor, "cross_attention_dim");
-  if (const auto found = cursor.Find("timestep_dtype")) {
-    spec.whole_timesteps = ReadWord(*found, {"float32", "int64"}) == "int64";
+  if (const auto found = cursor.Find("attention_mask")) spec.attention_mask = found->AsBool();
+  if (const auto found = cursor.Find("zero_padding")) spec.zero_padding = found->AsBool();
+  if (const auto found = cursor.Find("load")) {
+    spec.load_per_video = ReadWord(*found, {"with_bundle", "per_video"}) == "per_video";
   }
-  spec.variants = ReadVariants(cursor, manifest);
-  return spec;
-}
-
-VaeDecoderSpec ReadVaeDecoder(const JsonCursor& cursor, const Manifest& manifest) {
-  cursor.ExpectKeys({"latent_channels", "scale_factor", "scaling_factor", "variants"});
-  VaeDecoderSpec spec;
-  spec.latent_channels = ReadSize(cursor, "latent_channels");
-  spec.scale_factor = ReadSize(cursor, "scale_factor");
-  spec.scaling_factor = ReadPositive(cursor.Get("scaling_factor"));
   spec.variants = ReadVariants(cursor, manifest);
   return spec;
 }
@@ -253,6 +201,28 @@ void CheckFit(const JsonCursor& components, const ComponentsSpec& spec) {
     expect(spec.unet->latent_channels, spec.vae_decoder->latent_channels,
            "unet.latent_channels and vae_decoder.latent_channels differ");
   }
+  if (spec.unet && spec.transformer) {
+    components.Fail(
+        "have a unet and a transformer, and one of the two denoises videos; export the bundle "
+        "again");
+  }
+  if (spec.text_encoder && spec.transformer) {
+    expect(spec.text_encoder->hidden_size, spec.transformer->cross_attention_dim,
+           "text_encoder.hidden_size and transformer.cross_attention_dim differ");
+  }
+  if (spec.transformer && spec.vae_decoder) {
+    expect(spec.transformer->latent_channels, spec.vae_decoder->latent_channels,
+           "transformer.latent_channels and vae_decoder.latent_channels differ");
+  }
+  if (spec.vae_encoder && spec.vae_decoder && spec.vae_decoder->causal) {
+    components.Fail(
+        "have a vae_encoder, of which there is none for a causal vae_decoder; export the bundle "
+        "again");
+  }
+  if (spec.vae_encoder && !spec.vae_decoder) {
+    components.Fail(
+        "have a vae_encoder but no vae_decoder, whose latents it makes; export the bundle again");
+  }
   if (spec.frame_checker && !spec.encoder) {
     components.Fail(
         "have a frame_checker but no encoder, whose features it reads; export the bundle again");
@@ -265,6 +235,45 @@ void CheckFit(const JsonCursor& components, const ComponentsSpec& spec) {
 
 }  // namespace
 
+std::vector<Variant> ReadVariants(const JsonCursor& component, const Manifest& manifest,
+                                  std::string_view extra) {
+  const JsonCursor list = component.Get("variants");
+  std::vector<Variant> variants;
+  for (const JsonCursor& cursor : list.Elements()) {
+    if (extra == "memory_graph") {
+      cursor.ExpectKeys({"target", "precision", "profile", "graph", "memory_graph", "files"});
+    } else if (extra == "packed") {
+      cursor.ExpectKeys({"target", "precision", "profile", "graph", "packed", "files"});
+    } else {
+      cursor.ExpectKeys({"target", "precision", "profile", "graph", "files"});
+    }
+    Variant variant;
+    variant.target = cursor.Get("target").AsString();
+    variant.precision = cursor.Get("precision").AsString();
+    if (const auto packed = cursor.Find("packed")) {
+      variant.packed = ReadListedFile(*packed, manifest);
+      if (variant.target != "cpu") {
+        packed->Fail("is for the target \"cpu\" alone, and this variant's is \"" + variant.target +
+                     "\"; export the bundle again");
+      }
+    }
+    // Packed weights are run without a graph.
+    if (variant.packed.empty() || cursor.Find("graph")) {
+      variant.graph = ReadListedFile(cursor.Get("graph"), manifest);
+    }
+    for (const JsonCursor& file : cursor.Get("files").Elements()) {
+      variant.files.push_back(ReadListedFile(file, manifest));
+    }
+    if (const auto memory = cursor.Find("memory_graph")) {
+      variant.memory_graph = ReadListedFile(*memory, manifest);
+    }
+    if (const auto profile = cursor.Find("profile")) variant.profile = ReadProfile(*profile);
+    variants.push_back(std::move(variant));
+  }
+  if (variants.empty()) list.Fail("is empty; a component needs at least one variant");
+  return variants;
+}
+
 ComponentsSpec ReadComponents(const JsonCursor& cursor, const Manifest& manifest) {
   cursor.ExpectKeys(kComponents);
   ComponentsSpec spec;
@@ -275,8 +284,12 @@ ComponentsSpec ReadComponents(const JsonCursor& cursor, const Manifest& manifest
   if (const auto found = cursor.Find("text_encoder"))
     spec.text_encoder = ReadTextEncoder(*found, manifest);
   if (const auto found = cursor.Find("unet")) spec.unet = ReadUnet(*found, manifest);
+  if (const auto found = cursor.Find("transformer"))
+    spec.transformer = ReadTransformer(*found, manifest);
   if (const auto found = cursor.Find("vae_decoder"))
     spec.vae_decoder = ReadVaeDecoder(*found, manifest);
+  if (const auto found = cursor.Find("vae_encoder"))
+    spec.vae_encoder = ReadVaeEncoder(*found, manifest);
   if (const auto found = cursor.Find("frame_checker"))
     spec.frame_checker = ReadFrameChecker(*found, manifest);
   CheckFit(cursor, spec);

@@ -22,28 +22,14 @@ std::map<std::string, int32_t> ReadSpecialTokens(const JsonCursor& object) {
 }  // namespace
 
 PromptSpec ReadPrompt(const JsonCursor& cursor) {
-  cursor.ExpectKeys({"system",
-                     "system_prefix",
-                     "system_suffix",
-                     "no_system",
-                     "video_prefix",
-                     "video_suffix",
-                     "frame_prefix",
-                     "frame_suffix",
-                     "user_prefix",
-                     "assistant_prefix",
-                     "answer_prefix",
-                     "answer_suffix",
-                     "turn_separator",
-                     "special_tokens",
-                     "space_after_special",
-                     "bos_id",
-                     "turn_end_id",
-                     "stop_ids",
-                     "stop",
-                     "video_open",
-                     "video_close",
-                     "refusal_openings"});
+  cursor.ExpectKeys({"system",           "system_prefix",     "system_suffix",
+                     "no_system",        "video_prefix",      "video_suffix",
+                     "frame_prefix",     "frame_suffix",      "user_prefix",
+                     "assistant_prefix", "answer_prefix",     "answer_suffix",
+                     "turn_separator",   "special_tokens",    "space_after_special",
+                     "space_after_bos",  "space_after_video", "bos_id",
+                     "turn_end_id",      "stop_ids",          "stop",
+                     "video_open",       "video_close",       "refusal_openings"});
   PromptSpec spec;
   spec.system = cursor.Get("system").AsString();
   spec.system_prefix = ReadText(cursor, "system_prefix");
@@ -65,6 +51,8 @@ PromptSpec ReadPrompt(const JsonCursor& cursor) {
   if (const auto found = cursor.Find("space_after_special")) {
     spec.space_after_special = found->AsBool();
   }
+  if (const auto found = cursor.Find("space_after_bos")) spec.space_after_bos = found->AsBool();
+  if (const auto found = cursor.Find("space_after_video")) spec.space_after_video = found->AsBool();
   if (const auto found = cursor.Find("stop_ids")) {
     for (const JsonCursor& id : found->Elements()) {
       spec.stop_ids.push_back(static_cast<int32_t>(id.AsInt(0, kMaxId)));

@@ -25,6 +25,15 @@ std::optional<int32_t> ReadOptionalId(const JsonCursor& object, std::string_view
 // A file that the manifest's "files" lists.
 std::string ReadListedFile(const JsonCursor& cursor, const Manifest& manifest);
 
+// "variants" of a component. extra: a key that those of this component alone have.
+std::vector<Variant> ReadVariants(const JsonCursor& component, const Manifest& manifest,
+                                  std::string_view extra = {});
+
+UnetSpec ReadUnet(const JsonCursor& cursor, const Manifest& manifest);
+TransformerSpec ReadTransformer(const JsonCursor& cursor, const Manifest& manifest);
+VaeDecoderSpec ReadVaeDecoder(const JsonCursor& cursor, const Manifest& manifest);
+VaeEncoderSpec ReadVaeEncoder(const JsonCursor& cursor, const Manifest& manifest);
+
 PromptSpec ReadPrompt(const JsonCursor& cursor);
 
 VideoGenerationSpec ReadVideoGeneration(const JsonCursor& cursor);

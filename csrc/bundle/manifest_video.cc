@@ -128,9 +128,12 @@ std::vector<std::string> ReadSchedulers(const JsonCursor& video, const std::stri
 }  // namespace
 
 VideoGenerationSpec ReadVideoGeneration(const JsonCursor& cursor) {
-  cursor.ExpectKeys({"frames", "width", "height", "fps", "steps", "guidance_scale",
+  cursor.ExpectKeys({"pipeline", "frames", "width", "height", "fps", "steps", "guidance_scale",
                      "negative_prompt", "shared_noise", "scheduler", "schedulers"});
   VideoGenerationSpec spec;
+  if (const auto found = cursor.Find("pipeline")) {
+    spec.pipeline = ReadWord(*found, {kUnetPipeline, kTransformerPipeline});
+  }
   spec.frames = ReadSize(cursor, "frames");
   spec.width = ReadSize(cursor, "width");
   spec.height = ReadSize(cursor, "height");

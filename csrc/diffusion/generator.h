@@ -1,4 +1,5 @@
-// The video generator: text encoder, denoising loop, VAE decoder.
+// The video generator: text encoder, VAE encoder where a video is made from another one, denoising
+// loop, VAE decoder.
 #pragma once
 
 #include <functional>
@@ -10,6 +11,8 @@
 #include "bundle/bundle.h"
 #include "bundle/placement.h"
 #include "diffusion/request.h"
+#include "diffusion/text_encoder.h"
+#include "diffusion/video_shape.h"
 #include "ort/session.h"
 #include "text/tokenizer.h"
 #include "video/frames.h"
@@ -25,7 +28,7 @@ class VideoGenerator {
                  const Tokenizer& tokenizer, Placement placement);
 
   // Makes one video, uint8 [frames, height, width, 3]; `progress` is called after each denoising
-  // step with its number from 1 on. The same request gives the same video. Any number of threads.
+  // step with its number, from 1 to the number of steps that are done. The same request gives the same video. Any number of threads.
   // Throws Error(Cancelled) within one step, or sooner, after control.Terminate(), and
   // Error(InvalidArgument) where the video cannot fit into memory.
   Frames Generate(const VideoRequest& request, ort::RunControl& control,
@@ -34,29 +37,22 @@ class VideoGenerator {
   void WaitUntilReady() const { sessions_.get(); }
 
   // Whether the text encoder reads `text` to its end.
-  bool ReadsWhole(const std::string& text) const;
+  bool ReadsWhole(const std::string& text) const { return text_encoder_.ReadsWhole(text); }
 
  private:
   struct Sessions {
-    std::unique_ptr<ort::Session> text_encoder;
-    std::unique_ptr<ort::Session> unet;
+    std::unique_ptr<ort::Session> denoiser;  // the UNet or the transformer
     std::unique_ptr<ort::Session> vae_decoder;
+    std::unique_ptr<ort::Session> vae_encoder;  // none where the bundle has none
   };
 
-  size_t TextCapacity() const;  // tokens of a text without its bos and eos
-  std::vector<int64_t> Tokenize(const std::string& text) const;
-  std::vector<float> EncodeText(const VideoRequest& request, bool guided,
-                                ort::RunControl& control) const;
+  TextStates EncodeText(const VideoRequest& request, bool guided, ort::RunControl& control) const;
   std::vector<float> Denoise(const VideoRequest& request, ort::RunControl& control,
                              const std::function<void(int)>& progress) const;
-  Frames Decode(const VideoRequest& request, const std::vector<float>& latents,
-                ort::RunControl& control) const;
 
   const Bundle& bundle_;
-  const Tokenizer& tokenizer_;
-  const TokenizerSpec& tokens_;
-  const TextEncoderSpec& text_encoder_;
-  const UnetSpec& unet_;
+  TextEncoder text_encoder_;
+  const Denoiser denoiser_;
   const VaeDecoderSpec& vae_decoder_;
   std::shared_future<std::shared_ptr<Sessions>> sessions_;  // its destructor waits for the loading
 };

@@ -9,7 +9,8 @@ namespace g4v {
 // Fills `values` with standard normal numbers that depend on `seed` alone, bit for bit the same on
 // every machine: Philox4x32-10 under the key `seed`, one block with the counter (i, stream) for
 // values 2i and 2i + 1, Box-Muller in float64 with functions made of IEEE operations only, rounded
-// to float32. Streams of a seed are independent; a video starts from 0 and step k adds k + 1.
+// to float32. Streams of a seed are independent; a video starts from 0, step k adds k + 1,
+// and the latents of a video that it is made from are drawn by the last one (diffusion/vae.h).
 void FillNoise(uint64_t seed, std::span<float> values, uint64_t stream = 0);
 
 // Noise of a video's latents [channels, frames, area], of unit variance. `shared` of the

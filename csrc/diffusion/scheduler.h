@@ -14,16 +14,27 @@ namespace g4v {
 // One scheduler serves one video: it remembers the steps before.
 class Scheduler {
  public:
-  // Throws Error(InvalidArgument) where `steps` is out of range for the schedule and Error(Bundle)
-  // where the sampler cannot take what the model predicts, or the schedule cannot be used.
-  static std::unique_ptr<Scheduler> Make(const SchedulerSpec& spec, int steps);
+  // `first` is the step that the video begins with, from 0 to steps - 1; above 0 the sample is one
+  // that noise was added to, as NoiseAt says. Throws Error(InvalidArgument) where `steps` is out of
+  // range for the schedule and Error(Bundle) where the sampler cannot take what the model predicts,
+  // or the schedule cannot be used.
+  static std::unique_ptr<Scheduler> Make(const SchedulerSpec& spec, int steps, int first = 0);
   virtual ~Scheduler() = default;
 
   // What the model is told at each step, from noise to image. Not whole for every sampler; exact in
   // float32.
   const std::vector<double>& timesteps() const { return timesteps_; }
 
-  // Standard deviation of the noise that the first step takes.
+  // A sample: image * the clean image + noise * standard normal numbers.
+  struct Mix {
+    double image;
+    double noise;
+  };
+  // The sample of step `index` that is made of an image, as add_noise of diffusers' class, or
+  // scale_noise, has it.
+  virtual Mix NoiseAt(int index) const = 0;
+
+  // Standard deviation of the noise that step 0 takes where there is no image.
   virtual double init_noise_sigma() const { return 1.0; }
 
   // What the model reads at step `index` is the sample times this.
@@ -34,12 +45,13 @@ class Scheduler {
 
   // Turns the noisy sample of step `index` into that of the next one, in place, given the model's
   // prediction for it. `noise` has as many standard normal numbers where the step adds noise, and is
-  // not read elsewhere. Steps go from 0 on, each once.
+  // not read elsewhere. Steps go from the first on, each once.
   virtual void Step(int index, std::span<const float> prediction, std::span<const float> noise,
                     std::span<float> sample) = 0;
 
  protected:
   std::vector<double> timesteps_;
+  int first_ = 0;  // multistep samplers know no outputs of steps before it
 };
 
 }  // namespace g4v

@@ -1,7 +1,7 @@
 """The connector's graph: features [T, N, d] -> video_tokens.
 
     mplug-owl, the abstractor   video_tokens [Q+1, D] of the clip
-    pixel-shuffle               video_tokens [T*Q, D], Q of each frame
+    pixel-shuffle, mlp          video_tokens [T*Q, D], Q of each frame
 
 For the CPU the abstractor is written as two, so that what was computed of a frame can be kept while a video
 goes on:
@@ -32,6 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from g4v.export.components.component import Component
+from g4v.export.components.connector import export_mlp, export_pixel_shuffle
 from g4v.export.components.profile import DimensionRange, ShapeProfile
 from g4v.export.graph.cpu import CPU
 from g4v.export.graph.lowering import Int8, Lowering
@@ -39,7 +40,7 @@ from g4v.export.graph.stems import memory_stem
 from g4v.export.graph.writer import GraphWriter
 from g4v.export.verify.comparison import INT8_TOLERANCE, Feeds, verify_abstractor
 from g4v.model.abstractor import VideoAbstractor
-from g4v.model.connector import PixelShuffle
+from g4v.model.connector import Connector, MlpConnector, PixelShuffle
 
 
 class Abstractor(Component):
@@ -48,17 +49,19 @@ class Abstractor(Component):
     name = "abstractor"
     int8_tolerance = INT8_TOLERANCE
 
-    def load(self) -> VideoAbstractor | PixelShuffle:
+    def load(self) -> VideoAbstractor | Connector:
         return self.checkpoint.abstractor()
 
     def build(self, module: Any, folder: Path, stem: str, lowering: Lowering) -> list[str]:
+        if isinstance(module, MlpConnector):
+            return export_mlp(module, folder, stem, lowering)
         export = export_pixel_shuffle if isinstance(module, PixelShuffle) else export_abstractor
         return export(module, folder, stem, lowering)
 
     def describe(self, module: Any) -> dict[str, Any]:
         config = module.config
         return {
-            **({"kind": module.kind} if isinstance(module, PixelShuffle) else {}),
+            **({"kind": module.kind} if isinstance(module, Connector) else {}),
             "hidden_size": config.hidden_size,
             "output_tokens": config.output_tokens,
             "output_size": config.output_size,
@@ -68,10 +71,10 @@ class Abstractor(Component):
     def profile(self) -> ShapeProfile:
         """Clips of up to the run's own number of frames, with all tokens of each."""
         frames = int(self.checkpoint.about["frames"])
-        return {
-            "frames": DimensionRange(1, frames, frames),
-            "tokens": DimensionRange.fixed(self.checkpoint.tokens_per_frame()),
-        }
+        sizes = {"frames": DimensionRange(1, frames, frames)}
+        if not self.checkpoint.has_frame_tokens():  # else their number is no dimension that may change
+            sizes["tokens"] = DimensionRange.fixed(self.checkpoint.tokens_per_frame())
+        return sizes
 
     def verify(self, module: Any, folder: Path, stem: str, feeds: Feeds = ()) -> float:
         frames, tokens = self.checkpoint.compared_frames(), self.checkpoint.tokens_per_frame()
@@ -124,25 +127,6 @@ def export_abstractor(
             g.output("video_tokens", _tokens(ops, given, abstractor, biases), "float32", tokens)
             g.save()
         return [*g.files, *first.files]
-
-
-def export_pixel_shuffle(
-    connector: PixelShuffle, folder: str | Path, stem: str = "abstractor", lowering: Lowering = CPU
-) -> list[str]:
-    """Writes the graph and its data into `folder`; returns their names."""
-    config = connector.config
-    width, scale = config.hidden_size, config.scale_factor
-    side = int(config.tokens_per_frame**0.5) // scale
-    with lowering.open(folder, stem) as ops:
-        g = ops.g
-        features = g.input("features", "float32", ["frames", config.tokens_per_frame, width])
-        # Rows of squares, rows of a square, and the patches of such a row, which lie side by side already.
-        x = g.reshape(features, -1, scale, side, scale * width)
-        x = g.reshape(g.transpose(x, 0, 2, 1, 3), -1, scale * scale * width)
-        tokens = _quantised_matmul(ops, x, connector.proj.weight.t())
-        g.output("video_tokens", tokens, "float32", ["tokens", config.output_size])
-        g.save()
-        return g.files
 
 
 def _memory(ops: Lowering, features: str, abstractor: VideoAbstractor, weight: Tensor) -> str:

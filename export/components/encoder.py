@@ -12,11 +12,12 @@ from torch import Tensor
 
 from g4v.export.components.component import Component
 from g4v.export.components.profile import DimensionRange, ShapeProfile
-from g4v.export.components.transformer import clip_layers, int8_of_layer
+from g4v.export.components.transformer import clip_hidden_states, clip_layers, int8_of_layer
 from g4v.export.graph.cpu import CPU
 from g4v.export.graph.lowering import Int8, Lowering
 from g4v.export.graph.writer import GraphWriter
 from g4v.export.verify.comparison import Feeds, verify_encoder
+from g4v.model.clip_features import ClipFeatures
 from g4v.model.siglip import SiglipEncoder
 from g4v.model.vision import ClipEncoder, MplugOwlVideoTower, VideoEncoder
 
@@ -64,6 +65,8 @@ def export_encoder(
         pixels = g.input("pixel_values", "float32", ["frames", 3, size, size])
         if isinstance(encoder, ClipEncoder):
             features = _clip(ops, pixels, encoder)
+        elif isinstance(encoder, ClipFeatures):
+            features = _clip_features(ops, pixels, encoder)
         elif isinstance(encoder, SiglipEncoder):
             features = _siglip(ops, pixels, encoder)
         else:
@@ -88,8 +91,7 @@ def _embed(g: GraphWriter, pixels: str, patches: torch.nn.Conv2d, cls: Tensor, p
     return g.concat(g.op("Expand", first, shape), x, axis=1)
 
 
-def _clip(ops: Lowering, pixels: str, encoder: ClipEncoder) -> str:
-    model = encoder.model
+def _clip_embeddings(ops: Lowering, pixels: str, model: Any) -> str:
     embeddings = model.embeddings
     x = _embed(
         ops.g,
@@ -98,8 +100,20 @@ def _clip(ops: Lowering, pixels: str, encoder: ClipEncoder) -> str:
         embeddings.class_embedding,
         embeddings.position_embedding.weight,
     )
-    x = ops.layer_norm(x, model.pre_layrnorm)
-    return clip_layers(ops, x, model, model.post_layernorm, causal=False)
+    return ops.layer_norm(x, model.pre_layrnorm)
+
+
+def _clip(ops: Lowering, pixels: str, encoder: ClipEncoder) -> str:
+    x = _clip_embeddings(ops, pixels, encoder.model)
+    return clip_layers(ops, x, encoder.model, encoder.model.post_layernorm, causal=False)
+
+
+def _clip_features(ops: Lowering, pixels: str, encoder: ClipFeatures) -> str:
+    x = _clip_embeddings(ops, pixels, encoder.model)
+    states = clip_hidden_states(ops, x, encoder.model, max(encoder.layers))
+    chosen = [states[layer] for layer in encoder.layers]
+    features = chosen[0] if len(chosen) == 1 else ops.g.concat(*chosen, axis=2)
+    return features if encoder.class_token else ops.g.slice(features, 1, 1)
 
 
 def _siglip(ops: Lowering, pixels: str, encoder: SiglipEncoder) -> str:

@@ -20,7 +20,9 @@ _DEVICE: dict[str, tuple[str, ...]] = {
     "abstractor": ("fp16", "bf16", "fp32"),
     "text_encoder": ("fp16", "bf16", "fp32"),
     "unet": ("fp16", "bf16", "fp32"),
+    "transformer": ("fp16", "bf16", "fp32"),
     "vae_decoder": ("fp16", "bf16", "fp32"),
+    "vae_encoder": ("fp16", "bf16", "fp32"),
 }
 _ENGINES = {component: (*names, "fp8") for component, names in _DEVICE.items()}
 PRECISIONS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -28,9 +30,11 @@ PRECISIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "encoder": ("fp32", "bf16x2", "int8"),
         "abstractor": ("fp32", "bf16x2", "int8"),
         "decoder": ("fp32", "int8", "int4"),
-        "text_encoder": ("fp32",),
+        "text_encoder": ("fp32", "int8"),
         "unet": ("fp32", "int8"),
+        "transformer": ("fp32", "int8"),
         "vae_decoder": ("fp32",),
+        "vae_encoder": ("fp32",),
         "frame_checker": ("fp32",),
     },
     "cuda": {
@@ -38,6 +42,7 @@ PRECISIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "decoder": ("fp16", "int8", "int4"),
         "unet": ("fp16", "fp32"),
         "vae_decoder": ("fp16", "fp32"),
+        "vae_encoder": ("fp16", "fp32"),
         "frame_checker": ("fp16", "bf16", "fp32"),
     },
     "tensorrt-rtx": _ENGINES,
@@ -49,14 +54,20 @@ _REASONS = {
     ("cuda", "decoder", "bf16"): ": the core keeps keys and values in float16 or float32",
     ("cuda", "unet", "bf16"): _NO_CONVOLUTION,
     ("cuda", "vae_decoder", "bf16"): _NO_CONVOLUTION,
+    ("cuda", "vae_encoder", "bf16"): _NO_CONVOLUTION,
     ("cuda", "encoder", "int8"): ": the CUDA provider has no kernel for MatMulIntegerToFloat",
+    ("cuda", "text_encoder", "int8"): ": the CUDA provider has no kernel for MatMulIntegerToFloat",
     ("cuda", "unet", "int8"): ": the CUDA provider has no kernel for MatMulIntegerToFloat",
+    ("cuda", "transformer", "int8"): ": the CUDA provider has no kernel for MatMulIntegerToFloat",
     ("cuda", "abstractor", "int8"): ": the CUDA provider has no kernel for DynamicQuantizeMatMul",
 }
 # Precisions that quantise activations are used only where a component is named: what they cost in accuracy
-# depends on the model. "fp8" alone is for encoder and UNet, which are most of the work of engines.
-_BY_NAME = {(component, "int8") for component in ("encoder", "abstractor", "unet")}
-_BY_NAME |= {(component, "fp8") for component in ("abstractor", "text_encoder", "vae_decoder")}
+# depends on the model. "fp8" alone is for encoder and UNet or transformer, which are most of the work of
+# engines.
+_BY_NAME = {
+    (component, "int8") for component in ("encoder", "abstractor", "text_encoder", "unet", "transformer")
+}
+_BY_NAME |= {(component, "fp8") for component in ("abstractor", "text_encoder", "vae_decoder", "vae_encoder")}
 COMPONENTS = tuple(PRECISIONS["cpu"])
 Precisions = dict[str, dict[str, str]]
 """The variants of a bundle: component -> target -> precision."""
@@ -77,7 +88,8 @@ def parse_precisions(words: str | Sequence[str], targets: Sequence[str] = ("cpu"
     """Returns the variants of every component for precisions such as "int4" or "decoder=int8".
 
     words: one precision or several; later ones win. A precision without a component is for all components
-        that can be written in it, except for int8 that quantises activations; "fp8" is for encoder and UNet.
+        that can be written in it, except for int8 that quantises activations; "fp8" is for encoder and UNet
+        or transformer.
     targets: such as ("cpu", "cuda").
 
     ExportError: there is no such component, or it cannot be written so for any of the targets.

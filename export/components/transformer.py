@@ -41,18 +41,45 @@ def int8_of_layer(index: int) -> Int8 | None:
 
 def clip_layers(ops: Lowering, x: str, model: Any, last_norm: nn.LayerNorm, causal: bool) -> str:
     """The layers of a CLIP encoder and the LayerNorm that follows them. x: [B, S, d] -> [B, S, d]."""
-    config = model.config
     layers = list(model.encoder.layers)
     norms = [layer.layer_norm1 for layer in layers[1:]] + [last_norm]
     n = ops.layer_norm(x, layers[0].layer_norm1)
     for i, (layer, next_norm) in enumerate(zip(layers, norms, strict=True)):
-        attention, int8 = layer.self_attn, int8_of_layer(i)
-        weight, bias = fused_qkv(attention.q_proj, attention.k_proj, attention.v_proj)
-        a = ops.self_attention(n, weight, bias, config.num_attention_heads, causal, int8=int8)
-        a = ops.linear(a, attention.out_proj, bias=False, int8=int8)
-        n, x = ops.skip_layer_norm(a, x, layer.layer_norm2, attention.out_proj.bias)
-        h = ops.linear(n, layer.mlp.fc1, bias=False, int8=int8)
-        h = activation(ops, h, config.hidden_act, layer.mlp.fc1.bias)
-        h = ops.linear(h, layer.mlp.fc2, bias=False, int8=int8)
+        h, x = _clip_layer(ops, n, x, i, layer, model.config, causal)
         n, x = ops.skip_layer_norm(h, x, next_norm, layer.mlp.fc2.bias)
     return n
+
+
+def clip_hidden_states(ops: Lowering, x: str, model: Any, last: int) -> list[str]:
+    """The hidden states of a CLIP encoder as transformers counts them, [B, S, d] each: x, which its first
+    layer reads, and what each of the layers up to number `last` makes.
+    """
+    layers, states = list(model.encoder.layers), [x]
+    if last == 0:
+        return states
+    n = ops.layer_norm(x, layers[0].layer_norm1)
+    for i, layer in enumerate(layers[:last]):
+        h, x = _clip_layer(ops, n, x, i, layer, model.config, causal=False)
+        if i + 1 < last:
+            n, x = ops.skip_layer_norm(h, x, layers[i + 1].layer_norm1, layer.mlp.fc2.bias)
+        else:
+            x = ops.g.op("Add", ops.g.op("Add", h, ops.g.weight(layer.mlp.fc2.bias)), x)
+        states.append(x)
+    return states
+
+
+def _clip_layer(
+    ops: Lowering, n: str, x: str, index: int, layer: Any, config: Any, causal: bool
+) -> tuple[str, str]:
+    """What layer number `index` adds at its end, but for the bias, and what it adds that to.
+
+    n: x after the layer's first norm.
+    """
+    attention, int8 = layer.self_attn, int8_of_layer(index)
+    weight, bias = fused_qkv(attention.q_proj, attention.k_proj, attention.v_proj)
+    a = ops.self_attention(n, weight, bias, config.num_attention_heads, causal, int8=int8)
+    a = ops.linear(a, attention.out_proj, bias=False, int8=int8)
+    n, x = ops.skip_layer_norm(a, x, layer.layer_norm2, attention.out_proj.bias)
+    h = ops.linear(n, layer.mlp.fc1, bias=False, int8=int8)
+    h = activation(ops, h, config.hidden_act, layer.mlp.fc1.bias)
+    return ops.linear(h, layer.mlp.fc2, bias=False, int8=int8), x

@@ -23,6 +23,8 @@ from g4v.export.components.diffusion_layers import (
     downsample,
     fold_group_norm,
     group_norm,
+    norm_silu_conv,
+    norm_silu_convolution,
     resnet,
     upsample,
 )
@@ -122,9 +124,10 @@ class _Builder:
                 x = self.layer(g.concat(x, skips.pop(), axis=1), block, i)
             for sampler in block.upsamplers or ():
                 x = upsample(ops, x, sampler, like=skips[-1])
-        if unet.conv_norm_out is not None:
-            x = ops.silu(group_norm(ops, x, unet.conv_norm_out))
-        x = conv(ops, x, unet.conv_out)
+        if unet.conv_norm_out is None:
+            x = conv(ops, x, unet.conv_out)
+        else:
+            x = norm_silu_conv(ops, x, unet.conv_norm_out, unet.conv_out)
         shape = g.concat(self.batch, self.frames, g.ints(config.out_channels), image, axis=0)
         x = g.transpose(g.op("Reshape", x, shape), 0, 2, 1, 3, 4)
         g.output("prediction", x, "float32", ["batch", config.out_channels, *sizes])
@@ -182,8 +185,8 @@ class _Builder:
         h = start = self._time_major(x, channels)
         for stage in (block.conv1, block.conv2, block.conv3, block.conv4):
             norm, kernel = stage[0], stage[-1]
-            h = ops.silu(group_norm(ops, h, norm))
-            h = ops.convolution(h, kernel.weight.flatten(3), kernel.bias, pads=(1, 0, 1, 0), int8=True)
+            weight = kernel.weight.flatten(3)
+            h = norm_silu_convolution(ops, h, norm, weight, kernel.bias, pads=(1, 0, 1, 0), int8=True)
         h = g.transpose(g.op("Add", start, h), 0, 2, 1, 3)
         return g.op("Reshape", h, g.op("Shape", x))
 

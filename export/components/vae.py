@@ -1,4 +1,9 @@
-"""The VAE decoder's graph: latents [F, C, h, w] / scaling factor -> images [F, 3, H, W] in [-1, 1]."""
+"""The graphs of the VAE's two halves.
+
+vae_decoder   latents [F, C, h, w] / scaling factor -> images [F, 3, H, W] in [-1, 1]
+vae_encoder   images [F, 3, H, W] in [-1, 1] -> moments [F, 2 C, h, w]: means of the latents, then logarithms
+              of their variances
+"""
 
 from __future__ import annotations
 
@@ -7,14 +12,22 @@ from typing import Any
 
 import torch
 
+from g4v.export.checkpoint.video_sizes import vae_scale
 from g4v.export.components.component import Component
-from g4v.export.components.diffusion_layers import conv, fold_group_norm, group_norm, resnet, upsample
-from g4v.export.components.profile import ShapeProfile
+from g4v.export.components.diffusion_layers import (
+    conv,
+    fold_group_norm,
+    group_norm,
+    norm_silu_conv,
+    resnet,
+    upsample,
+)
+from g4v.export.components.profile import DimensionRange, ShapeProfile
 from g4v.export.components.text_to_video import video_profile
 from g4v.export.errors import ExportError
 from g4v.export.graph.cpu import CPU
 from g4v.export.graph.lowering import Lowering
-from g4v.export.verify.comparison import Feeds, verify_vae_decoder
+from g4v.export.verify.comparison import Feeds, verify_vae_decoder, verify_vae_encoder
 
 
 class VaeDecoder(Component):
@@ -44,6 +57,32 @@ class VaeDecoder(Component):
         return verify_vae_decoder(module, folder, 8, stem, feeds)
 
 
+class VaeEncoder(Component):
+    """Latents from frames: for videos that are made from a video or a picture."""
+
+    name = "vae_encoder"
+
+    def load(self) -> Any:
+        return self.checkpoint.vae()
+
+    def build(self, module: Any, folder: Path, stem: str, lowering: Lowering) -> list[str]:
+        return export_vae_encoder(module, folder, stem, lowering)
+
+    def describe(self, module: Any) -> dict[str, Any]:
+        return {}  # its latents are those of the decoder
+
+    @property
+    def profile(self) -> ShapeProfile:
+        latents = video_profile(self.checkpoint, "height", "width")
+        scale = vae_scale(self.checkpoint.parts["t2v"])
+        sides = {name: DimensionRange.fixed(latents[name].max * scale) for name in ("height", "width")}
+        return {"frames": latents["frames"], **sides}
+
+    def verify(self, module: Any, folder: Path, stem: str, feeds: Feeds = ()) -> float:
+        size = 8 * vae_scale(self.checkpoint.parts["t2v"])
+        return verify_vae_encoder(module, folder, size, stem, feeds)
+
+
 def check_vae(config: Any) -> None:
     """ExportError for settings of an AutoencoderKL that the graph or the runtime cannot express."""
     for key in ("shift_factor", "latents_mean", "latents_std"):
@@ -65,24 +104,66 @@ def export_vae_decoder(
         x = g.input("latents", "float32", ["frames", channels, "latent_height", "latent_width"])
         if vae.post_quant_conv is not None:
             x = conv(ops, x, vae.post_quant_conv)
-        x = conv(ops, x, decoder.conv_in)
-        middle = decoder.mid_block
-        x = resnet(ops, x, middle.resnets[0])
-        for attention, block in zip(middle.attentions, middle.resnets[1:], strict=True):
-            if attention is not None:
-                x = _spatial_attention(ops, x, attention)
-            x = resnet(ops, x, block)
-        for stage in decoder.up_blocks:
+        x = _middle(ops, conv(ops, x, decoder.conv_in), decoder.mid_block)
+        for number, stage in enumerate(decoder.up_blocks):
             for block in stage.resnets:
-                x = resnet(ops, x, block)
+                x = resnet(ops, x, block, many_pixels=number > 0)
             for block in stage.upsamplers or ():
                 x = upsample(ops, x, block)
-        x = conv(ops, ops.silu(group_norm(ops, x, decoder.conv_norm_out)), decoder.conv_out)
+        x = norm_silu_conv(ops, x, decoder.conv_norm_out, decoder.conv_out)
         # The convolution may overshoot the range of pixels.
         x = g.op("Clip", x, g.weight(torch.tensor(-1.0)), g.weight(torch.tensor(1.0)))
         g.output("images", x, "float32", ["frames", vae.config.out_channels, "height", "width"])
         g.save(shapes=True)
         return g.files
+
+
+def export_vae_encoder(
+    vae: Any, folder: str | Path, stem: str = "vae_encoder", lowering: Lowering = CPU
+) -> list[str]:
+    """Writes the encoder half of an AutoencoderKL into `folder`; returns the names of its files.
+
+    ExportError: a setting that the graph cannot express.
+    """
+    check_vae(vae.config)
+    other = set(vae.config.down_block_types) - {"DownEncoderBlock2D"}
+    if other:
+        raise ExportError(f"t2v/vae/config.json: block type {other.pop()!r} is not supported by the encoder")
+    encoder = vae.encoder
+    with lowering.open(folder, stem) as ops:
+        g, channels = ops.g, vae.config.latent_channels
+        x = g.input("images", "float32", ["frames", vae.config.in_channels, "height", "width"])
+        x = conv(ops, x, encoder.conv_in)
+        for stage in encoder.down_blocks:
+            for block in stage.resnets:
+                x = resnet(ops, x, block)
+            for block in stage.downsamplers or ():
+                x = _halve(ops, x, block)
+        x = _middle(ops, x, encoder.mid_block)
+        x = norm_silu_conv(ops, x, encoder.conv_norm_out, encoder.conv_out)
+        if vae.quant_conv is not None:
+            x = conv(ops, x, vae.quant_conv)
+        g.output("moments", x, "float32", ["frames", 2 * channels, "latent_height", "latent_width"])
+        g.save(shapes=True)
+        return g.files
+
+
+def _halve(ops: Lowering, x: str, block: Any) -> str:
+    """A convolution of stride 2, padded below and to the right alone, as the VAE's Downsample2D is."""
+    if not block.use_conv or block.norm is not None or block.padding != 0:
+        raise ExportError("a VAE's downsampler with padding of its own, or no convolution, is not supported")
+    module = block.conv
+    return ops.convolution(x, module.weight, module.bias, strides=module.stride, pads=[0, 0, 1, 1])
+
+
+def _middle(ops: Lowering, x: str, middle: Any) -> str:
+    # At the latents' size, as the decoder's first stage: a few percent of the work, half of the weights.
+    x = resnet(ops, x, middle.resnets[0], many_pixels=False)
+    for attention, block in zip(middle.attentions, middle.resnets[1:], strict=True):
+        if attention is not None:
+            x = _spatial_attention(ops, x, attention)
+        x = resnet(ops, x, block, many_pixels=False)
+    return x
 
 
 def _spatial_attention(ops: Lowering, x: str, block: Any) -> str:

@@ -19,7 +19,7 @@ from g4v.export.quantisation.bit_allocation import BitAllocation
 from g4v.export.quantisation.calibration import NONE, OWN, SEQUENCES, resolve_choice, sequence_length
 from g4v.export.quantisation.codes import BITS
 from g4v.model.bases.mplug_owl import is_mplug_owl
-from g4v.model.bases.smolvlm_config import is_smolvlm
+from g4v.model.bases.video_language import is_video_language
 from g4v.ops import versions
 from g4v.weights.packed_file import header_bytes
 from g4v.weights.packed_layout import PANEL
@@ -30,9 +30,10 @@ _LIBRARIES = 0.8e9  # bytes of Python, PyTorch, transformers, diffusers and ONNX
 _TENSORRT = 0.5e9  # bytes of TensorRT
 # Peak memory in bytes per weight of a component. On the CPU the largest part is the session's, with the
 # weights that it stores in another layout; for an engine that of the graph, TensorRT's copy and the result;
-# for the encoder the weights that are read and converted to float32; for the VAE images in float64.
-_CPU = {"encoder": 10, "text_encoder": 7, "vae_decoder": 45}
-_ENGINE = {"encoder": 10, "vae_decoder": 45}
+# for the encoder the weights that are read and converted to float32; for the VAE images in float64. Its
+# encoder, which was not measured, has as large images and 0.7 as many weights as its decoder.
+_CPU = {"encoder": 10, "text_encoder": 7, "vae_decoder": 45, "vae_encoder": 65}
+_ENGINE = {"encoder": 10, "vae_decoder": 45, "vae_encoder": 65}
 _OTHERS_CPU, _OTHERS_ENGINE = 9, 8
 # Where the processor has AMX also the split weights of bf16x3 and bf16x2 products, which stand beside the
 # file while the graph runs.
@@ -41,6 +42,7 @@ _SPLIT_GEMM = ("encoder", "abstractor")
 _WHOLE = 24  # of a component that is compared as a whole: float32, its copy in float64, the session's
 _READ = 11  # of the encoder, when features are made for the components that read them
 _IN_PLACE = 8  # of an encoder in a published checkpoint, whose tensors are read one at a time
+OPTIONAL = "vae_encoder"  # written where it is asked for
 _READS_FEATURES = ("abstractor", "frame_checker")
 # Bytes per weight of the decoder's layer, or head, that is worked on: float32, quantised, the session's.
 _LAYER = 15
@@ -51,9 +53,11 @@ _BYTES = {"fp32": 4, "bf16x2": 4, "int8": 4, "fp8": 1}
 # measuring, comparing on random inputs and on real ones; for the encoder with a clip of 8 frames.
 _DECODER = {"fp32": 0.08, "fp16": 0.08, "int8": 0.1, "int4": 0.12}
 _GRAPH = {"encoder": 0.45, "abstractor": 0.2, "text_encoder": 0.1, "unet": 0.11, "vae_decoder": 1.5}
+_GRAPH["vae_encoder"] = _GRAPH["vae_decoder"]
+_GRAPH["transformer"] = _GRAPH["unet"]  # not measured
 _OTHERS = 0.2
 _FEATURES = 0.06  # per million weights of the encoder, for a component that reads its features
-_LATENTS = 0.01  # per million weights of the UNet, for texts and latents
+_LATENTS = 0.01  # per million weights of UNet or transformer, for texts and latents
 _GPTQ = 0.6  # of GPTQ on 8,192 tokens
 _OWN_TEXT = 0.2  # of all weights of a decoder that writes them
 _BUILD = (2.0, 0.045)  # building an engine: of any size, and per million weights
@@ -64,11 +68,13 @@ _INT8_MATRICES = {
     "encoder": re.compile(r"layers\.(?!0\.).*\.weight"),
     "abstractor": re.compile(
         r"attention\.(key|value)\.weight|layers\.(?!0\.).*attention\.query\.weight|out_proj\.weight"
+        r"|^proj\.weight|^linear_[12]\.weight"  # of connectors
     ),
     "unet": re.compile(
         r"resnets.*conv[12]\.weight|temp_convs.*\.weight|proj_(in|out)\.weight"
         r"|transformer_blocks(?!.*attn2\.to_[kv]).*\.weight|transformer_in.*\.weight"
     ),
+    "transformer": re.compile(r"blocks\.(?!.*attn2\.to_[kv]).*(attn|ffn).*\.weight"),
 }
 
 
@@ -108,12 +114,16 @@ def estimate_export(
 
     checkpoint: the run.
     precisions: variants of every component.
-    only: components to export; by default all that the run has.
+    only: components to export; by default all that the run has, the VAE's encoder where videos are to be made
+        from videos (`Checkpoint.video_to_video`).
     calibration: as in `quantisation.calibration.calibrate`.
     decoder_graph: whether the decoder's graph is kept beside its packed weights.
 
-    ExportError: files are damaged, or the run lacks a component of `only`.
+    ExportError: files are damaged, the run lacks a component of `only`, or `only` leaves out what videos
+    from videos need.
     """
+    if only is not None and checkpoint.video_to_video and OPTIONAL not in only:
+        raise ExportError(f"--video-to-video writes {OPTIONAL}, which --component leaves out; name it too")
     shapes = read_shapes(checkpoint)
     counts = {name: sum(map(math.prod, found.values())) for name, found in shapes.items()}
     frames = checkpoint.compared_frames()
@@ -133,6 +143,8 @@ def estimate_export(
         raise ExportError(
             f"{checkpoint.run}: has no language model, whose graph --no-decoder-graph leaves out"
         )
+    if only is None and not checkpoint.video_to_video:
+        estimates = [estimate for estimate in estimates if estimate.name != OPTIONAL]
     names = [estimate.name for estimate in estimates]
     for component in only or ():
         if component not in names:
@@ -141,7 +153,7 @@ def estimate_export(
 
 
 def _is_published(folder: Path) -> bool:
-    return is_mplug_owl(folder) or is_smolvlm(folder)
+    return is_mplug_owl(folder) or is_video_language(folder)
 
 
 def _estimate_component(
@@ -166,7 +178,7 @@ def _estimate_component(
         graph *= (frames + 2) / 10
     elif name in _READS_FEATURES:
         seconds += counts["encoder"] / 1e6 * _FEATURES * (frames + 1) / 9
-    elif name == "unet":
+    elif name in ("unet", "transformer"):
         seconds += millions * _LATENTS
     for target, precision in variants.items():
         size = _BYTES.get(precision, 2) * weights - (3 * int8_weights if precision == "int8" else 0)

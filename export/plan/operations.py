@@ -1,4 +1,4 @@
-"""Counts operations of a UNet and a VAE from the shapes of their weights."""
+"""Counts operations of a UNet or a video transformer, and of a VAE, from the shapes of their weights."""
 
 from __future__ import annotations
 
@@ -29,6 +29,38 @@ def attended(tensors: Tensors, levels: int, positions: float) -> float:
     for name, shape in tensors.items():
         if name.endswith("attn1.to_q.weight") and ".attentions." in name:  # others attend over frames
             total += 4.0 * shape[0] * (positions / 4 ** _level(name, levels)) ** 2
+    return total
+
+
+def transformed(tensors: Tensors, tokens: float, length: int) -> float:
+    """Operations of the products of a video transformer, for one video: those of the text count its
+    `length`, those of time none, and all others the tokens of the video, which also attend to each other and
+    to the text.
+    """
+    total = 0.0
+    for name, shape in tensors.items():
+        if len(shape) < 2 or name.startswith(("condition_embedder.time_", "scale_shift_table")):
+            continue
+        of_text = name.startswith("condition_embedder.text_") or re.search(r"attn2\.to_[kv]\.", name)
+        total += 2.0 * math.prod(shape) * (length if of_text else tokens)
+        if name.endswith("attn1.to_q.weight"):
+            total += 4.0 * shape[0] * tokens * (tokens + length)
+    return total
+
+
+def causal_convolved(tensors: Tensors, doubled: Sequence[bool], latents: float, frames: float) -> float:
+    """Operations of the products of a causal VAE's decoder. doubled: whether each upsampler doubles frames
+    too. latents: places of a latent frame. frames: latent frames.
+    """
+    total = 0.0
+    for name, shape in tensors.items():
+        match = re.search(r"up_blocks\.(\d+)\.", name)
+        stage = int(match[1]) if match else 0
+        if ".resample." in name:
+            stage += 1
+        elif name.startswith(("decoder.conv_out", "decoder.norm_out")):
+            stage = len(doubled)
+        total += 2.0 * math.prod(shape) * latents * 4.0**stage * frames * 2.0 ** sum(doubled[:stage])
     return total
 
 

@@ -18,11 +18,13 @@ import numpy as np
 from g4v._console import duration
 from g4v._files import read_json
 from g4v.export.checkpoint.run import Checkpoint
-from g4v.export.checkpoint.text_to_video import vae_scale
+from g4v.export.checkpoint.video_sizes import vae_scale
+from g4v.export.components.text_to_video import text_length
 from g4v.export.errors import ExportError
 from g4v.export.plan.export_estimate import ExportEstimate
 from g4v.export.plan.operations import convolved
 from g4v.export.plan.tensor_shapes import read_shapes
+from g4v.export.plan.transformer_operations import TransformerVideo
 from g4v.export.report.units import size
 
 # Of the speed of a large product what whole float32 graphs reach at least: ViT-L/14 0.68 of it, a UNet of
@@ -33,7 +35,7 @@ _ASSUMED_PRODUCTS, _ASSUMED_BYTES = 30e12, 400e9  # per second: float16 operatio
 ASSUMED = "a GPU of 30 TFLOP/s and 400 GB/s in practice (assumed, none is asked)"
 _CONTEXT = 0.8e9  # bytes of a GPU that CUDA and the libraries take
 _PROMPT = 128  # tokens of a question and of what stands around it
-_MAPS = 8  # largest feature maps that live at once in a UNet or a VAE, in float16
+_MAPS = 8  # largest feature maps that live at once in a UNet, a transformer or a VAE, in float16
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def estimate_run(
     if "encoder" in shapes and "abstractor" in shapes and decoder is not None:
         seen = int(checkpoint.about["frames"]) * checkpoint.tokens_per_frame()
         tokens = checkpoint.video_tokens()
-        if "fps" in checkpoint.frame_sampling():  # of one frame
+        if checkpoint.has_frame_tokens():
             tokens *= int(checkpoint.about["frames"])
         question = 2.0 * seen * (_sum(shapes["encoder"]) + _sum(shapes["abstractor"]))
         question += 2.0 * decoder.weights * (_PROMPT + tokens)
@@ -151,19 +153,23 @@ def estimate_run(
         token = float(decoder.gpu)
     settings = checkpoint.about["generation"].get("video", {})
     made, steps = int(settings.get("frames", 8)), int(settings.get("steps", 20))
+    guided = 1 if settings.get("guidance_scale") == 1.0 else 2
+    if {"text_encoder", "transformer", "vae_decoder"} <= set(shapes):
+        sizes, length = TransformerVideo(checkpoint), text_length(checkpoint)
+        video = steps * guided * sizes.step(shapes["transformer"], length)
+        video += sizes.decoding(shapes["vae_decoder"]) + 2.0 * guided * length * _sum(shapes["text_encoder"])
+        activations = 2.0 * _MAPS * max(guided * sizes.tokens * sizes.width, sizes.chunk_pixels * sizes.base)
     if {"text_encoder", "unet", "vae_decoder"} <= set(shapes):
         scale = vae_scale(checkpoint.parts["t2v"])
         pixels = int(settings.get("height", 64)) * int(settings.get("width", 64))
         latents = pixels / scale**2
-        guided = 1 if settings.get("guidance_scale") == 1.0 else 2
         unet, vae = (
             read_json(checkpoint.parts["t2v"] / part / "config.json", ExportError)["block_out_channels"]
             for part in ("unet", "vae")
         )
         step = guided * made * convolved(shapes["unet"], len(unet), latents)
         video = steps * step + made * convolved(shapes["vae_decoder"], len(vae), pixels)
-        text = read_json(checkpoint.parts["t2v"] / "text_encoder" / "config.json", ExportError)
-        video += 2.0 * guided * int(text.get("max_position_embeddings", 77)) * _sum(shapes["text_encoder"])
+        video += 2.0 * guided * text_length(checkpoint) * _sum(shapes["text_encoder"])
         activations = 2.0 * _MAPS * max(guided * made * latents * unet[0], pixels * vae[0])
     return RunEstimate(question, token, video, made, steps, cache, activations)
 

@@ -25,7 +25,7 @@ from g4v.export.errors import InaccurateError
 from g4v.export.graph.onnx_file import OnnxFile
 from g4v.export.graph.operators import INT8_MATMUL
 from g4v.export.verify.error_measures import norm_error, probability_error, relative_error
-from g4v.export.verify.float64 import upcast_to_float64
+from g4v.export.verify.float64 import feed_forwards, upcast_to_float64
 from g4v.export.verify.half_precision import half_type
 from g4v.export.verify.session import memory_of, open_for_comparison
 
@@ -165,16 +165,29 @@ def verify_frame_checker(
 
 
 @torch.no_grad()
-def verify_text_encoder(model: Any, folder: Path, stem: str = "text_encoder", feeds: Feeds = ()) -> float:
-    """Compares the text encoder's graph."""
-    inputs: _Inputs = feeds or [
-        {"input_ids": torch.randint(model.config.vocab_size, (batch, length), generator=_random())}
-        for batch, length in ((2, model.config.max_position_embeddings), (1, 5))
-    ]
-    with upcast_to_float64(model):
+def verify_text_encoder(
+    model: Any, folder: Path, stem: str = "text_encoder", feeds: Feeds = (), length: int | None = None
+) -> float:
+    """Compares the text encoder's graph. length: tokens of a text at most; None: the model's positions."""
+    generator, random = _random(), []
+    length = length or int(model.config.max_position_embeddings)
+    masked = "attention_mask" in _input_types(folder / f"{stem}.onnx")
+    for batch, tokens in ((2, length), (1, min(5, length))):
+        given = {"input_ids": torch.randint(model.config.vocab_size, (batch, tokens), generator=generator)}
+        if masked:
+            used = torch.randint(1, tokens + 1, (batch, 1), generator=generator)
+            given["attention_mask"] = (torch.arange(tokens) < used).long()
+        random.append(given)
+    with upcast_to_float64(model, whole=feed_forwards(model)):
         return _worst(
-            folder, stem, inputs, lambda input_ids: model(input_ids).last_hidden_state, _error(feeds)
+            folder, stem, feeds or random, lambda **given: model(**given).last_hidden_state, _error(feeds)
         )
+
+
+def _input_types(graph: Path) -> dict[str, int]:
+    """The types of a graph's inputs, as in TensorProto, by name."""
+    inputs = onnx.load(graph, load_external_data=False).graph.input
+    return {value.name: value.type.tensor_type.elem_type for value in inputs}
 
 
 @torch.no_grad()
@@ -200,9 +213,53 @@ def verify_unet(
 
 def _reads_whole_timesteps(graph: Path) -> bool:
     """Whether a UNet's graph takes its time step as int64, as those of older bundles do."""
-    inputs = onnx.load(graph, load_external_data=False).graph.input
-    types = {value.name: value.type.tensor_type.elem_type for value in inputs}
-    return bool(types["timestep"] == onnx.TensorProto.INT64)
+    return _input_types(graph)["timestep"] == onnx.TensorProto.INT64
+
+
+@torch.no_grad()
+def verify_transformer(
+    model: Any, folder: Path, length: int, size: int, stem: str = "transformer", feeds: Feeds = ()
+) -> float:
+    """Compares the video transformer's graph. length: tokens of a text; size: edge of the square random
+    latents in patches.
+
+    diffusers' module computes norms and residual sums in float32 whatever its weights are, so that its own
+    rounding, about 1e-7 a block, is in the error.
+    """
+    config, generator, random = model.config, _random(), []
+    deep, high, wide = config.patch_size
+    for batch, frames, height, width, step in ((2, 3, size, size, 980.5), (1, 1, size, size // 2 + 1, 0.0)):
+        shape = (batch, config.in_channels, frames * deep, height * high, width * wide)
+        text = torch.randn(batch, length, config.text_dim, generator=generator)
+        sample = torch.randn(shape, generator=generator)
+        random.append({"sample": sample, "timestep": torch.tensor([step]), "encoder_hidden_states": text})
+    inputs: _Inputs = feeds or random
+
+    def predicted(sample: torch.Tensor, timestep: torch.Tensor, **text: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = model(sample, timestep.expand(len(sample)), **text).sample
+        return found
+
+    with upcast_to_float64(model):
+        return _worst(folder, stem, inputs, predicted, _error(feeds))
+
+
+@torch.no_grad()
+def verify_vae_encoder(
+    model: Any, folder: Path, size: int, stem: str = "vae_encoder", feeds: Feeds = ()
+) -> float:
+    """Compares the VAE encoder's graph. size: edge of the square images of random inputs."""
+    generator = _random()
+    inputs: _Inputs = feeds or [
+        {"images": torch.rand(frames, model.config.in_channels, height, width, generator=generator) * 2 - 1}
+        for frames, height, width in ((2, size, size), (1, size, size // 2))
+    ]
+
+    def moments(images: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = model.encode(images).latent_dist.parameters
+        return found
+
+    with upcast_to_float64(model):
+        return _worst(folder, stem, inputs, moments, _error(feeds))
 
 
 @torch.no_grad()

@@ -1,8 +1,9 @@
 """Real inputs of the text-to-video components: token ids, noised latents and clean latents.
 
 captions -> input_ids     as the runtime cuts and pads them, the negative prompt beside each
-frames -> latents         by the VAE's own encoder: inputs of the VAE decoder, and, with noise added at steps
-                          of the run's scheduler, of the UNet, beside the states of a text
+frames -> images          as the VAE's encoder takes them
+frames -> latents         by that encoder: inputs of the VAE decoder, and, with noise added at steps
+                          of the run's scheduler, of UNet or transformer, beside the states of a text
 """
 
 from __future__ import annotations
@@ -17,15 +18,18 @@ import torch
 from torch import Tensor
 
 from g4v._files import read_json
+from g4v.export.checkpoint.captions import Captions, read_captions
+from g4v.export.checkpoint.pipelines import denoiser_of
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.checkpoint.samplers import SAMPLERS
-from g4v.export.checkpoint.text_to_video import vae_scale
+from g4v.export.checkpoint.video_sizes import frame_scale, latent_frames, side_steps, vae_scale
 from g4v.export.errors import ExportError
+from g4v.export.verify.causal_vae import chunk_feeds, decode_chunk, empty_caches
 from g4v.export.verify.sample_clips import SEED, captions, clips, resized
 from g4v.model.bases.errors import CheckpointError
 from g4v.model.bases.weight_files import open_weights
 
-_SMALL_VIDEO = (4, 16)  # of a large UNet: frames, and rows and columns of latents at most
+_SMALL_VIDEO = (4, 16)  # of a large network: frames, and rows and columns of latents at most
 _STEPS = 5  # time steps of a denoising run that the UNet sees; 3 where it is large
 
 Inputs = Sequence[Mapping[str, np.ndarray]]
@@ -39,8 +43,17 @@ def weights_bytes(*folders: Path) -> int:
     return sum(file.stat().st_size for file in files)
 
 
+def _text_feed(ids: np.ndarray, lengths: Sequence[int], masked: bool) -> dict[str, np.ndarray]:
+    """Inputs of the text encoder. ids: [B, L]; lengths: of each row without its padding."""
+    feed = {"input_ids": ids}
+    if masked:
+        places = np.arange(ids.shape[1])
+        feed["attention_mask"] = (places < np.array(lengths)[:, None]).astype(np.int64)
+    return feed
+
+
 class DiffusionSamples:
-    """Makes inputs of text encoder, UNet and VAE decoder from captions and clips.
+    """Makes inputs of text encoder, UNet and the VAE's two halves from captions and clips.
 
     checkpoint: a run with a text-to-video model.
     videos: files that clips are read from; drawn clips without any.
@@ -52,6 +65,8 @@ class DiffusionSamples:
         self.notes: dict[str, str] = {}
         self._checkpoint, self._videos, self._large = checkpoint, videos, large
         self._folder = checkpoint.parts["t2v"]
+        self._denoiser = denoiser_of(self._folder)
+        self._is_causal = self._denoiser == "transformer"  # its VAE is one over time
 
     @property
     def _video(self) -> dict[str, Any]:
@@ -72,9 +87,11 @@ class DiffusionSamples:
 
     @cached_property
     def texts(self) -> Inputs:
-        """input_ids int64 [2, L] for each caption: the negative prompt and the caption."""
+        """input_ids int64 [2, L] for each caption: the negative prompt and the caption; and attention_mask
+        int64 [2, L] where the text encoder takes one.
+        """
         config = self._config("text_encoder")
-        length = int(config.get("max_position_embeddings", 77))
+        length, masked, _ = self._captions
         texts = captions()
         try:
             tokenizer = self._checkpoint.tokenizer("text_encoder")
@@ -84,34 +101,66 @@ class DiffusionSamples:
             self.notes["tokens"] = "random token ids (the run has no tokenizer for texts that can be used)"
             generator = torch.Generator().manual_seed(SEED)
             size = int(config["vocab_size"])
-            return [
-                {"input_ids": torch.randint(size, (2, length), generator=generator).numpy()} for _ in texts
-            ]
+            drawn = [torch.randint(size, (2, length), generator=generator).numpy() for _ in texts]
+            return [_text_feed(ids, [length, length], masked) for ids in drawn]
         begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
         end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
 
-        def padded(text: str) -> list[int]:
+        def cut(text: str) -> list[int]:
             ids = tokenizer.encode(text, add_special_tokens=False)[: length - len(begin) - len(end)]
-            ids = [*begin, *ids, *end]
-            return [*ids, *[tokenizer.pad_token_id] * (length - len(ids))]
+            return [*begin, *ids, *end]
 
-        negative = padded(str(self._video.get("negative_prompt", "")))
-        return [{"input_ids": np.array([negative, padded(text)], np.int64)} for text in texts]
+        negative, found = cut(str(self._video.get("negative_prompt", ""))), []
+        for text in texts:
+            rows = [negative, cut(text)]
+            padded = [[*row, *[tokenizer.pad_token_id] * (length - len(row))] for row in rows]
+            found.append(_text_feed(np.array(padded, np.int64), [len(row) for row in rows], masked))
+        return found
+
+    @property
+    def _captions(self) -> Captions:
+        return read_captions(self._folder)
 
     @cached_property
     def vae_latents(self) -> Inputs:
-        """latents float32 [F, C, h, w] as the VAE decoder takes them; the second is of a single frame."""
+        """latents float32 [F, C, h, w] as the VAE decoder takes them; the second is of a single frame. Of a
+        causal VAE the first two latents of each clip, as the chunks that they are.
+        """
+        if self._is_causal:
+            return self._chunks()
         found = [(latents / self._scaling_factor).contiguous().numpy() for latents in self._latents]
         return [{"latents": latents} for latents in (found[0], found[-1][:1], *found[1:])]
 
+    def _chunks(self) -> Inputs:
+        vae, found = self._checkpoint.vae().float(), []
+        mean, std = (torch.tensor(part).reshape(1, -1, 1, 1) for part in self._statistics(vae))
+        for clip in self._latents:
+            latents = clip * std + mean
+            caches = empty_caches(vae, *latents.shape[2:])
+            for place, frame in enumerate(latents[:2]):
+                found.append(chunk_feeds(frame[None], caches, place == 0))
+                caches = decode_chunk(vae, frame[None], caches, place == 0)[1]
+        return found
+
+    @staticmethod
+    def _statistics(vae: Any) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of each channel of a causal VAE's latents."""
+        return list(vae.config.latents_mean), list(vae.config.latents_std)
+
+    @cached_property
+    def vae_images(self) -> Inputs:
+        """images float32 [F, 3, H, W] as the VAE encoder takes them; the second is of a single frame."""
+        found = [clip.contiguous().numpy() for clip in self._clips]
+        return [{"images": images} for images in (found[0], found[-1][:1], *found[1:])]
+
     @cached_property
     def denoising(self) -> Inputs:
-        """Inputs of the UNet in a guided step: both texts on the same noised latents.
+        """Inputs of UNet or transformer in a guided step: both texts on the same noised latents.
 
         The first is at the noisiest time step, the second at the cleanest.
         """
         states, latents = self._states, self._latents
-        large = weights_bytes(self._folder / "unet") > self._large
+        large = weights_bytes(self._folder / self._denoiser) > self._large
         steps, add_noise = self._schedule()
         places = np.linspace(0, len(steps) - 1, 3 if large else _STEPS).round().astype(int)
         generator = torch.Generator().manual_seed(SEED)
@@ -132,6 +181,12 @@ class DiffusionSamples:
             )
         return found
 
+    def _encode(self, model: Any, feed: Mapping[str, np.ndarray]) -> Tensor:
+        """float32 [2, L, D] of a text, as the denoising network takes them."""
+        given = {name: torch.from_numpy(value) for name, value in feed.items()}
+        states: Tensor = model(**given).last_hidden_state
+        return states * given["attention_mask"][..., None] if self._captions.zero_padding else states
+
     @cached_property
     def _states(self) -> list[Tensor]:
         """float32 [2, L, D] of each text."""
@@ -140,28 +195,24 @@ class DiffusionSamples:
             model = self._checkpoint.text_encoder().float()
             if "tokens" in self.notes:
                 self.notes["text"] = self.notes["tokens"]
-            return [model(torch.from_numpy(ids["input_ids"])).last_hidden_state for ids in texts]
+            return [self._encode(model, feed) for feed in texts]
         except ExportError:
             # The last norm of a text encoder leaves states of about unit variance.
             self.notes["text"] = "random text states (the run has no text encoder that can be read)"
-            width = int(self._config("unet")["cross_attention_dim"])
+            width = self._text_width
             shape, generator = (*texts[0]["input_ids"].shape, width), torch.Generator().manual_seed(SEED)
             return [torch.randn(shape, generator=generator) for _ in texts]
 
+    @property
+    def _text_width(self) -> int:
+        """Width of the states of a text; the defaults are diffusers'."""
+        config = self._config(self._denoiser)
+        return int(config.get("text_dim", 4096) if self._is_causal else config["cross_attention_dim"])
+
     @cached_property
     def _latents(self) -> list[Tensor]:
-        """float32 [F, C, h, w] of each clip, scaled to about unit variance as the UNet takes them."""
-        channels, scale = int(self._vae["latent_channels"]), vae_scale(self._folder)
-        frames = int(self._video.get("frames", 8))
-        height, width = (max(1, int(self._video.get(key, 64)) // scale) for key in ("height", "width"))
-        if weights_bytes(self._folder / "unet", self._folder / "vae") > self._large:
-            frames, edge = min(frames, _SMALL_VIDEO[0]), _SMALL_VIDEO[1]
-            height, width = min(height, edge), min(width, edge)
-        size = scale * max(height, width)
-        made = [
-            resized(clip, scale * height, scale * width)
-            for clip in clips(self._videos, frames, size, clean=True)
-        ]
+        """float32 [F, C, h, w] of each clip, scaled to about unit variance as they are denoised."""
+        made, scale = self._clips, vae_scale(self._folder)
         try:
             if not self._has_encoder(self._folder / "vae"):
                 raise ExportError(f"{self._folder / 'vae'}: has no weights of the encoder")
@@ -171,8 +222,37 @@ class DiffusionSamples:
             # variance (Rombach et al., 2022, appendix G).
             self.notes["latents"] = "random latents (the run has no VAE encoder that can be read)"
             generator = torch.Generator().manual_seed(SEED)
-            return [torch.randn(frames, channels, height, width, generator=generator) for _ in made]
+            channels = int(self._vae.get("z_dim", 16) if self._is_causal else self._vae["latent_channels"])
+            shapes = [
+                (latent_frames(self._folder, len(c)), channels, c.shape[2] // scale, c.shape[3] // scale)
+                for c in made
+            ]
+            return [torch.randn(shape, generator=generator) for shape in shapes]
+        if self._is_causal:
+            mean, std = (torch.tensor(part).reshape(1, -1, 1, 1) for part in self._statistics(vae))
+            means = (vae.encode(clip.transpose(0, 1)[None]).latent_dist.mean[0] for clip in made)
+            return [(latents.transpose(0, 1) - mean) / std for latents in means]
         return [vae.encode(clip).latent_dist.mean * self._scaling_factor for clip in made]
+
+    @cached_property
+    def _clips(self) -> list[Tensor]:
+        """float32 [F, 3, H, W] of each clip, -1 to 1."""
+        scale, frames = vae_scale(self._folder), int(self._video.get("frames", 8))
+        step = frame_scale(self._folder)
+        height, width = (max(1, int(self._video.get(key, 64)) // scale) for key in ("height", "width"))
+        if weights_bytes(self._folder / self._denoiser, self._folder / "vae") > self._large:
+            # Of a causal VAE the first latent, and one that has all frames.
+            frames, edge = min(frames, _SMALL_VIDEO[0] if step == 1 else step + 1), _SMALL_VIDEO[1]
+            patches = [side // scale for side in side_steps(self._folder)]
+            height, width = (
+                max(patch, min(side, edge) // patch * patch)
+                for side, patch in zip((height, width), patches, strict=True)
+            )
+        size = scale * max(height, width)
+        return [
+            resized(clip, scale * height, scale * width)
+            for clip in clips(self._videos, frames, size, clean=True)
+        ]
 
     def _has_encoder(self, folder: Path) -> bool:
         try:

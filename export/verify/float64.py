@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,25 +13,41 @@ from torch import Tensor, nn
 _LARGE = 1 << 20
 
 
+def feed_forwards(model: nn.Module) -> list[nn.Module]:
+    """The feed-forward layers of a T5 encoder, none of another model: they ask for the type of the weight
+    of their last product before they compute it.
+    """
+    return [module for module in model.modules() if type(module).__name__.endswith("ActDense")]
+
+
 @contextmanager
-def upcast_to_float64(model: nn.Module) -> Iterator[None]:
+def upcast_to_float64(model: nn.Module, whole: Collection[nn.Module] = ()) -> Iterator[None]:
     """A context in which every module of `model` computes in float64.
 
     Weights of any floating type are upcast, large ones only while their module runs. At the end they are as
     they were. Each large weight must be used only by the module that owns it.
+
+    whole: modules of which all parts are upcast while they run.
     """
     stored: list[tuple[nn.Module, dict[str, Tensor], dict[str, Tensor]]] = []
     handles = []
     seen: set[int] = set()
+    for module in whole:
+        parts = [part for part in module.modules() if part._parameters]
+        handles.append(module.register_forward_pre_hook(_upcast_before(stored, parts)))
+        handles.append(module.register_forward_hook(_restore_after(stored, len(parts)), always_call=True))
+    of_whole = {part for module in whole for part in module.modules()}
     for module in model.modules():
+        if module in of_whole:
+            continue
         own = [p for p in (*module._parameters.values(), *module._buffers.values()) if p is not None]
         floating = [p for p in own if p.is_floating_point()]
         if not floating:
             continue
         large = sum(p.numel() for p in floating) >= _LARGE
         if large and not any(id(p) in seen for p in floating):
-            handles.append(module.register_forward_pre_hook(_upcast_before(stored)))
-            handles.append(module.register_forward_hook(_restore_after(stored), always_call=True))
+            handles.append(module.register_forward_pre_hook(_upcast_before(stored, [module])))
+            handles.append(module.register_forward_hook(_restore_after(stored, 1), always_call=True))
         else:
             _upcast(module, stored)
         seen.update(map(id, floating))
@@ -61,9 +77,17 @@ def _restore(stored: list[Any]) -> None:
     module._buffers.update(buffers)
 
 
-def _upcast_before(stored: list[Any]) -> Any:
-    return lambda module, _: _upcast(module, stored)
+def _upcast_before(stored: list[Any], parts: Collection[nn.Module]) -> Any:
+    def upcast(*_: Any) -> None:
+        for part in parts:
+            _upcast(part, stored)
+
+    return upcast
 
 
-def _restore_after(stored: list[Any]) -> Any:
-    return lambda module, *_: _restore(stored)
+def _restore_after(stored: list[Any], count: int) -> Any:
+    def restore(*_: Any) -> None:
+        for _part in range(count):
+            _restore(stored)
+
+    return restore

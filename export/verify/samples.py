@@ -8,8 +8,8 @@ The clips are drawn by the shapes world (no video comes with the package), or ar
 computes the rest in float32, with one module in memory at a time. Where the run lacks what comes before a
 component, random numbers of the same size stand in, and `Samples.inputs` says so. Every call gives the same.
 
-Large models get fewer and smaller inputs: an encoder one clip and one frame; a UNet clips of few frames and
-latents of at most 16x16. The magnitudes of values hardly depend on the sizes of videos.
+Large models get fewer and smaller inputs: an encoder one clip and one frame; a UNet or a transformer clips of
+few frames and latents of at most 16x16. The magnitudes of values hardly depend on the sizes of videos.
 """
 
 from __future__ import annotations
@@ -29,7 +29,12 @@ from g4v.export.verify.sample_clips import about_clips, captions, check_videos, 
 
 LARGE = 200e6  # bytes of weight files, above which a component gets fewer and smaller inputs
 # What of a component's inputs random numbers may stand in for (`DiffusionSamples.notes`).
-_NOTES = {"unet": ("text", "latents"), "vae_decoder": ("latents",), "text_encoder": ("tokens",)}
+_NOTES = {
+    "unet": ("text", "latents"),
+    "transformer": ("text", "latents"),
+    "vae_decoder": ("latents",),
+    "text_encoder": ("tokens",),
+}
 
 
 class Samples:
@@ -78,8 +83,10 @@ class Samples:
             return self._features
         if component == "text_encoder":
             return self._diffusion.texts
-        if component == "unet":
+        if component in ("unet", "transformer"):
             return self._diffusion.denoising
+        if component == "vae_encoder":
+            return self._diffusion.vae_images
         return self._diffusion.vae_latents if component == "vae_decoder" else []
 
     @cached_property

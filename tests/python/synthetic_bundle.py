@@ -273,6 +273,24 @@ vae_decoder (float[F,4,h,w] latents) => (float[F,3,H,W] images)
 }
 """
 
+# Means of 2x2 pixels, the first colour again as fourth channel, and variances of exp(-2).
+_VAE_ENCODER = """
+<ir_version: 8, opset_import: ["" : 17]>
+vae_encoder (float[F,3,H,W] images) => (float[F,8,h,w] moments)
+{
+  means = AveragePool <kernel_shape = [2, 2], strides = [2, 2]> (images)
+  start = Constant <value = int64[1] {0}> ()
+  end = Constant <value = int64[1] {1}> ()
+  axis = Constant <value = int64[1] {1}> ()
+  first = Slice (means, start, end, axis)
+  four = Concat <axis = 1> (means, first)
+  nothing = Sub (four, four)
+  two = Constant <value = float {2.0}> ()
+  variances = Sub (nothing, two)
+  moments = Concat <axis = 1> (four, variances)
+}
+"""
+
 
 def _graph(text: str, **weights: np.ndarray) -> bytes:
     model = onnx.parser.parse_model(text.replace("  SLEEP\n", _SLEEP))
@@ -442,11 +460,16 @@ def tokenizer(vocabulary: Vocabulary) -> dict[str, Any]:
 
 
 def write_bundle(
-    folder: Path, without: tuple[str, ...] = (), keeps_frames: bool = False, flavour: str = "clip"
+    folder: Path,
+    without: tuple[str, ...] = (),
+    keeps_frames: bool = False,
+    flavour: str = "clip",
+    video_to_video: bool = False,
 ) -> Vocabulary:
     """Writes the bundle; components named in `without` are left out of it.
 
-    keeps_frames: the abstractor is of two graphs. flavour: of the encoder.
+    keeps_frames: the abstractor is of two graphs. flavour: of the encoder. video_to_video: with a VAE's
+    encoder.
     """
     vocabulary = Vocabulary()
     embedding = vocabulary.embedding()
@@ -466,6 +489,10 @@ def write_bundle(
         files |= {"abstractor.onnx": _graph(_FROM_MEMORY), "memory.onnx": _graph(_FRAME_MEMORY)}
         (variant,) = about["components"]["abstractor"]["variants"]
         variant |= {"memory_graph": "memory.onnx", "files": ["abstractor.onnx", "memory.onnx"]}
+    if video_to_video:
+        files["vae_encoder.onnx"] = _graph(_VAE_ENCODER)
+        variant = {"target": "cpu", "precision": "fp32", "graph": "vae_encoder.onnx"}
+        about["components"]["vae_encoder"] = {"variants": [variant | {"files": ["vae_encoder.onnx"]}]}
     for name in without:
         del about["components"][name]
     about["files"] = {
@@ -481,4 +508,4 @@ def write_bundle(
 if __name__ == "__main__":
     import sys
 
-    write_bundle(Path(sys.argv[1]))
+    write_bundle(Path(sys.argv[1]), video_to_video="--video-to-video" in sys.argv)

@@ -26,13 +26,16 @@ class Ddim : public Scheduler {
     }
   }
 
+  Mix NoiseAt(int index) const override {
+    return MixOf(At(static_cast<int64_t>(timesteps_[static_cast<size_t>(index)])));
+  }
+
   void Step(int index, std::span<const float> prediction, std::span<const float> /*noise*/,
             std::span<float> sample) override {
     const auto timestep = static_cast<int64_t>(timesteps_[static_cast<size_t>(index)]);
     const int64_t next = timestep - stride_;
-    const double alpha = alphas_[static_cast<size_t>(timestep)];
     const double alpha_next = next >= 0 ? alphas_[static_cast<size_t>(next)] : final_alpha_;
-    const NoisePoint now{std::sqrt(alpha), std::sqrt(1.0 - alpha), 0.0};
+    const NoisePoint now = At(timestep);
     const double a_next = std::sqrt(alpha_next);
     const double b_next = std::sqrt(1.0 - alpha_next);
     for (size_t i = 0; i < sample.size(); ++i) {
@@ -45,6 +48,11 @@ class Ddim : public Scheduler {
   }
 
  private:
+  NoisePoint At(int64_t timestep) const {
+    const double alpha = alphas_[static_cast<size_t>(timestep)];
+    return {std::sqrt(alpha), std::sqrt(1.0 - alpha), 0.0};
+  }
+
   Prediction prediction_;
   double clip_;
   int64_t stride_;

@@ -46,6 +46,10 @@ class DpmSolver : public Scheduler {
     euler_at_final_ = to_zero || spec.euler_at_final || few_;
   }
 
+  Mix NoiseAt(int index) const override {
+    return MixOf(VariancePreserving(sigmas_[static_cast<size_t>(index)]));
+  }
+
   bool AddsNoise(int /*index*/) const override { return stochastic_; }
 
   void Step(int index, std::span<const float> prediction, std::span<const float> noise,
@@ -86,7 +90,7 @@ class DpmSolver : public Scheduler {
   int OrderOf(int index) const {
     const int last = static_cast<int>(sigmas_.size()) - 2;
     if (index == last && euler_at_final_) return 1;
-    return std::min({order_, index + 1, index == last - 1 && few_ ? 2 : 3});
+    return std::min({order_, index - first_ + 1, index == last - 1 && few_ ? 2 : 3});
   }
 
   // h, the step in lambda, is infinite where all noise goes; the order is then 1.

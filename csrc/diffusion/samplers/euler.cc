@@ -35,6 +35,8 @@ class Euler : public Scheduler {
     init_noise_sigma_ = with_image ? std::sqrt(most * most + 1.0) : most;
   }
 
+  Mix NoiseAt(int index) const override { return {1.0, sigmas_[static_cast<size_t>(index)]}; }
+
   double init_noise_sigma() const override { return init_noise_sigma_; }
 
   double InputScale(int index) const override {

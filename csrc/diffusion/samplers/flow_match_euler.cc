@@ -32,6 +32,11 @@ class FlowMatchEuler : public Scheduler {
     sigmas_.push_back(0.0f);
   }
 
+  Mix NoiseAt(int index) const override {
+    const double sigma = sigmas_[static_cast<size_t>(index)];
+    return {1.0 - sigma, sigma};
+  }
+
   bool AddsNoise(int index) const override {
     return stochastic_ && sigmas_[static_cast<size_t>(index) + 1] > 0;
   }

@@ -40,6 +40,10 @@ class Lcm : public Scheduler {
     }
   }
 
+  Mix NoiseAt(int index) const override {
+    return MixOf(At(timesteps_[static_cast<size_t>(index)]));
+  }
+
   bool AddsNoise(int index) const override {
     return static_cast<size_t>(index) + 1 < timesteps_.size();
   }

@@ -32,6 +32,9 @@ struct NoisePoint {
   double lambda;  // log(alpha / sigma), infinite without noise
 };
 
+// A sample at a point, of an image.
+inline Scheduler::Mix MixOf(const NoisePoint& at) { return {at.alpha, at.sigma}; }
+
 // With alpha^2 + sigma^2 = 1, of the ratio sigma / alpha.
 NoisePoint VariancePreserving(double ratio);
 

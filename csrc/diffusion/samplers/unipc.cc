@@ -60,6 +60,8 @@ class UniPc : public Scheduler {
     }
   }
 
+  Mix NoiseAt(int index) const override { return MixOf(At(static_cast<size_t>(index))); }
+
   void Step(int index, std::span<const float> prediction, std::span<const float> /*noise*/,
             std::span<float> sample) override {
     const auto i = static_cast<size_t>(index);
@@ -69,14 +71,15 @@ class UniPc : public Scheduler {
       const auto convert = predicts_clean_ ? &CleanImage : &NoiseIn;
       output[j] = static_cast<float>(convert(prediction_, now, sample[j], prediction[j]));
     }
-    const bool corrects = index > 0 && std::find(uncorrected_.begin(), uncorrected_.end(),
-                                                 index - 1) == uncorrected_.end();
+    const bool corrects = index > first_ && std::find(uncorrected_.begin(), uncorrected_.end(),
+                                                      index - 1) == uncorrected_.end();
     if (corrects) Advance(i - 1, last_order_, &output, last_sample_, sample);
     // The newest first.
     outputs_.insert(outputs_.begin(), std::move(output));
     outputs_.resize(std::min(outputs_.size(), order_));
     const size_t left = timesteps_.size() - i;
-    last_order_ = std::min(lower_order_final_ ? std::min(order_, left) : order_, i + 1);
+    last_order_ = std::min(lower_order_final_ ? std::min(order_, left) : order_,
+                           i - static_cast<size_t>(first_) + 1);
     last_sample_.assign(sample.begin(), sample.end());
     Advance(i, last_order_, nullptr, last_sample_, sample);
   }

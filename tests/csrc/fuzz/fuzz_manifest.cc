@@ -35,6 +35,24 @@ void CheckPaths(const Manifest& manifest) {
   }
 }
 
+// Each channel has a mean and a deviation, and no product of a causal decoder's sizes leaves 64 bits.
+void CheckLatents(const VaeDecoderSpec& vae) {
+  for (size_t c = 0; c < static_cast<size_t>(vae.latent_channels); ++c) {
+    Require(std::isfinite(vae.mean(c)) && std::isfinite(vae.std(c)) && vae.std(c) > 0,
+            "a mean and a std of latents are finite, a std above 0");
+    if (vae.latents_mean.empty() && vae.latents_std.empty()) break;  // all alike
+  }
+  if (!vae.causal) return;
+  Require(vae.causal->frames_per_latent >= 1 && !vae.causal->caches.empty(),
+          "a causal decoder makes frames and keeps some");
+  double values = 0;
+  for (const CacheSpec& cache : vae.causal->caches) {
+    Require(cache.channels >= 1 && cache.scale >= 1, "a cache holds something");
+    values += 4.0 * kCacheFrames * cache.channels * 4096.0 * 4096.0 * cache.scale * cache.scale;
+  }
+  Require(values < 9e18, "caches of the largest frames can be counted");
+}
+
 void CheckNumbers(const Manifest& manifest) {
   const ComponentsSpec& components = manifest.components;
   if (components.encoder) {
@@ -54,7 +72,9 @@ void CheckNumbers(const Manifest& manifest) {
   if (components.vae_decoder) {
     const double factor = components.vae_decoder->scaling_factor;
     Require(std::isfinite(factor) && factor > 0, "a scaling factor is above 0");
+    CheckLatents(*components.vae_decoder);
   }
+  Require(!components.unet || !components.transformer, "one network denoises");
 }
 
 // Time steps descend within the training's, and each step can be taken.

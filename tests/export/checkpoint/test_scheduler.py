@@ -26,6 +26,17 @@ def test_equals_diffusers(config, write):
 
 
 @pytest.mark.parametrize("config", ACCEPTED, ids=name)
+def test_a_later_start_from_an_image_equals_diffusers(config, write):
+    """As `strength` of image-to-image pipelines: noise is added to an image, and the first steps left out."""
+    t2v, sampler = write(config), sampler_of(config)
+    given = getattr(diffusers, config["_class_name"]).from_pretrained(t2v / "scheduler")
+    for steps, begin in ((4, 3), (14, 6), (20, 1), (20, 0)):
+        settings = read_scheduler(t2v, steps=steps)
+        assert settings.pop("type") == sampler
+        compare(sampler, settings, make(sampler, given.config), steps, begin=begin)
+
+
+@pytest.mark.parametrize("config", ACCEPTED, ids=name)
 def test_another_sampler_of_the_bundle_equals_from_config(config, write):
     """As a request names it: `EulerDiscreteScheduler.from_config(pipe.scheduler.config)`, and all others."""
     t2v = write(config)

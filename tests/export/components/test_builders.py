@@ -18,7 +18,7 @@ from g4v.export.components.encoder import export_encoder
 from g4v.export.components.frame_checker import export_frame_checker
 from g4v.export.components.text_encoder import export_text_encoder
 from g4v.export.components.unet import export_unet
-from g4v.export.components.vae import export_vae_decoder
+from g4v.export.components.vae import export_vae_decoder, export_vae_encoder
 from g4v.export.errors import ExportError
 from g4v.export.graph.dtype import BFLOAT16, FLOAT16
 from g4v.export.graph.standard import StandardLowering
@@ -366,6 +366,43 @@ def test_vae_decoder(attention, tmp_path):
         assert images.shape == (shape[0], 3, 4 * shape[2], 4 * shape[3])
         expected = double(vae).decode(latents.double()).sample.clamp(-1, 1)
         assert relative_error(images, expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("attention", [False, True])
+@torch.no_grad()
+def test_vae_encoder(attention, tmp_path):
+    vae = shaken(
+        AutoencoderKL(
+            down_block_types=["DownEncoderBlock2D"] * 3,
+            up_block_types=["UpDecoderBlock2D"] * 3,
+            block_out_channels=[8, 8, 16],
+            layers_per_block=2 if attention else 1,
+            latent_channels=4,
+            norm_num_groups=4,
+            mid_block_add_attention=attention,
+            use_quant_conv=attention,
+        )
+    )
+    export_vae_encoder(vae, tmp_path)
+    for shape in ((3, 3, 16, 16), (1, 3, 20, 12)):
+        images = torch.rand(shape) * 2 - 1
+        (moments,) = session(tmp_path, "vae_encoder").run(None, {"images": images.numpy()})
+        assert moments.shape == (shape[0], 8, shape[2] // 4, shape[3] // 4)
+        expected = double(vae).encode(images.double()).latent_dist
+        assert relative_error(moments, expected.parameters) < TOLERANCE
+        assert relative_error(moments[:, :4], expected.mean) < TOLERANCE
+
+
+def test_a_vae_encoder_of_other_blocks_is_refused(tmp_path):
+    vae = AutoencoderKL(
+        down_block_types=["DownEncoderBlock2D", "AttnDownEncoderBlock2D"],
+        up_block_types=["UpDecoderBlock2D"] * 2,
+        block_out_channels=[8, 16],
+        norm_num_groups=4,
+    )
+    with pytest.raises(ExportError, match="'AttnDownEncoderBlock2D' is not supported by the encoder"):
+        export_vae_encoder(vae, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_relative_error_sees_what_is_wrong():
