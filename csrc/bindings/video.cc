@@ -47,14 +47,33 @@ py::array_t<uint8_t> ResizeImage(const py::array& image, int height, int width,
   return ToArray(std::move(resized), {height, width, 3});
 }
 
-py::array_t<float> PreprocessFrames(const py::array& frames, int size,
-                                    const std::array<float, 3>& mean,
-                                    const std::array<float, 3>& std, const std::string& resampling,
-                                    int longest_edge) {
+py::array_t<uint8_t> ResizeFrames(const py::array& frames, int height, int width) {
   CheckPixels(frames, 4, "[T, H, W, 3]");
   const Pixels pixels = Pixels::ensure(frames);
   const py::ssize_t count = pixels.shape(0);
-  const FrameFormat format{size, mean, std, ResamplingOf(resampling), longest_edge};
+  const auto rows = static_cast<int>(pixels.shape(1));
+  const auto columns = static_cast<int>(pixels.shape(2));
+  std::vector<uint8_t> resized;
+  {
+    const GilRelease release;
+    for (py::ssize_t i = 0; i < count; ++i) {
+      const uint8_t* frame = pixels.data() + i * rows * columns * 3;
+      const std::vector<uint8_t> one =
+          Resize(frame, rows, columns, height, width, Resampling::kLanczos);
+      resized.insert(resized.end(), one.begin(), one.end());
+    }
+  }
+  return ToArray(std::move(resized), {count, height, width, 3});
+}
+
+py::array_t<float> PreprocessFrames(const py::array& frames, int size,
+                                    const std::array<float, 3>& mean,
+                                    const std::array<float, 3>& std, const std::string& resampling,
+                                    int longest_edge, int shortest_edge) {
+  CheckPixels(frames, 4, "[T, H, W, 3]");
+  const Pixels pixels = Pixels::ensure(frames);
+  const py::ssize_t count = pixels.shape(0);
+  const FrameFormat format{size, mean, std, ResamplingOf(resampling), longest_edge, shortest_edge};
   std::vector<float> values;
   {
     const GilRelease release;
@@ -71,11 +90,23 @@ void RegisterVideo(py::module_& module, py::module_& testing) {
       "resize", &ResizeImage, py::arg("image"), py::arg("height"), py::arg("width"),
       py::arg("resampling") = "bicubic",
       "uint8 [H, W, 3] -> uint8 [height, width, 3], bit for bit as Pillow's BICUBIC or LANCZOS.");
+  module.def("resize_frames", &ResizeFrames, py::arg("frames"), py::arg("height"), py::arg("width"),
+             "uint8 [T, H, W, 3] -> uint8 [T, height, width, 3], bit for bit as Pillow's LANCZOS.");
   module.def("preprocess", &PreprocessFrames, py::arg("frames"), py::arg("size"), py::arg("mean"),
              py::arg("std"), py::arg("resampling") = "bicubic", py::arg("longest_edge") = 0,
+             py::arg("shortest_edge") = 0,
              "uint8 [T, H, W, 3] -> float32 [T, 3, size, size], resized and normalised.");
   testing.def("spread_frames", &SpreadFrames, py::arg("count"), py::arg("samples"),
               "Indices of `samples` frames from the first of `count` to the last.");
+  testing.def("floor_frames", &FloorFrames, py::arg("count"), py::arg("samples"),
+              "Indices floor(i * count / samples).");
+  testing.def(
+      "frames_by_second",
+      [](int64_t count, double rate, int most, double fps, double skip_seconds, bool floor) {
+        return FramesBySecond(count, rate, most, {fps, skip_seconds, floor});
+      },
+      py::arg("count"), py::arg("rate"), py::arg("most"), py::arg("fps"), py::arg("skip_seconds"),
+      py::arg("floor"), "Indices of the frames, out of `count` at `rate` a second, that are seen.");
   testing.def("sample_frames", &SampleFrames, py::arg("count"), py::arg("samples"),
               "Indices of the frames, out of `count`, that the encoder sees.");
 }

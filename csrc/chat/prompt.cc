@@ -166,7 +166,8 @@ std::vector<int32_t> PromptTemplate::OpeningIds(const std::string& system) const
   std::vector<int32_t> ids;
   if (spec_.bos_id) ids.push_back(*spec_.bos_id);
   if (system.empty()) return ids;
-  const bool starts_text = !spec_.bos_id || spec_.space_after_special.value_or(true);
+  const bool starts_text =
+      !spec_.bos_id || spec_.space_after_bos.value_or(spec_.space_after_special.value_or(true));
   const Part with[] = {{spec_.system_prefix}, {system, false}};
   const std::vector<int32_t> text = Encode(with, starts_text);
   ids.insert(ids.end(), text.begin(), text.end());
@@ -184,7 +185,7 @@ PromptTemplate::TurnIds PromptTemplate::Turn(const std::string& lead, const std:
   if (!spec_.frame_prefix) {
     const Part before[] = {{lead}, {spec_.video_prefix}};
     const Part after[] = {{suffix}, words, {spec_.assistant_prefix}};
-    return {Encode(before, starts_text), {}, Encode(after, false)};
+    return {Encode(before, starts_text), {}, Encode(after, spec_.space_after_video)};
   }
   std::vector<std::string> prefixes;
   for (const double second : video->seconds) {
@@ -197,10 +198,10 @@ PromptTemplate::TurnIds PromptTemplate::Turn(const std::string& lead, const std:
   TurnIds ids{Encode(before, starts_text), {}, {}};
   for (size_t frame = 1; frame < prefixes.size(); ++frame) {
     const Part between[] = {{spec_.frame_suffix}, {prefixes[frame]}};
-    ids.between_frames.push_back(Encode(between, false));
+    ids.between_frames.push_back(Encode(between, spec_.space_after_video));
   }
   const Part after[] = {{spec_.frame_suffix}, {suffix}, words, {spec_.assistant_prefix}};
-  ids.after_video = Encode(after, false);
+  ids.after_video = Encode(after, spec_.space_after_video);
   return ids;
 }
 
@@ -209,7 +210,9 @@ PromptTemplate::TurnIds PromptTemplate::FirstTurn(const std::string& system,
                                                   const FrameTimes* video) const {
   const std::vector<int32_t> opening = OpeningIds(system);
   bool starts_text = false;
-  if (spec_.space_after_special) {
+  if (system.empty() && spec_.bos_id && spec_.space_after_bos) {
+    starts_text = *spec_.space_after_bos;
+  } else if (spec_.space_after_special) {
     if (opening.empty()) {
       starts_text = true;
     } else if (opening.back() == spec_.bos_id || IsSpecial(spec_, opening.back())) {

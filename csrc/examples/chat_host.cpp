@@ -16,6 +16,9 @@ constexpr const char* kUsage =
     "Talks with the assistant of a bundle directory; without a question it reads them from stdin.\n"
     "  --video FILE WIDTH HEIGHT  the first question is about these raw RGB frames, such as\n"
     "                             ffmpeg -i clip.mp4 -f rawvideo -pix_fmt rgb24 FILE makes\n"
+    "  --fps N                    frames a second of that video (default: not known), for models "
+    "that are\n"
+    "                             told when frames are shown\n"
     "  --demo-video               the first question is about a red disc that moves to the left\n"
     "  --out DIR                  an existing folder for video0_00.ppm ... (default: .)\n"
     "  --seed N                   of answers and videos (default: 0)\n"
@@ -27,6 +30,7 @@ struct Options {
   std::string out = ".";
   std::string onnxruntime;
   uint64_t seed = 0;
+  double fps = 0;  // of `frames`; 0: not known
   std::vector<uint8_t> pixels;
   g4v_frames frames = {};  // of `pixels`; count 0: no video
   std::vector<std::string> questions;
@@ -80,6 +84,10 @@ Options ParseArguments(const std::vector<std::string>& arguments) {
       const std::string path = value(i);
       const int64_t width = std::strtoll(value(i).c_str(), nullptr, 10);
       ReadFrames(path, width, std::strtoll(value(i).c_str(), nullptr, 10), options);
+    } else if (argument == "--fps") {
+      char* end = nullptr;
+      options.fps = std::strtod(value(i).c_str(), &end);
+      if (*end != '\0' || !(options.fps > 0)) Fail("--fps must be a number above 0", 2);
     } else if (argument == "--demo-video") {
       DrawDemo(options);
     } else if (argument == "--out") {
@@ -97,6 +105,7 @@ Options ParseArguments(const std::vector<std::string>& arguments) {
     }
   }
   if (options.bundle.empty()) Fail(kUsage, 2);
+  if (options.fps > 0 && options.frames.count == 0) Fail("--fps is of a video: give --video", 2);
   return options;
 }
 
@@ -137,6 +146,9 @@ void Answer(g4v::Stream stream, const std::string& folder, int& videos) {
         std::cout << "\n[withheld: " << event.unsafe_frames << " of " << event.video_frames
                   << " frames look unsafe]" << std::flush;
         break;
+      case G4V_VIDEO_FAILED:
+        std::cout << "\n[no video: " << event.message << "]" << std::flush;
+        break;
       case G4V_WARNING:
         std::cerr << "warning: " << event.text << "\n";
         break;
@@ -164,9 +176,15 @@ void Run(const Options& options) {
   settings.seed = options.seed;
   g4v::Chat chat = assistant.Chat(&settings);
   const g4v_frames* frames = options.frames.count > 0 ? &options.frames : nullptr;
+  g4v_frame_times times = {};
+  times.struct_size = sizeof times;
+  times.fps = options.fps;
+  g4v_turn_options turn = {};
+  turn.struct_size = sizeof turn;
   int videos = 0;
   const auto ask = [&](const std::string& question) {
-    Answer(chat.Send(question, frames), options.out, videos);
+    turn.frame_times = frames && options.fps > 0 ? &times : nullptr;
+    Answer(chat.Send(question, frames, &turn), options.out, videos);
     frames = nullptr;
   };
   for (const std::string& question : options.questions) ask(question);

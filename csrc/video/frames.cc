@@ -10,7 +10,7 @@ namespace g4v {
 namespace {
 
 constexpr int64_t kLongestSide = 1 << 15;
-constexpr double kAssumedRate = 24.0;          // frames a second
+constexpr double kMostRate = 1000.0;           // frames a second
 constexpr double kLongestVideo = 366 * 86400;  // seconds
 
 void CheckTimes(const FrameTimes& times, int64_t count) {
@@ -27,11 +27,27 @@ void CheckTimes(const FrameTimes& times, int64_t count) {
               "none before the last");
 }
 
+void CheckRate(const FramesView& video) {
+  if (video.rate == 0.0) return;
+  if (!(video.rate > 0.0 && video.rate <= kMostRate) ||
+      static_cast<double>(video.count) > kLongestVideo * video.rate) {
+    throw Error(Code::InvalidArgument,
+                "the frames a second of a video must be above 0 and at most 1000, and the video no "
+                "longer than a year");
+  }
+  if (video.times) {
+    throw Error(Code::InvalidArgument,
+                "a video has either the time of each frame or the number of frames a second, and "
+                "both are given");
+  }
+}
+
 }  // namespace
 
 void CheckVideo(const FramesView& video) {
   const auto side = [](int64_t length) { return length >= 1 && length <= kLongestSide; };
   if (video.pixels && video.count >= 1 && side(video.height) && side(video.width)) {
+    CheckRate(video);
     if (video.times) CheckTimes(*video.times, video.count);
     return;
   }
@@ -46,10 +62,10 @@ FramesView View(const Frames& frames) {
           timed ? &frames.times : nullptr};
 }
 
-FrameTimes AssumedTimes(int64_t count) {
-  FrameTimes times{{}, static_cast<double>(count) / kAssumedRate};
+FrameTimes TimesAtRate(int64_t count, double rate) {
+  FrameTimes times{{}, static_cast<double>(count) / rate};
   for (int64_t i = 0; i < count; ++i) {
-    times.seconds.push_back(static_cast<double>(i) / kAssumedRate);
+    times.seconds.push_back(static_cast<double>(i) / rate);
   }
   return times;
 }

@@ -30,13 +30,20 @@ struct FramesView {
   int64_t height = 0;
   int64_t width = 0;
   const FrameTimes* times = nullptr;  // of each frame; null where they are not known
+  // Frames a second of the video, whose frames these all are; 0 where that is not known. Not beside
+  // `times`.
+  double rate = 0.0;
 };
 
-// What is taken where nobody says when frames are shown: `count` of them, 24 a second.
-FrameTimes AssumedTimes(int64_t count);
+// Frames a second where nobody says when frames are shown.
+inline constexpr double kAssumedRate = 24.0;
 
-// Throws Error(InvalidArgument) where the view is no video, or its times are not those of its frames:
-// one for each, none below 0 or before the last, none above a year.
+// Of `count` frames, `rate` a second, the first at 0.
+FrameTimes TimesAtRate(int64_t count, double rate);
+
+// Throws Error(InvalidArgument) where the view is no video, its rate is not above 0 and at most 1000
+// or makes it longer than a year, or its times are not those of its frames: one for each, none below
+// 0 or before the last, none above a year.
 void CheckVideo(const FramesView& video);
 
 FramesView View(const Frames& frames);

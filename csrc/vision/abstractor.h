@@ -1,9 +1,10 @@
 // The video encoder's second half, the connector: from the features of frames to the video tokens of the
-// decoder's prompt. One of two ways, by its kind in g4v.json:
+// decoder's prompt. One of three ways, by its kind in g4v.json:
 //
 //   mplug-owl       an abstractor: few tokens of a whole clip. What is kept of a frame are the keys and
 //                   values that its features give, where the bundle has a graph for them.
 //   pixel-shuffle   tokens of each frame, in the order of the frames. They are what is kept of it.
+//   mlp             the same, by a pooling of neighbouring features and a network of two layers.
 #pragma once
 
 #include <cstdint>

@@ -5,9 +5,12 @@ namespace g4v {
 FrameEncoder::FrameEncoder(std::shared_ptr<ort::Environment> environment, const Bundle& bundle,
                            const Placement& placement)
     : spec_(Require(bundle.manifest().components.encoder, "encoder")),
-      format_{spec_.image_size, spec_.mean, spec_.std,
+      format_{spec_.image_size,
+              spec_.mean,
+              spec_.std,
               spec_.resampling == "lanczos" ? Resampling::kLanczos : Resampling::kBicubic,
-              spec_.longest_edge},
+              spec_.longest_edge,
+              spec_.shortest_edge},
       session_(std::move(environment), GraphFor(bundle, spec_.variants, placement, "encoder")) {}
 
 std::vector<int64_t> FrameEncoder::ShapeOf(int64_t frames) const {

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "base/option.h"
 #include "base/sha256.h"
-#include "video/preprocess.h"
 
 namespace g4v {
 namespace {
@@ -53,6 +53,9 @@ VideoEncoder::VideoEncoder(const std::shared_ptr<ort::Environment>& environment,
     : encoder_(encoder),
       abstractor_(environment, bundle, placement),
       samples_(bundle.manifest().frame_sampling.frames),
+      by_second_{bundle.manifest().frame_sampling.fps,
+                 bundle.manifest().frame_sampling.skip_seconds,
+                 bundle.manifest().frame_sampling.rule == "floor"},
       most_samples_(MostSamples(bundle.manifest().components, placement.targets)) {}
 
 Frames VideoEncoder::Sample(const FramesView& video, std::optional<int> samples,
@@ -60,19 +63,29 @@ Frames VideoEncoder::Sample(const FramesView& video, std::optional<int> samples,
   CheckVideo(video);
   if (samples) CheckRange({kFrames.name, kFrames.least, most_samples_}, *samples);
   const int count = samples.value_or(samples_);
-  CheckDecodedBytes(std::min<int64_t>(video.count, count), video.height, video.width, most_bytes);
-  if (per_frame()) {
-    FramesView timed = video;
-    FrameTimes assumed;
-    if (!timed.times) {
-      assumed = AssumedTimes(video.count);
-      timed.times = &assumed;
-    }
-    const auto most = static_cast<int>(std::min<int64_t>(video.count, count));
-    return CopyFrames(timed, SpreadFrames(video.count, most));
+  const std::vector<int64_t> indices = Choose(video, count);
+  CheckDecodedBytes(static_cast<int64_t>(indices.size()), video.height, video.width, most_bytes);
+  FramesView timed = video;
+  FrameTimes times;
+  if (per_frame() && !timed.times) {
+    times = TimesAtRate(video.count, video.rate > 0 ? video.rate : kAssumedRate);
+    timed.times = &times;
   }
-  if (video.count <= count) return CopyFrames(video);
-  return CopyFrames(video, SampleFrames(video.count, count));
+  return CopyFrames(timed, indices);
+}
+
+std::vector<int64_t> VideoEncoder::Choose(const FramesView& video, int count) const {
+  const auto most = static_cast<int>(std::min<int64_t>(video.count, count));
+  if (!per_frame()) {
+    if (video.count > count) return SampleFrames(video.count, count);
+    std::vector<int64_t> all(static_cast<size_t>(video.count));
+    std::iota(all.begin(), all.end(), 0);
+    return all;
+  }
+  if (by_second_.fps > 0 && video.rate > 0) {
+    return FramesBySecond(video.count, video.rate, count, by_second_);
+  }
+  return by_second_.floor ? FloorFrames(video.count, most) : SpreadFrames(video.count, most);
 }
 
 VideoEncoder::Encoded VideoEncoder::Encode(const Frames& frames, std::span<const FrameKey> keys,

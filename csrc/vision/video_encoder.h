@@ -10,6 +10,7 @@
 #include "bundle/bundle.h"
 #include "bundle/placement.h"
 #include "video/frames.h"
+#include "video/preprocess.h"
 #include "vision/abstractor.h"
 #include "vision/frame_encoder.h"
 
@@ -26,8 +27,9 @@ class VideoEncoder {
   bool per_frame() const { return abstractor_.per_frame(); }
 
   // Copies the frames that the encoder sees: `samples` of them, by default the bundle's number, or
-  // all where there are no more. Where frames have tokens of their own they are spread from the first
-  // to the last, and have times: the view's, or AssumedTimes. Throws Error(InvalidArgument) where the view is no video, or the
+  // all where there are no more. Where frames have tokens of their own they are chosen by the bundle's
+  // rule, by the second where the view has a rate, and have times: the view's, those of its rate, or
+  // those of kAssumedRate. Throws Error(InvalidArgument) where the view is no video, or the
   // number is not 1 to most_samples(), and Error(Video) where they are more than `most_bytes`; 0 = no
   // limit.
   Frames Sample(const FramesView& video, std::optional<int> samples, uint64_t most_bytes) const;
@@ -53,12 +55,17 @@ class VideoEncoder {
   Encoded EncodePerFrame(const Frames& frames, std::span<const FrameKey> keys, FrameMemory& memory,
                          ort::RunControl* control);
 
+  // Which frames of a video are seen, `count` at most.
+  std::vector<int64_t> Choose(const FramesView& video, int count) const;
+
   // Frames to make room for at once.
   int64_t Most(int64_t frames) const { return std::max<int64_t>(frames, samples_); }
 
   FrameEncoder& encoder_;
   Abstractor abstractor_;
   int samples_;
+  // The rule by which frames are chosen; fps 0: the video's length does not matter.
+  BySecond by_second_;
   int most_samples_;
 };
 

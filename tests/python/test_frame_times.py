@@ -40,6 +40,26 @@ def test_frames_by_the_second() -> None:
         assert sampling.choose(count, rate) == wanted_frames(sampling, count, rate)
 
 
+def test_the_rule_floor_is_that_of_transformers() -> None:
+    """Of processors without a rule of their own; where that asks for more frames than there are, all."""
+    utils = pytest.importorskip("transformers.video_utils")
+    draw = random.Random(5)
+    for _ in range(1000):
+        count, rate = draw.randint(1, 900), draw.choice([1.0, 23.976, 25.0, 29.97, 0.3])
+        about = utils.VideoMetadata(total_num_frames=count, fps=rate, duration=count / rate)
+        frames, fps = draw.randint(1, 64), draw.choice([0.1, 0.5, 1, 2])
+        wanted = utils.default_sample_indices_fn(about, num_frames=min(frames, count)).tolist()
+        assert FrameSampling(frames, rule="floor").choose(count, rate) == wanted
+        assert _core.testing.floor_frames(count, min(frames, count)) == wanted
+        if 1 <= int(count / rate * fps) <= count:
+            by_time = utils.default_sample_indices_fn(about, fps=fps).tolist()
+            assert FrameSampling(10**6, fps, rule="floor").choose(count, rate) == by_time
+    with pytest.raises(VideoError):
+        FrameSampling(8, rule="floor").choose(0, None)
+    with pytest.raises(ArgumentError):
+        FrameSampling(0, rule="floor").choose(8, None)
+
+
 def test_as_transformers_takes_them() -> None:
     pytest.importorskip("torchvision", exc_type=Exception)
     processing = pytest.importorskip("transformers.models.smolvlm.video_processing_smolvlm")
@@ -109,3 +129,16 @@ def test_the_core_writes_the_same(tmp_path: Path) -> None:
         assert texts[0].endswith(f"{number_in_words(count)}|{duration(length)}|[{timestamp(seconds[0])}")
         assert texts[1:-1] == [f"][{timestamp(second)}" for second in seconds[1:]]
         assert texts[-1].startswith("];hi")
+
+
+def test_the_core_takes_the_same_frames_by_the_second() -> None:
+    """Of C and C++ hosts, which hand whole videos over with their frames a second."""
+    draw = random.Random(9)
+    for _ in range(20_000):
+        rule = draw.choice(["spread", "floor"])
+        skip = 0.0 if rule == "floor" else draw.choice([0, 1, 2.5])
+        most, fps = draw.choice([1, 2, draw.randint(1, 70)]), draw.choice([0.01, 0.5, 1, 2, 3.7, 1000])
+        count = draw.choice([1, 2, draw.randint(1, 4000)])
+        rate = draw.choice([1, 23.976, 24, 25, 29.97, 0.3, 1000, 1e-3, draw.uniform(1e-3, 1000)])
+        wanted = FrameSampling(most, fps, skip, rule).choose(count, rate)
+        assert _core.testing.frames_by_second(count, rate, most, fps, skip, rule == "floor") == wanted

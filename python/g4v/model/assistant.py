@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.bases.llm import load_llm
-from g4v.model.bases.vision import load_vision
+from g4v.model.bases.vision import load_connector, load_vision
+from g4v.model.connector import Connector
 from g4v.model.prompt import VIDEO_ID, Encode, PromptTemplate
 from g4v.model.vision import VideoEncoder
 
@@ -33,7 +34,9 @@ class Gpt4Video(nn.Module):
     text alone.
     """
 
-    def __init__(self, encoder: VideoEncoder | None, abstractor: VideoAbstractor | None, llm: Any) -> None:
+    def __init__(
+        self, encoder: VideoEncoder | None, abstractor: VideoAbstractor | Connector | None, llm: Any
+    ) -> None:
         super().__init__()
         self.llm: Any  # annotated first: modules are otherwise typed as Tensor | Module
         self.encoder = encoder
@@ -55,7 +58,7 @@ class Gpt4Video(nn.Module):
         features: Tensor | None = None,
         frame_mask: Tensor | None = None,
     ) -> Tensor:
-        """Video tokens of clips, float [B, Q+1, D].
+        """Video tokens of clips, float [B, Q+1, D], or [B, T*Q, D] of a connector of single frames.
 
         pixel_values: float [B, T, 3, S, S]; or features: float [B, T, N, d] of the encoder. frame_mask: bool
         [B, T], False for padding frames. ValueError: neither is given, or a part is missing.
@@ -67,7 +70,7 @@ class Gpt4Video(nn.Module):
                 features = self.encoder(pixel_values)
         if self.abstractor is None:
             raise ValueError("this assistant has no abstractor: give video_tokens")
-        return self.abstractor(features, frame_mask)
+        return self.abstractor(features) if frame_mask is None else self.abstractor(features, frame_mask)
 
     def embed(self, input_ids: Tensor, video_tokens: Tensor | None) -> Tensor:
         """Input embeddings, float [B, L, D].
@@ -126,9 +129,9 @@ class Gpt4Video(nn.Module):
 
             llm = PeftModel.from_pretrained(llm, run / "adapter")
         encoder = load_vision(places["encoder"]) if places["encoder"].exists() else None
-        abstractor = None
+        abstractor: VideoAbstractor | Connector | None = None
         if places["abstractor"].exists():
-            abstractor = VideoAbstractor.from_pretrained(places["abstractor"])
+            abstractor = load_connector(places["abstractor"])
         return cls(encoder, abstractor, llm).eval()
 
 

@@ -39,6 +39,7 @@ from g4v.model.prompt_words import duration, number_in_words, timestamp
 __all__ = [
     "IGNORED",
     "VIDEO_ID",
+    "ClipTimes",
     "Encode",
     "EncodedPrompt",
     "PromptTemplate",
@@ -46,6 +47,9 @@ __all__ = [
     "default_system",
     "plain_encoder",
 ]
+
+ClipTimes = tuple[Sequence[float], float]
+"""Seconds of each frame of a clip, and of the whole clip."""
 
 VIDEO_ID = -1  # stands for one row of the abstractor's output in a token sequence
 IGNORED = -100  # label of a position that does not count in the loss
@@ -93,7 +97,8 @@ class PromptTemplate:
     the texts around the conversation hold. space_after_special: whether text after a special token, bos_id
     among them, gets the dummy space of a tokenizer that has one; None: only after bos_id. stop_ids: tokens
     beside turn_end_id that end an answer. frame_prefix, frame_suffix: around the tokens of each frame; None
-    for clips whose tokens are not those of single frames.
+    for clips without texts between their frames. space_after_bos: as space_after_special, for bos_id alone;
+    None: as that says. space_after_video: the same for text behind the tokens of a clip, or of a frame.
     """
 
     turn_end_id: int
@@ -118,6 +123,8 @@ class PromptTemplate:
     stop_ids: tuple[int, ...] = ()
     frame_prefix: str | None = None
     frame_suffix: str = ""
+    space_after_bos: bool | None = None
+    space_after_video: bool = False
 
     def to_manifest(self) -> dict[str, Any]:
         """The object `prompt` of g4v.json. Keys that a bundle may lack are there where they say something."""
@@ -196,6 +203,8 @@ class PromptTemplate:
         """Token ids before the first turn: [bos] + enc(system_prefix + system)."""
         bos = [] if self.bos_id is None else [self.bos_id]
         starts_text = self.bos_id is None or self.space_after_special is not False
+        if self.bos_id is not None and self.space_after_bos is not None:
+            starts_text = self.space_after_bos
         if not self.system:
             return bos
         return bos + self._encode([(self.system_prefix, True), (self.system, False)], encode, starts_text)
@@ -207,7 +216,7 @@ class PromptTemplate:
         video_tokens: int,
         encode: Encode,
         first: bool = True,
-        times: tuple[Sequence[float], float] | None = None,
+        times: ClipTimes | None = None,
     ) -> list[int]:
         """Token ids of a turn before its answer.
 
@@ -234,11 +243,12 @@ class PromptTemplate:
             ids = self._encode([(lead, True), (intro, True), (texts[0], True)], encode, starts_text)
             for text in texts[1:]:
                 ids += [VIDEO_ID] * video_tokens
-                ids += self._encode([(self.frame_suffix, True), (text, True)], encode, False)
+                ids += self._encode([(self.frame_suffix, True), (text, True)], encode, self.space_after_video)
             behind = [(self.frame_suffix, True), (suffix, True), *words]
-            return ids + [VIDEO_ID] * video_tokens + self._encode(behind, encode, False)
+            return ids + [VIDEO_ID] * video_tokens + self._encode(behind, encode, self.space_after_video)
         before = self._encode([(lead, True), (self.video_prefix, True)], encode, starts_text)
-        return before + [VIDEO_ID] * video_tokens + self._encode([(suffix, True), *words], encode, False)
+        behind = [(suffix, True), *words]
+        return before + [VIDEO_ID] * video_tokens + self._encode(behind, encode, self.space_after_video)
 
     def answer_ids(self, answer: str, encode: Encode) -> list[int]:
         """Token ids of an answer, and the token that ends the turn."""
@@ -252,6 +262,8 @@ class PromptTemplate:
         return [*self._encode([(self.answer_suffix, True)], encode, False), self.turn_end_id]
 
     def _first_turn_starts_text(self, encode: Encode) -> bool:
+        if not self.system and self.bos_id is not None and self.space_after_bos is not None:
+            return self.space_after_bos
         if self.space_after_special is None:
             return False
         opening = self.opening_ids(encode)
@@ -290,12 +302,19 @@ class PromptTemplate:
         return ids + encode(run, starts_text) if run else ids
 
     def encode(
-        self, turns: Sequence[PromptTurn], encode: Encode, video_tokens: int, supervise: str = "assistant"
+        self,
+        turns: Sequence[PromptTurn],
+        encode: Encode,
+        video_tokens: int,
+        supervise: str = "assistant",
+        clips: Sequence[ClipTimes] | None = None,
     ) -> EncodedPrompt:
         """Token ids and labels of a conversation.
 
         turns: their user texts are clean. An answer of None (last turn only) leaves the prompt open.
-        video_tokens: rows of the abstractor's output for one clip.
+        video_tokens: rows of the abstractor's output for one clip; for one frame where there are `clips`.
+        clips: when the frames of each clip are shown, in the order of the turns that have one, where every
+        frame has tokens of its own; None: clips have a fixed number of tokens.
         supervise: "assistant" gives labels to answers alone, "both" to every text token (never to the
         opening).
         """
@@ -303,8 +322,13 @@ class PromptTemplate:
             raise ValueError(f"supervise must be 'assistant' or 'both', not {supervise!r}")
         ids = self.opening_ids(encode)
         labels = [IGNORED] * len(ids)
+        left = iter(clips or ())
         for number, turn in enumerate(turns):
-            question = self.turn_ids(turn.user, turn.has_video, video_tokens, encode, first=number == 0)
+            count, times = video_tokens, None
+            if turn.has_video and clips is not None:
+                times = next(left)
+                count *= 1 if self.frame_prefix is not None else len(times[0])
+            question = self.turn_ids(turn.user, turn.has_video, count, encode, number == 0, times)
             ids += question
             if supervise == "both":
                 labels += [IGNORED if token == VIDEO_ID else token for token in question]
@@ -326,6 +350,7 @@ _OPTIONAL: dict[str, Any] = {
     in (
         "system_prefix", "system_suffix", "no_system", "video_suffix", "answer_prefix", "answer_suffix",
         "turn_separator", "special_tokens", "space_after_special", "stop_ids", "frame_prefix", "frame_suffix",
+        "space_after_bos", "space_after_video",
     )
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The video encoders of g4v and CLIP (that of SigLIP is in siglip.py).
+"""The video encoders of g4v and CLIP (that of SigLIP is in siglip.py, that of LLaVA in clip_features.py).
 
 All map frames to all tokens of the last layer, after post_layernorm.
 
@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from g4v.model.clip_features import ClipFeatures
 from g4v.model.config import VideoTowerConfig
 from g4v.model.siglip import SiglipEncoder
 from g4v.model.storage import load_tensors, save_module, typed_list
@@ -251,7 +252,7 @@ class MplugOwlVideoTower(nn.Module):
         return model.eval()
 
 
-VideoEncoder = ClipEncoder | MplugOwlVideoTower | SiglipEncoder
+VideoEncoder = ClipEncoder | ClipFeatures | MplugOwlVideoTower | SiglipEncoder
 
 
 def load_encoder(folder: str | Path) -> VideoEncoder:

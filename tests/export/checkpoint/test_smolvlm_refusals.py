@@ -70,7 +70,7 @@ TEXT: list[tuple[str, Any, str]] = [
 ]
 WHOLE: list[tuple[str, Any, str]] = [
     ("scale_factor", 0, "scale_factor is 0"),
-    ("scale_factor", 3, "max_image_size is 64 pixels, no multiple of 24"),
+    ("scale_factor", 3, "max_image_size is 64 pixels, which are 8 patches of 8, no multiple of 3"),
     ("scale_factor", 4, "image_seq_len is 16, and the connector makes 4"),
     ("image_token_id", 7, "image_token_id is 7, and '<image>' is token"),
     ("image_token_id", 512, "image_token_id is 512, and text_config has 512 tokens"),
@@ -86,7 +86,7 @@ VIDEO: list[tuple[str, Any, str]] = [
     ("do_resize", False, "do_resize = False is not supported, only true"),
     ("rescale_factor", 1.0, "rescale_factor = 1.0 is not supported, only 1/255"),
     ("size", {"height": 4, "width": 4}, "size = {'height': 4, 'width': 4} is not supported"),
-    ("max_image_size", {"longest_edge": 66}, "max_image_size is 66 pixels, no multiple of 16"),
+    ("max_image_size", {"longest_edge": 72}, "max_image_size is 72 pixels, which are 9 patches of 8"),
     ("max_image_size", {"longest_edge": 10**6}, "not a number from 1 to 4096"),
     ("image_mean", [0.5], "image_mean is [0.5], not 3 numbers"),
     ("image_std", [0.5, 0.5, 0], "image_std is [0.5, 0.5, 0], not 3 numbers"),
@@ -183,11 +183,16 @@ def test_the_tower_alone(folder: Path) -> None:
 
 
 def test_training_on_it(folder: Path, tmp_path: Path) -> None:
-    from g4v.train.bases import _take
+    """Of its tower alone: of the whole, see tests/python/test_train_published.py."""
+    from g4v.train.bases import prepare_bases
     from g4v.train.errors import TrainingError
+    from g4v.train.settings import Settings
 
-    with pytest.raises(TrainingError, match="is a SmolVLM2 checkpoint, whose tower is not trained on"):
-        _take("encoder", str(folder), tmp_path / "out", False)
+    settings = Settings(encoder=str(folder), llm=str(folder), out=str(tmp_path / "out"))
+    with pytest.raises(
+        TrainingError, match="tower, connector and language model of SmolVLM2 belong together"
+    ):
+        prepare_bases(settings, True)
     assert not (tmp_path / "out").exists()
 
 

@@ -16,7 +16,7 @@ from g4v.model.plain_encoder import plain_encoder
 from g4v.model.prompt import PromptTemplate, PromptTurn
 from g4v.model.prompt_presets import space_after_special, special_tokens
 
-Message = dict[str, str]
+Message = dict[str, Any]
 
 # Unlike anything that a template writes itself, and the same after trimming and whatever else is harmless.
 _SYSTEM, _FIRST, _ANSWER, _SECOND = "qSystemTextq", "qFirstQuestionq", "qItsAnswerq", "qSecondQuestionq"
@@ -42,24 +42,29 @@ def read_chat_template(tokenizer: Any) -> PromptTemplate:
     CheckpointError: there is no template, it cannot be rendered, or it says more than a `PromptTemplate` can;
     the message has the reason.
     """
-    render = _Renderer(tokenizer)
+    source = getattr(tokenizer, "chat_template", None)
+    if isinstance(source, dict):
+        source = source.get("default")
+    if not isinstance(source, str) or not source:
+        raise CheckpointError("the tokenizer has no chat template; name a prompt template instead")
+    render = Renderer(tokenizer, source)
     render.check_clock()
-    template = _derive(render, tokenizer)
+    template = derive(render, tokenizer)
     _verify(template, render, tokenizer)
     return template
 
 
-class _Renderer:
-    """Renders conversations with the chat template of a tokenizer."""
+class Renderer:
+    """Renders conversations with a chat template.
 
-    def __init__(self, tokenizer: Any) -> None:
+    tokenizer: of transformers. source: the template. parts: whether a message is a list of parts, as the
+    processors of models that see have it, and not a text.
+    """
+
+    def __init__(self, tokenizer: Any, source: str, parts: bool = False) -> None:
         self.tokenizer = tokenizer
-        source = getattr(tokenizer, "chat_template", None)
-        if isinstance(source, dict):
-            source = source.get("default")
-        if not isinstance(source, str) or not source:
-            raise CheckpointError("the tokenizer has no chat template; name a prompt template instead")
         self.source = source
+        self.parts = parts
         self.has_system = True
         try:
             self(conversation(_SYSTEM, [(_FIRST, None)]), True)
@@ -76,6 +81,8 @@ class _Renderer:
         return conversation(None, [(system + _BEHIND_SYSTEM + question, answer), *others])
 
     def __call__(self, messages: list[Message], open_answer: bool, before: str = "") -> str:
+        if self.parts:
+            messages = [message | {"content": _parts(message["content"])} for message in messages]
         try:
             text = self.tokenizer.apply_chat_template(
                 messages,
@@ -85,7 +92,7 @@ class _Renderer:
             )
         except Exception as error:  # whatever the template provokes
             roles = ", ".join(message["role"] for message in messages)
-            raise _refusal(f"it cannot be rendered for {roles}: {one_line(error)}") from None
+            raise refusal(f"it cannot be rendered for {roles}: {one_line(error)}") from None
         return str(text)
 
     def check_clock(self) -> None:
@@ -94,7 +101,7 @@ class _Renderer:
         for system in (_SYSTEM, None):
             messages = self.conversation(system, [(_FIRST, None)])
             if self(messages, True) != self(messages, True, another):
-                raise _refusal("it writes the date of the day on which a conversation takes place")
+                raise refusal("it writes the date of the day on which a conversation takes place")
 
 
 def conversation(system: str | None, turns: list[tuple[str, str | None]]) -> list[Message]:
@@ -107,35 +114,49 @@ def conversation(system: str | None, turns: list[tuple[str, str | None]]) -> lis
     return messages
 
 
-def _refusal(reason: str) -> CheckpointError:
+def _parts(content: Any) -> Any:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+def refusal(reason: str) -> CheckpointError:
+    """The error of a chat template that cannot be used."""
     return CheckpointError(f"the tokenizer's chat template cannot be used: {reason}; name a template instead")
 
 
-def _cut(text: str, *marks: str) -> list[str]:
+def cut(text: str, *marks: str) -> list[str]:
     """What stands before, between and behind the marks, which must each stand in the text once, in order."""
     parts = []
     for mark in marks:
         if text.count(mark) != 1:
-            raise _refusal(f"it writes a text {text.count(mark)} times, or changes it")
+            raise refusal(f"it writes a text {text.count(mark)} times, or changes it")
         before, _, text = text.partition(mark)
         parts.append(before)
     return [*parts, text]
 
 
-def _derive(render: _Renderer, tokenizer: Any) -> PromptTemplate:
+def derive(render: Renderer, tokenizer: Any, end: str | None = None) -> PromptTemplate:
+    """The prompt template that a chat template amounts to, as far as what it writes tells it.
+
+    end: the token that ends an answer where the template writes white space alone; None: that is refused.
+    CheckpointError: it says more than a `PromptTemplate` can.
+    """
     known = special_tokens(tokenizer)
     opened = render(render.conversation(_SYSTEM, [(_FIRST, _ANSWER), (_SECOND, None)]), True)
-    head, before_first, before_answer, before_second, tail = _cut(opened, _SYSTEM, _FIRST, _ANSWER, _SECOND)
-    (bare, _) = _cut(render(conversation(None, [(_FIRST, None)]), True), _FIRST)
+    head, before_first, before_answer, before_second, tail = cut(opened, _SYSTEM, _FIRST, _ANSWER, _SECOND)
+    (bare, _) = cut(render(conversation(None, [(_FIRST, None)]), True), _FIRST)
     none = bare
     if render.has_system:
-        (none, _) = _cut(render(conversation("", [(_FIRST, None)]), True), _FIRST)
+        (none, _) = cut(render(conversation("", [(_FIRST, None)]), True), _FIRST)
     if not before_answer.startswith(tail):
-        raise _refusal(f"an answer begins after {before_answer!r} in the past, but after {tail!r} at the end")
-    answer_suffix, turn_end, separator = _first_special(before_second, known)
-    closed = render(conversation(None, [(_FIRST, _ANSWER)]), False)
-    if not _cut(closed, _ANSWER)[1].startswith(answer_suffix + turn_end):
-        raise _refusal(f"no special token ends an answer: {before_second!r} follows it")
+        raise refusal(f"an answer begins after {before_answer!r} in the past, but after {tail!r} at the end")
+    closed = cut(render(conversation(None, [(_FIRST, _ANSWER)]), False), _ANSWER)[1]
+    if end is not None and not closed.strip():
+        answer_suffix, turn_end, separator = "", end, before_second.lstrip()
+        closed = end
+    else:
+        answer_suffix, turn_end, separator = _first_special(before_second, known)
+    if not closed.startswith(answer_suffix + turn_end):
+        raise refusal(f"no special token ends an answer: {before_second!r} follows it")
     # A token that opens every turn (SmolLM2's <|im_start|>, Llama 2's <s>) is part of the texts.
     bos = tokenizer.bos_token
     if (
@@ -156,7 +177,7 @@ def _derive(render: _Renderer, tokenizer: Any) -> PromptTemplate:
     own = [head, before_first, no_system, tail, before_answer, answer_suffix, separator]
     typable = [token for token in _typable_tokens(tokenizer) if any(token in one for one in own)]
     if typable:
-        raise _refusal(f"its {typable[0]!r} is no special token of the tokenizer: users could type it")
+        raise refusal(f"its {typable[0]!r} is no special token of the tokenizer: users could type it")
     eos = tokenizer.eos_token_id
     return PromptTemplate(
         turn_end_id=known[turn_end],
@@ -189,7 +210,7 @@ def _first_special(text: str, known: dict[str, int]) -> tuple[str, str, str]:
     """(what precedes it, the first special token, what follows it)."""
     found = [(text.find(token), -len(token), token) for token in known if token in text]
     if not found:
-        raise _refusal(f"no special token ends an answer: {text!r} follows it")
+        raise refusal(f"no special token ends an answer: {text!r} follows it")
     start, _, token = min(found)
     return text[:start], token, text[start + len(token) :]
 
@@ -209,7 +230,7 @@ def _common_end(texts: list[str], known: dict[str, int]) -> str:
     return texts[0][len(texts[0]) - size :]
 
 
-def _verify(template: PromptTemplate, render: _Renderer, tokenizer: Any) -> None:
+def _verify(template: PromptTemplate, render: Renderer, tokenizer: Any) -> None:
     encode = plain_encoder(tokenizer)
     for system, turns in _CHECKS:
         opened = turns[-1][1] is None
@@ -219,10 +240,10 @@ def _verify(template: PromptTemplate, render: _Renderer, tokenizer: Any) -> None
         try:
             made = given.encode([PromptTurn(*turn) for turn in turns], encode, 0).ids
         except ArgumentError as error:
-            raise _refusal(str(error)) from None
+            raise refusal(str(error)) from None
         if expected[: len(made)] != made or (opened and len(expected) != len(made)):
             at = next(
                 (i for i, (a, b) in enumerate(zip(made, expected, strict=False)) if a != b), len(made) - 1
             )
             shown = tokenizer.backend_tokenizer.decode(expected[at : at + 8], skip_special_tokens=False)
-            raise _refusal(f"it writes {text[:200]!r}, which differs from token {at} on, {shown!r}")
+            raise refusal(f"it writes {text[:200]!r}, which differs from token {at} on, {shown!r}")

@@ -19,6 +19,7 @@ _WEIGHTS = (".safetensors", ".bin")  # the first that a folder has is taken
 _OTHERS = (".json", ".model", ".txt", ".jinja")
 _CARD = "README.md"  # the licence stands in it
 Check = Callable[[Path], None]
+Enough = Callable[[Path], bool]
 
 _REASONS = {  # by the class of an error of the hub's client or of the network below it
     "GatedRepoError": "its owner gives it to whom asks on its page; then log in (hf auth login)",
@@ -39,15 +40,16 @@ def fetch_source(
     variant: str | None = None,
     folders: Collection[str] = (".",),
     check: Check | None = None,
+    enough: Enough | None = None,
 ) -> Path:
     """The folder or file of a model: of this machine, or downloaded from the Hugging Face hub.
 
     source: a path, or a hub name "owner/name"; only for the latter the network is used. variant, folders: as
-    for `choose_files`. check: as for `download`. CheckpointError: there is no such file, or it cannot be
-    downloaded.
+    for `choose_files`. check, enough: as for `download`. CheckpointError: there is no such file, or it cannot
+    be downloaded.
     """
     place = find_source(source)
-    return place if isinstance(place, Path) else download(place, variant, folders, check)
+    return place if isinstance(place, Path) else download(place, variant, folders, check, enough)
 
 
 def fetch_configuration(source: str | Path) -> Path:
@@ -71,11 +73,13 @@ def download(
     variant: str | None = None,
     folders: Collection[str] = (".",),
     check: Check | None = None,
+    enough: Enough | None = None,
 ) -> Path:
     """Downloads a model into the hub's cache and returns its folder; arguments and errors as `fetch_source`.
 
     Without a network the files of an earlier call are taken. check: called with the folder when all but the
-    weights are there; what it raises spares the download of gigabytes that cannot be used.
+    weights are there; what it raises spares the download of gigabytes that cannot be used. enough: called
+    with it then; where it is true, no weights are downloaded.
     """
     from huggingface_hub import HfApi, snapshot_download
 
@@ -90,8 +94,12 @@ def download(
         raise CheckpointError(f"{name}: the hub has no safetensors and no .bin of a model under this name")
     small = [file for file in wanted if not file.endswith(_WEIGHTS)]
     try:
-        if check is not None and small:
-            check(Path(snapshot_download(name, allow_patterns=[_escaped(file) for file in small])))
+        if small and (check is not None or enough is not None):
+            place = Path(snapshot_download(name, allow_patterns=[_escaped(file) for file in small]))
+            if check is not None:
+                check(place)
+            if enough is not None and enough(place):
+                return place
         return Path(snapshot_download(name, allow_patterns=[_escaped(file) for file in wanted]))
     except Error:
         raise

@@ -14,9 +14,8 @@ from g4v.model.bases.errors import CheckpointError, one_line
 from g4v.model.bases.gguf_config import read_gguf_config, read_rotary_factors
 from g4v.model.bases.llama_config import read_llama_config
 from g4v.model.bases.mplug_owl import is_mplug_owl, open_mplug_owl
-from g4v.model.bases.smolvlm import open_smolvlm
-from g4v.model.bases.smolvlm_config import is_smolvlm, read_smolvlm_config
 from g4v.model.bases.tensors import FloatFiles, GgufFile, TensorFiles
+from g4v.model.bases.video_language import is_video_language, open_video_language, read_text_config
 from g4v.weights.gguf_codes import BlockCodes
 from g4v.weights.gguf_metadata import read_metadata
 from g4v.weights.packed_file import HEAD
@@ -34,8 +33,8 @@ def read_config(place: Path) -> Any:
     CheckpointError: it is missing or damaged, is of another model, or has a key or value that the exported
     graph would not follow.
     """
-    if place.is_dir() and is_smolvlm(place):
-        return read_smolvlm_config(place).text
+    if place.is_dir() and is_video_language(place):
+        return read_text_config(place)
     if place.is_dir():
         return open_mplug_owl(place).config("llm") if is_mplug_owl(place) else read_llama_config(place)
     if place.suffix.lower() != ".gguf":
@@ -114,8 +113,8 @@ def open_tensors(place: Path, config: Any, names: Collection[str]) -> TensorFile
 
     names: those that transformers has for the tensors of this model.
     """
-    if place.is_dir() and is_smolvlm(place):
-        return open_smolvlm(place).language_model()
+    if place.is_dir() and is_video_language(place):
+        return open_video_language(place).language_model()
     if place.is_dir():
         return open_mplug_owl(place).language_model() if is_mplug_owl(place) else FloatFiles(place)
     try:

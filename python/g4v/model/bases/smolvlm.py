@@ -1,27 +1,20 @@
-"""A published SmolVLM2 checkpoint as it is: every part is read in place, tensor by tensor.
-
-Wherever a folder of an encoder, a connector or a language model is read, the folder of such a checkpoint may
-stand, as that of mPLUG-Owl's may.
-"""
+"""A published SmolVLM2 checkpoint as it is: every part is read in place, tensor by tensor."""
 
 from __future__ import annotations
 
 import copy
-from functools import lru_cache
-from pathlib import Path
+from collections.abc import Mapping
+from functools import cached_property, partial
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from g4v.model.bases.errors import CheckpointError, one_line
 from g4v.model.bases.smolvlm_config import read_smolvlm_config
-from g4v.model.bases.smolvlm_processor import PROCESSOR_FILES, read_video_processor
-from g4v.model.bases.tensors import FloatFiles, PartTensors
-from g4v.model.bases.weight_files import find_weight_files
+from g4v.model.bases.smolvlm_processor import read_video_processor
+from g4v.model.bases.smolvlm_prompt import smolvlm_template
+from g4v.model.bases.video_language_checkpoint import TowerSizes, VideoLanguageCheckpoint, meta_shapes
 from g4v.model.connector import PixelShuffle, PixelShuffleConfig
+from g4v.model.prompt import PromptTemplate
 from g4v.model.siglip import SiglipEncoder
-from g4v.weights.tensor_shapes import Shapes, check_shapes
 
 # Part -> how its tensors' names begin in the checkpoint, and what stands for that in the part's class.
 _PREFIXES = {
@@ -29,96 +22,102 @@ _PREFIXES = {
     "abstractor": (("model.connector.modality_projection.", ""),),
     "llm": (("model.text_model.", "model."), ("lm_head.", "lm_head.")),
 }
+_VISUAL = ("encoder", "abstractor")
 
 
-def open_smolvlm(folder: Path) -> SmolVlmCheckpoint:
-    """The SmolVLM2 checkpoint in a folder. The last one is kept while its files stay as they are.
+class SmolVlmCheckpoint(VideoLanguageCheckpoint):
+    """The parts of a SmolVLM2 checkpoint. config: attribute, a SmolVlmConfig. processor: a VideoProcessor."""
 
-    CheckpointError: as of the class.
-    """
-    names = ["config.json", *(name for name in PROCESSOR_FILES if (folder / name).is_file())]
-    files = [*(folder / name for name in names), *find_weight_files(folder)]
-    stats = [(file, file.stat()) for file in files]
-    return _open(folder, tuple((file.name, stat.st_size, stat.st_mtime_ns) for file, stat in stats))
+    title = "SmolVLM2"
 
-
-@lru_cache(maxsize=1)
-def _open(folder: Path, files: tuple[tuple[str, int, int], ...]) -> SmolVlmCheckpoint:
-    """files: name, size and time of each, so that a changed checkpoint is opened anew."""
-    return SmolVlmCheckpoint(folder)
-
-
-class SmolVlmCheckpoint:
-    """The parts of a SmolVLM2 checkpoint; settings, and names and shapes of all tensors, have been checked.
-
-    config: attribute, a SmolVlmConfig. processor: attribute, a VideoProcessor.
-
-    CheckpointError: files are missing or damaged, a setting is not supported, parts disagree, or a tensor is
-    missing, left over or of another shape than config.json says.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.config = read_smolvlm_config(folder)
-        self.processor = read_video_processor(folder)
+    def _read_settings(self) -> None:
+        self.config = read_smolvlm_config(self.folder)
+        self.processor = read_video_processor(self.folder)
         self._check_sizes()
-        self._files = FloatFiles(folder)
-        self._stored: dict[str, dict[str, str]] = {part: {} for part in _PREFIXES}
-        for name in self._files.shapes:
-            part, own = _place(folder, name)
-            self._stored[part][own] = name
-        for part in ("encoder", "abstractor"):
-            with torch.device("meta"):
-                module = self._make(part)
-            wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-            prefix = _PREFIXES[part][0][0]
-            check_shapes(
-                folder,
-                {prefix + name: shape for name, shape in self.shapes(part).items()},
-                {prefix + name: shape for name, shape in _bare(part, wanted).items()},
-            )
 
     def _check_sizes(self) -> None:
         vision, size = self.config.vision, self.processor.size
         scale, patch = self.config.scale_factor, vision.patch_size
         place = self.folder
-        if size % (patch * scale):
+        side = size // patch  # a rest of pixels is in no patch
+        if side == 0 or side % scale:
             raise CheckpointError(
-                f"{place}: max_image_size is {size} pixels, no multiple of {patch * scale}: patches of "
-                f"{patch}, of which {scale} make a token"
+                f"{place}: max_image_size is {size} pixels, which are {side} patches of {patch}, no "
+                f"multiple of {scale}, of which a token is made"
             )
-        made = (size // (patch * scale)) ** 2
+        made = (side // scale) ** 2
         if self.processor.image_seq_len != made:
             raise CheckpointError(
                 f"{place}: image_seq_len is {self.processor.image_seq_len}, and the connector makes {made} "
                 "tokens of a frame"
             )
 
+    def _place(self, name: str) -> tuple[str, str]:
+        for part, prefixes in _PREFIXES.items():
+            for prefix, own in prefixes:
+                if name.startswith(prefix):
+                    return part, own + name[len(prefix) :]
+        raise CheckpointError(f"{self.folder}: unexpected tensor {name}")
+
+    @cached_property
+    def _shapes(self) -> dict[str, Mapping[str, tuple[int, ...]]]:
+        found = {part: meta_shapes(self.folder, partial(self._make, part)) for part in _VISUAL}
+        return {
+            part: {name.removeprefix("model."): shape for name, shape in shapes.items()}
+            for part, shapes in found.items()
+        }
+
+    def _wanted(self, part: str) -> Mapping[str, tuple[int, ...]]:
+        return self._shapes[part]
+
+    def _stored_name(self, part: str, own: str) -> str:
+        return _PREFIXES[part][0][0] + own
+
+    @property
+    def image_size(self) -> int:
+        return self.processor.size
+
     @property
     def tokens_per_frame(self) -> int:
-        """Features of a frame."""
         return int((self.processor.size // self.config.vision.patch_size) ** 2)
 
-    def shapes(self, part: str) -> Shapes:
-        """Name -> shape of the stored tensors of a part: "encoder", "abstractor" (the connector) or "llm"."""
-        return {own: self._files.shapes[name] for own, name in self._stored[part].items()}
+    @property
+    def video_tokens(self) -> int:
+        return self.processor.image_seq_len
 
-    def read(self, part: str, name: str) -> Tensor:
-        """Reads one tensor of a part as float32. CheckpointError: damaged, or a number is not finite."""
-        return self._files.read(self._stored[part][name])
+    @property
+    def tower_sizes(self) -> TowerSizes:
+        vision = self.config.vision
+        return TowerSizes(vision.hidden_size, vision.intermediate_size, 0, vision.hidden_size)
+
+    @property
+    def frame_sampling(self) -> dict[str, Any]:
+        processor = self.processor
+        return {"frames": processor.frames, "fps": processor.fps, "skip_seconds": processor.skip_seconds}
+
+    @property
+    def resizing(self) -> dict[str, Any]:
+        return {"resampling": self.processor.resampling, "longest_edge": self.processor.longest_edge}
+
+    @property
+    def image_statistics(self) -> tuple[list[float], list[float]]:
+        return self.processor.mean, self.processor.std
+
+    def template(self, tokenizer: Any) -> PromptTemplate:
+        return smolvlm_template(self.folder, tokenizer)
 
     def encoder(self) -> SiglipEncoder:
-        """The tower, float32, in evaluation mode."""
         module = self._make("encoder")
-        tensors = {f"model.{name}": self.read("encoder", name) for name in self._stored["encoder"]}
-        module.load_state_dict(tensors)
+        module.load_state_dict({f"model.{name}": tensor for name, tensor in self._tensors("encoder")})
         return module.eval()
 
     def connector(self) -> PixelShuffle:
-        """The connector, float32, in evaluation mode."""
         module = self._make("abstractor")
-        module.load_state_dict({name: self.read("abstractor", name) for name in self._stored["abstractor"]})
+        module.load_state_dict(dict(self._tensors("abstractor")))
         return module.eval()
+
+    def text_config(self) -> Any:
+        return copy.deepcopy(self.config.text)
 
     def _make(self, part: str) -> Any:
         if part == "abstractor":
@@ -139,24 +138,3 @@ class SmolVlmCheckpoint:
             raise CheckpointError(
                 f"{self.folder}: config.json: no such tower can be made: {one_line(error)}"
             ) from None
-
-    def text_config(self) -> Any:
-        """A copy of the language model's LlamaConfig."""
-        return copy.deepcopy(self.config.text)
-
-    def language_model(self) -> PartTensors:
-        """The tensors of the language model, which stay in their files until they are read."""
-        return PartTensors(self, "llm")
-
-
-def _place(folder: Path, name: str) -> tuple[str, str]:
-    """The part that a checkpoint's tensor belongs to, and its name in that part."""
-    for part, prefixes in _PREFIXES.items():
-        for prefix, own in prefixes:
-            if name.startswith(prefix):
-                return part, own + name[len(prefix) :]
-    raise CheckpointError(f"{folder}: unexpected tensor {name}")
-
-
-def _bare(part: str, shapes: Shapes) -> Shapes:
-    return {name.removeprefix("model.") if part == "encoder" else name: shapes[name] for name in shapes}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from g4v._files import read_json
+from g4v.model.bases.chat_template_file import end_tokens, processor_template
 from g4v.model.bases.errors import CheckpointError, one_line
 from g4v.model.bases.smolvlm_config import read_smolvlm_config
 from g4v.model.prompt import PromptTemplate
@@ -62,24 +62,14 @@ def smolvlm_template(folder: Path, tokenizer: Any) -> PromptTemplate:
         turn_separator="\n",
         stop=(),
         special_tokens={token: known[token] for token in (fake, whole, end)},
-        stop_ids=tuple(sorted(_ends(folder) - {known[end]})),
+        stop_ids=tuple(sorted(end_tokens(folder) - {known[end]})),
     )
     _check_chat_template(folder, tokenizer, end)
     return template
 
 
-def _ends(folder: Path) -> set[int]:
-    """The tokens that end an answer by generation_config.json, if it is there."""
-    path = folder / "generation_config.json"
-    given = read_json(path, CheckpointError).get("eos_token_id") if path.is_file() else None
-    ends = given if isinstance(given, list) else [] if given is None else [given]
-    if not all(type(end) is int and end >= 0 for end in ends):
-        raise CheckpointError(f"{path}: eos_token_id is {given!r:.80}")
-    return set(ends)
-
-
 def _check_chat_template(folder: Path, tokenizer: Any, end: str) -> None:
-    source = _chat_template(folder, tokenizer)
+    source = processor_template(folder, tokenizer)
     if source is None:
         return
     for roles in (("user",), ("user", "assistant", "user"), ("system", "user")):
@@ -98,18 +88,3 @@ def _check_chat_template(folder: Path, tokenizer: Any, end: str) -> None:
             raise CheckpointError(
                 f"{folder}: its chat template is not that of SmolVLM2: it writes {found[:200]!r}"
             )
-
-
-def _chat_template(folder: Path, tokenizer: Any) -> str | None:
-    """The source of the processor's template: its own file, or else the tokenizer's."""
-    own = folder / "chat_template.jinja"
-    if own.is_file():
-        return own.read_text("utf-8")
-    old = folder / "chat_template.json"
-    if old.is_file():
-        source = read_json(old, CheckpointError).get("chat_template")
-        if not isinstance(source, str):
-            raise CheckpointError(f"{old}: chat_template is not a text")
-        return source
-    source = getattr(tokenizer, "chat_template", None)
-    return source if isinstance(source, str) and source else None

@@ -15,9 +15,8 @@ from g4v.model.abstractor import VideoAbstractor
 from g4v.model.bases.errors import CheckpointError, of_kind, one_line
 from g4v.model.bases.hub import fetch_source
 from g4v.model.bases.mplug_owl import is_mplug_owl, open_mplug_owl
-from g4v.model.bases.smolvlm import open_smolvlm
-from g4v.model.bases.smolvlm_config import is_smolvlm, read_smolvlm_config
 from g4v.model.bases.tensors import FloatFiles, finite
+from g4v.model.bases.video_language import check_video_language, is_video_language, open_video_language
 from g4v.model.bases.weight_files import open_weights
 from g4v.model.config import (
     MOST_LAYERS,
@@ -26,7 +25,7 @@ from g4v.model.config import (
     FrameCheckerConfig,
     VideoTowerConfig,
 )
-from g4v.model.connector import PixelShuffle
+from g4v.model.connector import Connector
 from g4v.model.frame_checker import FrameChecker
 from g4v.model.vision import ClipEncoder, MplugOwlVideoTower, VideoEncoder
 from g4v.weights.tensor_shapes import Shapes, check_shapes
@@ -36,12 +35,13 @@ _KINDS = ("clip", "clip_vision_model")
 _OTHER_HALF = re.compile(r"text_model\.|text_projection\.|visual_projection\.|logit_scale$|.*\.position_ids$")
 
 
-def load_connector(folder: Path) -> VideoAbstractor | PixelShuffle:
+def load_connector(folder: Path) -> VideoAbstractor | Connector:
     """What makes video tokens of an encoder's features, in float32, in evaluation mode.
 
-    folder: of `load_abstractor`, or a SmolVLM2 checkpoint. CheckpointError: as there.
+    folder: of `load_abstractor`, or a checkpoint of SmolVLM2, LLaVA-NeXT-Video or Video-LLaVA.
+    CheckpointError: as there.
     """
-    return open_smolvlm(folder).connector() if is_smolvlm(folder) else load_abstractor(folder)
+    return open_video_language(folder).connector() if is_video_language(folder) else load_abstractor(folder)
 
 
 def load_abstractor(folder: Path) -> VideoAbstractor:
@@ -59,8 +59,8 @@ def check_abstractor(folder: Path) -> None:
     """Raises CheckpointError unless the weights of a folder, which are not read, are those of the abstractor
     of its config.json, by names and shapes.
     """
-    if is_smolvlm(folder):
-        open_smolvlm(folder)
+    if is_video_language(folder):
+        open_video_language(folder)
     elif not is_mplug_owl(folder):
         _open_own(folder, lambda: _abstractor(folder))
 
@@ -130,14 +130,15 @@ def _load_tower(folder: Path) -> MplugOwlVideoTower:
 def load_vision(source: str | Path) -> VideoEncoder:
     """A video encoder in float32, in evaluation mode.
 
-    source: a directory (a CLIPVisionModel, a CLIPModel, mPLUG-Owl or SmolVLM2 checkpoint, of which the
-    vision half is taken, or an encoder that g4v wrote), or a hub name "owner/name", the only case in
-    which the network is used.
+    source: a directory (a CLIPVisionModel, a CLIPModel, an mPLUG-Owl, SmolVLM2, LLaVA-NeXT-Video or
+    Video-LLaVA checkpoint, of which the vision half is taken, or an encoder that g4v wrote), or a hub name
+    "owner/name", the only case in which the network is used.
     CheckpointError: another kind of model, pickles, damaged or missing files, missing weights.
     """
     place = fetch_source(source)
-    if is_smolvlm(place):
-        return open_smolvlm(place).encoder()
+    if is_video_language(place):
+        encoder: VideoEncoder = open_video_language(place).encoder()
+        return encoder
     if is_mplug_owl(place):
         return open_mplug_owl(place).encoder()
     config = read_json(place / "config.json", CheckpointError)
@@ -150,8 +151,8 @@ def load_vision(source: str | Path) -> VideoEncoder:
 def check_vision(folder: Path) -> None:
     """Raises CheckpointError unless config.json of a folder is that of a tower that `load_vision` reads."""
     config = read_json(folder / "config.json", CheckpointError)
-    if is_smolvlm(folder):
-        read_smolvlm_config(folder)
+    if is_video_language(folder):
+        check_video_language(folder)
         return
     kind = config.get("model_type")
     if kind not in (*_KINDS, "mplug-owl") and config.get("flavour") != "mplug-owl-video":
