@@ -22,6 +22,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from resident import resident
+
 # name, stage, preset, width, layers, layers of the encoder (None: all), tokens, rows, gradient checkpointing
 CASES: list[tuple[str, str, str, int, int, int | None, int, int, bool]] = [
     ("small", "stage1", "tiny", 256, 6, None, 256, 4, False),
@@ -35,14 +37,6 @@ CASES: list[tuple[str, str, str, int, int, int | None, int, int, bool]] = [
 NAMES = ("name", "stage", "preset", "width", "layers", "encoder_layers", "tokens", "rows", "checkpointing")
 VOCABULARY = 8192
 LIMIT = 0.15
-
-
-def resident(key: str) -> int:
-    """VmRSS or VmHWM of this process in bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(key + ":"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError(f"no {key} in /proc/self/status: this benchmark needs Linux")
 
 
 def measure(

@@ -11,6 +11,8 @@ import torch
 
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.assistant import Gpt4Video
+from g4v.model.bases.video_language_checkpoint import VideoLanguageCheckpoint
+from g4v.model.connector import Connector
 from g4v.model.prompt import Encode, PromptTemplate, plain_encoder
 from g4v.train.bases import (
     base_tokenizer,
@@ -18,6 +20,7 @@ from g4v.train.bases import (
     image_statistics,
     load_base_encoder,
     load_base_llm,
+    published_base,
 )
 from g4v.train.clips import FrameReader
 from g4v.train.errors import TrainingError
@@ -25,6 +28,7 @@ from g4v.train.rows import RowEncoder
 from g4v.train.settings import Settings
 from g4v.train.template import build_template
 from g4v.train.trainable_modules import add_adapter, load_abstractor, new_abstractor
+from g4v.video import FrameSampling
 
 
 @dataclass(frozen=True)
@@ -62,15 +66,21 @@ def load_assembly(
         # The gradient of PyTorch's fused attention takes a third of a step on CPUs in bfloat16.
         llm.set_attn_implementation("eager")
     encoder = load_base_encoder(out, dtype)
-    abstractor = reader = None
-    if encoder is not None:
+    abstractor: VideoAbstractor | Connector | None = None
+    reader = None
+    published = published_base(settings)
+    if published is not None:
+        abstractor = published.connector().requires_grad_(False)
+        reader = _published_reader(published, settings)
+    elif encoder is not None:
         widths = encoder.hidden_size, llm.config.hidden_size
-        abstractor = _load_or_make_abstractor(settings, stage, *widths, fingerprints)
-        abstractor.requires_grad_(stage == "stage1")
+        own = _load_or_make_abstractor(settings, stage, *widths, fingerprints)
+        own.requires_grad_(stage == "stage1")
         if settings.frames == 1:
             # A single frame is read by the spatial queries alone: these would never get a gradient.
-            for parameter in (abstractor.temporal_query_tokens, *abstractor.temporal_visual_fc.parameters()):
+            for parameter in (own.temporal_query_tokens, *own.temporal_visual_fc.parameters()):
                 parameter.requires_grad_(False)
+        abstractor = own
         mean, std = image_statistics(out)
         reader = FrameReader(settings.frames, encoder.image_size, mean, std)
     elif stage == "stage1":
@@ -91,6 +101,7 @@ def load_assembly(
         settings.max_length,
         settings.supervise,
         _opening_weights(settings, encode),
+        reader.times if published is not None and reader is not None else None,
     )
     limit = llm.config.max_position_embeddings
     if settings.max_length > limit:
@@ -98,6 +109,14 @@ def load_assembly(
             f"max_length {settings.max_length} exceeds the language model's {limit} positions"
         )
     return Assembly(stage, Gpt4Video(encoder, abstractor, llm), template, rows, reader, fingerprints)
+
+
+def _published_reader(published: VideoLanguageCheckpoint, settings: Settings) -> FrameReader:
+    """Takes, resizes and normalises frames as the checkpoint's processor does; `settings.frames` at most."""
+    mean, std = published.image_statistics
+    sampling = FrameSampling(**{**published.frame_sampling, "frames": settings.frames})
+    resizing = tuple(sorted(published.resizing.items()))
+    return FrameReader(settings.frames, published.image_size, tuple(mean), tuple(std), sampling, resizing)
 
 
 def _load_or_make_abstractor(

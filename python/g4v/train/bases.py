@@ -19,8 +19,10 @@ import g4v
 from g4v._files import atomic_folder, read_json, write_json
 from g4v.errors import Error
 from g4v.model.bases import CheckpointError, load_llm, load_tokenizer, load_vision
-from g4v.model.bases.smolvlm_config import is_smolvlm
+from g4v.model.bases.video_language import is_video_language, open_video_language
+from g4v.model.bases.video_language_checkpoint import VideoLanguageCheckpoint
 from g4v.model.bases.weight_files import check_weights, find_source
+from g4v.model.clip_features import ClipFeatures
 from g4v.model.siglip import SiglipEncoder
 from g4v.model.vision import VideoEncoder
 from g4v.train.errors import TrainingError
@@ -28,6 +30,7 @@ from g4v.train.fingerprints import fingerprint_folder, fingerprint_source
 from g4v.train.settings import Settings
 
 FROZEN = ("llm", "encoder", "t2v", "frame_checker")
+_PUBLISHED = ("llm", "encoder", "abstractor")  # parts of a published video language model
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 _PATIENCE = 3600.0  # seconds for which other processes wait while the first one converts
@@ -46,7 +49,39 @@ def find_part(settings: Settings, part: str) -> str | None:
     base = _embedded() if settings.base == "tiny" else Path(settings.base)
     if not base.is_dir():
         raise TrainingError(f"base {settings.base}: no such folder")
+    if part in _PUBLISHED and is_video_language(base):
+        return str(base)
     return str(base / part) if (base / part).is_dir() else None
+
+
+def published_base(settings: Settings) -> VideoLanguageCheckpoint | None:
+    """The published video language model that tower, connector and language model are taken of; None where
+    they are not.
+
+    TrainingError: only some of the three are. CheckpointError: it is damaged, or not supported.
+    """
+    sources = {part: find_part(settings, part) for part in _PUBLISHED}
+    places = {part: Path(source) for part, source in sources.items() if source is not None}
+    found = [part for part in places if places[part].is_dir() and is_video_language(places[part])]
+    if not found:
+        return None
+    folder = places[found[0]].resolve()
+    if any(part not in places or places[part].resolve() != folder for part in _PUBLISHED):
+        title = open_video_language(folder).title
+        raise TrainingError(
+            f"{sources[found[0]]}: tower, connector and language model of {title} belong together; give "
+            "--base without --encoder, --abstractor and --llm"
+        )
+    return open_video_language(folder)
+
+
+def check_stage(settings: Settings, stage: str) -> None:
+    """Raises TrainingError where the base leaves the stage nothing to train."""
+    if stage == "stage1" and (published := published_base(settings)) is not None:
+        raise TrainingError(
+            f"base {settings.base}: stage 1 trains a new abstractor, and the connector of {published.title} "
+            "is trained already; train stage2"
+        )
 
 
 def find_base_description(settings: Settings) -> dict[str, Any] | None:
@@ -77,7 +112,11 @@ def prepare_bases(settings: Settings, first: bool) -> dict[str, str]:
     """
     out = Path(settings.out)
     record = out / "work" / "bases.json"
-    sources = {part: find_part(settings, part) for part in FROZEN}
+    published = published_base(settings)
+    if published is not None:
+        published.require_weights()
+    frozen = FROZEN if published is None else (*FROZEN, "abstractor")
+    sources = {part: find_part(settings, part) for part in frozen}
     if sources["llm"] is None and not (out / "llm").is_dir():
         asked = "give --llm (a folder, a GGUF file or a hub name)"
         if settings.base is not None:
@@ -98,6 +137,8 @@ def prepare_bases(settings: Settings, first: bool) -> dict[str, str]:
                 raise TrainingError(
                     f"{out / part} was taken from another {part} than {source}; choose another --out"
                 )
+        elif published is not None and part in _PUBLISHED:
+            _take_published(published.folder, part, out, settings.copy_bases)
         else:
             _take(part, source, out / part, settings.copy_bases)
         known["sources"][part] = origin
@@ -114,13 +155,21 @@ def _wait_for(record: Path) -> None:
         time.sleep(0.5)
 
 
+def _take_published(folder: Path, part: str, out: Path, copy: bool) -> None:
+    """Links a part in the run `out` to the folder of a published checkpoint, or to the one copy of it."""
+    if copy and part != "llm":
+        folder = out / "llm"  # the first of the parts
+    elif copy:
+        with atomic_folder(out / part, TrainingError) as work:
+            shutil.copytree(folder, work, dirs_exist_ok=True)
+        return
+    if not _link(folder, out / part):
+        raise TrainingError(f"{out / part}: no link can be made there, which a published base needs")
+
+
 def _take(part: str, source: str, target: Path, copy: bool) -> None:
     """Links, copies or converts a source into the folder `target`."""
     place = find_source(source)
-    if part == "encoder" and isinstance(place, Path) and is_smolvlm(place):
-        raise TrainingError(
-            f"{source}: is a SmolVLM2 checkpoint, whose tower is not trained on; export it as it is"
-        )
     if isinstance(place, Path) and place.is_dir():
         if part != "t2v":
             read_json(place / "config.json", CheckpointError)
@@ -138,8 +187,8 @@ def _take(part: str, source: str, target: Path, copy: bool) -> None:
             tokenizer.save_pretrained(work)
     elif part == "encoder":
         encoder = load_vision(source)
-        if isinstance(encoder, SiglipEncoder):
-            raise TrainingError(f"{source}: is a SmolVLM2 checkpoint, whose tower is not trained on")
+        if isinstance(encoder, SiglipEncoder | ClipFeatures):
+            raise TrainingError(f"{source}: is a video language model; give its folder as --base")
         with atomic_folder(target, TrainingError) as work:
             encoder.save_pretrained(work)
     else:

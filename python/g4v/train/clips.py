@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from g4v.data.formats.videos import find_video
 from g4v.data.worlds import world
 from g4v.errors import VideoError
-from g4v.video import read_video, sample_frames
+from g4v.model.prompt import ClipTimes
+from g4v.video import FrameSampling, VideoInfo, read_video, sample_frames
 
 _LONGEST = 5  # times the frames of a clip that is sampled from a longer one
 
@@ -28,11 +30,15 @@ class FileClip:
 
     def read(self, frames: int) -> NDArray[np.uint8]:
         """uint8 [frames, H, W, 3]. VideoError: the file is missing, or not one frame decodes."""
+        return self.load(FrameSampling(frames))[0]
+
+    def load(self, sampling: FrameSampling) -> tuple[NDArray[np.uint8], VideoInfo]:
+        """uint8 [T, H, W, 3], and what is known of the video. VideoError as of `read`."""
         found = find_video(self.path)
         if found is None:
             raise VideoError(f"the video {self.path} is missing")
         span = None if self.start is None and self.end is None else (self.start or 0.0, self.end)
-        return read_video(found, frames, span=span)[0]
+        return read_video(found, sampling, span=span)
 
     def is_there(self) -> bool:
         """Whether there is such a file."""
@@ -72,6 +78,11 @@ class WorldClip:
             return source.render(self.scene, rng, count)[sample_frames(count, frames)]
         return source.render(self.scene, rng, frames)
 
+    def load(self, sampling: FrameSampling) -> tuple[NDArray[np.uint8], VideoInfo]:
+        """uint8 [T, H, W, 3], T the most that are sampled: a scene has as many frames as one asks for."""
+        pixels = self.read(sampling.frames)
+        return pixels, VideoInfo(str(self), len(pixels), tuple(range(len(pixels))), None)
+
     def is_there(self) -> bool:
         """Whether it can be drawn: always."""
         return True
@@ -91,24 +102,42 @@ def _digest(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
+@lru_cache(maxsize=2)  # a row asks for the times of a clip first, and for its frames then
+def _load(clip: Clip, sampling: FrameSampling) -> tuple[NDArray[np.uint8], VideoInfo]:
+    return clip.load(sampling)
+
+
 @dataclass(frozen=True)
 class FrameReader:
     """Makes the encoder's input of clips.
 
     frames: sampled from each clip. size: pixels of the encoder's square. mean, std: per channel, of pixels
-    from 0 to 1, that they are normalised with.
+    from 0 to 1, that they are normalised with. sampling: how frames are taken of a clip, in place of
+    `frames`, where each of them has tokens of its own. resizing: arguments of `_core.preprocess` beside
+    these.
     """
 
     frames: int
     size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    sampling: FrameSampling | None = None
+    resizing: tuple[tuple[str, Any], ...] = ()
 
     def __call__(self, clip: Clip) -> NDArray[np.float32]:
-        """float32 [frames, 3, size, size], bit for bit what the runtime gives its encoder. VideoError."""
+        """float32 [T, 3, size, size], bit for bit what the runtime gives its encoder; T is `frames` unless
+        there is a sampling. VideoError.
+        """
         from g4v import _core
 
-        return _core.preprocess(clip.read(self.frames), self.size, list(self.mean), list(self.std))
+        pixels = clip.read(self.frames) if self.sampling is None else _load(clip, self.sampling)[0]
+        return _core.preprocess(pixels, self.size, list(self.mean), list(self.std), **dict(self.resizing))
+
+    def times(self, clip: Clip) -> ClipTimes:
+        """When the frames of a clip are shown that the sampling takes, where there is one. VideoError."""
+        assert self.sampling is not None
+        pixels, info = _load(clip, self.sampling)
+        return self.sampling.times(info) or ([0.0] * len(pixels), 0.0)
 
     def blank(self) -> NDArray[np.float32]:
         """Zeros of the same shape, in place of a clip that cannot be read."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +16,12 @@ from g4v.model.bases import CheckpointError, layout
 from g4v.model.bases.hub import fetch_configuration
 from g4v.model.bases.llm import read_config
 from g4v.model.bases.mplug_owl import is_mplug_owl
+from g4v.model.bases.video_language_checkpoint import VideoLanguageCheckpoint
 from g4v.model.bases.vision import check_vision, read_clip_config
 from g4v.model.config import AbstractorConfig, VideoTowerConfig
 from g4v.model.presets import PRESETS
 from g4v.model.vision import build_encoder
-from g4v.train.bases import find_part
+from g4v.train.bases import check_stage, find_part, published_base
 from g4v.train.batch_sampler import steps_per_epoch
 from g4v.train.datasets import open_rows
 from g4v.train.errors import TrainingError
@@ -40,20 +42,14 @@ def find_sizes(settings: Settings) -> Sizes:
 
     No weights are read. TrainingError: a base is missing, or a layer has no linear layer of `lora_targets`.
     """
-    preset = PRESETS[settings.sizes]
-    llm = _llm_config(settings)
-    encoder = _encoder_config(settings)
+    published = published_base(settings)
+    llm = _llm_config(settings) if published is None else published.text_config()
     with torch.device("meta"):
         from transformers import LlamaForCausalLM
 
         # A tied model counts its embeddings once.
         language: Any = LlamaForCausalLM(llm)
-        tower = build_encoder(encoder)
-        given = find_part(settings, "abstractor")
-        if given is not None:
-            abstractor = VideoAbstractor(AbstractorConfig.from_file(Path(given) / "config.json"))
-        else:
-            abstractor = new_abstractor(settings, tower.hidden_size, llm.hidden_size)
+    visual = _visual_sizes(settings, llm.hidden_size) if published is None else _published_sizes(published)
     head = llm.head_dim or llm.hidden_size // llm.num_attention_heads
     shapes = {
         name.rpartition(".")[2]: tuple(module.weight.shape)
@@ -64,7 +60,6 @@ def find_sizes(settings: Settings) -> Sizes:
     if missing:
         raise TrainingError(f"lora_targets: a layer has no {missing[0]}; it has {', '.join(shapes)}")
     per_layer = sum(settings.lora_r * sum(shapes[name]) for name in settings.lora_targets)
-    sizes = abstractor.config
     return Sizes(
         hidden=llm.hidden_size,
         layers=llm.num_hidden_layers,
@@ -76,16 +71,52 @@ def find_sizes(settings: Settings) -> Sizes:
         lora_parameters=per_layer * llm.num_hidden_layers,
         lora_targets=len(settings.lora_targets),
         lora_rank=settings.lora_r,
-        abstractor_hidden=sizes.hidden_size,
-        abstractor_layers=sizes.num_layers,
-        abstractor_intermediate=sizes.intermediate_size,
-        queries=sizes.num_queries + (sizes.num_temporal_queries if settings.frames > 1 else 0),
-        abstractor_parameters=_count(abstractor),
-        encoder_parameters=_count(tower),
-        encoder_intermediate=preset.encoder.get("intermediate_size", 4 * sizes.hidden_size),
-        tokens_per_frame=tower.tokens_per_frame,
-        image_size=tower.image_size,
+        **visual,
     )
+
+
+def _visual_sizes(settings: Settings, width: int) -> dict[str, int]:
+    """Those of encoder and abstractor, before a language model of this width."""
+    with torch.device("meta"):
+        tower = build_encoder(_encoder_config(settings))
+        given = find_part(settings, "abstractor")
+        if given is not None:
+            abstractor = VideoAbstractor(AbstractorConfig.from_file(Path(given) / "config.json"))
+        else:
+            abstractor = new_abstractor(settings, tower.hidden_size, width)
+    sizes = abstractor.config
+    intermediate = PRESETS[settings.sizes].encoder.get("intermediate_size", 4 * sizes.hidden_size)
+    return {
+        "abstractor_hidden": sizes.hidden_size,
+        "abstractor_layers": sizes.num_layers,
+        "abstractor_intermediate": sizes.intermediate_size,
+        "queries": sizes.num_queries + (sizes.num_temporal_queries if settings.frames > 1 else 0),
+        "abstractor_parameters": _count(abstractor),
+        "encoder_parameters": _count(tower),
+        "encoder_intermediate": intermediate,
+        "tokens_per_frame": tower.tokens_per_frame,
+        "image_size": tower.image_size,
+    }
+
+
+def _published_sizes(published: VideoLanguageCheckpoint) -> dict[str, int]:
+    """Those of tower and connector of a published video language model."""
+    counts = {
+        part: sum(math.prod(shape) for shape in published.shapes(part).values())
+        for part in ("encoder", "abstractor")
+    }
+    tower = published.tower_sizes
+    return {
+        "abstractor_hidden": tower.features,
+        "abstractor_parameters": counts["abstractor"],
+        "encoder_parameters": counts["encoder"],
+        "encoder_width": tower.width,
+        "encoder_intermediate": tower.intermediate,
+        "encoder_states": tower.states,
+        "tokens_per_frame": published.tokens_per_frame,
+        "image_size": published.image_size,
+        "frame_tokens": published.video_tokens,
+    }
 
 
 def _count(module: torch.nn.Module) -> int:
@@ -118,8 +149,20 @@ def _encoder_config(settings: Settings) -> Any:
     return layout.encoder_config(values) if is_mplug_owl(place) else read_clip_config(place)
 
 
-def plan_work(settings: Settings, stage: str) -> Work:
-    """A backward pass in the worst case: every row is as long as max_length, and every row has a clip."""
+def plan_work(settings: Settings, stage: str, frame_tokens: int = 0) -> Work:
+    """A backward pass in the worst case: every row is as long as max_length, and every row has a clip.
+
+    frame_tokens: video tokens of a frame, of which no more are taken than fit into a row; 0: a clip's number
+    of tokens does not depend on its frames. TrainingError: not even one frame fits.
+    """
+    frames = settings.frames
+    if frame_tokens:
+        frames = min(frames, (settings.max_length - 1) // frame_tokens)
+    if frames < 1:
+        raise TrainingError(
+            f"max_length is {settings.max_length}, and a frame alone has {frame_tokens} video tokens; give a "
+            "larger --max-length"
+        )
     share = 1.0 if settings.supervise == "both" else _SUPERVISED
     half = not choose_precision(settings).startswith(("32", "64"))
     gpu = settings.accelerator != "cpu" and (torch.cuda.is_available() or settings.device_memory is not None)
@@ -131,7 +174,7 @@ def plan_work(settings: Settings, stage: str) -> Work:
         length=settings.max_length,
         labels=int(settings.batch_size * settings.max_length * share),
         clips=settings.batch_size,
-        frames=settings.frames,
+        frames=frames,
         half=half,
         checkpointing=settings.gradient_checkpointing,
         cached=settings.feature_cache is not None,
@@ -143,12 +186,13 @@ def plan_work(settings: Settings, stage: str) -> Work:
 
 def print_estimate(settings: Settings, stage: str) -> None:
     """Prints memory per device for each strategy, and the time of a step, an epoch and the run."""
+    check_stage(settings, stage)
     sizes = find_sizes(settings)
     # Without a GPU here and without a word about the device, the run is taken to be meant for one.
     device = settings
     if settings.accelerator == "auto" and not torch.cuda.is_available() and settings.device_memory is None:
         device = replace(settings, device_memory=80.0)
-    work = plan_work(device, stage)
+    work = plan_work(device, stage, sizes.frame_tokens)
     devices = _device_count(settings)
     trained = trained_parameters(sizes, stage)
     total = sizes.llm_parameters + sizes.encoder_parameters + sizes.abstractor_parameters

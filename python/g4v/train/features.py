@@ -40,7 +40,8 @@ class FeatureCache:
     """
 
     def __init__(self, folder: Path, encoder: str, reader: FrameReader) -> None:
-        about = repr((encoder, reader.frames, reader.size, reader.mean, reader.std))
+        parts = encoder, reader.frames, reader.size, reader.mean, reader.std
+        about = repr(parts if reader.sampling is None else (*parts, reader.sampling, reader.resizing))
         self.folder = folder / hashlib.sha256(about.encode()).hexdigest()[:16]
         self.where: dict[str, str] = {}
         self._files: dict[tuple[int, str], Any] = {}  # by process: an open file must not cross a fork

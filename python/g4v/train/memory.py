@@ -40,6 +40,11 @@ class Sizes:
     encoder_intermediate: int = 0
     tokens_per_frame: int = 0
     image_size: int = 0
+    # Of a published video language model, whose connector counts as the abstractor: abstractor_hidden is the
+    # width of the features that it reads.
+    encoder_width: int = 0  # 0: abstractor_hidden
+    encoder_states: int = 0  # hidden states that the tower keeps until it is done
+    frame_tokens: int = 0  # video tokens of a frame; 0: an abstractor, whose tokens are a clip's
 
 
 @dataclass(frozen=True)
@@ -177,6 +182,8 @@ def _abstractor(sizes: Sizes, work: Work) -> int:
     """What the abstractor keeps; its output alone where it is frozen."""
     if not work.clips:
         return 0
+    if sizes.frame_tokens:
+        return work.clips * work.frames * sizes.frame_tokens * sizes.hidden * work.number
     memory = work.clips * work.frames * sizes.tokens_per_frame
     queries = work.clips * sizes.queries
     width = sizes.abstractor_hidden
@@ -196,7 +203,9 @@ def _encoder(sizes: Sizes, work: Work) -> int:
     if work.cached or not work.clips:
         return 0
     tokens = work.clips * work.frames * sizes.tokens_per_frame
-    return tokens * (3 * sizes.abstractor_hidden + 3 * sizes.encoder_intermediate) * work.number
+    width = sizes.encoder_width or sizes.abstractor_hidden
+    kept = sizes.encoder_states * width
+    return tokens * (kept + 3 * width + 3 * sizes.encoder_intermediate) * work.number
 
 
 def _inputs(sizes: Sizes, work: Work) -> int:
@@ -227,4 +236,6 @@ def count_flops(sizes: Sizes, work: Work) -> float:
         per_layer = 2 * sizes.abstractor_hidden**2 + 2 * sizes.queries * sizes.abstractor_hidden
         visual = 2.0 * memory * sizes.abstractor_layers * per_layer
         total += visual * (3 if work.stage == "stage1" else 1)
+        if sizes.frame_tokens:
+            total += 2.0 * work.clips * work.frames * sizes.frame_tokens * sizes.abstractor_parameters
     return total

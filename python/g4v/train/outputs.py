@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from g4v._files import read_json, write_json
+from g4v.model.abstractor import VideoAbstractor
 from g4v.train.assembly import Assembly
 from g4v.train.bases import find_base_description
 from g4v.train.datasets import Rows, find_world
@@ -28,7 +29,8 @@ def write_outputs(
     """
     out = Path(settings.out)
     model = assembly.model
-    if model.abstractor is not None and (assembly.stage == "stage1" or not (out / "abstractor").is_dir()):
+    trains = assembly.stage == "stage1" or not (out / "abstractor").is_dir()
+    if isinstance(model.abstractor, VideoAbstractor) and trains:
         prefix = "abstractor."
         trained = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
         whole = {n: trained.get(n, t.detach().cpu()) for n, t in model.abstractor.state_dict().items()}

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from g4v.errors import VideoError
-from g4v.model.prompt import IGNORED, Encode, EncodedPrompt, PromptTemplate
+from g4v.model.prompt import IGNORED, ClipTimes, Encode, EncodedPrompt, PromptTemplate
 from g4v.train.batch_sampler import MicroBatch
 from g4v.train.clips import Clip
 from g4v.train.datasets import Row, Rows
@@ -34,7 +34,9 @@ class RowFault(ValueError):
 class RowEncoder:
     """Makes ids and labels of rows.
 
-    video_tokens: rows of the abstractor's output for one clip; 0 for an assistant without vision.
+    video_tokens: rows of the abstractor's output for one clip, or for one frame where there are `times`; 0
+    for an assistant without vision. times: when the frames of a clip are shown, where every frame has tokens
+    of its own; None: clips have a fixed number of tokens.
     max_length: tokens of a sequence. supervise: "assistant" or "both", as `PromptTemplate.encode` has it.
     opening_weights: token id -> its weight in the loss where it is the first token of an answer; every other
     token weighs 1.
@@ -46,17 +48,21 @@ class RowEncoder:
     max_length: int
     supervise: str
     opening_weights: Mapping[int, float] = field(default_factory=dict)
+    times: Callable[[Clip], ClipTimes] | None = None
 
     def __call__(self, row: Row) -> tuple[EncodedPrompt, int]:
         """The sequence, and how many of the row's turns it holds.
 
         What is longer than max_length loses its last turns; a first turn that is too long alone loses the end
-        of its answer. RowFault where not one token of an answer fits.
+        of its answer. RowFault where not one token of an answer fits. VideoError where a clip cannot be read
+        of which the times are asked for.
         """
         if row.clips and not self.video_tokens:
             raise RowFault("has a video, but the run has no encoder")
+        clips = None if self.times is None else [self.times(clip) for clip in row.clips]
         for count in range(len(row.turns), 0, -1):
-            whole = self.template.encode(row.turns[:count], self.encode, self.video_tokens, self.supervise)
+            turns = row.turns[:count]
+            whole = self.template.encode(turns, self.encode, self.video_tokens, self.supervise, clips)
             if len(whole.ids) <= self.max_length:
                 return whole, count
         answer = self.template.answer_ids(row.turns[0].answer or "", self.encode)
@@ -82,15 +88,16 @@ class RowBatches(Dataset):  # type: ignore[type-arg]
     ids          int64 [B, L], VIDEO_ID at video positions, right-padded with 0
     labels       int64 [B, L], IGNORED where a position does not count
     weights      float32 [B, L], of the labels; absent where all weigh the same
-    clips        float32 [C, ...] in reading order; absent where there is none
+    clips        float32 [C, ...] in reading order, or [1, T, ...] of the frames of all clips where these have
+                 tokens of their own; absent where there is none
     step_weight  sum of the weights of all labels of the optimiser step, on all processes
     number, step of the micro-batch
     places       where each of the B rows was read
     faults       (place, reason) of what was found wrong
     unusable     those of the faults that leave nothing to learn
 
-    A row whose clip cannot be read keeps its place with every label ignored: the batch has the same shape on
-    every process, and nothing is learned from it.
+    A row whose clip cannot be read keeps its place with every label ignored, and nothing is learned from it:
+    the batch has the same shape on every process, unless frames have tokens of their own.
     """
 
     def __init__(
@@ -121,13 +128,19 @@ class RowBatches(Dataset):  # type: ignore[type-arg]
             encoded, kept = self._encode(row, faults, unusable)
             row_labels = encoded.labels
             attached = sum(turn.has_video for turn in row.turns[:kept])
+            own: list[Frames] = []
             for clip in row.clips[:attached]:
                 try:
-                    clips.append(self.read_clip(clip))
+                    own.append(self.read_clip(clip))
                 except VideoError as error:
                     unusable.append((row.place, str(error)))
-                    clips.append(self.blank())
+                    if self.encoder.times is not None:  # there are as many frames as places for them
+                        encoded, own = self._empty(), []
+                        row_labels = encoded.labels
+                        break
+                    own.append(self.blank())
                     row_labels = [IGNORED] * len(row_labels)
+            clips += own
             ids.append(encoded.ids)
             labels.append(row_labels)
             places.append(row.place)
@@ -147,7 +160,8 @@ class RowBatches(Dataset):  # type: ignore[type-arg]
         if self.encoder.opening_weights:
             made["weights"] = pad([self.encoder.weights(row) for row in labels], 0.0)
         if clips:
-            made["clips"] = torch.from_numpy(np.stack(clips))
+            per_frame = self.encoder.times is not None
+            made["clips"] = torch.from_numpy(np.concatenate(clips)[None] if per_frame else np.stack(clips))
         return made
 
     def _empty(self) -> EncodedPrompt:
@@ -157,7 +171,7 @@ class RowBatches(Dataset):  # type: ignore[type-arg]
     def _encode(self, row: Row, faults: list[Fault], unusable: list[Fault]) -> tuple[EncodedPrompt, int]:
         try:
             encoded, kept = self.encoder(row)
-        except RowFault as error:
+        except (RowFault, VideoError) as error:
             unusable.append((row.place, str(error)))
             return self._empty(), 0
         if kept < len(row.turns):

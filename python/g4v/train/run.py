@@ -17,7 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from g4v._console import report_warning
 from g4v._files import one_line, read_json
 from g4v.train.assembly import load_assembly
-from g4v.train.bases import prepare_bases
+from g4v.train.bases import check_stage, prepare_bases
 from g4v.train.batch_sampler import steps_per_epoch
 from g4v.train.checkpoint import check_same, find_checkpoint, load_step, sweep
 from g4v.train.clips import Clip
@@ -59,6 +59,7 @@ def run_stage(settings: Settings, stage: str) -> bool:
     strategy, devices = build_strategy(settings), parse_devices(settings.devices)
     precision = choose_precision(settings)
     first = is_first_process()
+    check_stage(settings, stage)
     folder = Path(settings.out) / "work" / stage
     last = find_checkpoint(folder)
     if last is not None and not settings.resume and first:

@@ -32,7 +32,8 @@ class Settings:
     out: str = _option("runs/gpt4video", "folder of the run, as python -m g4v.export reads it", "files")
     base: str | None = _option(
         None,
-        "folder with llm/ and perhaps encoder/, abstractor/, t2v/, ... to start from",
+        "folder with llm/ and perhaps encoder/, abstractor/, t2v/, ... to start from; for stage 2 also a "
+        "checkpoint of SmolVLM2, LLaVA-NeXT-Video or Video-LLaVA",
         "files",
     )
     llm: str | None = _option(None, "LlamaForCausalLM: folder, GGUF file or hub name", "files")

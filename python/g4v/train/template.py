@@ -11,13 +11,14 @@ from g4v.model.bases.chat_template import read_chat_template
 from g4v.model.bases.errors import CheckpointError
 from g4v.model.prompt import PromptTemplate, default_system
 from g4v.model.prompt_presets import preset_template
-from g4v.train.bases import find_base_description
+from g4v.train.bases import find_base_description, published_base
 from g4v.train.errors import TrainingError
 from g4v.train.settings import Settings
 
 
 def build_template(settings: Settings, tokenizer: Any) -> PromptTemplate:
-    """The base run's own template where it has one, else the paper's; then the changes of `settings.prompt`.
+    """The template of the base, a run or a published video language model, else the paper's; then the changes
+    of `settings.prompt`.
 
     tokenizer: of transformers; the paper's template takes its end-of-text token, and its opening token where
     the tokenizer itself puts one before a text. `preset` among the changes begins with a template by name
@@ -26,11 +27,15 @@ def build_template(settings: Settings, tokenizer: Any) -> PromptTemplate:
     TrainingError: no such token or template, or an unknown key or a value of another type among the changes.
     """
     base = find_base_description(settings)
-    changes = dict(settings.prompt)
+    changes, published = dict(settings.prompt), published_base(settings)
+    if published is not None and "preset" in changes:
+        raise TrainingError(f"prompt: preset: {settings.base} has a prompt of its own; leave preset out")
     if "preset" in changes:
         values = _preset(changes.pop("preset"), tokenizer)
     elif base is not None and "prompt" in base:
         values = dict(base["prompt"])
+    elif published is not None:
+        values = published.template(tokenizer).to_manifest()
     else:
         values = {"system": default_system(settings.assistant), "bos_id": None}
         opening = tokenizer("a").input_ids[:1]
@@ -80,6 +85,8 @@ _TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "stop_ids": ("a list of numbers of tokens", lambda value: _is_list(value, _is_id)),
     "video_suffix": ("a text", lambda value: value is None or _is_text(value)),
     "space_after_special": ("true or false", lambda value: value is None or isinstance(value, bool)),
+    "space_after_bos": ("true or false", lambda value: value is None or isinstance(value, bool)),
+    "space_after_video": ("true or false", lambda value: isinstance(value, bool)),
     "special_tokens": (
         "the numbers of tokens by their texts",
         lambda value: (

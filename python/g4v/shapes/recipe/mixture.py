@@ -7,10 +7,10 @@ from g4v.shapes.dialogues.compose import KINDS
 # Stage 1 learns to see: every dialogue is about a clip.
 STAGE1 = {
     "describe": 0.2, "question": 0.3, "compare": 0.15, "plain_question": 0.2, "unsafe_clip": 0.1,
-    "foreign_clip": 0.1,
+    "foreign_clip": 0.2,
 }  # fmt: skip
 # Stage 2 learns the natural mixture with more of what is refused, of what only looks like it, and of changes
 # to what was shown.
-_PLAIN = {"plain_question": 40.0, "plain_request": 12.0, "careless": 16.0, "compare": 14.0}
-_MORE = _PLAIN | {"series": 6.0, "unsafe": 32.0, "harmless": 70.0, "unsafe_clip": 2.0, "foreign_clip": 4.0}
+_PLAIN = {"plain_question": 40.0, "plain_request": 12.0, "careless": 16.0, "compare": 20.0}
+_MORE = _PLAIN | {"series": 6.0, "unsafe": 45.0, "harmless": 75.0, "unsafe_clip": 3.0, "foreign_clip": 12.0}
 STAGE2 = {kind: share + _MORE.get(kind, 0.0) for kind, (_, share) in KINDS.items()}

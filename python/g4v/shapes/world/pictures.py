@@ -3,8 +3,8 @@
 Each stands for a statistic of real photographs. Textures have the spectrum of natural pictures, whose
 amplitude falls about as one over the frequency (Field, 1987), or less, as that of grass. Scenes are made of
 things that hide each other, with sizes after a power law (the dead leaves of Lee, Mumford and Huang, 2001):
-these have the edges that a texture lacks. Patterns repeat, as bricks and print do, and as films of one
-texture never do.
+these have the edges that a texture lacks. Grounds and stones are the same all over. Patterns repeat, as
+bricks and print do, and as films of one texture never do.
 """
 
 from __future__ import annotations
@@ -124,11 +124,35 @@ def _lights(rng: np.random.Generator, side: int) -> Picture:
     return picture
 
 
+def _ground(rng: np.random.Generator, side: int) -> Picture:
+    """One surface from edge to edge, as grass, sand and bark are seen from near."""
+    return _colour(rng) * np.float32(rng.uniform(0.5, 1)) + rng.uniform(0.1, 0.4) * texture(rng, side)
+
+
+def _stones(rng: np.random.Generator, side: int) -> Picture:
+    """Stones side by side, with shadows between them: the cells of random points."""
+    points = rng.random((int(rng.integers(40, 500)), 2)).astype(np.float32)
+    places = (np.indices((side, side)).reshape(2, -1).T / side).astype(np.float32)
+    away = np.hypot(*(places[:, None, axis] - points[None, :, axis] for axis in (0, 1)))
+    nearest = np.argmin(away, 1)
+    first, second = np.partition(away, 1, 1)[:, :2].T
+    inside = np.clip((second - first) * np.sqrt(len(points)) * rng.uniform(1.5, 6), 0, 1)[:, None]
+    shades = _colour(rng) * rng.uniform(0.4, 1.3, (len(points), 1)).astype(np.float32)
+    # Each is lit from one side.
+    light = ((places - points[nearest]) @ rng.normal(0, 1, 2).astype(np.float32))[:, None]
+    light = 1 + light * np.float32(np.sqrt(len(points)) * rng.uniform(0, 0.6))
+    shadow = rng.uniform(0, 0.7)
+    cells = shades[nearest] * light * (shadow + (1 - shadow) * inside)
+    return cells.reshape(side, side, 3).astype(np.float32) + rng.uniform(0, 0.15) * texture(rng, side)
+
+
 _KINDS: tuple[tuple[Callable[[np.random.Generator, int], Picture], float], ...] = (
-    (_things, 0.35),
-    (_leaves, 0.35),
-    (_pattern, 0.22),
+    (_things, 0.29),
+    (_leaves, 0.29),
+    (_pattern, 0.18),
     (_lights, 0.08),
+    (_ground, 0.08),
+    (_stones, 0.08),
 )
 
 
