@@ -75,6 +75,7 @@ def _run(options: argparse.Namespace, run: str | None, bar: ProgressBar) -> int:
         from g4v.export.bundle.export import export_bundle
         from g4v.export.bundle.verify import verify_bundle
         from g4v.export.checkpoint.overrides import Overrides, parse_adapters, parse_size, read_system
+        from g4v.export.checkpoint.video_lora import VideoLora
         from g4v.export.components.precision import parse_precisions, parse_targets
         from g4v.export.engines.options import EngineOptions
 
@@ -94,6 +95,8 @@ def _run(options: argparse.Namespace, run: str | None, bar: ProgressBar) -> int:
         template=options.template,
         variant=options.variant,
         mix=options.mix,
+        video_to_video=options.video_to_video,
+        video_loras=[VideoLora.parse(text) for text in options.video_lora or ()],
     )
     engines = EngineOptions.parse(
         options.compute_capability,
@@ -149,7 +152,7 @@ def _dry_run(run: str | None, overrides: Overrides, options: argparse.Namespace)
     precisions = parse_precisions(options.precision or (), parse_targets(options.target or ()))
     if not options.decoder_graph:
         check_packed_alone(precisions, options.component)
-    checkpoint = Checkpoint.open(run, overrides)
+    checkpoint = Checkpoint.open(run, overrides, weights=False)
     if options.component is None or "decoder" in options.component:
         check_system(checkpoint)
     estimates = estimate_export(

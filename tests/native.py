@@ -123,7 +123,14 @@ def make_environment(models: Path, packed: bool = True) -> dict[str, str]:
     models.mkdir(parents=True, exist_ok=True)
     write_affine(models)
     write_endless(models)
-    run([sys.executable, str(ROOT / "tests/python/synthetic_bundle.py"), str(models / "bundle")])
+    run(
+        [
+            sys.executable,
+            str(ROOT / "tests/python/synthetic_bundle.py"),
+            str(models / "bundle"),
+            "--video-to-video",
+        ]
+    )
     environment = {
         **os.environ,
         "G4V_ONNXRUNTIME": str(onnxruntime_library()),

@@ -4,6 +4,8 @@
 #include <pybind11/stl.h>
 
 #include "bindings/frame_checker.h"
+#include "bindings/frames_array.h"
+#include "bindings/generator.h"
 #include "bindings/gil.h"
 #include "bindings/paths.h"
 #include "bindings/register.h"
@@ -26,26 +28,6 @@ std::string TextArgument(const py::object& text, const char* name) {
   }
 }
 
-std::optional<FramesView> FramesArgument(const py::object& frames) {
-  if (frames.is_none()) return std::nullopt;
-  const auto refuse = [](const std::string& fix) {
-    throw Error(Code::InvalidArgument,
-                "frames must be a C-contiguous uint8 array [T, H, W, 3]: " + fix);
-  };
-  if (!py::isinstance<py::array>(frames)) refuse("pass a NumPy array");
-  const py::array array = py::reinterpret_borrow<py::array>(frames);
-  if (!py::isinstance<py::array_t<uint8_t>>(array)) {
-    refuse("its dtype is " + std::string(py::str(array.dtype())) +
-           "; convert it with .astype(numpy.uint8)");
-  }
-  if (array.ndim() != 4 || array.shape(3) != 3) {
-    refuse("its shape is " + std::string(py::str(array.attr("shape"))));
-  }
-  if ((array.flags() & py::array::c_style) == 0) refuse("copy it with numpy.ascontiguousarray");
-  return FramesView{static_cast<const uint8_t*>(array.data()), array.shape(0), array.shape(1),
-                    array.shape(2)};
-}
-
 // Of frames that were sampled of a longer video: the time of each in seconds, and the video's length.
 using Times = std::optional<std::pair<std::vector<double>, double>>;
 
@@ -60,13 +42,14 @@ std::shared_ptr<Assistant> Load(const std::filesystem::path& directory, const st
                                 const py::object& frame_checker, const Paths& provider_dirs,
                                 bool cuda_graphs, int turns, uint64_t kv_memory,
                                 const std::string& kv_dtype, int spin_us, int prompt_lookup,
-                                const Limits& limits) {
+                                const Limits& limits, const py::object& generator) {
   const LoadOptions options{device,
                             threads,
                             onnxruntime.string(),
                             Strings(library_dirs),
                             ParseVerify(verify),
                             PythonFrameChecker(frame_checker),
+                            PythonGenerator(generator),
                             Strings(provider_dirs),
                             cuda_graphs,
                             turns,
@@ -79,7 +62,7 @@ std::shared_ptr<Assistant> Load(const std::filesystem::path& directory, const st
 }
 
 py::array_t<float> ScoreFrames(Assistant& self, const py::object& frames) {
-  const std::optional<FramesView> view = FramesArgument(frames);
+  const std::optional<FramesView> view = FramesArgument(frames, "frames");
   if (!view) throw Error(Code::InvalidArgument, "frames must be a uint8 array [T, H, W, 3]");
   std::vector<float> scores;
   {
@@ -112,7 +95,7 @@ std::shared_ptr<Stream> Send(Chat& self, const py::object& text, const py::objec
                              const Times& frame_times) {
   const std::string words = TextArgument(text, "text");
   const std::optional<FrameTimes> times = TimesArgument(frame_times);
-  std::optional<FramesView> view = FramesArgument(frames);
+  std::optional<FramesView> view = FramesArgument(frames, "frames");
   if (view && times) view->times = &*times;
   TurnOptions options{text_options.value_or(TextOptions{}), video_options.value_or(VideoOptions{}),
                       question_frames, seed};
@@ -132,7 +115,7 @@ void Append(Chat& self, const py::object& text, const py::object& answer, const 
   const std::string words = TextArgument(text, "text");
   const std::string answered = TextArgument(answer, "answer");
   const std::optional<FrameTimes> times = TimesArgument(frame_times);
-  std::optional<FramesView> view = FramesArgument(frames);
+  std::optional<FramesView> view = FramesArgument(frames, "frames");
   if (view && times) view->times = &*times;
   const GilRelease release;
   self.Append(words, answered, view, question_frames);
@@ -179,12 +162,21 @@ void RegisterAssistant(py::module_& module) {
           py::arg("cuda_graphs") = defaults.cuda_graphs, py::arg("turns") = defaults.turns,
           py::arg("kv_memory") = defaults.kv_memory, py::arg("kv_dtype") = defaults.kv_dtype,
           py::arg("spin_us") = defaults.spin_us, py::arg("prompt_lookup") = defaults.prompt_lookup,
-          py::arg("limits") = defaults.limits, "Loads a bundle directory.")
+          py::arg("limits") = defaults.limits, py::arg("generator") = py::none(),
+          "Loads a bundle directory.")
       .def("chat", &OpenChat, py::kw_only(), py::arg("seed") = py::none(),
            py::arg("text_options") = py::none(), py::arg("video_options") = py::none(),
            py::arg("system") = py::none(), "A new chat.")
       .def("generate", &Generate, py::arg("prompt"), py::arg("options") = py::none(),
            "Makes a video of a caption.")
+      .def(
+          "check_source",
+          [](const Assistant& self, const VideoOptions& options) {
+            const SourceSize size = self.CheckSource(options);
+            return py::make_tuple(size.frames, size.height, size.width);
+          },
+          py::arg("options"),
+          "(frames, height, width) that `video` of these options must have; refuses the others.")
       .def("score_frames", &ScoreFrames, py::arg("frames"),
            "uint8 [T, H, W, 3] -> float32 [T], 0 to 1; empty where nothing checks.")
       .def(

@@ -17,6 +17,7 @@ PYBIND11_MODULE(_core, module) {
   g4v::bindings::RegisterTokenizer(module, testing);
   g4v::bindings::RegisterOptions(module);
   g4v::bindings::RegisterStream(module);
+  g4v::bindings::RegisterGenerator(module);
   g4v::bindings::RegisterAssistant(module);
   g4v::bindings::RegisterAbstractor(testing);
   g4v::bindings::RegisterCpuModel(module);

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "bindings/frames_array.h"
 #include "bindings/register.h"
 
 namespace g4v::bindings {
@@ -47,6 +48,18 @@ void SetLatents(VideoOptions& options, const py::object& value) {
   options.latents = std::move(latents);
 }
 
+py::object GetVideo(const VideoOptions& options) {
+  return options.video ? py::object(FramesArray(*options.video)) : py::none();
+}
+
+void SetVideo(VideoOptions& options, const py::object& value) {
+  options.video.reset();
+  const std::optional<FramesView> view = FramesArgument(value, "video");
+  if (!view) return;
+  CheckVideo(*view);
+  options.video = CopyFrames(*view);
+}
+
 }  // namespace
 
 void RegisterOptions(py::module_& module) {
@@ -76,7 +89,9 @@ void RegisterOptions(py::module_& module) {
       .def_readwrite("guidance_scale", &VideoOptions::guidance_scale)
       .def_readwrite("negative_prompt", &VideoOptions::negative_prompt)
       .def_readwrite("scheduler", &VideoOptions::scheduler)
-      .def_property("latents", &GetLatents, &SetLatents);
+      .def_property("latents", &GetLatents, &SetLatents)
+      .def_property("video", &GetVideo, &SetVideo)
+      .def_readwrite("strength", &VideoOptions::strength);
 }
 
 }  // namespace g4v::bindings

@@ -33,7 +33,8 @@ std::vector<Ids> TurnIds(const std::string& prompt, const Tokenizer& tokenizer,
                          bool video, const std::vector<double>& seconds, double duration) {
   const PromptSpec spec = ParsePrompt(prompt);
   const PromptTemplate made(spec, tokenizer);
-  const FrameTimes times{seconds.empty() ? AssumedTimes(1).seconds : seconds, duration};
+  const FrameTimes times{seconds.empty() ? TimesAtRate(1, kAssumedRate).seconds : seconds,
+                         duration};
   const FrameTimes* const frames = video ? &times : nullptr;
   PromptTemplate::TurnIds ids =
       system ? made.FirstTurn(*system, text, frames) : made.LaterTurn(text, frames);

@@ -13,6 +13,7 @@ void RegisterVideo(pybind11::module_& module, pybind11::module_& testing);
 void RegisterTokenizer(pybind11::module_& module, pybind11::module_& testing);
 void RegisterOptions(pybind11::module_& module);
 void RegisterStream(pybind11::module_& module);
+void RegisterGenerator(pybind11::module_& module);
 void RegisterAssistant(pybind11::module_& module);
 void RegisterAbstractor(pybind11::module_& testing);
 void RegisterCpuModel(pybind11::module_& module);

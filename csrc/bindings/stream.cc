@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/error.h"
 #include "bindings/frames_array.h"
 #include "bindings/gil.h"
 #include "bindings/register.h"
@@ -46,6 +47,12 @@ void RegisterEvents(py::module_& module) {
       .def_readonly("caption", &WithheldEvent::caption)
       .def_readonly("unsafe", &WithheldEvent::unsafe)
       .def_readonly("frames", &WithheldEvent::frames);
+  py::class_<VideoFailedEvent>(module, "VideoFailedEvent", "A video that was not made.")
+      .def_readonly("index", &VideoFailedEvent::index)
+      .def_readonly("caption", &VideoFailedEvent::caption)
+      .def_property_readonly(
+          "code", [](const VideoFailedEvent& event) { return static_cast<int>(event.code); })
+      .def_readonly("message", &VideoFailedEvent::message);
   py::class_<RefusalEvent>(module, "RefusalEvent", "The answer was a refusal.")
       .def_readonly("text", &RefusalEvent::text);
   py::class_<WarningEvent>(module, "WarningEvent", "Something to know; the turn goes on.")
@@ -92,6 +99,26 @@ Event NextOrStop(Stream& stream) {
 }
 
 }  // namespace
+
+std::optional<FramesView> FramesArgument(const py::object& frames, const char* name) {
+  if (frames.is_none()) return std::nullopt;
+  const auto refuse = [name](const std::string& fix) {
+    throw Error(Code::InvalidArgument,
+                std::string(name) + " must be a C-contiguous uint8 array [T, H, W, 3]: " + fix);
+  };
+  if (!py::isinstance<py::array>(frames)) refuse("pass a NumPy array");
+  const py::array array = py::reinterpret_borrow<py::array>(frames);
+  if (!py::isinstance<py::array_t<uint8_t>>(array)) {
+    refuse("its dtype is " + std::string(py::str(array.dtype())) +
+           "; convert it with .astype(numpy.uint8)");
+  }
+  if (array.ndim() != 4 || array.shape(3) != 3) {
+    refuse("its shape is " + std::string(py::str(array.attr("shape"))));
+  }
+  if ((array.flags() & py::array::c_style) == 0) refuse("copy it with numpy.ascontiguousarray");
+  return FramesView{static_cast<const uint8_t*>(array.data()), array.shape(0), array.shape(1),
+                    array.shape(2)};
+}
 
 py::array_t<uint8_t> FramesArray(const Frames& frames) {
   using Pixels = std::shared_ptr<const std::vector<uint8_t>>;

@@ -24,7 +24,7 @@ Floats Noise(uint64_t seed, py::ssize_t count, uint64_t stream) {
 }
 
 // Settings are fields of SchedulerSpec, by name.
-std::unique_ptr<Scheduler> MakeScheduler(const std::string& type, int steps,
+std::unique_ptr<Scheduler> MakeScheduler(const std::string& type, int steps, int first,
                                          const py::kwargs& settings) {
   SchedulerSpec spec;
   spec.type = type;
@@ -66,7 +66,7 @@ std::unique_ptr<Scheduler> MakeScheduler(const std::string& type, int steps,
 #undef G4V_SETTING
     throw Error(Code::InvalidArgument, "a scheduler has no setting \"" + name + "\"");
   }
-  return Scheduler::Make(spec, steps);
+  return Scheduler::Make(spec, steps, first);
 }
 
 Floats Step(Scheduler& self, int index, const Floats& prediction, const Floats& sample,
@@ -133,10 +133,17 @@ void RegisterTesting(py::module_& testing) {
   testing.def("sample_token", &Sample, py::arg("logits"), py::arg("answer"), py::arg("seed"),
               py::arg("turn"), py::arg("options"), "The next token of an answer.");
   py::class_<Scheduler>(testing, "Scheduler", "A sampler.")
-      .def(py::init(&MakeScheduler), py::arg("type"), py::arg("steps"))
+      .def(py::init(&MakeScheduler), py::arg("type"), py::arg("steps"), py::arg("first") = 0)
       .def_property_readonly("timesteps", &Scheduler::timesteps)
       .def_property_readonly("init_noise_sigma", &Scheduler::init_noise_sigma)
       .def("input_scale", &Scheduler::InputScale, py::arg("index"))
+      .def(
+          "noise_at",
+          [](const Scheduler& self, int index) {
+            const Scheduler::Mix mix = self.NoiseAt(index);
+            return py::make_tuple(mix.image, mix.noise);
+          },
+          py::arg("index"), "Factors of image and noise in the sample of step `index`.")
       .def("adds_noise", &Scheduler::AddsNoise, py::arg("index"))
       .def("step", &Step, py::arg("index"), py::arg("prediction"), py::arg("sample"),
            py::arg("noise") = py::none(), "The sample after step `index`, float32 [n].");

@@ -43,6 +43,13 @@ struct Fill {
     out.video_frames = event.frames;
     SetText(event.caption, out);
   }
+  void operator()(const VideoFailedEvent& event) const {
+    out.kind = G4V_VIDEO_FAILED;
+    out.index = event.index;
+    SetText(event.caption, out);
+    out.status = static_cast<g4v_status>(event.code);
+    out.message = event.message.c_str();
+  }
   void operator()(const RefusalEvent& event) const {
     out.kind = G4V_REFUSAL;
     SetText(event.text, out);

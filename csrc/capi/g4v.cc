@@ -4,6 +4,7 @@
 
 #include "base/process.h"
 #include "capi/call.h"
+#include "capi/frames.h"
 #include "capi/handles.h"
 
 namespace {
@@ -15,6 +16,8 @@ using g4v::capi::Call;
 using g4v::capi::Need;
 using g4v::capi::Read;
 using g4v::capi::Report;
+using g4v::capi::TimedFrames;
+using g4v::capi::ViewOf;
 using g4v::capi::Write;
 
 g4v_load_options LoadDefaults() {
@@ -37,7 +40,9 @@ g4v_load_options LoadDefaults() {
           defaults.limits.max_chat_kv_bytes,
           defaults.limits.max_turn_ms,
           defaults.limits.max_videos,
-          defaults.limits.max_video_pixels};
+          defaults.limits.max_video_pixels,
+          nullptr,
+          nullptr};
 }
 
 g4v::HostFrameChecker HostChecker(g4v_frame_checker checker, void* user) {
@@ -65,6 +70,8 @@ void KeepDefaults(g4v_assistant& handle, const Json& info) {
     handle.text.top_p = text->Find("top_p")->AsDouble();
     handle.text.repetition_penalty = text->Find("repetition_penalty")->AsDouble();
   }
+  handle.host_generator = info.Find("generator") != nullptr;
+  if (handle.host_generator) handle.video.guidance_scale = -1;
   if (const Json* video = info.Find("video")) {
     handle.negative_prompt = video->Find("negative_prompt")->AsString();
     handle.scheduler = video->Find("scheduler")->AsString();
@@ -107,10 +114,30 @@ g4v::InitialLatents ReadLatents(const float* values, const int64_t* shape) {
   return latents;
 }
 
-g4v::VideoOptions ReadVideo(const g4v_video_options* given) {
+// What is set of them: nothing but what the host changed.
+void ReadForHostGenerator(const g4v_video_options& video, g4v::VideoOptions& options) {
+  if (video.frames != 0) options.frames = video.frames;
+  if (video.width != 0) options.width = video.width;
+  if (video.height != 0) options.height = video.height;
+  if (video.steps != 0) options.steps = video.steps;
+  if (video.fps != 0) options.fps = video.fps;
+  if (!(video.guidance_scale < 0)) options.guidance_scale = video.guidance_scale;
+  if (video.negative_prompt) options.negative_prompt = video.negative_prompt;
+  if (video.scheduler) options.scheduler = video.scheduler;
+  // Refused.
+  if (video.latents) options.latents.emplace();
+  if (video.video) options.video.emplace();
+  if (video.strength != 0) options.strength = video.strength;
+}
+
+g4v::VideoOptions ReadVideo(const g4v_video_options* given, bool host_generator) {
   g4v::VideoOptions options;
   if (!given) return options;
   const g4v_video_options video = Read(given, g4v_video_options{}, "g4v_video_options");
+  if (host_generator) {
+    ReadForHostGenerator(video, options);
+    return options;
+  }
   options.frames = video.frames;
   options.width = video.width;
   options.height = video.height;
@@ -122,12 +149,13 @@ g4v::VideoOptions ReadVideo(const g4v_video_options* given) {
   if (video.latents) {
     options.latents = ReadLatents(video.latents, &Need(video.latents_shape, "latents_shape"));
   }
+  if (video.video) {
+    const g4v::FramesView view = *ViewOf(video.video);
+    g4v::CheckVideo(view);
+    options.video = g4v::CopyFrames(view);
+  }
+  if (video.strength != 0) options.strength = video.strength;
   return options;
-}
-
-std::optional<g4v::FramesView> ViewOf(const g4v_frames* frames) {
-  if (!frames) return std::nullopt;
-  return g4v::FramesView{frames->pixels, frames->count, frames->height, frames->width};
 }
 
 }  // namespace
@@ -172,6 +200,7 @@ g4v_status g4v_load(const char* directory, const g4v_load_options* options,
     load.prompt_lookup = given.prompt_lookup;
     load.limits = {given.max_decoded_bytes, given.max_prompt_tokens, given.max_chat_kv_bytes,
                    given.max_turn_ms,       given.max_videos,        given.max_video_pixels};
+    load.generator = g4v::capi::GeneratorOf(given.generator, given.generator_user);
     auto handle = std::make_unique<g4v_assistant>();
     handle->assistant = g4v::Assistant::Load(directory, load);
     const Json info = handle->assistant->Info();
@@ -208,13 +237,15 @@ g4v_status g4v_chat_open(g4v_assistant* assistant, const g4v_chat_options* optio
                          g4v_error* error) {
   return Call(error, [&] {
     Need(chat, "chat") = nullptr;
+    g4v_assistant& handle = Need(assistant, "assistant");
     g4v::ChatOptions chat_options;
     if (options) {
       const g4v_chat_options given = Read(options, g4v_chat_options{}, "g4v_chat_options");
-      chat_options = {given.seed, ReadText(given.text), ReadVideo(given.video)};
+      chat_options = {given.seed, ReadText(given.text),
+                      ReadVideo(given.video, handle.host_generator)};
       if (given.system) chat_options.system = given.system;
     }
-    *chat = new g4v_chat{Need(assistant, "assistant").assistant->Chat(chat_options)};
+    *chat = new g4v_chat{handle.assistant->Chat(chat_options), handle.host_generator};
   });
 }
 
@@ -224,14 +255,16 @@ g4v_status g4v_chat_send(g4v_chat* chat, const char* text, const g4v_frames* fra
     Need(stream, "stream") = nullptr;
     Need(text, "text");
     g4v::TurnOptions turn;
+    const g4v_frame_times* times = nullptr;
     if (options) {
       const g4v_turn_options given = Read(options, g4v_turn_options{}, "g4v_turn_options");
-      turn = {ReadText(given.text), ReadVideo(given.video)};
+      turn = {ReadText(given.text), ReadVideo(given.video, Need(chat, "chat").host_generator)};
       if (given.question_frames != 0) turn.frames = given.question_frames;
       turn.make_videos = given.no_videos == 0;
       turn.max_turn_ms = given.max_turn_ms;
       turn.max_videos = given.max_videos;
       if (given.seed) turn.seed = *given.seed;
+      times = given.frame_times;
       if (given.stop_count > 0) Need(given.stop, "stop");
       for (size_t i = 0; i < given.stop_count; ++i) {
         turn.stop.emplace_back(&Need(given.stop[i], "a text of stop"));
@@ -241,21 +274,28 @@ g4v_status g4v_chat_send(g4v_chat* chat, const char* text, const g4v_frames* fra
         throw Error(Code::InvalidArgument, "top_logprobs needs logprobs; set logprobs to 1");
       }
     }
-    const std::optional<g4v::FramesView> view = ViewOf(frames);
+    const TimedFrames timed(frames, times);
     auto handle = std::make_unique<g4v_stream>();
-    handle->stream = Need(chat, "chat").chat->Send(text, view, turn);
+    handle->stream = Need(chat, "chat").chat->Send(text, timed.view(), turn);
     *stream = handle.release();
   });
 }
 
 g4v_status g4v_chat_append(g4v_chat* chat, const char* text, const g4v_frames* frames,
                            int32_t question_frames, const char* answer, g4v_error* error) {
+  return g4v_chat_append_timed(chat, text, frames, nullptr, question_frames, answer, error);
+}
+
+g4v_status g4v_chat_append_timed(g4v_chat* chat, const char* text, const g4v_frames* frames,
+                                 const g4v_frame_times* times, int32_t question_frames,
+                                 const char* answer, g4v_error* error) {
   return Call(error, [&] {
     Need(text, "text");
     Need(answer, "answer");
     std::optional<int> samples;
     if (question_frames != 0) samples = question_frames;
-    Need(chat, "chat").chat->Append(text, answer, ViewOf(frames), samples);
+    const TimedFrames timed(frames, times);
+    Need(chat, "chat").chat->Append(text, answer, timed.view(), samples);
   });
 }
 
@@ -266,6 +306,7 @@ g4v_status g4v_chat_fork(g4v_chat* chat, const uint64_t* seed, g4v_chat** fork, 
     if (seed) given = *seed;
     auto handle = std::make_unique<g4v_chat>();
     handle->chat = Need(chat, "chat").chat->Fork(given);
+    handle->host_generator = chat->host_generator;
     *fork = handle.release();
   });
 }
@@ -307,10 +348,11 @@ g4v_status g4v_generate(g4v_assistant* assistant, const char* caption, uint64_t 
   return Call(error, [&] {
     Need(stream, "stream") = nullptr;
     Need(caption, "caption");
-    g4v::VideoOptions video = ReadVideo(options);
+    g4v_assistant& owner = Need(assistant, "assistant");
+    g4v::VideoOptions video = ReadVideo(options, owner.host_generator);
     video.seed = seed;
     auto handle = std::make_unique<g4v_stream>();
-    handle->stream = Need(assistant, "assistant").assistant->Generate(caption, video);
+    handle->stream = owner.assistant->Generate(caption, video);
     *stream = handle.release();
   });
 }

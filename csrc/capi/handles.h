@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "chat/assistant.h"
+#include "chat/host_generator.h"
 #include "g4v/g4v.h"
 
 struct g4v_assistant {
@@ -16,13 +17,18 @@ struct g4v_assistant {
   std::string scheduler;
   g4v_text_options text{};    // the bundle's defaults
   g4v_video_options video{};  // likewise; the texts are the ones above
+  bool host_generator = false;
 };
 
 struct g4v_chat {
   std::shared_ptr<g4v::Chat> chat;
+  bool host_generator = false;
 };
 
 namespace g4v::capi {
+
+// The generator of a C host; empty for NULL.
+HostGenerator GeneratorOf(g4v_generator generator, void* user);
 
 // An event as the C API has it. It points into the event that it was made of, and into itself.
 class DescribedEvent {

@@ -50,7 +50,7 @@ std::shared_ptr<Assistant> Assistant::Load(const std::filesystem::path& director
     delete loaded;
     ReturnFreedMemory();
   });
-  if (!runtime->makes_videos()) ReturnFreedMemory();  // else when the video generator is loaded too
+  if (!runtime->generator()) ReturnFreedMemory();  // else when the video generator is loaded too
   return std::make_shared<Assistant>(std::move(runtime));
 }
 
@@ -63,8 +63,14 @@ std::shared_ptr<Chat> Assistant::Chat(const ChatOptions& options) {
 
 std::shared_ptr<Stream> Assistant::Generate(const std::string& prompt,
                                             const VideoOptions& options) {
-  VideoRequest request{CleanText(prompt, "the prompt"), 0, runtime_->ResolveVideo(options, {})};
-  request.latents = CheckLatents(options.latents, request.spec, runtime_->manifest().components);
+  std::string caption = CleanText(prompt, "the prompt");
+  VideoRequest request = runtime_->ResolveVideo(options, {});
+  request.caption = std::move(caption);
+  if (!runtime_->has_host_generator()) {
+    const ComponentsSpec& components = runtime_->manifest().components;
+    request.latents = CheckLatents(options.latents, request.spec, components);
+    request.source = ResolveSource(options, request.spec, components, runtime_->targets());
+  }
   request.seed = options.seed ? *options.seed : std::random_device()();
   auto state = std::make_shared<StreamState>(runtime_->environment());
   // Weak: the stream would own itself.
@@ -80,8 +86,16 @@ std::shared_ptr<Stream> Assistant::Generate(const std::string& prompt,
   auto handle = std::make_shared<Stream>(state, runtime_.share());
   runtime_->queue().Submit(
       state, 0, std::move(request),
-      VideoQueue::Withhold::Fail);  // on this thread, so that requests keep their order
+      VideoQueue::Failure::Fail);  // on this thread, so that requests keep their order
   return handle;
+}
+
+SourceSize Assistant::CheckSource(const VideoOptions& options) const {
+  VideoOptions asked = options;
+  asked.video.emplace();  // refused where a host's generator makes the videos
+  const VideoGenerationSpec spec = runtime_->ResolveVideo(asked, {}).spec;
+  FirstStep(options, spec, runtime_->manifest().components);
+  return {spec.frames, spec.height, spec.width};
 }
 
 Json Assistant::Info() const {
@@ -89,7 +103,11 @@ Json Assistant::Info() const {
   const ComponentsSpec& parts = manifest.components;
   const ort::Targets& targets = runtime_->targets();
   Json::Object components;
+  const bool host_generator = runtime_->has_host_generator();
   ForEachComponent(parts, [&](std::string_view name, const auto& component) {
+    const bool generates = name == "text_encoder" || name == "unet" || name == "transformer" ||
+                           name == "vae_decoder" || name == "vae_encoder";
+    if (generates && host_generator) return;  // they are not loaded
     AddComponent(components, std::string(name), component.variants, targets);
   });
   Json::Object refused;
@@ -106,12 +124,15 @@ Json Assistant::Info() const {
   if (runtime_->sees_videos()) {
     info.emplace_back("most_frame_samples", runtime_->video_encoder().most_samples());
   }
-  if (const FrameSamplingSpec& sampling = manifest.frame_sampling; sampling.fps > 0) {
-    info.emplace_back("frame_sampling",
-                      Json::Object{{"fps", sampling.fps}, {"skip_seconds", sampling.skip_seconds}});
-  }
+  const FrameSamplingSpec& sampling = manifest.frame_sampling;
+  Json::Object how;
+  if (sampling.fps > 0) how = {{"fps", sampling.fps}, {"skip_seconds", sampling.skip_seconds}};
+  if (sampling.rule != "spread") how.emplace_back("rule", sampling.rule);
+  if (!how.empty()) info.emplace_back("frame_sampling", std::move(how));
   if (manifest.text_generation) info.emplace_back("text", TextDefaults(*manifest.text_generation));
-  if (manifest.video_generation) {
+  if (host_generator) {
+    info.emplace_back("generator", "host");
+  } else if (manifest.video_generation) {
     info.emplace_back("video", VideoDefaults(*manifest.video_generation));
   }
   if (parts.frame_checker) {
@@ -147,7 +168,7 @@ std::string_view Assistant::TokenBytes(int32_t id) const {
 }
 
 void Assistant::WaitUntilReady() {
-  if (runtime_->makes_videos()) runtime_->generator().WaitUntilReady();
+  if (VideoGenerator* const generator = runtime_->generator()) generator->WaitUntilReady();
 }
 
 }  // namespace g4v

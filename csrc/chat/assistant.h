@@ -33,8 +33,14 @@ class Assistant {
   std::shared_ptr<g4v::Chat> Chat(const ChatOptions& options = {});
 
   // Makes a video of a caption: Progress events, one Video event with index 0, Done. Where a frame
-  // checker finds the video unsafe, a Withheld event instead, and then Error(UnsafeVideo).
+  // checker finds the video unsafe, a Withheld event instead, and then Error(UnsafeVideo). Where the
+  // host's own generator makes none, its Error.
   std::shared_ptr<Stream> Generate(const std::string& prompt, const VideoOptions& options = {});
+
+  // The size that options.video must have, unless it is a single frame, for a host that reads it to
+  // this size; options.video itself is not looked at. Throws what Generate would throw of the other
+  // options, and where no video can be made from another one.
+  SourceSize CheckSource(const VideoOptions& options) const;
 
   // How unsafe each frame looks to those who check generated videos, 0 to 1; from 0.5 on it counts
   // as unsafe. Empty where nothing checks.
@@ -42,9 +48,10 @@ class Assistant {
 
   // What was loaded: {"name", "assistant", "description", "device", "onnxruntime", "components":
   // {name: {"target", "precision"}}, "context_length", "frame_samples",
-  // "frame_sampling" ("fps", "skip_seconds"; absent where a video's length does not matter),
+  // "frame_sampling" ("fps", "skip_seconds", absent where a video's length does not matter; "rule",
+  // absent where it is "spread"; absent as a whole where neither is there),
   // "most_frame_samples" (what TurnOptions::frames may be), "text", "video" (the generation
-  // defaults), "frame_checker": {"withhold_above"}, "limits" (of the load), "licences"}.
+  // defaults; "video" is absent and "generator" is "host" where the host has its own), "frame_checker": {"withhold_above"}, "limits" (of the load), "licences"}.
   Json Info() const;
 
   // Bytes of keys and values that all chats hold, what they share counted once; 0 where ONNX

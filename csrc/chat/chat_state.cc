@@ -53,6 +53,11 @@ void CheckVideoOptions(const VideoOptions& options, const std::string& whose) {
     throw Error(Code::InvalidArgument,
                 "latents is no option of a " + whose + "'s videos; use generate");
   }
+  if (options.video || options.strength) {
+    throw Error(Code::InvalidArgument, std::string(options.video ? "video" : "strength") +
+                                           " is no option of a " + whose +
+                                           "'s videos; use generate");
+  }
 }
 
 uint64_t CountCaptions(const PromptSpec& prompt, const std::string& answer) {

@@ -7,6 +7,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/error.h"
 #include "video/frames.h"
 
 namespace g4v {
@@ -38,7 +39,7 @@ struct VideoPromptEvent {
   std::string caption;
 };
 
-// `step` of `steps` denoising steps of a video is done.
+// `step` of `steps` denoising steps of a video is done. A host's own generator counts as it likes.
 struct ProgressEvent {
   int index = 0;
   int step = 0;
@@ -60,6 +61,15 @@ struct WithheldEvent {
   std::string caption;
   int unsafe = 0;
   int frames = 0;
+};
+
+// The host's own generator made no video of this caption. It stands in the place of the VideoEvent;
+// the turn goes on. A fault of the bundle's generator ends the turn.
+struct VideoFailedEvent {
+  int index = 0;
+  std::string caption;
+  Code code = Code::Generator;
+  std::string message;  // one sentence
 };
 
 // The answer was a refusal; its text was delivered as TextEvents too. A refused turn has no videos.
@@ -103,6 +113,6 @@ struct DoneEvent {
 };
 
 using Event = std::variant<TextEvent, VideoPromptEvent, ProgressEvent, VideoEvent, WithheldEvent,
-                           RefusalEvent, WarningEvent, DoneEvent>;
+                           VideoFailedEvent, RefusalEvent, WarningEvent, DoneEvent>;
 
 }  // namespace g4v

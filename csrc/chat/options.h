@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "bundle/bundle.h"
+#include "chat/host_generator.h"
 #include "chat/limits.h"
 #include "decoder/sampler.h"
 #include "diffusion/request.h"
@@ -28,6 +29,8 @@ struct LoadOptions {
   std::vector<std::string> library_dirs;  // folders that may hold ONNX Runtime
   Verify verify = Verify::Auto;           // how thoroughly the files are checked
   HostFrameChecker frame_checker = {};    // beside the bundle's frame checker; may be empty
+  // In place of the bundle's text-to-video components, which are not loaded then; may be empty.
+  HostGenerator generator = {};
   // Folders that may hold what engines need: the provider plugin of TensorRT for RTX with its
   // libraries, or the libraries of TensorRT.
   std::vector<std::string> provider_dirs = {};

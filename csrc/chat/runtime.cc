@@ -6,6 +6,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/option.h"
+#include "base/process.h"
 #include "chat/turn_queue.h"
 #include "ort/captured_session.h"
 
@@ -77,7 +78,7 @@ Runtime::Runtime(const std::filesystem::path& directory, const LoadOptions& opti
   const ComponentsSpec& components = manifest().components;
   const TokenizersSpec& tokenizers = manifest().tokenizers;
   // The parts are independent of each other: load them side by side.
-  std::future<void> encoders = std::async(std::launch::async, [this, &components, &options] {
+  std::future<void> encoders = StartAsync([this, &components, &options] {
     if (components.encoder) {
       frame_encoder_ = std::make_unique<FrameEncoder>(environment_, bundle_, placement_);
     }
@@ -104,11 +105,15 @@ Runtime::Runtime(const std::filesystem::path& directory, const LoadOptions& opti
   if (decoder_) {
     turns_ = std::make_unique<TurnQueue>(*decoder_, options.turns);
   }
-  if (components.text_encoder && components.unet && components.vae_decoder && caption_tokenizer_) {
+  if (options.generator) {
+    maker_ = std::make_unique<HostVideoMaker>(options.generator, limits_);
+  } else if (components.text_encoder && (components.unet || components.transformer) &&
+             components.vae_decoder && caption_tokenizer_) {
     generator_ =
         std::make_unique<VideoGenerator>(environment_, bundle_, *caption_tokenizer_, placement_);
-    queue_ = std::make_unique<VideoQueue>(*generator_, *frame_checker_);
+    maker_ = std::make_unique<BundleVideoMaker>(*generator_);
   }
+  if (maker_) queue_ = std::make_unique<VideoQueue>(*maker_, *frame_checker_);
 }
 
 Runtime::~Runtime() = default;
@@ -128,19 +133,29 @@ const TextGenerationSpec& Runtime::text_defaults() const {
   return Require(manifest().text_generation, "text generation defaults");
 }
 VideoEncoder& Runtime::video_encoder() { return Need(video_encoder_, "video encoder"); }
-VideoGenerator& Runtime::generator() { return Need(generator_, "video generator"); }
 VideoQueue& Runtime::queue() { return Need(queue_, "video generator"); }
 TurnQueue& Runtime::turns() { return Need(turns_, "decoder"); }
 
-VideoGenerationSpec Runtime::ResolveVideo(const VideoOptions& first,
-                                          const VideoOptions& second) const {
-  Need(generator_, "video generator");
-  const VideoGenerationSpec spec =
+VideoRequest Runtime::ResolveVideo(const VideoOptions& first, const VideoOptions& second) const {
+  Need(maker_, "video generator");
+  VideoRequest request;
+  if (has_host_generator()) {
+    request.asked = ResolveHostOptions(first, second);
+    const VideoOptions& asked = request.asked;
+    if (asked.frames && asked.width && asked.height) {
+      request.spec.frames = *asked.frames;
+      request.spec.width = *asked.width;
+      request.spec.height = *asked.height;
+      CheckPixels(limits_, request.spec);
+    }
+    return request;
+  }
+  request.spec =
       ResolveVideoOptions(Require(manifest().video_generation, "video generation defaults"),
                           manifest().components, first, second);
-  CheckPixels(limits_, spec);
-  CheckProfiles(spec, manifest().components, placement_.targets);
-  return spec;
+  CheckPixels(limits_, request.spec);
+  CheckProfiles(request.spec, manifest().components, placement_.targets);
+  return request;
 }
 
 }  // namespace g4v

@@ -39,15 +39,19 @@ class Runtime {
   const TextGenerationSpec& text_defaults() const;
   VideoEncoder& video_encoder();
   FrameChecker& frame_checker() { return *frame_checker_; }
-  VideoGenerator& generator();
+  // The bundle's; null where it has none, or the host has its own.
+  VideoGenerator* generator() { return generator_.get(); }
   VideoQueue& queue();
   TurnQueue& turns();
   int prompt_lookup() const { return prompt_lookup_; }
   const Limits& limits() const { return limits_; }
 
-  VideoGenerationSpec ResolveVideo(const VideoOptions& first, const VideoOptions& second) const;
+  // How a video with these options is made, without its caption and seed. Throws
+  // Error(InvalidArgument) for an option that cannot be obeyed.
+  VideoRequest ResolveVideo(const VideoOptions& first, const VideoOptions& second) const;
   bool sees_videos() const { return video_encoder_ != nullptr; }
-  bool makes_videos() const { return generator_ != nullptr; }
+  bool makes_videos() const { return maker_ != nullptr; }
+  bool has_host_generator() const { return makes_videos() && !generator_; }
 
  private:
   Bundle bundle_;
@@ -61,10 +65,11 @@ class Runtime {
   std::unique_ptr<VideoEncoder> video_encoder_;
   std::unique_ptr<FrameChecker> frame_checker_;
   std::unique_ptr<VideoGenerator> generator_;
+  std::unique_ptr<VideoMaker> maker_;  // uses the generator before it, or the host's
   int prompt_lookup_;
   const Limits limits_;
   std::unique_ptr<TurnQueue> turns_;   // after what its turns use
-  std::unique_ptr<VideoQueue> queue_;  // likewise; its thread wakes the queue of turns
+  std::unique_ptr<VideoQueue> queue_;  // likewise; its threads wake the queue of turns
 };
 
 }  // namespace g4v

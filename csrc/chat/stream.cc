@@ -75,6 +75,7 @@ void StreamState::Close() {
 void StreamState::Push(Event event) {
   {
     const std::lock_guard lock(mutex_);
+    if (ended_) return;
     events_.push_back(std::move(event));
   }
   changed_.notify_all();
@@ -95,22 +96,32 @@ void StreamState::AddJob() {
   ++queued_jobs_;
 }
 
-bool StreamState::BeginJob() {
+bool StreamState::BeginJob(JobKind kind) {
   const std::lock_guard lock(mutex_);
   --queued_jobs_;
   if (stopping_) return false;
-  ++running_jobs_;
+  ++(kind == JobKind::kHost ? host_jobs_ : running_jobs_);
   return true;
 }
 
-void StreamState::EndJob(std::exception_ptr error, double milliseconds) {
+void StreamState::EndJob(JobKind kind, std::exception_ptr error, double milliseconds) {
   {
     const std::lock_guard lock(mutex_);
-    --running_jobs_;
+    --(kind == JobKind::kHost ? host_jobs_ : running_jobs_);
     job_ms_ += milliseconds;
     if (error) StopLocked(std::move(error));
   }
   if (look_) look_();
+}
+
+bool StreamState::stopped() const {
+  const std::lock_guard lock(mutex_);
+  return stopping_;
+}
+
+bool StreamState::WaitStopped(std::chrono::milliseconds timeout) {
+  std::unique_lock lock(mutex_);
+  return changed_.wait_for(lock, timeout, [this] { return stopping_; });
 }
 
 void StreamState::Stop(std::exception_ptr error) {
@@ -124,17 +135,19 @@ void StreamState::StopLocked(std::exception_ptr error) {
   cause_ = std::move(error);
   stopping_ = true;
   control_.Terminate();
+  changed_.notify_all();
 }
 
 void StreamState::StopJobs() {
   const std::lock_guard lock(mutex_);
   stopping_ = true;
   control_.Terminate();
+  changed_.notify_all();
 }
 
 bool StreamState::jobs_done() const {
   const std::lock_guard lock(mutex_);
-  return running_jobs_ == 0 && (queued_jobs_ == 0 || stopping_);
+  return running_jobs_ == 0 && (stopping_ || (queued_jobs_ == 0 && host_jobs_ == 0));
 }
 
 double StreamState::job_ms() const {

@@ -34,17 +34,22 @@ class StreamState {
   // news for it: a cancel, or the end of a job. It may be called once more after the end. Set before
   // anything can be cancelled.
   void SetLook(std::function<void()> look) { look_ = std::move(look); }
-  void Push(Event event);
+  void Push(Event event);  // after the end it does nothing
   ort::RunControl& control() { return control_; }
   void CheckNotCancelled() const;  // throws Error(Cancelled), or what stopped the stream
   double ElapsedMs() const;        // since the stream was made
   Clock::time_point started() const { return started_; }
 
-  // Jobs on the video thread. A queued job begins unless the stream stops before; the stream ends
-  // after the jobs that began.
+  // Jobs on the threads of videos. A queued job begins unless the stream stops before; the stream ends
+  // after the jobs that began. One that is the host's is left behind where the stream stops: it may
+  // take any time to notice, and touches nothing of a chat.
+  enum class JobKind { kOwn, kHost };
   void AddJob();
-  bool BeginJob();  // false: drop the job
-  void EndJob(std::exception_ptr error, double milliseconds);
+  bool BeginJob(JobKind kind);  // false: drop the job
+  void EndJob(JobKind kind, std::exception_ptr error, double milliseconds);
+  bool stopped() const;  // no job begins any more
+  // Waits until stopped() is true, at most `timeout`; returns stopped().
+  bool WaitStopped(std::chrono::milliseconds timeout);
   void StopJobs();  // no job begins any more, and those that run are cancelled
   // Stops the stream for this error, unless something stopped it before. No `look` follows.
   void Stop(std::exception_ptr error);
@@ -74,7 +79,8 @@ class StreamState {
   bool ended_ = false;      // End was called
   bool closed_ = false;     // no event comes any more
   int queued_jobs_ = 0;
-  int running_jobs_ = 0;
+  int running_jobs_ = 0;      // those of the host apart
+  int host_jobs_ = 0;         // likewise running
   std::exception_ptr cause_;  // why it stops, where it is not the caller
   double job_ms_ = 0;
 };

@@ -310,9 +310,11 @@ void Turn::AskForVideo(std::string caption) {
     return;
   }
   const uint64_t seed = VideoSeed(question_.seed, history_.marks.back().videos + index);
-  runtime_.queue().Submit(stream_, static_cast<int>(index),
-                          {std::move(caption), seed, *question_.generation},
-                          VideoQueue::Withhold::GoOn);
+  VideoRequest request = *question_.generation;
+  request.caption = std::move(caption);
+  request.seed = seed;
+  runtime_.queue().Submit(stream_, static_cast<int>(index), std::move(request),
+                          VideoQueue::Failure::GoOn);
 }
 
 bool Turn::TryEnd() {

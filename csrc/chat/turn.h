@@ -25,8 +25,8 @@ namespace g4v {
 struct Question {
   std::vector<Segment> prompt;  // what is pending of the chat, and the turn's own
   TextGenerationSpec text;
-  std::optional<VideoGenerationSpec> generation;  // none: no videos are made
-  bool wants_videos = true;                       // false: that none is made is no news
+  std::optional<VideoRequest> generation;  // but for caption and seed; none: no videos are made
+  bool wants_videos = true;                // false: that none is made is no news
   uint64_t seed = 0;
   std::vector<std::string> stop;  // beside those of the prompt template
   std::optional<int> logprobs;

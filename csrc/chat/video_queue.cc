@@ -2,16 +2,24 @@
 
 #include <algorithm>
 #include <string>
+#include <system_error>
 
 #include "base/error.h"
 #include "base/process.h"
 
 namespace g4v {
+namespace {
 
-VideoQueue::VideoQueue(VideoGenerator& generator, FrameChecker& frame_checker)
-    : generator_(generator),
-      frame_checker_(frame_checker),
-      thread_(StartThread([this] { Loop(); })) {}
+// Videos of a host's generator at once. Each costs a thread that waits for it.
+constexpr size_t kMostHostVideos = 16;
+
+}  // namespace
+
+VideoQueue::VideoQueue(VideoMaker& maker, FrameChecker& frame_checker)
+    : maker_(maker), frame_checker_(frame_checker) {
+  hands_.reserve(kMostHostVideos);  // nothing may fail when a thread is there
+  AddHand();
+}
 
 VideoQueue::~VideoQueue() {
   {
@@ -19,22 +27,36 @@ VideoQueue::~VideoQueue() {
     stop_ = true;
   }
   changed_.notify_all();
-  thread_.join();
+  for (std::thread& hand : hands_) hand.join();
+}
+
+void VideoQueue::AddHand() {
+  hands_.push_back(StartThread([this] { Loop(); }));
+  ++idle_hands_;
 }
 
 void VideoQueue::Submit(std::shared_ptr<StreamState> stream, int index, VideoRequest request,
-                        Withhold withhold) {
+                        Failure failure) {
   stream->AddJob();
   {
     const std::lock_guard lock(mutex_);
     const auto same = std::find_if(streams_.begin(), streams_.end(),
                                    [&](const auto& jobs) { return jobs.front().stream == stream; });
     auto& jobs = same != streams_.end() ? *same : streams_.emplace_back();
-    jobs.push_back({std::move(stream), index, std::move(request), withhold});
+    jobs.push_back({std::move(stream), index, std::move(request), failure});
+    ++waiting_;
+    const size_t most = maker_.kind() == StreamState::JobKind::kHost ? kMostHostVideos : 1;
+    if (waiting_ > idle_hands_ && hands_.size() < most) {
+      try {
+        AddHand();
+      } catch (const std::system_error&) {  // those that are there do it later
+      }
+    }
   }
-  changed_.notify_all();
+  changed_.notify_one();
 }
 
+// Each hand counts as idle from its start on.
 void VideoQueue::Loop() {
   std::unique_lock lock(mutex_);
   while (true) {
@@ -45,43 +67,62 @@ void VideoQueue::Loop() {
     const Job job = std::move(jobs.front());
     jobs.pop_front();
     if (!jobs.empty()) streams_.push_back(std::move(jobs));
+    --waiting_;
+    --idle_hands_;
     lock.unlock();
     Run(job);
     lock.lock();
+    ++idle_hands_;
   }
 }
 
 void VideoQueue::Run(const Job& job) {
   StreamState& stream = *job.stream;
-  if (!stream.BeginJob()) return;
+  if (!stream.BeginJob(maker_.kind())) return;
   const double start = stream.ElapsedMs();
   std::exception_ptr error;
   try {
-    if (!generator_.ReadsWhole(job.request.caption)) {
-      stream.Push(
-          WarningEvent{"the caption is longer than the text encoder reads; its end was ignored"});
-    }
-    const int steps = job.request.spec.steps;
-    Frames frames = generator_.Generate(job.request, stream.control(), [&](int step) {
-      stream.Push(ProgressEvent{job.index, step, steps});
-    });
-    const FrameChecker::Verdict verdict = frame_checker_.Judge(frames, &stream.control());
-    if (verdict.withhold) {
-      stream.Push(WithheldEvent{job.index, job.request.caption, verdict.unsafe,
-                                static_cast<int>(frames.count)});
-      if (job.withhold == Withhold::Fail) {
-        throw Error(Code::UnsafeVideo, "the video is withheld: " + std::to_string(verdict.unsafe) +
-                                           " of its " + std::to_string(frames.count) +
-                                           " frames look unsafe");
-      }
-    } else {
-      stream.Push(VideoEvent{job.index, job.request.caption, std::move(frames),
-                             job.request.spec.fps, job.request.seed});
-    }
+    Make(job);
   } catch (...) {
     error = std::current_exception();
   }
-  stream.EndJob(error, stream.ElapsedMs() - start);
+  stream.EndJob(maker_.kind(), error, stream.ElapsedMs() - start);
+}
+
+void VideoQueue::Make(const Job& job) {
+  HostVideo video;
+  try {
+    video = maker_.Make(job.request, job.stream, job.index);
+  } catch (const Error& error) {
+    const bool turn_goes_on = maker_.kind() == StreamState::JobKind::kHost &&
+                              job.failure == Failure::GoOn && !job.stream->stopped();
+    if (!turn_goes_on) throw;
+    job.stream->Push(VideoFailedEvent{job.index, job.request.caption, error.code(), error.what()});
+    return;
+  }
+  Judge(job, std::move(video));
+}
+
+void VideoQueue::Judge(const Job& job, HostVideo video) {
+  StreamState& stream = *job.stream;
+  FrameChecker::Verdict verdict;
+  {
+    const std::lock_guard lock(judging_);
+    stream.CheckNotCancelled();
+    verdict = frame_checker_.Judge(video.frames, &stream.control());
+  }
+  if (!verdict.withhold) {
+    stream.Push(VideoEvent{job.index, job.request.caption, std::move(video.frames), video.fps,
+                           job.request.seed});
+    return;
+  }
+  stream.Push(WithheldEvent{job.index, job.request.caption, verdict.unsafe,
+                            static_cast<int>(video.frames.count)});
+  if (job.failure == Failure::Fail) {
+    throw Error(Code::UnsafeVideo, "the video is withheld: " + std::to_string(verdict.unsafe) +
+                                       " of its " + std::to_string(video.frames.count) +
+                                       " frames look unsafe");
+  }
 }
 
 }  // namespace g4v

@@ -57,9 +57,9 @@ def make_parser() -> argparse.ArgumentParser:
         "--checkpoint",
         dest="base",
         metavar="X",
-        help="a training run, a published checkpoint of mPLUG-Owl or SmolVLM2, or what "
-        "`python -m g4v.model.bases convert` made: a folder or a hub name (default: the preset's own "
-        "weights, in a clone of the repository; without a preset, the parts that are named)",
+        help="a training run, a published checkpoint of mPLUG-Owl, SmolVLM2, LLaVA-NeXT-Video or "
+        "Video-LLaVA, or what `python -m g4v.model.bases convert` made: a folder or a hub name (default: the "
+        "preset's own weights, in a clone of the repository; without a preset, the parts that are named)",
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="the bundle's directory")
     parts = parser.add_argument_group(
@@ -79,6 +79,13 @@ def make_parser() -> argparse.ArgumentParser:
         "--variant",
         metavar="V",
         help="take the text-to-video weights of this variant, such as fp16, where its parts have it",
+    )
+    parts.add_argument(
+        "--video-lora",
+        metavar="FILE",
+        action="append",
+        help="LoRA of the text-to-video model in safetensors, as diffusers or kohya's scripts write it, or "
+        "FILE:WEIGHT; repeatable: all are merged into UNet and text encoder",
     )
     parts.add_argument(
         "--mix",
@@ -103,6 +110,11 @@ def make_parser() -> argparse.ArgumentParser:
     )
     video.add_argument("--frames", type=int, metavar="N", help="of a video that is made (default: the run's)")
     video.add_argument("--video-size", metavar="WxH", help="in pixels (default: the run's)")
+    video.add_argument(
+        "--video-to-video",
+        action="store_true",
+        help="export the VAE's encoder too: videos can then be made from a video or a picture, too",
+    )
     parser.add_argument(
         "--precision",
         action="append",

@@ -82,6 +82,7 @@ def export_bundle(
     out = Path(out).absolute()
     check_place(out, force)
     checkpoint = Checkpoint.open(run, overrides)
+    checkpoint.require_weights()
     for note in checkpoint.notes:
         report(f"{checkpoint.run}: {note}")
     samples = Samples(checkpoint, videos)
@@ -103,6 +104,8 @@ def export_bundle(
         "system": overrides.system,
         "template": overrides.template,
         "variant": overrides.variant,
+        "video_to_video": overrides.video_to_video,
+        "video_loras": [lora.weight for lora in checkpoint.video_loras],
         "engines": repr(engines),
         "decoder_graph": decoder_graph,
         "packages": package_versions(),
@@ -128,6 +131,6 @@ def export_bundle(
             manifest = writer.merge(manifest, old, out, name is not None)
         writer.save(manifest)
         replace_folder(resumable.folder, out)
-    if "decoder" not in manifest["components"] and "unet" in manifest["components"]:
+    if "decoder" not in manifest["components"] and "video" in manifest["generation"]:
         report(f"{out}: makes videos and does not chat: g4v generate --bundle {out} CAPTION")
     return manifest

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from g4v._files import sha256
+from g4v.export.checkpoint import wan
 from g4v.export.checkpoint.run import Checkpoint
+from g4v.export.checkpoint.video_sizes import check_video_size
 from g4v.export.errors import ExportError
 from g4v.export.report.component_report import ComponentReport, count_codes
 
@@ -57,7 +59,7 @@ def generation_section(checkpoint: Checkpoint, components: dict[str, Any]) -> di
     result: dict[str, Any] = {}
     if "decoder" in components:
         result["text"] = {**_TEXT, **given.get("text", {})}
-    if "unet" in components:
+    if "unet" in components or "transformer" in components:
         video = {"negative_prompt": "", **given.get("video", {})}
         video["scheduler"] = checkpoint.scheduler()
         video["schedulers"] = checkpoint.schedulers()
@@ -69,11 +71,10 @@ def generation_section(checkpoint: Checkpoint, components: dict[str, Any]) -> di
             raise ExportError(
                 f"g4v_train.json: generation.video: 'shared_noise' must be from 0 to 1, not {shared!r}"
             )
-        scale = components.get("vae_decoder", {}).get("scale_factor", 1)
-        if video["width"] % scale or video["height"] % scale:
-            raise ExportError(
-                f"g4v_train.json: generation.video: width and height must be multiples of {scale}"
-            )
+        sizes = (video["frames"], video["height"], video["width"])
+        check_video_size(checkpoint.parts["t2v"], "g4v_train.json: generation.video: ", *sizes)
+        if "transformer" in components:
+            video["pipeline"] = wan.PIPELINE
         result["video"] = video
     return result
 
@@ -96,11 +97,15 @@ def _error(component: ComponentReport) -> float:
 
 def check_fit(components: dict[str, Any]) -> None:
     """Raises ExportError where two entries of the manifest's "components" do not fit together."""
+    if "unet" in components and "transformer" in components:
+        raise ExportError("a bundle has unet or transformer, and not both: export it as a whole (--force)")
     pairs = (
         ("encoder", "hidden_size", "abstractor", "hidden_size"),
         ("abstractor", "output_size", "decoder", "hidden_size"),
         ("text_encoder", "hidden_size", "unet", "cross_attention_dim"),
         ("unet", "latent_channels", "vae_decoder", "latent_channels"),
+        ("text_encoder", "hidden_size", "transformer", "cross_attention_dim"),
+        ("transformer", "latent_channels", "vae_decoder", "latent_channels"),
         ("encoder", "hidden_size", "frame_checker", "hidden_size"),
     )
     for left, left_key, right, right_key in pairs:

@@ -10,11 +10,21 @@ from typing import Any
 
 from g4v.export.errors import ExportError
 
-_ORDER = ("encoder", "abstractor", "decoder", "text_encoder", "unet", "vae_decoder", "frame_checker")
+_ORDER = (
+    "encoder",
+    "abstractor",
+    "decoder",
+    "text_encoder",
+    "unet",
+    "transformer",
+    "vae_decoder",
+    "vae_encoder",
+    "frame_checker",
+)
 # Manifest sections that belong to a component.
 _SECTIONS = {"prompt": "decoder", "frame_sampling": "encoder"}
-_DEFAULTS = {"text": "decoder", "video": "unet"}  # of "generation"
-_PROVENANCE = ("relative_errors", "fitted_to", "codes", "samples", "engines")
+_DEFAULTS = (("text", "decoder"), ("video", "unet"), ("video", "transformer"))  # of "generation"
+_PROVENANCE = ("relative_errors", "fitted_to", "codes", "samples", "engines", "video_loras")
 
 
 def keep_components(old: dict[str, Any], out: Path, folder: Path, fresh: Collection[str]) -> dict[str, Any]:
@@ -67,7 +77,7 @@ def merge_manifests(
     result["tokenizers"] = {name: tokenizers[name] for name in _ORDER if name in tokenizers}
     result["generation"] = {
         kind: (old if component in kept["components"] else new)["generation"][kind]
-        for kind, component in _DEFAULTS.items()
+        for kind, component in _DEFAULTS
         if component in components
     }
     for section, component in _SECTIONS.items():

@@ -42,6 +42,7 @@ def verify_bundle(
         if not (out / path).is_file() or file_entry(out / path) != entry:
             raise ExportError(f"{out / path}: is missing or damaged: size or SHA-256 differ from {MANIFEST}")
     checkpoint = Checkpoint.open(run, overrides)
+    checkpoint.require_weights()
     if checkpoint.has("t2v") and (video := manifest["generation"].get("video")) is not None:
         # Real inputs were made of videos of the bundle's own frames and size.
         size = (video["width"], video["height"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from g4v.export.bundle.merge import keep_components, merge_manifests
 from g4v.export.bundle.resume import ResumableExport
 from g4v.export.bundle.tokenizers import check_vocabularies, write_tokenizers
 from g4v.export.checkpoint.run import Checkpoint
+from g4v.export.checkpoint.video_lora import PARTS
 from g4v.export.components.catalog import components_of
 from g4v.export.components.precision import Precisions
 from g4v.export.engines.options import NO_OPTIONS, EngineOptions
@@ -98,13 +99,19 @@ class BundleWriter:
             "tokenizers": tokenizers,
             "generation": generation_section(self.checkpoint, components),
             "licences": about["licences"],
-            "provenance": provenance_section(about["provenance"], self.reports),
+            "provenance": provenance_section(about["provenance"], self.reports) | self._loras(components),
         }
         if "decoder" in components:
             manifest["prompt"] = self.checkpoint.prompt.to_manifest()
         if "encoder" in components:
             manifest["frame_sampling"] = self.checkpoint.frame_sampling()
         return manifest
+
+    def _loras(self, components: Collection[str]) -> dict[str, Any]:
+        """Returns "video_loras" of "provenance", where some were merged."""
+        found = {part: self.checkpoint.merged_video_loras(part) for part in PARTS if part in components}
+        merged = {part: files for part, files in found.items() if files}
+        return {"video_loras": merged} if merged else {}
 
     def merge(self, manifest: dict[str, Any], old: dict[str, Any], out: Path, named: bool) -> dict[str, Any]:
         """Adds those components of the bundle `out` that were not written anew; returns the whole manifest.

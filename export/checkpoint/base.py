@@ -17,8 +17,13 @@ from g4v.model.bases.errors import CheckpointError, of_kind
 from g4v.model.bases.hub import fetch_source
 from g4v.model.bases.layout import check_keys
 from g4v.model.bases.mplug_owl import is_mplug_owl, open_mplug_owl
-from g4v.model.bases.smolvlm import open_smolvlm
-from g4v.model.bases.smolvlm_config import is_smolvlm, read_smolvlm_config
+from g4v.model.bases.video_language import (
+    TITLES,
+    check_video_language,
+    is_video_language,
+    open_video_language,
+)
+from g4v.model.bases.video_language_checkpoint import VideoLanguageCheckpoint
 
 DESCRIPTION = "g4v_train.json"
 _OF_A_RUN = (".", *PARTS, "adapter", *(f"t2v/{part}" for part in PIPELINE))
@@ -42,33 +47,43 @@ class Base:
     @property
     def is_owl(self) -> bool:
         """Whether the parts come from an mPLUG-Owl checkpoint."""
-        return self.about is None and "abstractor" in self.parts and not self.is_smolvlm
+        return self.about is None and "abstractor" in self.parts and self.video_language is None
 
     @property
-    def is_smolvlm(self) -> bool:
-        """Whether the parts come from a SmolVLM2 checkpoint."""
-        return "abstractor" in self.parts and is_smolvlm(self.parts["abstractor"])
+    def video_language(self) -> VideoLanguageCheckpoint | None:
+        """The checkpoint of SmolVLM2 or of the LLaVA family that the parts come from, if they do."""
+        place = self.parts.get("abstractor")
+        return open_video_language(place) if place is not None and is_video_language(place) else None
 
 
-def open_base(source: str | Path | None, overrides: Overrides) -> Base:
+def open_base(source: str | Path | None, overrides: Overrides, weights: bool = True) -> Base:
     """Finds the base that a user names, and downloads it where it is a name of the hub.
 
-    source: a run, a published checkpoint of mPLUG-Owl or SmolVLM2, or what was converted: a folder, or a
-    hub name; None where the parts of `overrides` are all there is.
+    source: a run, a published checkpoint (of mPLUG-Owl, SmolVLM2, LLaVA-NeXT-Video or Video-LLaVA), or what
+    was converted: a folder, or a hub name; None where the parts of `overrides` are all there is.
+
+    weights: False: those of a published video language model are not downloaded, since its configuration
+    tells the sizes of everything.
 
     ExportError: there is none, it is damaged, or it is something else.
     """
     if source is None:
         return Base("parts", None, None, {})
     try:
-        folder = fetch_source(source, overrides.variant, _OF_A_RUN, lambda found: _check(source, found))
+        folder = fetch_source(
+            source,
+            overrides.variant,
+            _OF_A_RUN,
+            lambda found: _check(source, found),
+            None if weights else is_video_language,
+        )
         _check(source, folder)
         if (folder / DESCRIPTION).is_file():
             about = read_json(folder / DESCRIPTION, ExportError)
             return Base(str(source), folder, about, _own_parts(folder, about.get("parts", {})))
-        if is_smolvlm(folder):
-            open_smolvlm(folder)
-            return Base(str(source), folder, None, dict.fromkeys(_OWN_PARTS, folder))
+        if is_video_language(folder):
+            notes = list(open_video_language(folder).notes)
+            return Base(str(source), folder, None, dict.fromkeys(_OWN_PARTS, folder), notes)
         if is_mplug_owl(folder):
             notes = list(open_mplug_owl(folder).notes)
             return Base(str(source), folder, None, dict.fromkeys(_OWN_PARTS, folder), notes)
@@ -83,8 +98,8 @@ def _check(source: str | Path, folder: Path) -> None:
     known = any((folder / name).is_file() for name in (DESCRIPTION, "conversion.json"))
     if known:
         return
-    if is_smolvlm(folder):
-        read_smolvlm_config(folder)
+    if is_video_language(folder):
+        check_video_language(folder)
         return
     if not is_mplug_owl(folder):
         raise ExportError(f"{source}: {_what_else(folder)}")
@@ -122,5 +137,5 @@ def _what_else(folder: Path) -> str:
         option = {"llama": "--llm", "clip": "--vision", "clip_vision_model": "--vision"}.get(str(kind))
         if option:
             return f"is a {kind!r} model; name it with {option}"
-        return f"{of_kind(kind)}; a base is a training run, or a checkpoint of mPLUG-Owl or SmolVLM2"
+        return f"{of_kind(kind)}; a base is a training run, or a checkpoint of mPLUG-Owl, {TITLES}"
     return f"has no {DESCRIPTION}, conversion.json or config.json: it is no run and no published checkpoint"

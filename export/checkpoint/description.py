@@ -12,13 +12,12 @@ from g4v.errors import ArgumentError
 from g4v.export.checkpoint.base import DESCRIPTION, Base
 from g4v.export.checkpoint.loading import load_part
 from g4v.export.checkpoint.overrides import Overrides
+from g4v.export.checkpoint.pipelines import denoiser_of
 from g4v.export.checkpoint.samplers import sampler_of
-from g4v.export.checkpoint.text_to_video import vae_scale
+from g4v.export.checkpoint.video_sizes import vae_scale
 from g4v.export.errors import ExportError
 from g4v.model.bases.chat_template import read_chat_template
 from g4v.model.bases.errors import CheckpointError
-from g4v.model.bases.smolvlm import open_smolvlm
-from g4v.model.bases.smolvlm_prompt import smolvlm_template
 from g4v.model.prompt import PromptTemplate
 from g4v.model.prompt_presets import (
     FRAMES,
@@ -39,8 +38,10 @@ _KNOWN_VIDEO: dict[str, dict[str, Any]] = {
     "zeroscope_v2_XL": {"frames": 24, "width": 1024, "height": 576, "steps": 40, "guidance_scale": 9.0},
     "text-to-video-ms-1.7b": {"frames": 16, "width": 256, "height": 256, "steps": 25, "guidance_scale": 9.0},
 }
-_ANY_VIDEO = {"frames": 16, "steps": 25, "guidance_scale": 9.0}
 _FPS = 8
+# Sizes, steps and guidance of diffusers' WanPipeline; the frames a second that Wan 2.1 was trained at.
+_WAN_VIDEO = {"frames": 81, "width": 832, "height": 480, "steps": 50, "guidance_scale": 5.0, "fps": 16}
+_ANY_VIDEO = {"frames": 16, "steps": 25, "guidance_scale": 9.0}
 _SAMPLER = {"scheduler": {"type": "dpmsolver++"}}
 
 
@@ -48,10 +49,13 @@ def video_settings(name: str, t2v: Path) -> dict[str, Any]:
     """Returns generation.video for a text-to-video pipeline that is published.
 
     name: as the user named it, such as "cerspense/zeroscope_v2_576w"; what its card says is then known. Of
-    others the size is that of its unet/config.json, in pixels.
+    others the size is that of its unet/config.json, in pixels. A Wan folder has the size and the settings of
+    diffusers' WanPipeline.
 
     ExportError: a configuration file cannot be read.
     """
+    if denoiser_of(t2v) == "transformer":
+        return {**_WAN_VIDEO, **_sampler(t2v)}
     known = _KNOWN_VIDEO.get(Path(name).name)
     if known is None:
         config = read_json(t2v / "unet" / "config.json", ExportError)
@@ -108,8 +112,8 @@ def describe(
 
 def _frames(base: Base) -> int:
     """How many frames of a video are looked at, or at most."""
-    if base.is_smolvlm:
-        return open_smolvlm(base.parts["abstractor"]).processor.frames
+    if base.video_language is not None:
+        return int(base.video_language.frame_sampling["frames"])
     return FRAMES[_OWL] if base.is_owl else 8
 
 
@@ -119,17 +123,18 @@ def _prompt(base: Base, place: str, kind: str | None, tokenizer: Any, teach: boo
     """
     if tokenizer is None:  # without a language model nothing is prompted
         return PromptTemplate(turn_end_id=0)
-    if base.is_smolvlm and kind is not None:
-        raise ExportError(f"{base.name}: the texts between its frames are its own; leave --template out")
+    own = base.video_language
+    if own is not None and kind is not None:
+        raise ExportError(f"{base.name}: the texts around its videos are its own; leave --template out")
     try:
-        if base.is_smolvlm:
-            own = smolvlm_template(base.parts["abstractor"], tokenizer)
-            return replace(own, system=teaching_system()) if teach else own
+        if own is not None:
+            given = own.template(tokenizer)
+            return replace(given, system=teaching_system(system=given.system)) if teach else given
         if kind is not None:
             return untrained_template(kind, tokenizer) if teach else preset_template(kind, tokenizer)
         template = read_chat_template(tokenizer)
     except (ArgumentError, CheckpointError) as error:
-        if base.is_smolvlm:
+        if own is not None:
             raise ExportError(str(error)) from None
         rest = f" (--template {', '.join(name for name in PRESETS if name != kind)})"
         raise ExportError(f"{place}: {error}{rest}") from None

@@ -11,13 +11,14 @@ from typing import Any
 from g4v._command import system_text
 from g4v.errors import ArgumentError
 from g4v.export.checkpoint.adapter import Adapter
-from g4v.export.checkpoint.text_to_video import check_text_to_video
+from g4v.export.checkpoint.pipelines import check_text_to_video
+from g4v.export.checkpoint.video_lora import VideoLora
 from g4v.export.errors import ExportError
 from g4v.model.bases.errors import CheckpointError
 from g4v.model.bases.hub import Check, fetch_source
 from g4v.model.bases.llama_files import read_config
 from g4v.model.bases.mplug_owl import is_mplug_owl
-from g4v.model.bases.smolvlm_config import is_smolvlm
+from g4v.model.bases.video_language import is_video_language
 from g4v.model.bases.vision import check_vision
 from g4v.model.bases.weight_files import find_source
 
@@ -39,6 +40,9 @@ class Overrides:
     template: name of the prompt template of parts that no run describes (g4v.model.prompt_presets).
     variant: of the weights of t2v, such as "fp16", in those of its folders that have it.
     mix: whether parts may be joined that were not trained together.
+    video_loras: LoRA files to merge into the text-to-video model.
+    video_to_video: whether the VAE's encoder is exported too, so that videos can be made from videos and
+        pictures.
     """
 
     llm: str | None = None
@@ -51,6 +55,8 @@ class Overrides:
     template: str | None = None
     variant: str | None = None
     mix: bool = False
+    video_to_video: bool = False
+    video_loras: Sequence[VideoLora] = ()
 
     def apply_video(self, about: dict[str, Any]) -> None:
         """Replaces frames and size of generation.video in `about`, the content of g4v_train.json.
@@ -111,7 +117,7 @@ def read_system(argument: str) -> str:
 NO_OVERRIDES = Overrides()
 
 _FLAT = (".",)
-PIPELINE = (".", "unet", "vae", "text_encoder", "tokenizer", "scheduler")
+PIPELINE = (".", "unet", "transformer", "vae", "text_encoder", "tokenizer", "scheduler")
 
 
 def named_parts(overrides: Overrides) -> dict[str, Path]:
@@ -147,7 +153,7 @@ def check_sources(base: str | Path | None, overrides: Overrides) -> None:
 
 def _check_llm(folder: Path) -> None:
     """CheckpointError unless `folder`, of which the weights may be missing, is of a Llama or an mPLUG-Owl."""
-    if is_smolvlm(folder) or not is_mplug_owl(folder):
+    if is_video_language(folder) or not is_mplug_owl(folder):
         read_config(folder)
 
 

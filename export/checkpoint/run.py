@@ -7,7 +7,8 @@
     RUN/frame_checker/   FrameChecker.save_pretrained (may be absent); it reads the encoder's tokens
     RUN/llm/             LlamaForCausalLM.save_pretrained, with its tokenizer
     RUN/adapter/         a PEFT LoRA folder (may be absent)
-    RUN/t2v/             a diffusers text-to-video folder: unet/, vae/, text_encoder/, tokenizer/, scheduler/
+    RUN/t2v/             a diffusers text-to-video folder: unet/ or transformer/, vae/, text_encoder/,
+                         tokenizer/, scheduler/
 
 encoder and abstractor may be absent together (an assistant that sees no videos), and so may t2v (one that
 sends no videos). Weights may be stored in float16; everything is computed from them in float32, though large
@@ -41,24 +42,27 @@ from g4v.export.checkpoint.description import checked_description, describe_part
 from g4v.export.checkpoint.loading import load_part
 from g4v.export.checkpoint.mixing import check_mix
 from g4v.export.checkpoint.overrides import NO_OVERRIDES, Overrides, adapters_of, check_sources, named_parts
+from g4v.export.checkpoint.pipelines import check_text_to_video, denoiser_of
 from g4v.export.checkpoint.samplers import SAMPLERS, check_samplers, one_of, sensible_samplers
 from g4v.export.checkpoint.scheduler import read_scheduler
 from g4v.export.checkpoint.text_to_video import (
-    check_text_to_video,
     check_variant,
     load_text_encoder,
+    load_transformer,
     load_unet,
     load_vae,
-    vae_scale,
+    open_parts,
 )
+from g4v.export.checkpoint.video_lora import VideoLora, VideoLoraMerge
+from g4v.export.checkpoint.video_sizes import check_video_size
 from g4v.export.errors import ExportError
 from g4v.model.abstractor import VideoAbstractor
 from g4v.model.bases.errors import CheckpointError
 from g4v.model.bases.layout import encoder_config
-from g4v.model.bases.smolvlm import SmolVlmCheckpoint, open_smolvlm
-from g4v.model.bases.smolvlm_config import is_smolvlm
+from g4v.model.bases.video_language import is_video_language, open_video_language
+from g4v.model.bases.video_language_checkpoint import VideoLanguageCheckpoint
 from g4v.model.bases.vision import check_abstractor, check_vision, load_connector, load_frame_checker
-from g4v.model.connector import PixelShuffle
+from g4v.model.connector import Connector
 from g4v.model.frame_checker import FrameChecker
 from g4v.model.prompt import PromptTemplate
 from g4v.model.vision import VideoEncoder
@@ -81,6 +85,8 @@ class Checkpoint:
     adapters: LoRA adapters that are merged into the language model.
     notes: sentences about what was assumed of a published checkpoint.
     variant: of the text-to-video model's weights, such as "fp16".
+    video_loras: LoRA files that are merged into UNet or transformer, and text encoder.
+    video_to_video: whether videos are to be made from videos and pictures, which takes the VAE's encoder.
 
     Every method that loads a model returns a new one, so that only one need be in memory. They raise
     ExportError where files are damaged or weights are not finite.
@@ -93,20 +99,25 @@ class Checkpoint:
     adapters: Sequence[Adapter]
     notes: Sequence[str] = ()
     variant: str | None = None
+    video_to_video: bool = False
+    video_loras: Sequence[VideoLora] = ()
     _tokenizers: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
-    def open(cls, run: str | Path | None, overrides: Overrides = NO_OVERRIDES) -> Checkpoint:
+    def open(
+        cls, run: str | Path | None, overrides: Overrides = NO_OVERRIDES, weights: bool = True
+    ) -> Checkpoint:
         """Finds the parts of an assistant, reads its description, and checks that they belong together.
 
-        run: a training run, a published checkpoint of mPLUG-Owl or SmolVLM2, or what
-            `python -m g4v.model.bases convert` made of one: a folder, or a name on the Hugging Face hub; None
-            where `overrides` names the parts.
+        run: a training run, a published checkpoint (of mPLUG-Owl, SmolVLM2, LLaVA-NeXT-Video or
+            Video-LLaVA), or what `python -m g4v.model.bases convert` made of one: a folder, or a name on the
+            Hugging Face hub; None where `overrides` names the parts.
         overrides: parts and settings that take the place of the run's.
+        weights: False where sizes are all that is asked for (`open_base`).
         ExportError: a file, a key or a part is missing or wrong; the message names it.
         """
         check_sources(run, overrides)
-        base = open_base(run, overrides)
+        base = open_base(run, overrides, weights)
         named = named_parts(overrides)
         check_mix(base, named, overrides)
         parts = {**base.parts, **named}
@@ -128,13 +139,34 @@ class Checkpoint:
             raise ExportError(
                 f"{place}: t2v/ is missing: --variant chooses among its weights; name one with --t2v"
             )
+        if "t2v" not in parts and overrides.video_to_video:
+            raise ExportError(
+                f"{place}: t2v/ is missing: --video-to-video writes the encoder of its VAE; name one with "
+                "--t2v"
+            )
+        if "t2v" not in parts and overrides.video_loras:
+            raise ExportError(
+                f"{place}: t2v/ is missing: --video-lora changes its denoising network; name one with --t2v"
+            )
         overrides.apply_video(about)
-        if overrides.video_size is not None:
-            scale = vae_scale(parts["t2v"])
-            if any(side % scale for side in overrides.video_size):
-                raise ExportError(f"videos of this t2v have a width and height in multiples of {scale}")
+        if (overrides.frames, overrides.video_size) != (None, None):
+            video = about["generation"]["video"]
+            sizes = (video.get("frames", 1), video.get("height", 0), video.get("width", 0))
+            check_video_size(parts["t2v"], "videos of this t2v: ", *sizes)
+        if overrides.video_to_video and denoiser_of(parts["t2v"]) == "transformer":
+            raise ExportError(
+                f"{parts['t2v']}: a video transformer makes videos of texts alone; leave --video-to-video out"
+            )
         checkpoint = cls(
-            place, about, prompt, parts, adapters_of(base.folder, overrides), base.notes, overrides.variant
+            place,
+            about,
+            prompt,
+            parts,
+            adapters_of(base.folder, overrides),
+            base.notes,
+            overrides.variant,
+            overrides.video_to_video,
+            tuple(overrides.video_loras),
         )
         checkpoint._check_parts()
         return checkpoint
@@ -160,9 +192,11 @@ class Checkpoint:
         if self.adapters and not has("llm"):
             raise ExportError(f"{run}: llm/ is missing: the adapter changes it")
         if has("encoder"):
-            towers = [is_smolvlm(self.parts[part]) for part in ("encoder", "abstractor")]
-            if towers[0] != towers[1]:
-                raise ExportError(f"{run}: tower and connector of SmolVLM2 belong together")
+            places = [self.parts[part].resolve() for part in ("encoder", "abstractor")]
+            published = [place for place in places if is_video_language(place)]
+            if published and places[0] != places[1]:
+                title = open_video_language(published[0]).title
+                raise ExportError(f"{run}: tower and connector of {title} belong together")
             try:
                 check_vision(self.parts["encoder"])
                 check_abstractor(self.parts["abstractor"])
@@ -172,6 +206,7 @@ class Checkpoint:
             if self.variant is not None:
                 check_variant(self.parts["t2v"], self.variant)
             self.schedulers()
+            self._video_lora_merge  # noqa: B018 (it checks the files)
 
     def has(self, part: str) -> bool:
         """Whether the run has a part: "encoder", "abstractor", "frame_checker", "llm" or "t2v"."""
@@ -183,6 +218,7 @@ class Checkpoint:
             *([self.run / DESCRIPTION] if (self.run / DESCRIPTION).is_file() else []),
             *dict.fromkeys(self.parts.values()),
             *(adapter.folder for adapter in self.adapters),
+            *(lora.file for lora in self.video_loras),
         ]
 
     def encoder(self) -> VideoEncoder:
@@ -193,16 +229,16 @@ class Checkpoint:
 
     def image_size(self) -> int:
         """Returns the edge of the encoder's square input in pixels."""
-        if self._smolvlm is not None:
-            return self._smolvlm.processor.size
+        if self._published is not None:
+            return self._published.image_size
         return int(self._vision().get("image_size", 224))
 
     def tokens_per_frame(self) -> int:
         """Returns how many tokens the encoder makes of one frame: one for each patch, and the class token of
         towers that have one.
         """
-        if self._smolvlm is not None:
-            return self._smolvlm.tokens_per_frame
+        if self._published is not None:
+            return self._published.tokens_per_frame
         return int((self.image_size() // int(self._vision().get("patch_size", 32))) ** 2 + 1)
 
     def _vision(self) -> dict[str, Any]:
@@ -212,14 +248,22 @@ class Checkpoint:
         found: dict[str, Any] = config.get("vision_config", config)  # of both halves of a CLIP model
         return found
 
+    def require_weights(self) -> None:
+        """Raises ExportError where a published checkpoint has no weight files: a dry run needs none."""
+        try:
+            if self._published is not None:
+                self._published.require_weights()
+        except CheckpointError as error:
+            raise ExportError(str(error)) from None
+
     @cached_property
-    def _smolvlm(self) -> SmolVlmCheckpoint | None:
-        """The SmolVLM2 checkpoint that the encoder is of, if it is."""
+    def _published(self) -> VideoLanguageCheckpoint | None:
+        """The checkpoint of SmolVLM2 or of the LLaVA family that the encoder is of, if it is."""
         place = self.parts.get("encoder")
-        if place is None or not is_smolvlm(place):
+        if place is None or not is_video_language(place):
             return None
         try:
-            return open_smolvlm(place)
+            return open_video_language(place)
         except CheckpointError as error:
             raise ExportError(str(error)) from None
 
@@ -227,44 +271,42 @@ class Checkpoint:
         """Returns how frames are resized, as the manifest's encoder has it, where it is not bicubically to
         the encoder's square at once.
         """
-        if self._smolvlm is None:
-            return {}
-        processor = self._smolvlm.processor
-        return {"resampling": processor.resampling, "longest_edge": processor.longest_edge}
+        return {} if self._published is None else self._published.resizing
 
     def frame_sampling(self) -> dict[str, Any]:
         """Returns "frame_sampling" of the manifest."""
-        found: dict[str, Any] = {"frames": int(self.about["frames"])}
-        if self._smolvlm is not None:
-            processor = self._smolvlm.processor
-            found |= {"fps": processor.fps, "skip_seconds": processor.skip_seconds}
-        return found
+        own = {} if self._published is None else self._published.frame_sampling
+        return {**own, "frames": int(self.about["frames"])}
+
+    def has_frame_tokens(self) -> bool:
+        """Returns whether each frame of a clip has video tokens of its own."""
+        return self._published is not None
 
     def compared_frames(self) -> int:
         """Returns how many frames the clips have that graphs are compared on: the run's own number, but where
         frames have nothing to do with each other, 2.
         """
         frames = int(self.about["frames"])
-        return frames if self._smolvlm is None else min(frames, 2)
+        return frames if self._published is None else min(frames, 2)
 
     def image_statistics(self) -> tuple[list[float], list[float]]:
         """Returns mean and standard deviation by which pixels are normalised: three channels each."""
-        if self._smolvlm is not None:
-            return self._smolvlm.processor.mean, self._smolvlm.processor.std
+        if self._published is not None:
+            return self._published.image_statistics
         path = self.parts["encoder"] / "preprocessor_config.json"
         if not path.exists():
             return CLIP_MEAN, CLIP_STD
         values = read_json(path, ExportError)
         return values.get("image_mean", CLIP_MEAN), values.get("image_std", CLIP_STD)
 
-    def abstractor(self) -> VideoAbstractor | PixelShuffle:
+    def abstractor(self) -> VideoAbstractor | Connector:
         """Loads what makes video tokens of the encoder's, float32."""
         return load_part(self.parts["abstractor"], load_connector)
 
     def video_tokens(self) -> int:
         """Returns how many tokens a clip has in a prompt; of one frame where frames have their own."""
-        if is_smolvlm(self.parts["abstractor"]):
-            return open_smolvlm(self.parts["abstractor"]).processor.image_seq_len
+        if self._published is not None:
+            return self._published.video_tokens
         return self._num_queries() + 1  # and the one that ends it
 
     def _num_queries(self) -> int:
@@ -286,12 +328,33 @@ class Checkpoint:
         return LlamaWeights(self.parts["llm"], self.adapters)
 
     def text_encoder(self) -> Any:
-        """Loads the CLIPTextModel of the text-to-video model in its stored data type."""
-        return load_text_encoder(self.parts["t2v"], self.variant)
+        """Loads the CLIPTextModel of the text-to-video model in its stored data type; in float32 where a LoRA
+        is merged into it.
+        """
+        return self._with_loras("text_encoder", load_text_encoder(self.parts["t2v"], self.variant))
 
     def unet(self) -> Any:
-        """Loads the UNet3DConditionModel in its stored data type."""
-        return load_unet(self.parts["t2v"], self.variant)
+        """Loads the UNet3DConditionModel; data type and LoRA as for `text_encoder`."""
+        return self._with_loras("unet", load_unet(self.parts["t2v"], self.variant))
+
+    def transformer(self) -> Any:
+        """Loads the WanTransformer3DModel; data type and LoRA as for `text_encoder`."""
+        return self._with_loras("transformer", load_transformer(self.parts["t2v"], self.variant))
+
+    def _with_loras(self, part: str, module: Any) -> Any:
+        merge = self._video_lora_merge
+        return module if merge is None else merge.apply(part, module)
+
+    @cached_property
+    def _video_lora_merge(self) -> VideoLoraMerge | None:
+        if not self.video_loras:
+            return None
+        return VideoLoraMerge(self.video_loras, open_parts(self.parts["t2v"], self.variant))
+
+    def merged_video_loras(self, part: str) -> list[dict[str, Any]]:
+        """Returns what the manifest says of the LoRA files in "unet", "transformer" or "text_encoder"."""
+        merge = self._video_lora_merge
+        return [] if merge is None else merge.describe(part)
 
     def vae(self) -> Any:
         """Loads the AutoencoderKL in its stored data type."""

@@ -25,6 +25,7 @@ from .errors import (
     ContextFull,
     DeadlineExceeded,
     Error,
+    GeneratorError,
     InternalError,
     OutputError,
     RuntimeUnavailable,
@@ -42,9 +43,11 @@ from .events import (
     Token,
     TopToken,
     Video,
+    VideoFailed,
     VideoPrompt,
     Withheld,
 )
+from .generators import RemoteGenerator
 
 __version__ = "0.1.0"
 
@@ -59,10 +62,12 @@ __all__ = [
     "Done",
     "Error",
     "Event",
+    "GeneratorError",
     "InternalError",
     "OutputError",
     "Progress",
     "Refusal",
+    "RemoteGenerator",
     "Reply",
     "RuntimeUnavailable",
     "Text",
@@ -72,6 +77,7 @@ __all__ = [
     "UnsafeVideo",
     "Video",
     "VideoError",
+    "VideoFailed",
     "VideoPrompt",
     "Withheld",
     "load",

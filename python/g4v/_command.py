@@ -210,6 +210,20 @@ def size(text: str) -> int:
     return int(match[1]) * _UNITS[match[2].upper()]
 
 
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def seconds(text: str) -> float:
+    """The type of an argument: seconds of "24h", with the units s, m, h and d.
+
+    argparse.ArgumentTypeError: another form.
+    """
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd]?)", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time, such as 30s, 10m or 24h")
+    return number_from(0)(match[1]) * _SECONDS[match[2] or "s"]
+
+
 def request_fields(text: str) -> dict[str, Any]:
     """The type of an argument: a JSON object, fields of a request to an OpenAI-compatible endpoint."""
     try:

@@ -13,6 +13,7 @@ from .errors import ArgumentError, BundleError, InternalError
 if TYPE_CHECKING:
     from . import _core
     from .frame_checkers import FrameChecker
+    from .generators import Generator
 
 BUNDLES = Path(__file__).parent / "bundles"
 """Folder of the bundles that came with the package, and of what is ready of those that `g4v build` makes."""
@@ -105,6 +106,7 @@ def load_core_assistant(
     verify: str,
     frame_checker: FrameChecker | None = None,
     cuda_graphs: bool = False,
+    generator: Generator | None = None,
     **decoding: Any,
 ) -> _core.Assistant:
     """The core's assistant. Raises `BundleError`, `RuntimeUnavailable` or `ArgumentError`.
@@ -123,6 +125,7 @@ def load_core_assistant(
         frame_checker=frame_checker,
         provider_dirs=provider_directories(),
         cuda_graphs=cuda_graphs,
+        generator=generator,
         **decoding,
     )
     return assistant

@@ -57,15 +57,21 @@ class FrameSampling:
     frame to the last at even distances; a video longer than frames * fps + 2 * skip_seconds loses
     `skip_seconds` at both ends first. (That product is the processor's, though it is no time.)
 
+    With the rule "floor", as transformers takes them where a processor has no rule of its own: frame i of n
+    is floor(i * count / n), where n is `frames`, or with `fps` int(fps * duration), at least 1 and at most
+    `frames`; never more than the video has.
+
     Attributes:
         frames: how many, or the most, at least 1.
         fps: frames per second of the video's own time, above 0; None for a fixed number.
         skip_seconds: see above; 0 where nothing is left out.
+        rule: "spread" or "floor".
     """
 
     frames: int
     fps: float | None = None
     skip_seconds: float = 0.0
+    rule: str = "spread"
 
     def choose(self, count: int, rate: float | None) -> list[int]:
         """Indices of the frames to take, in order.
@@ -77,12 +83,15 @@ class FrameSampling:
 
         Raises `VideoError` where count is below 1, `ArgumentError` where `frames` is below 1.
         """
-        if self.fps is None:
+        if self.fps is None and self.rule == "spread":
             return chosen_frames(count, self.frames)
         if self.frames < 1:
             raise ArgumentError(f"the number of frames to sample is {self.frames}; it must be at least 1")
         if count < 1:
             raise VideoError("the video has no frames")
+        if self.rule == "floor":
+            return _floor(count, min(self.frames, self._by_time(count, rate)))
+        assert self.fps is not None
         if rate is None:
             return _spread(0, count - 1, min(self.frames, count))
         duration = count / rate
@@ -94,6 +103,16 @@ class FrameSampling:
             start, end = 0, count - 1
         return _spread(start, end, max(1, min(round(self.fps * duration), self.frames)))
 
+    def check(self, name: str, shape: tuple[int, ...], max_bytes: int) -> None:
+        """Raises `VideoError` where the chosen frames [T, H, W, 3] have more bytes than they may; 0: any."""
+        check_decoded_bytes(name, shape, max_bytes)
+
+    def _by_time(self, count: int, rate: float | None) -> int:
+        """How many frames the rule "floor" takes of a video, but for the limit of `frames`."""
+        if self.fps is None or rate is None:
+            return count
+        return max(1, min(count, int(count / rate * self.fps)))
+
     def times(self, info: VideoInfo) -> tuple[list[float], float] | None:
         """When the frames of a video that was read are shown, and how long it is, in seconds; None without
         `fps`, where nobody asks for it.
@@ -102,6 +121,34 @@ class FrameSampling:
             return None
         rate = info.fps or ASSUMED_RATE
         return [index / rate for index in info.indices], info.frame_count / rate
+
+
+@dataclass(frozen=True)
+class EveryFrame(FrameSampling):
+    """All frames of a video.
+
+    Attributes:
+        max_pixels: frames x height x width that the video may have; 0 for any number.
+    """
+
+    frames: int = 1
+    max_pixels: int = 0
+
+    def choose(self, count: int, rate: float | None) -> list[int]:
+        return list(range(count))
+
+    def check(self, name: str, shape: tuple[int, ...], max_bytes: int) -> None:
+        count, height, width = shape[:3]
+        if 0 < self.max_pixels < count * height * width:
+            raise VideoError(
+                f"{name} has {count} frames of {width}x{height}, and max_video_pixels is {self.max_pixels}; "
+                "ask for fewer or smaller frames"
+            )
+
+
+def _floor(count: int, samples: int) -> list[int]:
+    """The core has the same rule (csrc/video/preprocess.h)."""
+    return [place * count // samples for place in range(samples)]
 
 
 def _spread(start: int, end: int, samples: int) -> list[int]:

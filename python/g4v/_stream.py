@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
-from .errors import InternalError
+from .errors import InternalError, error_for_code
 from .events import (
     Done,
     Event,
@@ -17,6 +17,7 @@ from .events import (
     Token,
     TopToken,
     Video,
+    VideoFailed,
     VideoPrompt,
     Withheld,
 )
@@ -163,6 +164,7 @@ def reply_of(events: Iterable[Event]) -> Reply:
     pieces: list[str] = []
     videos: list[Video] = []
     withheld: list[Withheld] = []
+    failed: list[VideoFailed] = []
     tokens: list[Token] = []
     refused = False
     done: Done | None = None
@@ -174,6 +176,8 @@ def reply_of(events: Iterable[Event]) -> Reply:
             videos.append(event)
         elif isinstance(event, Withheld):
             withheld.append(event)
+        elif isinstance(event, VideoFailed):
+            failed.append(event)
         elif isinstance(event, Refusal):
             refused = True
         elif isinstance(event, Done):
@@ -192,6 +196,7 @@ def reply_of(events: Iterable[Event]) -> Reply:
         withheld=tuple(withheld),
         tokens=(*tokens, *done.tokens),
         cached_tokens=done.cached_tokens,
+        failed=tuple(failed),
     )
 
 
@@ -200,5 +205,6 @@ _PUBLIC: dict[str, Callable[[Any], Event]] = {
     "ProgressEvent": lambda e: Progress(e.index, e.step, e.steps),
     "VideoEvent": lambda e: Video(e.frames, e.fps, e.caption, e.index, e.seed),
     "WithheldEvent": lambda e: Withheld(e.index, e.caption, e.unsafe, e.frames),
+    "VideoFailedEvent": lambda e: VideoFailed(e.index, e.caption, error_for_code(e.code)(e.message)),
     "RefusalEvent": lambda e: Refusal(e.text),
 }

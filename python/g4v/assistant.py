@@ -15,6 +15,7 @@ from ._stream import Events, public_events
 from .chat import Chat
 from .errors import ArgumentError, InternalError
 from .events import Done, Progress, Video
+from .generators import RemoteGenerator, generator_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from . import _core
     from .frame_checkers import FrameChecker
+    from .generators import Generator
+    from .video import Source
 
 
 def load(
@@ -43,6 +46,7 @@ def load(
     max_turn_ms: int = 0,
     max_videos: int = 8,
     max_video_pixels: int = 1 << 28,
+    generator: str | Generator | None = None,
 ) -> Assistant:
     """Loads an assistant from an embedded bundle ("tiny") or from a bundle directory.
 
@@ -65,8 +69,9 @@ def load(
             share the steps of the decoder, so that many together take less time than one after the other.
         kv_memory: bytes that the keys and values of all chats may take; 0 for no limit. Turns that need more
             are refused with `ContextFull`, and an answer that comes to the limit ends there.
-        kv_dtype: of keys and values: "float16", "float32", or "auto" for "float32" where the decoder's
-            weights are floats and "float16" where they are codes of 4 or 8 bits.
+        kv_dtype: of keys and values: "float32", "float16", "int8" (codes with one float32 scale for each
+            token and head: about half the memory of "float16", and less exact), or "auto" for "float32"
+            where the decoder's weights are floats and "float16" where they are codes of 4 or 8 bits.
         spin_us: microseconds, 0 to 1000000, that the decoder's threads wait awake for the next step. A
             shorter time leaves the processor to others, a longer one saves waking up.
         prompt_lookup: most tokens, 0 to 15, that are guessed from what the conversation said before, to be
@@ -86,6 +91,12 @@ def load(
             warning says that no videos were made of them.
         max_video_pixels: frames x height x width of a video that is made; above it it is refused with
             `ArgumentError`.
+
+        generator: makes the videos in place of the bundle's own text-to-video components, which are not
+            loaded then; a bundle without them can so answer with videos. The URL of another server's
+            /v1/videos, such as "https://host/v1/videos", stands for `RemoteGenerator(url)`: captions are sent
+            there. Or a callable, as `g4v.generators` describes it. What it does not make is `VideoFailed` in
+            a chat, and its error in `Assistant.generate`. `scheduler` and `latents` are refused with it.
 
         `kv_memory`, `kv_dtype`, `spin_us` and `prompt_lookup` are for decoders that g4v runs itself, which
         `Assistant.info` tells by the provider "g4v". Others refuse the first two, and do without the rest.
@@ -120,8 +131,11 @@ def load(
         max_videos=max_videos,
         max_video_pixels=max_video_pixels,
     )
-    core = load_core_assistant(directory, *values, frame_checker, cuda_graphs, **decoding, limits=limits)
-    return Assistant(core)
+    made_by = generator_of(generator)
+    core = load_core_assistant(
+        directory, *values, frame_checker, cuda_graphs, made_by, **decoding, limits=limits
+    )
+    return Assistant(core, made_by.url if isinstance(made_by, RemoteGenerator) else None)
 
 
 class Assistant:
@@ -130,16 +144,19 @@ class Assistant:
     One assistant serves any number of chats from any number of threads.
     """
 
-    def __init__(self, core: _core.Assistant) -> None:
+    def __init__(self, core: _core.Assistant, generator: str | None = None) -> None:
         self._core = core
         self._info: dict[str, Any] = json.loads(core.info())
+        if generator is not None:
+            self._info["generator"] = generator
 
     @property
     def info(self) -> dict[str, Any]:
         """What was loaded, as plain values in a new dictionary.
 
         Name, device, ONNX Runtime, components with their providers, limits, defaults of the generation, and
-        licences.
+        licences. With a generator of `load`, "generator" is its URL, or "host" for a callable, and "video",
+        the defaults of the bundle's own, is not there.
         """
         return json.loads(json.dumps(self._info))  # type: ignore[no-any-return]
 
@@ -257,8 +274,12 @@ class Assistant:
         width: int | None = None,
         height: int | None = None,
         latents: npt.ArrayLike | None = None,
+        video: Source | Video | None = None,
+        strength: float | None = None,
     ) -> Video:
-        """Makes a video from a caption. The same seed and options make the same video on the same machine.
+        """Makes a video from a caption, or from a caption and a video or a picture.
+
+        The same seed and options make the same video on the same machine.
 
         Args:
             prompt: the caption, what the video shall show.
@@ -270,32 +291,46 @@ class Assistant:
             negative_prompt: text that the video is guided away from.
             scheduler: the sampler, one of `info["video"]["schedulers"]`: some of "ddim", "dpmsolver++",
                 "sde-dpmsolver++", "euler", "euler_ancestral", "unipc", "lcm" and "flow_match_euler".
-            frames: number of frames.
-            width: in pixels.
-            height: in pixels.
+            frames: number of frames; of Wan 2.1 1 more than a multiple of 4.
+            width: in pixels; of Wan 2.1 a multiple of 16.
+            height: in pixels, likewise.
             latents: what the video starts from in place of the noise of the seed, to compare with other
                 pipelines: float32 [channels, frames, height / s, width / s], s pixels of a side being one
-                latent (8 in most models). In diffusers they are `latents[0]`.
+                latent (8 in most models); of Wan 2.1 its latent frames, (frames - 1) / 4 + 1. In diffusers
+                they are `latents[0]`. With `video` they are the noise that is added to it.
+            video: a video or a picture to make this one from: it is encoded, noise is added as much as
+                `strength` says, and the rest of the steps follow the caption. A path, the bytes of a file or
+                a binary file: its frames are sampled and resized (Lanczos) to those of the video. A `Video`
+                that was made, of as many frames: it is resized. Or uint8
+                [T, H, W, 3], which must have the video's own frames and size, or [1, H, W, 3] or [H, W, 3]
+                for a picture, which stands for all frames. Needs a bundle with a VAE encoder
+                ("vae_encoder" in `info["components"]`).
+            strength: above 0, at most 1: int(steps * strength) steps are done; less keeps more of `video`.
+                0.6 where it is None. Needs `video`.
 
         Raises:
-            ArgumentError: the prompt is empty, an option has a wrong type or is out of range, or latents has
-                another type or shape or a number that is not finite.
-            BundleError: the bundle makes no videos.
+            ArgumentError: the prompt is empty, an option has a wrong type or is out of range, latents has
+                another type or shape or a number that is not finite, video has other sizes, or an option is
+                one of the bundle's own generator and `load` was given another.
+            BundleError: the bundle makes no videos, or none from a video.
+            GeneratorError: the generator given to `load` made no video.
+            VideoError: the file of `video` cannot be read.
             UnsafeVideo: a frame checker withholds the video.
             RuntimeUnavailable: ONNX Runtime fails.
         """
-        events = self._start_video(
-            prompt,
-            latents,
-            seed=seed,
-            steps=steps,
-            guidance_scale=guidance_scale,
-            negative_prompt=negative_prompt,
-            scheduler=scheduler,
-            frames=frames,
-            width=width,
-            height=height,
-        )
+        values: dict[str, Any] = {
+            "seed": seed,
+            "steps": steps,
+            "guidance_scale": guidance_scale,
+            "negative_prompt": negative_prompt,
+            "scheduler": scheduler,
+            "frames": frames,
+            "width": width,
+            "height": height,
+            "strength": strength,
+        }
+        source, told = (None, ()) if video is None else self._read_source(video, **values)
+        events = self._start_video(prompt, latents, source, **values)
         made: Video | None = None
         warnings: tuple[str, ...] = ()
         for event in public_events(events):
@@ -307,13 +342,34 @@ class Assistant:
                 warnings = event.warnings
         if made is None:
             raise InternalError("the generator ended without a video")
-        return dataclasses.replace(made, warnings=warnings)
+        return dataclasses.replace(made, warnings=(*told, *warnings))
 
-    def _start_video(self, prompt: str, latents: npt.ArrayLike | None = None, **values: Any) -> Events:
-        """`generate`, for who reads the events of several videos. values: its options."""
+    def _read_source(
+        self, video: Source | Video, picture: bool = False, **values: Any
+    ) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
+        """What a video of these options is made from, and what is to be told of it (_source_video.py)."""
+        from ._source_video import read_source
+
+        frames, height, width = self._core.check_source(video_options(**values))
+        limit = self._info["limits"]["max_decoded_bytes"]
+        return read_source(video, frames, height, width, limit, picture)
+
+    def _start_video(
+        self,
+        prompt: str,
+        latents: npt.ArrayLike | None = None,
+        source: npt.NDArray[np.uint8] | None = None,
+        **values: Any,
+    ) -> Events:
+        """`generate`, for who reads the events of several videos.
+
+        source: of `_read_source`. values: its other options.
+        """
         options = video_options(**values)
         if latents is not None:
             options.latents = _latents_array(latents)
+        if source is not None:
+            options.video = source
         return Events(self._core.generate(text_bytes("the prompt", prompt), options))
 
     def score_frames(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

@@ -79,6 +79,14 @@ class DeadlineExceeded(Error):
     code = 10
 
 
+class GeneratorError(Error):
+    """The generator given to `load`, such as another server, made no video: it cannot be reached, refuses,
+    fails, takes too long, or sends no video.
+    """
+
+    code = 11
+
+
 _BY_CODE: dict[int, type[Error]] = {
     kind.code: kind
     for kind in (
@@ -92,6 +100,7 @@ _BY_CODE: dict[int, type[Error]] = {
         InternalError,
         UnsafeVideo,
         DeadlineExceeded,
+        GeneratorError,
     )
 }
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .errors import Error
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -74,12 +76,12 @@ class VideoPrompt:
 
 @dataclass(frozen=True)
 class Progress:
-    """A denoising step of a video is done.
+    """A denoising step of a video is done; another server's generator tells percents.
 
     Attributes:
         index: place of the video in this turn, from 0.
         step: number of steps done, from 1 to `steps`.
-        steps: number of steps of the whole video.
+        steps: number of steps of the whole video, or 100.
     """
 
     index: int
@@ -137,6 +139,23 @@ class Withheld:
     caption: str
     unsafe: int
     frames: int
+
+
+@dataclass(frozen=True, eq=False)
+class VideoFailed:
+    """The generator that was given to `load` made no video of a caption; it replaces the `Video`.
+
+    The turn goes on, and its text is kept. A fault of the bundle's own generator ends the turn.
+
+    Attributes:
+        index: place of the video in this turn, from 0.
+        caption: what the video should have shown.
+        error: why, `GeneratorError` in most cases; `str(error)` is one sentence.
+    """
+
+    index: int
+    caption: str
+    error: Error
 
 
 @dataclass(frozen=True)
@@ -210,7 +229,7 @@ class Done:
     accepted_tokens: int = 0
 
 
-Event = Text | VideoPrompt | Progress | Video | Withheld | Refusal | Done
+Event = Text | VideoPrompt | Progress | Video | Withheld | VideoFailed | Refusal | Done
 """Any event of a turn."""
 
 
@@ -230,6 +249,7 @@ class Reply:
         withheld: the videos that a frame checker found unsafe.
         tokens: all that were sampled, in order.
         cached_tokens: as in `Done`.
+        failed: the videos that the generator given to `load` did not make.
     """
 
     text: str
@@ -243,6 +263,7 @@ class Reply:
     withheld: tuple[Withheld, ...] = ()
     tokens: tuple[Token, ...] = ()
     cached_tokens: int = 0
+    failed: tuple[VideoFailed, ...] = ()
 
 
 def to_json(event: Event) -> dict[str, Any]:
@@ -258,6 +279,14 @@ def to_json(event: Event) -> dict[str, Any]:
         count, height, width, _ = event.frames.shape
         values |= {"index": event.index, "caption": event.caption, "seed": event.seed, "fps": event.fps}
         return values | {"frames": count, "height": height, "width": width}
+    if isinstance(event, VideoFailed):
+        kind = type(event.error).__name__
+        return values | {
+            "index": event.index,
+            "caption": event.caption,
+            "kind": kind,
+            "error": str(event.error),
+        }
     values |= dataclasses.asdict(event)
     tokens = values.pop("tokens", ())
     if any(token["logprob"] is not None for token in tokens):

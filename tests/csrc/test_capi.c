@@ -17,12 +17,12 @@ static int failures = 0;
   } while (0)
 
 /* Reads a stream to its end; the text and the number of events of each kind go to the caller. */
-static g4v_status drain(g4v_stream* stream, char* text, size_t size, int kinds[9],
+static g4v_status drain(g4v_stream* stream, char* text, size_t size, int kinds[10],
                         g4v_error* error) {
   const g4v_event* event = NULL;
   g4v_status status;
   text[0] = '\0';
-  memset(kinds, 0, 9 * sizeof kinds[0]);
+  memset(kinds, 0, 10 * sizeof kinds[0]);
   while ((status = g4v_stream_next(stream, -1, &event, error)) == G4V_OK && event) {
     ++kinds[event->kind];
     if (event->kind == G4V_TEXT && strlen(text) + event->text_size < size)
@@ -174,7 +174,7 @@ static void test_history(g4v_assistant* assistant) {
   g4v_stream* stream = NULL;
   g4v_turn_options turn = {0};
   char text[256];
-  int kinds[9];
+  int kinds[10];
   int used;
   size_t size = 1;
   turn.struct_size = sizeof turn;
@@ -314,7 +314,7 @@ static void test_chat(g4v_assistant* assistant) {
   g4v_chat_options options = {0};
   g4v_video_options video = {0};
   char text[256];
-  int kinds[9];
+  int kinds[10];
   int used;
   memset(pixels, 40, sizeof pixels);
   frames.pixels = pixels;
@@ -377,7 +377,7 @@ static void test_generate(g4v_assistant* assistant) {
   g4v_error error;
   g4v_stream* stream = NULL;
   char text[256];
-  int kinds[9];
+  int kinds[10];
   CHECK(g4v_generate(assistant, "blue", 3, NULL, &stream, &error) == G4V_OK);
   CHECK(drain(stream, text, sizeof text, kinds, &error) == G4V_OK);
   CHECK(kinds[G4V_PROGRESS] == 5 && kinds[G4V_VIDEO_MADE] == 1);
@@ -394,7 +394,7 @@ static void test_latents(g4v_assistant* assistant) {
   g4v_chat_options options = {0};
   g4v_video_options video = {0};
   char text[256];
-  int kinds[9];
+  int kinds[10];
   options.struct_size = sizeof options;
   options.video = &video;
   video.struct_size = sizeof video;
@@ -424,6 +424,110 @@ static void test_latents(g4v_assistant* assistant) {
   CHECK(g4v_generate(assistant, "blue", 3, &video, &stream, &error) == G4V_INVALID_ARGUMENT);
 }
 
+/* Times of frames: what is refused; a bundle whose prompt does not tell them answers as without. */
+static void test_frame_times(g4v_assistant* assistant) {
+  static uint8_t pixels[3 * 6 * 8 * 3];
+  const double seconds[3] = {0, 0.5, 2};
+  const double wrong[3] = {0, 2, 1};
+  g4v_frames frames = {pixels, 3, 6, 8};
+  g4v_error error;
+  g4v_stream* stream = NULL;
+  g4v_chat* chat = NULL;
+  g4v_turn_options turn = {0};
+  g4v_frame_times times = {0};
+  char text[256];
+  int kinds[10];
+  turn.struct_size = sizeof turn;
+  turn.frame_times = &times;
+  CHECK(g4v_chat_open(assistant, NULL, &chat, &error) == G4V_OK);
+  CHECK(g4v_chat_send(chat, "say a", &frames, &turn, &stream, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(strstr(error.message, "g4v_frame_times.struct_size is 0") != NULL);
+  times.struct_size = sizeof times;
+  CHECK(g4v_chat_send(chat, "say a", &frames, &turn, &stream, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(strcmp(error.message, "frame_times needs either fps or seconds") == 0);
+  times.fps = 1001;
+  CHECK(g4v_chat_send(chat, "say a", &frames, &turn, &stream, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(strstr(error.message, "must be above 0 and at most 1000") != NULL);
+  times.fps = 1e-9;
+  CHECK(g4v_chat_send(chat, "say a", &frames, &turn, &stream, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(strstr(error.message, "no longer than a year") != NULL);
+  times.fps = -1;
+  CHECK(g4v_chat_append_timed(chat, "say a", &frames, &times, 0, "a", &error) ==
+        G4V_INVALID_ARGUMENT);
+  times.fps = 5;
+  times.duration = 1;
+  CHECK(g4v_chat_send(chat, "say a", &frames, &turn, &stream, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(strstr(error.message, "duration of frame_times is beside seconds") != NULL);
+  times.duration = 0;
+  CHECK(g4v_chat_send(chat, "say a", NULL, &turn, &stream, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(strcmp(error.message, "frame_times is of frames, and there are none") == 0);
+  CHECK(g4v_chat_send(chat, "say a", &frames, &turn, &stream, &error) == G4V_OK);
+  CHECK(drain(stream, text, sizeof text, kinds, &error) == G4V_OK);
+  CHECK(strcmp(text, "Hello, world.") == 0);
+  g4v_stream_free(stream);
+  times.seconds = seconds;
+  CHECK(g4v_chat_send(chat, "say a", &frames, &turn, &stream, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(strcmp(error.message, "frame_times needs either fps or seconds") == 0);
+  times.fps = 0;
+  times.duration = 3;
+  CHECK(g4v_chat_append_timed(chat, "say a", &frames, &times, 0, "a", &error) == G4V_OK);
+  CHECK(g4v_chat_turns(chat) == 2);
+  times.seconds = wrong;
+  CHECK(g4v_chat_send(chat, "say a", &frames, &turn, &stream, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(strstr(error.message, "none before the last") != NULL);
+  frames.count = 0;
+  CHECK(g4v_chat_send(chat, "say a", &frames, &turn, &stream, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(strstr(error.message, "frames must be uint8 [T, H, W, 3]") != NULL);
+  frames.count = 3;
+  turn.struct_size =
+      offsetof(g4v_turn_options, frame_times); /* an older host: the field is not read */
+  CHECK(g4v_chat_send(chat, "say a", &frames, &turn, &stream, &error) == G4V_OK);
+  CHECK(drain(stream, text, sizeof text, kinds, &error) == G4V_OK);
+  g4v_stream_free(stream);
+  g4v_chat_free(chat);
+}
+
+/* A video from a video, from a picture, and what is refused. */
+static void test_source(g4v_assistant* assistant) {
+  static uint8_t pixels[3 * 6 * 8 * 3];
+  g4v_frames frames = {pixels, 3, 6, 8};
+  g4v_error error;
+  g4v_stream* stream = NULL;
+  g4v_chat* chat = NULL;
+  g4v_chat_options options = {0};
+  g4v_video_options video = {0};
+  char text[256];
+  int kinds[10];
+  options.struct_size = sizeof options;
+  options.video = &video;
+  video.struct_size = sizeof video;
+  CHECK(g4v_video_defaults(assistant, &video, &error) == G4V_OK);
+  CHECK(video.video == NULL && video.strength == 0);
+  video.video = &frames;
+  CHECK(g4v_generate(assistant, "blue", 3, &video, &stream, &error) == G4V_OK);
+  CHECK(drain(stream, text, sizeof text, kinds, &error) == G4V_OK && kinds[G4V_VIDEO_MADE] == 1);
+  CHECK(kinds[G4V_PROGRESS] == 3); /* 0.6 of 5 steps */
+  g4v_stream_free(stream);
+  frames.count = 1;
+  video.strength = 1;
+  CHECK(g4v_generate(assistant, "blue", 3, &video, &stream, &error) == G4V_OK);
+  CHECK(drain(stream, text, sizeof text, kinds, &error) == G4V_OK && kinds[G4V_PROGRESS] == 5);
+  g4v_stream_free(stream);
+  CHECK(g4v_chat_open(assistant, &options, &chat, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(strstr(error.message, "video is no option of a chat's videos") != NULL);
+  frames.count = 2;
+  CHECK(g4v_generate(assistant, "blue", 3, &video, &stream, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(strstr(error.message, "video has 2 frames of 8x6 pixels but must have 3 frames") != NULL);
+  frames.pixels = NULL;
+  CHECK(g4v_generate(assistant, "blue", 3, &video, &stream, &error) == G4V_INVALID_ARGUMENT);
+  video.video = NULL;
+  CHECK(g4v_generate(assistant, "blue", 3, &video, &stream, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(strstr(error.message, "strength is of a video that is made from another one") != NULL);
+  video.strength = -0.5;
+  CHECK(g4v_generate(assistant, "blue", 3, &video, &stream, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(strstr(error.message, "strength is -0.5 but must be above 0 and at most 1") != NULL);
+}
+
 /* Finds every frame unsafe, or fails, as `user` says. */
 static int check_frames(void* user, const g4v_frames* frames, float* unsafe) {
   int64_t i;
@@ -438,7 +542,7 @@ static void test_frame_checker(const char* bundle) {
   g4v_stream* stream = NULL;
   g4v_load_options load = {0};
   char text[256];
-  int kinds[9];
+  int kinds[10];
   int result = 0;
   /* A program of before frame checkers: its struct ends earlier, and nothing is written behind. */
   load.struct_size = offsetof(g4v_load_options, frame_checker);
@@ -472,6 +576,143 @@ static void test_frame_checker(const char* bundle) {
   g4v_assistant_free(assistant);
 }
 
+/* What a generator of the host is asked for, and how it answers. */
+struct generator {
+  int calls;
+  int mode; /* 0: makes a video; 1: says why not; 2: says nothing; 3: hands nothing over; 4: waits */
+  int cancelled;
+};
+
+static int generate(void* user, const g4v_video_request* request, g4v_video_job* job) {
+  static const uint8_t pixels[2 * 2 * 4 * 3] = {9};
+  const g4v_frames frames = {pixels, 2, 2, 4};
+  const g4v_frames none = {pixels, 0, 2, 4};
+  struct generator* const self = user;
+  g4v_error error;
+  ++self->calls;
+  CHECK(strcmp(request->caption, "blue") == 0 && request->seed == 7 && request->frames == 0);
+  CHECK(request->max_pixels == 1 << 28 && request->fps == 0 && request->width == 0);
+  CHECK(request->steps == 3 && request->guidance_scale == -1 && !request->negative_prompt);
+  CHECK(g4v_video_job_progress(job, 1, 2, &error) == G4V_OK);
+  CHECK(g4v_video_job_progress(job, 3, 2, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(g4v_video_job_progress(NULL, 1, 2, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(self->mode == 4 || g4v_video_job_wait(job, 0) == 0); /* 4: may be cancelled by now */
+  CHECK(g4v_video_job_wait(NULL, 0) == 1);
+  CHECK(g4v_video_job_finish(job, &none, 8, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(g4v_video_job_finish(job, &frames, 0, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(g4v_video_job_finish(job, NULL, 8, &error) == G4V_INVALID_ARGUMENT);
+  if (self->mode == 1) g4v_video_job_fail(job, "nobody\nis there");
+  if (self->mode == 1 || self->mode == 2) return 5;
+  if (self->mode == 3) return 0;
+  if (self->mode == 4) self->cancelled = g4v_video_job_wait(job, 60000);
+  return g4v_video_job_finish(job, &frames, 12.5, &error) == G4V_OK ? 0 : 1;
+}
+
+/* In place of the bundle's: what it makes, why it makes none, and a cancel. */
+static void test_generator(const char* bundle) {
+  static const char* const messages[] = {"", "is there", "failed with 5", "without a video"};
+  g4v_error error;
+  g4v_assistant* assistant = NULL;
+  g4v_chat* chat = NULL;
+  g4v_chat* fork = NULL;
+  g4v_stream* stream = NULL;
+  const g4v_event* event = NULL;
+  g4v_load_options load = {0};
+  g4v_video_options video = {0};
+  g4v_chat_options options = {0};
+  struct generator host = {0, 0, 0};
+  g4v_status status;
+  load.struct_size = sizeof load;
+  video.struct_size = sizeof video;
+  options.struct_size = sizeof options;
+  CHECK(g4v_load_defaults(&load, &error) == G4V_OK && !load.generator);
+  load.generator = generate;
+  load.generator_user = &host;
+  CHECK(g4v_load(bundle, &load, &assistant, &error) == G4V_OK);
+  CHECK(g4v_assistant_wait(assistant, &error) == G4V_OK);
+  CHECK(strstr(g4v_assistant_info(assistant), "\"generator\":\"host\"") != NULL);
+  CHECK(g4v_video_defaults(assistant, &video, &error) == G4V_OK);
+  CHECK(video.frames == 0 && video.steps == 0 && video.guidance_scale == -1 && !video.scheduler);
+  video.scheduler = "ddim";
+  CHECK(g4v_generate(assistant, "blue", 7, &video, &stream, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(strstr(error.message, "scheduler is an option of the bundle's own generator") != NULL);
+  video.scheduler = NULL;
+  video.strength = 0.5;
+  CHECK(g4v_generate(assistant, "a", 7, &video, &stream, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(strstr(error.message, "strength is an option of the bundle's own generator") != NULL);
+  video.strength = 0;
+  video.frames = -1;
+  options.video = &video;
+  CHECK(g4v_chat_open(assistant, &options, &chat, &error) == G4V_INVALID_ARGUMENT);
+  video.frames = 0;
+  video.steps = 3;
+  CHECK(g4v_chat_open(assistant, &options, &chat, &error) == G4V_OK);
+  CHECK(g4v_chat_fork(chat, NULL, &fork, &error) == G4V_OK);
+  g4v_chat_free(fork);
+  g4v_chat_free(chat);
+  for (host.mode = 0; host.mode < 4; ++host.mode) {
+    int made = 0, progress = 0;
+    CHECK(g4v_generate(assistant, "blue", 7, &video, &stream, &error) == G4V_OK);
+    while ((status = g4v_stream_next(stream, -1, &event, &error)) == G4V_OK && event) {
+      progress += event->kind == G4V_PROGRESS && event->step == 1 && event->steps == 2;
+      if (event->kind != G4V_VIDEO_MADE) continue;
+      ++made;
+      CHECK(event->frames.count == 2 && event->frames.height == 2 && event->frames.width == 4);
+      CHECK(event->frames.pixels[0] == 9 && event->fps == 12.5 && event->seed == 7);
+    }
+    CHECK(progress == 1 && made == (host.mode == 0));
+    CHECK(status == (host.mode == 0 ? G4V_OK : G4V_GENERATOR));
+    if (host.mode > 0) CHECK(strstr(error.message, messages[host.mode]) != NULL);
+    g4v_stream_free(stream);
+  }
+  CHECK(host.calls == 4);
+  host.mode = 4;
+  CHECK(g4v_generate(assistant, "blue", 7, &video, &stream, &error) == G4V_OK);
+  CHECK(g4v_stream_next(stream, -1, &event, &error) == G4V_OK && event->kind == G4V_PROGRESS);
+  g4v_stream_cancel(stream);
+  CHECK(g4v_stream_next(stream, -1, &event, &error) == G4V_CANCELLED);
+  g4v_stream_free(stream);
+  g4v_assistant_free(assistant); /* waits for the generator */
+  CHECK(host.calls == 5 && host.cancelled == 1);
+}
+
+static int refuse(void* user, const g4v_video_request* request, g4v_video_job* job) {
+  (void)user;
+  (void)request;
+  g4v_video_job_fail(job, "no GPU is free");
+  return 1;
+}
+
+/* A video of a chat that the host's generator does not make: an event, and the turn goes on. */
+static void test_failed_videos(const char* bundle) {
+  g4v_error error;
+  g4v_assistant* assistant = NULL;
+  g4v_chat* chat = NULL;
+  g4v_stream* stream = NULL;
+  const g4v_event* event = NULL;
+  g4v_load_options load = {0};
+  g4v_status status;
+  int failed = 0, done = 0;
+  load.struct_size = sizeof load;
+  CHECK(g4v_load_defaults(&load, &error) == G4V_OK);
+  load.generator = refuse;
+  CHECK(g4v_load(bundle, &load, &assistant, &error) == G4V_OK);
+  CHECK(g4v_chat_open(assistant, NULL, &chat, &error) == G4V_OK);
+  CHECK(g4v_chat_send(chat, "say b", NULL, NULL, &stream, &error) == G4V_OK);
+  while ((status = g4v_stream_next(stream, -1, &event, &error)) == G4V_OK && event) {
+    done += event->kind == G4V_DONE;
+    CHECK((event->kind == G4V_VIDEO_FAILED) == (event->message != NULL));
+    if (event->kind != G4V_VIDEO_FAILED) continue;
+    ++failed;
+    CHECK(event->status == G4V_GENERATOR && strcmp(event->message, "no GPU is free") == 0);
+    CHECK(strcmp(event->text, event->index == 0 ? "a red circle" : "blue") == 0);
+  }
+  CHECK(status == G4V_OK && failed == 2 && done == 1 && g4v_chat_turns(chat) == 1);
+  g4v_stream_free(stream);
+  g4v_chat_free(chat);
+  g4v_assistant_free(assistant);
+}
+
 int main(void) {
   g4v_error error;
   g4v_assistant* assistant = NULL;
@@ -495,7 +736,11 @@ int main(void) {
   test_limits(bundle);
   test_generate(assistant);
   test_latents(assistant);
+  test_source(assistant);
+  test_frame_times(assistant);
   test_frame_checker(bundle);
+  test_generator(bundle);
+  test_failed_videos(bundle);
   g4v_assistant_free(assistant);
   fprintf(stderr, "%d failures\n", failures);
   return failures != 0;

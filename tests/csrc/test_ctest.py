@@ -122,6 +122,63 @@ def test_example_host(build: Path, environment: dict[str, str], tmp_path: Path) 
     assert subprocess.run([command[0]], capture_output=True).returncode == 2
 
 
+def test_hosts_say_when_frames_are_shown(build: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    """Greedy answers about raw frames with their times, in C and C++, are those of Python about the file."""
+    if not shutil.which("cc"):
+        pytest.skip("no C compiler")
+    import numpy as np
+
+    import g4v
+    import smolvlm_checkpoint as smol
+    from g4v._encode import save_video
+    from g4v._sampling import FrameSampling
+    from g4v.export.bundle.export import export_bundle
+    from g4v.video import read_video
+
+    program = str(tmp_path / "timed_host")
+    flags = ["-std=c11", "-Wall", "-Werror", "-pedantic", f"-I{ROOT / 'csrc/include'}"]
+    flags += [f"-L{build}", "-lg4v", f"-Wl,-rpath,{build}"]
+    run(["cc", str(ROOT / "tests/csrc/timed_host.c"), "-o", program, *flags])
+    checkpoint, bundle = tmp_path / "SmolVLM2", tmp_path / "bundle"
+    smol.make(checkpoint, seed=7)
+    export_bundle(checkpoint, bundle)
+    assistant = g4v.load(bundle, device="cpu")
+    question, untimed = "What moves here?", 0
+    sampling = FrameSampling(64, 1.0, 1.0)
+    for seed, (count, fps) in enumerate([(1, 5), (40, 4), (75, 10), (140, 2), (30, 30)]):
+        film, raw = tmp_path / f"{seed}.mp4", tmp_path / f"{seed}.raw"
+        save_video(film, smol.film(count, seed=seed), fps)
+        frames, info = read_video(film, count)
+        assert len(frames) == count and info.fps
+        np.ascontiguousarray(frames).tofile(raw)
+        sizes = [str(size) for size in frames.shape[:3]]
+        words = [program, str(bundle), str(raw), *sizes, "12"]
+
+        def ids(*more: object, words: list[str] = words) -> list[int]:
+            return [int(line) for line in run([*words, *map(str, more)], env=environment).split()]
+
+        wanted = assistant.chat().ask(question, film, temperature=0, max_new_tokens=12)
+        assert ids("fps", repr(info.fps)) == [token.id for token in wanted.tokens]
+        untimed += ids("fps", 24) == [token.id for token in wanted.tokens]
+        chat = assistant.chat()
+        chat.append("What is it?", "A ball.", film)
+        second = chat.ask(question, film, temperature=0, max_new_tokens=12)
+        assert ids("fps", repr(info.fps), "append") == [token.id for token in second.tokens]
+        taken, read = read_video(film, sampling)  # what a host may choose itself
+        np.ascontiguousarray(taken).tofile(raw)
+        times = sampling.times(read)
+        assert times
+        words[3] = str(len(taken))
+        seconds = [repr(second) for second in times[0]]
+        assert ids("seconds", repr(times[1]), *seconds) == [token.id for token in wanted.tokens]
+        np.ascontiguousarray(frames).tofile(raw)
+        height, width = frames.shape[1:3]
+        command = [str(build / "chat_host"), str(bundle), "--video", str(raw), str(width), str(height)]
+        answer = assistant.chat(seed=0).ask(question, film).text
+        assert run([*command, "--fps", repr(info.fps), question], env=environment).strip() == answer.strip()
+    assert untimed < 5, "the times of frames change no answer"
+
+
 def test_cpu_kernels_under_sanitizers(tmp_path: Path) -> None:
     """No step outside a buffer and no undefined arithmetic; the operands fill their buffers. What looks for
     races is test_sanitizers.py.

@@ -122,6 +122,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     components = manifest["components"]
     width = components["encoder"]["hidden_size"]
     variants = copy.deepcopy(components["unet"]["variants"])
+    components["vae_encoder"] = {"variants": copy.deepcopy(variants)}
     components["frame_checker"] = {"hidden_size": width, "withhold_above": 0.4, "variants": variants}
     for component in components.values():
         component["variants"][0]["profile"] = {"frames": [1, 8, 8]}
@@ -147,12 +148,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     manifest["generation"]["video"]["schedulers"] = ["ddim", "euler"]
     components["unet"]["timestep_dtype"] = "int64"
+    components["text_encoder"] |= {"attention_mask": True, "zero_padding": True, "load": "per_video"}
     components["encoder"] |= {"resampling": "lanczos", "longest_edge": 64}
     components["abstractor"]["kind"] = "mplug-owl"
-    manifest["frame_sampling"] |= {"fps": 2, "skip_seconds": 1}
+    manifest["frame_sampling"] |= {"fps": 2, "skip_seconds": 1, "rule": "spread"}
     texts = ("system_prefix", "system_suffix", "no_system", "video_suffix", "answer_prefix", "answer_suffix")
     manifest["prompt"] |= dict.fromkeys([*texts, "turn_separator"], "<s>")
     manifest["prompt"] |= {"special_tokens": {"<s>": 1}, "space_after_special": True, "stop_ids": [0]}
+    manifest["prompt"] |= {"space_after_bos": True, "space_after_video": True}
     manifest["licences"] = [{"component": "all", "licence": "Apache-2.0"}]
     (folder / "g4v.json").write_text(json.dumps(manifest), "utf-8")
     return folder
@@ -205,15 +208,40 @@ def places(manifest: Any, key: str) -> list[tuple[Any, Any, str]]:
 
 
 def original(folder: Path, key: str = "") -> dict[str, Any]:
-    """The manifest; for the texts around frames, one with a connector that makes tokens of each frame."""
+    """The manifest; for the texts around frames, one with a connector that makes tokens of each frame; for
+    the shortest edge, one without the longest, which excludes it; for a transformer, one with it in place of
+    the UNet, and with a causal VAE.
+    """
     manifest: dict[str, Any] = json.loads((folder / "g4v.json").read_text("utf-8"))
     if key.startswith("prompt.frame_"):
         manifest["components"]["abstractor"]["kind"] = "pixel-shuffle"
         for variant in manifest["components"]["abstractor"]["variants"]:
             variant.pop("memory_graph", None)
         manifest["prompt"] |= {"frame_prefix": "\n{timestamp}:", "frame_suffix": "\n"}
+    if key.startswith(TRANSFORMER_KEYS):
+        components = manifest["components"]
+        unet = components.pop("unet") | {"patch_size": [1, 2, 2], "positions": 1024}
+        del unet["timestep_dtype"], components["vae_encoder"]
+        components["transformer"] = unet
+        components["vae_decoder"] |= {
+            "latents_mean": [0.5] * unet["latent_channels"],
+            "latents_std": [2] * unet["latent_channels"],
+            "causal": {"frames_per_latent": 4, "caches": [{"channels": 4, "scale": 2}]},
+        }
+        manifest["generation"]["video"]["pipeline"] = "WanPipeline"
+    if key.endswith(".shortest_edge"):
+        del manifest["components"]["encoder"]["longest_edge"]
+        manifest["components"]["encoder"]["shortest_edge"] = 64
     return manifest
 
+
+# Keys of bundles with a transformer.
+TRANSFORMER_KEYS = (
+    "components.transformer",
+    "components.vae_decoder.causal",
+    "components.vae_decoder.latents_",
+    "generation.video.pipeline",
+)
 
 # Keys that are refused without another one, which they say more about.
 COMPANIONS = {
@@ -230,6 +258,7 @@ def test_the_page_has_every_kind_of_row() -> None:
 
 def test_the_whole_manifest_is_read(folder: Path, read: Callable[[Any], str]) -> None:
     assert read(original(folder)) == ""
+    assert read(original(folder, "components.transformer")) == ""
 
 
 @pytest.mark.parametrize("row", READ, ids=str)
@@ -269,6 +298,13 @@ def test_a_row(row: Row, folder: Path, read: Callable[[Any], str]) -> None:
             del other[companion]
         if row.key == "components.encoder":  # whose features this one reads
             del manifest["components"]["frame_checker"]
+        if row.key == "generation.video.pipeline":  # absent it is the UNet's
+            manifest = original(folder)
+            assert name not in manifest["generation"]["video"]
+        if row.key == "components.transformer":  # whose pipeline this is
+            del manifest["generation"]["video"]["pipeline"]
+        if row.key == "components.vae_decoder":  # whose latents this one makes
+            del manifest["components"]["vae_encoder"]
         if row.key.startswith("files."):
             continue  # whatever names the file fails first; test_files has it
         error = read(manifest)
@@ -318,11 +354,63 @@ def test_connectors_that_do_not_fit(folder: Path, read: Callable[[Any], str]) ->
     del manifest["components"]["abstractor"]["kind"]
     assert "tokens of every frame" in read(manifest)
     manifest = original(folder)
-    manifest["components"]["abstractor"]["kind"] = "pixel-shuffle"
-    assert "memory_graph is not a known key" in read(manifest)
+    for kind in ("pixel-shuffle", "mlp"):
+        manifest["components"]["abstractor"]["kind"] = kind
+        assert "memory_graph is not a known key" in read(manifest)
     manifest = original(folder)
     manifest["frame_sampling"]["fps"] = 1001
     assert "frame_sampling.fps is out of range" in read(manifest)
+    manifest = original(folder)
+    manifest["frame_sampling"]["rule"] = "floor"
+    assert 'frame_sampling.rule is "floor", which leaves nothing out' in read(manifest)
+    manifest = original(folder)
+    manifest["components"]["encoder"]["shortest_edge"] = 64
+    assert 'shortest_edge cannot be there beside "longest_edge"' in read(manifest)
+
+
+def test_networks_of_videos_that_do_not_fit(folder: Path, read: Callable[[Any], str]) -> None:
+    unet = original(folder)["components"]["unet"]
+    encoder = original(folder)["components"]["vae_encoder"]
+    key = "components.transformer"
+    for change, error in (
+        ({"unet": unet}, "components have a unet and a transformer"),
+        ({"vae_encoder": encoder}, "components have a vae_encoder, of which there is none for a causal"),
+    ):
+        manifest = original(folder, key)
+        manifest["components"] |= change
+        assert error in read(manifest)
+    for name, value, error in (
+        (
+            "latent_channels",
+            5,
+            "transformer.latent_channels and vae_decoder.latent_channels differ (5 and 4)",
+        ),
+        ("cross_attention_dim", 9, "text_encoder.hidden_size and transformer.cross_attention_dim differ"),
+        ("patch_size", [1, 2], "patch_size must have 3 integers"),
+        ("patch_size", [2, 2, 2], "patch_size[0] "),
+        ("patch_size", [1, 2, 65], "patch_size[2] "),
+    ):
+        manifest = original(folder, key)
+        manifest["components"]["transformer"][name] = value
+        assert error in read(manifest), error
+    for name, value, error in (
+        ("latents_mean", [0.0] * 3, "latents_mean must have 4 numbers, one for each channel"),
+        ("latents_std", [1.0, 1.0, 0.0, 1.0], "latents_std[2] is out of range"),
+        ("latents_mean", [0.0, 0.0, 0.0, 2e6], "latents_mean[3] is out of range"),
+        ("causal", {"frames_per_latent": 4, "caches": []}, "caches must have 1 to 512 elements"),
+    ):
+        manifest = original(folder, key)
+        manifest["components"]["vae_decoder"][name] = value
+        assert error in read(manifest), error
+    manifest = original(folder, key)
+    del manifest["generation"]["video"]["pipeline"]
+    assert 'is of the pipeline "TextToVideoSDPipeline", and a transformer is there' in read(manifest)
+    manifest = original(folder)
+    manifest["generation"]["video"]["pipeline"] = "WanPipeline"
+    assert 'is of the pipeline "WanPipeline", and a unet is there' in read(manifest)
+    manifest = original(folder, key)
+    del manifest["generation"]["video"]
+    assert 'generation has no key "video"' in read(manifest)
 
 
 def test_files(folder: Path, read: Callable[[Any], str]) -> None:
@@ -346,7 +434,7 @@ def test_an_unknown_key_is_refused_at_every_level(folder: Path, read: Callable[[
     )
     assert "" in objects and "components.NAME.variants[]" in objects
     for key in objects:
-        manifest = original(folder)
+        manifest = original(folder, key)
         if key.endswith("[]"):
             (holder, name, path) = places(manifest, key.removesuffix("[]"))[0]
             holder[name][0]["unknown"] = 1
@@ -389,6 +477,7 @@ def test_the_embedded_bundle_is_documented() -> None:
 
 def test_the_synthetic_bundle_is_documented(folder: Path) -> None:
     assert undocumented(original(folder)) == set()
+    assert undocumented(original(folder, "components.transformer")) == set()
 
 
 def test_what_the_exporter_adds_is_there() -> None:

@@ -70,6 +70,7 @@ typedef enum g4v_status {
   G4V_INTERNAL = 8,         /* a fault of g4v itself, or not enough memory */
   G4V_UNSAFE_VIDEO = 9,     /* g4v_generate's video is withheld: a frame checker found it unsafe */
   G4V_DEADLINE_EXCEEDED = 10, /* the turn took longer than max_turn_ms */
+  G4V_GENERATOR = 11,         /* the host's own generator made no video */
   G4V_TIMEOUT = 100           /* no event came in time; no fault */
 } g4v_status;
 
@@ -90,11 +91,49 @@ typedef struct g4v_frames {
   int64_t width;
 } g4v_frames;
 
+/* When the frames of a question's video are shown. Models such as SmolVLM2 are told the time of each,
+   and see a number of frames that depends on the video's length ("frame_sampling" of
+   g4v_assistant_info); others are not told. Either fps or seconds is set. Without any of this the
+   frames are taken to be 24 a second, and are spread evenly where they are too many. */
+typedef struct g4v_frame_times {
+  size_t struct_size;
+  double fps; /* 0 < .. 1000: the frames are all those of a video of so many a second, of which the
+                 model sees what it would see of the file; 0 = seconds is set */
+  const double* seconds; /* of frames that the host chose itself: of each, from the start of the
+                            video, none before the last; NULL = fps is set */
+  double duration;       /* beside seconds: of the whole video, in seconds */
+} g4v_frame_times;
+
 /* Looks at a generated video before anybody sees it: writes for each frame into `unsafe` how unsafe
    it is, 0 to 1. Too many frames of 0.5 and more, and the video is withheld. Other than 0 means
    that it failed: the turn ends with G4V_RUNTIME and the video is not shown. One call at a time,
    from a thread of g4v, until the last handle of the assistant is freed. */
 typedef int (*g4v_frame_checker)(void* user, const g4v_frames* frames, float* unsafe);
+
+typedef struct g4v_video_job g4v_video_job; /* a video that the host's own generator makes */
+
+/* What the host's own generator is asked for. What nobody asked for is left to it: numbers are 0 then
+   (guidance_scale below 0), texts NULL. It all belongs to the caller. */
+typedef struct g4v_video_request {
+  const char* caption;
+  uint64_t seed;
+  uint64_t max_pixels; /* frames x height x width that the video may have; 0 = any */
+  int32_t frames;
+  int32_t width; /* pixels */
+  int32_t height;
+  int32_t steps; /* denoising steps */
+  double fps;
+  double guidance_scale;
+  const char* negative_prompt;
+} g4v_video_request;
+
+/* The host's own generator, such as another server's: makes a video and hands it over with
+   g4v_video_job_finish, then returns 0. Other than 0 means that it made none: g4v_video_job_fail says
+   why. Of a chat that is the event G4V_VIDEO_FAILED and the turn goes on; of g4v_generate it is the
+   status G4V_GENERATOR. Called on threads of g4v, for as many as 16 videos at once, until the last
+   handle of the assistant is freed. A turn that is cancelled does not wait for it; freeing the last
+   handle does. */
+typedef int (*g4v_generator)(void* user, const g4v_video_request* request, g4v_video_job* job);
 
 typedef struct g4v_load_options {
   size_t struct_size;
@@ -108,7 +147,7 @@ typedef struct g4v_load_options {
   /* Four options of decoders that g4v runs itself (provider "g4v" of g4v_assistant_info). Others refuse
      the first two, where they are set, and do without the rest. */
   uint64_t kv_memory;    /* bytes of keys and values of all chats; 0 = no limit */
-  const char* kv_dtype;  /* of keys and values: "auto", "float16" or "float32" */
+  const char* kv_dtype;  /* of keys and values: "auto", "float32", "float16" or "int8" */
   int32_t spin_us;       /* 0 .. 1000000: how long threads wait awake for the next step */
   int32_t prompt_lookup; /* 0 .. 15: most tokens that are guessed from the conversation */
   int32_t turns;         /* 1 .. 1024: answered at once; others wait, the first first */
@@ -125,6 +164,8 @@ typedef struct g4v_load_options {
                                  8 by default */
   uint64_t max_video_pixels; /* frames x height x width of a video that is made; else
                                  G4V_INVALID_ARGUMENT. 2^28 by default */
+  g4v_generator generator;   /* in place of the bundle's components for videos; NULL = none */
+  void* generator_user;      /* passed to it */
 } g4v_load_options;
 
 typedef struct g4v_text_options {
@@ -136,6 +177,9 @@ typedef struct g4v_text_options {
   double repetition_penalty; /* 0 < .. 10; 1 = off */
 } g4v_text_options;
 
+/* With a generator of the host, of whose defaults nothing is known, g4v_video_defaults fills in zeros,
+   NULL, and a guidance_scale of -1: what stays so is left to the generator. scheduler and latents are
+   refused then. */
 typedef struct g4v_video_options {
   size_t struct_size;
   int32_t frames; /* 1 .. 1024 */
@@ -153,6 +197,12 @@ typedef struct g4v_video_options {
      the latents, row by row; NULL = noise of the seed. */
   const float* latents;
   const int64_t* latents_shape; /* its 4 sizes; needed with latents */
+  /* Of g4v_generate alone: the video is made from this one, or from a picture, a single frame; both of
+     the size that is made, and a video of as many frames. Needs a bundle with a VAE encoder. NULL =
+     from noise alone. */
+  const g4v_frames* video;
+  double strength; /* 0 < .. 1: the share of the steps that is done, and so of the noise that is
+                      added to the video; 0 = 0.6, without a video it must be 0 */
 } g4v_video_options;
 
 typedef struct g4v_chat_options {
@@ -176,20 +226,24 @@ typedef struct g4v_turn_options {
   int32_t no_videos;    /* not 0: captions are told, and no videos are made of them */
   int32_t max_turn_ms;  /* 0 .. 1073741824: as in g4v_load_options; the tighter of both holds */
   int32_t max_videos;   /* 0 .. 16777216: likewise */
+  const g4v_frame_times* frame_times; /* of the question's frames; NULL = not known */
 } g4v_turn_options;
 
 typedef enum g4v_event_kind {
   G4V_TEXT = 1,         /* text: a piece of the answer; tokens */
   G4V_VIDEO_PROMPT = 2, /* text: the caption of a video to come; index */
-  G4V_PROGRESS = 3,     /* step of steps denoising steps are done; index */
+  G4V_PROGRESS = 3,     /* step of steps denoising steps are done; index. A generator of the host
+                           counts as it likes */
   G4V_VIDEO_MADE = 4,   /* text: the caption; frames, fps, seed, index */
   G4V_REFUSAL = 5,      /* text: the whole answer, which came as text before */
   G4V_WARNING = 6,      /* text: what the host should know; the turn goes on */
   G4V_DONE = 7,         /* the last event: prompt_tokens, new_tokens, text = why, timings;
                            encoded_frames of the turn's video_frames, the chat knew the others;
                            tokens, cached_tokens, drafted_tokens, accepted_tokens, queue_ms */
-  G4V_WITHHELD = 8      /* in place of G4V_VIDEO_MADE: a frame checker found the video unsafe.
+  G4V_WITHHELD = 8,     /* in place of G4V_VIDEO_MADE: a frame checker found the video unsafe.
                            text: the caption; index; unsafe_frames of its video_frames */
+  G4V_VIDEO_FAILED = 9  /* in place of G4V_VIDEO_MADE: the host's own generator made none.
+                           text: the caption; index; status and message: why */
 } g4v_event_kind;
 
 /* A token and the natural logarithm of its probability by the softmax of the decoder's logits as they
@@ -243,6 +297,8 @@ typedef struct g4v_event {
   int32_t drafted_tokens;  /* were guessed from the conversation */
   int32_t accepted_tokens; /* and were right */
   double queue_ms;         /* from g4v_chat_send until the turn was begun; a part of the timings */
+  g4v_status status;       /* of G4V_VIDEO_FAILED */
+  const char* message;     /* likewise: one sentence */
 } g4v_event;
 
 /* The library's version, such as "0.1.0". */
@@ -289,6 +345,10 @@ G4V_API g4v_status g4v_chat_send(g4v_chat* chat, const char* text, const g4v_fra
    g4v_turn_options. Quick: the tokens are computed with the next turn. */
 G4V_API g4v_status g4v_chat_append(g4v_chat* chat, const char* text, const g4v_frames* frames,
                                    int32_t question_frames, const char* answer, g4v_error* error);
+/* The same with the times of the frames, as in g4v_turn_options; NULL = not known. */
+G4V_API g4v_status g4v_chat_append_timed(g4v_chat* chat, const char* text, const g4v_frames* frames,
+                                         const g4v_frame_times* times, int32_t question_frames,
+                                         const char* answer, g4v_error* error);
 /* A chat with the same history and options, which goes on for itself; seed of NULL is this chat's.
    Where g4v runs the decoder itself the two share the memory of the history. */
 G4V_API g4v_status g4v_chat_fork(g4v_chat* chat, const uint64_t* seed, g4v_chat** fork,
@@ -310,6 +370,18 @@ G4V_API void g4v_chat_free(g4v_chat* chat);
 G4V_API g4v_status g4v_generate(g4v_assistant* assistant, const char* caption, uint64_t seed,
                                 const g4v_video_options* options, g4v_stream** stream,
                                 g4v_error* error);
+
+/* For the host's own generator, from any thread, until it returns. Progress makes an event
+   G4V_PROGRESS: 0 <= step <= steps. */
+G4V_API g4v_status g4v_video_job_progress(g4v_video_job* job, int32_t step, int32_t steps,
+                                          g4v_error* error);
+/* Waits at most timeout_ms until nobody wants the video any more; 1 where that is so, else 0. */
+G4V_API int32_t g4v_video_job_wait(g4v_video_job* job, int64_t timeout_ms);
+/* Hands the video over; the frames are copied. fps: above 0 and at most 1000. */
+G4V_API g4v_status g4v_video_job_finish(g4v_video_job* job, const g4v_frames* frames, double fps,
+                                        g4v_error* error);
+/* Says in one sentence why there is no video, for the people who wait for it. */
+G4V_API void g4v_video_job_fail(g4v_video_job* job, const char* message);
 
 /* Waits at most timeout_ms (below 0: for ever) for the next event. G4V_OK with *event NULL is the
    end. The event belongs to the stream and lives until the next call. An error ends the stream and

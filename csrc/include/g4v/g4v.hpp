@@ -113,6 +113,15 @@ class Chat {
                   error);
     return Stream(stream);
   }
+  // Appends a turn that was not generated here; times of nullptr: not known.
+  void Append(const std::string& text, const std::string& answer,
+              const g4v_frames* frames = nullptr, const g4v_frame_times* times = nullptr,
+              int32_t question_frames = 0) {
+    g4v_error error;
+    detail::Check(g4v_chat_append_timed(handle_.get(), text.c_str(), frames, times, question_frames,
+                                        answer.c_str(), &error),
+                  error);
+  }
   void Cancel() { g4v_chat_cancel(handle_.get()); }
   int32_t ContextUsed() const { return g4v_chat_context_used(handle_.get()); }
   int32_t ContextLength() const { return g4v_chat_context_length(handle_.get()); }

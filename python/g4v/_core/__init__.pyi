@@ -38,6 +38,9 @@ def usable_cores() -> int: ...
 # Bundles and frames
 
 def check_bundle(directory: StrPath, verify: str = "auto") -> bool: ...
+def resize_frames(
+    frames: NDArray[np.uint8], height: int, width: int
+) -> NDArray[np.uint8]: ...  # [T, H, W, 3] to [T, height, width, 3], as Pillow's LANCZOS
 def preprocess(
     frames: NDArray[np.uint8],
     size: int,
@@ -45,6 +48,7 @@ def preprocess(
     std: Sequence[float],
     resampling: str = "bicubic",  # or "lanczos"
     longest_edge: int = 0,  # to which frames are resized first; 0: they are not
+    shortest_edge: int = 0,  # to which frames are resized, and then cropped to their middle; 0: not
 ) -> NDArray[np.float32]: ...
 
 # Kernels: g4v.ops
@@ -93,6 +97,7 @@ class CpuModel:
         head_dim: int,
         context_length: int,
         threads: int = 1,
+        kv_dtype: str = "auto",
     ) -> None: ...
     def new_cache(self) -> CpuKvCache: ...
     def step(
@@ -126,6 +131,8 @@ class VideoOptions:
     negative_prompt: str | None
     scheduler: str | None  # a sampler that the bundle lists
     latents: NDArray[np.float32] | None  # [channels, frames, height, width]; Assistant.generate only
+    video: NDArray[np.uint8] | None  # [T or 1, H, W, 3], what it is made from; Assistant.generate only
+    strength: float | None  # with video
     def __init__(
         self,
         *,
@@ -139,6 +146,8 @@ class VideoOptions:
         negative_prompt: str | None = None,
         scheduler: str | None = None,
         latents: NDArray[np.float32] | None = None,
+        video: NDArray[np.uint8] | None = None,
+        strength: float | None = None,
     ) -> None: ...
 
 # Events of a stream, in csrc/chat/event.h
@@ -178,6 +187,12 @@ class WithheldEvent:
     unsafe: int
     frames: int
 
+class VideoFailedEvent:
+    index: int
+    caption: str
+    code: int  # of g4v/errors.py
+    message: str
+
 class RefusalEvent:
     text: str
 
@@ -211,6 +226,7 @@ Event = (
     | ProgressEvent
     | VideoEvent
     | WithheldEvent
+    | VideoFailedEvent
     | RefusalEvent
     | WarningEvent
     | DoneEvent
@@ -279,6 +295,34 @@ class Chat:
     @property
     def seed(self) -> int: ...
 
+class VideoJob:
+    """A video that a generator written in Python makes; g4v/generators.py describes it."""
+
+    @property
+    def caption(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def max_pixels(self) -> int: ...
+    @property
+    def frames(self) -> int | None: ...
+    @property
+    def width(self) -> int | None: ...
+    @property
+    def height(self) -> int | None: ...
+    @property
+    def fps(self) -> float | None: ...
+    @property
+    def steps(self) -> int | None: ...
+    @property
+    def guidance_scale(self) -> float | None: ...
+    @property
+    def negative_prompt(self) -> str | None: ...
+    @property
+    def cancelled(self) -> bool: ...
+    def progress(self, step: int, steps: int) -> None: ...
+    def wait(self, seconds: float) -> bool: ...
+
 class Assistant:
     @staticmethod
     def load(
@@ -298,6 +342,7 @@ class Assistant:
         spin_us: int = 200,
         prompt_lookup: int = 5,
         limits: Limits = ...,
+        generator: Callable[[VideoJob], tuple[NDArray[np.uint8], float]] | None = None,
     ) -> Assistant: ...
     def chat(
         self,
@@ -308,6 +353,10 @@ class Assistant:
         system: str | bytes | None = None,
     ) -> Chat: ...
     def generate(self, prompt: str | bytes, options: VideoOptions | None = None) -> Stream: ...
+    def check_source(self, options: VideoOptions) -> tuple[int, int, int]:
+        """(frames, height, width) that options.video must have, or one frame of them; it is not looked at
+        itself. Refuses the other options as `generate` does, and bundles without a VAE encoder.
+        """
     def score_frames(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """C-contiguous uint8 [T, H, W, 3] -> [T], 0 to 1; empty where nothing checks."""
     def info(self) -> str:

@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
                 measure("first_token_ms", reply.timings.first_token_ms)
                 if reply.new_tokens > 1 and reply.timings.decode_ms > 0:
                     measure("tokens_per_second", 1e3 * (reply.new_tokens - 1) / reply.timings.decode_ms)
-            if "unet" in components:
+            if "unet" in components or "transformer" in components:
                 started = time.perf_counter()
                 made = assistant.generate(_CAPTION, seed=k, steps=arguments.steps)
                 measure("video_ms", 1e3 * (time.perf_counter() - started))

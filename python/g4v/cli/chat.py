@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.prompt is not None:
             chat = open_chat()
             printer.show(chat.send(arguments.prompt, video=arguments.video, frames=arguments.frames))
-            return 0
+            return 1 if printer.failed else 0
         from .conversation import converse
 
         return converse(open_chat, printer, video=arguments.video, frames=arguments.frames)

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._command import at_least, size
-from ..errors import OutputError
+from .._command import at_least, seconds, size
+from ..errors import ArgumentError, OutputError
 from ..frame_checkers import FRAME_CHECKERS, frame_checker
+from ..generators import KEY_VARIABLE, RemoteGenerator
 
 if TYPE_CHECKING:
     from ..assistant import Assistant
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def add_video_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds --seed, --steps, --guidance-scale and --frame-checker."""
+    """Adds --seed, --steps, --guidance-scale, --frame-checker and --generator with its options."""
     group = parser.add_argument_group("making videos")
     group.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same result (default: 0)")
     group.add_argument("--steps", type=int, metavar="N", help="denoising steps (default: the bundle's)")
@@ -34,6 +35,77 @@ def add_video_arguments(parser: argparse.ArgumentParser) -> None:
         help="a further look at generated videos, before they are written: nudenet finds nudity (pip install "
         "nudenet), open-nsfw pornography (pip install 'g4v[nsfw]') (default: the bundle's own checker alone)",
     )
+    add_generator_arguments(parser)
+
+
+def add_generator_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds another server that makes the videos."""
+    group = parser.add_argument_group("videos of another server")
+    group.add_argument(
+        "--generator",
+        metavar="URL",
+        help="makes the videos in place of the bundle: a server's /v1/videos, as https://host/v1/videos; "
+        f"captions are sent there. Its key is ${KEY_VARIABLE} (default: none)",
+    )
+    group.add_argument(
+        "--generator-model", metavar="NAME", help="the model's name there (default: the server's)"
+    )
+    group.add_argument(
+        "--generator-api-key-file",
+        type=Path,
+        metavar="FILE",
+        help=f"its first line is the key, in place of ${KEY_VARIABLE} (default: none)",
+    )
+    group.add_argument(
+        "--generator-timeout",
+        type=seconds,
+        metavar="TIME",
+        help="longest time of one video (default: 10m)",
+    )
+    group.add_argument(
+        "--generator-max-bytes",
+        type=size,
+        metavar="SIZE",
+        help="of a video's file (default: 256M)",
+    )
+    group.add_argument(
+        "--generator-allow-http",
+        action="store_true",
+        help="http:// may name other machines than this one: everything is sent unencrypted then",
+    )
+
+
+def generator_of(arguments: argparse.Namespace) -> RemoteGenerator | None:
+    """The server of --generator. ArgumentError: it cannot be used, or only its options are given."""
+    key_file: Path | None = arguments.generator_api_key_file
+    given = {
+        "model": arguments.generator_model,
+        "timeout": arguments.generator_timeout,
+        "max_bytes": arguments.generator_max_bytes,
+        "allow_http": arguments.generator_allow_http or None,
+        "api_key_file": key_file,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    if arguments.generator is None:
+        for name in given:
+            option = f"--generator-{name.replace('_', '-')}"
+            raise ArgumentError(f"{option} is of another server that makes videos; name it with --generator")
+        return None
+    if key_file is not None:
+        del given["api_key_file"]
+        given["api_key"] = _first_line(key_file)
+    return RemoteGenerator(arguments.generator, **given)
+
+
+def _first_line(path: Path) -> str:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise ArgumentError(f"--generator-api-key-file {path}: cannot be read: {reason}") from None
+    if not lines:
+        raise ArgumentError(f"--generator-api-key-file {path}: has no key")
+    return lines[0]
 
 
 def add_limit_arguments(group: Any) -> None:
@@ -98,6 +170,7 @@ def load(arguments: argparse.Namespace) -> Assistant:
         device=arguments.device,
         threads=arguments.threads,
         frame_checker=frame_checker(name) if name else None,
+        generator=generator_of(arguments) if hasattr(arguments, "generator") else None,
         **limits_of(arguments),
     )
 

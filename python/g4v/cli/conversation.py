@@ -28,7 +28,7 @@ def converse(
 
     open_chat: starts a chat, the first one and one at each /new. video: file that the first question is
     about. frames: how many frames of each video are looked at. The code is 1 where the input is no terminal
-    and a turn failed, else 0.
+    and a turn or a video of it failed, else 0.
     """
     if hasattr(sys.stdin, "reconfigure"):
         # Input that is no UTF-8 is an error of its turn, not the end of the conversation.
@@ -65,6 +65,7 @@ def converse(
             try:
                 printer.show(chat.send(line, video=video, frames=frames if video else None))
                 video = None
+                failed |= printer.failed
             except Cancelled:
                 report_error("cancelled")
             except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""`g4v generate`: text to video, without a conversation."""
+"""`g4v generate`: text to video, or text and a video to video, without a conversation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from .common import OutputFolder, add_video_arguments, load, print_json
 _EXAMPLES = """examples:
   g4v generate "a red circle moving left on a black background"
   g4v generate "a green star growing and a blue square moving up" --out pair.gif --seed 3 --steps 30
-  g4v generate "a red circle" --negative-prompt "blurred" --scheduler dpmsolver++ --video-size 32x32"""
+  g4v generate "a red circle" --negative-prompt "blurred" --scheduler dpmsolver++ --video-size 32x32
+  g4v generate "a green star" --video clip.mp4 --strength 0.5"""
 
 
 def add_parser(commands: Any) -> None:
@@ -23,7 +24,8 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "generate",
         help="make one video from a caption",
-        description="Makes one video from a caption and writes it to a file.",
+        description="Makes one video from a caption, or from a caption and a video or picture, and writes it "
+        "to a file.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -50,6 +52,19 @@ def _add_content_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--frames", type=int, metavar="N", help="frames of the video that is made")
     group.add_argument(
         "--video-size", type=_size, metavar="WxH", help="width and height in pixels, such as 576x320"
+    )
+    group.add_argument(
+        "--video",
+        metavar="FILE",
+        help="video or picture to make this one from: its frames are sampled and resized (of bundles with a "
+        "VAE encoder)",
+    )
+    group.add_argument(
+        "--strength",
+        type=float,
+        metavar="X",
+        help="with --video: above 0, at most 1; the share of the steps that is done, less keeps more of the "
+        "video (default: 0.6)",
     )
 
 
@@ -86,6 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
                 frames=arguments.frames,
                 width=width,
                 height=height,
+                video=arguments.video,
+                strength=arguments.strength,
             )
         finally:
             bar.clear()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._command import add_assistant_arguments, at_least, number_from, size
+from .._command import add_assistant_arguments, at_least, seconds, size
 from ..errors import ArgumentError, RuntimeUnavailable
 from ..frame_checkers import FRAME_CHECKERS, frame_checker
-from .common import add_limit_arguments, limits_of
+from .common import add_generator_arguments, add_limit_arguments, generator_of, limits_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,8 +24,6 @@ _EXAMPLES = """examples:
 
 SIGTERM ends it in order: nothing new is begun, answers and videos have --drain to be done. A second signal
 ends it at once."""
-
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def add_parser(commands: Any) -> None:
@@ -101,7 +98,7 @@ def add_server_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--timeout",
-        type=_time,
+        type=seconds,
         default=600.0,
         metavar="TIME",
         help="longest time of one answer (default: 10m)",
@@ -109,7 +106,7 @@ def add_server_arguments(parser: argparse.ArgumentParser) -> None:
     add_limit_arguments(group)
     group.add_argument(
         "--drain",
-        type=_time,
+        type=seconds,
         default=30.0,
         metavar="TIME",
         help="for what is under way, after SIGTERM (default: 30s)",
@@ -122,7 +119,7 @@ def add_server_arguments(parser: argparse.ArgumentParser) -> None:
         "--share-media-dir", action="store_true", help="other servers with this option use the folder, too"
     )
     group.add_argument(
-        "--media-ttl", type=_time, default=86400.0, metavar="TIME", help="how long (default: 24h)"
+        "--media-ttl", type=seconds, default=86400.0, metavar="TIME", help="how long (default: 24h)"
     )
     group.add_argument(
         "--media-bytes",
@@ -135,6 +132,7 @@ def add_server_arguments(parser: argparse.ArgumentParser) -> None:
         "--videos-in-text", action="store_true", help="links to videos are in the answer's text too, signed"
     )
     group.add_argument("--frame-checker", choices=tuple(FRAME_CHECKERS), help="as in g4v generate")
+    add_generator_arguments(parser)
     parser.add_argument("--log-content", action="store_true", help="prompts go into the log")
     parser.add_argument("--no-page", action="store_true", help="no page for browsers at /")
     add_assistant_arguments(parser)
@@ -191,6 +189,7 @@ def options_of(arguments: argparse.Namespace) -> Options:
 def loader_of(arguments: argparse.Namespace, options: Options) -> Callable[[], Assistant]:
     """Loads the assistant when it is called, and raises what loading raises then."""
     checker = frame_checker(arguments.frame_checker) if arguments.frame_checker else None
+    generator = generator_of(arguments)
 
     def load(kv_memory: int = options.kv_memory) -> Assistant:
         from .. import load as load_assistant
@@ -201,6 +200,7 @@ def loader_of(arguments: argparse.Namespace, options: Options) -> Callable[[], A
                 device=arguments.device,
                 threads=arguments.threads,
                 frame_checker=checker,
+                generator=generator,
                 turns=options.max_running,
                 kv_memory=kv_memory,
                 **limits_of(arguments),
@@ -211,11 +211,3 @@ def loader_of(arguments: argparse.Namespace, options: Options) -> Callable[[], A
             return load(0)  # a decoder that ONNX Runtime runs: the server counts by itself
 
     return load
-
-
-def _time(text: str) -> float:
-    """Seconds of "24h". argparse.ArgumentTypeError: another form."""
-    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd]?)", text)
-    if not match:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time, such as 30s, 10m or 24h")
-    return number_from(0)(match[1]) * _SECONDS[match[2] or "s"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from .._console import ProgressBar, is_terminal, printable, report_warning, shown_path, visible
-from ..events import Done, Event, Progress, Refusal, Text, Video, VideoPrompt, Withheld, to_json
+from .._console import ProgressBar, is_terminal, printable, report_error, report_warning, shown_path, visible
+from ..events import Done, Event, Progress, Refusal, Text, Video, VideoFailed, VideoPrompt, Withheld, to_json
 from .common import OutputFolder, print_json
 
 
@@ -17,12 +17,14 @@ class TurnPrinter:
         self._folder = folder
         self._as_json = as_json
         self._in_line = False
+        self.failed = False  # a video of the turn that was shown last was not made
         # What the model says may hold control characters; a file or a program gets it as it is.
         self._clean = visible if is_terminal(sys.stdout) else str
 
     def show(self, events: Iterable[Event]) -> None:
         """Prints the events as they come, until the turn is done; videos are written to the folder."""
         bar = ProgressBar("denoising")
+        self.failed = False
         try:
             for event in events:
                 if isinstance(event, VideoPrompt):
@@ -42,6 +44,8 @@ class TurnPrinter:
         print_json(values)
         if isinstance(event, Done):
             self._warn(event)
+        elif isinstance(event, VideoFailed):
+            self._fail(event)
 
     def _print(self, event: Event, bar: ProgressBar) -> None:
         if isinstance(event, Text):
@@ -61,6 +65,10 @@ class TurnPrinter:
         elif isinstance(event, Withheld):
             bar.clear()
             self._line(f"[withheld: {event.unsafe} of {event.frames} frames look unsafe]")
+        elif isinstance(event, VideoFailed):
+            bar.clear()
+            self._line("[no video]")
+            self._fail(event)
         elif isinstance(event, Done):
             bar.clear()
             self._end_line()
@@ -68,6 +76,10 @@ class TurnPrinter:
         else:
             # The text of a refusal has been printed already.
             assert isinstance(event, Refusal)
+
+    def _fail(self, event: VideoFailed) -> None:
+        self.failed = True
+        report_error(str(event.error))
 
     def _warn(self, done: Done) -> None:
         for warning in done.warnings:

@@ -22,6 +22,7 @@ struct OrtTensorTypeAndShapeInfo {
 struct OrtKernelInfo {
   std::map<std::string, int64_t> integers;
   float epsilon = 1e-5f;
+  std::map<size_t, OrtValue> constants;  // inputs that are known when the kernel is made
 };
 struct OrtKernelContext {
   std::vector<OrtValue> inputs;
@@ -87,6 +88,12 @@ class FakeSession {
     api.KernelInfoGetAttribute_float = [](const OrtKernelInfo* info, const char*,
                                           float* out) -> OrtStatus* {
       return *out = info->epsilon, nullptr;
+    };
+    api.KernelInfoGetConstantInput_tensor = [](const OrtKernelInfo* info, size_t i, int* constant,
+                                               const OrtValue** out) -> OrtStatus* {
+      const auto found = info->constants.find(i);
+      *constant = found != info->constants.end();
+      return *out = *constant ? &found->second : nullptr, nullptr;
     };
     api.KernelContext_GetInput = [](const OrtKernelContext* context, size_t i,
                                     const OrtValue** out) -> OrtStatus* {

@@ -23,6 +23,8 @@ from g4v.train.errors import TrainingError
 from g4v.train.estimate import find_sizes
 from g4v.train.settings import Settings
 
+from ... import llava_checkpoint as llava
+
 torch.manual_seed(0)
 
 
@@ -129,3 +131,13 @@ def test_reasons_are_short_and_name_a_way_out():
         assert words in _reason(error) and len(_reason(error)) <= 160 and "\n" not in _reason(error)
     network = type("ConnectError", (Exception,), {})("[Errno -3] Temporary failure in name resolution")
     assert _reason(network) == "the hub cannot be reached"
+
+
+def test_a_dry_run_downloads_no_weights_of_a_video_language_model(hub, tmp_path):
+    llava.make(tmp_path / "made", llava.VIDEO_LLAVA)
+    name = put(hub, tmp_path / "made", "owner/llava")
+    Checkpoint.open(name, weights=False)
+    assert "owner/llava/processor_config.json" in hub.asked
+    assert not any(file.endswith(".safetensors") for file in hub.asked)
+    Checkpoint.open(name)
+    assert "owner/llava/model.safetensors" in hub.asked

@@ -89,7 +89,7 @@ def test_frames_and_size_of_videos(run, tmp_path, capsys):
         (["--frames", "0"], "frames of videos is 0: it must be from 1 to 1024"),
         (["--video-size", "8192x64"], "width of videos is 8192: it must be from 1 to 4096"),
         (["--video-size", "big"], "video size 'big': write WIDTHxHEIGHT in pixels, such as 576x320"),
-        (["--video-size", "22x16"], "a width and height in multiples of 4"),
+        (["--video-size", "22x16"], "width and height must be multiples of 4, not 22x16"),
     ):
         assert main([*words, "--force", "--quiet", *more]) == 1
         assert message in capsys.readouterr().err

@@ -213,7 +213,10 @@ def test_the_words_of_the_command(owl, run, tmp_path, capsys):
         (["--system", str(tmp_path)], "is a folder; name a file, or write the text itself"),
         (["--adapter", "none", "--adapter", str(run / "adapter")], "--adapter none stands alone"),
         (["--adapter", "nowhere/at/all"], "nowhere/at/all: no such file or directory"),
-        (["--t2v", str(owl)], "has no unet/config.json: it is no text-to-video pipeline of diffusers"),
+        (
+            ["--t2v", str(owl)],
+            "has no unet/config.json and no transformer/config.json: it is no text-to-video pipeline",
+        ),
         (["--variant", "fp16"], "t2v/ is missing: --variant chooses among its weights"),
         (["--frames", "3"], "are those of the videos that it makes; name one with --t2v"),
         (["--t2v", str(run / "t2v"), "--variant", "fp8"], "has no weights of the variant 'fp8'"),

@@ -6,14 +6,14 @@ import shutil
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, UNet3DConditionModel
+from diffusers import AutoencoderKL, AutoencoderKLWan, UNet3DConditionModel, WanTransformer3DModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, PretrainedConfig
 
 from g4v.export.bundle.export import export_bundle
-from g4v.export.checkpoint import text_to_video as reader
+from g4v.export.checkpoint import pipelines as reader
+from g4v.export.checkpoint.pipelines import check_text_to_video
 from g4v.export.checkpoint.run import Checkpoint
-from g4v.export.checkpoint.text_to_video import check_text_to_video
 from g4v.export.components.text_to_video import text_length
 from g4v.export.errors import ExportError
 
@@ -50,17 +50,24 @@ def settings(file, **changes):
 
 class TestConfigurations:
     @pytest.mark.parametrize(
-        ("name", "library"),
-        [("unet", UNet3DConditionModel.__init__), ("vae", AutoencoderKL.__init__)],
+        ("pipeline", "name", "library"),
+        [
+            ("TextToVideoSDPipeline", "unet", UNet3DConditionModel),
+            ("TextToVideoSDPipeline", "vae", AutoencoderKL),
+            ("WanPipeline", "transformer", WanTransformer3DModel),
+            ("WanPipeline", "vae", AutoencoderKLWan),
+        ],
     )
-    def test_every_key_of_the_class_is_known(self, name, library):
-        keys = set(inspect.signature(library).parameters) - {"self"}
-        assert keys - reader._PARTS[name].obeyed - set(reader._NO_EFFECT) == set()
-        assert reader._PARTS[name].obeyed <= keys
+    def test_every_key_of_the_class_is_known(self, pipeline, name, library):
+        part = reader._PIPELINES[pipeline][name]
+        keys = set(inspect.signature(library.__init__).parameters) - {"self"}
+        assert keys - part.obeyed - set(reader._NO_EFFECT) == set()
+        assert part.obeyed <= keys
+        assert set(part.accepted) <= part.obeyed and part.names == (library.__name__,)
 
     def test_every_key_of_the_text_encoder_is_known(self):
         own = set(CLIPTextConfig().to_dict()) - set(PretrainedConfig().to_dict())
-        obeyed = reader._TEXT_ENCODER.obeyed
+        obeyed = reader.CLIP_ENCODER.obeyed
         assert own - obeyed - set(reader._NO_EFFECT) <= {"model_type"}
         assert obeyed <= own
         assert not obeyed & set(reader._NO_EFFECT)

@@ -93,7 +93,9 @@ class TextToVideo(_Files):
         super().__init__(random_run(work) / "t2v", parts)
 
     def read(self, place: str, data: bytes) -> None:
-        from g4v.export.checkpoint.text_to_video import check_text_to_video, check_weights, vae_scale
+        from g4v.export.checkpoint.pipelines import check_text_to_video
+        from g4v.export.checkpoint.text_to_video import check_weights
+        from g4v.export.checkpoint.video_sizes import vae_scale
 
         check_text_to_video(self._folder)
         check_weights(self._folder)

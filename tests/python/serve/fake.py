@@ -185,6 +185,7 @@ class Assistant:
     def __init__(self) -> None:
         self.chats: list[Chat] = []
         self.made: list[dict[str, Any]] = []
+        self.sources: list[tuple[bytes, bool, dict[str, Any]]] = []
         self.full = False
         self.kv_bytes = 0
 
@@ -200,6 +201,18 @@ class Assistant:
         if options.get("width", 8) % 8:
             raise errors.ArgumentError(f"width is {options['width']} but must be a multiple of 8")
         return Chat(self, system)
+
+    def _read_source(self, video: Any, picture: bool = False, **values: Any) -> tuple[Any, tuple[str, ...]]:
+        data = read(video)
+        assert data is not None
+        self.sources.append((data, picture, values))
+        if values.get("strength") == 0:
+            raise errors.ArgumentError("strength is 0 but must be above 0 and at most 1")
+        if data == b"no video":
+            raise errors.VideoError("the video cannot be opened as a video")
+        if data == b"no encoder":
+            raise errors.BundleError("this bundle has no vae_encoder")
+        return np.zeros((1, 16, 16, 3), np.uint8), ()
 
     def _start_video(self, prompt: str, **values: Any) -> Events:
         self.made.append({"prompt": prompt} | values)

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from g4v import cli
-from g4v._command import size
-from g4v.cli.serve import _time
+from g4v._command import seconds, size
 
 
 @pytest.mark.parametrize(
@@ -23,10 +22,10 @@ def test_sizes(text: str, bytes: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("0", 0), ("30s", 30), ("1.5m", 90), ("24h", 86400), ("7d", 604800)]
+    ("text", "value"), [("0", 0), ("30s", 30), ("1.5m", 90), ("24h", 86400), ("7d", 604800)]
 )
-def test_times(text: str, seconds: float) -> None:
-    assert _time(text) == seconds
+def test_times(text: str, value: float) -> None:
+    assert seconds(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "1.5G", "1X", "M", "1 G", "\u0661", "9" * 13])
@@ -38,7 +37,7 @@ def test_what_is_no_size(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "-1", "1w", "s", "nan", "inf", "1e3"])
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
-        _time(text)
+        seconds(text)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -113,10 +115,15 @@ class Cluster:
 
 
 def free_port() -> int:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """A port that no connection takes meanwhile: Ray binds it many connections later, and so a port that the
+    system hands out (from 32768 on) may be gone by then. Ray's own workers have 10002 to 19999."""
+    for port in random.sample(range(20000, 32768), 100):
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        return port
+    raise AssertionError("no port is free")
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import time
 from typing import Any
@@ -72,7 +73,17 @@ def form(fields: dict[str, str]) -> bytes:
         ({"seconds": "1", "num_frames": 8}, "seconds"),
         ({"num_frames": 1025}, "num_frames"),
         ({"fps": 0}, "fps"),
-        ({"input_reference": "x"}, "input_reference"),
+        ({"image_reference": "x"}, "image_reference"),
+        ({"input_reference": ""}, "input_reference"),
+        ({"input_reference": 5}, "input_reference"),
+        ({"input_reference": {"url": "x"}}, "input_reference"),
+        ({"input_reference": {"file_id": "x", "image_url": "y"}}, "input_reference"),
+        ({"input_reference": {"file_id": 5}}, "input_reference.file_id"),
+        ({"input_reference": "data:text/plain,x"}, "input_reference"),
+        ({"input_reference": "https://example.org/clip.mp4"}, "input_reference"),
+        ({"strength": 0.5}, "strength"),
+        ({"strength": 1.5, "input_reference": "data:;base64,AAAA"}, "strength"),
+        ({"strength": 0, "input_reference": "data:;base64,AAAA"}, "strength"),
         ({"n": 2}, "n"),
         ({"extra_params": {"a": 1}}, "extra_params"),
         ({"seed": "x"}, "seed"),
@@ -92,8 +103,48 @@ def test_the_core_checks_sizes_before_the_job_is_made(client) -> None:
 
 
 def test_a_file_in_the_form_is_refused(client) -> None:
-    response = client.post("/v1/videos", data={"prompt": "a"}, files={"input_reference": b"x"})
-    assert fault(response, 400)["param"] == "input_reference"
+    response = client.post("/v1/videos", data={"prompt": "a"}, files={"video_reference": b"x"})
+    assert fault(response, 400)["param"] == "video_reference"
+
+
+def test_a_video_from_a_video_or_a_picture(client) -> None:
+    """As OpenAI's client sends it: a form's file, or an object; and the ways in which chats name one."""
+    data = base64.b64encode(b"clip").decode()
+    stored = client.post(
+        "/v1/files", files={"file": ("a.mp4", b"stored")}, data={"purpose": "user_data"}
+    ).json()
+    made = create(client, "a")
+    finished(client, made["id"])
+    ways: list[tuple[Any, bytes | None, bool]] = [
+        (f"data:video/mp4;base64,{data}", b"clip", False),
+        ({"image_url": f"data:image/png;base64,{data}"}, b"clip", True),
+        ({"video_url": f"data:video/mp4;base64,{data}"}, b"clip", False),
+        ({"file_id": stored["id"]}, b"stored", False),
+        (made["id"], None, False),
+        ({"video_url": f"/v1/videos/{made['id']}/content"}, None, False),
+    ]
+    for reference, sent, picture in ways:
+        body = {"prompt": "b", "input_reference": reference, "strength": 0.4, "num_frames": 2}
+        found = client.post("/v1/videos", json=body)
+        assert found.status_code == 200, found.text
+        read, one, values = client.assistant.sources[-1]
+        assert one is picture and (sent is None or read == sent)
+        assert values["strength"] == 0.4 and values["frames"] == 2
+        finished(client, found.json()["id"])
+        assert client.assistant.made[-1]["source"].shape == (1, 16, 16, 3)
+        assert client.assistant.made[-1]["strength"] == 0.4
+    fields, file = {"prompt": "c", "strength": "0.5"}, {"input_reference": ("a.png", b"form", "image/png")}
+    response = client.post("/v1/videos/sync", data=fields, files=file)
+    assert response.status_code == 200, response.text
+    assert client.assistant.sources[-1][:2] == (b"form", False)
+    assert client.assistant.made[-1]["strength"] == 0.5
+    for sent, code in ((b"no video", "invalid_video"), (b"no encoder", "unsupported_parameter")):
+        error = fault(client.post("/v1/videos", data=fields, files={"input_reference": sent}), 400)
+        assert (error["code"], error["param"]) == (code, "input_reference")
+    both = {"prompt": "c", "input_reference": f"data:video/mp4;base64,{data}"}
+    assert "twice" in fault(client.post("/v1/videos", data=both, files=file), 400)["message"]
+    missing = {"prompt": "c", "input_reference": {"file_id": "file-" + "0" * 32}}
+    fault(client.post("/v1/videos", json=missing), 404)
 
 
 def test_a_failed_video_is_told_with_200(client) -> None:

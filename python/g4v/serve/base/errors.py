@@ -74,6 +74,7 @@ _KNOWN: dict[type[g4v_errors.Error], tuple[int, str]] = {
     g4v_errors.Cancelled: (503, "cancelled"),
     g4v_errors.DeadlineExceeded: (504, "timeout"),
     g4v_errors.OutputError: (507, "insufficient_storage"),
+    g4v_errors.GeneratorError: (502, "generator_error"),
     g4v_errors.RuntimeUnavailable: (500, "runtime_error"),
     g4v_errors.BundleError: (500, "bundle_error"),
 }

@@ -68,6 +68,26 @@ def parse_media(part: dict[str, Any], where: str, own_host: str) -> Media:
     )
 
 
+def parse_reference(value: Any, name: str, own_host: str) -> Media:
+    """The video or picture that a video is made from: a data URL, an id or a link, or an object with one of
+    file_id, image_url and video_url. name: of the field. own_host: the request's Host. ApiError (400).
+    """
+    if isinstance(value, str) and value:
+        return _from_url(value, name, own_host, None)
+    if isinstance(value, dict) and len(value) == 1:
+        ((key, url),) = value.items()
+        if key in ("file_id", "image_url", "video_url"):
+            url = url.get("url") if isinstance(url, dict) else url
+            if not isinstance(url, str) or not url:
+                raise bad_request(f"{name}.{key} must be a string", f"{name}.{key}")
+            return _from_url(url, name, own_host, 1 if key == "image_url" else None)
+    raise bad_request(
+        f"{name} must be a file of a form, a data URL, an id or a link, or an object with file_id, "
+        "image_url or video_url",
+        name,
+    )
+
+
 def _inner(part: dict[str, Any], name: str, key: str, where: str) -> str:
     inner = part.get(name)
     value = inner.get(key) if isinstance(inner, dict) else inner

@@ -208,6 +208,15 @@ SCHEMAS: dict[str, Schema] = {
         fps=number(1, 120),
         seed=_SEED,
         **_OPTIONS_OF_VIDEOS,
+        input_reference={
+            "description": "a video or picture to make this one from: a data URL, an id or link of this "
+            "server, or https; in a form a file too",
+            "anyOf": [TEXT | {"minLength": 1}, _of("file_id"), _of("image_url"), _of("video_url")],
+        },
+        strength={
+            "description": "with input_reference: the share of the steps that is done",
+            **{"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+        },
         **_without(REFUSED_OF_VIDEOS, "not supported"),
         user={"description": "changes nothing"},
     ),

@@ -14,10 +14,11 @@ from ..base.errors import ApiError, bad_request, not_found
 from ..base.fields import Fields
 from ..chats.request import check_model
 from ..media.content import stored_file
+from ..media.sources import Media
 from ..media.store import Record
 from ..service import Service
 from ..videos.jobs import Job
-from ..videos.request import parse_video
+from ..videos.request import REFERENCE, VideoRequest, parse_video, read_reference
 from .web import (
     form_body,
     json_body,
@@ -45,7 +46,9 @@ def public(service: Service, record: Record) -> dict[str, Any]:
     )
     shown = {"object": "video", "model": service.model} | {name: record[name] for name in names}
     seconds = record["frames"] / record["fps"] if record["frames"] and record["fps"] else 0
-    shown |= {"seconds": f"{seconds:g}", "size": f"{record['width']}x{record['height']}"}
+    # What another server makes has a size of its own choice until it is here.
+    size = f"{record['width']}x{record['height']}" if record["width"] and record["height"] else ""
+    shown |= {"seconds": f"{seconds:g}", "size": size}
     shown |= {"quality": "standard", "remixed_from_video_id": None}
     job = service.jobs.find(record["id"])
     if job is not None:
@@ -80,23 +83,45 @@ async def sync(request: Request) -> Response:
 async def _submitted(request: Request) -> Job:
     service = service_of(request)
     refuse_while_draining(service)
+    file: bytes | None = None
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         async with form_body(request) as form:
-            for name, value in form.items():
-                if not isinstance(value, str):
+            texts = {}
+            for name, value in form.multi_items():
+                if isinstance(value, str):
+                    texts[name] = value
+                elif name == REFERENCE:
+                    file = await value.read()
+                else:
                     raise bad_request(f"{name} is not supported", name, "unsupported_parameter")
-            fields = Fields(dict(form), form=True)
+            fields = Fields(texts, form=True)
     else:
         body = await json_body(request)
         if not isinstance(body, dict):
             raise bad_request("the body must be a JSON object")
         fields = Fields(body)
     check_model(fields, service.model)
-    asked = parse_video(fields, service.assistant)
+    asked = parse_video(fields, service.assistant, request.headers.get("host", ""), file)
+    if asked.reference is not None:
+        asked.values["source"] = await _opened(service, asked, owner_of(request))
     service.metrics.unknown_fields.inc(asked.unknown)
     job = await service.jobs.submit(owner_of(request), asked.prompt, asked.values, asked.fps)
     note(request, video=job.record["id"], prompt=asked.prompt if service.options.log_content else None)
     return job
+
+
+async def _opened(service: Service, asked: VideoRequest, owner: str) -> Any:
+    """The frames that a video is made from."""
+    reference = asked.reference
+    assert reference is not None
+    data = await service.reader.open(reference, owner) if isinstance(reference, Media) else reference
+    picture = isinstance(reference, Media) and reference.frames == 1
+    try:
+        run = asyncio.get_running_loop().run_in_executor
+        return await run(service.work, read_reference, service.assistant, data, picture, asked.values)
+    finally:
+        if not isinstance(data, bytes):
+            data.close()
 
 
 async def all_videos(request: Request) -> Response:

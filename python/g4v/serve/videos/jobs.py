@@ -219,6 +219,7 @@ class VideoJobs:
             self._store.make_room(len(data))
             record["bytes"] = len(data)
             record["frames"], record["height"], record["width"] = video.frames.shape[:3]
+            record["fps"] = record["fps"] or video.fps
             await self._in_thread(self._write, record, data)
 
     def _tell_others(self, job: Job) -> None:

@@ -5,27 +5,32 @@ from __future__ import annotations
 import re
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from ...errors import ArgumentError, BundleError
+from ...errors import ArgumentError, BundleError, VideoError
 from ..base.errors import ApiError, bad_request
 from ..base.fields import Fields
+from ..media.sources import Media, parse_reference
 
 if TYPE_CHECKING:
     from ...assistant import Assistant
 
 MOST_SEED = 2**64 - 1
-REFUSED = ("input_reference", "image_reference", "video_reference", "n", "lora", "extra_params")
+REFUSED = ("image_reference", "video_reference", "n", "lora", "extra_params")
+REFERENCE = "input_reference"
 
 
 @dataclass(frozen=True)
 class VideoRequest:
-    """A request for a video. values: options of `Assistant.generate`. fps: in place of the bundle's."""
+    """A request for a video. values: options of `Assistant.generate`. fps: in place of the bundle's.
+    reference: what it is made from, not opened yet, or the bytes of a form's file.
+    """
 
     prompt: str
     values: dict[str, Any]
     fps: float | None
     unknown: int
+    reference: Media | bytes | None = None
 
 
 def video_options(fields: Fields) -> dict[str, Any]:
@@ -44,7 +49,7 @@ def video_options(fields: Fields) -> dict[str, Any]:
 
 def check_video_options(assistant: Assistant, values: dict[str, Any]) -> None:
     """Refuses what the core would refuse. ApiError (400)."""
-    if "video" not in assistant.info:
+    if not assistant.info.keys() & {"video", "generator"}:
         raise ApiError(400, "this server's bundle makes no videos", "unsupported")
     given = {name: value for name, value in values.items() if name != "seed"}
     if not given:
@@ -58,8 +63,13 @@ def check_video_options(assistant: Assistant, values: dict[str, Any]) -> None:
         pass  # it only makes videos: the options are checked when one is made
 
 
-def parse_video(fields: Fields, assistant: Assistant) -> VideoRequest:
-    """The request of a JSON body or a form. ApiError (400) names the field that is at fault."""
+def parse_video(
+    fields: Fields, assistant: Assistant, own_host: str = "", file: bytes | None = None
+) -> VideoRequest:
+    """The request of a JSON body or a form. own_host: the request's Host. file: the form's file.
+
+    ApiError (400) names the field that is at fault.
+    """
     for name in REFUSED:
         fields.refuse(name, (1,) if name == "n" else ({},))
     fields.value("user")
@@ -87,7 +97,35 @@ def parse_video(fields: Fields, assistant: Assistant) -> VideoRequest:
     seed = fields.integer("seed", -(2**63), MOST_SEED)
     values["seed"] = secrets.randbits(32) if seed is None else seed % (MOST_SEED + 1)
     check_video_options(assistant, values)
-    return VideoRequest(prompt, values, fps, len(fields.unknown()))
+    strength = fields.number("strength", 0, 1)
+    given = fields.value("input_reference")
+    if given is None and file is None and strength is not None:
+        raise bad_request(
+            f"strength is of a video that is made from another one; give {REFERENCE}", "strength"
+        )
+    if given is not None and file is not None:
+        raise bad_request(f"{REFERENCE} is given twice", REFERENCE)
+    values |= {} if strength is None else {"strength": strength}
+    reference = file if given is None else parse_reference(given, REFERENCE, own_host)
+    return VideoRequest(prompt, values, fps, len(fields.unknown()), reference)
+
+
+def read_reference(
+    assistant: Assistant, data: bytes | IO[bytes], picture: bool, values: dict[str, Any]
+) -> Any:
+    """The frames that a video of these options is made from, for `Assistant._start_video`.
+
+    picture: one frame is taken. ApiError (400): the bytes are no video or picture, strength leaves no step,
+    or the bundle has no VAE encoder.
+    """
+    try:
+        return assistant._read_source(data, picture, **values)[0]
+    except BundleError as error:
+        raise ApiError(400, str(error), "unsupported_parameter", REFERENCE) from None
+    except VideoError as error:
+        raise bad_request(f"{REFERENCE}: {error}", REFERENCE, "invalid_video") from None
+    except ArgumentError as error:
+        raise bad_request(str(error), REFERENCE if "generator" in assistant.info else "strength") from None
 
 
 def _seconds(fields: Fields) -> float | None:
