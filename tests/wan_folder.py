@@ -42,6 +42,20 @@ SCHEDULER = {
     "num_train_timesteps": 1000,
 }
 
+# As model_index.json of the same.
+INDEX: dict[str, Any] = {
+    "_class_name": "WanPipeline",
+    "_diffusers_version": "0.42.1",
+    "boundary_ratio": None,
+    "expand_timesteps": False,
+    "scheduler": ["diffusers", "UniPCMultistepScheduler"],
+    "text_encoder": ["transformers", "UMT5EncoderModel"],
+    "tokenizer": ["transformers", "T5TokenizerFast"],
+    "transformer": ["diffusers", "WanTransformer3DModel"],
+    "transformer_2": [None, None],
+    "vae": ["diffusers", "AutoencoderKLWan"],
+}
+
 
 def shaken(module: Any, seed: int = 0) -> Any:
     """The module with noise on every parameter: a zero or one would hide a path that is wrong."""
@@ -70,19 +84,7 @@ def write_wan(folder: Path, layout: str = "tokenizer.json") -> Path:
     tokenizer = write_tokenizer(folder / "tokenizer", layout, 512)
     encoder = make_encoder("umt5", vocab_size=len(tokenizer), d_model=TRANSFORMER["text_dim"])
     encoder.save_pretrained(folder / "text_encoder")
-    index = {
-        "_class_name": "WanPipeline",
-        "_diffusers_version": "0.42.1",
-        "boundary_ratio": None,
-        "expand_timesteps": False,
-        "scheduler": ["diffusers", "UniPCMultistepScheduler"],
-        "text_encoder": ["transformers", "UMT5EncoderModel"],
-        "tokenizer": ["transformers", "T5TokenizerFast"],
-        "transformer": ["diffusers", "WanTransformer3DModel"],
-        "transformer_2": [None, None],
-        "vae": ["diffusers", "AutoencoderKLWan"],
-    }
-    (folder / "model_index.json").write_text(json.dumps(index), "utf-8")
+    (folder / "model_index.json").write_text(json.dumps(INDEX), "utf-8")
     return folder
 
 

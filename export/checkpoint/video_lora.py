@@ -2,7 +2,7 @@
 
     W' = W + sum of weight * scale * up @ down        of linear and convolution layers, summed in float64
 
-Both layouts that such adapters are published in are read, from safetensors alone:
+The layouts that such adapters are published in are read, from safetensors alone:
 
     diffusers   unet.LAYER.lora_A.weight and .lora_B.weight, or .lora.down and .lora.up, or the older
                 .processor.to_q_lora.down; text_encoder.LAYER likewise, or .lora_linear_layer.down. The scale
@@ -10,6 +10,11 @@ Both layouts that such adapters are published in are read, from safetensors alon
                 video transformer is as unet.LAYER.
     kohya       lora_unet_LAYER.lora_down.weight, .lora_up.weight and .alpha, with _ for the dots of a layer's
                 name; lora_te_LAYER or lora_te1_LAYER of the text encoder. The scale is alpha / rank, or 1.
+                Video transformers are lora_unet, too.
+    original    diffusion_model.LAYER.lora_A.weight and .lora_B.weight, or .lora_down and .lora_up, and .alpha
+                or not, of a video transformer. The scale is as for kohya's.
+
+The layers of Wan may also have the names that Wan's own code gives them.
 
 Every tensor is used, or refused by name: one of another layout, of DoRA or LyCORIS, of a layer that the model
 lacks, of another shape, or half of a pair.
@@ -30,6 +35,7 @@ from torch import Tensor, nn
 
 from g4v._files import sha256
 from g4v.export.checkpoint.adapter_config import by_pattern, check_adapter_config, is_target
+from g4v.export.checkpoint.mapped import is_mapped
 from g4v.export.errors import ExportError
 from g4v.model.bases.errors import CheckpointError
 from g4v.model.bases.weight_files import WeightFiles
@@ -43,7 +49,22 @@ _DIFFUSERS = re.compile(
     r"(unet|transformer|text_encoder)\.(.+?)"
     r"(?:\.lora_([AB])|\.lora(?:_linear_layer)?\.(down|up)|\.to_(q|k|v|out)_lora\.(down|up))\.weight"
 )
+_ORIGINAL = re.compile(r"diffusion_model\.(.+)\.(lora_[AB]\.weight|lora_down\.weight|lora_up\.weight|alpha)")
 _ROLES = {"A": "down", "B": "up", "lora_down.weight": "down", "lora_up.weight": "up", "alpha": "alpha"}
+_ROLES |= {"lora_A.weight": "down", "lora_B.weight": "up"}
+# Names of layers in diffusers' Wan -> those in Wan's own code.
+_WAN = (
+    (re.compile(r"attn1\.to_out\.0"), "self_attn.o"),
+    (re.compile(r"attn2\.to_out\.0"), "cross_attn.o"),
+    (re.compile(r"attn1\.to_([qkv])"), r"self_attn.\1"),
+    (re.compile(r"attn2\.to_([qkv])"), r"cross_attn.\1"),
+    (re.compile(r"ffn\.net\.0\.proj"), "ffn.0"),
+    (re.compile(r"ffn\.net\.2"), "ffn.2"),
+    (re.compile(r"condition_embedder\.time_proj"), "time_projection.1"),
+    (re.compile(r"condition_embedder\.(time|text)_embedder\.linear_1"), r"\1_embedding.0"),
+    (re.compile(r"condition_embedder\.(time|text)_embedder\.linear_2"), r"\1_embedding.2"),
+    (re.compile(r"^proj_out"), "head.head"),
+)
 # Layers of the older names, in a UNet and in a CLIP text encoder.
 _ATTENTION = {
     "unet": {"out": "to_out.0"},
@@ -123,15 +144,20 @@ class VideoLoraMerge:
     def apply(self, part: str, module: Any) -> Any:
         """Merges all adapters into a module, in place, and returns it.
 
-        What an adapter changes becomes float32, and with it the whole module.
+        What an adapter changes becomes float32, and with it the whole module, unless its weights are mapped:
+        the others then stay as they are stored.
         """
         if not self.changes(part):
             return module
-        module.float()
+        if not is_mapped(module):
+            module.float()
         for file, weight in self._files:
             for layer, pair in file.pairs[part].items():
-                own = module.get_submodule(layer).weight
-                own.data.copy_(own.double() + weight * file.delta(part, layer, pair).reshape(own.shape))
+                changed, own = module.get_submodule(layer), module.get_submodule(layer).weight
+                merged = own.double() + weight * file.delta(part, layer, pair).reshape(own.shape)
+                changed.weight = nn.Parameter(
+                    merged.float(), requires_grad=False
+                )  # mapped ones are read-only
         return module
 
 
@@ -184,6 +210,9 @@ class _LoraFile:
         """Part, layer and role of a tensor."""
         if match := _KOHYA.fullmatch(key):
             part, name, role = _KOHYA_PARTS[match[1]], match[2], _ROLES[match[3]]
+            part = "transformer" if part == "unet" and "transformer" in layers else part
+        elif match := _ORIGINAL.fullmatch(key):
+            part, name, role = "transformer", match[1], _ROLES[match[2]]
         elif match := _DIFFUSERS.fullmatch(key):
             part, name, role = match[1], match[2].replace(".processor", ""), match[3] or match[4] or match[6]
             if old := match[5]:
@@ -193,8 +222,8 @@ class _LoraFile:
         else:
             reason = " (DoRA)" if "dora_scale" in key or "magnitude" in key else ""
             raise ExportError(
-                f"{self.path}: unexpected tensor {key!r}{reason}: linear and convolution LoRA of diffusers "
-                "and of kohya's scripts is merged"
+                f"{self.path}: unexpected tensor {key!r}{reason}: linear and convolution LoRA of diffusers, "
+                "of kohya's scripts and of a transformer's original names is merged"
             )
         if part not in layers:
             raise ExportError(f"{self.path}: {key} is of a {part}, which this model does not have")
@@ -286,6 +315,17 @@ def _layers_of(module: nn.Module) -> dict[str, str]:
             other = (
                 name.removeprefix("text_model.") if name.startswith("text_model.") else f"text_model.{name}"
             )
-            for spelling in (name, other):
+            for spelling in (name, other, *_original_names(module, name)):
                 found[spelling] = found[spelling.replace(".", "_")] = name
     return found
+
+
+def _original_names(module: nn.Module, name: str) -> list[str]:
+    """The name of a layer in the code that its model was published with, where that is another."""
+    if type(module).__name__ != "WanTransformer3DModel":
+        return []
+    for pattern, original in _WAN:
+        changed, count = pattern.subn(original, name)
+        if count:
+            return [changed]
+    return []

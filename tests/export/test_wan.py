@@ -19,7 +19,7 @@ from g4v.export.checkpoint.overrides import Overrides
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.errors import ExportError
 
-from ..wan_folder import change_json, write_wan
+from ..wan_folder import TRANSFORMER, change_json, write_wan
 
 CAPTION, NEGATIVE = "a red circle moving left, two blue squares \u6771\u4eac", "blurred"
 SMALL = {"frames": 5, "video_size": (32, 48)}
@@ -237,6 +237,56 @@ def test_lora(folder, tmp_path):
     save_file({"unet.x.lora_A.weight": down, "unet.x.lora_B.weight": up}, file)
     with pytest.raises(ExportError, match="is of a unet, which this model does not have"):
         Checkpoint.open(None, Overrides(t2v=str(folder), video_loras=loras, **SMALL))
+
+
+def wan_layers(block):
+    """Layers of a block by their names in Wan's own code, with their shapes."""
+    width = TRANSFORMER["num_attention_heads"] * TRANSFORMER["attention_head_dim"]
+    inner = TRANSFORMER["ffn_dim"]
+    square = {f"blocks.{block}.{a}_attn.{part}": (width, width) for a in ("self", "cross") for part in "qkvo"}
+    return square | {f"blocks.{block}.ffn.0": (inner, width), f"blocks.{block}.ffn.2": (width, inner)}
+
+
+def original_lora(layout):
+    """An adapter on every layer of all blocks, as it is published. layout: "original", "down", "kohya"."""
+    generator, tensors = torch.Generator().manual_seed(3), {}
+    for block in range(TRANSFORMER["num_layers"]):
+        for name, (rows, columns) in wan_layers(block).items():
+            factors = [torch.randn(shape, generator=generator) for shape in ((4, columns), (rows, 4))]
+            stem = f"lora_unet_{name.replace('.', '_')}" if layout == "kohya" else f"diffusion_model.{name}"
+            for factor, role in zip(factors, ("AB" if layout == "original" else ("down", "up")), strict=True):
+                tensors[f"{stem}.lora_{role}.weight"] = factor
+            if layout != "original":
+                tensors[f"{stem}.alpha"] = torch.tensor(float(block + 1))
+    return tensors
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("layout", ["original", "down", "kohya"])
+def test_lora_of_original_names(layout, folder, tmp_path):
+    """The same weights as by diffusers' load_lora_weights and fuse_lora, to the rounding of float32."""
+    from diffusers import WanPipeline
+
+    from g4v.export.checkpoint.video_lora import VideoLora
+
+    file = tmp_path / "lora.safetensors"
+    save_file(original_lora(layout), file)
+    pipeline = WanPipeline.from_pretrained(folder)
+    before = {name: weight.clone() for name, weight in pipeline.transformer.state_dict().items()}
+    pipeline.load_lora_weights(file)
+    pipeline.fuse_lora(lora_scale=0.5)
+    pipeline.unload_lora_weights()
+    wanted = pipeline.transformer.state_dict()
+    overrides = Overrides(t2v=str(folder), video_loras=(VideoLora(file, 0.5),), **SMALL)
+    found = Checkpoint.open(None, overrides).transformer().state_dict()
+    changed = 0
+    for name, weight in wanted.items():
+        assert torch.allclose(found[name], weight, atol=1e-5), name
+        changed += not torch.equal(weight, before[name])
+    assert changed == 20
+    save_file({**original_lora(layout), "diffusion_model.blocks.0.self_attn.q.diff_b": torch.ones(24)}, file)
+    with pytest.raises(ExportError, match=r"unexpected tensor 'diffusion_model\.blocks\.0.*\.diff_b'"):
+        Checkpoint.open(None, overrides)
 
 
 @pytest.mark.parametrize(
