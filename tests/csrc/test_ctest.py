@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from fuzz import SANITIZERS
 from g4v._core import kernel_versions
 from native import ROOT, build_core, make_environment, run, tool
 
@@ -177,27 +176,3 @@ def test_hosts_say_when_frames_are_shown(build: Path, environment: dict[str, str
         answer = assistant.chat(seed=0).ask(question, film).text
         assert run([*command, "--fps", repr(info.fps), question], env=environment).strip() == answer.strip()
     assert untimed < 5, "the times of frames change no answer"
-
-
-def test_cpu_kernels_under_sanitizers(tmp_path: Path) -> None:
-    """No step outside a buffer and no undefined arithmetic; the operands fill their buffers. What looks for
-    races is test_sanitizers.py.
-    """
-    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or "clang++"
-    sources = [ROOT / "tests/csrc/test_cpu_kernels.cc", *(ROOT / "csrc/kernels").glob("*.cc")]
-    sources += (ROOT / "csrc/kernels/cpu").rglob("*.cc")
-    sources += [ROOT / "csrc/base/utf8.cc", ROOT / "csrc/base/process.cc"]
-    program = tmp_path / "test"
-    flags = ["-std=c++20", "-O1", "-g", "-ffp-contract=off", SANITIZERS, "-pthread"]
-    flags += [f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'tests/csrc'}"]
-    missing = subprocess.run(
-        [compiler, SANITIZERS, "-x", "c++", "-", "-o", str(program)],
-        input="int main() {}",
-        capture_output=True,
-        text=True,
-    )
-    if missing.returncode:
-        pytest.skip("this compiler has not the sanitizers")
-    run([compiler, *flags, *map(str, sources), "-o", str(program)])
-    result = subprocess.run([str(program)], capture_output=True, text=True)
-    assert result.returncode == 0 and " 0 failures" in result.stderr, result.stderr[-3000:]

@@ -35,6 +35,14 @@ def test_cpp(name: str, programs: Path) -> None:
     assert figures["inputs"] > 20
 
 
+def test_cpu_kernels(programs: Path) -> None:
+    """No step outside a buffer and no undefined arithmetic in the kernels; the operands of their test fill
+    their buffers. What looks for races is test_sanitizers.py.
+    """
+    result = subprocess.run([str(programs / "test_cpu_kernels")], capture_output=True, text=True)
+    assert result.returncode == 0 and " 0 failures" in result.stderr, result.stderr[-3000:]
+
+
 @pytest.mark.parametrize("name", fuzz.PYTHON)
 def test_python(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     figures = fuzz.run_python(name, tmp_path_factory.getbasetemp() / "python-fuzz", SECONDS)
