@@ -12,6 +12,7 @@ from torch import nn
 
 from g4v._memory import check_memory
 from g4v.errors import Error
+from g4v.export.checkpoint.mapped import give_back, map_tensors, remember
 from g4v.export.errors import ExportError
 from g4v.model.bases.errors import CheckpointError
 from g4v.model.bases.tensors import finite
@@ -72,6 +73,26 @@ class StoredModule:
         except CheckpointError as error:
             raise ExportError(str(error)) from None
         self.module.load_state_dict(tensors, assign=True)
+        return self.module.eval()
+
+    def map(self) -> Any:
+        """Returns the module with its weights mapped, in the types in which they are stored, for evaluation.
+
+        What is read of them is in memory until `mapped.give_back`; they must not be written to. Weights of
+        pickles, and errors, are as for `load`.
+        """
+        found = map_tensors(self.files)
+        if found is None:
+            return self.load()
+        stored, maps = found
+        remember(self.module, maps)
+        try:
+            for old in self.names.values():
+                finite(str(self.folder), old, stored[old])
+                give_back(self.module)
+        except CheckpointError as error:
+            raise ExportError(str(error)) from None
+        self.module.load_state_dict({new: stored[old] for new, old in self.names.items()}, assign=True)
         return self.module.eval()
 
 

@@ -146,11 +146,11 @@ def _maker(values: Mapping[str, Any]) -> Callable[[], Any]:
 
 
 def load_t5(opened: StoredModule) -> Any:
-    """Returns the encoder with its weights. opened: by `open_t5`.
+    """Returns the encoder with its weights mapped. opened: by `open_t5`.
 
-    ExportError: as for `StoredModule.load`, or the two names of the embedding hold different numbers.
+    ExportError: as for `StoredModule.map`, or the two names of the embedding hold different numbers.
     """
-    model, files = opened.load(), opened.files
+    model, files = opened.map(), opened.files
     if _EMBEDDING in files.shapes and _SHARED in files.shapes:
         weight = model.encoder.embed_tokens.weight
         if not torch.equal(files.read(_SHARED, weight.dtype), weight):

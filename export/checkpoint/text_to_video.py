@@ -32,7 +32,7 @@ def check_weights(t2v: Path, variant: str | None = None) -> None:
 
 def load_text_encoder(t2v: Path, variant: str | None = None) -> Any:
     """Loads the CLIPTextModel, T5EncoderModel or UMT5EncoderModel; weights that are all in float16 stay so,
-    others become float32.
+    others become float32. Those of T5 and UMT5 are mapped as they are stored.
 
     variant: of the weights, such as "fp16", where the folder has it.
     ExportError: as for `check_weights`, or a number is not finite.
@@ -51,8 +51,10 @@ def load_unet(t2v: Path, variant: str | None = None) -> Any:
 
 
 def load_transformer(t2v: Path, variant: str | None = None) -> Any:
-    """Loads the WanTransformer3DModel; weights, `variant` and errors as for `load_text_encoder`."""
-    return wan.restore_rotary(_open_transformer(t2v, variant).load())
+    """Loads the WanTransformer3DModel, its weights mapped as they are stored; `variant` and errors as for
+    `load_text_encoder`.
+    """
+    return wan.restore_rotary(_open_transformer(t2v, variant).map())
 
 
 def load_vae(t2v: Path, variant: str | None = None) -> Any:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from g4v.export.checkpoint.mapped import give_back
 from g4v.export.components.transformer import int8_of_layer
 from g4v.export.graph.cpu import CPU
 from g4v.export.graph.lowering import Int8, Lowering
@@ -76,7 +77,8 @@ class _Builder:
         ids = g.input("input_ids", "int64", ["batch", "length"])
         self.mask = self._mask(g.input("attention_mask", "int64", ["batch", "length"])) if masked else None
         self.places = self._places(ids)
-        x = g.upcast(g.op("Gather", g.weight(self.encoder.embed_tokens.weight), ids))
+        x = g.upcast(g.gathered(self.encoder.embed_tokens.weight, ids))
+        give_back(self.encoder)
         bias = ""
         for index, block in enumerate(self.encoder.block):
             attention, feed_forward = block.layer[0], block.layer[1]
@@ -85,6 +87,7 @@ class _Builder:
             int8 = int8_of_layer(index)
             x = self._add(x, self._attention(self._norm(x, attention.layer_norm), attention, bias, int8))
             x = self._add(x, self._feed_forward(self._norm(x, feed_forward.layer_norm), feed_forward, int8))
+            give_back(block)
         x = self._norm(x, self.encoder.final_layer_norm)
         g.output("hidden_states", x, "float32", ["batch", "length", config.d_model])
 

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from g4v.export.checkpoint.mapped import give_back
 from g4v.export.components.component import Component
 from g4v.export.components.profile import ShapeProfile
 from g4v.export.components.text_to_video import text_length, text_profile, video_profile
@@ -100,6 +101,7 @@ class _Builder:
         x = ops.matmul(x, model.patch_embedding.weight.flatten(1).t(), model.patch_embedding.bias)
         for block in model.blocks:
             x = self.block(x, block)
+            give_back(block)
         shift, scale = self._modulation(g.reshape(time, 1, 1, self.width), model.scale_shift_table, (1,))
         x = ops.linear(self._modulated(x, model.norm_out, scale, shift), model.proj_out)
 

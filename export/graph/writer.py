@@ -22,7 +22,7 @@ import torch
 from onnx import TensorProto, helper
 
 from g4v.export.errors import ExportError
-from g4v.export.graph.dtype import FLOAT32, DType
+from g4v.export.graph.dtype import BFLOAT16, FLOAT32, DType
 from g4v.export.graph.onnx_file import ALIGNMENT
 from g4v.export.graph.operators import make_model
 from g4v.export.graph.shapes import infer_shapes
@@ -47,7 +47,7 @@ Array = np.ndarray | torch.Tensor
 def numpy32(tensor: Array) -> np.ndarray:
     """A contiguous array; floating types become float32."""
     array = tensor.detach().cpu().float().numpy() if isinstance(tensor, torch.Tensor) else np.asarray(tensor)
-    return np.ascontiguousarray(array.astype(np.float32) if array.dtype.kind == "f" else array)
+    return np.ascontiguousarray(array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array)
 
 
 class GraphWriter:
@@ -208,6 +208,22 @@ class GraphWriter:
         if key not in self._constants:
             self._constants[key] = self._add(array, self.new_name("const"))
         return self._constants[key]
+
+    def table(self, tensor: torch.Tensor) -> str:
+        """Adds a constant from which rows are gathered: bfloat16 stays so in a float32 graph, whose
+        `gathered` rows are then cast.
+        """
+        if self.dtype.is_half or tensor.dtype != torch.bfloat16:
+            return self.weight(tensor)
+        bits = tensor.detach().cpu().contiguous().view(torch.int16).numpy()
+        return self._add(bits.view(BFLOAT16.numpy), self.new_name("weight"))
+
+    def gathered(self, tensor: torch.Tensor, ids: str) -> str:
+        """Rows of a `table`, in the graph's type."""
+        rows: str = self.op("Gather", self.table(tensor), ids)
+        if self.dtype.is_half or tensor.dtype != torch.bfloat16:
+            return rows
+        return self.op("Cast", rows, to=TensorProto.FLOAT)
 
     def _add(self, array: np.ndarray, name: str) -> str:
         tensor = TensorProto(name=name, data_type=_TYPES[str(array.dtype)], dims=array.shape)

@@ -31,8 +31,9 @@ _TENSORRT = 0.5e9  # bytes of TensorRT
 # Peak memory in bytes per weight of a component. On the CPU the largest part is the session's, with the
 # weights that it stores in another layout; for an engine that of the graph, TensorRT's copy and the result;
 # for the encoder the weights that are read and converted to float32; for the VAE images in float64. Its
-# encoder, which was not measured, has as large images and 0.7 as many weights as its decoder.
-_CPU = {"encoder": 10, "text_encoder": 7, "vae_decoder": 45, "vae_encoder": 65}
+# encoder, which was not measured, has as large images and 0.7 as many weights as its decoder. The weights of
+# a transformer stay in their files.
+_CPU = {"encoder": 10, "text_encoder": 7, "transformer": 4.4, "vae_decoder": 45, "vae_encoder": 65}
 _ENGINE = {"encoder": 10, "vae_decoder": 45, "vae_encoder": 65}
 _OTHERS_CPU, _OTHERS_ENGINE = 9, 8
 # Where the processor has AMX also the split weights of bf16x3 and bf16x2 products, which stand beside the
@@ -69,6 +70,9 @@ _INT8_MATRICES = {
     "abstractor": re.compile(
         r"attention\.(key|value)\.weight|layers\.(?!0\.).*attention\.query\.weight|out_proj\.weight"
         r"|^proj\.weight|^linear_[12]\.weight"  # of connectors
+    ),
+    "text_encoder": re.compile(  # of CLIP, and of T5
+        r"encoder\.(layers|block)\.(?!0\.).*(_proj|fc[12]|SelfAttention\.[qkvo]|DenseReluDense\.w.+)\.weight"
     ),
     "unet": re.compile(
         r"resnets.*conv[12]\.weight|temp_convs.*\.weight|proj_(in|out)\.weight"

@@ -25,12 +25,14 @@ from g4v.export.checkpoint.samplers import SAMPLERS
 from g4v.export.checkpoint.video_sizes import frame_scale, latent_frames, side_steps, vae_scale
 from g4v.export.errors import ExportError
 from g4v.export.verify.causal_vae import chunk_feeds, decode_chunk, empty_caches
+from g4v.export.verify.float64 import computing_in, feed_forwards
 from g4v.export.verify.sample_clips import SEED, captions, clips, resized
 from g4v.model.bases.errors import CheckpointError
 from g4v.model.bases.weight_files import open_weights
 
 _SMALL_VIDEO = (4, 16)  # of a large network: frames, and rows and columns of latents at most
 _STEPS = 5  # time steps of a denoising run that the UNet sees; 3 where it is large
+_FEW_TEXTS = 2  # of a large text encoder
 
 Inputs = Sequence[Mapping[str, np.ndarray]]
 
@@ -88,11 +90,13 @@ class DiffusionSamples:
     @cached_property
     def texts(self) -> Inputs:
         """input_ids int64 [2, L] for each caption: the negative prompt and the caption; and attention_mask
-        int64 [2, L] where the text encoder takes one.
+        int64 [2, L] where the text encoder takes one. Of a large one few captions; and where nothing comes of
+        padding, as little of it as the two need.
         """
         config = self._config("text_encoder")
-        length, masked, _ = self._captions
-        texts = captions()
+        length, masked, zeroed = self._captions
+        large = weights_bytes(self._folder / "text_encoder") > self._large
+        texts = captions()[: _FEW_TEXTS if large else None]
         try:
             tokenizer = self._checkpoint.tokenizer("text_encoder")
             if tokenizer.pad_token_id is None:
@@ -113,7 +117,8 @@ class DiffusionSamples:
         negative, found = cut(str(self._video.get("negative_prompt", ""))), []
         for text in texts:
             rows = [negative, cut(text)]
-            padded = [[*row, *[tokenizer.pad_token_id] * (length - len(row))] for row in rows]
+            most = max(map(len, rows)) if large and masked and zeroed else length
+            padded = [[*row, *[tokenizer.pad_token_id] * (most - len(row))] for row in rows]
             found.append(_text_feed(np.array(padded, np.int64), [len(row) for row in rows], masked))
         return found
 
@@ -185,17 +190,21 @@ class DiffusionSamples:
         """float32 [2, L, D] of a text, as the denoising network takes them."""
         given = {name: torch.from_numpy(value) for name, value in feed.items()}
         states: Tensor = model(**given).last_hidden_state
-        return states * given["attention_mask"][..., None] if self._captions.zero_padding else states
+        if not self._captions.zero_padding:
+            return states
+        states = states * given["attention_mask"][..., None]
+        return torch.nn.functional.pad(states, (0, 0, 0, self._captions.length - states.shape[1]))
 
     @cached_property
     def _states(self) -> list[Tensor]:
         """float32 [2, L, D] of each text."""
         texts = self.texts
         try:
-            model = self._checkpoint.text_encoder().float()
+            model = self._checkpoint.text_encoder()
             if "tokens" in self.notes:
                 self.notes["text"] = self.notes["tokens"]
-            return [self._encode(model, feed) for feed in texts]
+            with computing_in(torch.float32, model, whole=feed_forwards(model)):
+                return [self._encode(model, feed) for feed in texts]
         except ExportError:
             # The last norm of a text encoder leaves states of about unit variance.
             self.notes["text"] = "random text states (the run has no text encoder that can be read)"
