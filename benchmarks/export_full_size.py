@@ -1,7 +1,7 @@
 """What does it take to export the encoder, the abstractor and the text-to-video model at their real sizes?
 
-    python benchmarks/export_full_size.py [PART ...] [--target cpu|tensorrt-rtx] [--precision fp32|fp16]
-        [--work DIR] [--json FILE]
+    python benchmarks/export_full_size.py [PART ...] [--target cpu|tensorrt-rtx] [--precision fp32|fp16|int8]
+        [--t2v DIR] [--work DIR] [--json FILE]
 
 Writes a training run of the 7B preset without its language model's layers: ViT-L/14 as the video tower, the
 abstractor, and text encoder, UNet (1.41 billion weights) and VAE of ZeroScope, with random float16 weights
@@ -11,7 +11,8 @@ graph against PyTorch in float64 (the largest difference over the largest value)
 memory, which counts mapped files, its time, and what `--dry-run` estimated. Inputs: clips of 1, 2 and 8
 frames for encoder and abstractor; two texts; one denoising step on latents of 8x8 for 2 videos of 4 frames
 and on 8x12 for one frame; 3 latents of 8x8 for the VAE; and real inputs (g4v.export.verify.samples), whose
-error is the norm of the difference over that of the result. With --json the parts are added to those in FILE.
+error is the norm of the difference over that of the result. With --t2v the parts are those of another
+text-to-video model, such as random_video_model.py writes. With --json the parts are added to those in FILE.
 The last line is JSON.
 """
 
@@ -31,7 +32,9 @@ from typing import Any
 from g4v._console import machine
 from g4v._files import read_json, write_json
 
-PARTS = ("encoder", "abstractor", "text_encoder", "vae_decoder", "unet")
+PARTS = ("encoder", "abstractor", "text_encoder", "vae_decoder", "unet", "transformer")
+ZEROSCOPE = PARTS[:5]
+OTHER = ("text_encoder", "vae_decoder", "transformer")  # of a model with a video transformer
 _MEASURE = """
 import resource, subprocess, sys
 done = subprocess.run(sys.argv[1:], stderr=subprocess.PIPE, text=True)
@@ -98,10 +101,11 @@ def draw_weights(module: Any) -> None:
                 weight.add_(1)
 
 
-def export(run: Path, out: Path, part: str, target: str, precision: str | None) -> dict[str, Any]:
-    words = [sys.executable, "-m", "g4v.export", "--checkpoint", str(run), "--out", str(out)]
+def export(model: list[str], out: Path, part: str, target: str, precision: str | None) -> dict[str, Any]:
+    """model: words that name the checkpoint."""
+    words = [sys.executable, "-m", "g4v.export", *model, "--out", str(out)]
     words += ["--component", part, "--target", target]
-    words += ["--precision", precision] if precision else []
+    words += ["--precision", f"{part}={precision}"] if precision else []
     plan = subprocess.run([*words, "--dry-run"], stdout=subprocess.PIPE, text=True).stdout.splitlines()
     start = time.monotonic()
     # The system tells the peak of the largest child so far: each export has a parent of its own.
@@ -132,18 +136,21 @@ def export(run: Path, out: Path, part: str, target: str, precision: str | None) 
 def add_rows(path: Path, found: dict[str, Any], name: str, keys: tuple[str, ...]) -> None:
     """Adds the rows found[name] to those of the JSON file; rows of the same `keys` are replaced."""
     if path.exists():
-        new = [tuple(row[key] for key in keys) for row in found[name]]
+        new = [tuple(row.get(key) for key in keys) for row in found[name]]
         before = read_json(path)[name]
-        found[name] = [row for row in before if tuple(row[key] for key in keys) not in new] + found[name]
+        found[name] = [row for row in before if tuple(row.get(key) for key in keys) not in new] + found[name]
     write_json(path, found, indent=1)
 
 
 def main() -> int:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (default: all)")
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (default: all of the model)"
+    )
     parser.add_argument("--target", default="cpu", choices=["cpu", "tensorrt-rtx"])
-    parser.add_argument("--precision", choices=["fp32", "fp16"], help="default: the target's own")
+    parser.add_argument("--precision", choices=["fp32", "fp16", "int8"], help="default: the target's own")
+    parser.add_argument("--t2v", type=Path, help="a text-to-video model in place of ZeroScope")
     parser.add_argument("--work", type=Path, help="a folder with room for run (5 GB) and bundle")
     parser.add_argument("--run", type=Path, help="keep the run here, and use it if it is there")
     parser.add_argument("--json", type=Path, help="also write the numbers into this file")
@@ -159,11 +166,13 @@ def main() -> int:
     rows = []
     try:
         run = options.run or work / "run"
-        if not (run / "g4v_train.json").exists():
+        if not options.t2v and not (run / "g4v_train.json").exists():
             # In a process of its own, whose memory it gives back.
             subprocess.run([sys.executable, __file__, "--write", str(run)], check=True)
-        for part in options.parts or PARTS:
-            row = export(run, work / part, part, options.target, options.precision)
+        model = ["--t2v", str(options.t2v)] if options.t2v else ["--checkpoint", str(run)]
+        name = options.t2v.name if options.t2v else "zeroscope"
+        for part in options.parts or (OTHER if options.t2v else ZEROSCOPE):
+            row = {"model": name} | export(model, work / part, part, options.target, options.precision)
             shutil.rmtree(work / part)
             print(json.dumps(row), flush=True)
             rows.append({**row, "load_average": machine()["load_average"]})
@@ -171,7 +180,7 @@ def main() -> int:
         shutil.rmtree(work)
     found = {"machine": machine(), "exports": rows}
     if options.json:
-        add_rows(options.json, found, "exports", ("part", "target", "precision"))
+        add_rows(options.json, found, "exports", ("model", "part", "target", "precision"))
     print(json.dumps(found))
     return 0
 

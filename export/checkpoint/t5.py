@@ -23,8 +23,8 @@ CLASSES = {"T5EncoderModel": "t5", "UMT5EncoderModel": "umt5"}
 """Class of transformers -> its model_type."""
 
 _STEM = "model"  # of its weight files
-_EMBEDDING = "encoder.embed_tokens.weight"
-_SHARED = "shared.weight"  # another name of it
+EMBEDDING = "encoder.embed_tokens.weight"
+SHARED = "shared.weight"  # another name of it
 _SIZES = ("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_heads")
 _BUCKETS = ("relative_attention_num_buckets", "relative_attention_max_distance")
 _FEED_FORWARD = {"relu": ("relu", False), "gated-gelu": ("gelu_new", True)}
@@ -121,13 +121,13 @@ def open_t5(
         stored = open_weights(folder, stem, variant).shapes
     except CheckpointError as error:
         raise ExportError(str(error)) from None
-    both = _EMBEDDING in stored and _SHARED in stored
+    both = EMBEDDING in stored and SHARED in stored
 
     def rename(name: str, wanted: Any) -> str:
-        return _EMBEDDING if name == _SHARED and not both else name
+        return EMBEDDING if name == SHARED and not both else name
 
     # Where both names are stored, `load_t5` compares them.
-    return open_module(folder, stem, _maker(values), rename, (_SHARED,) if both else (), variant)
+    return open_module(folder, stem, _maker(values), rename, (SHARED,) if both else (), variant)
 
 
 def _maker(values: Mapping[str, Any]) -> Callable[[], Any]:
@@ -151,10 +151,10 @@ def load_t5(opened: StoredModule) -> Any:
     ExportError: as for `StoredModule.map`, or the two names of the embedding hold different numbers.
     """
     model, files = opened.map(), opened.files
-    if _EMBEDDING in files.shapes and _SHARED in files.shapes:
+    if EMBEDDING in files.shapes and SHARED in files.shapes:
         weight = model.encoder.embed_tokens.weight
-        if not torch.equal(files.read(_SHARED, weight.dtype), weight):
+        if not torch.equal(files.read(SHARED, weight.dtype), weight):
             raise ExportError(
-                f"{files.place(_SHARED)}: {_SHARED} and {_EMBEDDING} differ, and are names of one tensor"
+                f"{files.place(SHARED)}: {SHARED} and {EMBEDDING} differ, and are names of one tensor"
             )
     return model

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from g4v.export.checkpoint import t5
 from g4v.export.checkpoint.llama import EMBEDDING, HEAD, LlamaWeights
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.components.own_text import WRITER
@@ -20,6 +21,7 @@ from g4v.export.quantisation.calibration import NONE, OWN, SEQUENCES, resolve_ch
 from g4v.export.quantisation.codes import BITS
 from g4v.model.bases.mplug_owl import is_mplug_owl
 from g4v.model.bases.video_language import is_video_language
+from g4v.model.bases.weight_files import open_weights
 from g4v.ops import versions
 from g4v.weights.packed_file import header_bytes
 from g4v.weights.packed_layout import PANEL
@@ -31,9 +33,11 @@ _TENSORRT = 0.5e9  # bytes of TensorRT
 # Peak memory in bytes per weight of a component. On the CPU the largest part is the session's, with the
 # weights that it stores in another layout; for an engine that of the graph, TensorRT's copy and the result;
 # for the encoder the weights that are read and converted to float32; for the VAE images in float64. Its
-# encoder, which was not measured, has as large images and 0.7 as many weights as its decoder. The weights of
-# a transformer stay in their files.
-_CPU = {"encoder": 10, "text_encoder": 7, "transformer": 4.4, "vae_decoder": 45, "vae_encoder": 65}
+# encoder, which was not measured, has as large images and 0.7 as many weights as its decoder.
+_CPU = {"encoder": 10, "text_encoder": 7, "vae_decoder": 45, "vae_encoder": 65}
+_CAUSAL_VAE = 62  # of Wan's decoder, whose caches are in float64 too
+# Of networks whose weights stay in their files, in bytes per byte of the graph's products: its session's.
+_MAPPED = 1.1
 _ENGINE = {"encoder": 10, "vae_decoder": 45, "vae_encoder": 65}
 _OTHERS_CPU, _OTHERS_ENGINE = 9, 8
 # Where the processor has AMX also the split weights of bf16x3 and bf16x2 products, which stand beside the
@@ -134,7 +138,13 @@ def estimate_export(
     in_place = checkpoint.has("encoder") and _is_published(checkpoint.parts["encoder"])
     estimates = [
         _estimate_component(
-            name, precisions[name], counts, _int8_weights(name, shapes[name]), frames, in_place
+            name,
+            precisions[name],
+            counts,
+            _int8_weights(name, shapes[name]),
+            frames,
+            in_place,
+            _table(checkpoint) if name == "text_encoder" else None,
         )
         for name in counts
     ]
@@ -167,11 +177,12 @@ def _estimate_component(
     int8_weights: int,
     frames: int,
     in_place: bool,
+    table: tuple[int, int] | None,
 ) -> ExportEstimate:
     """The estimate of a component other than the decoder.
 
     counts: weights of every component. int8_weights: those that int8 stores as bytes. frames: of a clip.
-    in_place: whether the encoder is one of a published checkpoint.
+    in_place: whether the encoder is one of a published checkpoint. table: of a T5, as `_table` returns it.
     """
     weights = counts[name]
     disk = resident = peak = 0
@@ -185,16 +196,26 @@ def _estimate_component(
     elif name in ("unet", "transformer"):
         seconds += millions * _LATENTS
     for target, precision in variants.items():
-        size = _BYTES.get(precision, 2) * weights - (3 * int8_weights if precision == "int8" else 0)
+        width, rows = _BYTES.get(precision, 2), 0
+        size = width * weights - (3 * int8_weights if precision == "int8" else 0)
+        if table is not None:  # of which few rows are read
+            rows = min(width, table[1]) * table[0]
+            size += rows - width * table[0]
         held[target] = size
         disk += size
         seconds += graph
         if target not in ENGINE_TARGETS:
             splits = target == CPU and name in _SPLIT_GEMM and "amx" in versions()
             split = _SPLIT_WEIGHTS.get(precision, 0) if splits else 0
-            resident += size + (split * weights or size) if target == CPU else 0
+            packed = 0 if table else split * weights or size
+            resident += size - rows + packed if target == CPU else 0
             own = _IN_PLACE if in_place and name == "encoder" and not split else _CPU.get(name, _OTHERS_CPU)
-            peak = max(peak, int(_LIBRARIES + (own + split) * weights))
+            if name == "vae_decoder" and "transformer" in counts:
+                own = _CAUSAL_VAE
+            needed = float((own + split) * weights)
+            if name == "transformer" or table is not None:
+                needed = max(_MAPPED * (size - rows), rows)
+            peak = max(peak, int(_LIBRARIES + needed))
         else:
             seconds += _BUILD[0] + millions * _BUILD[1]
             scale = 2 if precision == "fp32" else 1
@@ -205,6 +226,15 @@ def _estimate_component(
         peak = max(peak, int(_LIBRARIES + max(_WHOLE * weights, read)))
     gpu = _on_gpu(held)
     return ExportEstimate(name, ", ".join(variants.values()), weights, disk, peak, resident, gpu, seconds)
+
+
+def _table(checkpoint: Checkpoint) -> tuple[int, int] | None:
+    """Numbers in the embedding of a T5 text encoder, and bytes of each in a bundle; None of another."""
+    files = open_weights(checkpoint.parts["t2v"] / "text_encoder", "model", checkpoint.variant)
+    for name in (t5.EMBEDDING, t5.SHARED):
+        if name in files.shapes:
+            return math.prod(files.shapes[name]), 2 if str(files.dtypes[name]) == "torch.bfloat16" else 4
+    return None
 
 
 def _on_gpu(held: Mapping[str, int]) -> int:

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 
 from g4v.export.errors import ExportError
 from g4v.export.graph.onnx_file import OnnxFile
+from g4v.export.verify.half_precision import half_type
 from g4v.export.verify.range_probes import CARRIES, INNER, add_probes
 from g4v.export.verify.session import open_session
 from g4v.export.verify.value_types import HALF_TYPES, value_types
@@ -72,6 +73,8 @@ def by_kind(folder: Path, stem: str, ranges: Mapping[str, float]) -> dict[str, f
 def _upcast(file: OnnxFile) -> None:
     """Makes a graph compute in float32; 16-bit weights are upcast where they are used."""
     casts, graph = [], file.graph
+    if half_type(graph) is None:
+        return
     for tensor in graph.initializer:
         if tensor.data_type in HALF_TYPES:
             casts.append(helper.make_node("Cast", [tensor.name + ".short"], [tensor.name], to=1))

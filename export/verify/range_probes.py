@@ -39,7 +39,7 @@ def add_probes(graph: onnx.GraphProto) -> tuple[dict[str, list[str]], dict[str, 
         if node.op_type in CARRIES:
             carried[made[0]] = [name for name in node.input if name in types]
         elif masks.isdisjoint(node.input):
-            groups += [(name, _largest(name)) for name in made]
+            groups += [(name, _largest_of(name, types[name])) for name in made]
         else:
             carried[made[0]] = [name for name in node.input if name in types and name not in masks]
         inner = _inner(node, graph)
@@ -58,6 +58,14 @@ def add_probes(graph: onnx.GraphProto) -> tuple[dict[str, list[str]], dict[str, 
 def _masks(graph: onnx.GraphProto) -> set[str]:
     """Masks that are added to attention scores: large on purpose, and harmless (graph.standard)."""
     return {node.output[0] for node in graph.node if node.op_type == "Trilu"}
+
+
+def _largest_of(name: str, kind: int) -> list[onnx.NodeProto]:
+    """`_largest` of a value of any floating type, such as rows of a 16-bit table before they are cast."""
+    if kind == TensorProto.FLOAT:
+        return _largest(name)
+    wide = f"probe.{name}.wide"
+    return [helper.make_node("Cast", [name], [wide], name=wide, to=TensorProto.FLOAT), *_largest(wide, name)]
 
 
 def _largest(name: str, label: str | None = None) -> list[onnx.NodeProto]:

@@ -1,10 +1,14 @@
 """The graphs of T5's and UMT5's encoders against transformers in float64."""
 
+import json
+
 import numpy as np
+import onnx
 import pytest
 import torch
 
 from g4v.export.checkpoint import t5
+from g4v.export.checkpoint.mapped import is_mapped
 from g4v.export.components.lowerings import lowering_for
 from g4v.export.components.t5 import distance_bias, export_t5
 from g4v.export.graph.cpu import CPU
@@ -18,6 +22,7 @@ from g4v.export.verify.comparison import (
     INT8_NORM_TOLERANCE,
     verify_text_encoder,
 )
+from g4v.export.verify.half_precision import half_type
 from g4v.export.verify.session import open_session
 
 from ...t5_models import make_encoder
@@ -128,8 +133,6 @@ def test_a_block_of_the_width_of_xxl(kind, tmp_path):
 
 def test_loaded_as_transformers_loads_it(tmp_path):
     """Sharded files, in float16, with the embedding under either name or both."""
-    import json
-
     from safetensors.torch import load_file, save_file
 
     for kind in ("t5", "umt5"):
@@ -155,3 +158,25 @@ def test_loaded_as_transformers_loads_it(tmp_path):
             )
             loaded = t5.load_t5(t5.open_t5(again, values))
             assert torch.equal(loaded.encoder.embed_tokens.weight, found.half().encoder.embed_tokens.weight)
+
+
+@pytest.mark.parametrize("kind", ["t5", "umt5"])
+def test_stored_in_bfloat16(kind, tmp_path):
+    """Its weights stay in their files, and the rows of its embedding in 16 bits: no digit is lost."""
+    folder = tmp_path / kind
+    make_encoder(kind).bfloat16().save_pretrained(folder, max_shard_size="40KB")
+    values = json.loads((folder / "config.json").read_text("utf-8"))
+    for lowering in (CPU, StandardLowering(), lowering_for("text_encoder", "cuda", "fp32")):
+        model = t5.load_t5(t5.open_t5(folder, values))
+        assert is_mapped(model)
+        export_t5(model, tmp_path, LENGTH, masked=True, lowering=lowering)
+        graph = OnnxFile(tmp_path / "text_encoder.onnx").graph
+        (table,) = [tensor for tensor in graph.initializer if tensor.dims[:1] == [300]]
+        assert table.data_type == onnx.TensorProto.BFLOAT16 and half_type(graph) is None
+        ids = np.random.default_rng(1).integers(300, size=(1, 9))
+        feeds = [{"input_ids": ids, "attention_mask": np.ones_like(ids)}]
+        assert measure_graph(tmp_path, "text_encoder", feeds, half=False).left > 0
+        assert verify_text_encoder(model, tmp_path, length=LENGTH) < 1e-5
+    export_t5(model, tmp_path, LENGTH, True, lowering=lowering_for("text_encoder", "cuda", "fp16"))
+    assert half_type(OnnxFile(tmp_path / "text_encoder.onnx").graph) == onnx.TensorProto.FLOAT16
+    assert verify_text_encoder(model, tmp_path, length=LENGTH) < FLOAT16_TOLERANCE
