@@ -106,6 +106,7 @@ _OTHERS = {
     "LTXImageToVideoPipeline": "it makes videos of pictures",
     "LTXLatentUpsamplePipeline": "it makes no videos of texts",
 }
+_LAYERS = ("num_hidden_layers", "num_layers", "layers_per_block", "decoder_layers_per_block")
 UNET_PIPELINE = "TextToVideoSDPipeline"
 
 
@@ -217,7 +218,7 @@ def _check_values(path: Path, name: str, part: Part, values: dict[str, Any]) -> 
     if not isinstance(sizes, list) or not sizes or not all(type(size) is int and size > 0 for size in sizes):
         raise ExportError(f"{path}: block_out_channels is {sizes!r} but must be a list of positive integers")
     for key, value in values.items():  # the network is made before it is known whether its weights are there
-        most = MOST_LAYERS if key in ("num_hidden_layers", "layers_per_block") else MOST_SIZE
+        most = MOST_LAYERS if key in _LAYERS else MOST_SIZE
         for number in value if isinstance(value, list) else [value]:
             if type(number) is int and number > most and key not in _NO_EFFECT:
                 raise ExportError(f"{path}: {key} is {number!r:.80} but must be at most {most}")

@@ -242,8 +242,9 @@ def test_lora(folder, tmp_path):
 @pytest.mark.parametrize(
     ("file", "changes", "message"),
     [
-        ("model_index.json", {"_class_name": "LTXPipeline"},
-         "pipeline 'LTXPipeline' is not supported .one of TextToVideoSDPipeline, .*WanPipeline"),
+        ("model_index.json", {"_class_name": "MochiPipeline"},
+         "pipeline 'MochiPipeline' is not supported .one of TextToVideoSDPipeline, .*WanPipeline"),
+        ("model_index.json", {"_class_name": "LTXPipeline"}, "is of LTXPipeline, but transformer/ is of Wan"),
         ("model_index.json", {"_class_name": "TextToVideoSDPipeline"}, "is of TextToVideoSDPipeline, but tr"),
         ("model_index.json", {"boundary_ratio": 0.9}, "boundary_ratio 0.9 is of Wan 2.2"),
         ("model_index.json", {"expand_timesteps": True}, "expand_timesteps True is of Wan 2.2"),
