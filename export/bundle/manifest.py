@@ -89,7 +89,9 @@ def _check_decoding(video: dict[str, Any], vae: dict[str, Any] | None) -> None:
                 f"g4v_train.json: generation.video: {key!r} must be a number from 0 to 1, not {value!r:.80}"
             )
         if value and vae is not None and not vae.get("whole", {}).get("timestep"):
-            raise ExportError(f"g4v_train.json: generation.video: {key!r} is there, but the VAE takes no time step")
+            raise ExportError(
+                f"g4v_train.json: generation.video: {key!r} is there, but the VAE takes no time step"
+            )
 
 
 def provenance_section(given: dict[str, Any], components: Sequence[ComponentReport]) -> dict[str, Any]:

@@ -53,8 +53,8 @@ def video_settings(name: str, t2v: Path) -> dict[str, Any]:
     """Returns generation.video for a text-to-video pipeline that is published.
 
     name: as the user named it, such as "cerspense/zeroscope_v2_576w"; what its card says is then known. Of
-    others the size is that of its unet/config.json, in pixels. A folder of Wan or of LTX-Video has the size and
-    the settings of diffusers' WanPipeline or LTXPipeline.
+    others the size is that of its unet/config.json, in pixels. A folder of Wan or of LTX-Video has the size
+    and the settings of diffusers' WanPipeline or LTXPipeline.
 
     ExportError: a configuration file cannot be read.
     """

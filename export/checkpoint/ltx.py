@@ -182,9 +182,7 @@ def _check_channels(
         if doubles and residual:
             fits = fits and channels % 8 == 0 and 8 % factor == 0
         if not fits:
-            raise ExportError(
-                f"{path}: decoder_block_out_channels and upsample_factor do not fit together"
-            )
+            raise ExportError(f"{path}: decoder_block_out_channels and upsample_factor do not fit together")
         channels = made
 
 
@@ -233,8 +231,8 @@ def text_width(values: Mapping[str, Any]) -> int:
 
 
 def time_shift(settings: Mapping[str, Any], tokens: int) -> float:
-    """The shift of the noise levels of a video of so many latents, or its logarithm: what the scheduler is given
-    as mu. settings: the manifest's scheduler object.
+    """The shift of the noise levels of a video of so many latents, or its logarithm: what the scheduler is
+    given as mu. settings: the manifest's scheduler object.
     """
     low, high = settings.get("base_image_seq_len", 256), settings.get("max_image_seq_len", 4096)
     base, most = settings.get("base_shift", 0.5), settings.get("max_shift", 1.15)
@@ -267,9 +265,7 @@ def check_statistics(folder: Path, vae: Any) -> Any:
     """
     mean, std = vae.latents_mean.float(), vae.latents_std.float()
     if not (mean.abs() <= 1e6).all() or not ((std >= 1e-6) & (std <= 1e6)).all():
-        raise ExportError(
-            f"{folder}: latents_mean must be within 1e6 of 0 and latents_std from 1e-6 to 1e6 in every channel"
-        )
+        raise ExportError(f"{folder}: latents_mean must be from -1e6 to 1e6 and latents_std from 1e-6 to 1e6")
     return vae
 
 

@@ -1,9 +1,9 @@
 """The noise scheduler of a text-to-video run, as the manifest describes it.
 
-Every key of scheduler_config.json is obeyed (`_OBEYED`, `_FLOW_OBEYED`, `_DYNAMIC`), accepted with the values that have
-no effect here (`_ACCEPTED`), known to have none at all (`_NO_EFFECT`), or refused by name. The defaults are
-those of diffusers' classes. Keys of other samplers are read too: the sampler can be changed, in the run and
-for a video, and diffusers' `from_config` then hands them over.
+Every key of scheduler_config.json is obeyed (`_OBEYED`, `_FLOW_OBEYED`, `_DYNAMIC`), accepted with the values
+that have no effect here (`_ACCEPTED`), known to have none at all (`_NO_EFFECT`), or refused by name. The
+defaults are those of diffusers' classes. Keys of other samplers are read too: the sampler can be changed, in
+the run and for a video, and diffusers' `from_config` then hands them over.
 """
 
 from __future__ import annotations
@@ -253,9 +253,7 @@ def _check_dynamic(path: Path, values: Mapping[str, Any], found: dict[str, Any])
         values.get(key, _DYNAMIC[key].default) for key in ("base_image_seq_len", "max_image_seq_len")
     )
     if most <= base:
-        raise ExportError(
-            f"{path}: max_image_seq_len is {most} but must be above base_image_seq_len, {base}"
-        )
+        raise ExportError(f"{path}: max_image_seq_len is {most} but must be above base_image_seq_len, {base}")
 
 
 def _flow_values(path: Path, values: Mapping[str, Any], own: str | None) -> dict[str, Any]:

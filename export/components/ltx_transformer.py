@@ -101,7 +101,9 @@ class _Builder:
         x = g.transpose(g.reshape(sample, 0, channels, -1), 0, 2, 1)
         self.padding = self._padding(mask, g.dimension(x, 1))
         embedder = model.time_embed
-        time = time_embedding(ops, timestep, embedder.emb.time_proj.num_channels, embedder.emb.timestep_embedder)
+        time = time_embedding(
+            ops, timestep, embedder.emb.time_proj.num_channels, embedder.emb.timestep_embedder
+        )
         self.time = g.reshape(ops.linear(ops.silu(time), embedder.linear), 1, 6, self.width)
         projection = model.caption_projection
         text = ops.tanh_gelu(ops.linear(text, projection.linear_1, bias=False), projection.linear_1.bias)

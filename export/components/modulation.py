@@ -1,4 +1,4 @@
-"""What the networks share that are told a time step: its embedding, and scales and shifts that follow from it."""
+"""What networks share that are told a time step: its embedding, and the scales and shifts that follow."""
 
 from __future__ import annotations
 

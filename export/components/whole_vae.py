@@ -83,7 +83,7 @@ def _sides(scale: int) -> list[str]:
 def export_whole_vae_decoder(
     vae: Any, folder: str | Path, stem: str = "vae_decoder", lowering: Lowering = CPU
 ) -> list[str]:
-    """Writes the graph of an AutoencoderKLLTXVideo's decoder into `folder`; returns the names of its files."""
+    """Writes the decoder half of an AutoencoderKLLTXVideo into `folder`; returns the names of its files."""
     with lowering.open(folder, stem) as ops, torch.no_grad():
         _Builder(ops, vae).build()
         ops.g.save()

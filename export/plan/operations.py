@@ -68,8 +68,8 @@ def causal_convolved(tensors: Tensors, doubled: Sequence[bool], latents: float, 
 
 
 def whole_convolved(tensors: Tensors, doubled: Sequence[bool], latents: float, frames: float) -> float:
-    """Operations of the products of LTX-Video's VAE decoder. doubled: whether each block doubles frames, height
-    and width, which it does before its resnets. latents, frames: as for `causal_convolved`.
+    """Operations of the products of LTX-Video's VAE decoder. doubled: whether each block doubles frames,
+    height and width, which it does before its resnets. latents, frames: as for `causal_convolved`.
     """
     total = 0.0
     for name, shape in tensors.items():

@@ -16,7 +16,8 @@ class TransformerVideo:
 
     latent_frames: of it. latents: places of one of them. tokens: of the transformer, for the whole video.
     chunk_pixels: places of the VAE's last layers that are computed at once: of what one latent frame becomes,
-    or of the whole video. width, base: channels of the transformer and of the VAE's last layers. is_whole: whether the VAE makes all frames at once.
+    or of the whole video. width, base: channels of the transformer and of the VAE's last layers. is_whole:
+    whether the VAE makes all frames at once.
 
     ExportError: a configuration cannot be read.
     """

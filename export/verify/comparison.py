@@ -138,7 +138,9 @@ def verify_abstractor(
     ]
     abstractor = abstractor.double()
     memory = memory_of(folder, stem)
-    return worst_error(folder, stem, inputs, lambda features: abstractor(features[None])[0], error_of(feeds), memory)
+    return worst_error(
+        folder, stem, inputs, lambda features: abstractor(features[None])[0], error_of(feeds), memory
+    )
 
 
 @torch.no_grad()
@@ -275,5 +277,9 @@ def verify_vae_decoder(
     ]
     with upcast_to_float64(model):
         return worst_error(
-            folder, stem, inputs, lambda latents: model.decode(latents).sample.clamp(-1.0, 1.0), error_of(feeds)
+            folder,
+            stem,
+            inputs,
+            lambda latents: model.decode(latents).sample.clamp(-1.0, 1.0),
+            error_of(feeds),
         )

@@ -58,8 +58,8 @@ def verify_ltx_transformer(
     stem: str = "transformer",
     feeds: Feeds = (),
 ) -> float:
-    """Compares the transformer's graph. length: tokens of a text; scales: frames, and pixels of a side, for one
-    latent.
+    """Compares the transformer's graph. length: tokens of a text; scales: frames, and pixels of a side, for
+    one latent.
 
     diffusers' module computes norms and rotary embeddings in float32 whatever its weights are, so that its
     own rounding, about 1e-7 a block, is in the error.
@@ -116,7 +116,7 @@ def _decoded(vae: Any, given: Mapping[str, Tensor]) -> Tensor:
 def verify_whole_vae_decoder(
     vae: Any, folder: Path, size: int, stem: str = "vae_decoder", feeds: Feeds = ()
 ) -> float:
-    """Compares the VAE decoder's graph. size: edge of the latents of random inputs; feeds: of `whole_feeds`."""
+    """Compares the decoder's graph. size: edge of the latents of random inputs. feeds: of `whole_feeds`."""
     channels, generator = vae.config.latent_channels, torch.Generator().manual_seed(_SEED)
     random = [
         whole_feeds(vae, torch.randn(f, channels, h, w, generator=generator), step)

@@ -299,9 +299,10 @@ class Assistant:
                 result, which LTX-Video reads too, so that what it shows moves at that speed.
             latents: what the video starts from in place of the noise of the seed, to compare with other
                 pipelines: float32 [channels, frames, height / s, width / s], s pixels of a side being one
-                latent (8 in most models, 32 in LTX-Video); of Wan 2.1 its latent frames, (frames - 1) / 4 + 1,
-                and of LTX-Video (frames - 1) / 8 + 1. In diffusers they are `latents[0]`, which LTXPipeline
-                takes packed. With `video` they are the noise that is added to it.
+                latent (8 in most models, 32 in LTX-Video); of Wan 2.1 its latent frames,
+                (frames - 1) / 4 + 1, and of LTX-Video (frames - 1) / 8 + 1. In diffusers they are
+                `latents[0]`, which LTXPipeline takes packed. With `video` they are the noise that is added to
+                it.
             video: a video or a picture to make this one from: it is encoded, noise is added as much as
                 `strength` says, and the rest of the steps follow the caption. A path, the bytes of a file or
                 a binary file: its frames are sampled and resized (Lanczos) to those of the video. A `Video`

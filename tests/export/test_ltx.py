@@ -1,4 +1,4 @@
-"""Bundles of an LTX-Video folder: the frames of diffusers' LTXPipeline from the same latents, and refusals."""
+"""Bundles of an LTX-Video folder: the frames of diffusers' LTXPipeline from the same latents; refusals."""
 
 import itertools
 import json
@@ -178,7 +178,7 @@ def test_a_caption_a_speed_and_a_seed_count(bundle):
         ({"height": 16}, "height is 16 but must be 32 to 4096"),
         ({"latents": np.zeros((8, 9, 3, 2), np.float32)}, r"must be \[8, 2, 3, 2\], \[channels, latent fr"),
         ({"video": np.zeros((9, 96, 64, 3), np.uint8)}, "makes videos of texts alone"),
-        ({"scheduler": "ddim"}, "scheduler is \"ddim\" but must be"),
+        ({"scheduler": "ddim"}, 'scheduler is "ddim" but must be'),
         ({"steps": 1}, "steps is 1, which the scheduler's shift_terminal does not allow"),
     ],
 )
@@ -213,7 +213,7 @@ def test_requests_that_do_not_fit(bundle, options, message):
         ("vae/config.json", {"decoder_layers_per_block": [1]}, "decoder_layers_per_block is .* list of 5 el"),
         ("vae/config.json", {"upsample_factor": [3, 1, 1, 1]}, "upsample_factor do not fit together"),
         ("vae/config.json", {"timestep_conditioning": True}, "changes its channels takes neither"),
-        ("vae/config.json", {"temporal_compression_ratio": 4}, "temporal_compression_ratio is 4, but the dec"),
+        ("vae/config.json", {"temporal_compression_ratio": 4}, "temporal_compression_ratio is 4, but"),
         ("vae/config.json", {"spatial_compression_ratio": 8}, "spatial_compression_ratio is 8, but the dec"),
         ("vae/config.json", {"scaling_factor": 0}, "scaling_factor is 0 but must be"),
         ("vae/config.json", {"latent_channels": 0}, "latent_channels is 0 but must hold integers from 1"),

@@ -1,4 +1,4 @@
-"""The graph of LTX-Video's transformer against diffusers' module in float64, called as LTXPipeline calls it."""
+"""The graph of LTX-Video's transformer against diffusers' module in float64, called as by LTXPipeline."""
 
 from unittest import mock
 
@@ -25,7 +25,7 @@ SIDE = 32  # pixels for one latent
 
 @torch.no_grad()
 def predicted(model, given, fps):
-    """The module's prediction with everything in float64 but the angles: it asks for float32 by Tensor.float."""
+    """The module's prediction with everything in float64 but the angles: it asks for float32 by `float`."""
     sample = given["sample"]
     frames, height, width = sample.shape[2:]
     with mock.patch.object(torch.Tensor, "float", torch.Tensor.double):
@@ -92,7 +92,7 @@ def test_padding_is_not_read_and_text_is(tmp_path):
 
 
 def test_every_place_has_its_own_rotation(tmp_path):
-    """Time, row and column: a video that is moved along one of them is predicted anew; so is another speed."""
+    """Time, row and column: a video that is moved is predicted anew, and so is another speed."""
     model = transformer()
     export_ltx_transformer(model, tmp_path, SIDE)
     given = inputs(model, (1, 8, 4, 4, 4), [3], 3, 500.0, 25)
