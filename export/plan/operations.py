@@ -79,7 +79,9 @@ def whole_convolved(tensors: Tensors, doubled: Sequence[bool], latents: float, f
         block = int(match[1]) + (".resnets." in name) if match else 0
         if name.startswith("decoder.conv_out"):
             block = len(doubled)
-        total += 2.0 * math.prod(shape) * latents * frames * 8.0 ** sum(doubled[:block])
+        times = sum(doubled[:block])
+        places = latents * 4.0**times * ((frames - 1) * 2.0**times + 1)  # the first frame is not doubled
+        total += 2.0 * math.prod(shape) * places
     return total
 
 

@@ -17,6 +17,7 @@ from g4v.export.bundle.export import export_bundle
 from g4v.export.bundle.verify import verify_bundle
 from g4v.export.checkpoint.overrides import Overrides
 from g4v.export.checkpoint.run import Checkpoint
+from g4v.export.checkpoint.video_lora import VideoLora
 from g4v.export.errors import ExportError
 
 from ..ltx_folder import VAE_0_9_1, write_ltx
@@ -178,6 +179,8 @@ def test_a_caption_a_speed_and_a_seed_count(bundle):
         ({"height": 16}, "height is 16 but must be 32 to 4096"),
         ({"latents": np.zeros((8, 9, 3, 2), np.float32)}, r"must be \[8, 2, 3, 2\], \[channels, latent fr"),
         ({"video": np.zeros((9, 96, 64, 3), np.uint8)}, "makes videos of texts alone"),
+        ({"fps": 1e-300}, "fps is too small for this bundle's transformer"),
+        ({"fps": 0}, "fps is 0 but must be above 0 and at most 1000"),
         ({"scheduler": "ddim"}, 'scheduler is "ddim" but must be'),
         ({"steps": 1}, "steps is 1, which the scheduler's shift_terminal does not allow"),
     ],
@@ -270,6 +273,20 @@ def test_dry_run_and_info(folder, bundle, tmp_path, capsys):
     assert not (tmp_path / "b").exists()
     assert cli.main(["inspect", str(bundle)]) == 0
     assert "transformer" in capsys.readouterr().out
+
+
+def test_lora(folder, tmp_path):
+    """diffusers' names of a transformer's adapter."""
+    layer = "transformer.transformer_blocks.1.attn2.to_k"
+    down, up = torch.randn(2, 32), torch.randn(32, 2)
+    file = tmp_path / "lora.safetensors"
+    save_file({f"{layer}.lora_A.weight": down, f"{layer}.lora_B.weight": up}, file)
+    plain, merged = (
+        Checkpoint.open(None, Overrides(t2v=str(folder), video_loras=given, **SMALL)).transformer()
+        for given in ((), (VideoLora(file, 0.5),))
+    )
+    of = (model.transformer_blocks[1].attn2.to_k.weight for model in (merged, plain))
+    assert torch.allclose(next(of) - next(of), 0.5 * up @ down, atol=1e-5)
 
 
 @pytest.mark.slow
