@@ -102,8 +102,18 @@ void CheckVideo(const JsonCursor& generation, const Manifest& manifest) {
   const ComponentsSpec& components = manifest.components;
   if (!components.unet && !components.transformer) return;
   if (!manifest.video_generation) generation.Fail("has no key \"video\"");
-  const std::string_view wanted = components.transformer ? kTransformerPipeline : kUnetPipeline;
-  const std::string& pipeline = manifest.video_generation->pipeline;
+  const std::optional<TransformerSpec>& transformer = components.transformer;
+  const std::string_view of_transformer =
+      transformer && transformer->frame_seconds ? kLtxPipeline : kWanPipeline;
+  const std::string_view wanted = transformer ? of_transformer : kUnetPipeline;
+  const VideoGenerationSpec& video = *manifest.video_generation;
+  const std::string& pipeline = video.pipeline;
+  const std::optional<VaeDecoderSpec>& vae = components.vae_decoder;
+  if (vae && !(vae->whole && vae->whole->timestep) &&
+      (video.decode_timestep != 0.0 || video.decode_noise_scale != 0.0)) {
+    generation.Get("video").Fail(
+        "has decode_timestep or decode_noise_scale, and the vae_decoder takes no time step");
+  }
   if (pipeline == wanted) return;
   generation.Get("video").Fail("is of the pipeline \"" + pipeline + "\", and a " +
                                (components.transformer ? "transformer" : "unet") +

@@ -104,12 +104,17 @@ struct UnetSpec {
   std::vector<Variant> variants;
 };
 
-// A transformer in place of the UNet: its graph has the same inputs and the same output.
+// A transformer in place of the UNet: its graph has the same inputs and the same output, and those
+// that are named here.
 struct TransformerSpec {
   int latent_channels = 0;
   int cross_attention_dim = 0;
   std::array<int, 3> patch_size{};  // latents for one token: along frames, height and width
-  int positions = 0;                // most patches along frames, height or width
+  int positions = 0;                // most patches along frames, height or width; 0: any number
+  // The graph's input "encoder_attention_mask", int64 [B, L], hides the padding of the texts.
+  bool attention_mask = false;
+  // The graph's input "frame_seconds", float32 [f], says when each latent frame is shown.
+  bool frame_seconds = false;
   std::vector<Variant> variants;
 };
 
@@ -127,6 +132,15 @@ struct CausalSpec {
   std::vector<CacheSpec> caches;
 };
 
+// Of a decoder that takes all latent frames of a video at once: diffusion/whole_vae.h.
+struct WholeSpec {
+  int frames_per_latent = 0;  // but for the first latent frame, which stands for one
+  bool timestep = false;      // the graph's input "timestep", float32 [1]: how much noise is left
+  // Of the graph's inputs "noise.0", "noise.1", ..., float32 [1, 1, H, W]: as many times as high and
+  // as wide as the latents. The decoder adds them between its layers.
+  std::vector<int> noise_scales;
+};
+
 struct VaeDecoderSpec {
   int latent_channels = 0;
   int scale_factor = 0;  // pixels for one latent, in height and width
@@ -134,8 +148,13 @@ struct VaeDecoderSpec {
   // Of each channel, after the division by scaling_factor. Empty: 0 and 1.
   std::vector<double> latents_mean;
   std::vector<double> latents_std;
-  std::optional<CausalSpec> causal;
+  std::optional<CausalSpec> causal;  // or whole, not both; neither: frames are latent frames
+  std::optional<WholeSpec> whole;
   std::vector<Variant> variants;
+
+  int frames_per_latent() const {
+    return causal ? causal->frames_per_latent : whole ? whole->frames_per_latent : 1;
+  }
 
   double mean(size_t channel) const { return latents_mean.empty() ? 0.0 : latents_mean[channel]; }
   double std(size_t channel) const { return latents_std.empty() ? 1.0 : latents_std[channel]; }
@@ -277,11 +296,23 @@ struct SchedulerSpec {
   double shift = 1.0;                  // flow_prediction
   double shift_terminal = 0.0;         // flow_prediction; 0 = none
   bool stochastic_sampling = false;    // flow-matching Euler
+  // flow_prediction of LTXPipeline: a shift that grows with the video's size in place of `shift`.
+  bool use_dynamic_shifting = false;
+  double base_shift = 0.5;  // logarithms of the shift, or, where it is "linear", the shift itself
+  double max_shift = 1.15;
+  int base_image_seq_len = 256;  // tokens of the video that has base_shift
+  int max_image_seq_len = 4096;
+  std::string time_shift_type = "exponential";  // or "linear"
+  // Not of the manifest: tokens of the video, where its pipeline gives the noise levels, from 1 to
+  // 1 / steps before they are shifted; 0: the sampler has its own.
+  int64_t tokens = 0;
 };
 
-// Pipelines of diffusers whose videos are made: each has a denoising network of its own.
+// Pipelines of diffusers whose videos are made: each has a denoising network of its own. That of the
+// last one has frame_seconds.
 inline constexpr std::string_view kUnetPipeline = "TextToVideoSDPipeline";
-inline constexpr std::string_view kTransformerPipeline = "WanPipeline";
+inline constexpr std::string_view kWanPipeline = "WanPipeline";
+inline constexpr std::string_view kLtxPipeline = "LTXPipeline";
 
 struct VideoGenerationSpec {
   std::string pipeline{kUnetPipeline};
@@ -293,6 +324,9 @@ struct VideoGenerationSpec {
   double guidance_scale = 1.0;
   std::string negative_prompt;
   double shared_noise = 0.0;  // share of the noise's variance that all frames have in common
+  // Of a VAE decoder with a time step: that step, and the share of noise that its latents get.
+  double decode_timestep = 0.0;
+  double decode_noise_scale = 0.0;
   SchedulerSpec scheduler;
   std::vector<std::string> schedulers;  // that a request may choose, scheduler.type first
 };

@@ -214,9 +214,11 @@ void CheckFit(const JsonCursor& components, const ComponentsSpec& spec) {
     expect(spec.transformer->latent_channels, spec.vae_decoder->latent_channels,
            "transformer.latent_channels and vae_decoder.latent_channels differ");
   }
-  if (spec.vae_encoder && spec.vae_decoder && spec.vae_decoder->causal) {
+  if (spec.vae_encoder && spec.vae_decoder &&
+      (spec.vae_decoder->causal || spec.vae_decoder->whole)) {
     components.Fail(
-        "have a vae_encoder, of which there is none for a causal vae_decoder; export the bundle "
+        "have a vae_encoder, of which there is none for a causal or whole vae_decoder; export the "
+        "bundle "
         "again");
   }
   if (spec.vae_encoder && !spec.vae_decoder) {

@@ -30,6 +30,24 @@ CausalSpec ReadCausal(const JsonCursor& cursor) {
   return spec;
 }
 
+// scale_factor: of the decoder, than which no noise is larger.
+WholeSpec ReadWhole(const JsonCursor& cursor, int scale_factor) {
+  cursor.ExpectKeys({"frames_per_latent", "timestep", "noise_scales"});
+  WholeSpec spec;
+  spec.frames_per_latent =
+      static_cast<int>(cursor.Get("frames_per_latent").AsInt(1, kMostFramesPerLatent));
+  if (const auto found = cursor.Find("timestep")) spec.timestep = found->AsBool();
+  if (const auto found = cursor.Find("noise_scales")) {
+    for (const JsonCursor& element : found->Elements()) {
+      spec.noise_scales.push_back(static_cast<int>(element.AsInt(1, scale_factor)));
+    }
+    if (spec.noise_scales.size() > kMostCaches) {
+      found->Fail("must have at most " + std::to_string(kMostCaches) + " elements");
+    }
+  }
+  return spec;
+}
+
 // A number for each channel of the latents.
 std::vector<double> ReadStatistic(const JsonCursor& object, std::string_view key, int channels,
                                   double least) {
@@ -60,8 +78,8 @@ UnetSpec ReadUnet(const JsonCursor& cursor, const Manifest& manifest) {
 }
 
 TransformerSpec ReadTransformer(const JsonCursor& cursor, const Manifest& manifest) {
-  cursor.ExpectKeys(
-      {"latent_channels", "cross_attention_dim", "patch_size", "positions", "variants"});
+  cursor.ExpectKeys({"latent_channels", "cross_attention_dim", "patch_size", "positions",
+                     "attention_mask", "frame_seconds", "variants"});
   TransformerSpec spec;
   spec.latent_channels = ReadSize(cursor, "latent_channels");
   spec.cross_attention_dim = ReadSize(cursor, "cross_attention_dim");
@@ -71,14 +89,16 @@ TransformerSpec ReadTransformer(const JsonCursor& cursor, const Manifest& manife
   for (size_t i = 0; i < 3; ++i) {
     spec.patch_size[i] = static_cast<int>(sides[i].AsInt(1, i == 0 ? 1 : kMostPatch));
   }
-  spec.positions = ReadSize(cursor, "positions");
+  if (cursor.Find("positions")) spec.positions = ReadSize(cursor, "positions");
+  if (const auto found = cursor.Find("attention_mask")) spec.attention_mask = found->AsBool();
+  if (const auto found = cursor.Find("frame_seconds")) spec.frame_seconds = found->AsBool();
   spec.variants = ReadVariants(cursor, manifest);
   return spec;
 }
 
 VaeDecoderSpec ReadVaeDecoder(const JsonCursor& cursor, const Manifest& manifest) {
   cursor.ExpectKeys({"latent_channels", "scale_factor", "scaling_factor", "latents_mean",
-                     "latents_std", "causal", "variants"});
+                     "latents_std", "causal", "whole", "variants"});
   VaeDecoderSpec spec;
   spec.latent_channels = ReadSize(cursor, "latent_channels");
   spec.scale_factor = ReadSize(cursor, "scale_factor");
@@ -87,6 +107,10 @@ VaeDecoderSpec ReadVaeDecoder(const JsonCursor& cursor, const Manifest& manifest
   spec.latents_mean = ReadStatistic(cursor, "latents_mean", channels, -kMostStatistic);
   spec.latents_std = ReadStatistic(cursor, "latents_std", channels, kLeastDeviation);
   if (const auto found = cursor.Find("causal")) spec.causal = ReadCausal(*found);
+  if (const auto found = cursor.Find("whole")) {
+    if (spec.causal) found->Fail("is beside \"causal\": a decoder takes chunks or whole videos");
+    spec.whole = ReadWhole(*found, spec.scale_factor);
+  }
   spec.variants = ReadVariants(cursor, manifest);
   return spec;
 }

@@ -6,6 +6,7 @@
 namespace g4v::manifest {
 namespace {
 
+constexpr double kMostShift = 100;    // of base_shift and max_shift
 constexpr double kMostScaling = 1e6;  // so that its square times that of a time step is finite
 
 // Settings that the exporter writes only where they are not the default.
@@ -54,6 +55,31 @@ void ReadOptionalSettings(const JsonCursor& cursor, SchedulerSpec& spec) {
   }
 }
 
+// Of models that predict the flow: how the shift grows with the video.
+void ReadDynamicShifting(const JsonCursor& cursor, SchedulerSpec& spec) {
+  if (const auto found = cursor.Find("use_dynamic_shifting")) {
+    spec.use_dynamic_shifting = found->AsBool();
+  }
+  if (const auto found = cursor.Find("base_shift")) {
+    spec.base_shift = ReadFrom(*found, -kMostShift, kMostShift);
+  }
+  if (const auto found = cursor.Find("max_shift")) {
+    spec.max_shift = ReadFrom(*found, -kMostShift, kMostShift);
+  }
+  if (const auto found = cursor.Find("base_image_seq_len")) {
+    spec.base_image_seq_len = static_cast<int>(found->AsInt(1, kMaxSize));
+  }
+  if (const auto found = cursor.Find("max_image_seq_len")) {
+    spec.max_image_seq_len = static_cast<int>(found->AsInt(1, kMaxSize));
+  }
+  if (spec.max_image_seq_len <= spec.base_image_seq_len) {
+    cursor.Fail("must have a max_image_seq_len above base_image_seq_len");
+  }
+  if (const auto found = cursor.Find("time_shift_type")) {
+    spec.time_shift_type = ReadWord(*found, {"exponential", "linear"});
+  }
+}
+
 // Of models that predict noise, velocity or the clean image: the schedule of betas.
 void ReadBetas(const JsonCursor& cursor, SchedulerSpec& spec) {
   spec.beta_start = ReadFrom(cursor.Get("beta_start"), 0.0, 1.0);
@@ -94,7 +120,13 @@ SchedulerSpec ReadScheduler(const JsonCursor& cursor) {
                      "timestep_scaling",
                      "shift",
                      "shift_terminal",
-                     "stochastic_sampling"});
+                     "stochastic_sampling",
+                     "use_dynamic_shifting",
+                     "base_shift",
+                     "max_shift",
+                     "base_image_seq_len",
+                     "max_image_seq_len",
+                     "time_shift_type"});
   SchedulerSpec spec;
   spec.type = ReadWord(cursor.Get("type"), kSchedulers);
   spec.num_train_timesteps = ReadSize(cursor, "num_train_timesteps");
@@ -102,6 +134,7 @@ SchedulerSpec ReadScheduler(const JsonCursor& cursor) {
                                   {"epsilon", "v_prediction", "sample", "flow_prediction"});
   if (spec.prediction_type != "flow_prediction") ReadBetas(cursor, spec);
   ReadOptionalSettings(cursor, spec);
+  ReadDynamicShifting(cursor, spec);
   return spec;
 }
 
@@ -129,10 +162,11 @@ std::vector<std::string> ReadSchedulers(const JsonCursor& video, const std::stri
 
 VideoGenerationSpec ReadVideoGeneration(const JsonCursor& cursor) {
   cursor.ExpectKeys({"pipeline", "frames", "width", "height", "fps", "steps", "guidance_scale",
-                     "negative_prompt", "shared_noise", "scheduler", "schedulers"});
+                     "negative_prompt", "shared_noise", "decode_timestep", "decode_noise_scale",
+                     "scheduler", "schedulers"});
   VideoGenerationSpec spec;
   if (const auto found = cursor.Find("pipeline")) {
-    spec.pipeline = ReadWord(*found, {kUnetPipeline, kTransformerPipeline});
+    spec.pipeline = ReadWord(*found, {kUnetPipeline, kWanPipeline, kLtxPipeline});
   }
   spec.frames = ReadSize(cursor, "frames");
   spec.width = ReadSize(cursor, "width");
@@ -144,7 +178,18 @@ VideoGenerationSpec ReadVideoGeneration(const JsonCursor& cursor) {
   if (const auto found = cursor.Find("shared_noise")) {
     spec.shared_noise = ReadFrom(*found, 0.0, 1.0);
   }
+  if (const auto found = cursor.Find("decode_timestep")) {
+    spec.decode_timestep = ReadFrom(*found, 0.0, 1.0);
+  }
+  spec.decode_noise_scale = spec.decode_timestep;
+  if (const auto found = cursor.Find("decode_noise_scale")) {
+    spec.decode_noise_scale = ReadFrom(*found, 0.0, 1.0);
+  }
   spec.scheduler = ReadScheduler(cursor.Get("scheduler"));
+  if (spec.scheduler.use_dynamic_shifting && spec.pipeline != kLtxPipeline) {
+    cursor.Get("scheduler")
+        .Fail("has use_dynamic_shifting, which is of \"" + std::string(kLtxPipeline) + "\" alone");
+  }
   spec.schedulers = ReadSchedulers(cursor, spec.scheduler.type);
   return spec;
 }

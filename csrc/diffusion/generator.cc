@@ -12,6 +12,7 @@
 #include "diffusion/noise.h"
 #include "diffusion/scheduler.h"
 #include "diffusion/vae.h"
+#include "diffusion/whole_vae.h"
 
 namespace g4v {
 namespace {
@@ -76,8 +77,12 @@ Frames VideoGenerator::Generate(const VideoRequest& request, ort::RunControl& co
   bundle_.CheckUnchanged();
   CheckMemory(request.spec, bundle_.manifest().components);
   const std::vector<float> latents = Denoise(request, control, progress);
+  ort::Session& decoder = *sessions_.get()->vae_decoder;
+  if (vae_decoder_.whole) {
+    return DecodeWhole(decoder, vae_decoder_, request.spec, latents, request.seed, control);
+  }
   const auto decode = vae_decoder_.causal ? &DecodeChunks : &DecodeLatents;
-  return decode(*sessions_.get()->vae_decoder, vae_decoder_, request.spec, latents, control);
+  return decode(decoder, vae_decoder_, request.spec, latents, control);
 }
 
 // [B, L, D]: the negative prompt first where guidance needs it.
@@ -126,10 +131,21 @@ std::vector<float> VideoGenerator::Denoise(const VideoRequest& request, ort::Run
   std::vector<int64_t> whole(1);
   std::vector<float> timestep(1);
   const auto time = denoiser_.whole_timesteps ? View(whole, {1}) : View(timestep, {1});
-  const std::array<NamedTensor, 3> inputs = {
-      NamedTensor{"sample", View(sample, shape)}, NamedTensor{"timestep", time},
-      NamedTensor{"encoder_hidden_states",
-                  View(text.hidden, {batch, text_encoder_.length(), text_encoder_.hidden_size()})}};
+  std::vector<NamedTensor> inputs = {
+      {"sample", View(sample, shape)},
+      {"timestep", time},
+      {"encoder_hidden_states",
+       View(text.hidden, {batch, text_encoder_.length(), text_encoder_.hidden_size()})}};
+  std::vector<int64_t> mask;
+  if (denoiser_.attention_mask) {
+    mask = text.Mask();
+    inputs.push_back({"encoder_attention_mask", View(mask, {batch, text_encoder_.length()})});
+  }
+  std::vector<float> seconds;
+  if (denoiser_.frame_seconds) {
+    seconds = FrameSeconds(spec, vae_decoder_);
+    inputs.push_back({"frame_seconds", View(seconds, {frames})});
+  }
   const NamedTensor output{"prediction", View(prediction, shape)};
   for (int step = first; step < spec.steps; ++step) {
     timestep[0] = static_cast<float>(scheduler->timesteps()[static_cast<size_t>(step)]);

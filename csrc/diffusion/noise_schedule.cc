@@ -195,6 +195,23 @@ double TimeOf(double sigma, const std::vector<float>& log_sigmas) {
 
 double ShiftSigma(double shift, double sigma) { return shift * sigma / (1 + (shift - 1) * sigma); }
 
+double ShiftOf(const SchedulerSpec& spec) {
+  if (!spec.use_dynamic_shifting) return spec.shift;
+  const double slope =
+      (spec.max_shift - spec.base_shift) / (spec.max_image_seq_len - spec.base_image_seq_len);
+  const double mu =
+      spec.base_shift + slope * (static_cast<double>(spec.tokens) - spec.base_image_seq_len);
+  const double shift = spec.time_shift_type == "linear" ? mu : std::exp(mu);
+  constexpr double kMostShift = 1e6;
+  if (spec.tokens > 0 && shift >= 1 / kMostShift && shift <= kMostShift) return shift;
+  throw Error(Code::InvalidArgument, "a video of " + std::to_string(spec.tokens) +
+                                         " tokens has no noise schedule by the scheduler's " +
+                                         spec.time_shift_type +
+                                         " use_dynamic_shifting; change frames, width or height");
+}
+
+std::vector<double> PipelineSigmas(int steps) { return Linspace(1.0, 1.0 / steps, steps); }
+
 void StretchToTerminal(const SchedulerSpec& spec, std::vector<double>& sigmas) {
   if (spec.shift_terminal == 0.0) return;
   if (sigmas.size() < 2) {

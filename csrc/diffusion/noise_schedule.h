@@ -47,6 +47,11 @@ double TimeOf(double sigma, const std::vector<float>& log_sigmas);
 
 // Of flow matching: more steps at high noise (Esser et al., 2024), for a shift above 1.
 double ShiftSigma(double shift, double sigma);
+// spec.shift, or, with use_dynamic_shifting, the shift of a video of spec.tokens. Throws
+// Error(InvalidArgument) where that is no positive number of a sensible size.
+double ShiftOf(const SchedulerSpec& spec);
+// The noise levels of a pipeline that gives them, before they are shifted: from 1 to 1 / steps.
+std::vector<double> PipelineSigmas(int steps);
 // Stretches noise levels so that the last is spec.shift_terminal, where that is not 0.
 void StretchToTerminal(const SchedulerSpec& spec, std::vector<double>& sigmas);
 

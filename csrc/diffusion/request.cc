@@ -48,7 +48,7 @@ void CheckSpan(const char* name, int value, int unit, const Variant& variant,
 void CheckFrames(int frames, const VaeDecoderSpec& vae, const Variant& variant) {
   const auto found = variant.profile.find("frames");
   if (found == variant.profile.end()) return;
-  const int64_t made = vae.causal ? vae.causal->frames_per_latent : 1;
+  const int64_t made = vae.frames_per_latent();
   const Span& span = found->second;
   CheckBetween("frames", frames, (int64_t{span.least} - 1) * made + 1,
                (int64_t{span.most} - 1) * made + 1, variant);
@@ -136,6 +136,15 @@ VideoGenerationSpec ResolveVideoOptions(const VideoGenerationSpec& defaults,
   if (!IsValidUtf8(spec.negative_prompt)) {
     throw Error(Code::InvalidArgument, "negative_prompt is not valid UTF-8 text");
   }
+  if (spec.pipeline == kLtxPipeline) {  // it counts latents
+    const std::array<int64_t, 4> shape = LatentShape(spec, components);
+    spec.scheduler.tokens = shape[1] * shape[2] * shape[3];
+    if (!std::isfinite(FrameSeconds(spec, *components.vae_decoder).front())) {
+      throw Error(Code::InvalidArgument,
+                  "fps is too small for this bundle's transformer, which reads the time of each "
+                  "frame; use a larger one");
+    }
+  }
   CheckScheduler(spec, DenoiserOf(components).whole_timesteps);
   return spec;
 }
@@ -145,7 +154,8 @@ std::vector<float> CheckLatents(const std::optional<InitialLatents>& latents,
   if (!latents) return {};
   const int unit = components.vae_decoder->scale_factor;
   const std::array<int64_t, 4> shape = LatentShape(spec, components);
-  const std::string frames = components.vae_decoder->causal ? "latent frames" : "frames";
+  const std::string frames =
+      components.vae_decoder->frames_per_latent() > 1 ? "latent frames" : "frames";
   if (latents->shape != shape) {
     throw Error(Code::InvalidArgument,
                 "latents has the shape " + ShapeText(latents->shape) + " but must be " +
@@ -232,6 +242,13 @@ uint64_t LeastBytes(const VideoGenerationSpec& spec, const ComponentsSpec& compo
     }
     numbers = std::max(numbers, floats + kept);
   }
+  if (const auto& whole = components.vae_decoder->whole) {
+    uint64_t noises = 0;
+    for (const int scale : whole->noise_scales) {
+      noises += places * static_cast<uint64_t>(scale) * static_cast<uint64_t>(scale);
+    }
+    numbers = std::max(numbers, 2 * floats + noises + frames * area * 3);
+  }
   return frames * area * 3 + numbers * sizeof(float);
 }
 
@@ -257,8 +274,9 @@ void CheckProfiles(const VideoGenerationSpec& spec, const ComponentsSpec& compon
   CheckFrames(spec.frames, *components.vae_decoder, network);
   CheckSpan("width", spec.width, unit, network, "width");
   CheckSpan("height", spec.height, unit, network, "height");
-  // The VAE takes the frames in pieces of its own choice, or one latent frame at a time.
+  // The VAE takes the frames in pieces of its own choice, one latent frame at a time, or all.
   const Variant& vae = Place(components.vae_decoder->variants, targets, "vae_decoder").variant;
+  if (components.vae_decoder->whole) CheckFrames(spec.frames, *components.vae_decoder, vae);
   CheckSpan("width", spec.width, unit, vae, "latent_width");
   CheckSpan("height", spec.height, unit, vae, "latent_height");
 }

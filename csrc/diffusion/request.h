@@ -29,11 +29,12 @@ inline constexpr double kDefaultStrength = 0.6;
 // that names the option and the range.
 struct VideoOptions {
   std::optional<uint64_t> seed;  // Assistant::Generate only; none = drawn at random
-  std::optional<int> frames;     // 1 .. 1024; of a causal VAE 1 more than a multiple of its frames
+  std::optional<int> frames;     // 1 .. 1024; 1 more than a multiple of a latent's frames
   // Pixels, .. 4096, a multiple of the VAE's scale factor, times the patch of a transformer.
   std::optional<int> width;
-  std::optional<int> height;                   // likewise
-  std::optional<double> fps;                   // 0 < .. 1000; a label of the result
+  std::optional<int> height;  // likewise
+  // 0 < .. 1000; a label of the result, which the transformer of LTX-Video reads too.
+  std::optional<double> fps;
   std::optional<int> steps;                    // 1 .. the training time steps
   std::optional<double> guidance_scale;        // 0 .. 100; 1 = no guidance, half the work
   std::optional<std::string> negative_prompt;  // steers away from this text
@@ -98,8 +99,9 @@ std::optional<SourceVideo> ResolveSource(const VideoOptions& options,
                                          const ComponentsSpec& components,
                                          const ort::Targets& targets);
 
-// Bytes that a video takes at least while it is made: its pixels, its latents and what a causal VAE
-// keeps between chunks, without what the graphs need for themselves.
+// Bytes that a video takes at least while it is made: its pixels, its latents, what a causal VAE
+// keeps between chunks and the images of one that makes all at once, without what the graphs need for
+// themselves.
 uint64_t LeastBytes(const VideoGenerationSpec& spec, const ComponentsSpec& components);
 
 // Throws Error(InvalidArgument) where LeastBytes is more than this process can still have.

@@ -10,6 +10,14 @@ namespace g4v {
 using ort::NamedTensor;
 using ort::View;
 
+std::vector<int64_t> TextStates::Mask() const {
+  std::vector<int64_t> mask;
+  for (const int64_t used : lengths) {
+    for (int64_t i = 0; i < length; ++i) mask.push_back(i < used ? 1 : 0);
+  }
+  return mask;
+}
+
 TextEncoder::TextEncoder(const Bundle& bundle, const Tokenizer& tokenizer)
     : bundle_(bundle),
       tokenizer_(tokenizer),
@@ -50,14 +58,12 @@ int64_t TextEncoder::AppendRow(const std::string& text, std::vector<int64_t>* id
 
 TextStates TextEncoder::Encode(std::span<const std::string> texts, ort::RunControl& control) const {
   TextStates states;
+  states.length = length();
   std::vector<int64_t> ids;
   for (const std::string& text : texts) states.lengths.push_back(AppendRow(text, &ids));
   const auto batch = static_cast<int64_t>(texts.size());
-  const auto row = static_cast<size_t>(length());
-  std::vector<int64_t> mask(spec_.attention_mask ? ids.size() : 0);
-  for (size_t i = 0; i < mask.size(); ++i) {
-    mask[i] = static_cast<int64_t>(i % row) < states.lengths[i / row] ? 1 : 0;
-  }
+  std::vector<int64_t> mask;
+  if (spec_.attention_mask) mask = states.Mask();
   states.hidden.resize(ids.size() * static_cast<size_t>(hidden_size()));
   std::vector<NamedTensor> inputs = {{"input_ids", View(ids, {batch, length()})}};
   if (spec_.attention_mask) inputs.push_back({"attention_mask", View(mask, {batch, length()})});

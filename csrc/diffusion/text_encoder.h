@@ -19,6 +19,9 @@ namespace g4v {
 struct TextStates {
   std::vector<float> hidden;     // [B, L, D]
   std::vector<int64_t> lengths;  // [B]: tokens before the padding, bos and eos among them
+  int64_t length = 0;            // L
+
+  std::vector<int64_t> Mask() const;  // [B, L]: 1 for these tokens, 0 for the padding
 };
 
 class TextEncoder {

@@ -24,15 +24,26 @@ void CheckSide(OptionRange range, int value, int unit, int positions) {
 Denoiser DenoiserOf(const ComponentsSpec& components) {
   if (components.transformer) {
     const TransformerSpec& spec = *components.transformer;
-    return {"transformer",      &spec.variants,     spec.latent_channels, false,
-            spec.patch_size[1], spec.patch_size[2], spec.positions};
+    return {"transformer",  &spec.variants,      spec.latent_channels,
+            false,          spec.patch_size[1],  spec.patch_size[2],
+            spec.positions, spec.attention_mask, spec.frame_seconds};
   }
   const UnetSpec& spec = Require(components.unet, "unet");
   return {"unet", &spec.variants, spec.latent_channels, spec.whole_timesteps};
 }
 
 int LatentFrames(const VaeDecoderSpec& vae, int frames) {
-  return vae.causal ? (frames - 1) / vae.causal->frames_per_latent + 1 : frames;
+  return (frames - 1) / vae.frames_per_latent() + 1;
+}
+
+std::vector<float> FrameSeconds(const VideoGenerationSpec& spec, const VaeDecoderSpec& vae) {
+  // In float32, as LTXPipeline has it: angles of the rotary embedding are thousands of times as large.
+  const auto between = static_cast<float>(vae.frames_per_latent() / spec.fps);
+  std::vector<float> seconds;
+  for (int i = 0; i < LatentFrames(vae, spec.frames); ++i) {
+    seconds.push_back(static_cast<float>(i) * between);
+  }
+  return seconds;
 }
 
 std::array<int64_t, 4> LatentShape(const VideoGenerationSpec& spec,
@@ -48,7 +59,7 @@ void CheckShape(const VideoGenerationSpec& spec, const ComponentsSpec& component
   CheckRange(kFrames, spec.frames);
   CheckSide(kWidth, spec.width, vae.scale_factor * denoiser.patch_width, denoiser.positions);
   CheckSide(kHeight, spec.height, vae.scale_factor * denoiser.patch_height, denoiser.positions);
-  const int made = vae.causal ? vae.causal->frames_per_latent : 1;
+  const int made = vae.frames_per_latent();
   const int latents = LatentFrames(vae, spec.frames);
   const std::string what = "frames is " + std::to_string(spec.frames);
   if ((spec.frames - 1) % made != 0) {

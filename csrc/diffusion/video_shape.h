@@ -18,7 +18,9 @@ struct Denoiser {
   bool whole_timesteps = false;
   int patch_height = 1;  // latents for one token
   int patch_width = 1;
-  int positions = 0;  // most patches along frames, height or width; 0: any number
+  int positions = 0;            // most patches along frames, height or width; 0: any number
+  bool attention_mask = false;  // it takes the mask of the texts
+  bool frame_seconds = false;   // it takes the time of each latent frame
 };
 
 // Throws Error(Bundle) where there is neither. `components` must outlive what is returned.
@@ -26,6 +28,9 @@ Denoiser DenoiserOf(const ComponentsSpec& components);
 
 // Latent frames of a video of so many frames.
 int LatentFrames(const VaeDecoderSpec& vae, int frames);
+
+// When each latent frame of a video is shown, in seconds: frames_per_latent frames apart, from 0.
+std::vector<float> FrameSeconds(const VideoGenerationSpec& spec, const VaeDecoderSpec& vae);
 
 // [C, f, h, w] of the latents of a video.
 std::array<int64_t, 4> LatentShape(const VideoGenerationSpec& spec,

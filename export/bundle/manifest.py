@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from g4v._files import sha256
-from g4v.export.checkpoint import wan
+from g4v.export.checkpoint.pipelines import pipeline_of
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.checkpoint.video_sizes import check_video_size
 from g4v.export.errors import ExportError
@@ -74,9 +74,24 @@ def generation_section(checkpoint: Checkpoint, components: dict[str, Any]) -> di
         sizes = (video["frames"], video["height"], video["width"])
         check_video_size(checkpoint.parts["t2v"], "g4v_train.json: generation.video: ", *sizes)
         if "transformer" in components:
-            video["pipeline"] = wan.PIPELINE
+            video["pipeline"] = pipeline_of(checkpoint.parts["t2v"])
+        _check_decoding(video, components.get("vae_decoder"))
         result["video"] = video
     return result
+
+
+def _check_decoding(video: dict[str, Any], vae: dict[str, Any] | None) -> None:
+    """ExportError: time step or noise of the VAE decoder is out of range, or of a decoder without them."""
+    for key in ("decode_timestep", "decode_noise_scale"):
+        value = video.get(key, 0)
+        if type(value) not in (int, float) or not 0 <= value <= 1:
+            raise ExportError(
+                f"g4v_train.json: generation.video: {key!r} must be a number from 0 to 1, not {value!r:.80}"
+            )
+        if value and vae is not None and not vae.get("whole", {}).get("timestep"):
+            raise ExportError(
+                f"g4v_train.json: generation.video: {key!r} is there, but the VAE takes no time step"
+            )
 
 
 def provenance_section(given: dict[str, Any], components: Sequence[ComponentReport]) -> dict[str, Any]:

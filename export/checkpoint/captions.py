@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from g4v._files import read_json
-from g4v.export.checkpoint import wan
+from g4v.export.checkpoint import ltx, wan
 from g4v.export.checkpoint.pipelines import pipeline_of
 from g4v.export.checkpoint.t5 import is_t5
 from g4v.export.errors import ExportError
@@ -27,7 +27,11 @@ class Captions(NamedTuple):
 
 
 # Pipelines that say it themselves of a T5, by diffusers' defaults. CLIP's graph takes no mask.
-_PIPELINES = {wan.PIPELINE: Captions(512, attention_mask=True, zero_padding=True)}
+# LTX-Video's T5 reads the padding as any other token, and its transformer is told what is padding.
+_PIPELINES = {
+    wan.PIPELINE: Captions(512, attention_mask=True, zero_padding=True),
+    ltx.PIPELINE: Captions(128),
+}
 
 
 def read_captions(t2v: Path) -> Captions:

@@ -9,10 +9,11 @@ from typing import Any
 
 from g4v._files import read_json
 from g4v.errors import ArgumentError
+from g4v.export.checkpoint import ltx
 from g4v.export.checkpoint.base import DESCRIPTION, Base
 from g4v.export.checkpoint.loading import load_part
 from g4v.export.checkpoint.overrides import Overrides
-from g4v.export.checkpoint.pipelines import denoiser_of
+from g4v.export.checkpoint.pipelines import denoiser_of, pipeline_of
 from g4v.export.checkpoint.samplers import sampler_of
 from g4v.export.checkpoint.video_sizes import vae_scale
 from g4v.export.errors import ExportError
@@ -41,6 +42,9 @@ _KNOWN_VIDEO: dict[str, dict[str, Any]] = {
 _FPS = 8
 # Sizes, steps and guidance of diffusers' WanPipeline; the frames a second that Wan 2.1 was trained at.
 _WAN_VIDEO = {"frames": 81, "width": 832, "height": 480, "steps": 50, "guidance_scale": 5.0, "fps": 16}
+# Those of diffusers' LTXPipeline, which decodes at time step 0; and what a model card says otherwise.
+_LTX_VIDEO = {"frames": 161, "width": 704, "height": 512, "steps": 50, "guidance_scale": 3.0, "fps": 25}
+_KNOWN_LTX = {"LTX-Video-0.9.1-diffusers": {"decode_timestep": 0.05, "decode_noise_scale": 0.025}}
 _ANY_VIDEO = {"frames": 16, "steps": 25, "guidance_scale": 9.0}
 _SAMPLER = {"scheduler": {"type": "dpmsolver++"}}
 
@@ -49,11 +53,13 @@ def video_settings(name: str, t2v: Path) -> dict[str, Any]:
     """Returns generation.video for a text-to-video pipeline that is published.
 
     name: as the user named it, such as "cerspense/zeroscope_v2_576w"; what its card says is then known. Of
-    others the size is that of its unet/config.json, in pixels. A Wan folder has the size and the settings of
-    diffusers' WanPipeline.
+    others the size is that of its unet/config.json, in pixels. A folder of Wan or of LTX-Video has the size
+    and the settings of diffusers' WanPipeline or LTXPipeline.
 
     ExportError: a configuration file cannot be read.
     """
+    if pipeline_of(t2v) == ltx.PIPELINE:
+        return {**_LTX_VIDEO, **_KNOWN_LTX.get(Path(name).name, {}), **_sampler(t2v)}
     if denoiser_of(t2v) == "transformer":
         return {**_WAN_VIDEO, **_sampler(t2v)}
     known = _KNOWN_VIDEO.get(Path(name).name)

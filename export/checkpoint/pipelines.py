@@ -11,7 +11,7 @@ from typing import Any
 
 from g4v._console import printable
 from g4v._files import read_json
-from g4v.export.checkpoint import t5, wan
+from g4v.export.checkpoint import ltx, t5, wan
 from g4v.export.checkpoint.diffusers_part import Part
 from g4v.export.checkpoint.sentencepiece_model import MODEL_FILES
 from g4v.export.errors import ExportError
@@ -93,25 +93,36 @@ CLIP_ENCODER = Part(
 _UNET_PARTS = {"text_encoder": CLIP_ENCODER, "unet": _UNET, "vae": _VAE}
 _T5_ENCODER = Part(tuple(t5.CLASSES), "model", frozenset())  # its keys are read by t5.py
 _WAN_PARTS = {"text_encoder": _T5_ENCODER, "transformer": wan.TRANSFORMER, "vae": wan.VAE}
+_LTX_PARTS = {"text_encoder": _T5_ENCODER, "transformer": ltx.TRANSFORMER, "vae": ltx.VAE}
 _PIPELINES = {
     "TextToVideoSDPipeline": _UNET_PARTS,
     "VideoToVideoSDPipeline": _UNET_PARTS,
     wan.PIPELINE: _WAN_PARTS,
+    ltx.PIPELINE: _LTX_PARTS,
 }
+# What other pipelines of diffusers with the same networks do otherwise.
+_OTHERS = {
+    "LTXConditionPipeline": "it has noise levels and positions of its own",
+    "LTXImageToVideoPipeline": "it makes videos of pictures",
+    "LTXLatentUpsamplePipeline": "it makes no videos of texts",
+}
+_LAYERS = ("num_hidden_layers", "num_layers", "layers_per_block", "decoder_layers_per_block")
 UNET_PIPELINE = "TextToVideoSDPipeline"
 
 
 def pipeline_of(t2v: Path) -> str:
-    """Returns the pipeline that a text-to-video folder is of: "TextToVideoSDPipeline" or "WanPipeline".
+    """Returns the pipeline that a text-to-video folder is of: "TextToVideoSDPipeline", "WanPipeline" or
+    "LTXPipeline".
 
-    It is the one whose denoising network is there. ExportError: there is neither, or model_index.json names
+    It is the one whose denoising network is there. ExportError: there is none, or model_index.json names
     another pipeline.
     """
     index = t2v / "model_index.json"
     named = read_json(index, ExportError).get("_class_name") if index.exists() else None
     if named is not None and named not in tuple(_PIPELINES):
+        why = f": {_OTHERS[named]}" if named in tuple(_OTHERS) else ""
         raise ExportError(
-            f"{index}: pipeline {named!r:.80} is not supported (one of {', '.join(_PIPELINES)})"
+            f"{index}: pipeline {named!r:.80} is not supported (one of {', '.join(_PIPELINES)}){why}"
         )
     has_unet, has_transformer = ((t2v / n / "config.json").is_file() for n in ("unet", "transformer"))
     if has_unet and has_transformer:
@@ -123,7 +134,10 @@ def pipeline_of(t2v: Path) -> str:
             f"{t2v}: has no unet/config.json and no transformer/config.json: it is no text-to-video pipeline "
             "of diffusers"
         )
-    found = wan.PIPELINE if has_transformer else UNET_PIPELINE
+    found = UNET_PIPELINE
+    if has_transformer:
+        of_ltx = ltx.is_ltx(read_json(t2v / "transformer" / "config.json", ExportError))
+        found = ltx.PIPELINE if of_ltx else wan.PIPELINE
     if named is not None and _PIPELINES[named] is not _PIPELINES[found]:
         raise ExportError(
             f"{index}: is of {named}, but {'transformer' if has_transformer else 'unet'}/ is of {found}"
@@ -204,7 +218,7 @@ def _check_values(path: Path, name: str, part: Part, values: dict[str, Any]) -> 
     if not isinstance(sizes, list) or not sizes or not all(type(size) is int and size > 0 for size in sizes):
         raise ExportError(f"{path}: block_out_channels is {sizes!r} but must be a list of positive integers")
     for key, value in values.items():  # the network is made before it is known whether its weights are there
-        most = MOST_LAYERS if key in ("num_hidden_layers", "layers_per_block") else MOST_SIZE
+        most = MOST_LAYERS if key in _LAYERS else MOST_SIZE
         for number in value if isinstance(value, list) else [value]:
             if type(number) is int and number > most and key not in _NO_EFFECT:
                 raise ExportError(f"{path}: {key} is {number!r:.80} but must be at most {most}")
@@ -212,6 +226,10 @@ def _check_values(path: Path, name: str, part: Part, values: dict[str, Any]) -> 
         wan.check_transformer(path, values)
     if part is wan.VAE:
         wan.check_vae(path, values)
+    if part is ltx.TRANSFORMER:
+        ltx.check_transformer(path, values)
+    if part is ltx.VAE:
+        ltx.check_vae(path, values)
     if name == "unet" and values.get("in_channels", 4) != values.get("out_channels", 4):
         raise ExportError(
             f"{path}: in_channels and out_channels differ: it does not predict noise of its input"

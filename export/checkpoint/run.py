@@ -338,7 +338,9 @@ class Checkpoint:
         return self._with_loras("unet", load_unet(self.parts["t2v"], self.variant))
 
     def transformer(self) -> Any:
-        """Loads the WanTransformer3DModel; data type and LoRA as for `text_encoder`."""
+        """Loads the WanTransformer3DModel or LTXVideoTransformer3DModel; data type and LoRA as for
+        `text_encoder`.
+        """
         return self._with_loras("transformer", load_transformer(self.parts["t2v"], self.variant))
 
     def _with_loras(self, part: str, module: Any) -> Any:

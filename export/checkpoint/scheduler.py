@@ -1,9 +1,9 @@
 """The noise scheduler of a text-to-video run, as the manifest describes it.
 
-Every key of scheduler_config.json is obeyed (`_OBEYED`, `_FLOW_OBEYED`), accepted with the values that have
-no effect here (`_ACCEPTED`), known to have none at all (`_NO_EFFECT`), or refused by name. The defaults are
-those of diffusers' classes. Keys of other samplers are read too: the sampler can be changed, in the run and
-for a video, and diffusers' `from_config` then hands them over.
+Every key of scheduler_config.json is obeyed (`_OBEYED`, `_FLOW_OBEYED`, `_DYNAMIC`), accepted with the values
+that have no effect here (`_ACCEPTED`), known to have none at all (`_NO_EFFECT`), or refused by name. The
+defaults are those of diffusers' classes. Keys of other samplers are read too: the sampler can be changed, in
+the run and for a video, and diffusers' `from_config` then hands them over.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from g4v._files import read_json
+from g4v.export.checkpoint import ltx
 from g4v.export.checkpoint.samplers import SAMPLERS, check_steps, one_of, sampler_of, why_not
 from g4v.export.errors import ExportError
 
@@ -164,6 +165,17 @@ _FLOW_NO_EFFECT = {
 }
 
 
+# Of LTXPipeline alone, which tells the scheduler how large the video is.
+_DYNAMIC = {
+    "use_dynamic_shifting": _boolean(False, optional=True),
+    "base_shift": _number(-100, 100, "a number between -100 and 100", 0.5, optional=True),
+    "max_shift": _number(-100, 100, "a number between -100 and 100", 1.15, optional=True),
+    "base_image_seq_len": _integer(1, _LARGEST, 256, optional=True),
+    "max_image_seq_len": _integer(1, _LARGEST, 4096, optional=True),
+    "time_shift_type": _word("exponential", "exponential", "linear", optional=True),
+}
+
+
 class _Keys(NamedTuple):
     obeyed: Mapping[str, _Setting]
     accepted: Mapping[str, tuple[Any, ...]]
@@ -172,6 +184,11 @@ class _Keys(NamedTuple):
 
 _NOISE_KEYS = _Keys(_OBEYED, _ACCEPTED, _NO_EFFECT)
 _FLOW_KEYS = _Keys(_FLOW_OBEYED, _FLOW_ACCEPTED, _FLOW_NO_EFFECT)
+_LTX_KEYS = _Keys(
+    {**_FLOW_OBEYED, **_DYNAMIC},
+    {key: values for key, values in _FLOW_ACCEPTED.items() if key not in _DYNAMIC},
+    {key: why for key, why in _FLOW_NO_EFFECT.items() if key not in _DYNAMIC},
+)
 
 
 def read_scheduler(t2v: Path, sampler: str | None = None, steps: int | None = None) -> dict[str, Any]:
@@ -195,7 +212,7 @@ def read_scheduler(t2v: Path, sampler: str | None = None, steps: int | None = No
         )
     keys = _NOISE_KEYS
     if own == "flow_match_euler" or values.get("use_flow_sigmas") is True:
-        keys = _FLOW_KEYS
+        keys = _LTX_KEYS if _is_ltx(t2v) else _FLOW_KEYS
         values = _flow_values(path, values, own)
     for key, value in values.items():
         _check(path, key, value, keys)
@@ -208,6 +225,8 @@ def read_scheduler(t2v: Path, sampler: str | None = None, steps: int | None = No
             continue  # the classes take the other words, and each other's, for their default
         if not setting.optional or value != setting.default:
             found[key] = value
+    if keys is _LTX_KEYS:
+        _check_dynamic(path, values, found)
     if found.get("use_karras_sigmas") and found.get("use_exponential_sigmas"):
         raise ExportError(
             f"{path}: use_karras_sigmas and use_exponential_sigmas: only one of them can be true"
@@ -217,6 +236,24 @@ def read_scheduler(t2v: Path, sampler: str | None = None, steps: int | None = No
     if steps is not None:
         check_steps(str(path), found, steps)
     return found
+
+
+def _is_ltx(t2v: Path) -> bool:
+    config = t2v / "transformer" / "config.json"
+    return config.is_file() and ltx.is_ltx(read_json(config, ExportError))
+
+
+def _check_dynamic(path: Path, values: Mapping[str, Any], found: dict[str, Any]) -> None:
+    """Takes out of `found` what has no effect without use_dynamic_shifting."""
+    if not found.get("use_dynamic_shifting"):
+        for key in _DYNAMIC:
+            found.pop(key, None)
+        return
+    base, most = (
+        values.get(key, _DYNAMIC[key].default) for key in ("base_image_seq_len", "max_image_seq_len")
+    )
+    if most <= base:
+        raise ExportError(f"{path}: max_image_seq_len is {most} but must be above base_image_seq_len, {base}")
 
 
 def _flow_values(path: Path, values: Mapping[str, Any], own: str | None) -> dict[str, Any]:

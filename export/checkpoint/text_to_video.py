@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from g4v.export.checkpoint import t5, wan
+from g4v.export.checkpoint import ltx, t5, wan
 from g4v.export.checkpoint.loading import StoredModule, open_module
 from g4v.export.checkpoint.pipelines import CLIP_ENCODER, denoiser_of, parts_of, pipeline_of, read_config
 from g4v.export.errors import ExportError
@@ -51,17 +51,19 @@ def load_unet(t2v: Path, variant: str | None = None) -> Any:
 
 
 def load_transformer(t2v: Path, variant: str | None = None) -> Any:
-    """Loads the WanTransformer3DModel, its weights mapped as they are stored; `variant` and errors as for
-    `load_text_encoder`.
+    """Loads the WanTransformer3DModel or LTXVideoTransformer3DModel, its weights mapped as they are stored;
+    `variant` and errors as for `load_text_encoder`.
     """
-    return wan.restore_rotary(_open_transformer(t2v, variant).map())
+    model = _open_transformer(t2v, variant).map()
+    return wan.restore_rotary(model) if pipeline_of(t2v) == wan.PIPELINE else model
 
 
 def load_vae(t2v: Path, variant: str | None = None) -> Any:
-    """Loads the AutoencoderKL or AutoencoderKLWan; weights, `variant` and errors as for
-    `load_text_encoder`.
+    """Loads the AutoencoderKL, AutoencoderKLWan or AutoencoderKLLTXVideo; weights, `variant` and errors as
+    for `load_text_encoder`.
     """
-    return _open_vae(t2v, variant).load()
+    model = _open_vae(t2v, variant).load()
+    return ltx.check_statistics(t2v / "vae", model) if pipeline_of(t2v) == ltx.PIPELINE else model
 
 
 def open_parts(t2v: Path, variant: str | None = None) -> dict[str, Any]:
@@ -103,14 +105,15 @@ def _open_unet(t2v: Path, variant: str | None) -> StoredModule:
 
 
 def _open_transformer(t2v: Path, variant: str | None) -> StoredModule:
-    from diffusers import WanTransformer3DModel
+    from diffusers import LTXVideoTransformer3DModel, WanTransformer3DModel
 
     config = read_config(t2v, "transformer")
-    return _open(t2v, "transformer", variant, lambda: WanTransformer3DModel.from_config(config))
+    made: Any = LTXVideoTransformer3DModel if pipeline_of(t2v) == ltx.PIPELINE else WanTransformer3DModel
+    return _open(t2v, "transformer", variant, lambda: made.from_config(config))
 
 
 def _open_vae(t2v: Path, variant: str | None) -> StoredModule:
-    from diffusers import AutoencoderKL, AutoencoderKLWan
+    from diffusers import AutoencoderKL, AutoencoderKLLTXVideo, AutoencoderKLWan
 
     def rename(name: str, wanted: Any) -> str:
         head, _, layer = name.rpartition(".mid_block.attentions.0.")
@@ -122,6 +125,8 @@ def _open_vae(t2v: Path, variant: str | None) -> StoredModule:
     config = read_config(t2v, "vae")
     if pipeline_of(t2v) == wan.PIPELINE:
         return _open(t2v, "vae", variant, lambda: AutoencoderKLWan.from_config(config))
+    if pipeline_of(t2v) == ltx.PIPELINE:
+        return _open(t2v, "vae", variant, lambda: AutoencoderKLLTXVideo.from_config(config))
     return _open(t2v, "vae", variant, lambda: AutoencoderKL.from_config(config), rename)
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from g4v._files import read_json
-from g4v.export.checkpoint import wan
+from g4v.export.checkpoint import ltx, wan
 from g4v.export.checkpoint.pipelines import pipeline_of
 from g4v.export.errors import ExportError
+
+# Pipelines whose VAE halves frames too -> who knows by how much.
+_VIDEO_VAES: dict[str, Any] = {wan.PIPELINE: wan, ltx.PIPELINE: ltx}
 
 
 def vae_scale(t2v: Path) -> int:
@@ -16,8 +20,9 @@ def vae_scale(t2v: Path) -> int:
     t2v: the text-to-video folder. ExportError: a configuration cannot be read.
     """
     config = read_json(t2v / "vae" / "config.json", ExportError)
-    if pipeline_of(t2v) == wan.PIPELINE:
-        return wan.side_scale(config)
+    of = _VIDEO_VAES.get(pipeline_of(t2v))
+    if of is not None:
+        return int(of.side_scale(config))
     return 2 ** (len(config.get("block_out_channels", (64,))) - 1)  # the default is diffusers'
 
 
@@ -25,9 +30,8 @@ def frame_scale(t2v: Path) -> int:
     """Returns how many frames one latent of the VAE stands for; where more than one, the first latent has one
     alone. Arguments and errors as for `vae_scale`.
     """
-    if pipeline_of(t2v) != wan.PIPELINE:
-        return 1
-    return wan.frame_scale(read_json(t2v / "vae" / "config.json", ExportError))
+    of = _VIDEO_VAES.get(pipeline_of(t2v))
+    return 1 if of is None else int(of.frame_scale(read_json(t2v / "vae" / "config.json", ExportError)))
 
 
 def latent_frames(t2v: Path, frames: int) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from g4v.export.checkpoint.pipelines import denoiser_of
+from g4v.export.checkpoint import ltx, wan
+from g4v.export.checkpoint.pipelines import UNET_PIPELINE, pipeline_of
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.components.abstractor import Abstractor
 from g4v.export.components.causal_vae import CausalVaeDecoder
@@ -12,17 +13,20 @@ from g4v.export.components.component import Component
 from g4v.export.components.decoder import Decoder
 from g4v.export.components.encoder import Encoder
 from g4v.export.components.frame_checker import FrameChecker
+from g4v.export.components.ltx_transformer import LtxTransformer
 from g4v.export.components.precision import Precisions
 from g4v.export.components.text_encoder import TextEncoder
 from g4v.export.components.unet import UNet
 from g4v.export.components.vae import VaeDecoder, VaeEncoder
 from g4v.export.components.video_transformer import VideoTransformer
+from g4v.export.components.whole_vae import WholeVaeDecoder
 
 # Part of a checkpoint -> its components but the decoder, in the order of the manifest.
 _VISION: tuple[type[Component], ...] = (Encoder, Abstractor)
-_TEXT_TO_VIDEO: dict[str, tuple[type[Component], ...]] = {  # by the network that denoises
-    "unet": (TextEncoder, UNet, VaeDecoder, VaeEncoder),
-    "transformer": (TextEncoder, VideoTransformer, CausalVaeDecoder),
+_TEXT_TO_VIDEO: dict[str, tuple[type[Component], ...]] = {  # by the pipeline
+    UNET_PIPELINE: (TextEncoder, UNet, VaeDecoder, VaeEncoder),
+    wan.PIPELINE: (TextEncoder, VideoTransformer, CausalVaeDecoder),
+    ltx.PIPELINE: (TextEncoder, LtxTransformer, WholeVaeDecoder),
 }
 
 
@@ -44,7 +48,7 @@ def components_of(
     if checkpoint.has("t2v"):
         found += [
             kind(checkpoint, precisions[kind.name])
-            for kind in _TEXT_TO_VIDEO[denoiser_of(checkpoint.parts["t2v"])]
+            for kind in _TEXT_TO_VIDEO[pipeline_of(checkpoint.parts["t2v"])]
         ]
     if checkpoint.has("frame_checker"):
         found.append(FrameChecker(checkpoint, precisions[FrameChecker.name]))

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from g4v.export.checkpoint.mapped import give_back
 from g4v.export.components.component import Component
+from g4v.export.components.modulation import modulation, scaled, time_embedding
 from g4v.export.components.profile import ShapeProfile
 from g4v.export.components.text_to_video import text_length, text_profile, video_profile
 from g4v.export.graph.cpu import CPU
@@ -87,7 +88,8 @@ class _Builder:
         counts = [g.op("Div", g.dimension(sample, axis + 2), steps[axis]) for axis in range(3)]
         self.cos, self.sin = self._rotary_tables(counts)
         embedder = model.condition_embedder
-        time = self._embed_time(timestep, embedder)
+        channels_of_time = embedder.timesteps_proj.num_channels
+        time = time_embedding(ops, timestep, channels_of_time, embedder.time_embedder)
         self.time = g.reshape(ops.linear(ops.silu(time), embedder.time_proj), 1, 6, self.width)
         projection = embedder.text_embedder
         text = ops.tanh_gelu(ops.linear(text, projection.linear_1, bias=False), projection.linear_1.bias)
@@ -102,7 +104,7 @@ class _Builder:
         for block in model.blocks:
             x = self.block(x, block)
             give_back(block)
-        shift, scale = self._modulation(g.reshape(time, 1, 1, self.width), model.scale_shift_table, (1,))
+        shift, scale = modulation(ops, g.reshape(time, 1, 1, self.width), model.scale_shift_table, (1,))
         x = ops.linear(self._modulated(x, model.norm_out, scale, shift), model.proj_out)
 
         # [B, F', h', w', p_f, p_h, p_w, C] back to the sample's order.
@@ -111,17 +113,6 @@ class _Builder:
         x = g.transpose(x, 0, 7, 1, 4, 2, 5, 3, 6)
         shape = g.concat(batch, g.ints(outputs), g.op("Shape", sample, start=2, end=5), axis=0)
         g.output("prediction", g.op("Reshape", x, shape), "float32", ["batch", outputs, *sizes])
-
-    def _embed_time(self, timestep: str, embedder: Any) -> str:
-        """[1, width] of the time step, by sines and cosines and an MLP."""
-        g, ops = self.g, self.ops
-        half = embedder.timesteps_proj.num_channels // 2
-        frequencies = torch.exp(torch.arange(half, dtype=torch.float32) * (-math.log(10000.0)) / half)
-        # Angles up to 1,000 need float32 in every graph.
-        angles = g.op("Mul", timestep, g.weight(frequencies[None], float32=True))
-        parts = [g.downcast(g.op(kind, angles)) for kind in ("Cos", "Sin")]
-        hidden = ops.silu(ops.linear(g.concat(*parts, axis=1), embedder.time_embedder.linear_1))
-        return ops.linear(hidden, embedder.time_embedder.linear_2)
 
     def _rotary_tables(self, counts: list[str]) -> tuple[str, str]:
         """Cosines and sines [S, head size / 2] of every token: those of its frame, row and column."""
@@ -141,28 +132,16 @@ class _Builder:
             parts.append(g.op("Expand", rows, g.concat(*counts, g.ints(half), axis=0)))
         return g.reshape(g.concat(*parts, axis=3), -1, sum(widths) // 2)
 
-    def _modulation(self, time: str, table: Tensor, scales: tuple[int, ...]) -> list[str]:
-        """The rows of `table` [1, N, width] plus `time`, [1, 1, width] each. scales: rows that multiply
-        1 + their value, and so have it added.
-        """
-        shifted = table.detach().double().clone()
-        shifted[:, list(scales)] += 1
-        total = self.g.op("Add", time, self.g.weight(shifted))
-        made: list[str] = self.g.op(
-            "Split", total, outputs=table.shape[1], axis=1, num_outputs=table.shape[1]
-        )
-        return made
-
     def _modulated(self, x: str, norm: nn.LayerNorm, scale: str, shift: str) -> str:
         """A norm without weights of its own, then * scale + shift."""
         ones, zeros = torch.ones(self.width), torch.zeros(self.width)
         n = self.ops.norm("LayerNormalization", x, ones, zeros, axis=-1, epsilon=norm.eps)
-        return self.g.op("Add", self.g.op("Mul", n, scale), shift)
+        return scaled(self.ops, n, scale, shift)
 
     def block(self, x: str, block: Any) -> str:
         """A WanTransformerBlock on x [B, S, width]."""
         g, ops = self.g, self.ops
-        rows = self._modulation(self.time, block.scale_shift_table, (1, 4))
+        rows = modulation(ops, self.time, block.scale_shift_table, (1, 4))
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = rows
         a = self._self_attention(self._modulated(x, block.norm1, scale, shift), block.attn1)
         x = g.op("Add", x, g.op("Mul", a, gate))

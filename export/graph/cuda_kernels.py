@@ -48,6 +48,7 @@ _ONNX = {
     "Concat": _same(_ALL, "T*"),
     "Conv": _same(_FLOATS, "T T T"),  # bfloat16 from opset 22 on
     "Cos": _same(_FLOATS),
+    "DepthToSpace": _same(_FLOATS),
     "Div": _same(f"{_WITH_BFLOAT} {_WHOLE}", "T T"),
     "Equal": Kernel("T T", "T1", {"T": f"bool {_COMPARED}", "T1": "bool"}),
     "Expand": _same(_ALL, "T I"),

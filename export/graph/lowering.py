@@ -187,6 +187,18 @@ class Lowering(ABC):
         y = g.op("Mul", g.op("Div", x, length), g.weight(weight, float32=float32))
         return g.downcast(y) if float32 else y
 
+    def channel_rms_norm(self, x: str, channels: int, epsilon: float) -> str:
+        """x / sqrt(mean(x^2) + epsilon) for x [B, C, H, W], over the channels of each place."""
+        g = self.g
+        float32 = self._norm_in_float32(x) or self.dtype.is_half  # squares leave float16 first
+        if float32:
+            x = g.op("Cast", x, to=FLOAT32.onnx)
+        total = g.op("ReduceSum", g.op("Mul", x, x), g.ints(1), keepdims=1)
+        mean = g.op("Mul", total, g.weight(torch.tensor(1 / channels), float32=float32))
+        root = g.op("Sqrt", g.op("Add", mean, g.weight(torch.tensor(epsilon), float32=float32)))
+        y = g.op("Div", x, root)
+        return g.downcast(y) if float32 else y
+
     # Activations.
 
     @abstractmethod

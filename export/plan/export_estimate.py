@@ -82,7 +82,7 @@ _INT8_MATRICES = {
         r"resnets.*conv[12]\.weight|temp_convs.*\.weight|proj_(in|out)\.weight"
         r"|transformer_blocks(?!.*attn2\.to_[kv]).*\.weight|transformer_in.*\.weight"
     ),
-    "transformer": re.compile(r"blocks\.(?!.*attn2\.to_[kv]).*(attn|ffn).*\.weight"),
+    "transformer": re.compile(r"blocks\.(?!.*attn2\.to_[kv]).*(attn|ffn?\.).*\.weight"),
 }
 
 

@@ -7,6 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 
 Tensors = Mapping[str, Sequence[int]]
+# Layers of video transformers, Wan's and LTX-Video's, that are computed once, and once for a text.
+_OF_TIME = ("condition_embedder.time_", "time_embed.", "scale_shift_table")
+_OF_TEXT = ("condition_embedder.text_", "caption_projection.")
 
 
 def convolved(tensors: Tensors, levels: int, positions: float) -> float:
@@ -39,9 +42,9 @@ def transformed(tensors: Tensors, tokens: float, length: int) -> float:
     """
     total = 0.0
     for name, shape in tensors.items():
-        if len(shape) < 2 or name.startswith(("condition_embedder.time_", "scale_shift_table")):
+        if len(shape) < 2 or name.startswith(_OF_TIME):
             continue
-        of_text = name.startswith("condition_embedder.text_") or re.search(r"attn2\.to_[kv]\.", name)
+        of_text = name.startswith(_OF_TEXT) or re.search(r"attn2\.to_[kv]\.", name)
         total += 2.0 * math.prod(shape) * (length if of_text else tokens)
         if name.endswith("attn1.to_q.weight"):
             total += 4.0 * shape[0] * tokens * (tokens + length)
@@ -61,6 +64,24 @@ def causal_convolved(tensors: Tensors, doubled: Sequence[bool], latents: float, 
         elif name.startswith(("decoder.conv_out", "decoder.norm_out")):
             stage = len(doubled)
         total += 2.0 * math.prod(shape) * latents * 4.0**stage * frames * 2.0 ** sum(doubled[:stage])
+    return total
+
+
+def whole_convolved(tensors: Tensors, doubled: Sequence[bool], latents: float, frames: float) -> float:
+    """Operations of the products of LTX-Video's VAE decoder. doubled: whether each block doubles frames,
+    height and width, which it does before its resnets. latents, frames: as for `causal_convolved`.
+    """
+    total = 0.0
+    for name, shape in tensors.items():
+        if "time_embedder" in name or "scale_shift_table" in name:
+            continue
+        match = re.search(r"up_blocks\.(\d+)\.", name)
+        block = int(match[1]) + (".resnets." in name) if match else 0
+        if name.startswith("decoder.conv_out"):
+            block = len(doubled)
+        times = sum(doubled[:block])
+        places = latents * 4.0**times * ((frames - 1) * 2.0**times + 1)  # the first frame is not doubled
+        total += 2.0 * math.prod(shape) * places
     return total
 
 

@@ -69,12 +69,15 @@ def _transformer_seconds(
     video: TransformerVideo, shapes: Mapping[str, Tensors], length: int
 ) -> dict[str, float]:
     step = 2 * video.step(shapes["transformer"], length)
-    chunk = video.decoding(shapes["vae_decoder"]) / video.latent_frames
+    whole = video.decoding(shapes["vae_decoder"])
+    chunk = whole / video.latent_frames
+    compared = (_CLIPS * video.latent_frames + 4 * _CLIPS) * chunk / _FLOAT32 + _COMPARED * chunk / _FLOAT64
+    if video.is_whole:  # every clip, and a single frame
+        compared = ((_CLIPS + 1) * whole + chunk) / _FLOAT32 + (whole + chunk) / _FLOAT64
     return {
         "transformer": _CLIPS * video.latent_frames * chunk / _ENCODING
         + (_STEPS + _COMPARED) * step / _FLOAT32
         + _COMPARED * step / _FLOAT64,
-        # Two chunks of every clip, made by PyTorch too, which has the caches from them.
-        "vae_decoder": (_CLIPS * video.latent_frames + 4 * _CLIPS) * chunk / _FLOAT32
-        + _COMPARED * chunk / _FLOAT64,
+        # Of a causal one two chunks of every clip, made by PyTorch too, which has the caches from them.
+        "vae_decoder": compared,
     }

@@ -69,7 +69,7 @@ def is_coarse(path: Path) -> bool:
     return half_type(graph) is not None or any(node.op_type == INT8_MATMUL for node in graph.node)
 
 
-def _worst(
+def worst_error(
     folder: Path,
     stem: str,
     inputs: _Inputs,
@@ -100,7 +100,8 @@ def _random() -> torch.Generator:
     return torch.Generator().manual_seed(_SEED)
 
 
-def _error(feeds: Feeds) -> Callable[[np.ndarray, torch.Tensor], float]:
+def error_of(feeds: Feeds) -> Callable[[np.ndarray, torch.Tensor], float]:
+    """How a graph's output is compared on `feeds`, or without any on random inputs."""
     return norm_error if feeds else relative_error
 
 
@@ -119,7 +120,7 @@ def verify_encoder(
         for count in sorted({1, 2, frames})
     ]
     with upcast_to_float64(encoder):
-        return _worst(folder, stem, inputs, lambda pixel_values: encoder(pixel_values), _error(feeds))
+        return worst_error(folder, stem, inputs, lambda pixel_values: encoder(pixel_values), error_of(feeds))
 
 
 @torch.no_grad()
@@ -138,7 +139,9 @@ def verify_abstractor(
     ]
     abstractor = abstractor.double()
     memory = memory_of(folder, stem)
-    return _worst(folder, stem, inputs, lambda features: abstractor(features[None])[0], _error(feeds), memory)
+    return worst_error(
+        folder, stem, inputs, lambda features: abstractor(features[None])[0], error_of(feeds), memory
+    )
 
 
 @torch.no_grad()
@@ -156,7 +159,7 @@ def verify_frame_checker(
         for count in sorted({1, frames})
     ]
     checker = checker.double()
-    return _worst(
+    return worst_error(
         folder,
         stem,
         inputs,
@@ -181,8 +184,8 @@ def verify_text_encoder(
             given["attention_mask"] = (torch.arange(tokens) < used).long()
         random.append(given)
     with upcast_to_float64(model, whole=feed_forwards(model)):
-        return _worst(
-            folder, stem, feeds or random, lambda **given: model(**given).last_hidden_state, _error(feeds)
+        return worst_error(
+            folder, stem, feeds or random, lambda **given: model(**given).last_hidden_state, error_of(feeds)
         )
 
 
@@ -210,7 +213,7 @@ def verify_unet(
         arrays = [{name: np.asarray(value) for name, value in given.items()} for given in inputs]
         inputs = [given | {"timestep": given["timestep"].round().astype(np.int64)} for given in arrays]
     with upcast_to_float64(model):
-        return _worst(folder, stem, inputs, lambda **given: model(**given).sample, _error(feeds))
+        return worst_error(folder, stem, inputs, lambda **given: model(**given).sample, error_of(feeds))
 
 
 def _reads_whole_timesteps(graph: Path) -> bool:
@@ -242,7 +245,7 @@ def verify_transformer(
         return found
 
     with upcast_to_float64(model):
-        return _worst(folder, stem, inputs, predicted, _error(feeds))
+        return worst_error(folder, stem, inputs, predicted, error_of(feeds))
 
 
 @torch.no_grad()
@@ -261,7 +264,7 @@ def verify_vae_encoder(
         return found
 
     with upcast_to_float64(model):
-        return _worst(folder, stem, inputs, moments, _error(feeds))
+        return worst_error(folder, stem, inputs, moments, error_of(feeds))
 
 
 @torch.no_grad()
@@ -275,6 +278,10 @@ def verify_vae_decoder(
         for frames, height, width in ((3, size, size), (1, size, size // 2))
     ]
     with upcast_to_float64(model):
-        return _worst(
-            folder, stem, inputs, lambda latents: model.decode(latents).sample.clamp(-1.0, 1.0), _error(feeds)
+        return worst_error(
+            folder,
+            stem,
+            inputs,
+            lambda latents: model.decode(latents).sample.clamp(-1.0, 1.0),
+            error_of(feeds),
         )

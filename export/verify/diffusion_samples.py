@@ -18,14 +18,16 @@ import torch
 from torch import Tensor
 
 from g4v._files import read_json
+from g4v.export.checkpoint import ltx
 from g4v.export.checkpoint.captions import Captions, read_captions
-from g4v.export.checkpoint.pipelines import denoiser_of
+from g4v.export.checkpoint.pipelines import denoiser_of, pipeline_of
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.checkpoint.samplers import SAMPLERS
 from g4v.export.checkpoint.video_sizes import frame_scale, latent_frames, side_steps, vae_scale
 from g4v.export.errors import ExportError
 from g4v.export.verify.causal_vae import chunk_feeds, decode_chunk, empty_caches
 from g4v.export.verify.float64 import computing_in, feed_forwards
+from g4v.export.verify.ltx import whole_feeds
 from g4v.export.verify.sample_clips import SEED, captions, clips, resized
 from g4v.model.bases.errors import CheckpointError
 from g4v.model.bases.weight_files import open_weights
@@ -65,10 +67,12 @@ class DiffusionSamples:
 
     def __init__(self, checkpoint: Checkpoint, videos: Sequence[Path], large: float) -> None:
         self.notes: dict[str, str] = {}
+        self._lengths: list[list[int]] = []  # of each text's two rows without their padding
         self._checkpoint, self._videos, self._large = checkpoint, videos, large
         self._folder = checkpoint.parts["t2v"]
         self._denoiser = denoiser_of(self._folder)
-        self._is_causal = self._denoiser == "transformer"  # its VAE is one over time
+        self._is_ltx = pipeline_of(self._folder) == ltx.PIPELINE
+        self._is_causal = self._denoiser == "transformer" and not self._is_ltx  # its VAE is one over time
 
     @property
     def _video(self) -> dict[str, Any]:
@@ -117,6 +121,7 @@ class DiffusionSamples:
         negative, found = cut(str(self._video.get("negative_prompt", ""))), []
         for text in texts:
             rows = [negative, cut(text)]
+            self._lengths.append([len(row) for row in rows])
             most = max(map(len, rows)) if large and masked and zeroed else length
             padded = [[*row, *[tokenizer.pad_token_id] * (most - len(row))] for row in rows]
             found.append(_text_feed(np.array(padded, np.int64), [len(row) for row in rows], masked))
@@ -129,10 +134,17 @@ class DiffusionSamples:
     @cached_property
     def vae_latents(self) -> Inputs:
         """latents float32 [F, C, h, w] as the VAE decoder takes them; the second is of a single frame. Of a
-        causal VAE the first two latents of each clip, as the chunks that they are.
+        causal VAE the first two latents of each clip, as the chunks that they are; of LTX-Video's with its
+        other inputs.
         """
         if self._is_causal:
             return self._chunks()
+        if self._is_ltx:
+            vae = self._checkpoint.vae().float()
+            step = float(self._video.get("decode_timestep", 0.0))
+            wholes = [ltx.denormalised(vae, latents) for latents in self._latents]
+            parts = (wholes[0], wholes[-1][:1], *wholes[1:])
+            return [whole_feeds(vae, latents.contiguous(), step) for latents in parts]
         found = [(latents / self._scaling_factor).contiguous().numpy() for latents in self._latents]
         return [{"latents": latents} for latents in (found[0], found[-1][:1], *found[1:])]
 
@@ -177,14 +189,26 @@ class DiffusionSamples:
             common = torch.randn(clean[:, :1].shape, generator=generator)
             noise = (1 - shared) ** 0.5 * own + shared**0.5 * common
             noised = add_noise(clean[None], noise[None], steps[place].float())
-            found.append(
-                {
-                    "sample": noised.expand(2, -1, -1, -1, -1).contiguous().numpy(),
-                    "timestep": np.array([float(steps[place])], np.float32),
-                    "encoder_hidden_states": states[number % len(states)].numpy(),
-                }
-            )
+            given = {
+                "sample": noised.expand(2, -1, -1, -1, -1).contiguous().numpy(),
+                "timestep": np.array([float(steps[place])], np.float32),
+                "encoder_hidden_states": states[number % len(states)].numpy(),
+            }
+            if self._is_ltx:
+                given |= self._of_ltx(number % len(states), noised.shape[2])
+            found.append(given)
         return found
+
+    def _of_ltx(self, text: int, frames: int) -> dict[str, np.ndarray]:
+        """What LTX-Video's transformer reads beside the others' inputs."""
+        ids = self.texts[text]["input_ids"]
+        rows = self._lengths[text] if self._lengths else [ids.shape[1]] * len(ids)
+        places = np.arange(ids.shape[1])
+        between = np.float32(frame_scale(self._folder) / float(self._video.get("fps", 25)))
+        return {
+            "encoder_attention_mask": (places < np.array(rows)[:, None]).astype(np.int64),
+            "frame_seconds": np.arange(frames, dtype=np.float32) * between,
+        }
 
     def _encode(self, model: Any, feed: Mapping[str, np.ndarray]) -> Tensor:
         """float32 [2, L, D] of a text, as the denoising network takes them."""
@@ -216,7 +240,23 @@ class DiffusionSamples:
     def _text_width(self) -> int:
         """Width of the states of a text; the defaults are diffusers'."""
         config = self._config(self._denoiser)
+        if self._is_ltx:
+            return ltx.text_width(config)
         return int(config.get("text_dim", 4096) if self._is_causal else config["cross_attention_dim"])
+
+    @property
+    def _tokens(self) -> int:
+        """Latents of a video of the run's own size."""
+        height, width = (int(self._video.get(key, 64)) for key in ("height", "width"))
+        frames = latent_frames(self._folder, int(self._video.get("frames", 8)))
+        return frames * height * width // vae_scale(self._folder) ** 2
+
+    @property
+    def _latent_channels(self) -> int:
+        """The defaults are diffusers'."""
+        if self._is_ltx:
+            return ltx.latent_channels(self._vae)
+        return int(self._vae.get("z_dim", 16) if self._is_causal else self._vae["latent_channels"])
 
     @cached_property
     def _latents(self) -> list[Tensor]:
@@ -231,12 +271,15 @@ class DiffusionSamples:
             # variance (Rombach et al., 2022, appendix G).
             self.notes["latents"] = "random latents (the run has no VAE encoder that can be read)"
             generator = torch.Generator().manual_seed(SEED)
-            channels = int(self._vae.get("z_dim", 16) if self._is_causal else self._vae["latent_channels"])
+            channels = self._latent_channels
             shapes = [
                 (latent_frames(self._folder, len(c)), channels, c.shape[2] // scale, c.shape[3] // scale)
                 for c in made
             ]
             return [torch.randn(shape, generator=generator) for shape in shapes]
+        if self._is_ltx:
+            encoded = (vae.encode(clip.transpose(0, 1)[None]).latent_dist.mean[0] for clip in made)
+            return [ltx.normalised(vae, latents.transpose(0, 1)) for latents in encoded]
         if self._is_causal:
             mean, std = (torch.tensor(part).reshape(1, -1, 1, 1) for part in self._statistics(vae))
             means = (vae.encode(clip.transpose(0, 1)[None]).latent_dist.mean[0] for clip in made)
@@ -283,7 +326,12 @@ class DiffusionSamples:
         changes = {"use_flow_sigmas": True, "flow_shift": settings.get("shift", 1.0)} if flow else {}
         made: Any = getattr(diffusers, SAMPLERS[kind].diffusers)
         scheduler = made.from_config(settings | changes)  # it leaves other classes' keys out
-        scheduler.set_timesteps(int(self._video.get("steps", 20)))
+        count = int(self._video.get("steps", 20))
+        if self._is_ltx:
+            levels = np.linspace(1.0, 1 / count, count)
+            scheduler.set_timesteps(sigmas=levels, mu=ltx.time_shift(settings, self._tokens))
+        else:
+            scheduler.set_timesteps(count)
         train = settings["num_train_timesteps"]
         alphas = None if flow else diffusers.DDIMScheduler.from_config(settings).alphas_cumprod
 

@@ -273,6 +273,7 @@ class Assistant:
         frames: int | None = None,
         width: int | None = None,
         height: int | None = None,
+        fps: float | None = None,
         latents: npt.ArrayLike | None = None,
         video: Source | Video | None = None,
         strength: float | None = None,
@@ -291,13 +292,17 @@ class Assistant:
             negative_prompt: text that the video is guided away from.
             scheduler: the sampler, one of `info["video"]["schedulers"]`: some of "ddim", "dpmsolver++",
                 "sde-dpmsolver++", "euler", "euler_ancestral", "unipc", "lcm" and "flow_match_euler".
-            frames: number of frames; of Wan 2.1 1 more than a multiple of 4.
-            width: in pixels; of Wan 2.1 a multiple of 16.
+            frames: number of frames; of Wan 2.1 1 more than a multiple of 4, of LTX-Video of 8.
+            width: in pixels; of Wan 2.1 a multiple of 16, of LTX-Video of 32.
             height: in pixels, likewise.
+            fps: frames a second that the video is to be played at, above 0, at most 1000: a label of the
+                result, which LTX-Video reads too, so that what it shows moves at that speed.
             latents: what the video starts from in place of the noise of the seed, to compare with other
                 pipelines: float32 [channels, frames, height / s, width / s], s pixels of a side being one
-                latent (8 in most models); of Wan 2.1 its latent frames, (frames - 1) / 4 + 1. In diffusers
-                they are `latents[0]`. With `video` they are the noise that is added to it.
+                latent (8 in most models, 32 in LTX-Video); of Wan 2.1 its latent frames,
+                (frames - 1) / 4 + 1, and of LTX-Video (frames - 1) / 8 + 1. In diffusers they are
+                `latents[0]`, which LTXPipeline takes packed. With `video` they are the noise that is added to
+                it.
             video: a video or a picture to make this one from: it is encoded, noise is added as much as
                 `strength` says, and the rest of the steps follow the caption. A path, the bytes of a file or
                 a binary file: its frames are sampled and resized (Lanczos) to those of the video. A `Video`
@@ -327,6 +332,7 @@ class Assistant:
             "frames": frames,
             "width": width,
             "height": height,
+            "fps": fps,
             "strength": strength,
         }
         source, told = (None, ()) if video is None else self._read_source(video, **values)

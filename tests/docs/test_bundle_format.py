@@ -210,7 +210,7 @@ def places(manifest: Any, key: str) -> list[tuple[Any, Any, str]]:
 def original(folder: Path, key: str = "") -> dict[str, Any]:
     """The manifest; for the texts around frames, one with a connector that makes tokens of each frame; for
     the shortest edge, one without the longest, which excludes it; for a transformer, one with it in place of
-    the UNet, and with a causal VAE.
+    the UNet, and with a causal VAE; for what LTX-Video has alone, one of that.
     """
     manifest: dict[str, Any] = json.loads((folder / "g4v.json").read_text("utf-8"))
     if key.startswith("prompt.frame_"):
@@ -218,7 +218,7 @@ def original(folder: Path, key: str = "") -> dict[str, Any]:
         for variant in manifest["components"]["abstractor"]["variants"]:
             variant.pop("memory_graph", None)
         manifest["prompt"] |= {"frame_prefix": "\n{timestamp}:", "frame_suffix": "\n"}
-    if key.startswith(TRANSFORMER_KEYS):
+    if key.startswith(TRANSFORMER_KEYS) and not key.startswith(LTX_KEYS):
         components = manifest["components"]
         unet = components.pop("unet") | {"patch_size": [1, 2, 2], "positions": 1024}
         del unet["timestep_dtype"], components["vae_encoder"]
@@ -229,12 +229,41 @@ def original(folder: Path, key: str = "") -> dict[str, Any]:
             "causal": {"frames_per_latent": 4, "caches": [{"channels": 4, "scale": 2}]},
         }
         manifest["generation"]["video"]["pipeline"] = "WanPipeline"
+    if key.startswith(LTX_KEYS):
+        components, video = manifest["components"], manifest["generation"]["video"]
+        unet = components.pop("unet") | {"patch_size": [1, 1, 1]}
+        del unet["timestep_dtype"], components["vae_encoder"]
+        components["transformer"] = unet | {"attention_mask": True, "frame_seconds": True}
+        whole = {"frames_per_latent": 8, "timestep": True, "noise_scales": [1, 2]}
+        components["vae_decoder"]["whole"] = whole
+        video["pipeline"] = "LTXPipeline"
+        video["scheduler"] |= {
+            "use_dynamic_shifting": True,
+            "base_shift": 0.95,
+            "max_shift": 2.05,
+            "base_image_seq_len": 1024,
+            "max_image_seq_len": 5000,
+            "time_shift_type": "linear",
+        }
+        if key.startswith("generation.video.decode_"):
+            video |= {"decode_timestep": 0.05, "decode_noise_scale": 0.025}
     if key.endswith(".shortest_edge"):
         del manifest["components"]["encoder"]["longest_edge"]
         manifest["components"]["encoder"]["shortest_edge"] = 64
     return manifest
 
 
+# Keys of bundles of LTX-Video.
+LTX_KEYS = (
+    "components.transformer.attention_mask",
+    "components.transformer.frame_seconds",
+    "components.vae_decoder.whole",
+    "generation.video.decode_",
+    "generation.video.scheduler.use_dynamic_shifting",
+    "generation.video.scheduler.base_",
+    "generation.video.scheduler.max_",
+    "generation.video.scheduler.time_shift_type",
+)
 # Keys of bundles with a transformer.
 TRANSFORMER_KEYS = (
     "components.transformer",
@@ -259,6 +288,7 @@ def test_the_page_has_every_kind_of_row() -> None:
 def test_the_whole_manifest_is_read(folder: Path, read: Callable[[Any], str]) -> None:
     assert read(original(folder)) == ""
     assert read(original(folder, "components.transformer")) == ""
+    assert read(original(folder, "generation.video.decode_")) == ""
 
 
 @pytest.mark.parametrize("row", READ, ids=str)
@@ -303,6 +333,9 @@ def test_a_row(row: Row, folder: Path, read: Callable[[Any], str]) -> None:
             assert name not in manifest["generation"]["video"]
         if row.key == "components.transformer":  # whose pipeline this is
             del manifest["generation"]["video"]["pipeline"]
+        if row.key == "components.transformer.frame_seconds":  # without it this is of the other pipeline
+            manifest["generation"]["video"]["pipeline"] = "WanPipeline"
+            del manifest["generation"]["video"]["scheduler"]["use_dynamic_shifting"]
         if row.key == "components.vae_decoder":  # whose latents this one makes
             del manifest["components"]["vae_encoder"]
         if row.key.startswith("files."):
@@ -402,6 +435,21 @@ def test_networks_of_videos_that_do_not_fit(folder: Path, read: Callable[[Any], 
         manifest = original(folder, key)
         manifest["components"]["vae_decoder"][name] = value
         assert error in read(manifest), error
+    whole = "components.vae_decoder.whole"
+    causal = {"frames_per_latent": 4, "caches": [{"channels": 4, "scale": 2}]}
+    for place, name, value, error in (
+        ("components.vae_decoder", "causal", causal, 'whole is beside "causal"'),
+        (whole, "noise_scales", [1, 3], "noise_scales[1] "),
+        (whole, "noise_scales", [1] * 513, "noise_scales must have at most 512 elements"),
+        (whole, "timestep", False, "has decode_timestep or decode_noise_scale, and the vae_decoder takes no"),
+        ("generation.video", "pipeline", "WanPipeline", 'has use_dynamic_shifting, which is of "LTXPipel'),
+        ("generation.video.scheduler", "max_image_seq_len", 1024, "a max_image_seq_len above base_image_seq"),
+        ("components", "vae_encoder", encoder, "have a vae_encoder, of which there is none for a causal or"),
+    ):
+        manifest = original(folder, "generation.video.decode_")
+        ((holder, last, _),) = places(manifest, place)
+        holder[last][name] = value
+        assert error in read(manifest), error
     manifest = original(folder, key)
     del manifest["generation"]["video"]["pipeline"]
     assert 'is of the pipeline "TextToVideoSDPipeline", and a transformer is there' in read(manifest)
@@ -478,6 +526,7 @@ def test_the_embedded_bundle_is_documented() -> None:
 def test_the_synthetic_bundle_is_documented(folder: Path) -> None:
     assert undocumented(original(folder)) == set()
     assert undocumented(original(folder, "components.transformer")) == set()
+    assert undocumented(original(folder, "generation.video.decode_")) == set()
 
 
 def test_what_the_exporter_adds_is_there() -> None:

@@ -292,8 +292,9 @@ def test_lora_of_original_names(layout, folder, tmp_path):
 @pytest.mark.parametrize(
     ("file", "changes", "message"),
     [
-        ("model_index.json", {"_class_name": "LTXPipeline"},
-         "pipeline 'LTXPipeline' is not supported .one of TextToVideoSDPipeline, .*WanPipeline"),
+        ("model_index.json", {"_class_name": "MochiPipeline"},
+         "pipeline 'MochiPipeline' is not supported .one of TextToVideoSDPipeline, .*WanPipeline"),
+        ("model_index.json", {"_class_name": "LTXPipeline"}, "is of LTXPipeline, but transformer/ is of Wan"),
         ("model_index.json", {"_class_name": "TextToVideoSDPipeline"}, "is of TextToVideoSDPipeline, but tr"),
         ("model_index.json", {"boundary_ratio": 0.9}, "boundary_ratio 0.9 is of Wan 2.2"),
         ("model_index.json", {"expand_timesteps": True}, "expand_timesteps True is of Wan 2.2"),
@@ -307,7 +308,8 @@ def test_lora_of_original_names(layout, folder, tmp_path):
         ("transformer/config.json", {"patch_size": 2}, "a list of 3 positive integers"),
         ("transformer/config.json", {"attention_head_dim": 5}, "an even integer from 6 on"),
         ("transformer/config.json", {"window_size": [-1, -1]}, "unknown key 'window_size'"),
-        ("transformer/config.json", {"_class_name": "LTXVideoTransformer3DModel"}, "LTXVideoTransformer3DM"),
+        ("transformer/config.json", {"_class_name": "LTXVideoTransformer3DModel"},
+         "is of WanPipeline, but transformer/ is of LTXPipeline"),
         ("text_encoder/config.json", {"architectures": ["CLIPTextModel"], "model_type": "clip_text_model"},
          "is of the class CLIPTextModel, not T5EncoderModel"),
         ("vae/config.json", {"is_residual": True}, "is_residual True is not supported"),

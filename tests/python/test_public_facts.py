@@ -93,10 +93,8 @@ def test_messages_name_the_range(bundle_dir: Path, name: str, value: int, bounds
             g4v.load(bundle_dir, **{name: value})
         elif name == "logprobs":
             assistant.chat().send("Hello", logprobs=value)
-        elif name == "fps":  # of the core alone
-            assistant._core.generate("x", g4v._core.VideoOptions(fps=value))
-        elif name == "strength":
-            assistant.generate("x", strength=value)
+        elif name in ("fps", "strength"):
+            assistant.generate("x", **{name: value})
         else:
             assistant.chat(**{name: value})
 
@@ -108,7 +106,7 @@ def test_every_option_has_its_keyword() -> None:
     send = set(inspect.signature(g4v.Chat.send).parameters)
     load = set(inspect.signature(g4v.load).parameters)
     assert set(RANGES) - {*OF_LOADING, "fps", "logprobs", "strength"} <= chat
-    assert set(RANGES) - {*OF_LOADING, "fps", "logprobs"} - text <= generate
+    assert set(RANGES) - {*OF_LOADING, "logprobs"} - text <= generate
     assert text | {"logprobs"} <= send and OF_LOADING <= load
     assert send - {"self", "text", "video"} == set(g4v.chat.TurnOptions.__annotations__)
 

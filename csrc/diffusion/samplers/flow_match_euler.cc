@@ -14,15 +14,9 @@ class FlowMatchEuler : public Scheduler {
     PredictionOf(spec, {"flow_prediction"});
     CheckSteps(steps, spec.num_train_timesteps);
     const auto train = static_cast<float>(spec.num_train_timesteps);
-    // The ends are shifted once as the class is made, in float32, and again with all others.
-    const auto shift = static_cast<float>(spec.shift);
-    const auto end = [&](float time) {
-      const float sigma = time / train;
-      return shift * sigma / (1.0f + (shift - 1.0f) * sigma);
-    };
-    std::vector<double> sigmas = Linspace(double{end(train)} * spec.num_train_timesteps,
-                                          double{end(1.0f)} * spec.num_train_timesteps, steps);
-    for (double& sigma : sigmas) sigma = ShiftSigma(spec.shift, sigma / spec.num_train_timesteps);
+    std::vector<double> sigmas = spec.tokens > 0 ? PipelineSigmas(steps) : OwnSigmas(spec, steps);
+    const double shift = ShiftOf(spec);
+    for (double& sigma : sigmas) sigma = ShiftSigma(shift, sigma);
     StretchToTerminal(spec, sigmas);
     if (spec.use_karras_sigmas || spec.use_exponential_sigmas) {
       sigmas = NoiseLevels(spec, sigmas.front(), sigmas.back(), steps);
@@ -57,6 +51,20 @@ class FlowMatchEuler : public Scheduler {
   }
 
  private:
+  // The ends are shifted once as the class is made, in float32, and again with all others.
+  static std::vector<double> OwnSigmas(const SchedulerSpec& spec, int steps) {
+    const auto train = static_cast<float>(spec.num_train_timesteps);
+    const auto shift = static_cast<float>(spec.shift);
+    const auto end = [&](float time) {
+      const float sigma = time / train;
+      return shift * sigma / (1.0f + (shift - 1.0f) * sigma);
+    };
+    std::vector<double> sigmas = Linspace(double{end(train)} * spec.num_train_timesteps,
+                                          double{end(1.0f)} * spec.num_train_timesteps, steps);
+    for (double& sigma : sigmas) sigma /= spec.num_train_timesteps;
+    return sigmas;
+  }
+
   bool stochastic_;
   std::vector<float> sigmas_;  // one for each step, and 0
 };

@@ -134,9 +134,13 @@ class UniPc : public Scheduler {
   void SetFlow(const SchedulerSpec& spec, int steps) {
     const double train = spec.num_train_timesteps;
     CheckSteps(steps, spec.num_train_timesteps);
-    std::vector<double> sigmas = Linspace(1.0, 1.0 / train, steps + 1);
-    sigmas.pop_back();
-    for (double& sigma : sigmas) sigma = ShiftSigma(spec.shift, sigma);
+    std::vector<double> sigmas = PipelineSigmas(steps);
+    if (spec.tokens == 0) {
+      sigmas = Linspace(1.0, 1.0 / train, steps + 1);
+      sigmas.pop_back();
+    }
+    const double shift = ShiftOf(spec);
+    for (double& sigma : sigmas) sigma = ShiftSigma(shift, sigma);
     StretchToTerminal(spec, sigmas);
     constexpr double kBelowOne = 1e-6;  // so that alpha is not 0
     if (std::abs(sigmas.front() - 1.0) < kBelowOne) sigmas.front() -= kBelowOne;

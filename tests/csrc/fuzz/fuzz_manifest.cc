@@ -42,6 +42,12 @@ void CheckLatents(const VaeDecoderSpec& vae) {
             "a mean and a std of latents are finite, a std above 0");
     if (vae.latents_mean.empty() && vae.latents_std.empty()) break;  // all alike
   }
+  if (vae.whole) {
+    Require(!vae.causal && vae.whole->frames_per_latent >= 1, "a decoder makes chunks or wholes");
+    for (const int scale : vae.whole->noise_scales) {
+      Require(scale >= 1 && scale <= vae.scale_factor, "a noise is no larger than a frame");
+    }
+  }
   if (!vae.causal) return;
   Require(vae.causal->frames_per_latent >= 1 && !vae.causal->caches.empty(),
           "a causal decoder makes frames and keeps some");
@@ -86,6 +92,7 @@ void CheckScheduler(const VideoGenerationSpec& spec) {
   for (const std::string& type : spec.schedulers) {
     SchedulerSpec chosen = spec.scheduler;
     chosen.type = type;
+    chosen.tokens = spec.pipeline == kLtxPipeline ? 640 : 0;
     const bool made = fuzz::Accepts({Code::Bundle, Code::InvalidArgument}, [&] {
       const auto scheduler = Scheduler::Make(chosen, spec.steps);
       Require(scheduler->timesteps().size() == static_cast<size_t>(spec.steps), "all the steps");

@@ -108,7 +108,7 @@ class VideoJobs:
             "offset": offset,
         }
         record |= shape
-        job = self._jobs[record["id"]] = Job(record, values)
+        job = self._jobs[record["id"]] = Job(record, {**values, "fps": fps})
         self._line.append(job)
         try:
             await self._in_thread(self._store.save, record)
