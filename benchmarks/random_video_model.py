@@ -1,10 +1,11 @@
 """Writes a published text-to-video model at its real size with random weights, as diffusers lays it out.
 
-    python benchmarks/random_video_model.py OUT [--model wan-2.1-1.3b]
+    python benchmarks/random_video_model.py OUT [--model wan-2.1-1.3b|ltx-video-2b]
 
 Networks, sizes and scheduler are those of Wan-AI/Wan2.1-T2V-1.3B-Diffusers (a transformer of 1.42 billion
-weights, a UMT5-XXL of 5.68 billion); the weights are drawn so that activations keep their size, in bfloat16
-(14 GB). The tokenizer is a small one. No more than one file of weights is in memory at a time.
+weights, a UMT5-XXL of 5.68 billion) or of Lightricks/LTX-Video 0.9 (1.92 and 4.76 billion); the weights are
+drawn so that activations keep their size, in bfloat16 (14 GB). The tokenizer is a small one. No more than one
+file of weights is in memory at a time.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def draw(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
     """Weights that keep the size of what they multiply; those of norms near 1, of biases near 0."""
     values = torch.randn(shape, generator=generator)
     if len(shape) == 1 or "table" in name or "gamma" in name:
-        return 0.02 * values + ("norm" in name and not name.endswith("bias"))
+        return 0.02 * values + (name == "latents_std" or ("norm" in name and not name.endswith("bias")))
     if name.endswith("SelfAttention.q.weight"):
         return (
             values * (sizes.T5_XXL["d_model"] * sizes.T5_XXL["d_kv"]) ** -0.5

@@ -64,6 +64,17 @@ SCHEDULER: dict[str, Any] = {
     "shift_terminal": 0.1,
 }
 
+# As model_index.json of the same.
+INDEX: dict[str, Any] = {
+    "_class_name": "LTXPipeline",
+    "_diffusers_version": "0.42.1",
+    "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
+    "text_encoder": ["transformers", "T5EncoderModel"],
+    "tokenizer": ["transformers", "T5Tokenizer"],
+    "transformer": ["diffusers", "LTXVideoTransformer3DModel"],
+    "vae": ["diffusers", "AutoencoderKLLTXVideo"],
+}
+
 
 def transformer(**changes: Any) -> Any:
     torch.manual_seed(1)
@@ -88,14 +99,5 @@ def write_ltx(folder: Path, config: dict[str, Any] = VAE, layout: str = "spiece.
     tokenizer = write_tokenizer(folder / "tokenizer", layout, 128)
     encoder = make_encoder("t5", vocab_size=len(tokenizer), d_model=TRANSFORMER["caption_channels"])
     encoder.save_pretrained(folder / "text_encoder")
-    index = {
-        "_class_name": "LTXPipeline",
-        "_diffusers_version": "0.42.1",
-        "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
-        "text_encoder": ["transformers", "T5EncoderModel"],
-        "tokenizer": ["transformers", "T5Tokenizer"],
-        "transformer": ["diffusers", "LTXVideoTransformer3DModel"],
-        "vae": ["diffusers", "AutoencoderKLLTXVideo"],
-    }
-    (folder / "model_index.json").write_text(json.dumps(index), "utf-8")
+    (folder / "model_index.json").write_text(json.dumps(INDEX), "utf-8")
     return folder

@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 
-from . import t5_models, wan_folder
+from . import ltx_folder, t5_models, wan_folder
 
-NAMES = ("wan-2.1-1.3b",)
-"""Wan-AI/Wan2.1-T2V-1.3B-Diffusers: a transformer of 1.42 billion weights, a UMT5-XXL of 5.68 billion."""
+NAMES = ("wan-2.1-1.3b", "ltx-video-2b")
+"""Wan-AI/Wan2.1-T2V-1.3B-Diffusers: a transformer of 1.42 billion weights, a UMT5-XXL of 5.68 billion.
+Lightricks/LTX-Video 0.9: a transformer of 1.92 billion weights, a T5-XXL of 4.76 billion.
+"""
 
 PARTS = ("text_encoder", "transformer", "vae_decoder")
 SHARD = 2e9  # bytes of a weight file
@@ -46,16 +48,34 @@ Writer = Callable[[Path, Shapes], None]
 
 def write(folder: Path, name: str, writer: Writer) -> Path:
     """Writes a model of `NAMES` as diffusers lays it out, with a small tokenizer; `writer` its weights."""
+    if name == "wan-2.1-1.3b":
+        _write_wan(folder, writer)
+    else:
+        _write_ltx(folder, writer)
+    return folder
+
+
+def _write_wan(folder: Path, writer: Writer) -> None:
     from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanTransformer3DModel
 
-    assert name in NAMES
     _network(folder / "transformer", lambda: WanTransformer3DModel(**WAN_TRANSFORMER), writer)
     _network(folder / "vae", AutoencoderKLWan, writer)  # whose defaults are those of Wan 2.1
     UniPCMultistepScheduler(**wan_folder.SCHEDULER).save_pretrained(folder / "scheduler")
     _text_encoder(folder / "text_encoder", "umt5", 256384, writer)
     t5_models.write_tokenizer(folder / "tokenizer", "tokenizer.json", 512)
     (folder / "model_index.json").write_text(json.dumps(wan_folder.INDEX), "utf-8")
-    return folder
+
+
+def _write_ltx(folder: Path, writer: Writer) -> None:
+    from diffusers import AutoencoderKLLTXVideo, FlowMatchEulerDiscreteScheduler, LTXVideoTransformer3DModel
+
+    # The defaults of both networks are those of version 0.9.
+    _network(folder / "transformer", LTXVideoTransformer3DModel, writer)
+    _network(folder / "vae", AutoencoderKLLTXVideo, writer)
+    FlowMatchEulerDiscreteScheduler(**ltx_folder.SCHEDULER).save_pretrained(folder / "scheduler")
+    _text_encoder(folder / "text_encoder", "t5", 32128, writer)
+    t5_models.write_tokenizer(folder / "tokenizer", "spiece.model", 128)
+    (folder / "model_index.json").write_text(json.dumps(ltx_folder.INDEX), "utf-8")
 
 
 def write_empty(file: Path, shapes: Shapes) -> None:
@@ -88,7 +108,10 @@ def _write_weights(folder: Path, stem: str, make: Callable[[], Any], writer: Wri
     with torch.device("meta"):
         module = make()
     folder.mkdir(parents=True, exist_ok=True)
-    shapes = {name: tensor.shape for name, tensor in module.named_parameters()}
+    stored = {
+        id(tensor): (name, tensor) for name, tensor in reversed(module.state_dict(keep_vars=True).items())
+    }
+    shapes = {name: tensor.shape for name, tensor in reversed(stored.values())}  # tied ones once
     shards, names = list(_shards(shapes)), {}
     for number, part in enumerate(shards, 1):
         file = f"{stem}-{number:05}-of-{len(shards):05}.safetensors"

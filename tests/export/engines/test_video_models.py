@@ -17,10 +17,12 @@ from g4v.export.checkpoint.overrides import Overrides
 from g4v.export.graph.cuda_kernels import check_kernels
 from g4v.export.graph.onnx_file import OnnxFile
 
+from ...ltx_folder import write_ltx
 from ...wan_folder import write_wan
 
 FOLDERS: dict[str, tuple[Callable[[Path], Path], Overrides]] = {
     "wan": (write_wan, Overrides(frames=5, video_size=(32, 48))),
+    "ltx": (write_ltx, Overrides(frames=9, video_size=(64, 96))),
 }
 PARTS = ("text_encoder", "transformer", "vae_decoder")
 
