@@ -304,11 +304,12 @@ def test_generate(bundle_dir, tmp_path):
     assert path.read_bytes() == first
     assert [p.name for p in tmp_path.iterdir()] == ["out.gif"]
     options = ("--negative-prompt", "bad", "--scheduler", "dpmsolver++", "--frames", 5, "--video-size", "6x4")
+    options += ("--fps", 12.5)
     described = json.loads(run(*arguments, *options, "--guidance-scale", 2.5, "--json").stdout)
-    assert (described["frames"], described["width"], described["height"]) == (5, 6, 4)
+    assert (described["frames"], described["width"], described["height"], described["fps"]) == (5, 6, 4, 12.5)
     made = g4v.load(bundle_dir, threads=1).generate(
         "a red circle", seed=3, steps=2, negative_prompt="bad", scheduler="dpmsolver++", frames=5, width=6,
-        height=4, guidance_scale=2.5,
+        height=4, fps=12.5, guidance_scale=2.5,
     )  # fmt: skip
     made.save(tmp_path / "python.gif")
     assert (tmp_path / "python.gif").read_bytes() == path.read_bytes() != first

@@ -54,6 +54,12 @@ def _add_content_arguments(parser: argparse.ArgumentParser) -> None:
         "--video-size", type=_size, metavar="WxH", help="width and height in pixels, such as 576x320"
     )
     group.add_argument(
+        "--fps",
+        type=float,
+        metavar="X",
+        help="frames a second that it is played at, which LTX-Video reads too",
+    )
+    group.add_argument(
         "--video",
         metavar="FILE",
         help="video or picture to make this one from: its frames are sampled and resized (of bundles with a "
@@ -101,6 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
                 frames=arguments.frames,
                 width=width,
                 height=height,
+                fps=arguments.fps,
                 video=arguments.video,
                 strength=arguments.strength,
             )

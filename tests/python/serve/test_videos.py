@@ -41,7 +41,7 @@ def test_options_reach_the_generator(client) -> None:
     finished(client, made["id"])
     assert client.assistant.made == [
         {"prompt": "a", "seed": 1, "width": 32, "height": 16, "frames": 2, "steps": 3, "guidance_scale": 1.5,
-         "negative_prompt": "blurred", "scheduler": "euler"}
+         "negative_prompt": "blurred", "scheduler": "euler", "fps": 4.0}
     ]  # fmt: skip
     assert client.get(f"/v1/videos/{made['id']}").json()["seconds"] == "0.5"
 

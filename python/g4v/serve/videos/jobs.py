@@ -108,7 +108,8 @@ class VideoJobs:
             "offset": offset,
         }
         record |= shape
-        job = self._jobs[record["id"]] = Job(record, {**values, "fps": fps})
+        asked = values if fps is None else {**values, "fps": fps}
+        job = self._jobs[record["id"]] = Job(record, asked)
         self._line.append(job)
         try:
             await self._in_thread(self._store.save, record)
