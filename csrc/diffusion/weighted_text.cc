@@ -65,7 +65,10 @@ TextStates TextEncoder::EncodeWeighted(std::span<const WeightedText> texts,
       std::vector<float> hidden = weighted(text, text.size(), &length);
       std::vector<double> sum(hidden.begin(), hidden.end());
       double total = 1.0;
-      for (size_t i = 0; i < text.size(); ++i) {
+      size_t start = 0;  // of the part, in tokens
+      for (size_t i = 0; i < text.size() && start < Capacity();
+           ++i) {  // what is cut off has no say
+        start += tokenizer_.Encode(text[i].text).size();
         if (text[i].weight >= 1.0) continue;
         const double count = CountWithout(text[i].weight);
         int64_t unused = 0;
