@@ -36,8 +36,9 @@ class TextEncoder {
 
   // The same of texts whose parts have weights, each part tokenized for itself. A token of weight w
   // has the state e + w * (z - e), z being its own and e that of the empty text at its place. Where
-  // parts have a weight below 1, a text's states are the mean of these and, for each such part, of
-  // those of the text without it, the former counted once and the latter tan((1 - w) * pi / 2) times.
+  // parts that are not cut off have a weight below 1, a text's states are the mean of these and, for
+  // each such part, of those of the text without it, the former counted once and the latter
+  // tan((1 - w) * pi / 2) times.
   TextStates EncodeWeighted(std::span<const WeightedText> texts, ort::RunControl& control) const;
 
   // Whether it reads `text` to its end.
