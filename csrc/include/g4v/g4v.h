@@ -249,7 +249,8 @@ typedef enum g4v_event_kind {
                            encoded_frames of the turn's video_frames, the chat knew the others;
                            tokens, cached_tokens, drafted_tokens, accepted_tokens, queue_ms */
   G4V_WITHHELD = 8,     /* in place of G4V_VIDEO_MADE: a frame checker found the video unsafe.
-                           text: the caption; index; unsafe_frames of its video_frames */
+                           text: the caption; index; unsafe_frames of its video_frames, or of those that
+                           were looked at together: a preview, or frames as they are decoded */
   G4V_VIDEO_FAILED = 9, /* in place of G4V_VIDEO_MADE: the host's own generator made none.
                            text: the caption; index; status and message: why */
   G4V_VIDEO_FRAMES = 10 /* with stream_frames, before G4V_VIDEO_MADE, which has all of them again:
