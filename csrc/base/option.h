@@ -34,6 +34,7 @@ constexpr OptionRange kHeight{"height", 1, 4096};  // likewise
 constexpr OptionRange kFps{"fps", 0, 1000, true};
 constexpr OptionRange kGuidanceScale{"guidance_scale", 0, 100};
 constexpr OptionRange kStrength{"strength", 0, 1, true};
+constexpr OptionRange kPreviewEvery{"preview_every", 0, 1 << 20};  // 0 = no previews
 constexpr OptionRange kThreads{"threads", 0, 1024};
 constexpr OptionRange kTurns{"turns", 1, 1024};
 constexpr OptionRange kSpin{"spin_us", 0, 1000000};
@@ -44,10 +45,10 @@ constexpr OptionRange kMaxTurnMs{"max_turn_ms", 0, 1 << 30};              // lik
 constexpr OptionRange kMaxVideos{"max_videos", 0, 1 << 24};               // likewise
 
 inline constexpr std::array kOptionRanges = {
-    kMaxNewTokens, kTemperature,     kTopK,      kTopP,     kRepetitionPenalty,
-    kFrames,       kWidth,           kHeight,    kFps,      kGuidanceScale,
-    kStrength,     kThreads,         kTurns,     kSpin,     kPromptLookup,
-    kLogprobs,     kMaxPromptTokens, kMaxTurnMs, kMaxVideos};
+    kMaxNewTokens, kTemperature, kTopK, kTopP,          kRepetitionPenalty, kFrames,
+    kWidth,        kHeight,      kFps,  kGuidanceScale, kStrength,          kPreviewEvery,
+    kThreads,      kTurns,       kSpin, kPromptLookup,  kLogprobs,          kMaxPromptTokens,
+    kMaxTurnMs,    kMaxVideos};
 
 // What one of a few words may be, for messages: "a", "b" or "c", each between quotes.
 inline std::string OneOf(std::span<const std::string_view> words) {

@@ -22,6 +22,7 @@ PYBIND11_MODULE(_core, module) {
   g4v::bindings::RegisterAbstractor(testing);
   g4v::bindings::RegisterCpuModel(module);
   g4v::bindings::RegisterPrompt(testing);
+  g4v::bindings::RegisterPromptWeights(testing);
   g4v::bindings::RegisterTesting(testing);
   g4v::bindings::RegisterOps(module, testing);
 }

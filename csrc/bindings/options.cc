@@ -91,7 +91,10 @@ void RegisterOptions(py::module_& module) {
       .def_readwrite("scheduler", &VideoOptions::scheduler)
       .def_property("latents", &GetLatents, &SetLatents)
       .def_property("video", &GetVideo, &SetVideo)
-      .def_readwrite("strength", &VideoOptions::strength);
+      .def_readwrite("strength", &VideoOptions::strength)
+      .def_readwrite("preview_every", &VideoOptions::preview_every)
+      .def_readwrite("stream_frames", &VideoOptions::stream_frames)
+      .def_readwrite("prompt_weighting", &VideoOptions::prompt_weighting);
 }
 
 }  // namespace g4v::bindings

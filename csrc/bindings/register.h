@@ -18,6 +18,7 @@ void RegisterAssistant(pybind11::module_& module);
 void RegisterAbstractor(pybind11::module_& testing);
 void RegisterCpuModel(pybind11::module_& module);
 void RegisterPrompt(pybind11::module_& testing);
+void RegisterPromptWeights(pybind11::module_& testing);
 void RegisterTesting(pybind11::module_& testing);
 void RegisterOps(pybind11::module_& module, pybind11::module_& testing);
 

@@ -33,7 +33,22 @@ void RegisterEvents(py::module_& module) {
   py::class_<ProgressEvent>(module, "ProgressEvent", "A denoising step is done.")
       .def_readonly("index", &ProgressEvent::index)
       .def_readonly("step", &ProgressEvent::step)
-      .def_readonly("steps", &ProgressEvent::steps);
+      .def_readonly("steps", &ProgressEvent::steps)
+      .def_property_readonly(
+          "preview",
+          [](const ProgressEvent& event) {
+            return event.preview ? py::object(FramesArray(*event.preview)) : py::none();
+          },
+          "uint8 [1, H, W, 3], read-only; None without one.");
+  py::class_<VideoFramesEvent>(module, "VideoFramesEvent",
+                               "Frames of a video, as they are decoded.")
+      .def_readonly("index", &VideoFramesEvent::index)
+      .def_readonly("first", &VideoFramesEvent::first)
+      .def_readonly("total", &VideoFramesEvent::total)
+      .def_property_readonly(
+          "frames", [](const VideoFramesEvent& event) { return FramesArray(event.frames); },
+          "uint8 [T, H, W, 3], read-only.")
+      .def_readonly("fps", &VideoFramesEvent::fps);
   py::class_<VideoEvent>(module, "VideoEvent", "A finished video.")
       .def_readonly("index", &VideoEvent::index)
       .def_readonly("caption", &VideoEvent::caption)

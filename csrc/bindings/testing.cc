@@ -90,6 +90,17 @@ Floats Step(Scheduler& self, int index, const Floats& prediction, const Floats& 
   return next;
 }
 
+Floats Clean(const Scheduler& self, int index, const Floats& prediction, const Floats& sample) {
+  const bool known = index >= 0 && static_cast<size_t>(index) < self.timesteps().size();
+  if (!known || prediction.size() != sample.size()) {
+    throw Error(Code::InvalidArgument, "no such step, or prediction and sample differ in size");
+  }
+  const auto size = static_cast<size_t>(sample.size());
+  Floats clean(sample.size());
+  self.Clean(index, {prediction.data(), size}, {sample.data(), size}, {clean.mutable_data(), size});
+  return clean;
+}
+
 int32_t Sample(const Floats& logits, const std::vector<int32_t>& answer, uint64_t seed,
                uint64_t turn, const TextOptions& options) {
   std::vector<float> values(logits.data(), logits.data() + logits.size());
@@ -152,6 +163,8 @@ void RegisterTesting(py::module_& testing) {
           },
           py::arg("index"), "Factors of image and noise in the sample of step `index`.")
       .def("adds_noise", &Scheduler::AddsNoise, py::arg("index"))
+      .def("clean", &Clean, py::arg("index"), py::arg("prediction"), py::arg("sample"),
+           "The clean latents that the prediction for step `index` stands for, float32 [n].")
       .def("step", &Step, py::arg("index"), py::arg("prediction"), py::arg("sample"),
            py::arg("noise") = py::none(), "The sample after step `index`, float32 [n].");
 }

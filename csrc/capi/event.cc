@@ -8,6 +8,10 @@ void SetText(const std::string& text, g4v_event& out) {
   out.text_size = text.size();
 }
 
+void SetFrames(const Frames& frames, g4v_event& out) {
+  out.frames = {frames.pixels->data(), frames.count, frames.height, frames.width};
+}
+
 // One overload for each kind of event.
 struct Fill {
   g4v_event& out;
@@ -26,13 +30,21 @@ struct Fill {
     out.index = event.index;
     out.step = event.step;
     out.steps = event.steps;
+    if (event.preview) SetFrames(*event.preview, out);
+  }
+  void operator()(const VideoFramesEvent& event) const {
+    out.kind = G4V_VIDEO_FRAMES;
+    out.index = event.index;
+    out.first_frame = event.first;
+    out.video_frames = event.total;
+    SetFrames(event.frames, out);
+    out.fps = event.fps;
   }
   void operator()(const VideoEvent& event) const {
     out.kind = G4V_VIDEO_MADE;
     out.index = event.index;
     SetText(event.caption, out);
-    out.frames = {event.frames.pixels->data(), event.frames.count, event.frames.height,
-                  event.frames.width};
+    SetFrames(event.frames, out);
     out.fps = event.fps;
     out.seed = event.seed;
   }

@@ -128,6 +128,9 @@ void ReadForHostGenerator(const g4v_video_options& video, g4v::VideoOptions& opt
   if (video.latents) options.latents.emplace();
   if (video.video) options.video.emplace();
   if (video.strength != 0) options.strength = video.strength;
+  if (video.preview_every != 0) options.preview_every = video.preview_every;
+  if (video.stream_frames != 0) options.stream_frames = true;
+  if (video.prompt_weighting != 0) options.prompt_weighting = true;
 }
 
 g4v::VideoOptions ReadVideo(const g4v_video_options* given, bool host_generator) {
@@ -155,6 +158,9 @@ g4v::VideoOptions ReadVideo(const g4v_video_options* given, bool host_generator)
     options.video = g4v::CopyFrames(view);
   }
   if (video.strength != 0) options.strength = video.strength;
+  options.preview_every = video.preview_every;
+  options.stream_frames = video.stream_frames != 0;
+  options.prompt_weighting = video.prompt_weighting != 0;
   return options;
 }
 

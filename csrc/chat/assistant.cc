@@ -8,6 +8,7 @@
 #include "chat/runtime.h"
 #include "chat/stream_state.h"
 #include "decoder/decoder.h"
+#include "diffusion/prompt_weights.h"
 
 namespace g4v {
 namespace {
@@ -70,6 +71,11 @@ std::shared_ptr<Stream> Assistant::Generate(const std::string& prompt,
     const ComponentsSpec& components = runtime_->manifest().components;
     request.latents = CheckLatents(options.latents, request.spec, components);
     request.source = ResolveSource(options, request.spec, components, runtime_->targets());
+    request.prompt_weighting = options.prompt_weighting.value_or(false);
+    if (request.prompt_weighting) {  // so that what is wrong is told before any work
+      ParsePromptWeights(request.caption, "the prompt");
+      ParsePromptWeights(request.spec.negative_prompt, "negative_prompt");
+    }
   }
   request.seed = options.seed ? *options.seed : std::random_device()();
   auto state = std::make_shared<StreamState>(runtime_->environment());

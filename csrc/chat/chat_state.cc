@@ -53,6 +53,11 @@ void CheckVideoOptions(const VideoOptions& options, const std::string& whose) {
     throw Error(Code::InvalidArgument,
                 "latents is no option of a " + whose + "'s videos; use generate");
   }
+  if (options.prompt_weighting.value_or(false)) {
+    throw Error(Code::InvalidArgument, "prompt_weighting is no option of a " + whose +
+                                           "'s videos, whose captions the model writes; use "
+                                           "generate");
+  }
   if (options.video || options.strength) {
     throw Error(Code::InvalidArgument, std::string(options.video ? "video" : "strength") +
                                            " is no option of a " + whose +

@@ -44,6 +44,20 @@ struct ProgressEvent {
   int index = 0;
   int step = 0;
   int steps = 0;
+  // uint8 [1, H, W, 3], the longest edge at most kPreviewEdge: a frame from the middle of what the
+  // video is becoming, where VideoOptions::preview_every asks for one after this step.
+  std::optional<Frames> preview = {};
+};
+
+// Frames of a video that is being decoded, with VideoOptions::stream_frames: those from `first` on,
+// of `total`. A frame checker has passed them. The VideoEvent that follows has all of them again, or
+// the whole is withheld after all.
+struct VideoFramesEvent {
+  int index = 0;
+  int first = 0;
+  int total = 0;
+  Frames frames;
+  double fps = 0.0;
 };
 
 struct VideoEvent {
@@ -55,7 +69,9 @@ struct VideoEvent {
 };
 
 // A generated video is not shown, because `unsafe` of its `frames` frames look unsafe. It stands in
-// the place of its VideoEvent; the turn goes on.
+// the place of its VideoEvent; the turn goes on. `frames` is 1 where it is a preview that looks unsafe,
+// and where frames are handed on as they are decoded it is the number of those that were looked at
+// together.
 struct WithheldEvent {
   int index = 0;
   std::string caption;
@@ -112,7 +128,7 @@ struct DoneEvent {
   Timings timings;
 };
 
-using Event = std::variant<TextEvent, VideoPromptEvent, ProgressEvent, VideoEvent, WithheldEvent,
-                           VideoFailedEvent, RefusalEvent, WarningEvent, DoneEvent>;
+using Event = std::variant<TextEvent, VideoPromptEvent, ProgressEvent, VideoFramesEvent, VideoEvent,
+                           WithheldEvent, VideoFailedEvent, RefusalEvent, WarningEvent, DoneEvent>;
 
 }  // namespace g4v

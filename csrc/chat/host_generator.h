@@ -18,7 +18,7 @@ namespace g4v {
 class StreamState;
 
 // What a generator is asked for. The fields of `options` that nobody set are its own business;
-// `seed`, `scheduler`, `latents`, `video` and `strength` are never set.
+// `seed` and what ResolveHostOptions refuses are never set.
 struct HostVideoRequest {
   std::string caption;
   uint64_t seed = 0;

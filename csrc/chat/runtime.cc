@@ -150,6 +150,11 @@ VideoRequest Runtime::ResolveVideo(const VideoOptions& first, const VideoOptions
     }
     return request;
   }
+  for (const VideoOptions* options : {&first, &second}) {
+    Overlay(options->preview_every, request.preview_every);
+    Overlay(options->stream_frames, request.stream_frames);
+  }
+  CheckRange(kPreviewEvery, request.preview_every);
   request.spec =
       ResolveVideoOptions(Require(manifest().video_generation, "video generation defaults"),
                           manifest().components, first, second);

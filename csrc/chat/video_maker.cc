@@ -30,20 +30,32 @@ void CheckMade(const HostVideo& video, const Limits& limits) {
 }  // namespace
 
 HostVideo BundleVideoMaker::Make(const VideoRequest& request,
-                                 const std::shared_ptr<StreamState>& stream, int index) {
-  if (!generator_.ReadsWhole(request.caption)) {
+                                 const std::shared_ptr<StreamState>& stream, int index,
+                                 const FrameGate& gate) {
+  if (!generator_.ReadsWhole(request)) {
     stream->Push(
         WarningEvent{"the caption is longer than the text encoder reads; its end was ignored"});
   }
   const int steps = request.spec.steps - request.first_step();
-  Frames frames = generator_.Generate(request, stream->control(), [&](int step) {
-    stream->Push(ProgressEvent{index, step, steps});
-  });
+  VideoListener listener;
+  listener.progress = [&](int step, std::optional<Frames> preview) {
+    if (preview) gate(*preview);
+    stream->Push(ProgressEvent{index, step, steps, std::move(preview)});
+  };
+  if (request.stream_frames) {
+    listener.decoded = [&](Frames frames, int64_t first) {
+      gate(frames);
+      stream->Push(VideoFramesEvent{index, static_cast<int>(first), request.spec.frames,
+                                    std::move(frames), request.spec.fps});
+    };
+  }
+  Frames frames = generator_.Generate(request, stream->control(), listener);
   return {std::move(frames), request.spec.fps};
 }
 
 HostVideo HostVideoMaker::Make(const VideoRequest& request,
-                               const std::shared_ptr<StreamState>& stream, int index) {
+                               const std::shared_ptr<StreamState>& stream, int index,
+                               const FrameGate& /*gate: its videos are seen whole*/) {
   const auto job = std::make_shared<HostVideoJob>(stream, index);
   struct Over {
     HostVideoJob& job;

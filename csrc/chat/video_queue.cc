@@ -13,6 +13,12 @@ namespace {
 // Videos of a host's generator at once. Each costs a thread that waits for it.
 constexpr size_t kMostHostVideos = 16;
 
+// Frames that the frame checker refuses before the video is whole.
+struct RefusedFrames {
+  int unsafe;
+  int64_t frames;
+};
+
 }  // namespace
 
 VideoQueue::VideoQueue(VideoMaker& maker, FrameChecker& frame_checker)
@@ -92,7 +98,12 @@ void VideoQueue::Run(const Job& job) {
 void VideoQueue::Make(const Job& job) {
   HostVideo video;
   try {
-    video = maker_.Make(job.request, job.stream, job.index);
+    video = maker_.Make(job.request, job.stream, job.index, [&](const Frames& frames) {
+      const FrameChecker::Verdict verdict = Judge(job, frames);
+      if (verdict.withhold) throw RefusedFrames{verdict.unsafe, frames.count};
+    });
+  } catch (const RefusedFrames& refused) {
+    return Withhold(job, refused.unsafe, refused.frames);
   } catch (const Error& error) {
     const bool turn_goes_on = maker_.kind() == StreamState::JobKind::kHost &&
                               job.failure == Failure::GoOn && !job.stream->stopped();
@@ -100,29 +111,26 @@ void VideoQueue::Make(const Job& job) {
     job.stream->Push(VideoFailedEvent{job.index, job.request.caption, error.code(), error.what()});
     return;
   }
-  Judge(job, std::move(video));
+  const FrameChecker::Verdict verdict = Judge(job, video.frames);
+  if (verdict.withhold) return Withhold(job, verdict.unsafe, video.frames.count);
+  job.stream->Push(VideoEvent{job.index, job.request.caption, std::move(video.frames), video.fps,
+                              job.request.seed});
 }
 
-void VideoQueue::Judge(const Job& job, HostVideo video) {
-  StreamState& stream = *job.stream;
-  FrameChecker::Verdict verdict;
-  {
-    const std::lock_guard lock(judging_);
-    stream.CheckNotCancelled();
-    verdict = frame_checker_.Judge(video.frames, &stream.control());
-  }
-  if (!verdict.withhold) {
-    stream.Push(VideoEvent{job.index, job.request.caption, std::move(video.frames), video.fps,
-                           job.request.seed});
-    return;
-  }
-  stream.Push(WithheldEvent{job.index, job.request.caption, verdict.unsafe,
-                            static_cast<int>(video.frames.count)});
-  if (job.failure == Failure::Fail) {
-    throw Error(Code::UnsafeVideo, "the video is withheld: " + std::to_string(verdict.unsafe) +
-                                       " of its " + std::to_string(video.frames.count) +
-                                       " frames look unsafe");
-  }
+FrameChecker::Verdict VideoQueue::Judge(const Job& job, const Frames& frames) {
+  const std::lock_guard lock(judging_);
+  job.stream->CheckNotCancelled();
+  return frame_checker_.Judge(frames, &job.stream->control());
+}
+
+void VideoQueue::Withhold(const Job& job, int unsafe, int64_t frames) {
+  job.stream->Push(WithheldEvent{job.index, job.request.caption, unsafe, static_cast<int>(frames)});
+  if (job.failure != Failure::Fail) return;
+  throw Error(Code::UnsafeVideo,
+              "the video is withheld: " +
+                  (frames == 1 ? std::string("a picture of it looks unsafe")
+                               : std::to_string(unsafe) + " of its " + std::to_string(frames) +
+                                     " frames look unsafe"));
 }
 
 }  // namespace g4v

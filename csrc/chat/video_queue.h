@@ -46,7 +46,8 @@ class VideoQueue {
   void Loop();
   void Run(const Job& job);
   void Make(const Job& job);
-  void Judge(const Job& job, HostVideo video);
+  FrameChecker::Verdict Judge(const Job& job, const Frames& frames);
+  void Withhold(const Job& job, int unsafe, int64_t frames);
 
   VideoMaker& maker_;
   FrameChecker& frame_checker_;

@@ -5,7 +5,6 @@
 #include <string>
 
 #include "diffusion/pixels.h"
-#include "diffusion/vae.h"
 
 namespace g4v {
 
@@ -14,7 +13,7 @@ using ort::View;
 
 Frames DecodeChunks(ort::Session& decoder, const VaeDecoderSpec& vae,
                     const VideoGenerationSpec& spec, const std::vector<float>& latents,
-                    ort::RunControl& control) {
+                    ort::RunControl& control, const DecodedFrames& decoded) {
   const CausalSpec& causal = *vae.causal;
   const int64_t height = spec.height, width = spec.width, frames = spec.frames;
   const int64_t low = height / vae.scale_factor, narrow = width / vae.scale_factor;
@@ -55,6 +54,8 @@ Frames DecodeChunks(ort::Session& decoder, const VaeDecoderSpec& vae,
       ToPixels(images.data() + f * 3 * height * width, height * width, to);
     }
     CheckNotCancelled(control);
+    const int64_t done = (to - pixels->data()) / (height * width * 3);
+    TellDecoded(decoded, *pixels, done - count, count, height, width);
   }
   return {std::move(pixels), static_cast<int>(frames), static_cast<int>(height),
           static_cast<int>(width)};

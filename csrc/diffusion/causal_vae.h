@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "bundle/manifest.h"
+#include "diffusion/vae.h"
 #include "ort/session.h"
 #include "video/frames.h"
 
@@ -18,6 +19,6 @@ namespace g4v {
 // Error(Internal) where a pixel is not finite.
 Frames DecodeChunks(ort::Session& decoder, const VaeDecoderSpec& vae,
                     const VideoGenerationSpec& spec, const std::vector<float>& latents,
-                    ort::RunControl& control);
+                    ort::RunControl& control, const DecodedFrames& decoded);
 
 }  // namespace g4v

@@ -11,7 +11,6 @@
 #include "diffusion/causal_vae.h"
 #include "diffusion/noise.h"
 #include "diffusion/scheduler.h"
-#include "diffusion/vae.h"
 #include "diffusion/whole_vae.h"
 
 namespace g4v {
@@ -46,6 +45,7 @@ void AddNoise(const std::vector<float>& image, const Scheduler::Mix& mix,
 VideoGenerator::VideoGenerator(std::shared_ptr<ort::Environment> environment, const Bundle& bundle,
                                const Tokenizer& tokenizer, Placement placement)
     : bundle_(bundle),
+      placement_(placement),
       text_encoder_(bundle, tokenizer),
       denoiser_(DenoiserOf(bundle.manifest().components)),
       vae_decoder_(Require(bundle.manifest().components.vae_decoder, "vae decoder")) {
@@ -68,7 +68,7 @@ VideoGenerator::VideoGenerator(std::shared_ptr<ort::Environment> environment, co
 }
 
 Frames VideoGenerator::Generate(const VideoRequest& request, ort::RunControl& control,
-                                const std::function<void(int)>& progress) {
+                                const VideoListener& listener) {
   // The sessions may still be loading: a cancel does not wait for them.
   while (sessions_.wait_for(std::chrono::milliseconds(20)) != std::future_status::ready) {
     CheckNotCancelled(control);
@@ -76,18 +76,48 @@ Frames VideoGenerator::Generate(const VideoRequest& request, ort::RunControl& co
   sessions_.get();
   bundle_.CheckUnchanged();
   CheckMemory(request.spec, bundle_.manifest().components);
-  const std::vector<float> latents = Denoise(request, control, progress);
+  const std::vector<float> latents = Denoise(request, control, listener);
+  return Decode(request.spec, latents, request.seed, control, listener.decoded);
+}
+
+Frames VideoGenerator::Decode(const VideoGenerationSpec& spec, const std::vector<float>& latents,
+                              uint64_t seed, ort::RunControl& control,
+                              const DecodedFrames& decoded) const {
   ort::Session& decoder = *sessions_.get()->vae_decoder;
   if (vae_decoder_.whole) {
-    return DecodeWhole(decoder, vae_decoder_, request.spec, latents, request.seed, control);
+    return DecodeWhole(decoder, vae_decoder_, spec, latents, seed, control, decoded);
   }
   const auto decode = vae_decoder_.causal ? &DecodeChunks : &DecodeLatents;
-  return decode(decoder, vae_decoder_, request.spec, latents, control);
+  return decode(decoder, vae_decoder_, spec, latents, control, decoded);
+}
+
+Frames VideoGenerator::Preview(const LatentFrame& clean, const VideoRequest& request,
+                               ort::RunControl& control) const {
+  const Variant& variant = Place(vae_decoder_.variants, placement_.targets, "vae_decoder").variant;
+  const LatentFrame pooled = PoolForPreview(clean, vae_decoder_.scale_factor, variant.profile);
+  VideoGenerationSpec spec = request.spec;
+  spec.frames = 1;
+  spec.height = static_cast<int>(pooled.height) * vae_decoder_.scale_factor;
+  spec.width = static_cast<int>(pooled.width) * vae_decoder_.scale_factor;
+  return ShrinkForPreview(Decode(spec, pooled.values, request.seed, control, {}));
+}
+
+bool VideoGenerator::ReadsWhole(const VideoRequest& request) const {
+  if (!request.prompt_weighting) return text_encoder_.ReadsWhole(request.caption);
+  return text_encoder_.ReadsWhole(ParsePromptWeights(request.caption, "the prompt"));
 }
 
 // [B, L, D]: the negative prompt first where guidance needs it.
 TextStates VideoGenerator::EncodeText(const VideoRequest& request, bool guided,
                                       ort::RunControl& control) const {
+  if (request.prompt_weighting) {
+    std::vector<WeightedText> weighted;
+    if (guided) {
+      weighted.push_back(ParsePromptWeights(request.spec.negative_prompt, "negative_prompt"));
+    }
+    weighted.push_back(ParsePromptWeights(request.caption, "the prompt"));
+    return text_encoder_.EncodeWeighted(weighted, control);
+  }
   std::vector<std::string> texts;
   if (guided) texts.push_back(request.spec.negative_prompt);
   texts.push_back(request.caption);
@@ -96,7 +126,7 @@ TextStates VideoGenerator::EncodeText(const VideoRequest& request, bool guided,
 
 // Latents [C, f, h, w].
 std::vector<float> VideoGenerator::Denoise(const VideoRequest& request, ort::RunControl& control,
-                                           const std::function<void(int)>& progress) const {
+                                           const VideoListener& listener) const {
   const VideoGenerationSpec& spec = request.spec;
   const bool guided = spec.guidance_scale != 1.0;
   const int64_t batch = guided ? 2 : 1;
@@ -158,8 +188,15 @@ std::vector<float> VideoGenerator::Denoise(const VideoRequest& request, ort::Run
       noise.resize(count);
       fill(static_cast<uint64_t>(step) + 1, noise);
     }
+    const int done = step - first + 1;
+    std::optional<LatentFrame> clean;  // from what the step begins with
+    if (request.preview_every > 0 && done % request.preview_every == 0) {
+      clean = MiddleFrame(*scheduler, step, prediction, latents, {channels, frames, height, width});
+    }
     scheduler->Step(step, std::span(prediction).first(count), noise, latents);
-    progress(step - first + 1);
+    std::optional<Frames> preview;
+    if (clean) preview = Preview(*clean, request, control);
+    listener.progress(done, std::move(preview));
     CheckNotCancelled(control);
   }
   return latents;

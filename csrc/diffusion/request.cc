@@ -93,6 +93,9 @@ VideoOptions ResolveHostOptions(const VideoOptions& first, const VideoOptions& s
     if (options->latents) refuse("latents");
     if (options->video) refuse("video");
     if (options->strength) refuse("strength");
+    if (options->preview_every) refuse("preview_every");
+    if (options->stream_frames) refuse("stream_frames");
+    if (options->prompt_weighting) refuse("prompt_weighting");
     const auto overlay = [](const auto& option, auto& value) {
       if (option) value = option;
     };

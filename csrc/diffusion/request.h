@@ -45,6 +45,11 @@ struct VideoOptions {
   // `latents`, is added to it.
   std::optional<Frames> video;
   std::optional<double> strength;  // 0 < .. 1, with `video`: the share of steps that is done
+  // Progress comes with a small picture after each step whose number is a multiple of it; 0 = never.
+  std::optional<int> preview_every;   // 0 .. 1048576
+  std::optional<bool> stream_frames;  // frames are handed on as they are decoded, before the video
+  // Assistant::Generate only: prompt and negative prompt have weights, as prompt_weights.h reads them.
+  std::optional<bool> prompt_weighting;
 };
 
 // The video that another one is made from.
@@ -60,6 +65,9 @@ struct VideoRequest {
   std::vector<float> latents = {};  // to start from; empty = noise of the seed
   VideoOptions asked = {};          // the values that were asked for, for a host's generator
   std::optional<SourceVideo> source = {};
+  int preview_every = 0;
+  bool stream_frames = false;
+  bool prompt_weighting = false;
 
   int first_step() const { return source ? source->first_step : 0; }
 };
@@ -71,8 +79,8 @@ VideoGenerationSpec ResolveVideoOptions(const VideoGenerationSpec& defaults,
 
 // The set fields of `first`, then of `second` over them, for a host's generator, of which neither
 // defaults nor limits are known. Throws Error(InvalidArgument) where a value is out of the range that
-// holds for every generator, and for `scheduler`, `latents`, `video` and `strength`, which are of the
-// bundle's own.
+// holds for every generator, and for `scheduler`, `latents`, `video`, `strength`, `preview_every`,
+// `stream_frames` and `prompt_weighting`, which are of the bundle's own.
 VideoOptions ResolveHostOptions(const VideoOptions& first, const VideoOptions& second);
 
 // The values of `latents`, none without them. Throws Error(InvalidArgument) where their shape is

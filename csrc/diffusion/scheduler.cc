@@ -32,7 +32,20 @@ std::unique_ptr<Scheduler> Scheduler::Make(const SchedulerSpec& spec, int steps,
                                            " but must be 0 to " + std::to_string(steps - 1));
   }
   made->first_ = first;
+  made->predicts_ = PredictionOf(spec, {"epsilon", "v_prediction", "sample", "flow_prediction"});
   return made;
+}
+
+void Scheduler::Clean(int index, std::span<const float> prediction, std::span<const float> sample,
+                      std::span<float> clean) const {
+  const Mix mix = NoiseAt(index);
+  // The prediction is of what the model reads.
+  const double scale = InputScale(index);
+  const NoisePoint at{mix.image * scale, mix.noise * scale, 0.0};
+  for (size_t i = 0; i < clean.size(); ++i) {
+    clean[i] =
+        static_cast<float>(CleanImage(predicts_, at, scale * double{sample[i]}, prediction[i]));
+  }
 }
 
 }  // namespace g4v

@@ -11,6 +11,8 @@
 
 namespace g4v {
 
+enum class Prediction;  // what the model predicts: samplers/samplers.h
+
 // One scheduler serves one video: it remembers the steps before.
 class Scheduler {
  public:
@@ -43,6 +45,11 @@ class Scheduler {
   // Whether step `index` adds noise.
   virtual bool AddsNoise(int /*index*/) const { return false; }
 
+  // The clean latents that the model's prediction for step `index` stands for, given the sample that
+  // the step begins with; as many numbers as `clean` has, from the start of both.
+  void Clean(int index, std::span<const float> prediction, std::span<const float> sample,
+             std::span<float> clean) const;
+
   // Turns the noisy sample of step `index` into that of the next one, in place, given the model's
   // prediction for it. `noise` has as many standard normal numbers where the step adds noise, and is
   // not read elsewhere. Steps go from the first on, each once.
@@ -52,6 +59,9 @@ class Scheduler {
  protected:
   std::vector<double> timesteps_;
   int first_ = 0;  // multistep samplers know no outputs of steps before it
+
+ private:
+  Prediction predicts_{};
 };
 
 }  // namespace g4v

@@ -43,8 +43,7 @@ bool TextEncoder::ReadsWhole(const std::string& text) const {
 }
 
 // [bos] text [eos] pad ..., cut to max_length as diffusers' pipelines cut it.
-int64_t TextEncoder::AppendRow(const std::string& text, std::vector<int64_t>* ids) const {
-  std::vector<int32_t> tokens = tokenizer_.Encode(text);
+int64_t TextEncoder::AppendRow(std::vector<int32_t> tokens, std::vector<int64_t>* ids) const {
   tokens.resize(std::min(tokens.size(), Capacity()));
   const size_t start = ids->size();
   if (tokens_.bos) ids->push_back(*tokens_.bos);
@@ -57,23 +56,35 @@ int64_t TextEncoder::AppendRow(const std::string& text, std::vector<int64_t>* id
 }
 
 TextStates TextEncoder::Encode(std::span<const std::string> texts, ort::RunControl& control) const {
-  TextStates states;
-  states.length = length();
   std::vector<int64_t> ids;
-  for (const std::string& text : texts) states.lengths.push_back(AppendRow(text, &ids));
-  const auto batch = static_cast<int64_t>(texts.size());
+  std::vector<int64_t> lengths;
+  for (const std::string& text : texts) {
+    lengths.push_back(AppendRow(tokenizer_.Encode(text), &ids));
+  }
+  TextStates states;
+  WithSession([&](ort::Session& session) { states = Run(session, ids, lengths, control); });
+  return states;
+}
+
+void TextEncoder::WithSession(const std::function<void(ort::Session&)>& use) const {
+  if (session_) return use(*session_);
+  use(*open_session_());
+  ReturnFreedMemory();  // of the session
+}
+
+TextStates TextEncoder::Run(ort::Session& session, const std::vector<int64_t>& ids,
+                            std::vector<int64_t> lengths, ort::RunControl& control) const {
+  TextStates states;
+  states.lengths = std::move(lengths);
+  states.length = length();
+  const auto batch = static_cast<int64_t>(states.lengths.size());
   std::vector<int64_t> mask;
   if (spec_.attention_mask) mask = states.Mask();
   states.hidden.resize(ids.size() * static_cast<size_t>(hidden_size()));
   std::vector<NamedTensor> inputs = {{"input_ids", View(ids, {batch, length()})}};
   if (spec_.attention_mask) inputs.push_back({"attention_mask", View(mask, {batch, length()})});
   const NamedTensor output{"hidden_states", View(states.hidden, {batch, length(), hidden_size()})};
-  if (session_) {
-    session_->Run(inputs, {&output, 1}, &control);
-  } else {
-    open_session_()->Run(inputs, {&output, 1}, &control);
-    ReturnFreedMemory();  // of the session
-  }
+  session.Run(inputs, {&output, 1}, &control);
   if (spec_.zero_padding) ZeroPadding(&states);
   return states;
 }

@@ -10,6 +10,7 @@
 
 #include "bundle/bundle.h"
 #include "bundle/placement.h"
+#include "diffusion/prompt_weights.h"
 #include "ort/session.h"
 #include "text/tokenizer.h"
 
@@ -36,16 +37,28 @@ class TextEncoder {
   // The states of `texts`. Any number of threads. Throws Error(Cancelled) after control.Terminate().
   TextStates Encode(std::span<const std::string> texts, ort::RunControl& control) const;
 
+  // The same of texts whose parts have weights, each part tokenized for itself. A token of weight w
+  // has the state e + w * (z - e), z being its own and e that of the empty text at its place. Where
+  // parts that are not cut off have a weight below 1, a text's states are the mean of these and, for
+  // each such part, of those of the text without it, the former counted once and the latter
+  // tan((1 - w) * pi / 2) times.
+  TextStates EncodeWeighted(std::span<const WeightedText> texts, ort::RunControl& control) const;
+
   // Whether it reads `text` to its end.
   bool ReadsWhole(const std::string& text) const;
+  bool ReadsWhole(const WeightedText& text) const;
 
   int64_t length() const { return spec_.max_length; }
   int64_t hidden_size() const { return spec_.hidden_size; }
 
  private:
   size_t Capacity() const;  // tokens of a text without its bos and eos
-  // Appends `text` as a row of L ids; returns its length before the padding.
-  int64_t AppendRow(const std::string& text, std::vector<int64_t>* ids) const;
+  // Appends tokens as a row of L ids; returns its length before the padding.
+  int64_t AppendRow(std::vector<int32_t> tokens, std::vector<int64_t>* ids) const;
+  TextStates Run(ort::Session& session, const std::vector<int64_t>& ids,
+                 std::vector<int64_t> lengths, ort::RunControl& control) const;
+  // Calls `use` with the session, which may be open for this call alone.
+  void WithSession(const std::function<void(ort::Session&)>& use) const;
   void ZeroPadding(TextStates* states) const;
 
   const Bundle& bundle_;

@@ -79,9 +79,16 @@ void FromUnitVariance(const VaeDecoderSpec& vae, int64_t channel, std::span<cons
   for (const float value : latents) *to++ = value * scale + shift;
 }
 
+void TellDecoded(const DecodedFrames& decoded, const std::vector<uint8_t>& pixels, int64_t first,
+                 int64_t count, int64_t height, int64_t width) {
+  if (!decoded) return;
+  const FramesView view{pixels.data() + first * height * width * 3, count, height, width};
+  decoded(CopyFrames(view), first);
+}
+
 Frames DecodeLatents(ort::Session& decoder, const VaeDecoderSpec& vae,
                      const VideoGenerationSpec& spec, const std::vector<float>& latents,
-                     ort::RunControl& control) {
+                     ort::RunControl& control, const DecodedFrames& decoded) {
   const Sizes sizes(vae, spec);
   const auto [frames, height, width] = std::array{sizes.frames, sizes.height, sizes.width};
   const int64_t channels = sizes.channels;
@@ -110,6 +117,7 @@ Frames DecodeLatents(ort::Session& decoder, const VaeDecoderSpec& vae,
                pixels->data() + (first + f) * height * width * 3);
     }
     CheckNotCancelled(control);
+    TellDecoded(decoded, *pixels, first, count, height, width);
   }
   return {std::move(pixels), frames, static_cast<int>(height), static_cast<int>(width)};
 }

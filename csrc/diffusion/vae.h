@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -19,10 +20,18 @@ void CheckNotCancelled(const ort::RunControl& control);
 void FromUnitVariance(const VaeDecoderSpec& vae, int64_t channel, std::span<const float> latents,
                       float* to);
 
+// Called after each piece of a video that is decoded, with a copy of its frames and the place of the
+// first of them in the video. What it throws ends the work.
+using DecodedFrames = std::function<void(Frames frames, int64_t first)>;
+
+// Calls `decoded`, unless it is empty, with `count` frames of [.., height, width, 3], from `first` on.
+void TellDecoded(const DecodedFrames& decoded, const std::vector<uint8_t>& pixels, int64_t first,
+                 int64_t count, int64_t height, int64_t width);
+
 // The frames of `latents`, uint8 [F, H, W, 3]. Throws Error(Internal) where a pixel is not finite.
 Frames DecodeLatents(ort::Session& decoder, const VaeDecoderSpec& vae,
                      const VideoGenerationSpec& spec, const std::vector<float>& latents,
-                     ort::RunControl& control);
+                     ort::RunControl& control, const DecodedFrames& decoded);
 
 // Latents of a video as large as `spec`, as they are denoised: of each frame a sample of the
 // normal distribution that the encoder gives, mean + deviation * n, n being the numbers of the

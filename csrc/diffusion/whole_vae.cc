@@ -42,7 +42,7 @@ std::vector<float> DecoderLatents(const VaeDecoderSpec& vae, const VideoGenerati
 
 Frames DecodeWhole(ort::Session& decoder, const VaeDecoderSpec& vae,
                    const VideoGenerationSpec& spec, const std::vector<float>& latents,
-                   uint64_t seed, ort::RunControl& control) {
+                   uint64_t seed, ort::RunControl& control, const DecodedFrames& decoded) {
   const WholeSpec& whole = *vae.whole;
   const int64_t height = spec.height, width = spec.width, frames = spec.frames;
   const int64_t low = height / vae.scale_factor, narrow = width / vae.scale_factor;
@@ -71,6 +71,7 @@ Frames DecodeWhole(ort::Session& decoder, const VaeDecoderSpec& vae,
     const int64_t at = f * 3 * height * width;
     ToPixels(images.data() + at, height * width, pixels->data() + at);
   }
+  TellDecoded(decoded, *pixels, 0, frames, height, width);
   return {std::move(pixels), static_cast<int>(frames), static_cast<int>(height),
           static_cast<int>(width)};
 }

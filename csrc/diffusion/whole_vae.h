@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "bundle/manifest.h"
+#include "diffusion/vae.h"
 #include "ort/session.h"
 #include "video/frames.h"
 
@@ -17,9 +18,9 @@ inline constexpr uint64_t kLayerNoise = UINT64_MAX - 2;   // of "noise.0", "nois
 
 // The frames of `latents` [C, f, h, w], uint8 [F, H, W, 3]; vae.whole is there, and
 // F = (f - 1) * frames_per_latent + 1. Throws Error(Cancelled) within the decoder and after it, and
-// Error(Internal) where a pixel is not finite.
+// Error(Internal) where a pixel is not finite. `decoded` is told of all frames as one piece.
 Frames DecodeWhole(ort::Session& decoder, const VaeDecoderSpec& vae,
                    const VideoGenerationSpec& spec, const std::vector<float>& latents,
-                   uint64_t seed, ort::RunControl& control);
+                   uint64_t seed, ort::RunControl& control, const DecodedFrames& decoded);
 
 }  // namespace g4v

@@ -44,6 +44,7 @@ from .events import (
     TopToken,
     Video,
     VideoFailed,
+    VideoFrames,
     VideoPrompt,
     Withheld,
 )
@@ -78,6 +79,7 @@ __all__ = [
     "Video",
     "VideoError",
     "VideoFailed",
+    "VideoFrames",
     "VideoPrompt",
     "Withheld",
     "load",

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 _INTEGERS = (
     "max_new_tokens", "top_k", "frames", "width", "height", "steps", "seed", "threads", "turns", "kv_memory",
     "spin_us", "prompt_lookup", "logprobs", "max_decoded_bytes", "max_prompt_tokens", "max_chat_kv_bytes",
-    "max_turn_ms", "max_videos", "max_video_pixels",
+    "max_turn_ms", "max_videos", "max_video_pixels", "preview_every",
 )  # fmt: skip
 _TEXTS = ("negative_prompt", "scheduler", "device", "verify", "kv_dtype")
+_SWITCHES = ("stream_frames", "prompt_weighting")
 _LARGEST = {
     "seed": 2**64 - 1,
     "kv_memory": 2**63 - 1,
@@ -30,9 +31,13 @@ _LARGEST = {
 
 
 def checked(name: str, value: Any) -> Any:
-    """The value as a plain int, float or str; None stays. Raises `ArgumentError`."""
+    """The value as a plain int, float, bool or str; None stays. Raises `ArgumentError`."""
     if value is None:
         return None
+    if name in _SWITCHES:
+        if not isinstance(value, bool):
+            raise ArgumentError(f"{name} is {value!r}; it must be True or False")
+        return value
     if name in _TEXTS:
         if not isinstance(value, str):
             raise ArgumentError(f"{name} is a {type(value).__name__}; it must be a string")

@@ -18,11 +18,15 @@ from .events import (
     TopToken,
     Video,
     VideoFailed,
+    VideoFrames,
     VideoPrompt,
     Withheld,
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from . import _core
 
 # How long one wait for an event lasts, in seconds. Python runs signal handlers (Ctrl-C) between the waits; an
@@ -200,9 +204,14 @@ def reply_of(events: Iterable[Event]) -> Reply:
     )
 
 
+def _picture(frames: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.uint8] | None:
+    return None if frames is None else frames[0]
+
+
 _PUBLIC: dict[str, Callable[[Any], Event]] = {
     "VideoPromptEvent": lambda e: VideoPrompt(e.index, e.caption),
-    "ProgressEvent": lambda e: Progress(e.index, e.step, e.steps),
+    "ProgressEvent": lambda e: Progress(e.index, e.step, e.steps, _picture(e.preview)),
+    "VideoFramesEvent": lambda e: VideoFrames(e.index, e.first, e.total, e.frames, e.fps),
     "VideoEvent": lambda e: Video(e.frames, e.fps, e.caption, e.index, e.seed),
     "WithheldEvent": lambda e: Withheld(e.index, e.caption, e.unsafe, e.frames),
     "VideoFailedEvent": lambda e: VideoFailed(e.index, e.caption, error_for_code(e.code)(e.message)),

@@ -14,7 +14,7 @@ from ._sampling import FrameSampling
 from ._stream import Events, public_events
 from .chat import Chat
 from .errors import ArgumentError, InternalError
-from .events import Done, Progress, Video
+from .events import Done, Progress, Video, VideoFrames
 from .generators import RemoteGenerator, generator_of
 
 if TYPE_CHECKING:
@@ -96,7 +96,8 @@ def load(
             loaded then; a bundle without them can so answer with videos. The URL of another server's
             /v1/videos, such as "https://host/v1/videos", stands for `RemoteGenerator(url)`: captions are sent
             there. Or a callable, as `g4v.generators` describes it. What it does not make is `VideoFailed` in
-            a chat, and its error in `Assistant.generate`. `scheduler` and `latents` are refused with it.
+            a chat, and its error in `Assistant.generate`. What is of the bundle's own generator, such as
+            `scheduler`, `latents`, previews and prompt weighting, is refused with it.
 
         `kv_memory`, `kv_dtype`, `spin_us` and `prompt_lookup` are for decoders that g4v runs itself, which
         `Assistant.info` tells by the provider "g4v". Others refuse the first two, and do without the rest.
@@ -207,6 +208,8 @@ class Assistant:
         width: int | None = None,
         height: int | None = None,
         system: str | None = None,
+        preview_every: int | None = None,
+        stream_frames: bool | None = None,
     ) -> Chat:
         """Starts a chat. None stands for the bundle's default, except for the seed.
 
@@ -228,6 +231,12 @@ class Assistant:
             height: of generated videos, in pixels.
             system: opens the chat in place of the bundle's own system text; "" is none. Special tokens in it
                 are plain text, and white space around it is taken off.
+            preview_every: `Progress` comes with a small picture of what the video is becoming after each step
+                whose number is a multiple of it; 0 to 1048576, 0 and None for never. Videos are the same with
+                it. A frame checker looks at each picture first; one that it refuses withholds the video.
+            stream_frames: True: frames of a video come as `VideoFrames` as they are decoded, before the
+                `Video`. A frame checker looks at them first, in the groups in which they come, and at the
+                whole again; a group that it refuses withholds the video.
 
         Raises:
             ArgumentError: an option has a wrong type or is out of range; the message has the range.
@@ -247,6 +256,8 @@ class Assistant:
             frames=frames,
             width=width,
             height=height,
+            preview_every=preview_every,
+            stream_frames=stream_frames,
         )
         chat = self._core.chat(
             seed=checked("seed", seed),
@@ -277,6 +288,10 @@ class Assistant:
         latents: npt.ArrayLike | None = None,
         video: Source | Video | None = None,
         strength: float | None = None,
+        preview_every: int | None = None,
+        on_preview: Callable[[npt.NDArray[np.uint8], int, int], object] | None = None,
+        on_frames: Callable[[VideoFrames], object] | None = None,
+        prompt_weighting: bool = False,
     ) -> Video:
         """Makes a video from a caption, or from a caption and a video or a picture.
 
@@ -312,11 +327,24 @@ class Assistant:
                 ("vae_encoder" in `info["components"]`).
             strength: above 0, at most 1: int(steps * strength) steps are done; less keeps more of `video`.
                 0.6 where it is None. Needs `video`.
+            preview_every: with `on_preview`: after each step whose number is a multiple of it, 1 to 1048576;
+                None is 1, and 0 never.
+            on_preview: called as on_preview(picture, step, steps) with what the video is becoming after a
+                step: one frame from its middle, uint8 [H, W, 3], RGB, the longest edge at most 128 pixels.
+                The video is the same with it. A frame checker looks at each picture first; one that it
+                refuses withholds the video.
+            on_frames: called with a `VideoFrames` for each group of frames as it is decoded, in order, before
+                `generate` returns them all. A frame checker looks at each group first, and at the whole
+                again; a group that it refuses withholds the video. An exception in it or in `on_preview`
+                stops the work, as in `on_progress`.
+            prompt_weighting: True: caption and negative prompt have weights as compel reads them: "(some
+                words)1.3", "word++" (1.1 times each) and "word--" (0.9 times each), 0 to 10, brackets nested.
+                A backslash makes a bracket or sign text. False: all of it is text.
 
         Raises:
-            ArgumentError: the prompt is empty, an option has a wrong type or is out of range, latents has
-                another type or shape or a number that is not finite, video has other sizes, or an option is
-                one of the bundle's own generator and `load` was given another.
+            ArgumentError: the prompt is empty or its weights are malformed, an option has a wrong type or is
+                out of range, latents has another type or shape or a number that is not finite, video has
+                other sizes, or an option is one of the bundle's own generator and `load` was given another.
             BundleError: the bundle makes no videos, or none from a video.
             GeneratorError: the generator given to `load` made no video.
             VideoError: the file of `video` cannot be read.
@@ -334,14 +362,21 @@ class Assistant:
             "height": height,
             "fps": fps,
             "strength": strength,
+            **self._watching(preview_every, on_preview, on_frames),
+            "prompt_weighting": checked("prompt_weighting", prompt_weighting) or None,
         }
         source, told = (None, ()) if video is None else self._read_source(video, **values)
         events = self._start_video(prompt, latents, source, **values)
         made: Video | None = None
         warnings: tuple[str, ...] = ()
         for event in public_events(events):
-            if isinstance(event, Progress) and on_progress is not None:
-                on_progress(event.step, event.steps)
+            if isinstance(event, Progress):
+                if on_progress is not None:
+                    on_progress(event.step, event.steps)
+                if on_preview is not None and event.preview is not None:
+                    on_preview(event.preview, event.step, event.steps)
+            elif isinstance(event, VideoFrames) and on_frames is not None:
+                on_frames(event)
             elif isinstance(event, Video):
                 made = event
             elif isinstance(event, Done):
@@ -349,6 +384,23 @@ class Assistant:
         if made is None:
             raise InternalError("the generator ended without a video")
         return dataclasses.replace(made, warnings=(*told, *warnings))
+
+    def _watching(self, preview_every: int | None, on_preview: object, on_frames: object) -> dict[str, Any]:
+        """The options of the core that the two functions of `generate` ask for. Raises `ArgumentError`."""
+        for name, function in (("on_preview", on_preview), ("on_frames", on_frames)):
+            if function is None:
+                continue
+            if not callable(function):
+                raise ArgumentError(f"{name} must be callable, not {type(function).__name__}")
+            if "generator" in self._info:
+                raise ArgumentError(
+                    f"{name} is of the bundle's own generator, and load was given another; leave {name} out"
+                )
+        if preview_every is not None and on_preview is None:
+            raise ArgumentError("preview_every is for on_preview, which gets the pictures; pass it too")
+        if on_preview is not None and preview_every is None:
+            preview_every = 1
+        return {"preview_every": preview_every, "stream_frames": None if on_frames is None else True}
 
     def _read_source(
         self, video: Source | Video, picture: bool = False, **values: Any

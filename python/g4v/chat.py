@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
-from ._options import checked, text_bytes, text_options
+from ._options import checked, text_bytes, text_options, video_options
 from ._stream import Events, public_events, reply_of
 from .errors import ArgumentError, Cancelled, DeadlineExceeded
 from .events import Event, Reply
@@ -41,6 +41,8 @@ class TurnOptions(TypedDict, total=False):
     videos: bool
     max_turn_ms: int | None
     max_videos: int | None
+    preview_every: int | None
+    stream_frames: bool | None
 
 
 class Chat:
@@ -110,6 +112,8 @@ class Chat:
         videos: bool = True,
         max_turn_ms: int | None = None,
         max_videos: int | None = None,
+        preview_every: int | None = None,
+        stream_frames: bool | None = None,
     ) -> Generator[Event, None, None]:
         """Starts a turn and returns an iterator over its events; the last one is `Done`.
 
@@ -138,6 +142,8 @@ class Chat:
                 for its place included; then it ends with `DeadlineExceeded`. None and 0 for the limit of
                 `load` alone, else the tighter of both holds.
             max_videos: how many videos are made of this answer, 0 to 16777216; None and 0 as above.
+            preview_every: as for `Assistant.chat`; None for the chat's.
+            stream_frames: likewise.
 
         Raises:
             ArgumentError: at once; the text is empty or no valid Unicode, the video is of a wrong type,
@@ -168,6 +174,8 @@ class Chat:
                 videos=videos,
                 max_turn_ms=max_turn_ms,
                 max_videos=max_videos,
+                preview_every=preview_every,
+                stream_frames=stream_frames,
             )
         )
 
@@ -183,11 +191,14 @@ class Chat:
         videos: bool = True,
         max_turn_ms: int | None = None,
         max_videos: int | None = None,
+        preview_every: int | None = None,
+        stream_frames: bool | None = None,
         **sampling: float | None,
     ) -> Events:
         """`send`, for who reads the events of several chats. sampling: its options of `text_options`."""
         prompt = text_bytes("the prompt", text)
         options = text_options(**sampling)
+        making = video_options(preview_every=preview_every, stream_frames=stream_frames)
         if isinstance(stop, str | bytes):
             raise ArgumentError("stop is one text; it must be a list of texts")
         stops = [text_bytes("stop", item) for item in stop]
@@ -203,6 +214,7 @@ class Chat:
             prompt,
             pixels,
             options,
+            making,
             question_frames=samples,
             seed=seed,
             stop=stops,

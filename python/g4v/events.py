@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,11 +82,36 @@ class Progress:
         index: place of the video in this turn, from 0.
         step: number of steps done, from 1 to `steps`.
         steps: number of steps of the whole video, or 100.
+        preview: what the video is becoming, where `preview_every` asks for it after this step: one frame from
+            its middle, uint8 [H, W, 3], RGB, read-only, the longest edge at most 128 pixels. Else None.
     """
 
     index: int
     step: int
     steps: int
+    preview: npt.NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class VideoFrames:
+    """Frames of a video as they are decoded, where `stream_frames` asks for them.
+
+    A frame checker has passed them. The `Video` that follows has all of them again; or the whole is withheld
+    after all, and what was shown should be taken back.
+
+    Attributes:
+        index: place of the video in this turn, from 0.
+        first: place of the first of these frames in the video, from 0.
+        total: number of frames of the whole video.
+        frames: uint8 [T, H, W, 3], RGB, read-only.
+        fps: frames per second.
+    """
+
+    index: int
+    first: int
+    total: int
+    frames: npt.NDArray[np.uint8]
+    fps: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +157,8 @@ class Withheld:
         index: place of the video in this turn, from 0.
         caption: the text that it was made from.
         unsafe: number of frames that look unsafe.
-        frames: number of all frames.
+        frames: number of all frames; of a preview 1, and of frames that are handed on as they are decoded
+            those that were looked at together.
     """
 
     index: int
@@ -229,7 +255,7 @@ class Done:
     accepted_tokens: int = 0
 
 
-Event = Text | VideoPrompt | Progress | Video | Withheld | VideoFailed | Refusal | Done
+Event = Text | VideoPrompt | Progress | VideoFrames | Video | Withheld | VideoFailed | Refusal | Done
 """Any event of a turn."""
 
 
@@ -269,8 +295,8 @@ class Reply:
 def to_json(event: Event) -> dict[str, Any]:
     """An event as values of JSON, such as {"event": "text", "text": "Hello"}.
 
-    The event is named in snake case. A video has its numbers of frames, height and width in place of pixels.
-    Tokens are left out unless the turn asked for logprobs.
+    The event is named in snake case. A video, frames of one and a preview have their sizes in place of
+    pixels. Tokens are left out unless the turn asked for logprobs.
     """
     kind = type(event).__name__
     name = "".join("_" + c.lower() if c.isupper() else c for c in kind).lstrip("_")
@@ -279,6 +305,16 @@ def to_json(event: Event) -> dict[str, Any]:
         count, height, width, _ = event.frames.shape
         values |= {"index": event.index, "caption": event.caption, "seed": event.seed, "fps": event.fps}
         return values | {"frames": count, "height": height, "width": width}
+    if isinstance(event, VideoFrames):
+        count, height, width, _ = event.frames.shape
+        values |= {"index": event.index, "first": event.first, "total": event.total, "fps": event.fps}
+        return values | {"frames": count, "height": height, "width": width}
+    if isinstance(event, Progress):
+        values |= {"index": event.index, "step": event.step, "steps": event.steps}
+        if event.preview is not None:
+            height, width, _ = event.preview.shape
+            values["preview"] = {"height": height, "width": width}
+        return values
     if isinstance(event, VideoFailed):
         kind = type(event.error).__name__
         return values | {

@@ -424,6 +424,66 @@ static void test_latents(g4v_assistant* assistant) {
   CHECK(g4v_generate(assistant, "blue", 3, &video, &stream, &error) == G4V_INVALID_ARGUMENT);
 }
 
+/* Pictures on the way, frames as they are decoded, weights; a program of before these fields. */
+static void test_watching(g4v_assistant* assistant) {
+  g4v_error error;
+  g4v_stream* stream = NULL;
+  g4v_chat* chat = NULL;
+  const g4v_event* event = NULL;
+  g4v_chat_options options = {0};
+  g4v_video_options video = {0};
+  g4v_status status;
+  static uint8_t early[3 * 6 * 8 * 3];
+  int pictures = 0, frames = 0, made = 0;
+  size_t frame_size = 6 * 8 * 3;
+  options.struct_size = sizeof options;
+  options.video = &video;
+  video.struct_size = sizeof video;
+  CHECK(g4v_video_defaults(assistant, &video, &error) == G4V_OK);
+  CHECK(video.preview_every == 0 && video.stream_frames == 0 && video.prompt_weighting == 0);
+  video.preview_every = 2;
+  video.stream_frames = 1;
+  CHECK(g4v_generate(assistant, "blue", 3, &video, &stream, &error) == G4V_OK);
+  while ((status = g4v_stream_next(stream, -1, &event, &error)) == G4V_OK && event) {
+    if (event->kind == G4V_PROGRESS) {
+      CHECK((event->frames.pixels != NULL) == (event->step % 2 == 0));
+      if (!event->frames.pixels) continue;
+      CHECK(event->frames.count == 1 && event->frames.height == 6 && event->frames.width == 8);
+      ++pictures;
+    } else if (event->kind == G4V_VIDEO_FRAMES) {
+      CHECK(made == 0 && event->video_frames == 3 && event->fps == 8.0 && event->index == 0);
+      CHECK(event->first_frame == frames && event->frames.count <= 3 - frames);
+      memcpy(early + (size_t)frames * frame_size, event->frames.pixels,
+             (size_t)event->frames.count * frame_size);
+      frames += (int)event->frames.count;
+    } else if (event->kind == G4V_VIDEO_MADE) {
+      ++made;
+      CHECK(memcmp(early, event->frames.pixels, sizeof early) == 0);
+    }
+  }
+  CHECK(status == G4V_OK && pictures == 2 && frames == 3 && made == 1);
+  g4v_stream_free(stream);
+
+  video.prompt_weighting = 1;
+  CHECK(g4v_generate(assistant, "(blue", 3, &video, &stream, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(strstr(error.message, "the prompt has a ( that nothing closes") != NULL);
+  CHECK(g4v_chat_open(assistant, &options, &chat, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(strstr(error.message, "prompt_weighting is no option of a chat's videos") != NULL);
+  CHECK(g4v_generate(assistant, "(blue)1.2", 3, &video, &stream, &error) == G4V_OK);
+  g4v_stream_free(stream);
+  video.preview_every = -1;
+  CHECK(g4v_generate(assistant, "blue", 3, &video, &stream, &error) == G4V_INVALID_ARGUMENT);
+  CHECK(strstr(error.message, "preview_every is -1 but must be 0 to 1048576") != NULL);
+  video.struct_size = offsetof(g4v_video_options, preview_every);
+  CHECK(g4v_generate(assistant, "(blue", 3, &video, &stream, &error) == G4V_OK);
+  while ((status = g4v_stream_next(stream, -1, &event, &error)) == G4V_OK && event) {
+    CHECK(event->kind != G4V_VIDEO_FRAMES);
+    if (event->kind == G4V_PROGRESS) CHECK(event->frames.pixels == NULL);
+  }
+  CHECK(status == G4V_OK);
+  g4v_stream_free(stream);
+}
+
 /* Times of frames: what is refused; a bundle whose prompt does not tell them answers as without. */
 static void test_frame_times(g4v_assistant* assistant) {
   static uint8_t pixels[3 * 6 * 8 * 3];
@@ -737,6 +797,7 @@ int main(void) {
   test_generate(assistant);
   test_latents(assistant);
   test_source(assistant);
+  test_watching(assistant);
   test_frame_times(assistant);
   test_frame_checker(bundle);
   test_generator(bundle);

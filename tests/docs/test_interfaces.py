@@ -34,7 +34,8 @@ def test_events_of_python() -> None:
 def test_options_of_python() -> None:
     rows = {name: cells[2] for cells in tables(PYTHON, "option") for name in words(cells[0])}
     for method in (g4v.Assistant.chat, g4v.Assistant.generate, g4v.Chat.send):
-        taken = set(inspect.signature(method).parameters) - {"self", "prompt", "on_progress", "text", "video"}
+        called = {"on_progress", "on_preview", "on_frames"}
+        taken = set(inspect.signature(method).parameters) - {"self", "prompt", "text", "video", *called}
         assert taken == {name for name, where in rows.items() if method.__name__ in where}, method
 
 

@@ -299,3 +299,23 @@ def test_cuda(folder, tmp_path):
     errors = manifest["provenance"]["relative_errors"]
     assert 1e-5 < float(errors["transformer (cuda)"]) < 1e-2
     assert 1e-5 < float(errors["vae_decoder (cuda)"]) < 1e-2
+
+
+def test_previews_frames_and_weights(bundle):
+    """A preview of a latent, all frames as one piece, and weights of words, whose states are masked."""
+    assistant, previews, pieces = g4v.load(bundle, device="cpu", threads=1), [], []
+    options = {"seed": 3, "steps": 2}
+    plain = assistant.generate(CAPTION, **options).frames
+    frames = assistant.generate(
+        CAPTION,
+        preview_every=1,
+        on_preview=lambda picture, *_: previews.append(picture),
+        on_frames=lambda piece: pieces.append(piece),
+        **options,
+    ).frames
+    assert np.array_equal(plain, frames) and len(previews) == 2
+    (piece,) = pieces
+    assert piece.first == 0 and np.array_equal(piece.frames, frames)
+    same = assistant.generate("(a red circle)1 moving", prompt_weighting=True, **options).frames
+    other = assistant.generate("(a red circle)1.5 moving", prompt_weighting=True, **options).frames
+    assert same.shape == plain.shape and not np.array_equal(same, other)

@@ -318,6 +318,35 @@ def test_generate(bundle_dir, tmp_path):
     assert done.returncode == 0 and done.stderr.startswith("g4v: warning: the caption is longer")
 
 
+def test_generate_with_weights_and_a_preview(bundle_dir, tmp_path):
+    import av
+
+    path, picture = tmp_path / "out.gif", tmp_path / "now.png"
+    arguments = ("--bundle", bundle_dir, "--out", path, "--steps", 3)
+    shown = ("--preview", picture, "--preview-every", 2)
+    done = run("generate", "a (red)1.5 circle", *arguments, "--prompt-weighting", *shown)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"wrote {path}\n", "")
+    pictures = []
+    assistant = g4v.load(bundle_dir, threads=1)
+    made = assistant.generate(
+        "a (red)1.5 circle", steps=3, prompt_weighting=True, on_preview=lambda p, *_: pictures.append(p)
+    )
+    made.save(tmp_path / "python.gif")
+    assert (tmp_path / "python.gif").read_bytes() == path.read_bytes()
+    with av.open(str(picture)) as file:
+        (frame,) = file.decode(video=0)
+    assert (frame.to_ndarray(format="rgb24") == pictures[1]).all()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["now.png", "out.gif", "python.gif"]
+    for wrong, message in (
+        (("--preview-every", 2), "--preview-every is of --preview; name its file"),
+        (("--preview", tmp_path / "now.jpg"), "now.jpg: the name of a picture ends in .png"),
+        (("--preview", tmp_path), "the name of a picture ends in .png"),
+        (("--prompt-weighting", "--negative-prompt", "(a"), "negative_prompt has a ( that nothing closes"),
+    ):
+        done = run("generate", "a red circle", *arguments, *wrong)
+        assert done.returncode != 0 and message in done.stderr and done.stderr.count("\n") == 1
+
+
 def test_inspect(bundle_dir):
     done = run("inspect", bundle_dir)
     assert (done.returncode, done.stderr) == (0, "")

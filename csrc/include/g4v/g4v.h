@@ -178,8 +178,8 @@ typedef struct g4v_text_options {
 } g4v_text_options;
 
 /* With a generator of the host, of whose defaults nothing is known, g4v_video_defaults fills in zeros,
-   NULL, and a guidance_scale of -1: what stays so is left to the generator. scheduler and latents are
-   refused then. */
+   NULL, and a guidance_scale of -1: what stays so is left to the generator. scheduler, latents, video,
+   strength, preview_every, stream_frames and prompt_weighting are refused then. */
 typedef struct g4v_video_options {
   size_t struct_size;
   int32_t frames; /* 1 .. 1024 */
@@ -203,6 +203,13 @@ typedef struct g4v_video_options {
   const g4v_frames* video;
   double strength; /* 0 < .. 1: the share of the steps that is done, and so of the noise that is
                       added to the video; 0 = 0.6, without a video it must be 0 */
+  int32_t
+      preview_every; /* 0 .. 1048576: G4V_PROGRESS has frames, one small picture, after each step
+                            whose number is a multiple of it; 0 = never */
+  int32_t stream_frames; /* not 0: frames come as G4V_VIDEO_FRAMES as they are decoded */
+  /* Of g4v_generate alone, not 0: caption and negative prompt have weights, as in "a (red)1.3 ball++",
+     which docs/python.md describes. */
+  int32_t prompt_weighting;
 } g4v_video_options;
 
 typedef struct g4v_chat_options {
@@ -233,7 +240,8 @@ typedef enum g4v_event_kind {
   G4V_TEXT = 1,         /* text: a piece of the answer; tokens */
   G4V_VIDEO_PROMPT = 2, /* text: the caption of a video to come; index */
   G4V_PROGRESS = 3,     /* step of steps denoising steps are done; index. A generator of the host
-                           counts as it likes */
+                           counts as it likes. frames: one, the longest edge at most 128 pixels, of
+                           what the video is becoming, where preview_every asks for it; else NULL */
   G4V_VIDEO_MADE = 4,   /* text: the caption; frames, fps, seed, index */
   G4V_REFUSAL = 5,      /* text: the whole answer, which came as text before */
   G4V_WARNING = 6,      /* text: what the host should know; the turn goes on */
@@ -241,9 +249,12 @@ typedef enum g4v_event_kind {
                            encoded_frames of the turn's video_frames, the chat knew the others;
                            tokens, cached_tokens, drafted_tokens, accepted_tokens, queue_ms */
   G4V_WITHHELD = 8,     /* in place of G4V_VIDEO_MADE: a frame checker found the video unsafe.
-                           text: the caption; index; unsafe_frames of its video_frames */
-  G4V_VIDEO_FAILED = 9  /* in place of G4V_VIDEO_MADE: the host's own generator made none.
+                           text: the caption; index; unsafe_frames of its video_frames, or of those that
+                           were looked at together: a preview, or frames as they are decoded */
+  G4V_VIDEO_FAILED = 9, /* in place of G4V_VIDEO_MADE: the host's own generator made none.
                            text: the caption; index; status and message: why */
+  G4V_VIDEO_FRAMES = 10 /* with stream_frames, before G4V_VIDEO_MADE, which has all of them again:
+                           frames, from first_frame on, of the video's video_frames; fps; index */
 } g4v_event_kind;
 
 /* A token and the natural logarithm of its probability by the softmax of the decoder's logits as they
@@ -299,6 +310,7 @@ typedef struct g4v_event {
   double queue_ms;         /* from g4v_chat_send until the turn was begun; a part of the timings */
   g4v_status status;       /* of G4V_VIDEO_FAILED */
   const char* message;     /* likewise: one sentence */
+  int32_t first_frame;     /* of G4V_VIDEO_FRAMES: the place of its first frame in the video */
 } g4v_event;
 
 /* The library's version, such as "0.1.0". */

@@ -133,6 +133,9 @@ class VideoOptions:
     latents: NDArray[np.float32] | None  # [channels, frames, height, width]; Assistant.generate only
     video: NDArray[np.uint8] | None  # [T or 1, H, W, 3], what it is made from; Assistant.generate only
     strength: float | None  # with video
+    preview_every: int | None  # steps; 0 is never
+    stream_frames: bool | None
+    prompt_weighting: bool | None  # Assistant.generate only
     def __init__(
         self,
         *,
@@ -148,6 +151,9 @@ class VideoOptions:
         latents: NDArray[np.float32] | None = None,
         video: NDArray[np.uint8] | None = None,
         strength: float | None = None,
+        preview_every: int | None = None,
+        stream_frames: bool | None = None,
+        prompt_weighting: bool | None = None,
     ) -> None: ...
 
 # Events of a stream, in csrc/chat/event.h
@@ -173,6 +179,14 @@ class ProgressEvent:
     index: int
     step: int
     steps: int
+    preview: NDArray[np.uint8] | None  # [1, H, W, 3], read-only, owns its memory
+
+class VideoFramesEvent:
+    index: int
+    first: int
+    total: int
+    frames: NDArray[np.uint8]  # [T, H, W, 3], read-only, owns its memory
+    fps: float
 
 class VideoEvent:
     index: int

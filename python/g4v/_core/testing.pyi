@@ -94,6 +94,9 @@ class Scheduler:
     def input_scale(self, index: int) -> float: ...
     def noise_at(self, index: int) -> tuple[float, float]: ...  # factors of image and noise in its sample
     def adds_noise(self, index: int) -> bool: ...
+    def clean(
+        self, index: int, prediction: NDArray[np.float32], sample: NDArray[np.float32]
+    ) -> NDArray[np.float32]: ...  # the clean latents that the prediction stands for
     def step(
         self,
         index: int,
@@ -106,3 +109,13 @@ class StreamDecoder:
     def __init__(self, tokenizer: Tokenizer) -> None: ...
     def push(self, id: int) -> str: ...
     def finish(self) -> str: ...
+
+# Prompts with weights
+
+def prompt_weights(text: str) -> list[tuple[str, float]]:
+    """The parts of a prompt with weights, as `prompt_weighting` reads it. ArgumentError: it is malformed."""
+
+def text_states(
+    directory: str, texts: Sequence[str], weighted: bool = False, library_dirs: Sequence[str] = ()
+) -> NDArray[np.float32]:
+    """float32 [B, L, D] that the text encoder of a bundle makes of the texts, on one thread of the CPU."""
