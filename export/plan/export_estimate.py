@@ -8,8 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from g4v.export.checkpoint import t5
+from g4v.export.checkpoint import ltx, t5, wan
 from g4v.export.checkpoint.llama import EMBEDDING, HEAD, LlamaWeights
+from g4v.export.checkpoint.pipelines import pipeline_of
 from g4v.export.checkpoint.run import Checkpoint
 from g4v.export.components.own_text import WRITER
 from g4v.export.components.precision import CPU, CUDA, ENGINE_TARGETS, Precisions
@@ -35,7 +36,7 @@ _TENSORRT = 0.5e9  # bytes of TensorRT
 # for the encoder the weights that are read and converted to float32; for the VAE images in float64. Its
 # encoder, which was not measured, has as large images and 0.7 as many weights as its decoder.
 _CPU = {"encoder": 10, "text_encoder": 7, "vae_decoder": 45, "vae_encoder": 65}
-_CAUSAL_VAE = 62  # of Wan's decoder, whose caches are in float64 too
+_VIDEO_VAE = {wan.PIPELINE: 62, ltx.PIPELINE: 33}  # of decoders over time
 # Of networks whose weights stay in their files, in bytes per byte of the graph's products: its session's.
 _MAPPED = 1.1
 _ENGINE = {"encoder": 10, "vae_decoder": 45, "vae_encoder": 65}
@@ -136,6 +137,7 @@ def estimate_export(
     counts = {name: sum(map(math.prod, found.values())) for name, found in shapes.items()}
     frames = checkpoint.compared_frames()
     in_place = checkpoint.has("encoder") and _is_published(checkpoint.parts["encoder"])
+    pipeline = pipeline_of(checkpoint.parts["t2v"]) if checkpoint.has("t2v") else ""
     estimates = [
         _estimate_component(
             name,
@@ -145,6 +147,7 @@ def estimate_export(
             frames,
             in_place,
             _table(checkpoint) if name == "text_encoder" else None,
+            pipeline,
         )
         for name in counts
     ]
@@ -178,11 +181,13 @@ def _estimate_component(
     frames: int,
     in_place: bool,
     table: tuple[int, int] | None,
+    pipeline: str,
 ) -> ExportEstimate:
     """The estimate of a component other than the decoder.
 
     counts: weights of every component. int8_weights: those that int8 stores as bytes. frames: of a clip.
     in_place: whether the encoder is one of a published checkpoint. table: of a T5, as `_table` returns it.
+    pipeline: that makes videos, as `pipeline_of` returns it.
     """
     weights = counts[name]
     disk = resident = peak = 0
@@ -210,8 +215,8 @@ def _estimate_component(
             packed = 0 if table else split * weights or size
             resident += size - rows + packed if target == CPU else 0
             own = _IN_PLACE if in_place and name == "encoder" and not split else _CPU.get(name, _OTHERS_CPU)
-            if name == "vae_decoder" and "transformer" in counts:
-                own = _CAUSAL_VAE
+            if name == "vae_decoder" and pipeline in _VIDEO_VAE:
+                own = _VIDEO_VAE[pipeline]
             needed = float((own + split) * weights)
             if name == "transformer" or table is not None:
                 needed = max(_MAPPED * (size - rows), rows)
