@@ -153,6 +153,7 @@ void Answer(g4v::Stream stream, const std::string& folder, int& videos) {
         std::cerr << "warning: " << event.text << "\n";
         break;
       case G4V_REFUSAL:
+      case G4V_VIDEO_FRAMES:  // comes where it is asked for
         break;
       case G4V_DONE:
         std::cout << "\n";
