@@ -209,21 +209,17 @@ class GraphWriter:
             self._constants[key] = self._add(array, self.new_name("const"))
         return self._constants[key]
 
-    def table(self, tensor: torch.Tensor) -> str:
-        """Adds a constant from which rows are gathered: bfloat16 stays so in a float32 graph, whose
-        `gathered` rows are then cast.
+    def gathered(self, table: torch.Tensor, ids: str) -> str:
+        """Rows of a table [N, D], in the graph's type. In a float32 graph one of bfloat16 is stored so, and
+        its rows are cast.
         """
-        if self.dtype.is_half or tensor.dtype != torch.bfloat16:
-            return self.weight(tensor)
-        bits = tensor.detach().cpu().contiguous().view(torch.int16).numpy()
-        return self._add(bits.view(BFLOAT16.numpy), self.new_name("weight"))
-
-    def gathered(self, tensor: torch.Tensor, ids: str) -> str:
-        """Rows of a `table`, in the graph's type."""
-        rows: str = self.op("Gather", self.table(tensor), ids)
-        if self.dtype.is_half or tensor.dtype != torch.bfloat16:
+        if self.dtype.is_half or table.dtype != torch.bfloat16:
+            rows: str = self.op("Gather", self.weight(table), ids)
             return rows
-        return self.op("Cast", rows, to=TensorProto.FLOAT)
+        bits = table.detach().cpu().contiguous().view(torch.int16).numpy()
+        stored = self._add(bits.view(BFLOAT16.numpy), self.new_name("weight"))
+        cast: str = self.op("Cast", self.op("Gather", stored, ids), to=TensorProto.FLOAT)
+        return cast
 
     def _add(self, array: np.ndarray, name: str) -> str:
         tensor = TensorProto(name=name, data_type=_TYPES[str(array.dtype)], dims=array.shape)

@@ -22,7 +22,7 @@ from g4v.export.quantisation.calibration import NONE, OWN, SEQUENCES, resolve_ch
 from g4v.export.quantisation.codes import BITS
 from g4v.model.bases.mplug_owl import is_mplug_owl
 from g4v.model.bases.video_language import is_video_language
-from g4v.model.bases.weight_files import open_weights
+from g4v.model.bases.weight_files import find_weight_files, open_weights
 from g4v.ops import versions
 from g4v.weights.packed_file import header_bytes
 from g4v.weights.packed_layout import PANEL
@@ -148,6 +148,7 @@ def estimate_export(
             in_place,
             _table(checkpoint) if name == "text_encoder" else None,
             pipeline,
+            _stays_in_files(checkpoint, name),
         )
         for name in counts
     ]
@@ -182,12 +183,13 @@ def _estimate_component(
     in_place: bool,
     table: tuple[int, int] | None,
     pipeline: str,
+    mapped: bool,
 ) -> ExportEstimate:
     """The estimate of a component other than the decoder.
 
     counts: weights of every component. int8_weights: those that int8 stores as bytes. frames: of a clip.
     in_place: whether the encoder is one of a published checkpoint. table: of a T5, as `_table` returns it.
-    pipeline: that makes videos, as `pipeline_of` returns it.
+    pipeline: that makes videos, as `pipeline_of` returns it. mapped: as `_stays_in_files` returns it.
     """
     weights = counts[name]
     disk = resident = peak = 0
@@ -218,7 +220,7 @@ def _estimate_component(
             if name == "vae_decoder" and pipeline in _VIDEO_VAE:
                 own = _VIDEO_VAE[pipeline]
             needed = float((own + split) * weights)
-            if name == "transformer" or table is not None:
+            if mapped:
                 needed = max(_MAPPED * (size - rows), rows)
             peak = max(peak, int(_LIBRARIES + needed))
         else:
@@ -231,6 +233,19 @@ def _estimate_component(
         peak = max(peak, int(_LIBRARIES + max(_WHOLE * weights, read)))
     gpu = _on_gpu(held)
     return ExportEstimate(name, ", ".join(variants.values()), weights, disk, peak, resident, gpu, seconds)
+
+
+def _stays_in_files(checkpoint: Checkpoint, name: str) -> bool:
+    """Whether the weights of a component stay in their files during the export: those of T5 and of a video
+    transformer in safetensors do, and pickles are loaded.
+    """
+    if name == "transformer":
+        folder, stem = checkpoint.parts["t2v"] / name, "diffusion_pytorch_model"
+    elif name == "text_encoder" and _table(checkpoint) is not None:
+        folder, stem = checkpoint.parts["t2v"] / name, "model"
+    else:
+        return False
+    return all(file.suffix == ".safetensors" for file in find_weight_files(folder, stem, checkpoint.variant))
 
 
 def _table(checkpoint: Checkpoint) -> tuple[int, int] | None:

@@ -53,7 +53,8 @@ def emulated(path: Path) -> Iterator[Path]:
 
 def half_type(graph: onnx.GraphProto) -> int | None:
     """The TensorProto type of 16 bits that a graph computes in. None for other graphs, also for those that
-    only store weights so (g4v.export.passes.store_as_float16) or the rows of a table (`GraphWriter.table`).
+    only store weights so (g4v.export.passes.store_as_float16) or the rows of a table
+    (`GraphWriter.gathered`).
     """
     stored = {tensor.name: tensor.data_type for tensor in graph.initializer if tensor.data_type in _HALF}
     used = (name for node in graph.node if node.op_type not in ("Cast", "Gather") for name in node.input)

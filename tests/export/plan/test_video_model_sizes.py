@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
 
 from g4v.export.checkpoint.overrides import Overrides
 from g4v.export.checkpoint.run import Checkpoint
@@ -14,6 +15,7 @@ from g4v.export.components.precision import parse_precisions
 from g4v.export.plan.export_estimate import estimate_export
 
 from ... import video_model_sizes as sizes
+from ... import wan_folder
 
 MEASURED = Path(__file__).parents[3] / "benchmarks" / "results" / "export-video-models.json"
 ROWS = json.loads(MEASURED.read_text("utf-8"))["exports"]
@@ -42,3 +44,19 @@ def test_disk_and_memory_are_within_15_percent(row: dict[str, object], folders: 
 def test_every_part_was_measured() -> None:
     measured = {(row["model"], row["part"]) for row in ROWS}
     assert measured == {(name, part) for name in sizes.NAMES for part in sizes.PARTS}
+
+
+def test_pickles_do_not_stay_in_their_files(tmp_path: Path) -> None:
+    folder = wan_folder.write_wan(tmp_path)
+    overrides = Overrides(t2v=str(folder), frames=5, video_size=(32, 48))
+
+    def peak() -> int:
+        (found,) = estimate_export(Checkpoint.open(None, overrides), parse_precisions([]), ["transformer"])
+        return found.peak
+
+    mapped, network = peak(), folder / "transformer"
+    tensors = wan_folder.transformer().state_dict()
+    for file in network.glob("*.safetensors*"):
+        file.unlink()
+    torch.save(tensors, network / "diffusion_pytorch_model.bin")
+    assert peak() > mapped
