@@ -85,6 +85,23 @@ class TestResult:
         assert saved.weights and all("lora_" in name for name in saved.weights)
         assert set(saved.optimizer) == {f"model.{name}" for name in saved.weights}
 
+    def test_an_adapter_gets_factors_for_more_layers(self, trained, data, config, tmp_path):
+        out = tmp_path / "wider"
+        # A rate of nearly nothing leaves the old factors as they are, and shows how the new ones begin.
+        words = made.options(trained, data, out, adapter=trained / "adapter", learning_rate=1e-12)
+        words += ["--config", str(config), "--lora_targets", "down_proj", "--lora_targets", "q_proj"]
+        assert main(["stage2", *words]) == 0
+        settings = json.loads((out / "adapter" / "adapter_config.json").read_text())
+        assert set(settings["target_modules"]) == {"q_proj", "v_proj", "down_proj"}
+        before = load_file(trained / "adapter" / "adapter_model.safetensors")
+        after = load_file(out / "adapter" / "adapter_model.safetensors")
+        new = {name for name in after if name not in before}
+        assert new and all("down_proj" in name for name in new)
+        for name in before:
+            torch.testing.assert_close(after[name], before[name], atol=1e-6, rtol=0)
+        for name in new:
+            assert after[name].abs().max() < 1e-6 if "lora_B" in name else after[name].abs().max() > 0
+
     def test_peft_loads_the_adapter(self, trained, base):
         from peft import PeftModel
         from transformers import LlamaForCausalLM
@@ -295,6 +312,11 @@ class TestRefusals:
         words = made.options(trained, data, tmp_path / "run2", adapter=copy)
         assert main(["stage2", *words, "--config", str(config)]) == 1
         assert "belongs to another model" in one_line(capsys)
+
+    def test_an_adapter_for_layers_that_are_not_there(self, trained, data, config, tmp_path, capsys):
+        words = made.options(trained, data, tmp_path / "run", adapter=trained / "adapter")
+        assert main(["stage2", *words, "--config", str(config), "--lora_targets", "qkv"]) == 1
+        assert "the language model has no qkv" in one_line(capsys)
 
     @pytest.mark.parametrize(
         ("words", "message"),

@@ -44,7 +44,9 @@ class Settings:
         None, 'abstractor folder to start from; "tiny" is the embedded one; none starts anew', "files"
     )
     adapter: str | None = _option(
-        None, "PEFT LoRA folder that stage 2 starts from; none starts anew", "files"
+        None,
+        "PEFT LoRA folder that stage 2 starts from, with its rank and scale; none starts anew",
+        "files",
     )
     t2v: str | None = _option(None, "diffusers text-to-video folder, handed on to the exporter", "files")
     frame_checker: str | None = _option(None, "frame checker folder, handed on likewise", "files")

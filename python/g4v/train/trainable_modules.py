@@ -7,7 +7,8 @@ beside the weights holds the fingerprints of the frozen parts that they were tra
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -109,10 +110,11 @@ def save_abstractor(
 def add_adapter(llm: Any, settings: Settings, folder: Path | None, fingerprints: Mapping[str, str]) -> Any:
     """The language model as a PeftModel with trainable LoRA factors: those of `folder`, or new ones.
 
-    New factors follow `settings.lora_*`; the caller seeds. TrainingError: no such linear layer, or the
-    adapter belongs to another language model.
+    New factors follow `settings.lora_*`; the caller seeds. Layers of `settings.lora_targets` that the adapter
+    of `folder` lacks get new ones with its rank and scale, which change nothing before they are trained.
+    TrainingError: no such linear layer, or the adapter belongs to another language model.
     """
-    from peft import LoraConfig, PeftModel, get_peft_model
+    from peft import LoraConfig, get_peft_model
 
     if folder is None:
         alpha: Any = settings.lora_alpha  # PEFT's annotation says int, and it divides by the rank
@@ -129,7 +131,26 @@ def add_adapter(llm: Any, settings: Settings, folder: Path | None, fingerprints:
         except ValueError as error:
             raise TrainingError(f"lora_targets: {one_line(error)}") from None
     check_adapter(llm, folder, fingerprints)
-    return PeftModel.from_pretrained(llm, str(folder), is_trainable=True, local_files_only=True)
+    return _widened(llm, folder, settings.lora_targets)
+
+
+def _widened(llm: Any, folder: Path, targets: Sequence[str]) -> Any:
+    """The adapter of a folder, with new factors for the linear layers of `targets` that it has none for."""
+    from peft import LoraConfig, PeftModel
+
+    config: Any = LoraConfig.from_pretrained(str(folder), local_files_only=True)
+    own = config.target_modules
+    if not isinstance(own, str):  # a pattern says by itself which layers it means
+        present = {name.rpartition(".")[2] for name, _ in llm.named_modules()}
+        unknown = [name for name in targets if name not in present]
+        if unknown:
+            raise TrainingError(f"lora_targets: the language model has no {unknown[0]}")
+        config.target_modules = sorted({*own, *targets})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Found missing adapter keys")  # those of the new factors
+        return PeftModel.from_pretrained(
+            llm, str(folder), config=config, is_trainable=True, local_files_only=True
+        )
 
 
 def check_adapter(llm: Any, folder: Path, fingerprints: Mapping[str, str]) -> None:
@@ -180,6 +201,17 @@ def save_adapter(
         save_file(named, work / "adapter_model.safetensors", {"format": "pt"})
         config.save_pretrained(str(work))
         write_json(work / _TRAINED_ON, dict(fingerprints), TrainingError)
+
+
+def hand_over(folder: Path, part: str, before: str, after: str) -> None:
+    """Says in trained_on.json that weights of the frozen part with fingerprint `before` fit that of `after`.
+
+    Weights of other parts, and those that say nothing, stay as they are. TrainingError: the file cannot be
+    read or written.
+    """
+    path = folder / _TRAINED_ON
+    if path.exists() and (origin := read_json(path, TrainingError)).get(part) == before:
+        write_json(path, origin | {part: after}, TrainingError)
 
 
 def _check_origin(folder: Path, fingerprints: Mapping[str, str], parts: tuple[str, ...]) -> None:
