@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import resource
 import subprocess
 import time
@@ -67,7 +68,9 @@ def run_host(
 
 def failed(step: str, result: subprocess.CompletedProcess[str]) -> bool:
     """Prints how a step went; whether it failed."""
-    print(f"{step}: {'found something' if result.returncode else 'clean'}", flush=True)
+    skipped = sorted(set(re.findall(r"(test_\w+) \(Skipped\)", result.stdout)))
+    left_out = f"; skipped: {', '.join(skipped)}" if skipped else ""
+    print(f"{step}: {'found something' if result.returncode else 'clean'}{left_out}", flush=True)
     if result.returncode:
         print(result.stdout[-20000:], result.stderr[-20000:], sep="\n", flush=True)
     return result.returncode != 0
