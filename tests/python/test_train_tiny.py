@@ -17,14 +17,15 @@ pytest.importorskip("lightning", reason="needs the train extra")
 
 from g4v import _core  # noqa: E402
 from g4v.export.bundle.export import export_bundle  # noqa: E402
-from g4v.shapes.recipe import tiny, tiny_stages  # noqa: E402
-from g4v.shapes.recipe.parts import PARTS  # noqa: E402
+from g4v.shapes.recipe import films, tiny, tiny_stages  # noqa: E402
+from g4v.shapes.recipe.parts import LATER, PARTS  # noqa: E402
 from g4v.shapes.recipe.tiny_language import LANGUAGE_RECIPES  # noqa: E402
 from g4v.shapes.recipe.tiny_text_to_video import TEXT_TO_VIDEO_RECIPES, VAE_RECIPES  # noqa: E402
 from g4v.shapes.recipe.tiny_vision import VISION_RECIPES  # noqa: E402
 from g4v.train import checkpoint, run  # noqa: E402
 from g4v.train.__main__ import main  # noqa: E402
 from g4v.train.configuration import load_settings  # noqa: E402
+from g4v.train.fingerprints import fingerprint_folder  # noqa: E402
 
 from .talking import ask, load, text_of  # noqa: E402
 
@@ -102,6 +103,43 @@ def test_both_stages_go_through_the_trainer_and_are_exported(out, tmp_path, monk
     assert text_of(ask(chat, "Hello!"))
 
 
+@pytest.mark.slow
+def test_the_encoder_learns_films_and_keeps_what_it_says_of_shapes(out):
+    """Steps of a high rate lower the loss of the answers; without the hold, tokens of shapes change more."""
+    for part in ("abstractor", "adapter"):
+        shutil.copytree(TINY / part, out / part)
+        (out / part / "trained_on.json").write_text(
+            json.dumps({"encoder": fingerprint_folder(out / "encoder")})
+        )
+    (out / "adapter" / "trained_on.json").write_text(json.dumps({"llm": "another", "encoder": "older"}))
+    before = load_file(out / "encoder" / "model.safetensors")
+    assert train(out, "--part", "encoder-films", "--steps", "2") == 0
+    after = load_file(out / "encoder" / "model.safetensors")
+    assert set(after) == set(before) and any(not torch.equal(after[n], before[n]) for n in before)
+    assert {tensor.dtype for tensor in after.values()} == {torch.float16}
+    origin = [json.loads((out / part / "trained_on.json").read_text()) for part in ("abstractor", "adapter")]
+    assert origin[0] == {"encoder": fingerprint_folder(out / "encoder")}
+    assert origin[1] == {"llm": "another", "encoder": "older"}
+
+    changes = []
+    for keep in (0.0, films.KEEP):
+        part = tiny.FILMS_RECIPES["encoder-films"].build(out)
+        part.films, part.clips = 2, 2
+        batch = part.batch(np.random.default_rng(3))
+        optimizer = torch.optim.Adam(part.model.parameters(), 3e-3)
+        figures = []
+        for _ in range(6):
+            loss, found = part.loss(batch, keep)
+            figures.append(found)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        assert all(parameter.grad is None for parameter in part.assistant.parameters())
+        assert figures[0]["change"] == 0 and (keep or figures[-1]["answers"] < 0.7 * figures[0]["answers"])
+        changes.append(figures[-1]["change"])
+    assert changes[1] < 0.5 * changes[0]
+
+
 def test_plain_words_go_on_from_the_base_model(out):
     part = LANGUAGE_RECIPES["base-words"].build(out)
     saved = load_file(out / "llm" / "model.safetensors")
@@ -166,7 +204,7 @@ def test_parts_and_their_order():
         *LANGUAGE_RECIPES,
         *tiny_stages.STAGES,
     )
-    assert set(tiny.RECIPES) == set(PARTS) - {"latents"} - set(tiny_stages.STAGES)
+    assert set(tiny.RECIPES) == {*PARTS, *LATER} - {"latents"} - set(tiny_stages.STAGES)
 
 
 def test_help_needs_no_pytorch():

@@ -10,7 +10,7 @@ from pathlib import Path
 from g4v._command import Utf8Parser
 from g4v._console import report_error
 from g4v.errors import ArgumentError, Error
-from g4v.shapes.recipe.parts import PARTS
+from g4v.shapes.recipe.parts import LATER, PARTS
 
 _PROGRAM = "g4v.train"
 
@@ -35,8 +35,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("preset", choices=("tiny",), help="which assistant to train")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; made if it is missing")
     parser.add_argument(
-        "--part", action="append", choices=PARTS,
-        help="train this part alone (may be given several times); default: all, in this order",
+        "--part", action="append", choices=(*PARTS, *LATER),
+        help="train this part alone (may be given several times); default: all, in this order, but for "
+        f"{', '.join(LATER)}, which goes on with a finished assistant",
     )  # fmt: skip
     parser.add_argument("--steps", type=int, help="optimiser steps, in place of the recipe's")
     parser.add_argument("--minutes", type=float, help="stop each part after this time; run again to go on")

@@ -19,3 +19,6 @@ PARTS = (
     "stage2",
 )
 """All parts in the order of their training; "latents" is the cache that the UNet learns from."""
+
+LATER = ("encoder-films",)
+"""Parts that go on with a finished assistant; trained only where they are asked for by name."""

@@ -28,16 +28,18 @@ from g4v.shapes.recipe.recipes import Recipe
 from g4v.shapes.recipe.results import checkpoint_of
 from g4v.shapes.recipe.tiny_language import LANGUAGE_RECIPES, template
 from g4v.shapes.recipe.tiny_text_to_video import TEXT_TO_VIDEO_RECIPES, VAE_RECIPES, encode_clips
-from g4v.shapes.recipe.tiny_vision import VISION_RECIPES
+from g4v.shapes.recipe.tiny_vision import FILMS_RECIPES, VISION_RECIPES
 
-RECIPES: dict[str, Recipe] = VAE_RECIPES | VISION_RECIPES | TEXT_TO_VIDEO_RECIPES | LANGUAGE_RECIPES
+RECIPES: dict[str, Recipe] = (
+    VAE_RECIPES | VISION_RECIPES | TEXT_TO_VIDEO_RECIPES | LANGUAGE_RECIPES | FILMS_RECIPES
+)
 """The parts that only the embedded default has."""
 
 
 def train_part(out: Path, name: str, progress: bool = True, **changes: Any) -> bool:
     """Trains a part and writes its result into OUT; True when all its steps are done.
 
-    name: one of `g4v.shapes.recipe.parts.PARTS`.
+    name: one of PARTS or LATER of `g4v.shapes.recipe.parts`.
     changes: steps, minutes, threads and seed, to be used in place of the recipe's; None keeps it.
     FileNotFoundError: a part that comes before is missing.
     """

@@ -47,6 +47,25 @@ def _finish_frame_checker(out: Path, part: Part) -> None:
     checker.save_pretrained(out / "frame_checker", torch.float16)
 
 
+def _build_films(out: Path) -> Part:
+    from g4v.shapes.recipe.films import FilmsPart
+    from g4v.shapes.recipe.tiny_stages import stage_settings
+
+    return FilmsPart(stage_settings(out, "stage2"))
+
+
+def _finish_films(out: Path, part: Part) -> None:
+    """Saves the encoder; what was trained on the one before fits it too."""
+    from g4v.train.fingerprints import fingerprint_folder
+    from g4v.train.trainable_modules import hand_over
+
+    encoder: Any = round_to_half(part.best_model())
+    before = fingerprint_folder(out / "encoder")
+    encoder.save_pretrained(out / "encoder", torch.float16)
+    for name in ("abstractor", "adapter"):
+        hand_over(out / name, "encoder", before, fingerprint_folder(out / "encoder"))
+
+
 VISION_RECIPES = {
     "contrastive-images": Recipe(
         _contrastive(1, 112, 32, None),
@@ -62,5 +81,14 @@ VISION_RECIPES = {
         _build_frame_checker,
         _finish_frame_checker,
         LoopSettings(steps=250, learning_rate=1e-2, warmup=20, ema=None, seed=10, decay=0.5),
+    ),
+}
+FILMS_RECIPES = {
+    "encoder-films": Recipe(
+        _build_films,
+        _finish_films,
+        LoopSettings(
+            steps=700, learning_rate=5e-4, warmup=30, ema=0.99, weight_decay=0.0, seed=31, decay=0.6
+        ),
     ),
 }

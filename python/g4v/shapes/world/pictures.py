@@ -4,7 +4,8 @@ Each stands for a statistic of real photographs. Textures have the spectrum of n
 amplitude falls about as one over the frequency (Field, 1987), or less, as that of grass. Scenes are made of
 things that hide each other, with sizes after a power law (the dead leaves of Lee, Mumford and Huang, 2001):
 these have the edges that a texture lacks. Grounds and stones are the same all over. Patterns repeat, as
-bricks and print do, and as films of one texture never do.
+bricks and print do, and as films of one texture never do. Weaves are none of these: noise that went through
+filters drawn at random, each with statistics of its own.
 """
 
 from __future__ import annotations
@@ -146,13 +147,59 @@ def _stones(rng: np.random.Generator, side: int) -> Picture:
     return cells.reshape(side, side, 3).astype(np.float32) + rng.uniform(0, 0.15) * texture(rng, side)
 
 
+def _weave(rng: np.random.Generator, side: int) -> Picture:
+    """Noise that went through random filters and curves, one to three times: grain, fur, weave, marble."""
+    planes = rng.standard_normal((int(rng.integers(1, 4)), side, side)).astype(np.float32)
+    for _ in range(int(rng.integers(1, 4))):
+        bent = [_bend(rng, _filter(rng, plane)) for plane in planes]
+        planes = np.stack([(plane - plane.mean()) / (plane.std() + 1e-9) for plane in bent])
+        mixing = rng.normal(0, 1, (len(planes), len(planes))) + 2 * np.eye(len(planes))
+        planes = np.tensordot(mixing, planes, 1)
+    # How much a plane changes all channels alike, and each of them.
+    colours = rng.normal(0, 1, (1, len(planes))) + rng.uniform(0, 0.7) * rng.normal(0, 1, (3, len(planes)))
+    picture = np.moveaxis(np.tensordot(colours, planes, 1), 0, -1)
+    picture *= rng.uniform(0.08, 0.45) / (picture.std() + 1e-9)
+    return (_colour(rng) + picture).astype(np.float32)
+
+
+def _filter(rng: np.random.Generator, plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The part of a plane [side, side] in a band of frequencies around a direction, of deviation 1."""
+    side = len(plane)
+    rows, columns = np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None]
+    angle = rng.uniform(0, np.pi)
+    along = columns * np.cos(angle) + rows * np.sin(angle)
+    across = rows * np.cos(angle) - columns * np.sin(angle)
+    middle = rng.uniform(0, 0.3) if rng.random() < 0.6 else 0.0
+    width = 0.25 / rng.uniform(0.5, 4)
+    narrow = 0.5 * width / rng.uniform(0.15, 1)
+    band = np.exp(-((np.abs(along) - middle) ** 2) / (2 * width**2) - across**2 / (2 * narrow**2))
+    found = np.fft.irfft2(np.fft.rfft2(plane) * band, plane.shape)
+    return np.asarray(found / (found.std() + 1e-9), np.float32)
+
+
+def _bend(rng: np.random.Generator, plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The plane through a curve: ridges, blots, valleys or rings, or none."""
+    match int(rng.integers(5)):
+        case 0:
+            return np.abs(plane)
+        case 1:
+            return np.tanh(3 * (plane - np.float32(rng.uniform(-1, 1))))
+        case 2:
+            return np.maximum(plane, np.float32(rng.uniform(-0.5, 1)))
+        case 3:
+            return np.sin(plane * np.float32(rng.uniform(1, 5)))
+        case _:
+            return plane
+
+
 _KINDS: tuple[tuple[Callable[[np.random.Generator, int], Picture], float], ...] = (
-    (_things, 0.29),
-    (_leaves, 0.29),
-    (_pattern, 0.18),
-    (_lights, 0.08),
-    (_ground, 0.08),
+    (_things, 0.24),
+    (_leaves, 0.24),
+    (_pattern, 0.15),
+    (_lights, 0.07),
+    (_ground, 0.07),
     (_stones, 0.08),
+    (_weave, 0.15),
 )
 
 
