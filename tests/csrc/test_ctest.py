@@ -11,24 +11,18 @@ from pathlib import Path
 import pytest
 
 from g4v._core import kernel_versions
-from native import ROOT, build_core, make_environment, run, tool
+from native import ROOT, make_environment, run, tool
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")),
-        reason="no C++ compiler",
-    ),
-]
+pytestmark = pytest.mark.slow
+
+
+NATIVE_BUILD = "core"
 
 
 @pytest.fixture(scope="module")
-def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A build of everything a host needs and of the C++ tests, with warnings as errors."""
-    # test_cuda_compile.py builds the kernels for GPUs, for every architecture. A unity build takes less time;
-    # what a file forgets to include is found where the package is installed.
-    settings = ["-DG4V_WERROR=ON", "-DCMAKE_UNITY_BUILD=ON"]
-    return build_core(tmp_path_factory.mktemp("cpp") / "build", *settings)
+def build(native_build: Path) -> Path:
+    """A build of everything a host needs and of the C++ tests."""
+    return native_build
 
 
 @pytest.fixture(scope="module")

@@ -18,14 +18,13 @@ pytestmark = pytest.mark.slow
 SECONDS = 2  # for each target
 
 
+NATIVE_BUILD = "fuzz"
+
+
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("fuzz")
-    compiler = fuzz.find_compiler(folder)
-    if compiler is None:
-        pytest.skip("no C++ compiler here has AddressSanitizer and UndefinedBehaviorSanitizer")
-    fuzz.build(folder, compiler)
-    return folder
+def programs(native_build: Path) -> Path:
+    """The fuzz targets, and the test of the kernels."""
+    return native_build
 
 
 @pytest.mark.parametrize("name", fuzz.CPP)

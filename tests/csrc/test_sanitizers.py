@@ -9,33 +9,17 @@ from pathlib import Path
 
 import pytest
 
-import fuzz
 import sanitizers
-from native import build_core, make_environment
+from native import make_environment
+from native_builds import RACE_TESTS
 
 pytestmark = pytest.mark.slow
-TESTS = ("test_threads", "test_team", "test_held")
-RACE = """
-#include <thread>
-int main() {
-  int x = 0;
-  std::thread other([&] { x = 1; });
-  x = 2;
-  other.join();
-  return x - x;
-}
-"""
+NATIVE_BUILD = "thread"
 
 
 @pytest.fixture(scope="module")
-def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("thread")
-    compiler = fuzz.find_compiler(folder)
-    command = [str(compiler), "-fsanitize=thread", "-x", "c++", "-", "-o", str(folder / "race"), "-pthread"]
-    if compiler is None or subprocess.run(command, input=RACE, text=True, capture_output=True).returncode:
-        pytest.skip("no C++ compiler here has ThreadSanitizer")
-    settings = sanitizers.settings("thread", "Debug") + ["-DCMAKE_CXX_FLAGS_DEBUG=-O0 -g1"]
-    return build_core(folder / "build", *settings, targets=(*TESTS, "chat_host"))
+def build(native_build: Path) -> Path:
+    return native_build / "build"
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +33,9 @@ def test_a_race_is_found(build: Path, environment: dict[str, str]) -> None:
 
 
 def test_scheduler_and_kernels(build: Path, environment: dict[str, str]) -> None:
-    result = sanitizers.run_tests(build, environment, *TESTS)
+    result = sanitizers.run_tests(build, environment, *RACE_TESTS)
     assert result.returncode == 0, result.stdout[-10000:]
-    assert result.stdout.count("   Passed ") == len(TESTS), result.stdout
+    assert result.stdout.count("   Passed ") == len(RACE_TESTS), result.stdout
 
 
 def test_host(build: Path, environment: dict[str, str], tmp_path: Path) -> None:
