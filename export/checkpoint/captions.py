@@ -31,6 +31,7 @@ class Captions(NamedTuple):
 _PIPELINES = {
     wan.PIPELINE: Captions(512, attention_mask=True, zero_padding=True),
     ltx.PIPELINE: Captions(128),
+    ltx.CONDITION_PIPELINE: Captions(256),
 }
 
 
