@@ -327,5 +327,6 @@ def _check(path: Path, key: str, value: Any, keys: _Keys) -> None:
     elif key not in keys.accepted:
         raise ExportError(f"{path}: unknown key {key!r}: its effect on the sampler is not supported")
     elif not any(type(value) is type(one) and value == one for one in keys.accepted[key]):
-        able = " or ".join("null" if one is None else repr(one) for one in keys.accepted[key])
+        values = dict.fromkeys(keys.accepted[key])  # 1 and 1.0 are one
+        able = " or ".join("null" if one is None else repr(one) for one in values)
         raise ExportError(f"{path}: {key} {value!r} is not supported, only {able}{keys.why}")

@@ -200,8 +200,8 @@ def test_without_model_index_it_is_the_first_pipeline(copied):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"shift": 2.0}, "shift 2.0 is not supported, only 1.0 or 1: LTXConditionPipeline gives"),
-        ({"shift_terminal": 0.1}, "shift_terminal 0.1 is not supported, only null or 0"),
+        ({"shift": 2.0}, "shift 2.0 is not supported, only 1.0: LTXConditionPipeline gives"),
+        ({"shift_terminal": 0.1}, "shift_terminal 0.1 is not supported, only null or 0: LTXC"),
         ({"use_dynamic_shifting": True}, "use_dynamic_shifting True is not supported, only False: LTXC"),
         ({"use_karras_sigmas": True}, "use_karras_sigmas True is not supported"),
         ({"use_exponential_sigmas": True}, "use_exponential_sigmas True is not supported"),
