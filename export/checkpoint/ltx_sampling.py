@@ -39,7 +39,7 @@ def frame_seconds(pipeline: str, frames: int, between: int, fps: float) -> np.nd
     """float32 [frames]: when each latent frame is shown, as a pipeline of LTX-Video has it. between:
     frames for one latent, but for the first.
     """
-    at = np.arange(frames, dtype=np.float32)
+    at: np.ndarray = np.arange(frames, dtype=np.float32)
     if pipeline == CONDITION_PIPELINE:
         return np.maximum(at * between + 1 - between, 0).astype(np.float32) * np.float32(1 / fps)
     return at * np.float32(between / fps)
