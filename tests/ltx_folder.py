@@ -64,6 +64,9 @@ SCHEDULER: dict[str, Any] = {
     "shift_terminal": 0.1,
 }
 
+# Of the folders of LTXConditionPipeline, which gives the noise levels itself.
+CONDITION_SCHEDULER: dict[str, Any] = {**SCHEDULER, "use_dynamic_shifting": False, "shift_terminal": None}
+
 # As model_index.json of the same.
 INDEX: dict[str, Any] = {
     "_class_name": "LTXPipeline",
@@ -91,13 +94,21 @@ def vae(config: dict[str, Any] = VAE, **changes: Any) -> Any:
     return made
 
 
-def write_ltx(folder: Path, config: dict[str, Any] = VAE, layout: str = "spiece.model") -> Path:
-    """Writes the folder. config: of its VAE. layout: of its tokenizer (`write_tokenizer`)."""
+def write_ltx(
+    folder: Path,
+    config: dict[str, Any] = VAE,
+    layout: str = "spiece.model",
+    pipeline: str = "LTXPipeline",
+) -> Path:
+    """Writes the folder. config: of its VAE. layout: of its tokenizer (`write_tokenizer`). pipeline: that
+    model_index.json names.
+    """
     transformer().save_pretrained(folder / "transformer")
     vae(config).save_pretrained(folder / "vae")
-    FlowMatchEulerDiscreteScheduler(**SCHEDULER).save_pretrained(folder / "scheduler")
+    levels = SCHEDULER if pipeline == "LTXPipeline" else CONDITION_SCHEDULER
+    FlowMatchEulerDiscreteScheduler(**levels).save_pretrained(folder / "scheduler")
     tokenizer = write_tokenizer(folder / "tokenizer", layout, 128)
     encoder = make_encoder("t5", vocab_size=len(tokenizer), d_model=TRANSFORMER["caption_channels"])
     encoder.save_pretrained(folder / "text_encoder")
-    (folder / "model_index.json").write_text(json.dumps(INDEX), "utf-8")
+    (folder / "model_index.json").write_text(json.dumps({**INDEX, "_class_name": pipeline}), "utf-8")
     return folder

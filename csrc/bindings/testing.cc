@@ -69,6 +69,7 @@ std::unique_ptr<Scheduler> MakeScheduler(const std::string& type, int steps, int
     G4V_SETTING(base_image_seq_len)
     G4V_SETTING(max_image_seq_len)
     G4V_SETTING(time_shift_type)
+    G4V_SETTING(use_linear_quadratic_sigmas)
     G4V_SETTING(tokens)
 #undef G4V_SETTING
     throw Error(Code::InvalidArgument, "a scheduler has no setting \"" + name + "\"");

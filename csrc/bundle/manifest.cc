@@ -115,6 +115,7 @@ void CheckVideo(const JsonCursor& generation, const Manifest& manifest) {
         "has decode_timestep or decode_noise_scale, and the vae_decoder takes no time step");
   }
   if (pipeline == wanted) return;
+  if (wanted == kLtxPipeline && pipeline == kLtxConditionPipeline) return;
   generation.Get("video").Fail("is of the pipeline \"" + pipeline + "\", and a " +
                                (components.transformer ? "transformer" : "unet") +
                                " is there, which is of \"" + std::string(wanted) +

@@ -303,16 +303,19 @@ struct SchedulerSpec {
   int base_image_seq_len = 256;  // tokens of the video that has base_shift
   int max_image_seq_len = 4096;
   std::string time_shift_type = "exponential";  // or "linear"
+  // flow_prediction of LTXConditionPipeline: noise levels of LTX-Video's own, which nothing shifts.
+  bool use_linear_quadratic_sigmas = false;
   // Not of the manifest: tokens of the video, where its pipeline gives the noise levels, from 1 to
   // 1 / steps before they are shifted; 0: the sampler has its own.
   int64_t tokens = 0;
 };
 
-// Pipelines of diffusers whose videos are made: each has a denoising network of its own. That of the
-// last one has frame_seconds.
+// Pipelines of diffusers whose videos are made: each has a denoising network of its own, but for the
+// last two. Theirs has frame_seconds.
 inline constexpr std::string_view kUnetPipeline = "TextToVideoSDPipeline";
 inline constexpr std::string_view kWanPipeline = "WanPipeline";
 inline constexpr std::string_view kLtxPipeline = "LTXPipeline";
+inline constexpr std::string_view kLtxConditionPipeline = "LTXConditionPipeline";
 
 struct VideoGenerationSpec {
   std::string pipeline{kUnetPipeline};

@@ -80,6 +80,22 @@ void ReadDynamicShifting(const JsonCursor& cursor, SchedulerSpec& spec) {
   }
 }
 
+// The network reads time steps as the levels have them: what would change levels alone is refused.
+void CheckLinearQuadratic(const JsonCursor& cursor, const SchedulerSpec& spec) {
+  if (spec.type != "flow_match_euler" || spec.prediction_type != "flow_prediction" ||
+      spec.num_train_timesteps != 1000) {
+    cursor.Fail(
+        "has use_linear_quadratic_sigmas, which is of flow_match_euler with flow_prediction and "
+        "1000 num_train_timesteps alone");
+  }
+  if (spec.shift != 1.0 || spec.shift_terminal != 0.0 || spec.use_dynamic_shifting ||
+      spec.use_karras_sigmas || spec.use_exponential_sigmas || spec.stochastic_sampling) {
+    cursor.Fail(
+        "has use_linear_quadratic_sigmas, and with it must be no shift, shift_terminal, "
+        "use_dynamic_shifting, use_karras_sigmas, use_exponential_sigmas or stochastic_sampling");
+  }
+}
+
 // Of models that predict noise, velocity or the clean image: the schedule of betas.
 void ReadBetas(const JsonCursor& cursor, SchedulerSpec& spec) {
   spec.beta_start = ReadFrom(cursor.Get("beta_start"), 0.0, 1.0);
@@ -126,7 +142,8 @@ SchedulerSpec ReadScheduler(const JsonCursor& cursor) {
                      "max_shift",
                      "base_image_seq_len",
                      "max_image_seq_len",
-                     "time_shift_type"});
+                     "time_shift_type",
+                     "use_linear_quadratic_sigmas"});
   SchedulerSpec spec;
   spec.type = ReadWord(cursor.Get("type"), kSchedulers);
   spec.num_train_timesteps = ReadSize(cursor, "num_train_timesteps");
@@ -135,6 +152,10 @@ SchedulerSpec ReadScheduler(const JsonCursor& cursor) {
   if (spec.prediction_type != "flow_prediction") ReadBetas(cursor, spec);
   ReadOptionalSettings(cursor, spec);
   ReadDynamicShifting(cursor, spec);
+  if (const auto found = cursor.Find("use_linear_quadratic_sigmas")) {
+    spec.use_linear_quadratic_sigmas = found->AsBool();
+    if (spec.use_linear_quadratic_sigmas) CheckLinearQuadratic(cursor, spec);
+  }
   return spec;
 }
 
@@ -166,7 +187,8 @@ VideoGenerationSpec ReadVideoGeneration(const JsonCursor& cursor) {
                      "scheduler", "schedulers"});
   VideoGenerationSpec spec;
   if (const auto found = cursor.Find("pipeline")) {
-    spec.pipeline = ReadWord(*found, {kUnetPipeline, kWanPipeline, kLtxPipeline});
+    spec.pipeline =
+        ReadWord(*found, {kUnetPipeline, kWanPipeline, kLtxPipeline, kLtxConditionPipeline});
   }
   spec.frames = ReadSize(cursor, "frames");
   spec.width = ReadSize(cursor, "width");
@@ -190,7 +212,20 @@ VideoGenerationSpec ReadVideoGeneration(const JsonCursor& cursor) {
     cursor.Get("scheduler")
         .Fail("has use_dynamic_shifting, which is of \"" + std::string(kLtxPipeline) + "\" alone");
   }
+  const bool own_levels = spec.pipeline == kLtxConditionPipeline;
+  if (spec.scheduler.use_linear_quadratic_sigmas != own_levels) {
+    cursor.Get("scheduler")
+        .Fail((own_levels ? "has no use_linear_quadratic_sigmas, which are those of \""
+                          : "has use_linear_quadratic_sigmas, which are of \"") +
+              std::string(kLtxConditionPipeline) + (own_levels ? "\"" : "\" alone"));
+  }
   spec.schedulers = ReadSchedulers(cursor, spec.scheduler.type);
+  if (own_levels && spec.schedulers.size() > 1) {
+    cursor.Get("schedulers")
+        .Fail(
+            "must hold \"flow_match_euler\" alone: no other sampler takes the noise levels of \"" +
+            std::string(kLtxConditionPipeline) + "\"");
+  }
   return spec;
 }
 

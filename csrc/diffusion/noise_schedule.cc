@@ -212,6 +212,22 @@ double ShiftOf(const SchedulerSpec& spec) {
 
 std::vector<double> PipelineSigmas(int steps) { return Linspace(1.0, 1.0 / steps, steps); }
 
+std::vector<double> LinearQuadraticSigmas(int steps) {
+  constexpr double kThreshold = 0.025;  // noise that the even half takes away
+  const int even = steps / 2;
+  const int rest = steps - even;
+  std::vector<double> sigmas(static_cast<size_t>(steps), 1.0);
+  if (even == 0) return sigmas;
+  // Of i steps beyond the even ones: threshold + slope * i + bend * i^2, which is 1 at `rest`.
+  const double slope = kThreshold / even;
+  const double bend = (1 - kThreshold - slope * rest) / (static_cast<double>(rest) * rest);
+  for (int i = 0; i < steps; ++i) {
+    const double beyond = std::max(i - even, 0);
+    sigmas[static_cast<size_t>(i)] = 1 - (slope * i + bend * beyond * beyond);
+  }
+  return sigmas;
+}
+
 void StretchToTerminal(const SchedulerSpec& spec, std::vector<double>& sigmas) {
   if (spec.shift_terminal == 0.0) return;
   if (sigmas.size() < 2) {

@@ -52,6 +52,9 @@ double ShiftSigma(double shift, double sigma);
 double ShiftOf(const SchedulerSpec& spec);
 // The noise levels of a pipeline that gives them, before they are shifted: from 1 to 1 / steps.
 std::vector<double> PipelineSigmas(int steps);
+// The noise levels of LTX-Video from 0.9.5 on, before the last, which is 0: half of them go evenly from
+// 1 to 0.975, and the others in a parabola, which begins with the same slope, to 0. Any steps from 1.
+std::vector<double> LinearQuadraticSigmas(int steps);
 // Stretches noise levels so that the last is spec.shift_terminal, where that is not 0.
 void StretchToTerminal(const SchedulerSpec& spec, std::vector<double>& sigmas);
 

@@ -142,7 +142,10 @@ VideoGenerationSpec ResolveVideoOptions(const VideoGenerationSpec& defaults,
   if (spec.pipeline == kLtxPipeline) {  // it counts latents
     const std::array<int64_t, 4> shape = LatentShape(spec, components);
     spec.scheduler.tokens = shape[1] * shape[2] * shape[3];
-    if (!std::isfinite(FrameSeconds(spec, *components.vae_decoder).front())) {
+  }
+  if (DenoiserOf(components).frame_seconds) {
+    const std::vector<float> seconds = FrameSeconds(spec, *components.vae_decoder);
+    if (!std::isfinite(seconds.front()) || !std::isfinite(seconds.back())) {
       throw Error(Code::InvalidArgument,
                   "fps is too small for this bundle's transformer, which reads the time of each "
                   "frame; use a larger one");

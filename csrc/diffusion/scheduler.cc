@@ -11,6 +11,11 @@ namespace g4v {
 namespace {
 
 std::unique_ptr<Scheduler> MakeSampler(const SchedulerSpec& spec, int steps) {
+  if (spec.use_linear_quadratic_sigmas && spec.type != "flow_match_euler") {
+    throw Error(Code::InvalidArgument, "scheduler is \"" + spec.type +
+                                           "\", but use_linear_quadratic_sigmas is of "
+                                           "flow_match_euler alone");
+  }
   if (spec.type == "ddim") return MakeDdim(spec, steps);
   if (spec.type == "dpmsolver++" || spec.type == "sde-dpmsolver++") {
     return MakeDpmSolver(spec, steps);

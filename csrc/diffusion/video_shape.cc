@@ -1,5 +1,7 @@
 #include "diffusion/video_shape.h"
 
+#include <algorithm>
+
 #include "base/option.h"
 
 namespace g4v {
@@ -37,7 +39,16 @@ int LatentFrames(const VaeDecoderSpec& vae, int frames) {
 }
 
 std::vector<float> FrameSeconds(const VideoGenerationSpec& spec, const VaeDecoderSpec& vae) {
-  // In float32, as LTXPipeline has it: angles of the rotary embedding are thousands of times as large.
+  // In float32, as the pipelines have it: angles of the rotary embedding are thousands of times as large.
+  if (spec.pipeline == kLtxConditionPipeline) {
+    const auto frame = static_cast<float>(1.0 / spec.fps);
+    std::vector<float> seconds;
+    for (int i = 0; i < LatentFrames(vae, spec.frames); ++i) {
+      const int64_t first = 1 + int64_t{i - 1} * vae.frames_per_latent();
+      seconds.push_back(static_cast<float>(std::max<int64_t>(first, 0)) * frame);
+    }
+    return seconds;
+  }
   const auto between = static_cast<float>(vae.frames_per_latent() / spec.fps);
   std::vector<float> seconds;
   for (int i = 0; i < LatentFrames(vae, spec.frames); ++i) {

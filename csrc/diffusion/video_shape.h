@@ -29,7 +29,9 @@ Denoiser DenoiserOf(const ComponentsSpec& components);
 // Latent frames of a video of so many frames.
 int LatentFrames(const VaeDecoderSpec& vae, int frames);
 
-// When each latent frame of a video is shown, in seconds: frames_per_latent frames apart, from 0.
+// When each latent frame of a video is shown, in seconds: frames_per_latent frames apart, from 0. Of
+// LTXConditionPipeline the first latent, which is one frame alone, takes the time of one: latent i is
+// at frame 1 + (i - 1) * frames_per_latent.
 std::vector<float> FrameSeconds(const VideoGenerationSpec& spec, const VaeDecoderSpec& vae);
 
 // [C, f, h, w] of the latents of a video.

@@ -27,10 +27,11 @@ class Captions(NamedTuple):
 
 
 # Pipelines that say it themselves of a T5, by diffusers' defaults. CLIP's graph takes no mask.
-# LTX-Video's T5 reads the padding as any other token, and its transformer is told what is padding.
+# LTX-Video's transformer is told what is padding; the T5 of its first pipeline reads that as any other token.
 _PIPELINES = {
     wan.PIPELINE: Captions(512, attention_mask=True, zero_padding=True),
     ltx.PIPELINE: Captions(128),
+    ltx.CONDITION_PIPELINE: Captions(256, attention_mask=True),
 }
 
 

@@ -42,7 +42,8 @@ _KNOWN_VIDEO: dict[str, dict[str, Any]] = {
 _FPS = 8
 # Sizes, steps and guidance of diffusers' WanPipeline; the frames a second that Wan 2.1 was trained at.
 _WAN_VIDEO = {"frames": 81, "width": 832, "height": 480, "steps": 50, "guidance_scale": 5.0, "fps": 16}
-# Those of diffusers' LTXPipeline, which decodes at time step 0; and what a model card says otherwise.
+# Those of diffusers' LTXPipeline and LTXConditionPipeline, which decode at time step 0; and what a model card
+# says otherwise.
 _LTX_VIDEO = {"frames": 161, "width": 704, "height": 512, "steps": 50, "guidance_scale": 3.0, "fps": 25}
 _KNOWN_LTX = {"LTX-Video-0.9.1-diffusers": {"decode_timestep": 0.05, "decode_noise_scale": 0.025}}
 _ANY_VIDEO = {"frames": 16, "steps": 25, "guidance_scale": 9.0}
@@ -54,11 +55,11 @@ def video_settings(name: str, t2v: Path) -> dict[str, Any]:
 
     name: as the user named it, such as "cerspense/zeroscope_v2_576w"; what its card says is then known. Of
     others the size is that of its unet/config.json, in pixels. A folder of Wan or of LTX-Video has the size
-    and the settings of diffusers' WanPipeline or LTXPipeline.
+    and the settings of diffusers' WanPipeline, LTXPipeline or LTXConditionPipeline.
 
     ExportError: a configuration file cannot be read.
     """
-    if pipeline_of(t2v) == ltx.PIPELINE:
+    if pipeline_of(t2v) in ltx.PIPELINES:
         return {**_LTX_VIDEO, **_KNOWN_LTX.get(Path(name).name, {}), **_sampler(t2v)}
     if denoiser_of(t2v) == "transformer":
         return {**_WAN_VIDEO, **_sampler(t2v)}

@@ -1,4 +1,5 @@
-"""What is read of an LTX-Video text-to-video folder (LTXPipeline of diffusers): its transformer and its VAE.
+"""What is read of an LTX-Video text-to-video folder (LTXPipeline or LTXConditionPipeline of
+diffusers): its transformer and its VAE.
 
 Keys whose effect the graphs do not have are refused by name.
 """
@@ -15,6 +16,8 @@ from g4v.export.checkpoint.diffusers_part import Part
 from g4v.export.errors import ExportError
 
 PIPELINE = "LTXPipeline"
+CONDITION_PIPELINE = "LTXConditionPipeline"  # of versions from 0.9.5 on; here without a condition
+PIPELINES = (PIPELINE, CONDITION_PIPELINE)
 STEM = "diffusion_pytorch_model"
 _CLASS = "LTXVideoTransformer3DModel"
 
@@ -228,15 +231,6 @@ def takes_timestep(values: Mapping[str, Any]) -> bool:
 def text_width(values: Mapping[str, Any]) -> int:
     """Width of the states of a text. values: the transformer's config.json."""
     return int(_value(values, "caption_channels"))
-
-
-def time_shift(settings: Mapping[str, Any], tokens: int) -> float:
-    """The shift of the noise levels of a video of so many latents, or its logarithm: what the scheduler is
-    given as mu. settings: the manifest's scheduler object.
-    """
-    low, high = settings.get("base_image_seq_len", 256), settings.get("max_image_seq_len", 4096)
-    base, most = settings.get("base_shift", 0.5), settings.get("max_shift", 1.15)
-    return float(base + (most - base) / (high - low) * (tokens - low))
 
 
 def doublings(values: Mapping[str, Any]) -> list[bool]:

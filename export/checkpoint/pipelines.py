@@ -99,10 +99,10 @@ _PIPELINES = {
     "VideoToVideoSDPipeline": _UNET_PARTS,
     wan.PIPELINE: _WAN_PARTS,
     ltx.PIPELINE: _LTX_PARTS,
+    ltx.CONDITION_PIPELINE: _LTX_PARTS,
 }
 # What other pipelines of diffusers with the same networks do otherwise.
 _OTHERS = {
-    "LTXConditionPipeline": "it has noise levels and positions of its own",
     "LTXImageToVideoPipeline": "it makes videos of pictures",
     "LTXLatentUpsamplePipeline": "it makes no videos of texts",
 }
@@ -111,11 +111,12 @@ UNET_PIPELINE = "TextToVideoSDPipeline"
 
 
 def pipeline_of(t2v: Path) -> str:
-    """Returns the pipeline that a text-to-video folder is of: "TextToVideoSDPipeline", "WanPipeline" or
-    "LTXPipeline".
+    """Returns the pipeline that a text-to-video folder is of: "TextToVideoSDPipeline", "WanPipeline",
+    "LTXPipeline" or "LTXConditionPipeline".
 
-    It is the one whose denoising network is there. ExportError: there is none, or model_index.json names
-    another pipeline.
+    It is the one whose denoising network is there; of the last two, which have the same, the one that
+    model_index.json names, and the first where it is not there. ExportError: there is none, or
+    model_index.json names another pipeline.
     """
     index = t2v / "model_index.json"
     named = read_json(index, ExportError).get("_class_name") if index.exists() else None
@@ -142,7 +143,7 @@ def pipeline_of(t2v: Path) -> str:
         raise ExportError(
             f"{index}: is of {named}, but {'transformer' if has_transformer else 'unet'}/ is of {found}"
         )
-    return found
+    return named if named in ltx.PIPELINES else found
 
 
 def parts_of(t2v: Path) -> dict[str, Part]:

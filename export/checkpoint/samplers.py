@@ -53,6 +53,8 @@ def sampler_of(config: Mapping[str, Any]) -> str | None:
 
 def why_not(sampler: str, settings: Mapping[str, Any]) -> str | None:
     """Says why a sampler cannot take the manifest's scheduler object; None where it can."""
+    if settings.get("use_linear_quadratic_sigmas") and sampler != "flow_match_euler":
+        return f"{sampler} cannot sample the noise levels of LTXConditionPipeline, only flow_match_euler can"
     prediction = settings["prediction_type"]
     if prediction not in SAMPLERS[sampler].predictions:
         able = one_of(SAMPLERS[sampler].predictions)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from g4v._files import read_json
 from g4v.export.checkpoint import ltx
+from g4v.export.checkpoint.pipelines import pipeline_of
 from g4v.export.checkpoint.samplers import SAMPLERS, check_steps, one_of, sampler_of, why_not
 from g4v.export.errors import ExportError
 
@@ -177,9 +178,12 @@ _DYNAMIC = {
 
 
 class _Keys(NamedTuple):
+    """why: what the message says of a value that is not among the accepted ones."""
+
     obeyed: Mapping[str, _Setting]
     accepted: Mapping[str, tuple[Any, ...]]
     no_effect: Mapping[str, str]
+    why: str = ""
 
 
 _NOISE_KEYS = _Keys(_OBEYED, _ACCEPTED, _NO_EFFECT)
@@ -188,6 +192,39 @@ _LTX_KEYS = _Keys(
     {**_FLOW_OBEYED, **_DYNAMIC},
     {key: values for key, values in _FLOW_ACCEPTED.items() if key not in _DYNAMIC},
     {key: why for key, why in _FLOW_NO_EFFECT.items() if key not in _DYNAMIC},
+)
+# LTXConditionPipeline gives time steps to the scheduler, which the transformer reads as they are: what would
+# change the noise levels alone would make the two differ.
+_CONDITION_ACCEPTED: dict[str, tuple[Any, ...]] = {
+    "shift": (1.0, 1),
+    "shift_terminal": (None, 0, 0.0),
+    "use_dynamic_shifting": (False,),
+    "use_karras_sigmas": (False, None),
+    "use_exponential_sigmas": (False, None),
+    "use_beta_sigmas": (False, None),
+    "invert_sigmas": (False,),
+    # The pipeline hands the flow over with the other sign, which this step does not expect.
+    "stochastic_sampling": (False,),
+}
+_CONDITION_OBEYED = {
+    "num_train_timesteps": _Setting(1000, lambda value: type(value) is int and value == 1000, "1000"),
+    "prediction_type": _FLOW_OBEYED["prediction_type"],
+}
+_CONDITION_KEYS = _Keys(
+    _CONDITION_OBEYED,
+    _CONDITION_ACCEPTED,
+    {
+        key: why
+        for key, why in (
+            *(
+                (key, "of UniPC, which the pipeline does not take")
+                for key in (*_FLOW_OBEYED, *_FLOW_ACCEPTED)
+            ),
+            *_FLOW_NO_EFFECT.items(),
+        )
+        if key not in (*_CONDITION_OBEYED, *_CONDITION_ACCEPTED)
+    },
+    f": {ltx.CONDITION_PIPELINE} gives the noise levels itself",
 )
 
 
@@ -205,6 +242,13 @@ def read_scheduler(t2v: Path, sampler: str | None = None, steps: int | None = No
     values = read_json(path, ExportError)
     own = sampler_of(values)
     kind = sampler or own
+    is_condition = _is_ltx(t2v) and pipeline_of(t2v) == ltx.CONDITION_PIPELINE
+    if is_condition and own != "flow_match_euler":
+        raise ExportError(
+            f"{path}: scheduler {values.get('_class_name')!r:.80} is not supported of "
+            f"{ltx.CONDITION_PIPELINE}, only {SAMPLERS['flow_match_euler'].diffusers}: no other takes its "
+            "noise levels"
+        )
     if kind is None:
         known = ", ".join(dict.fromkeys(facts.diffusers for facts in SAMPLERS.values()))
         raise ExportError(
@@ -213,6 +257,8 @@ def read_scheduler(t2v: Path, sampler: str | None = None, steps: int | None = No
     keys = _NOISE_KEYS
     if own == "flow_match_euler" or values.get("use_flow_sigmas") is True:
         keys = _LTX_KEYS if _is_ltx(t2v) else _FLOW_KEYS
+        if is_condition:
+            keys = _CONDITION_KEYS
         values = _flow_values(path, values, own)
     for key, value in values.items():
         _check(path, key, value, keys)
@@ -225,6 +271,8 @@ def read_scheduler(t2v: Path, sampler: str | None = None, steps: int | None = No
             continue  # the classes take the other words, and each other's, for their default
         if not setting.optional or value != setting.default:
             found[key] = value
+    if is_condition:
+        found["use_linear_quadratic_sigmas"] = True
     if keys is _LTX_KEYS:
         _check_dynamic(path, values, found)
     if found.get("use_karras_sigmas") and found.get("use_exponential_sigmas"):
@@ -279,5 +327,6 @@ def _check(path: Path, key: str, value: Any, keys: _Keys) -> None:
     elif key not in keys.accepted:
         raise ExportError(f"{path}: unknown key {key!r}: its effect on the sampler is not supported")
     elif not any(type(value) is type(one) and value == one for one in keys.accepted[key]):
-        able = " or ".join("null" if one is None else repr(one) for one in keys.accepted[key])
-        raise ExportError(f"{path}: {key} {value!r} is not supported, only {able}")
+        values = dict.fromkeys(keys.accepted[key])  # 1 and 1.0 are one
+        able = " or ".join("null" if one is None else repr(one) for one in values)
+        raise ExportError(f"{path}: {key} {value!r} is not supported, only {able}{keys.why}")

@@ -63,7 +63,7 @@ def load_vae(t2v: Path, variant: str | None = None) -> Any:
     for `load_text_encoder`.
     """
     model = _open_vae(t2v, variant).load()
-    return ltx.check_statistics(t2v / "vae", model) if pipeline_of(t2v) == ltx.PIPELINE else model
+    return ltx.check_statistics(t2v / "vae", model) if pipeline_of(t2v) in ltx.PIPELINES else model
 
 
 def open_parts(t2v: Path, variant: str | None = None) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def _open_transformer(t2v: Path, variant: str | None) -> StoredModule:
     from diffusers import LTXVideoTransformer3DModel, WanTransformer3DModel
 
     config = read_config(t2v, "transformer")
-    made: Any = LTXVideoTransformer3DModel if pipeline_of(t2v) == ltx.PIPELINE else WanTransformer3DModel
+    made: Any = LTXVideoTransformer3DModel if pipeline_of(t2v) in ltx.PIPELINES else WanTransformer3DModel
     return _open(t2v, "transformer", variant, lambda: made.from_config(config))
 
 
@@ -125,7 +125,7 @@ def _open_vae(t2v: Path, variant: str | None) -> StoredModule:
     config = read_config(t2v, "vae")
     if pipeline_of(t2v) == wan.PIPELINE:
         return _open(t2v, "vae", variant, lambda: AutoencoderKLWan.from_config(config))
-    if pipeline_of(t2v) == ltx.PIPELINE:
+    if pipeline_of(t2v) in ltx.PIPELINES:
         return _open(t2v, "vae", variant, lambda: AutoencoderKLLTXVideo.from_config(config))
     return _open(t2v, "vae", variant, lambda: AutoencoderKL.from_config(config), rename)
 

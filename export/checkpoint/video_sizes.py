@@ -11,7 +11,7 @@ from g4v.export.checkpoint.pipelines import pipeline_of
 from g4v.export.errors import ExportError
 
 # Pipelines whose VAE halves frames too -> who knows by how much.
-_VIDEO_VAES: dict[str, Any] = {wan.PIPELINE: wan, ltx.PIPELINE: ltx}
+_VIDEO_VAES: dict[str, Any] = {wan.PIPELINE: wan, **dict.fromkeys(ltx.PIPELINES, ltx)}
 
 
 def vae_scale(t2v: Path) -> int:

@@ -26,7 +26,7 @@ _VISION: tuple[type[Component], ...] = (Encoder, Abstractor)
 _TEXT_TO_VIDEO: dict[str, tuple[type[Component], ...]] = {  # by the pipeline
     UNET_PIPELINE: (TextEncoder, UNet, VaeDecoder, VaeEncoder),
     wan.PIPELINE: (TextEncoder, VideoTransformer, CausalVaeDecoder),
-    ltx.PIPELINE: (TextEncoder, LtxTransformer, WholeVaeDecoder),
+    **{name: (TextEncoder, LtxTransformer, WholeVaeDecoder) for name in ltx.PIPELINES},
 }
 
 

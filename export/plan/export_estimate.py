@@ -36,7 +36,7 @@ _TENSORRT = 0.5e9  # bytes of TensorRT
 # for the encoder the weights that are read and converted to float32; for the VAE images in float64. Its
 # encoder, which was not measured, has as large images and 0.7 as many weights as its decoder.
 _CPU = {"encoder": 10, "text_encoder": 7, "vae_decoder": 45, "vae_encoder": 65}
-_VIDEO_VAE = {wan.PIPELINE: 62, ltx.PIPELINE: 33}  # of decoders over time
+_VIDEO_VAE = {wan.PIPELINE: 62, **dict.fromkeys(ltx.PIPELINES, 33)}  # of decoders over time
 # Of networks whose weights stay in their files, in bytes per byte of the graph's products: its session's.
 _MAPPED = 1.1
 _ENGINE = {"encoder": 10, "vae_decoder": 45, "vae_encoder": 65}

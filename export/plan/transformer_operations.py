@@ -34,7 +34,7 @@ class TransformerVideo:
         network, vae = (
             read_json(folder / part / "config.json", ExportError) for part in ("transformer", "vae")
         )
-        self.is_whole = pipeline_of(folder) == ltx.PIPELINE
+        self.is_whole = pipeline_of(folder) in ltx.PIPELINES
         if self.is_whole:
             self.width = ltx.width(network)
             self.base, patch = ltx.last_layers(vae)

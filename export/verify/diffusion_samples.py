@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from g4v._files import read_json
-from g4v.export.checkpoint import ltx
+from g4v.export.checkpoint import ltx, ltx_sampling
 from g4v.export.checkpoint.captions import Captions, read_captions
 from g4v.export.checkpoint.pipelines import denoiser_of, pipeline_of
 from g4v.export.checkpoint.run import Checkpoint
@@ -71,7 +71,8 @@ class DiffusionSamples:
         self._checkpoint, self._videos, self._large = checkpoint, videos, large
         self._folder = checkpoint.parts["t2v"]
         self._denoiser = denoiser_of(self._folder)
-        self._is_ltx = pipeline_of(self._folder) == ltx.PIPELINE
+        self._pipeline = pipeline_of(self._folder)
+        self._is_ltx = self._pipeline in ltx.PIPELINES
         self._is_causal = self._denoiser == "transformer" and not self._is_ltx  # its VAE is one over time
 
     @property
@@ -204,10 +205,10 @@ class DiffusionSamples:
         ids = self.texts[text]["input_ids"]
         rows = self._lengths[text] if self._lengths else [ids.shape[1]] * len(ids)
         places = np.arange(ids.shape[1])
-        between = np.float32(frame_scale(self._folder) / float(self._video.get("fps", 25)))
+        between, fps = frame_scale(self._folder), float(self._video.get("fps", 25))
         return {
             "encoder_attention_mask": (places < np.array(rows)[:, None]).astype(np.int64),
-            "frame_seconds": np.arange(frames, dtype=np.float32) * between,
+            "frame_seconds": ltx_sampling.frame_seconds(self._pipeline, frames, between, fps),
         }
 
     def _encode(self, model: Any, feed: Mapping[str, np.ndarray]) -> Tensor:
@@ -327,9 +328,11 @@ class DiffusionSamples:
         made: Any = getattr(diffusers, SAMPLERS[kind].diffusers)
         scheduler = made.from_config(settings | changes)  # it leaves other classes' keys out
         count = int(self._video.get("steps", 20))
-        if self._is_ltx:
+        if settings.get("use_linear_quadratic_sigmas"):
+            scheduler.set_timesteps(sigmas=ltx_sampling.linear_quadratic_sigmas(count))
+        elif self._is_ltx:
             levels = np.linspace(1.0, 1 / count, count)
-            scheduler.set_timesteps(sigmas=levels, mu=ltx.time_shift(settings, self._tokens))
+            scheduler.set_timesteps(sigmas=levels, mu=ltx_sampling.time_shift(settings, self._tokens))
         else:
             scheduler.set_timesteps(count)
         train = settings["num_train_timesteps"]

@@ -244,6 +244,7 @@ def original(folder: Path, key: str = "") -> dict[str, Any]:
             "base_image_seq_len": 1024,
             "max_image_seq_len": 5000,
             "time_shift_type": "linear",
+            "use_linear_quadratic_sigmas": False,
         }
         if key.startswith("generation.video.decode_"):
             video |= {"decode_timestep": 0.05, "decode_noise_scale": 0.025}
@@ -263,6 +264,7 @@ LTX_KEYS = (
     "generation.video.scheduler.base_",
     "generation.video.scheduler.max_",
     "generation.video.scheduler.time_shift_type",
+    "generation.video.scheduler.use_linear_quadratic_sigmas",
 )
 # Keys of bundles with a transformer.
 TRANSFORMER_KEYS = (

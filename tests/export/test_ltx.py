@@ -195,7 +195,9 @@ def test_requests_that_do_not_fit(bundle, options, message):
     ("file", "changes", "message"),
     [
         ("model_index.json", {"_class_name": "LTXConditionPipeline"},
-         "pipeline 'LTXConditionPipeline' is not supported .*noise levels and positions of its own"),
+         "shift_terminal 0.1 is not supported, only null or 0: LTXConditionPipeline"),
+        ("model_index.json", {"_class_name": "LTXLatentUpsamplePipeline"}, "it makes no videos of texts"),
+        ("model_index.json", {"_class_name": "LTX2Pipeline"}, "pipeline 'LTX2Pipeline' is not supported"),
         ("model_index.json", {"_class_name": "LTXImageToVideoPipeline"}, "it makes videos of pictures"),
         ("model_index.json", {"_class_name": "WanPipeline"}, "is of WanPipeline, but transformer/ is of LTX"),
         ("model_index.json", {"latent_upsampler": ["diffusers", "X"]}, "unknown part 'latent_upsampler'"),

@@ -14,6 +14,15 @@ class FlowMatchEuler : public Scheduler {
     PredictionOf(spec, {"flow_prediction"});
     CheckSteps(steps, spec.num_train_timesteps);
     const auto train = static_cast<float>(spec.num_train_timesteps);
+    if (spec.use_linear_quadratic_sigmas) {  // those of the time steps, which the pipeline gives
+      for (const double sigma : LinearQuadraticSigmas(steps)) {
+        const float timestep = static_cast<float>(sigma) * train;
+        timesteps_.push_back(timestep);
+        sigmas_.push_back(timestep / train);
+      }
+      sigmas_.push_back(0.0f);
+      return;
+    }
     std::vector<double> sigmas = spec.tokens > 0 ? PipelineSigmas(steps) : OwnSigmas(spec, steps);
     const double shift = ShiftOf(spec);
     for (double& sigma : sigmas) sigma = ShiftSigma(shift, sigma);

@@ -9,7 +9,7 @@ from diffusers.pipelines.ltx.pipeline_ltx import calculate_shift
 
 from g4v._core import testing
 from g4v.errors import ArgumentError
-from g4v.export.checkpoint.ltx import time_shift
+from g4v.export.checkpoint.ltx_sampling import time_shift
 from g4v.export.checkpoint.samplers import sampler_of, sensible_samplers
 from g4v.export.checkpoint.scheduler import read_scheduler
 from g4v.export.errors import ExportError
