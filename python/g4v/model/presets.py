@@ -92,19 +92,7 @@ TINY = Preset(
         "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
         "tie_word_embeddings": True,
     },
-    # Of two matrices, as in the paper, so small a model could not learn all that stage 2 is to teach it.
-    lora={
-        **_LORA,
-        "target_modules": [
-            "q_proj",
-            "k_proj",
-            "v_proj",
-            "o_proj",
-            "gate_proj",
-            "up_proj",
-            "down_proj",
-        ],
-    },
+    lora=_LORA,
     text_encoder={
         "hidden_size": 128,
         "intermediate_size": 512,
