@@ -11,6 +11,7 @@ filters drawn at random, each with statistics of its own.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,7 +150,7 @@ def _stones(rng: np.random.Generator, side: int) -> Picture:
 
 def _weave(rng: np.random.Generator, side: int) -> Picture:
     """Noise that went through random filters and curves, one to three times: grain, fur, weave, marble."""
-    planes = rng.standard_normal((int(rng.integers(1, 4)), side, side)).astype(np.float32)
+    planes: NDArray[Any] = rng.standard_normal((int(rng.integers(1, 4)), side, side)).astype(np.float32)
     for _ in range(int(rng.integers(1, 4))):
         bent = [_bend(rng, _filter(rng, plane)) for plane in planes]
         planes = np.stack([(plane - plane.mean()) / (plane.std() + 1e-9) for plane in bent])
