@@ -13,6 +13,7 @@ import argparse
 import os
 import re
 import resource
+import shutil
 import subprocess
 import time
 from collections.abc import Sequence
@@ -96,6 +97,7 @@ def main() -> int:
     parser.add_argument("--build", type=Path, default=ROOT / "build" / "sanitizers", metavar="FOLDER")
     parser.add_argument("--fuzz-seconds", type=float, default=2.0, metavar="N", help="for each target")
     arguments = parser.parse_args()
+    shutil.rmtree(arguments.build / "models", ignore_errors=True)  # of a run before
     environment = make_environment(arguments.build / "models")
     wrong = False
     for kind in arguments.only or SANITIZERS:
