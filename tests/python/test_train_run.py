@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 pytest.importorskip("lightning", reason="needs the train extra")
@@ -101,6 +101,15 @@ class TestResult:
             torch.testing.assert_close(after[name], before[name], atol=1e-6, rtol=0)
         for name in new:
             assert after[name].abs().max() < 1e-6 if "lora_B" in name else after[name].abs().max() > 0
+
+        again = tmp_path / "again"  # the default adds no layer to an adapter that has others
+        settings["target_modules"] = ["down_proj"]
+        (out / "adapter" / "adapter_config.json").write_text(json.dumps(settings))
+        kept = {name: tensor for name, tensor in after.items() if name in new}
+        save_file(kept, out / "adapter" / "adapter_model.safetensors")
+        words = made.options(trained, data, again, adapter=out / "adapter", learning_rate=1e-12)
+        assert main(["stage2", *words, "--config", str(config)]) == 0
+        assert set(load_file(again / "adapter" / "adapter_model.safetensors")) == new
 
     def test_peft_loads_the_adapter(self, trained, base):
         from peft import PeftModel
@@ -263,8 +272,6 @@ class TestRefusals:
         shutil.copytree(trained / "abstractor", broken)
         tensors = load_file(broken / "model.safetensors")
         tensors["vit_eos"][:] = float("nan")
-        from safetensors.torch import save_file
-
         save_file(tensors, broken / "model.safetensors", {"format": "pt"})
         words = ["stage1", *made.options(base, data, tmp_path / "run"), "--config", str(config)]
         assert main([*words, "--abstractor", str(broken)]) == 1
@@ -305,8 +312,6 @@ class TestRefusals:
         shutil.copytree(trained / "adapter", copy)
         (copy / "trained_on.json").unlink()  # as of somebody else's adapter: shapes alone tell
         tensors = load_file(copy / "adapter_model.safetensors")
-        from safetensors.torch import save_file
-
         name = next(n for n in tensors if "lora_A" in n)
         save_file({**tensors, name: torch.zeros(2, 7)}, copy / "adapter_model.safetensors")
         words = made.options(trained, data, tmp_path / "run2", adapter=copy)

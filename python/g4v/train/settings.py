@@ -100,7 +100,9 @@ class Settings:
     lora_alpha: float = _option(16, "the LoRA update is scaled by alpha / r", "optimiser")
     lora_dropout: float = _option(0.1, "dropout before the LoRA factors", "optimiser")
     lora_targets: tuple[str, ...] = _option(
-        ("q_proj", "v_proj"), "linear layers that get LoRA factors (repeatable)", "optimiser"
+        ("q_proj", "v_proj"),
+        "linear layers that get LoRA factors, beside those of an adapter where others are named (repeatable)",
+        "optimiser",
     )
 
     accelerator: str = _option("auto", "auto, cpu, gpu, ... as Lightning names them", "devices")

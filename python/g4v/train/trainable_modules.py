@@ -111,7 +111,8 @@ def add_adapter(llm: Any, settings: Settings, folder: Path | None, fingerprints:
     """The language model as a PeftModel with trainable LoRA factors: those of `folder`, or new ones.
 
     New factors follow `settings.lora_*`; the caller seeds. Layers of `settings.lora_targets` that the adapter
-    of `folder` lacks get new ones with its rank and scale, which change nothing before they are trained.
+    of `folder` lacks get new ones with its rank and scale, which change nothing before they are trained; the
+    default adds none.
     TrainingError: no such linear layer, or the adapter belongs to another language model.
     """
     from peft import LoraConfig, get_peft_model
@@ -131,7 +132,8 @@ def add_adapter(llm: Any, settings: Settings, folder: Path | None, fingerprints:
         except ValueError as error:
             raise TrainingError(f"lora_targets: {one_line(error)}") from None
     check_adapter(llm, folder, fingerprints)
-    return _widened(llm, folder, settings.lora_targets)
+    targets = settings.lora_targets
+    return _widened(llm, folder, () if targets == Settings().lora_targets else targets)
 
 
 def _widened(llm: Any, folder: Path, targets: Sequence[str]) -> Any:
