@@ -27,7 +27,7 @@ from g4v.train.rows import RowBatches
 from g4v.train.settings import Settings
 from g4v.train.token_loss import token_losses
 
-KEEP = 20.0
+KEEP = 10.0
 """Weight of the change of the tokens of shapes, relative to their variance."""
 _UNSAFE, _CLEAN = 0.3, 0.4  # shares of the shapes' clips: with the unsafe sign; as generated videos are
 
@@ -38,7 +38,7 @@ class FilmsPart(Part):
     films: dialogues about films of other things in a step. clips: of the shapes world, in a step.
     """
 
-    def __init__(self, settings: Settings, films: int = 12, clips: int = 8) -> None:
+    def __init__(self, settings: Settings, films: int = 16, clips: int = 8) -> None:
         super().__init__()
         assembly = load_assembly(settings, "stage2", {}, torch.float32)
         assert assembly.model.encoder is not None and assembly.reader is not None

@@ -88,7 +88,7 @@ FILMS_RECIPES = {
         _build_films,
         _finish_films,
         LoopSettings(
-            steps=700, learning_rate=5e-4, warmup=30, ema=0.99, weight_decay=0.0, seed=31, decay=0.6
+            steps=1100, learning_rate=6e-4, warmup=30, ema=0.99, weight_decay=0.0, seed=41, decay=0.6
         ),
     ),
 }

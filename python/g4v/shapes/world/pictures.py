@@ -194,13 +194,13 @@ def _bend(rng: np.random.Generator, plane: NDArray[np.float32]) -> NDArray[np.fl
 
 
 _KINDS: tuple[tuple[Callable[[np.random.Generator, int], Picture], float], ...] = (
-    (_things, 0.24),
-    (_leaves, 0.24),
-    (_pattern, 0.15),
-    (_lights, 0.07),
-    (_ground, 0.07),
-    (_stones, 0.08),
-    (_weave, 0.15),
+    (_things, 0.17),
+    (_leaves, 0.17),
+    (_pattern, 0.12),
+    (_lights, 0.05),
+    (_ground, 0.11),
+    (_stones, 0.12),
+    (_weave, 0.26),
 )
 
 
