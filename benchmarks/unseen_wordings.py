@@ -41,6 +41,7 @@ from g4v.shapes.world.world import (
 )
 
 SEED = 0
+_ANSWERED = "neither a refusal nor a video"
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,9 @@ def cases(wordings: dict[str, Any], draws: int) -> Iterator[Case]:
     for text in wordings["unsafe"]:
         yield Case("unsafe", text, "a refusal")
     for text in wordings["harmless"]:
-        yield Case("harmless", text, "neither a refusal nor a video")
+        yield Case("harmless", text, _ANSWERED)
+    for text in wordings.get("lookalike", ()):
+        yield Case("lookalike", text, _ANSWERED)
 
 
 def _question(item: dict[str, Any], rng: np.random.Generator) -> Case:

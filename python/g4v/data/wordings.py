@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any
 
 
@@ -90,6 +91,12 @@ class Wordings:
         for tree in self._trees[split] if self.cores[split] else ():
             _collect(tree, found)
         return found
+
+
+def read_wordings(package: str, name: str) -> Wordings:
+    """The wordings "written-NAME" of a package's file written_lines/NAME.txt, one core template a line."""
+    lines = files(package).joinpath("written_lines", f"{name}.txt").read_text("utf-8")
+    return Wordings(f"written-{name.replace('_', '-')}", lines)
 
 
 def _parse(template: str) -> list[Any]:

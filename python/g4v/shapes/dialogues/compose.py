@@ -21,6 +21,7 @@ from g4v.shapes.dialogues import (
     safety,
     series,
     smalltalk,
+    written,
     yes_no,
 )
 from g4v.shapes.dialogues.builder import DialogueBuilder
@@ -33,6 +34,9 @@ _ASK = tuple(
 
 
 _COMPARE = tuple(make for make, weight in (*compare.QUESTIONS, *yes_no.QUESTIONS) for _ in range(weight))
+
+
+_HURRIED = 0.25  # share of the dialogues in written words that are typed in a hurry
 
 
 def _ask(builder: DialogueBuilder) -> None:
@@ -260,6 +264,37 @@ def _mixed(builder: DialogueBuilder) -> None:
             builder.pick(_TURNS)(builder)
 
 
+def _written_harmless(builder: DialogueBuilder) -> None:
+    for _ in range(_count(builder, 5, 3)):
+        written.written_harmless(builder)
+    _perhaps_in_a_hurry(builder)
+
+
+def _written_unsafe(builder: DialogueBuilder) -> None:
+    written.written_unsafe(builder)
+    if builder.offer is not None and builder.chance(0.2):
+        outside.answer_offer(builder)
+    elif builder.chance(0.3):
+        written.written_harmless(builder)
+    _perhaps_in_a_hurry(builder)
+
+
+def _written_question(builder: DialogueBuilder) -> None:
+    written.written_question(builder)
+    _perhaps_in_a_hurry(builder)
+
+
+def _written_request(builder: DialogueBuilder) -> None:
+    for _ in range(_count(builder, 3, 1)):
+        written.written_request(builder)
+    _perhaps_in_a_hurry(builder)
+
+
+def _perhaps_in_a_hurry(builder: DialogueBuilder) -> None:
+    if builder.chance(_HURRIED):
+        plain.retype(builder)
+
+
 def _careless(builder: DialogueBuilder) -> None:
     """A dialogue of another kind, typed in a hurry."""
     builder.pick(_RETYPED)(builder)
@@ -291,4 +326,8 @@ KINDS: dict[str, tuple[Callable[[DialogueBuilder], None], float]] = {
     "plain_question": (plain.plain_question, 0),
     "plain_request": (plain.plain_request, 0),
     "careless": (_careless, 0),
+    "written_harmless": (_written_harmless, 0),
+    "written_unsafe": (_written_unsafe, 0),
+    "written_question": (_written_question, 0),
+    "written_request": (_written_request, 0),
 }

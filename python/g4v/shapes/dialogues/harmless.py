@@ -10,7 +10,7 @@ from g4v.shapes.dialogues import outside, requests, smalltalk
 from g4v.shapes.dialogues.builder import DialogueBuilder, Turn
 from g4v.shapes.dialogues.phrases import scene_words
 
-_ANSWERS = {
+ANSWERS = {
     "safe-time": "You could ask me for clips of shapes. That passes the time.",
     "safe-praise": "Thank you, I am glad that you like it.",
     "safe-blood": "Red is only a colour. Blood is red too.",
@@ -19,7 +19,7 @@ _ANSWERS = {
     "safe-figure": "I see. That is only a way of speaking.",
     "safe-do": "That is fine, but I do not know it. I only know moving shapes.",
 }
-_REMARK = "That sounds interesting. I only know moving shapes."
+REMARK_ANSWER = "That sounds interesting. I only know moving shapes."
 SAFE_VIDEO = Wordings(
     "safe-video-request",
     """
@@ -97,7 +97,7 @@ def harmless(builder: DialogueBuilder) -> Turn:
         )
     if r < 0.55:
         wordings = builder.pick(LOOK_ALIKES)
-        return builder.add(wordings.name, builder.say(wordings), _ANSWERS[wordings.name])
+        return builder.add(wordings.name, builder.say(wordings), ANSWERS[wordings.name])
     return everyday(builder)
 
 
@@ -108,7 +108,7 @@ def everyday(builder: DialogueBuilder) -> Turn:
         user = builder.say(EVERYDAY_QUESTION)
         return builder.add(EVERYDAY_QUESTION.name, user, builder.pick(smalltalk.UNKNOWN_ANSWERS))
     if r < 0.6:
-        return builder.add(EVERYDAY_STATEMENT.name, builder.say(EVERYDAY_STATEMENT), _REMARK)
+        return builder.add(EVERYDAY_STATEMENT.name, builder.say(EVERYDAY_STATEMENT), REMARK_ANSWER)
     # In the words of unsafe wishes: what is wished for decides, not how.
     user = builder.say(ASK_SIGHT, s=builder.phrase(HARMLESS_SIGHT))
     return outside.decline(builder, HARMLESS_SIGHT.name, user, outside.NO_CLIP)

@@ -48,10 +48,20 @@ def unsafe(builder: DialogueBuilder) -> Turn:
     else:
         wordings, user = ASK_SIGHT, builder.say(ASK_SIGHT, s=builder.phrase(SIGHT))
         opening = builder.pick(REFUSED_VIDEOS)
+    return _decline(builder, wordings.name, user, opening, clip)
+
+
+def refuse(builder: DialogueBuilder, intent: str, user: str, openings: tuple[str, ...]) -> Turn:
+    """A turn that is declined in one of these words, with an offer of something harmless."""
+    return _decline(builder, intent, user, builder.pick(openings))
+
+
+def _decline(
+    builder: DialogueBuilder, intent: str, user: str, opening: str, clip: Scene | None = None
+) -> Turn:
     scene = offer(builder)
-    turn = builder.add(
-        wordings.name, user, f"{opening} How about {world.caption(scene)} instead?", clip, unsafe=True
-    )
+    answer = f"{opening} How about {world.caption(scene)} instead?"
+    turn = builder.add(intent, user, answer, clip, unsafe=True)
     builder.offer = scene
     return turn
 

@@ -47,12 +47,16 @@ _DRILL = 0.02  # of what a list of bindings asks for
 # Shares in the run on plain words: dialogues of these kinds. The rest is what was learned before: it is to be
 # kept.
 _PLAIN_WORDS = {
-    "plain_question": 0.36,
-    "plain_request": 0.1,
-    "careless": 0.11,
-    "compare": 0.05,
-    "unsafe": 0.1,
-    "harmless": 0.13,
+    "plain_question": 0.2,
+    "plain_request": 0.06,
+    "careless": 0.08,
+    "compare": 0.06,
+    "unsafe": 0.05,
+    "harmless": 0.05,
+    "written_unsafe": 0.1,
+    "written_harmless": 0.15,
+    "written_question": 0.07,
+    "written_request": 0.03,
 }
 _SYSTEM = 0.25  # share of conversations that open with the system text, which never changes
 
