@@ -32,7 +32,7 @@ VALUES = {
     "motion": tuple(world.MOTION_PHRASES.values()),
 }
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-TESTS = ("unseen_wordings.json", "unseen_questions.json", "unseen_talk.json")
+TESTS = ("unseen_wordings.json", "unseen_questions.json", "unseen_talk.json", "unseen_asked.json")
 
 
 def lines_of(wordings: Wordings) -> list[str]:
@@ -47,7 +47,7 @@ def some(kind: str, split: str, count: int = 400) -> list[Dialogue]:
 @pytest.mark.parametrize("wordings", HARMLESS + UNSAFE, ids=lambda wordings: wordings.name)
 def test_lines_are_plain_and_a_tenth_is_held_out(wordings):
     lines = lines_of(wordings)
-    assert len(lines) >= 40
+    assert len(lines) >= 150
     assert len(set(lines)) == len(lines)
     for line in lines:
         assert line == line.lower() and line.isascii() and line.isprintable(), line

@@ -12,7 +12,7 @@ STAGE1 = {
 # Stage 2 learns the natural mixture with more of what is refused, of what only looks like it, and of changes
 # to what was shown.
 _PLAIN = {"plain_question": 40.0, "plain_request": 12.0, "careless": 16.0, "compare": 20.0}
-_TALK = {"unsafe": 25.0, "harmless": 40.0, "written_unsafe": 45.0, "written_harmless": 75.0}
+_TALK = {"unsafe": 40.0, "harmless": 40.0, "written_unsafe": 85.0, "written_harmless": 75.0}
 _WRITTEN = {"written_question": 26.0, "written_request": 12.0}
-_MORE = _PLAIN | _TALK | _WRITTEN | {"series": 6.0, "unsafe_clip": 3.0, "foreign_clip": 12.0}
+_MORE = _PLAIN | _TALK | _WRITTEN | {"series": 6.0, "unsafe_clip": 3.0, "foreign_clip": 18.0}
 STAGE2 = {kind: share + _MORE.get(kind, 0.0) for kind, (_, share) in KINDS.items()}
