@@ -126,9 +126,9 @@ def test_the_encoder_learns_films_and_keeps_what_it_says_of_shapes(out):
         part = tiny.FILMS_RECIPES["encoder-films"].build(out)
         part.films, part.clips = 2, 2
         batch = part.batch(np.random.default_rng(3))
-        optimizer = torch.optim.Adam(part.model.parameters(), 3e-3)
+        optimizer = torch.optim.Adam(part.model.parameters(), 1e-3)
         figures = []
-        for _ in range(6):
+        for _ in range(12):
             loss, found = part.loss(batch, keep)
             figures.append(found)
             optimizer.zero_grad()
