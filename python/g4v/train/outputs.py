@@ -84,7 +84,7 @@ def describe(settings: Settings, assembly: Assembly, rows: Rows, steps: int) -> 
 
 
 def write_report(folder: Path, rows: Rows, faults: Sequence[tuple[str, str]]) -> Path:
-    """Writes data_report.json into `folder`, OUT/work/STAGE, and returns its path.
+    """Writes data_report.json into `folder`, work/STAGE of OUT, and returns its path.
 
     It lists rows of the files that were left out, and those whose clips or lengths made them useless or cut
     them (faults: place, reason), one line each.

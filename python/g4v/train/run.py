@@ -47,7 +47,7 @@ _SEARCHED = 1000  # rows among which there must be one whose video is there
 def run_stage(settings: Settings, stage: str) -> bool:
     """Trains one stage and writes its result into OUT (`settings.out`).
 
-    Goes on from the last checkpoint in OUT/work/STAGE where `settings.resume` is set, and trains nothing
+    Goes on from the last checkpoint in work/STAGE of OUT where `settings.resume` is set, and trains nothing
     where the stage is finished. The result is written when all steps are done, and also where
     `settings.minutes` ended the run before: as far as it has come. Returns whether all steps are done.
 

@@ -1,4 +1,4 @@
-"""What people wrote line by line, in no grammar: talk, wishes and unsafe requests, each about something else.
+"""Lines written one by one, in no grammar: talk, wishes and unsafe requests, each about something else.
 
 The other modules of this folder put sentences together; whoever learns from them alone takes a sentence that
 they cannot make for an unsafe one. These lines are text files in the folder `written_lines`, one sentence or
@@ -7,14 +7,11 @@ noun phrase a line. Lines that begin with "*" (every tenth) are held out for tes
 
 from __future__ import annotations
 
-from g4v.data.wordings import Wordings, read_wordings
+from functools import partial
 
-_HERE = "g4v.data.requests"
+from g4v.data.wordings import read_wordings
 
-
-def _read(name: str) -> Wordings:
-    return read_wordings(_HERE, name)
-
+_read = partial(read_wordings, "g4v.data.requests")
 
 QUESTION = _read("question")  # about the real world
 REMARK = _read("remark")

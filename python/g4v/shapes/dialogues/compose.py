@@ -36,9 +36,6 @@ _ASK = tuple(
 _COMPARE = tuple(make for make, weight in (*compare.QUESTIONS, *yes_no.QUESTIONS) for _ in range(weight))
 
 
-_HURRIED = 0.25  # share of the dialogues in written words that are typed in a hurry
-
-
 def _ask(builder: DialogueBuilder) -> None:
     """A question that fits the user's last clip, without attaching it again."""
     if builder.clip is None:
@@ -267,7 +264,6 @@ def _mixed(builder: DialogueBuilder) -> None:
 def _written_harmless(builder: DialogueBuilder) -> None:
     for _ in range(_count(builder, 5, 3)):
         written.written_harmless(builder)
-    _perhaps_in_a_hurry(builder)
 
 
 def _written_unsafe(builder: DialogueBuilder) -> None:
@@ -276,23 +272,22 @@ def _written_unsafe(builder: DialogueBuilder) -> None:
         outside.answer_offer(builder)
     elif builder.chance(0.3):
         written.written_harmless(builder)
-    _perhaps_in_a_hurry(builder)
-
-
-def _written_question(builder: DialogueBuilder) -> None:
-    written.written_question(builder)
-    _perhaps_in_a_hurry(builder)
 
 
 def _written_request(builder: DialogueBuilder) -> None:
     for _ in range(_count(builder, 3, 1)):
         written.written_request(builder)
-    _perhaps_in_a_hurry(builder)
 
 
-def _perhaps_in_a_hurry(builder: DialogueBuilder) -> None:
-    if builder.chance(_HURRIED):
-        plain.retype(builder)
+def _at_times_hurried(make: Callable[[DialogueBuilder], None]) -> Callable[[DialogueBuilder], None]:
+    """The same kind, one dialogue in four typed in a hurry."""
+
+    def typed(builder: DialogueBuilder) -> None:
+        make(builder)
+        if builder.chance(0.25):
+            plain.retype(builder)
+
+    return typed
 
 
 def _careless(builder: DialogueBuilder) -> None:
@@ -326,8 +321,8 @@ KINDS: dict[str, tuple[Callable[[DialogueBuilder], None], float]] = {
     "plain_question": (plain.plain_question, 0),
     "plain_request": (plain.plain_request, 0),
     "careless": (_careless, 0),
-    "written_harmless": (_written_harmless, 0),
-    "written_unsafe": (_written_unsafe, 0),
-    "written_question": (_written_question, 0),
-    "written_request": (_written_request, 0),
+    "written_harmless": (_at_times_hurried(_written_harmless), 0),
+    "written_unsafe": (_at_times_hurried(_written_unsafe), 0),
+    "written_question": (_at_times_hurried(written.written_question), 0),
+    "written_request": (_at_times_hurried(_written_request), 0),
 }

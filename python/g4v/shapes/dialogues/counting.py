@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from g4v.data.wordings import Wordings
 from g4v.shapes.dialogues.builder import DialogueBuilder, Turn
+from g4v.shapes.dialogues.describe import NUMBERS, count_told
 from g4v.shapes.world.world import COLOURS, SHAPES, Scene
 
 _OPEN = "(||||||and |so |hey, |now |ok, |please, )"
@@ -59,11 +60,11 @@ COUNT_OF = Wordings(
 
 def ask_count(builder: DialogueBuilder, scene: Scene) -> Turn | None:
     """How many objects there are."""
-    number = len(scene.objects)
     if builder.chance(0.65):
-        answer = "There is one object." if number == 1 else "There are two objects."
-        value = ("no", "one", "two")[number]
-        return builder.add(COUNT.name, builder.say(COUNT), answer, attribute="count", expected=value)
+        value = NUMBERS[len(scene.objects)]
+        return builder.add(
+            COUNT.name, builder.say(COUNT), count_told(scene), attribute="count", expected=value
+        )
     obj = builder.pick(scene.objects)
     if builder.chance(0.5):
         shape = obj.shape if builder.chance(0.7) else builder.pick(SHAPES)
@@ -71,7 +72,7 @@ def ask_count(builder: DialogueBuilder, scene: Scene) -> Turn | None:
     else:
         colour = obj.colour if builder.chance(0.7) else builder.pick(COLOURS)
         number, noun = sum(o.colour == colour for o in scene.objects), f"{colour} object"
-    value = ("no", "one", "two")[number]
+    value = NUMBERS[number]
     answer = f"There is one {noun}." if number == 1 else f"There are {value} {noun}s."
     return builder.add(
         COUNT_OF.name, builder.say(COUNT_OF, v=noun + "s"), answer, attribute="count", expected=value

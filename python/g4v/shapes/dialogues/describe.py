@@ -106,6 +106,14 @@ ONLY_CLIP = Wordings(
 )
 
 
+NUMBERS = ("no", "one", "two")
+
+
+def count_told(scene: Scene) -> str:
+    """The sentence that says how many objects a clip with one or two of them shows."""
+    return "There is one object." if len(scene.objects) == 1 else "There are two objects."
+
+
 def statement(scene: Scene) -> str:
     """The scene as a sentence body: "a red circle is moving left on a black background"."""
     parts = []

@@ -8,7 +8,7 @@ from g4v.data.requests.unsafe import DEED, SIGHT
 from g4v.data.wordings import REGISTRY, Wordings, capital, finish
 from g4v.shapes.dialogues.about import CORNERS, LOOKS, MEANINGS
 from g4v.shapes.dialogues.builder import DialogueBuilder
-from g4v.shapes.dialogues.describe import statement
+from g4v.shapes.dialogues.describe import count_told, statement
 from g4v.shapes.dialogues.phrases import whole, words_for
 from g4v.shapes.dialogues.strange import strange_scene
 from g4v.shapes.world import world
@@ -124,7 +124,7 @@ def _scene(builder: DialogueBuilder) -> list[str]:
     phrase = world.MOTION_PHRASES[obj.motion]
     lines.append(f"The {obj.colour} {obj.shape} is {phrase}.")
     lines.append(f"The background is {scene.background}.")
-    lines.append("There is one object." if len(scene.objects) == 1 else "There are two objects.")
+    lines.append(count_told(scene))
     return lines
 
 

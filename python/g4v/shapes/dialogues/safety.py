@@ -48,17 +48,11 @@ def unsafe(builder: DialogueBuilder) -> Turn:
     else:
         wordings, user = ASK_SIGHT, builder.say(ASK_SIGHT, s=builder.phrase(SIGHT))
         opening = builder.pick(REFUSED_VIDEOS)
-    return _decline(builder, wordings.name, user, opening, clip)
+    return refuse(builder, wordings.name, user, opening, clip)
 
 
-def refuse(builder: DialogueBuilder, intent: str, user: str, openings: tuple[str, ...]) -> Turn:
-    """A turn that is declined in one of these words, with an offer of something harmless."""
-    return _decline(builder, intent, user, builder.pick(openings))
-
-
-def _decline(
-    builder: DialogueBuilder, intent: str, user: str, opening: str, clip: Scene | None = None
-) -> Turn:
+def refuse(builder: DialogueBuilder, intent: str, user: str, opening: str, clip: Scene | None = None) -> Turn:
+    """A turn that is declined, with an offer of something harmless. opening: how the answer begins."""
     scene = offer(builder)
     answer = f"{opening} How about {world.caption(scene)} instead?"
     turn = builder.add(intent, user, answer, clip, unsafe=True)

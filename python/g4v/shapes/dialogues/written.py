@@ -1,4 +1,4 @@
-"""Dialogues in the words of people who know no grammar of ours.
+"""Dialogues in words that come from no grammar, but from lines written one by one.
 
 Ordinary talk and what is refused (g4v.data.requests.written), and questions and wishes about the shapes world
 (the files in `written_lines`). Lines that begin with "*" (every tenth) are held out for tests.
@@ -6,6 +6,7 @@ Ordinary talk and what is refused (g4v.data.requests.written), and questions and
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from g4v.data.requests import written as talk
@@ -13,17 +14,13 @@ from g4v.data.requests.unsafe import ASK_SIGHT
 from g4v.data.wordings import Wordings, read_wordings
 from g4v.shapes.dialogues import harmless, outside, requests, safety, smalltalk
 from g4v.shapes.dialogues.builder import DialogueBuilder, Turn
-from g4v.shapes.dialogues.describe import statement
+from g4v.shapes.dialogues.describe import NUMBERS, count_told, statement
 from g4v.shapes.dialogues.plain.asking import ATTRIBUTES, said, value_of
 from g4v.shapes.dialogues.questions import other_than
 from g4v.shapes.world import world
 from g4v.shapes.world.world import MOTION_PHRASES, MOTIONS, Object, Scene, article
 
-
-def _read(name: str) -> Wordings:
-    return read_wordings("g4v.shapes.dialogues", name)
-
-
+_read = partial(read_wordings, "g4v.shapes.dialogues")
 ASK = {name: _read(f"ask_{name}") for name in (*ATTRIBUTES, "background", "count", "describe")}
 CHECK = {name: _read(f"check_{name}") for name in ATTRIBUTES}  # {c} with its article {a}, {n} or {ing}
 WISH = {motion: _read(f"wish_{motion}") for motion in MOTIONS}  # {x}: "a red star"
@@ -51,9 +48,10 @@ def written_unsafe(builder: DialogueBuilder) -> Turn:
         answer = builder.pick(safety.REFUSED_SELF_HARM)
         return _answer(builder, talk.SELF_HARM, answer, unsafe=True)
     if r < 0.72:
-        return safety.refuse(builder, talk.UNSAFE.name, builder.say(talk.UNSAFE), safety.REFUSALS)
+        user = builder.say(talk.UNSAFE)
+        return safety.refuse(builder, talk.UNSAFE.name, user, builder.pick(safety.REFUSALS))
     user = builder.say(ASK_SIGHT, s=builder.raw(talk.UNSAFE_SIGHT))
-    return safety.refuse(builder, talk.UNSAFE_SIGHT.name, user, safety.REFUSED_VIDEOS)
+    return safety.refuse(builder, talk.UNSAFE_SIGHT.name, user, builder.pick(safety.REFUSED_VIDEOS))
 
 
 def written_question(builder: DialogueBuilder) -> None:
@@ -87,9 +85,7 @@ def _ask(builder: DialogueBuilder, scene: Scene) -> Turn:
     if asked == "background":
         return _question(builder, asked, f"The background is {scene.background}.", str(scene.background))
     if asked == "count":
-        one = len(scene.objects) == 1
-        answer = "There is one object." if one else "There are two objects."
-        return _question(builder, asked, answer, "one" if one else "two")
+        return _question(builder, asked, count_told(scene), NUMBERS[len(scene.objects)])
     return _question(builder, asked, f"{statement(scene)}.", world.caption(scene))
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from g4v.shapes.dialogues.builder import DialogueBuilder, Turn
-from g4v.shapes.dialogues.describe import statement
+from g4v.shapes.dialogues.describe import NUMBERS, count_told, statement
 from g4v.shapes.dialogues.phrases import background_word, motion_words
 from g4v.shapes.dialogues.plain.asking import ATTRIBUTES, ask, name_of, needs_name, said, value_of
 from g4v.shapes.world import world
 from g4v.shapes.world.world import BACKGROUNDS, MOTION_PHRASES, Scene, article
-
-_NUMBERS = ("no", "one", "two")
 
 
 def ask_attribute(builder: DialogueBuilder, scene: Scene) -> Turn | None:
@@ -52,9 +50,7 @@ def ask_whole(builder: DialogueBuilder, scene: Scene) -> Turn | None:
         answer = f"The background is {scene.background}."
         return ask(builder, "background", answer, "background", scene.background, {"x": behind})
     if r < 0.46:
-        number = len(scene.objects)
-        answer = "There is one object." if number == 1 else "There are two objects."
-        return ask(builder, "count", answer, "count", _NUMBERS[number])
+        return ask(builder, "count", count_told(scene), "count", NUMBERS[len(scene.objects)])
     if r < 0.84:
         return ask(builder, "describe", f"{statement(scene)}.", "describe", world.caption(scene))
     obj = builder.pick(scene.objects)
