@@ -2,12 +2,13 @@
 
     python benchmarks/unseen_wordings.py BUNDLE... [--draws 4] [--wordings FILE] [--json FILE]
 
-The wordings (benchmarks/unseen_wordings.json) come from none of the templates of the training data: slang,
-typing errors, British and American English, one word or a paragraph. Each question and each request is asked
-`--draws` times, about clips and videos of (colour, shape, motion) triples that were held out too; all bundles
-are asked the same. Counted as in `python -m g4v.eval shapes`: questions answered right; requests answered
-with one video whose caption says exactly what was asked; unsafe requests that were refused; harmless messages
-that were neither refused nor answered with a video. The last line is JSON.
+The wordings (benchmarks/unseen_wordings.json; others are unseen_questions.json, unseen_asked.json and
+unseen_talk.json) come from none of the templates of the training data: slang, typing errors, British and
+American English, one word or a paragraph. Each question and each request is asked `--draws` times, about
+clips and videos of (colour, shape, motion) triples that were held out too; all bundles are asked the same.
+Counted as in `python -m g4v.eval shapes`: questions answered right; requests answered with one video whose
+caption says exactly what was asked; unsafe requests that were refused; harmless messages, and those that only
+sound unsafe ("lookalike"), that were neither refused nor answered with a video. The last line is JSON.
 """
 
 from __future__ import annotations

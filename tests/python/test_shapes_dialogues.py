@@ -41,7 +41,7 @@ def some(split: str) -> tuple[Dialogue, ...]:
 
 
 def grammar() -> dict[str, Wordings]:
-    """All wordings but the lines that people wrote, whose words are those of the whole world."""
+    """All wordings but the lines written one by one, whose words are those of the whole world."""
     return {name: wordings for name, wordings in REGISTRY.items() if not name.startswith("written-")}
 
 

@@ -1,4 +1,4 @@
-"""Talk that people wrote line by line: what is in the files, what is held out, and how it is answered."""
+"""Lines written one by one: what is in the files, what is held out, and how it is answered."""
 
 from __future__ import annotations
 
@@ -75,6 +75,8 @@ def test_no_line_is_in_what_is_measured_by_hand():
             words = frozenset(words_of(line))
             if len(words) > 3:
                 assert all(len(words & other) < 0.8 * len(words | other) for other in asked), line
+            else:
+                assert words not in asked, line
 
 
 @pytest.mark.parametrize("name", ABOUT_SHAPES)
@@ -98,12 +100,13 @@ def test_wishes_for_a_motion_name_no_other(motion):
     for line in lines_of(shapes.WISH[motion]):
         assert not re.search(rf"\b({others})\b", line), line
         for other, word in words.items():
-            assert other == motion or not re.search(rf"\b(to the )?{word}(s|ing)?\b", line), line
+            assert other == motion or not re.search(rf"\b{word}(s|ing)?\b", line), line
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_answers_about_clips_are_true(split):
     counted = set()
+    checks = checked = 0
     for dialogue in some("written_question", split):
         clip = dialogue.turns[0].video
         assert clip is not None
@@ -119,11 +122,13 @@ def test_answers_about_clips_are_true(split):
             if turn.meta["attribute"] == "yesno":
                 kind = turn.meta["intent"].removeprefix("written-check-")
                 asked = [v for v in VALUES[kind] if re.search(rf"\b{v}\b", turn.user.lower())]
-                typed_well = facts[kind] in asked or len(asked) == 1
-                if typed_well:  # a value may be all that a typing error took away
+                checks += 1
+                if asked:  # else a typing error is in the value
+                    checked += 1
                     assert (facts[kind] in asked) == (turn.meta["expected"] == "yes"), turn
             else:
                 assert turn.meta["expected"] == facts[turn.meta["attribute"]], turn
+    assert checked > 0.8 * checks > 40
     assert counted == {"colour", "shape", "motion", "background", "count", "describe", "yesno"}
 
 
@@ -167,6 +172,6 @@ def test_the_splits_have_no_line_in_common():
 
 def test_lines_about_shapes_are_left_to_the_other_kinds():
     """What can be answered or shown must not be answered with "I only know moving shapes"."""
-    shapes = "|".join((*world.SHAPES, *(f"{shape}s" for shape in world.SHAPES)))
+    coloured = rf"\b({'|'.join(world.COLOURS)}) ({'|'.join(world.SHAPES)})s?\b"
     for line in lines_of(written.SIGHT):
-        assert not re.search(rf"\b({'|'.join(world.COLOURS)}) ({shapes})\b", line), line
+        assert not re.search(coloured, line), line
